@@ -1,0 +1,91 @@
+"""Sample the Bayesian posterior of a finite-width network and hold it against theory.
+
+    import jax, langevin_nn as lnn
+    jax.config.update("jax_enable_x64", True)          # the theories need float64
+    key = jax.random.key(0)
+
+    data = lnn.load_dataset("digits", classes=(0, 1), num_train=50, num_test=100, key=key)
+    network = lnn.FullyConnected(data.in_size, (100,), activation="erf", key=key)
+    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, temperature=0.1)
+    chains = lnn.sample(posterior, lnn.Langevin(), key=key, num_chains=8, num_samples=500)
+    print(lnn.compare(lnn.summarise(chains), lnn.theory.one_layer(posterior.spec, data)))
+
+Names are loaded when they are first used: `import langevin_nn` alone imports no JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langevin_nn import plotting, theory
+    from langevin_nn.analysis.comparison import compare
+    from langevin_nn.analysis.generalisation import summarise
+    from langevin_nn.model.activations import activation
+    from langevin_nn.model.datasets import Dataset, load_dataset
+    from langevin_nn.model.networks import FullyConnected
+    from langevin_nn.model.posterior import GibbsPosterior
+    from langevin_nn.model.prior import GaussianPrior
+    from langevin_nn.sampling.chains import Chains, Diverged, sample
+    from langevin_nn.sampling.langevin import Langevin
+    from langevin_nn.types import (
+        Activation,
+        Diagnostics,
+        EnsembleSpec,
+        Estimate,
+        Generalisation,
+        InputError,
+        NotApplicable,
+    )
+
+__all__ = [
+    "Activation",
+    "Chains",
+    "Dataset",
+    "Diagnostics",
+    "Diverged",
+    "EnsembleSpec",
+    "Estimate",
+    "FullyConnected",
+    "GaussianPrior",
+    "Generalisation",
+    "GibbsPosterior",
+    "InputError",
+    "Langevin",
+    "NotApplicable",
+    "activation",
+    "compare",
+    "load_dataset",
+    "plotting",
+    "sample",
+    "summarise",
+    "theory",
+]
+
+_MODULES = {
+    "analysis.comparison": ("compare",),
+    "analysis.generalisation": ("summarise",),
+    "model.activations": ("activation",),
+    "model.datasets": ("Dataset", "load_dataset"),
+    "model.networks": ("FullyConnected",),
+    "model.posterior": ("GibbsPosterior",),
+    "model.prior": ("GaussianPrior",),
+    "sampling.chains": ("Chains", "Diverged", "sample"),
+    "sampling.langevin": ("Langevin",),
+    "types": (
+        "Activation", "Diagnostics", "EnsembleSpec", "Estimate", "Generalisation", "InputError",
+        "NotApplicable",
+    ),
+}  # fmt: skip
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("plotting", "theory"):
+        return importlib.import_module(f"langevin_nn.{name}")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"langevin_nn.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'langevin_nn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

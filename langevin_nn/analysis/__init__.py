@@ -1,0 +1,1 @@
+"""Where sampling and theory meet: estimates from draws, diagnostics, comparison."""

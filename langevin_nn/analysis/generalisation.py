@@ -1,0 +1,94 @@
+"""From draws to bias², variance and generalisation error, with Monte-Carlo standard errors.
+
+With draws f_cs(x) of chains c, f̄ their mean over c and s, and ⟨·⟩_x the average over the test set:
+
+    plug-in bias² = ⟨(y − f̄)²⟩_x,   plug-in variance = ⟨mean_cs (f_cs − f̄)²⟩_x,
+    their sum     = mean_cs ⟨(y − f_cs)²⟩_x                                      (exactly).
+
+f̄ has a Monte-Carlo error, of standard error MCSE(x), which the plug-in bias² contains and the
+plug-in variance lacks: E[plug-in bias²] = bias² + ⟨MCSE²⟩_x, E[plug-in variance] = variance −
+⟨MCSE²⟩_x. Both are corrected; the sum is not affected.
+
+Errors: variance and generalisation error are means of series over draws, whose MCSE ArviZ gives.
+bias² is not; to first order in δ = f̄ − E f̄ it is the mean of the series −2⟨(y − f̄) f_cs⟩_x, and
+to second order it has ⟨δ²⟩_x, of variance 2 Σ_xx' Cov(δ_x, δ_x')²/P_test². Both parts are added.
+"""
+
+import math
+
+import numpy as np
+
+from langevin_nn.analysis.diagnostics import complaint, diagnose, mcse
+from langevin_nn.sampling.chains import Chains
+from langevin_nn.types import Estimate, Generalisation, InputError
+
+
+def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
+    """Bias², variance, errors, accuracy and diagnostics of recorded chains.
+
+    Chains that diverged are left out of every average and counted in the diagnostics.
+    Raises `InputError` if no chain is left.
+    """
+    keep = ~chains.diverged
+    if not keep.any():
+        raise InputError("every chain diverged: there is nothing to summarise")
+    f = chains.test_outputs[keep].astype(np.float64)
+    y = chains.y_test
+    mean = f.mean(axis=(0, 1))
+    centred = f - mean
+    residual = y - mean
+    plug_in_variance = np.square(centred).mean(axis=(0, 1))
+    error = mcse(f)
+    excess = float(np.square(error).mean())
+
+    series = {
+        "bias2": -2 * (centred @ residual) / y.size,
+        "variance": np.square(centred).mean(axis=2),
+        "generalisation_error": np.square(y - f).mean(axis=2),
+        "train_error": chains.train_error[keep].astype(np.float64),
+    }
+    errors = {key: float(mcse(values)) for key, values in series.items()}
+    second_order = math.sqrt(2 * _sum_of_squared_correlations(centred, error)) / y.size
+    diagnostics = diagnose(series, f, diverged_chains=int(np.sum(~keep)))
+    message = complaint(diagnostics)
+    return Generalisation(
+        name=name,
+        predictive_mean=mean,
+        predictive_variance=plug_in_variance + np.square(error),
+        bias2=Estimate(
+            float(np.square(residual).mean()) - excess, math.hypot(errors["bias2"], second_order)
+        ),
+        variance=Estimate(float(plug_in_variance.mean()) + excess, errors["variance"]),
+        generalisation_error=_mean(series, errors, "generalisation_error"),
+        train_error=_mean(series, errors, "train_error"),
+        test_accuracy=_accuracy(y, mean, error, chains.targets_midpoint),
+        converged=not message,
+        message=message,
+        diagnostics=diagnostics,
+    )
+
+
+def _mean(series: dict[str, np.ndarray], errors: dict[str, float], key: str) -> Estimate:
+    return Estimate(float(series[key].mean()), errors[key])
+
+
+def _sum_of_squared_correlations(centred: np.ndarray, error: np.ndarray) -> float:
+    """Σ_xx' Cov(δ_x, δ_x')², taking δ's correlations over x to be those of the draws."""
+    flat = centred.reshape(-1, centred.shape[-1])
+    deviation = flat.std(axis=0)
+    scaled = flat * np.divide(error, deviation, out=np.zeros_like(error), where=deviation > 0)
+    covariance = scaled.T @ scaled / len(flat)
+    return float(np.square(covariance).sum())
+
+
+def _accuracy(y: np.ndarray, mean: np.ndarray, error: np.ndarray, midpoint: float) -> Estimate:
+    """The fraction of test points where f̄ lies on the target's side of the midpoint.
+
+    Its standard error is that of the sign of f̄, given the Monte-Carlo error of f̄.
+    """
+    right = (mean > midpoint) == (y > midpoint)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.nan_to_num(np.abs(mean - midpoint) / error, nan=np.inf, posinf=np.inf)
+    wrong_sign = np.array([0.5 * math.erfc(z / math.sqrt(2)) for z in distance])
+    spread = math.sqrt(float(np.sum(wrong_sign * (1 - wrong_sign)))) / y.size
+    return Estimate(float(right.mean()), spread)

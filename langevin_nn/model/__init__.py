@@ -1,0 +1,1 @@
+"""What is sampled: data, networks, the prior, the Gibbs posterior."""

@@ -1,0 +1,80 @@
+"""Exact reduction of the input space to the span of the training inputs.
+
+Let V (N_0 × r) be an orthonormal basis of that span. The energy depends on W⁰ through W⁰V alone;
+W⁰V_⊥ keeps its prior, independent of everything else. So only the r columns W⁰V are sampled, and
+at inputs outside the span W⁰V_⊥ is drawn afresh from its prior. Nothing is approximated.
+
+Inputs are expressed in an orthonormal basis [V, V_⊥], where V_⊥ (N_0 × m) spans what the test
+inputs have outside V. Scalar products, hence the network, are unchanged.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from langevin_nn.model.networks import FullyConnected
+
+
+class InputSpace(eqx.Module):
+    """Coordinates of the training inputs (P, r) and of the test inputs (P_test, r + m)."""
+
+    basis: Float[np.ndarray, "N_0 r"]
+    train: Float[np.ndarray, "P r"]
+    test: Float[np.ndarray, "P_test r_plus_m"]
+
+    def __init__(
+        self, x_train: Float[np.ndarray, "P N_0"], x_test: Float[np.ndarray, "P_test N_0"]
+    ) -> None:
+        """Both bases by singular value decomposition, with ranks to the rounding of float64."""
+        self.basis = _row_space(x_train)
+        self.train = x_train @ self.basis
+        inside = x_test @ self.basis
+        outside = x_test - inside @ self.basis.T
+        # What rounding leaves of test inputs that lie inside the span is not a direction.
+        complement = _row_space(outside, floor=1e-10 * float(np.linalg.norm(x_test)))
+        self.test = np.concatenate([inside, outside @ complement], axis=1)
+
+    @property
+    def rank(self) -> int:
+        return self.basis.shape[1]
+
+    def reduce(self, network: FullyConnected) -> FullyConnected:
+        """The same network on coordinates in V: its first layer is W⁰V, (N_1, r)."""
+        first = network.weights[0]
+        return _with_first_layer(network, first @ jnp.asarray(self.basis, first.dtype))
+
+    def extend(
+        self, networks: FullyConnected, precision: Array | float, keys: PRNGKeyArray
+    ) -> FullyConnected:
+        """The networks on [V, V_⊥]: each chain's W⁰V_⊥, (N_1, m), drawn from N(0, 1/λ_0)."""
+        first = networks.weights[0]
+        shape = (first.shape[1], self.test.shape[1] - self.rank)
+        fresh = jax.vmap(lambda key: jax.random.normal(key, shape, first.dtype))(keys)
+        return _with_first_layer(
+            networks, jnp.concatenate([first, fresh / jnp.sqrt(precision)], axis=-1)
+        )
+
+    def lift(
+        self, networks: FullyConnected, precision: Array | float, keys: PRNGKeyArray
+    ) -> FullyConnected:
+        """The networks on the original inputs: W⁰ = (W⁰V)Vᵀ + G(1 − VVᵀ), G from the prior."""
+        first = networks.weights[0]
+        basis = jnp.asarray(self.basis, first.dtype)
+        shape = (first.shape[1], basis.shape[0])
+        fresh = jax.vmap(lambda key: jax.random.normal(key, shape, first.dtype))(keys)
+        fresh = fresh / jnp.sqrt(precision)
+        return _with_first_layer(networks, (first - fresh @ basis) @ basis.T + fresh)
+
+
+def _with_first_layer(network: FullyConnected, first: Array) -> FullyConnected:
+    return eqx.tree_at(lambda n: n.weights[0], network, first)
+
+
+def _row_space(x: np.ndarray, floor: float = 0.0) -> np.ndarray:
+    """Orthonormal columns that span the rows of x, those above `floor` and above rounding."""
+    _, singular, right = np.linalg.svd(x, full_matrices=False)
+    largest = singular[0] if singular.size else 0.0
+    threshold = max(largest * max(x.shape) * np.finfo(x.dtype).eps, floor)
+    return np.ascontiguousarray(right[singular > threshold].T)

@@ -1,0 +1,139 @@
+"""The Gibbs posterior of all weights of a network. β enters the package here, once.
+
+    𝓛(θ) = ½ Σ_μ (y_μ − f(x_μ))² + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²,      p(θ) ∝ exp(−β𝓛(θ)),   β = 1/T
+
+(Pacelli et al., arXiv:2209.04882.) The likelihood is N(y; f, T) and the prior is not tempered.
+
+Parameters of many chains are one pytree whose arrays have a leading chain axis; every method
+takes such a batch and returns one value, or one row, for each chain.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from langevin_nn.model.datasets import Dataset
+from langevin_nn.model.input_space import InputSpace
+from langevin_nn.model.networks import FullyConnected, evaluate, output_problem
+from langevin_nn.model.prior import GaussianPrior
+from langevin_nn.types import EnsembleSpec, InputError
+
+
+class GibbsPosterior(eqx.Module):
+    """p(θ | data) of `network`'s weights at temperature T, in the precision of its arrays.
+
+    `network` is a `FullyConnected`, whose first layer is then sampled on the span of the training
+    inputs alone (`InputSpace`: exact), or any Equinox module that maps one input (N_0,) to one
+    number, sampled as it is. Its weights serve as a template of shapes and precision only.
+
+    Raises `InputError` for a temperature that is not positive, a network that does not fit the
+    data, and a prior that does not fit the network.
+
+    >>> import jax, langevin_nn as lnn
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
+    >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    >>> posterior.potential(posterior.sample_prior(key, num_chains=4)).shape
+    (4,)
+    """
+
+    network: Any
+    prior: GaussianPrior
+    temperature: float | Array
+    x_train: Float[Array, "P r"]
+    y_train: Float[Array, " P"]
+    x_test: Float[Array, "P_test r_plus_m"]
+    y_test: Float[np.ndarray, " P_test"]
+    targets_midpoint: float
+    space: InputSpace | None
+    in_size: int = eqx.field(static=True)
+
+    def __init__(
+        self, network: Any, prior: GaussianPrior, data: Dataset, temperature: float
+    ) -> None:
+        if not 0 < temperature < float("inf"):
+            raise InputError(f"temperature must be positive and finite, got {temperature}")
+        if isinstance(network, FullyConnected) and network.in_size != data.in_size:
+            raise InputError(
+                f"the network takes inputs of size {network.in_size}, the data have "
+                f"{data.in_size}: write in_size = {data.in_size}"
+            )
+        if problem := output_problem(network, data.in_size):
+            raise InputError(f"the network does not fit the data: {problem}")
+        arrays = jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))
+        if not arrays:
+            raise InputError("the network has no floating-point arrays: nothing can be sampled")
+        dtype = jnp.result_type(*arrays)
+        prior.check(eqx.filter(network, eqx.is_inexact_array))
+        if isinstance(network, FullyConnected):
+            self.space = InputSpace(data.x_train, data.x_test)
+            self.network = self.space.reduce(network)
+            train, test = self.space.train, self.space.test
+        else:
+            self.space = None
+            self.network = network
+            train, test = data.x_train, data.x_test
+        self.prior = prior
+        self.temperature = float(temperature)
+        self.x_train, self.x_test = jnp.asarray(train, dtype), jnp.asarray(test, dtype)
+        self.y_train = jnp.asarray(data.y_train, dtype)
+        self.y_test = data.y_test
+        self.targets_midpoint = data.targets_midpoint
+        self.in_size = data.in_size
+
+    @property
+    def spec(self) -> EnsembleSpec:
+        """The ensemble as a theory sees it."""
+        known = isinstance(self.network, FullyConnected)
+        return EnsembleSpec(
+            in_size=self.in_size,
+            hidden_widths=self.network.hidden_widths if known else None,
+            activation=self.network.activation if known else None,
+            prior_precisions=tuple(float(p) for p in self.prior.precisions),
+            temperature=float(self.temperature),
+            architecture=type(self.network).__name__,
+        )
+
+    @property
+    def num_train(self) -> int:
+        return self.y_train.shape[0]
+
+    def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> Any:
+        """Parameters of `num_chains` networks drawn from the prior."""
+        return self.prior.sample(key, eqx.filter(self.network, eqx.is_inexact_array), num_chains)
+
+    def networks(self, params: Any) -> Any:
+        """The batch of networks with these parameters, on the inputs as they are sampled."""
+        return eqx.combine(params, eqx.filter(self.network, eqx.is_inexact_array, inverse=True))
+
+    def lifted_networks(self, params: Any, keys: PRNGKeyArray) -> Any:
+        """The batch of networks on the original inputs (N_0,); one key for each chain."""
+        networks = self.networks(params)
+        if self.space is None:
+            return networks
+        return self.space.lift(networks, self.prior.precisions[0], keys)
+
+    def train_outputs(self, params: Any) -> Float[Array, "chains P"]:
+        return evaluate(self.networks(params), self.x_train)
+
+    def test_outputs(self, params: Any, keys: PRNGKeyArray) -> Float[Array, "chains P_test"]:
+        """f at the test inputs; `keys`, one for each chain, draw what lies outside the span."""
+        networks = self.networks(params)
+        if self.space is not None:
+            networks = self.space.extend(networks, self.prior.precisions[0], keys)
+        return evaluate(networks, self.x_test)
+
+    def energy(self, params: Any) -> Float[Array, " chains"]:
+        """𝓛(θ) = ½ Σ_μ (y_μ − f(x_μ))² + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²."""
+        residuals = self.y_train - self.train_outputs(params)
+        squares = jnp.sum(jnp.square(residuals), axis=-1)
+        return 0.5 * squares + self.temperature * self.prior.energy(params)
+
+    def potential(self, params: Any) -> Float[Array, " chains"]:
+        """β𝓛(θ), so that p(θ) ∝ exp(−potential)."""
+        return self.energy(params) / self.temperature

@@ -1,0 +1,182 @@
+"""Figures: axes in, axes out. The one importer of matplotlib.
+
+Experiments are points with error bars of one standard error, theories are lines. Colours are Okabe
+and Ito's, which colour-blind readers can tell apart.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from langevin_nn.analysis.comparison import QUANTITIES
+from langevin_nn.analysis.diagnostics import mcse
+from langevin_nn.files import write_atomically
+from langevin_nn.sampling.chains import Chains
+from langevin_nn.types import Generalisation
+
+EXPERIMENT_COLOUR = "#000000"
+THEORY_STYLES: Mapping[str, Mapping[str, Any]] = {
+    "infinite_width": {"color": "#E69F00", "linestyle": "--"},
+    "one_layer": {"color": "#0072B2", "linestyle": "-"},
+    "scale_mixture": {"color": "#009E73", "linestyle": ":"},
+}
+CHAIN_COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
+)  # fmt: skip
+
+
+def plot_generalisation(
+    ax: Axes, measured: Generalisation, theories: Sequence[Generalisation]
+) -> Axes:
+    """Bias², variance and their sum: the experiment as points, each theory as a line segment."""
+    keys = ("bias2", "variance", "generalisation_error")
+    positions = np.arange(len(keys))
+    for theory in theories:
+        values = [getattr(theory, key).value for key in keys]
+        ax.hlines(
+            values, positions - 0.32, positions + 0.32, label=theory.name, linewidth=2,
+            **_style(theory.name),
+        )  # fmt: skip
+    estimates = [getattr(measured, key) for key in keys]
+    ax.errorbar(
+        positions, [e.value for e in estimates], [e.mcse for e in estimates], fmt="o", capsize=4,
+        color=EXPERIMENT_COLOUR, label=f"{measured.name} (± 1 s.e.)", zorder=3,
+    )  # fmt: skip
+    ax.set_xticks(positions, [QUANTITIES[key] for key in keys])
+    ax.set_ylabel("average over the test set")
+    ax.set_xlim(-0.5, len(keys) - 0.5)
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def plot_traces(ax: Axes, series: np.ndarray, label: str, thinning: int = 1) -> Axes:
+    """A recorded series (chain, draw), one line for each chain."""
+    steps = np.arange(1, series.shape[1] + 1) * thinning
+    for chain, values in enumerate(series):
+        colour = CHAIN_COLOURS[chain % len(CHAIN_COLOURS)]
+        ax.plot(steps, values, color=colour, linewidth=0.5, alpha=0.8)
+    ax.set_xlabel("steps after warm-up")
+    ax.set_ylabel(label)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    return ax
+
+
+def plot_ranks(ax: Axes, series: np.ndarray, label: str, num_bins: int = 20) -> Axes:
+    """Histograms of the ranks of each chain's draws among all draws: flat where chains agree.
+
+    Vehtari et al., Bayesian Analysis 16, 667 (2021), section 5. The dashed line is uniform.
+    """
+    num_chains, num_draws = series.shape
+    ranks = np.argsort(np.argsort(series.ravel())).reshape(series.shape)
+    edges = np.linspace(0, series.size, num_bins + 1)
+    uniform = num_draws / num_bins
+    for chain in range(num_chains):
+        heights, _ = np.histogram(ranks[chain], edges)
+        ax.stairs(
+            heights / (2.5 * uniform) + chain, edges, baseline=chain, fill=True, alpha=0.7,
+            color=CHAIN_COLOURS[chain % len(CHAIN_COLOURS)],
+        )  # fmt: skip
+        ax.axhline(chain + 1 / 2.5, color="black", linewidth=0.5, linestyle="--")
+    ax.set_xlabel(f"rank of {label}")
+    ax.set_ylabel("chain")
+    ax.set_yticks(np.arange(num_chains) + 0.4, [str(c) for c in range(num_chains)])
+    ax.set_xlim(0, series.size)
+    ax.set_ylim(-0.1, num_chains + 0.1)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    return ax
+
+
+def plot_predictions(
+    ax: Axes,
+    predicted: np.ndarray,
+    sampled: np.ndarray,
+    error: np.ndarray,
+    quantity: str,
+    theory: str,
+) -> Axes:
+    """One quantity at every test point, sampled (± 1 s.e.) against predicted, with the diagonal."""
+    ax.errorbar(
+        predicted, sampled, error, fmt=".", markersize=3, elinewidth=0.6,
+        color=_style(theory)["color"], ecolor="0.6",
+    )  # fmt: skip
+    ends = [min(predicted.min(), sampled.min()), max(predicted.max(), sampled.max())]
+    ax.plot(ends, ends, color="black", linewidth=0.8, zorder=3)
+    ax.set_xlabel(f"{quantity}, {theory}")
+    ax.set_ylabel(f"{quantity}, sampled")
+    return ax
+
+
+def run_figures(
+    chains: Chains,
+    measured: Generalisation,
+    theories: Mapping[str, Generalisation],
+    caption: str,
+) -> dict[str, Figure]:
+    """The figures of one run by file name: against theory, the chains, the test points."""
+    keep = ~chains.diverged
+    f = chains.test_outputs[keep].astype(np.float64)
+    title = caption if measured.converged else f"{caption}\nNOT CONVERGED: {measured.message}"
+    colour = "black" if measured.converged else "#D55E00"
+
+    against = Figure(figsize=(6.4, 4.2), layout="constrained")
+    plot_generalisation(against.subplots(), measured, list(theories.values()))
+
+    diagnostics = measured.diagnostics
+    assert diagnostics is not None, "an experiment's result carries its diagnostics"
+    series = {
+        "generalisation error of a draw": np.square(chains.y_test - f).mean(axis=2),
+        "training error of a draw": chains.train_error[keep].astype(np.float64),
+    }
+    traces = Figure(figsize=(9, 5.6), layout="constrained")
+    for row, (label, values) in zip(traces.subplots(2, 2), series.items(), strict=True):
+        plot_traces(row[0], values, label, chains.thinning)
+        plot_ranks(row[1], values, label)
+    note = f"R̂ max = {diagnostics.rhat_max:.4f}, ESS min = {diagnostics.ess_min:.0f}"
+
+    figures = {"generalisation": against, "chains": traces}
+    if theories:
+        figures["predictions"] = _predictions_figure(f, measured, theories)
+    for name, figure in figures.items():
+        text = f"{title}\n{note}" if name == "chains" else title
+        figure.suptitle(text, fontsize="small", color=colour)
+    return figures
+
+
+def save(figures: Mapping[str, Figure], folder: Path) -> None:
+    """Write each figure as a PNG into `folder`."""
+    folder.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        _write(figure, folder / f"{name}.png")
+
+
+def _write(figure: Figure, path: Path) -> None:
+    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=130))
+
+
+def _predictions_figure(
+    f: np.ndarray, measured: Generalisation, theories: Mapping[str, Generalisation]
+) -> Figure:
+    mean_error = mcse(f)
+    spread = np.sqrt(measured.predictive_variance)
+    spread_error = mcse(np.square(f - measured.predictive_mean)) / (2 * spread)
+    figure = Figure(figsize=(3.2 * len(theories), 6), layout="constrained")
+    axes = figure.subplots(2, len(theories), squeeze=False)
+    for column, theory in zip(axes.T, theories.values(), strict=True):
+        plot_predictions(
+            column[0], theory.predictive_mean, measured.predictive_mean, mean_error,
+            "mean of f", theory.name,
+        )  # fmt: skip
+        plot_predictions(
+            column[1], np.sqrt(theory.predictive_variance), spread, spread_error,
+            "std of f", theory.name,
+        )  # fmt: skip
+    return figure
+
+
+def _style(theory: str) -> Mapping[str, Any]:
+    return THEORY_STYLES.get(theory, {"color": "#CC79A7", "linestyle": "-."})

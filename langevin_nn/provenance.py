@@ -1,0 +1,80 @@
+"""Where numbers come from: versions, device, git state. For manifests and `langevin-nn info`."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from langevin_nn.config import RunConfig
+
+PACKAGES = (
+    "langevin-nn", "jax", "jaxlib", "equinox", "numpyro", "arviz", "xarray", "numpy", "matplotlib",
+)  # fmt: skip
+
+
+def manifest(config: RunConfig, provenance: tuple[str, ...], wall_seconds: float) -> dict[str, Any]:
+    """Everything besides the configuration that a run's numbers may depend on."""
+    return {
+        "run_id": config.content_hash,
+        "seed": config.seed,
+        "precision": config.precision,
+        "data": list(provenance),
+        "versions": versions(),
+        "device": device(),
+        "git": git_state(Path(__file__).parent),
+        "wall_seconds": wall_seconds,
+    }
+
+
+def device() -> dict[str, Any]:
+    """What JAX computes on, and the machine around it."""
+    first = jax.devices()[0]
+    return {
+        "platform": first.platform,
+        "kind": first.device_kind,
+        "count": jax.device_count(),
+        "cpu_cores": os.cpu_count(),
+        "system": platform.platform(),
+    }
+
+
+def precision() -> dict[str, str]:
+    """The floating-point types of sampling and theory, and whether JAX's switch allows float64."""
+    switch = "on" if jax.config.jax_enable_x64 else "off"
+    return {
+        "sampling": "float32 by default, float64 on request",
+        "theory": "float64",
+        "jax_enable_x64": f"{switch} (the command line turns it on)",
+    }
+
+
+def versions() -> dict[str, str | None]:
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    return {"python": platform.python_version()} | {name: installed(name) for name in PACKAGES}
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit and cleanness of the checkout that `folder` is in, or None outside one."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "uncommitted_changes": bool(git("status", "--porcelain"))}

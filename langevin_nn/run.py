@@ -1,0 +1,178 @@
+"""One run: from a configuration to a run folder. Assembly only, no formulas.
+
+    config ─► data ─► network, prior ─► posterior ─► chains ─► measured ─┐
+                                            └─► spec ─► theories ────────┴─► table, files, figures
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from langevin_nn import plotting, store
+from langevin_nn.analysis.comparison import compare
+from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.config import RunConfig
+from langevin_nn.model.datasets import Dataset, load_dataset
+from langevin_nn.model.networks import FullyConnected
+from langevin_nn.model.posterior import GibbsPosterior
+from langevin_nn.model.prior import GaussianPrior
+from langevin_nn.provenance import manifest
+from langevin_nn.sampling.chains import Chains, Report, sample
+from langevin_nn.sampling.langevin import Langevin
+from langevin_nn.store import RunFolder
+from langevin_nn.theory.predictors import Predictions, predict
+from langevin_nn.types import Generalisation
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a configuration describes, loaded and checked: nothing has been written."""
+
+    config: RunConfig
+    data: Dataset
+    posterior: GibbsPosterior
+    key: jax.Array
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found."""
+
+    config: RunConfig
+    chains: Chains
+    measured: Generalisation
+    predictions: Predictions
+
+
+def prepare(config: RunConfig) -> Problem:
+    """Load the data and build the posterior. Raises `InputError` where they do not fit."""
+    key_data, key_network, key_chains = jax.random.split(jax.random.key(config.seed), 3)
+    chosen = config.data
+    data = load_dataset(
+        chosen.source, key=key_data, num_train=chosen.num_train, num_test=chosen.num_test,
+        classes=chosen.classes, targets=chosen.targets, standardize=chosen.standardize,
+        colour=chosen.colour, path=chosen.path or None, in_size=chosen.in_size,
+        noise_variance=chosen.noise_variance, teacher_width=chosen.teacher_width,
+    )  # fmt: skip
+    counts = {"num_train": data.num_train, "num_test": data.num_test}
+    config = dataclasses.replace(config, data=dataclasses.replace(chosen, **counts))
+    network = FullyConnected(
+        data.in_size, config.network.hidden_widths, config.network.activation,
+        key=key_network, dtype=jnp.dtype(config.precision),
+    )  # fmt: skip
+    prior = GaussianPrior(config.prior.precisions)
+    posterior = GibbsPosterior(network, prior, data, config.posterior.temperature)
+    return Problem(config, data, posterior, key_chains)
+
+
+def run(
+    problem: Problem,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    progress: Callable[[Report], None] | None = None,
+) -> Result:
+    """Sample, compare with every theory that applies, and fill the run folder."""
+    began = time.monotonic()
+    config, data, posterior = problem.config, problem.data, problem.posterior
+    settings = config.sampler
+    predictions = predict(posterior.spec, data)
+    chains = sample(
+        posterior,
+        Langevin(None if settings.step_size == "auto" else float(settings.step_size)),
+        key=problem.key,
+        num_chains=settings.num_chains,
+        num_warmup=settings.num_warmup,
+        num_samples=settings.num_samples,
+        thinning=settings.thinning,
+        checkpoint=folder.checkpoint,
+        resume=resume,
+        progress=progress,
+    )
+    measured = summarise(chains)
+    folder.save_posterior(chains, data.y_train, predictions.results)
+    draw_figures(folder, config, chains, measured, predictions.results)
+    folder.save_json(
+        "manifest.json", manifest(config, data.provenance, time.monotonic() - began)
+    )
+    folder.save_json(
+        "summary.json",
+        {"experiment": store.experiment_summary(measured, chains), **theory_part(predictions)},
+    )
+    folder.remove_checkpoint()
+    return Result(config, chains, measured, predictions)
+
+
+def theory_part(predictions: Predictions) -> dict[str, object]:
+    """The parts `theory` and `criterion` of summary.json."""
+    return {
+        "theory": {name: store.theory_summary(g) for name, g in predictions.results.items()},
+        "not_applicable": predictions.not_applicable,
+        "criterion": predictions.criterion,
+    }
+
+
+def draw_figures(
+    folder: RunFolder,
+    config: RunConfig,
+    chains: Chains,
+    measured: Generalisation,
+    theories: dict[str, Generalisation],
+) -> None:
+    figures = plotting.run_figures(chains, measured, theories, caption(config))
+    plotting.save(figures, folder.figures)
+
+
+def caption(config: RunConfig) -> str:
+    """The run's parameters in one line, for figures and tables."""
+    widths = ", ".join(str(width) for width in config.network.hidden_widths)
+    precisions = ", ".join(f"{precision:g}" for precision in config.prior.precisions)
+    return (
+        f"{config.data.source}: P = {config.data.num_train}, N = ({widths}), "
+        f"{config.network.activation}, λ = ({precisions}), T = {config.posterior.temperature:g}"
+    )
+
+
+def report(result: Result) -> str:
+    """The table of a run, and under it what is needed to judge it."""
+    measured, chains, predictions = result.measured, result.chains, result.predictions
+    diagnostics = measured.diagnostics
+    assert diagnostics is not None, "an experiment's result carries its diagnostics"
+    acceptance = "none (unadjusted dynamics)"
+    if diagnostics.acceptance is not None:
+        acceptance = f"{diagnostics.acceptance:.3f}"
+    bias = chains.step_size_shift / measured.variance.value
+    lines = [
+        caption(result.config),
+        "",
+        str(compare(measured, *predictions.results.values())),
+        "",
+        f"R̂ max      {diagnostics.rhat_max:.4f}",
+        f"ESS min    {diagnostics.ess_min:.0f}  ({diagnostics.num_chains} chains × "
+        f"{diagnostics.num_draws} draws)",
+        f"acceptance {acceptance}",
+        f"step size  {chains.step_size:.3g}  ({chains.step_size / chains.stability_limit:.0%} of "
+        f"the stability limit; predicted bias of the variance {bias:+.1%})",
+        *remarks(predictions),
+    ]
+    verdict = "converged" if measured.converged else f"NOT CONVERGED: {measured.message}"
+    return "\n".join([*lines, "", f"{verdict}  ({chains.wall_seconds:.0f} s of sampling)"])
+
+
+def remarks(predictions: Predictions) -> list[str]:
+    """The criterion, the theories that do not apply, and what those that do have to say."""
+    lines = [f"criterion  {_criterion(predictions)}"]
+    lines += [f"{name}: does not apply ({why})" for name, why in predictions.not_applicable.items()]
+    return lines + [f"{g.name}: {g.message}" for g in predictions.results.values() if g.message]
+
+
+def _criterion(predictions: Predictions) -> str:
+    s = predictions.criterion
+    if s is None:
+        return f"s = yᵀK⁻¹y/P does not exist: {predictions.criterion_message}"
+    side = "below 1: finite width helps" if s < 1 else "above 1: infinite width does better"
+    return f"s = yᵀK⁻¹y/P = {s:.4g}  ({side}, by the one-layer theory at T → 0)"

@@ -1,0 +1,85 @@
+"""Checkpoints of a run: the state after each chunk, and the draws chunk by chunk.
+
+A folder holds `state.npz` and one `draws-NNNNNNNN.npz` for each chunk of recorded draws, named by
+its first draw. The draws of a chunk are on the disk before the state that counts them, and each
+file is renamed into place, so a process killed at any moment loses at most one chunk.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import jax
+import numpy as np
+
+from langevin_nn.files import write_arrays
+from langevin_nn.types import InputError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: steps made, draws recorded, and numbers that must outlive it."""
+
+    steps: int
+    draws: int
+    numbers: dict[str, float]
+
+
+class Checkpoint:
+    """Checkpoints in `folder`, of the run that `fingerprint` names."""
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+
+    @property
+    def exists(self) -> bool:
+        return (self.folder / "state.npz").exists()
+
+    def save(self, state: Any, progress: Progress, chunk: dict[str, np.ndarray] | None) -> None:
+        """Write the draws of one chunk (arrays (draw, chain, …)), then the state after it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if chunk:
+            first = progress.draws - len(next(iter(chunk.values())))
+            write_arrays(self.folder / f"draws-{first:08d}.npz", chunk)
+        leaves = jax.tree.leaves(state)
+        arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        arrays |= {f"number_{name}": np.float64(x) for name, x in progress.numbers.items()}  # type: ignore[misc]
+        arrays["progress"] = np.array([progress.steps, progress.draws])
+        arrays["fingerprint"] = np.array(self.fingerprint)
+        write_arrays(self.folder / "state.npz", arrays)
+
+    def load(self, like: Any) -> tuple[Any, Progress, list[dict[str, np.ndarray]]]:
+        """The state in the structure of `like`, the progress, and the chunks of draws so far.
+
+        Raises `InputError` if a file cannot be read or belongs to another run.
+        """
+        saved = self._read(self.folder / "state.npz")
+        if str(saved.get("fingerprint")) != self.fingerprint:
+            raise InputError(
+                f"the checkpoint in {self.folder} is of another run (its data, configuration or "
+                "package version differ): use the configuration that it was made with, "
+                "or --overwrite to start again"
+            )
+        leaves, structure = jax.tree.flatten(like)
+        state = jax.tree.unflatten(structure, [saved[f"leaf_{i}"] for i in range(len(leaves))])
+        steps, draws = (int(x) for x in saved["progress"])
+        prefix = "number_"
+        numbers = {k.removeprefix(prefix): float(v) for k, v in saved.items() if k.startswith(prefix)}
+        chunks: list[dict[str, np.ndarray]] = []
+        done = 0
+        while done < draws:
+            chunks.append(self._read(self.folder / f"draws-{done:08d}.npz"))
+            done += len(next(iter(chunks[-1].values())))
+        return state, Progress(steps, draws, numbers), chunks
+
+    def _read(self, path: Path) -> dict[str, np.ndarray]:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise InputError(
+                f"the checkpoint file {path} cannot be read ({error}): "
+                "use --overwrite to start again"
+            ) from error

@@ -1,0 +1,201 @@
+"""Activations and their Gaussian duals, against an independent double integral and Monte Carlo."""
+
+import math
+import os
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import erf, ndtr
+
+from langevin_nn.model import activations
+from langevin_nn.model.activations import ACTIVATIONS, activation
+from langevin_nn.types import InputError
+
+SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
+NUMPY = {
+    "erf": erf,
+    "relu": lambda z: np.maximum(z, 0),
+    "identity": lambda z: z,
+    "tanh": np.tanh,
+    "gelu": lambda z: z * ndtr(z),
+}
+VARIANCES = [(1.0, 1.0), (10.0, 10.0), (10.0, 0.2), (1e-4, 0.3), (0.0, 1.0)]
+CORRELATIONS = [-1.0, -0.999, -0.6, 0.0, 0.4, 0.9999, 1.0]
+GRID = [(a, b, rho) for a, b in VARIANCES for rho in CORRELATIONS]
+
+
+def panels(breaks, nodes=128):
+    """Gauss–Legendre nodes and weights on each interval between breaks (…, intervals + 1)."""
+    x, w = np.polynomial.legendre.leggauss(nodes)
+    left, right = breaks[..., :-1, None], breaks[..., 1:, None]
+    z = 0.5 * (left + right) + 0.5 * (right - left) * x
+    w = 0.5 * (right - left) * w * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    return z.reshape(*z.shape[:-2], -1), w.reshape(*w.shape[:-2], -1)
+
+
+def double_integral(left, right, a, b, rho):
+    """E[left(u) right(v)], each one-dimensional integral split where u or v changes its sign."""
+    z, w = panels(np.array([-9.5, 0.0, 9.5]))
+    u = np.sqrt(a) * z
+    if abs(rho) == 1:
+        return np.sum(w * left(u) * right(rho * np.sqrt(b) * z))
+    width = np.sqrt(1 - rho**2)
+    kink = np.clip(-rho * z / width, -9.5, 9.5)
+    breaks = np.stack([np.full_like(kink, -9.5), kink, np.full_like(kink, 9.5)], axis=-1)
+    z2, w2 = panels(breaks)
+    v = np.sqrt(b) * (rho * z[:, None] + width * z2)
+    return np.sum(w * left(u) * np.sum(w2 * right(v), axis=1))
+
+
+@lru_cache
+def exact_values(name):
+    return np.array([double_integral(NUMPY[name], NUMPY[name], *case) for case in GRID])
+
+
+def worst_error(dual, name):
+    a, b, rho = np.array(GRID).T
+    values = dual(jnp.asarray(a), jnp.asarray(b), jnp.asarray(rho * np.sqrt(a * b)))
+    return np.max(np.abs(values - exact_values(name)))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_function_is_the_named_one(name):
+    z = np.linspace(-4, 4, 41)
+    np.testing.assert_allclose(ACTIVATIONS[name](jnp.asarray(z)), NUMPY[name](z), atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_dual_is_the_double_integral(name):
+    assert worst_error(ACTIVATIONS[name].dual, name) < 1e-11
+
+
+@pytest.mark.parametrize("name", ["erf", "identity", "gelu"])
+def test_quadrature_of_a_callable_agrees_with_the_closed_form(name):
+    callable_ = ACTIVATIONS[name].function
+    assert worst_error(activation(lambda z: callable_(z)).dual, name) < 1e-10
+
+
+def test_quadrature_of_a_callable_with_a_kink():
+    kinked = activation(lambda z: jnp.maximum(z, 0))
+    assert worst_error(kinked.dual, "relu") < 1e-3  # at variance 10
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda a, b, c: 2 * ACTIVATIONS["erf"].dual(a, b, c),
+        lambda a, b, c: ACTIVATIONS["erf"].dual(a / 2, b / 2, c / 2),
+        lambda a, b, c: ACTIVATIONS["erf"].dual(a, a, c),
+        lambda a, b, c: ACTIVATIONS["erf"].dual(a, b, c) + 1e-7,
+    ],
+)
+def test_double_integral_sees_a_planted_mistake(mistake):
+    assert worst_error(mistake, "erf") > 5e-8
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_dual_is_the_average_over_draws(name):
+    rng = np.random.default_rng(SEED + 1)
+    draws = 200_000
+    for a, b, rho in [(1.0, 1.0, 0.5), (2.0, 0.5, -0.8)]:
+        z1, z2 = rng.standard_normal((2, draws))
+        u, v = np.sqrt(a) * z1, np.sqrt(b) * (rho * z1 + np.sqrt(1 - rho**2) * z2)
+        products = NUMPY[name](u) * NUMPY[name](v)
+        dual = float(ACTIVATIONS[name].dual(*(jnp.array(x) for x in (a, b, rho * np.sqrt(a * b)))))
+        assert abs(products.mean() - dual) < 5 * products.std() / np.sqrt(draws)
+        assert abs(products.mean() - 1.1 * dual) > 5 * products.std() / np.sqrt(draws)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("rho", [-1.0, 0.3, 1.0])
+def test_derivative_in_the_covariance_is_the_dual_of_the_derivative(name, rho):
+    """∂κ/∂c = E[σ'(u)σ'(v)] (Price's theorem), where ρ = ±1 and arccos' is infinite too."""
+    a, b = 1.3, 0.6
+
+    def slope(z):
+        return np.asarray(jax.vmap(jax.grad(ACTIVATIONS[name].function))(z.ravel())).reshape(z.shape)
+
+    expected = double_integral(slope, slope, a, b, rho)
+    arguments = [jnp.array(x) for x in (a, b, rho * np.sqrt(a * b))]
+    derivative = jax.jacfwd(ACTIVATIONS[name].dual, argnums=2)(*arguments)
+    assert abs(derivative - expected) < 1e-7
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_derivatives_are_finite_at_zero_variance(name):
+    zero = jnp.zeros(())
+    assert np.all(np.isfinite(jax.jacfwd(ACTIVATIONS[name].dual, (0, 1, 2))(zero, zero, zero)))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_dual_broadcasts(name):
+    x = np.random.default_rng(SEED + 2).standard_normal((7, 3))
+    covariance = jnp.asarray(x @ x.T)
+    a = jnp.diagonal(covariance)
+    dual = ACTIVATIONS[name].dual
+    block = dual(a[:, None], a[None, :], covariance)
+    whole = dual(*jnp.broadcast_arrays(a[:, None], a[None, :], covariance))
+    np.testing.assert_allclose(block, whole, atol=1e-11)
+    np.testing.assert_allclose(block, block.T, atol=1e-13)
+
+
+def test_dual_of_many_variances_is_computed_in_pieces(monkeypatch):
+    monkeypatch.setattr(activations, "_MOST_VARIANCES", 64)
+    a, b = np.random.default_rng(SEED + 3).uniform(0, 3, (2, 101))
+    c = 0.5 * np.sqrt(a * b)
+    pieces = ACTIVATIONS["tanh"].dual(jnp.asarray(a), jnp.asarray(b), jnp.asarray(c))
+    alone = [double_integral(np.tanh, np.tanh, *abr) for abr in zip(a[:5], b, [0.5] * 5)]  # noqa: B905
+    np.testing.assert_allclose(pieces[:5], alone, atol=1e-11)
+    assert pieces.shape == (101,)
+
+
+def test_gram_matrix_of_a_step_is_positive():
+    """Hermite coefficients of a step fall as k^(−3/4): the last term carries what is cut off."""
+    x = np.random.default_rng(SEED + 4).standard_normal((40, 2))
+    covariance = jnp.asarray(x @ x.T)
+    a = jnp.diagonal(covariance)
+    gram = activation(jnp.sign).dual(a[:, None], a[None, :], covariance)
+    assert np.linalg.eigvalsh(gram)[0] > -1e-13
+    np.testing.assert_allclose(np.diagonal(gram), 1, atol=0.02)
+
+
+def test_names_and_objects():
+    assert activation("relu") is ACTIVATIONS["relu"]
+    assert activation(ACTIVATIONS["gelu"]) is ACTIVATIONS["gelu"]
+    assert activation(jnp.sin).name == "sin"
+    assert all(ACTIVATIONS[name].name == name for name in ACTIVATIONS)
+
+
+@pytest.mark.parametrize(
+    "function, odd",
+    [
+        *((act.function, act.odd) for act in ACTIVATIONS.values()),
+        (jnp.sin, True),
+        (jnp.cos, False),
+        (jnp.sign, True),
+        (lambda z: jnp.tanh(z) + 1e-6, False),
+    ],
+)
+def test_odd_callables_are_recognised(function, odd):
+    assert activation(lambda z: function(z)).odd is odd
+
+
+@pytest.mark.parametrize(
+    "choice, message",
+    [
+        ("rellu", "did you mean 'relu'.*erf, relu, identity, tanh, gelu"),
+        ("xyz", "unknown activation 'xyz': known are erf"),
+        (jax.nn.softmax, "'softmax' does not act on each element"),
+        (jnp.sum, "'sum' does not act on each element"),
+        (math.tanh, "'tanh' does not act on each element"),
+        (lambda z: z[:, None], "does not act on each element"),
+        (jnp.log, "'log' is not finite everywhere"),
+    ],
+)
+def test_bad_choices_are_told_what_to_give(choice, message):
+    with pytest.raises(InputError, match=message) as caught:
+        activation(choice)
+    assert "\n" not in str(caught.value)

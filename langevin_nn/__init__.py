@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from langevin_nn.model.networks import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
     from langevin_nn.model.prior import GaussianPrior
-    from langevin_nn.sampling.chains import Chains, Diverged, sample
+    from langevin_nn.sampling.chains import Chains, sample
     from langevin_nn.sampling.langevin import Langevin
+    from langevin_nn.sampling.step_size import Diverged
     from langevin_nn.types import (
         Activation,
         Diagnostics,
@@ -69,8 +70,9 @@ _MODULES = {
     "model.networks": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),
     "model.prior": ("GaussianPrior",),
-    "sampling.chains": ("Chains", "Diverged", "sample"),
+    "sampling.chains": ("Chains", "sample"),
     "sampling.langevin": ("Langevin",),
+    "sampling.step_size": ("Diverged",),
     "types": (
         "Activation", "Diagnostics", "EnsembleSpec", "Estimate", "Generalisation", "InputError",
         "NotApplicable",

@@ -1,88 +1,91 @@
 """The command line: `langevin-nn run | theory | plot | data | info`.
 
-Every field of the configuration is an option, `--SECTION.FIELD VALUE`. Bad input ends in one line
-and exit code 2, a run that has not converged in exit code 3, Ctrl-C in 130. This module imports
-JAX only inside the commands, after the arguments are understood.
+Bad input ends in one line and exit code 2, a run that has not converged in exit code 3, Ctrl-C in
+130. This module imports JAX only inside the commands, after the arguments are understood.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from langevin_nn import config as configuration
+from langevin_nn.arguments import config_of, parse
 from langevin_nn.config import RunConfig
-from langevin_nn.types import InputError
+from langevin_nn.errors import InputError
 
 if TYPE_CHECKING:
     from langevin_nn.sampling.chains import Report
+    from langevin_nn.store import RunFolder
 
 BAD_INPUT, NOT_CONVERGED, INTERRUPTED = 2, 3, 130
 
 
-class _Parser(argparse.ArgumentParser):
-    """One line for an error, with the nearest option for an unknown one."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # the table, whatever the terminal's encoding
     try:
-        parsed = _parse(sys.argv[1:] if arguments is None else list(arguments))
-        code = parsed.command(parsed)
-        assert isinstance(code, int)
+        parsed = parse(sys.argv[1:] if arguments is None else list(arguments))
+        code = COMMANDS[parsed.command](parsed)
+        sys.stdout.flush()
         return code
     except InputError as error:
-        line = " ".join(str(error).split())
-        sys.stderr.write(f"langevin-nn: error: {line}\n")
-        return BAD_INPUT
+        return _fail(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _fail(f"not enough memory ({error}): write fewer examples, units or chains")
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted\n")
+        return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has gone. What Python still wants to write when it ends goes nowhere.
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 1
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    config = _config(arguments)
-    _enable_float64()
+    config = config_of(arguments)
+    _configure_jax()
     from langevin_nn import run, store
-    from langevin_nn.sampling.chains import Diverged
 
     problem = run.prepare(config)
-    folder = store.RunFolder(arguments.output or _default_output(arguments.config, config))
-    if arguments.resume and folder.is_finished:
-        folder.claim(problem.config, resume=True, overwrite=False)
-        _say(arguments, f"{folder.path} is finished; its figures again: langevin-nn plot")
-        return 0 if folder.load_summary()["experiment"]["converged"] else NOT_CONVERGED
-    folder.claim(problem.config, resume=arguments.resume, overwrite=arguments.overwrite)
-    progress = None if arguments.quiet else _Progress(run.caption(problem.config))
+    folder = store.RunFolder(arguments.output or _default_output(arguments.config, problem.config))
     try:
-        result = run.run(problem, folder, resume=arguments.resume, progress=progress)
-    except Diverged:
-        folder.discard()
+        with (
+            folder.claimed(problem.config, resume=arguments.resume, overwrite=arguments.overwrite),
+            _Progress(arguments.quiet) as progress,
+        ):
+            if folder.is_finished:
+                again = shlex.join(["langevin-nn", "plot", str(folder.path)])
+                _say(arguments, f"{folder.path} is finished; its figures again: {again}")
+                converged = folder.load_summary()["experiment"]["converged"]
+                return 0 if converged else NOT_CONVERGED
+            result = run.run(problem, folder, resume=arguments.resume, progress=progress)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\ninterrupted: {_what_is_left(arguments, folder)}\n")
+        return INTERRUPTED
+    except BrokenPipeError:
         raise
     except OSError as error:
         raise InputError(
-            f"writing into {folder.path} failed ({error.strerror or error}): what was saved stays; "
-            f"go on with: {_resume_line(arguments, folder.path)}"
+            f"writing into {folder.path} failed ({error.strerror or error}): "
+            f"{_what_is_left(arguments, folder)}"
         ) from error
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\ninterrupted; go on with: {_resume_line(arguments, folder.path)}\n")
-        return INTERRUPTED
-    finally:
-        if progress:
-            progress.close()
     _say(arguments, f"{run.report(result)}\n\nrun folder: {folder.path}")
     return 0 if result.measured.converged else NOT_CONVERGED
 
 
 def theory_command(arguments: argparse.Namespace) -> int:
-    config = _config(arguments)
-    _enable_float64()
+    config = config_of(arguments)
+    _configure_jax()
     from langevin_nn import run
     from langevin_nn.analysis.comparison import theory_table
     from langevin_nn.theory.predictors import predict
@@ -106,16 +109,20 @@ def theory_command(arguments: argparse.Namespace) -> int:
 
 
 def plot_command(arguments: argparse.Namespace) -> int:
-    _enable_float64()
+    _configure_jax()
     from langevin_nn import run, store
     from langevin_nn.analysis.generalisation import summarise
 
     folder = store.RunFolder(arguments.folder)
-    config, summary = folder.load_config(), folder.load_summary()
-    tree = folder.load_posterior()
-    chains = store.chains_of(tree)
-    theories = store.theories_of(tree, summary)
-    run.draw_figures(folder, config, chains, summarise(chains), theories)
+    config = folder.load_config()
+    chains, theories = folder.load_results()
+    try:
+        run.draw_figures(folder, config, chains, summarise(chains), theories)
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {folder.figures} ({error.strerror or error}): copy the run folder "
+            "to a place that can be written"
+        ) from error
     sys.stdout.write("".join(f"{path}\n" for path in sorted(folder.figures.glob("*.png"))))
     return 0
 
@@ -125,6 +132,8 @@ def data_command(arguments: argparse.Namespace) -> int:
     from langevin_nn.model import raw_files
 
     if arguments.action == "list":
+        if arguments.name is not None:
+            raise InputError(f"data list takes no name, got {arguments.name}: write data list")
         rows = [["name", "here", "where", "what"]]
         for source in raw_files.available():
             rows.append([source.name, "yes" if source.present else "no", source.where, source.what])
@@ -138,14 +147,14 @@ def data_command(arguments: argparse.Namespace) -> int:
 
 
 def info_command(arguments: argparse.Namespace) -> int:
-    _enable_float64()
+    _configure_jax()
     from langevin_nn import provenance
 
     parts = {
         "versions": provenance.versions(),
         "device": provenance.device(),
         "precision": provenance.precision(),
-        "git": provenance.git_state(Path(provenance.__file__).parent) or {},
+        "git": provenance.git_state(Path(provenance.__file__).parent) or {"commit": None},
     }
     for title, content in parts.items():
         sys.stdout.write(f"{title}\n")
@@ -153,15 +162,33 @@ def info_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+COMMANDS = {
+    "run": run_command,
+    "theory": theory_command,
+    "plot": plot_command,
+    "data": data_command,
+    "info": info_command,
+}
+
+
 class _Progress:
     """tqdm on a terminal, plain lines (one in ten per cent) elsewhere."""
 
-    def __init__(self, title: str) -> None:
-        self.title = title
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
         self.bar: Any = None
         self.told = -1
 
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
     def __call__(self, report: "Report") -> None:
+        if self.quiet:
+            return
         phase = "warm-up" if report.steps < report.warmup_steps else "sampling"
         numbers = f"training error {report.train_error:.3g}"
         if report.diverged_chains:
@@ -175,112 +202,53 @@ class _Progress:
         if self.bar is None:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=report.total_steps, unit="step", unit_scale=True, leave=False)
+            self.bar = tqdm(
+                total=report.total_steps, initial=report.steps, unit="step", unit_scale=True,
+                leave=False,
+            )  # fmt: skip
         self.bar.set_description(phase)
         self.bar.set_postfix_str(numbers)
         self.bar.update(report.steps - self.bar.n)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = _Parser(
-        prog="langevin-nn",
-        description="Sample the posterior of a finite-width network and hold it against theory.",
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-
-    def command(name: str, function: Any, meaning: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
-        added.set_defaults(command=function)
-        return added
-
-    run = command("run", run_command, "sample a posterior and compare it with the theories")
-    theory = command("theory", theory_command, "the theories' predictions only, in seconds")
-    for configured in (run, theory):
-        configured.add_argument("config", type=Path, metavar="CONFIG.toml")
-        _add_fields(configured)
-    run.add_argument("--output", type=Path, metavar="DIR", help="the run folder")
-    existing = run.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    existing.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
-    run.add_argument("--quiet", action="store_true", help="no progress, no table")
-    theory.add_argument("--json", action="store_true", help="as in summary.json")
-    plot = command("plot", plot_command, "draw the figures of a run folder again")
-    plot.add_argument("folder", type=Path, metavar="RUN_DIR")
-    data = command("data", data_command, "list or fetch data sets")
-    data.add_argument("action", choices=("list", "fetch"))
-    data.add_argument("name", nargs="?", metavar="NAME")
-    command("info", info_command, "versions, devices, precision")
-
-    words = [_underscored(word) for word in arguments]
-    parsed, unknown = parser.parse_known_args(words)
-    if unknown:
-        flags = [word for word in unknown if word.startswith("--")] or unknown
-        options = _options_of(commands.choices[words[0]])
-        hint = configuration.nearest(flags[0].split("=")[0], options)
-        raise InputError(f"unknown argument {flags[0]}{hint}")
-    return parsed
-
-
-def _add_fields(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("fields of the configuration")
-    for name, item in configuration.options().items():
-        many = "+" if item.metadata["kind"].is_list else None
-        group.add_argument(
-            f"--{name}", nargs=many, dest=f"field:{name}", metavar="VALUE",
-            help=item.metadata["help"].replace("%", "%%"),
-        )  # fmt: skip
-
-
-def _options_of(parser: argparse.ArgumentParser) -> list[str]:
-    return [word.split()[0] for word in parser.format_help().split("\n  ") if word[:2] == "--"]
-
-
-def _underscored(word: str) -> str:
-    """`--sampler.num-chains` means `--sampler.num_chains`."""
-    if not word.startswith("--"):
-        return word
-    flag, equals, value = word.partition("=")
-    return "--" + flag[2:].replace("-", "_") + equals + value
-
-
-def _config(arguments: argparse.Namespace) -> RunConfig:
-    given = {
-        key.removeprefix("field:"): value if isinstance(value, list) else [value]
-        for key, value in vars(arguments).items()
-        if key.startswith("field:") and value is not None
-    }
-    return configuration.load(arguments.config, given)
 
 
 def _default_output(path: Path, config: RunConfig) -> Path:
     """`runs/NAME-HASH`: NAME from the file, or from its folder if it is a config.toml."""
     name = path.resolve().parent.name if path.stem == "config" else path.stem
-    return Path("runs") / f"{name}-{config.content_hash}"
+    return Path("runs") / f"{name or 'run'}-{config.content_hash}"
 
 
-def _resume_line(arguments: argparse.Namespace, folder: Path) -> str:
-    words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
-    output = [] if arguments.output else ["--output", str(folder)]
-    return " ".join(["langevin-nn", *words, *output, "--resume"])
+def _what_is_left(arguments: argparse.Namespace, folder: "RunFolder") -> str:
+    """After an interruption: how to go on, if there is something to go on from."""
+    if not folder.has_state:
+        return "nothing had been saved yet, and nothing is left behind"
+    words = [word for word in arguments.words if word not in ("--resume", "--overwrite")]
+    output = [] if arguments.output else ["--output", str(folder.path)]
+    line = shlex.join(["langevin-nn", *words, *output, "--resume"])
+    return f"what was saved stays; go on with: {line}"
 
 
-def _enable_float64() -> None:
+def _configure_jax() -> None:
     """float64 for the theories; one CPU device for each core, so that chains run side by side."""
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in flags:
+        return
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    with contextlib.suppress(RuntimeError):  # where JAX already runs, its devices stay as they are
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def _say(arguments: argparse.Namespace, text: str) -> None:
     if not arguments.quiet:
         sys.stdout.write(text + "\n")
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"langevin-nn: error: {' '.join(message.split())}\n")
+    return BAD_INPUT
 
 
 if __name__ == "__main__":

@@ -8,102 +8,32 @@ This module imports no JAX, so that the command line answers at once.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import math
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tomli_w
 
-from langevin_nn.types import InputError
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a field accepts: `parse` returns the value or raises ValueError; `expected` says it."""
-
-    expected: str
-    parse: Callable[[Any], Any]
-    is_list: bool = False
-
-
-def _refuse() -> None:
-    raise ValueError
-
-
-def _whole(minimum: int) -> Kind:
-    def parse(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            _refuse()
-        return int(value)
-
-    return Kind(f"a whole number of at least {minimum}", parse)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        _refuse()
-    return float(value)
-
-
-def _positive(value: Any) -> float:
-    if not _number(value) > 0:
-        _refuse()
-    return float(value)
-
-
-def _not_negative(value: Any) -> float:
-    if not _number(value) >= 0:
-        _refuse()
-    return float(value)
-
-
-def _step_size(value: Any) -> float | str:
-    return "auto" if value == "auto" else _positive(value)
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        _refuse()
-    return bool(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        _refuse()
-    return str(value)
-
-
-def _choice(*names: str) -> Kind:
-    def parse(value: Any) -> str:
-        if value not in names:
-            _refuse()
-        return str(value)
-
-    return Kind("one of " + ", ".join(f'"{name}"' for name in names), parse)
-
-
-def _tuple_of(parse: Callable[[Any], Any], length: int | None = None) -> Callable[[Any], Any]:
-    def parse_all(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list | tuple) or (length is not None and len(value) != length):
-            _refuse()
-        return tuple(parse(item) for item in value)
-
-    return parse_all
-
-
-def _classes(value: Any) -> tuple[Any, Any]:
-    whole = _whole(0).parse
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        _refuse()
-    if all(isinstance(group, list | tuple) for group in value):
-        return tuple(_tuple_of(whole)(group) for group in value)  # type: ignore[return-value]
-    return tuple(whole(item) for item in value)  # type: ignore[return-value]
+from langevin_nn.errors import InputError
+from langevin_nn.validation import (
+    CLASSES,
+    FLAG,
+    LARGEST,
+    NOT_NEGATIVE,
+    NUMBER,
+    POSITIVE,
+    STEP_SIZE,
+    Kind,
+    choice,
+    nearest,
+    text,
+    tuple_of,
+    whole,
+)
 
 
 def _option(default: Any, kind: Kind, meaning: str) -> Any:
@@ -111,98 +41,122 @@ def _option(default: Any, kind: Kind, meaning: str) -> Any:
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    source: str = _option(
-        "digits",
-        Kind('the name of a data source, for example "mnist"', _text),
-        "digits, mnist, fashion_mnist, cifar10, npz, teacher_linear, teacher_network or random",
-    )
-    path: str = _option("", Kind("a path as a string", _text), "the .npz file, for source = npz")
-    classes: tuple[Any, Any] = _option(
-        (0, 1),
-        Kind("two classes [0, 1] or two groups of classes [[0, 2], [1, 3]]", _classes, True),
-        "two classes, or two groups of classes",
-    )
-    targets: tuple[float, float] = _option(
-        (-1.0, 1.0),
-        Kind("two numbers, for example [-1.0, 1.0]", _tuple_of(_number, 2), True),
-        "the labels of the two classes",
-    )
-    num_train: int | None = _option(
-        None, _whole(1), "P, the number of training examples (100; npz: all)"
-    )
-    num_test: int | None = _option(
-        None, _whole(1), "P_test, the number of test examples (200; npz: all)"
-    )
-    standardize: bool = _option(
-        True,
-        Kind("true or false", _flag),
-        "one mean and one standard deviation over all training pixels",
-    )
-    colour: bool = _option(
-        False, Kind("true or false", _flag), "cifar10 in full colour, not 28x28 grey"
-    )
-    in_size: int = _option(100, _whole(1), "N_0 of a teacher's or random inputs")
-    noise_variance: float = _option(
-        0.0,
-        Kind("zero or a positive number", _not_negative),
-        "variance of the noise on a teacher's training labels",
-    )
-    teacher_width: int = _option(100, _whole(1), "hidden units of teacher_network")
+class _Checked:
+    """Fields that are checked when the record is made."""
+
+    prefix: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if "kind" in item.metadata and not (value is None and item.default is None):
+                item.metadata["kind"].check(self.prefix + item.name, value)
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class DataConfig(_Checked):
+    prefix = "data."
+
+    source: str = _option(
+        "digits",
+        text('the name of a data source, for example "mnist"'),
+        "digits, mnist, fashion_mnist, cifar10, npz, teacher_linear, teacher_network or random",
+    )
+    path: str = _option("", text("a path as a string"), "the .npz file, for source = npz")
+    classes: tuple[Any, Any] = _option((0, 1), CLASSES, "two classes, or two groups of classes")
+    targets: tuple[float, float] = _option(
+        (-1.0, 1.0),
+        tuple_of(NUMBER, "two numbers, for example [-1.0, 1.0]", 2),
+        "the labels of the two classes",
+    )
+    num_train: int | None = _option(
+        None, whole(1), "P, the number of training examples (100; npz: all)"
+    )
+    num_test: int | None = _option(
+        None, whole(1), "P_test, the number of test examples (200; npz: all)"
+    )
+    standardize: bool = _option(
+        True, FLAG, "one mean and one standard deviation over all training pixels"
+    )
+    colour: bool = _option(False, FLAG, "cifar10 in full colour, not 28x28 grey")
+    in_size: int = _option(100, whole(1), "N_0 of a teacher's or random inputs")
+    noise_variance: float = _option(
+        0.0, NOT_NEGATIVE, "variance of the noise on a teacher's training labels"
+    )
+    teacher_width: int = _option(100, whole(1), "hidden units of teacher_network")
+
+
+@dataclass(frozen=True)
+class NetworkConfig(_Checked):
+    prefix = "network."
+
     hidden_widths: tuple[int, ...] = _option(
         (200,),
-        Kind("a list of positive whole numbers, for example [200]", _tuple_of(_whole(1).parse), True),
+        tuple_of(whole(1), "a list of positive whole numbers, for example [200]"),
         "N_1 ... N_L",
     )
     activation: str = _option(
         "erf",
-        Kind('the name of an activation, for example "erf"', _text),
+        text('the name of an activation, for example "erf"'),
         "erf, relu, identity, tanh or gelu",
     )
 
 
 @dataclass(frozen=True)
-class PriorConfig:
+class PriorConfig(_Checked):
+    prefix = "prior."
+
     precisions: tuple[float, ...] = _option(
         (1.0, 1.0),
-        Kind("a list of positive numbers, for example [1.0, 1.0]", _tuple_of(_positive), True),
+        tuple_of(POSITIVE, "a list of positive numbers, for example [1.0, 1.0]"),
         "lambda_0 ... lambda_L: one more than there are hidden layers",
     )
 
 
 @dataclass(frozen=True)
-class PosteriorConfig:
-    temperature: float = _option(0.1, Kind("a positive number", _positive), "T = 1/beta")
+class PosteriorConfig(_Checked):
+    prefix = "posterior."
+
+    temperature: float = _option(0.1, POSITIVE, "T = 1/beta")
 
 
 @dataclass(frozen=True)
-class SamplerConfig:
-    dynamics: str = _option("langevin", _choice("langevin"), "the sampler's dynamics")
+class SamplerConfig(_Checked):
+    prefix = "sampler."
+
+    dynamics: str = _option("langevin", choice("langevin"), "the sampler's dynamics")
     step_size: float | str = _option(
         "auto",
-        Kind('a positive number or "auto"', _step_size),
+        STEP_SIZE,
         "the step size eta; auto is a stated fraction of the stability limit",
     )
-    num_chains: int = _option(8, _whole(1), "independent chains")
-    num_warmup: int = _option(20_000, _whole(0), "steps before the first recorded draw")
-    num_samples: int = _option(1_000, _whole(4), "recorded draws of each chain")
-    thinning: int = _option(100, _whole(1), "steps between recorded draws")
+    num_chains: int = _option(8, whole(1), "independent chains")
+    num_warmup: int = _option(20_000, whole(0), "steps before the first recorded draw")
+    num_samples: int = _option(1_000, whole(4), "recorded draws of each chain")
+    thinning: int = _option(100, whole(1), "steps between recorded draws")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        steps = self.num_warmup + self.num_samples * self.thinning
+        if steps > LARGEST:
+            raise InputError(
+                f"sampler.num_warmup + num_samples × thinning = {steps} steps are more than can "
+                f"be counted: write smaller ones, {LARGEST} steps at most"
+            )
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(_Checked):
     """Everything that a run's numbers depend on.
 
     `num_train` and `num_test` that were not given are 100 and 200, and all rows for `npz`.
     """
 
-    seed: int = _option(0, _whole(0), "of the data's selection, the initial state and the noise")
+    seed: int = _option(
+        0, whole(0, 2**63 - 1), "of the data's selection, the initial state and the noise"
+    )
     precision: str = _option(
-        "float32", _choice("float32", "float64"), "of the sampling; theory is always float64"
+        "float32", choice("float32", "float64"), "of the sampling; theory is always float64"
     )
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -211,6 +165,7 @@ class RunConfig:
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         depth = len(self.network.hidden_widths)
         if len(self.prior.precisions) != depth + 1:
             raise InputError(
@@ -252,19 +207,24 @@ class RunConfig:
     @property
     def content_hash(self) -> str:
         """Twelve hexadecimal digits that name this configuration whatever file it came from."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        content = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+SECTIONS: Mapping[str, type[_Checked]] = {
+    "data": DataConfig,
+    "network": NetworkConfig,
+    "prior": PriorConfig,
+    "posterior": PosteriorConfig,
+    "sampler": SamplerConfig,
+}
 
 
 def options() -> dict[str, dataclasses.Field[Any]]:
     """Every field by its dotted name, `seed` to `sampler.thinning`."""
-    named: dict[str, dataclasses.Field[Any]] = {}
-    for item in fields(RunConfig):
-        if "kind" in item.metadata:
-            named[item.name] = item
-        else:
-            section = item.default_factory()  # type: ignore[misc]
-            named |= {f"{item.name}.{inner.name}": inner for inner in fields(section)}
+    named = {item.name: item for item in fields(RunConfig) if "kind" in item.metadata}
+    for section, record in SECTIONS.items():
+        named |= {f"{section}.{item.name}": item for item in fields(record)}
     return named
 
 
@@ -274,25 +234,21 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
     Raises `InputError` for an unknown key, a wrong type and a value out of range.
     """
     known = options()
-    sections = {name.split(".")[0] for name in known if "." in name}
-    flat: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for key, value in values.items():
-        if key in sections:
+        if key in SECTIONS:
             if not isinstance(value, Mapping):
                 raise InputError(f"{key} is a table: write [{key}] and its fields, got {value!r}")
-            flat |= {f"{key}.{inner}": item for inner, item in value.items()}
+            inner = {name: _parsed(f"{key}.{name}", item, known) for name, item in value.items()}
+            arguments[key] = SECTIONS[key](**inner)
         elif isinstance(value, Mapping):
-            hint = nearest(key, sorted(sections)) or f"; the tables are {', '.join(sorted(sections))}"
+            hint = nearest(key, list(SECTIONS)) or f"; the tables are {', '.join(SECTIONS)}"
             raise InputError(f'unknown table "{key}"{hint}')
+        elif "." in key and key in known:
+            section, name = key.split(".")
+            raise InputError(f'"{key}" is a field of a table: write {name} under [{section}]')
         else:
-            flat[key] = value
-    parsed = {name: _parse(name, value, known) for name, value in flat.items()}
-    arguments: dict[str, Any] = {k: v for k, v in parsed.items() if "." not in k}
-    for item in fields(RunConfig):
-        if item.name in sections:
-            prefix = item.name + "."
-            inner = {k.removeprefix(prefix): v for k, v in parsed.items() if k.startswith(prefix)}
-            arguments[item.name] = item.default_factory(**inner)  # type: ignore[misc]
+            arguments[key] = _parsed(key, value, known)
     return RunConfig(**arguments)
 
 
@@ -303,67 +259,41 @@ def load(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> Ru
     Raises `InputError` if the file cannot be read or is not TOML, and as `from_dict` does.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
+        reason = getattr(error, "strerror", None) or "not text in UTF-8"
         raise InputError(f"cannot read the configuration {path}: {reason}") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML: {error}") from error
     for name, words in (overrides or {}).items():
-        _set(values, name, words)
+        _override(values, name, words)
     config = from_dict(values)
-    if config.data.path:
-        beside = path.parent / config.data.path
-        absolute = str((beside if beside.exists() else Path(config.data.path)).resolve())
-        config = dataclasses.replace(
-            config, data=dataclasses.replace(config.data, path=absolute)
-        )
-    return config
+    if not config.data.path:
+        return config
+    given = Path(config.data.path).expanduser()
+    beside = path.parent / given
+    found = given if given.exists() and not beside.exists() else beside
+    data = dataclasses.replace(config.data, path=str(found.resolve()))
+    return dataclasses.replace(config, data=data)
 
 
-def nearest(name: str, valid: Sequence[str]) -> str:
-    """A hint `; did you mean "…"?`, or nothing where no valid name is near."""
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    if not close:
-        last = {option.split(".")[-1]: option for option in valid}
-        close = [last[match] for match in difflib.get_close_matches(name.split(".")[-1], last, n=1)]
-    return f'; did you mean "{close[0]}"?' if close else ""
+def _parsed(name: str, value: Any, known: Mapping[str, dataclasses.Field[Any]]) -> Any:
+    return _kind(name, known).check(name, value)
 
 
-def _parse(name: str, value: Any, known: Mapping[str, dataclasses.Field[Any]]) -> Any:
+def _kind(name: str, known: Mapping[str, dataclasses.Field[Any]]) -> Kind:
     if name not in known:
-        raise InputError(f'unknown key "{name}"' + (nearest(name, tuple(known)) or _listing(known)))
+        hint = nearest(name, tuple(known)) or "; the keys are " + ", ".join(known)
+        raise InputError(f'unknown key "{name}"{hint}')
     kind = known[name].metadata["kind"]
-    try:
-        return kind.parse(value)
-    except ValueError:
-        raise InputError(f"{name} must be {kind.expected}, got {value!r}") from None
+    assert isinstance(kind, Kind)
+    return kind
 
 
-def _listing(known: Mapping[str, Any]) -> str:
-    return "; the keys are " + ", ".join(known)
-
-
-def _set(values: dict[str, Any], name: str, words: Sequence[str]) -> None:
+def _override(values: dict[str, Any], name: str, words: Sequence[str]) -> None:
     """Put command-line words where the TOML would have them."""
-    known = options()
-    if name not in known:
-        _parse(name, None, known)
-    kind = known[name].metadata["kind"]
-    literals = [_literal(word) for word in words]
-    value: Any = literals
-    if len(literals) == 1 and (not kind.is_list or isinstance(literals[0], list)):
-        value = literals[0]
+    kind = _kind(name, options())
     *section, key = name.split(".")
     table = values.setdefault(section[0], {}) if section else values
-    if not isinstance(table, dict):
-        raise InputError(f"{section[0]} is a table: write [{section[0]}], got {table!r}")
-    table[key] = value
-
-
-def _literal(word: str) -> Any:
-    """A TOML value if the word is one, else the word itself."""
-    try:
-        return tomllib.loads(f"value = {word}")["value"]
-    except tomllib.TOMLDecodeError:
-        return word
+    if isinstance(table, dict):  # else from_dict says what is wrong
+        table[key] = kind.from_words(words)

@@ -28,7 +28,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
+    """A text file in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    write_atomically(path, lambda temporary: _write_bytes(temporary, content))
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -36,8 +41,8 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(path, lambda temporary: _write_arrays(temporary, arrays))
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def _write_bytes(path: Path, content: bytes | memoryview) -> None:
+    path.write_bytes(content)
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

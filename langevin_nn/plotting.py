@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from langevin_nn.analysis.comparison import QUANTITIES
 from langevin_nn.analysis.diagnostics import mcse
 from langevin_nn.files import write_atomically
 from langevin_nn.sampling.chains import Chains
@@ -21,9 +20,9 @@ from langevin_nn.types import Generalisation
 
 EXPERIMENT_COLOUR = "#000000"
 THEORY_STYLES: Mapping[str, Mapping[str, Any]] = {
-    "infinite_width": {"color": "#E69F00", "linestyle": "--"},
-    "one_layer": {"color": "#0072B2", "linestyle": "-"},
-    "scale_mixture": {"color": "#009E73", "linestyle": ":"},
+    "infinite_width": {"color": "#E69F00", "linestyle": "--", "marker": "s"},
+    "one_layer": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "scale_mixture": {"color": "#009E73", "linestyle": ":", "marker": "^"},
 }
 CHAIN_COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
@@ -34,24 +33,49 @@ def plot_generalisation(
     ax: Axes, measured: Generalisation, theories: Sequence[Generalisation]
 ) -> Axes:
     """Bias², variance and their sum: the experiment as points, each theory as a line segment."""
-    keys = ("bias2", "variance", "generalisation_error")
-    positions = np.arange(len(keys))
+    keys = _on_quantities(ax)
     for theory in theories:
         values = [getattr(theory, key).value for key in keys]
+        places = np.arange(len(keys))
         ax.hlines(
-            values, positions - 0.32, positions + 0.32, label=theory.name, linewidth=2,
-            **_style(theory.name),
+            values, places - 0.32, places + 0.32, label=theory.name, linewidth=2,
+            color=_style(theory.name)["color"], linestyle=_style(theory.name)["linestyle"],
         )  # fmt: skip
     estimates = [getattr(measured, key) for key in keys]
     ax.errorbar(
-        positions, [e.value for e in estimates], [e.mcse for e in estimates], fmt="o", capsize=4,
-        color=EXPERIMENT_COLOUR, label=f"{measured.name} (± 1 s.e.)", zorder=3,
+        range(len(keys)), [e.value for e in estimates], [e.mcse for e in estimates], fmt="o",
+        markersize=4, capsize=4, color=EXPERIMENT_COLOUR, label=f"{measured.name} (± 1 s.e.)",
+        zorder=3,
     )  # fmt: skip
-    ax.set_xticks(positions, [QUANTITIES[key] for key in keys])
     ax.set_ylabel("average over the test set")
-    ax.set_xlim(-0.5, len(keys) - 0.5)
     ax.legend(frameon=False, fontsize="small")
     return ax
+
+
+def plot_deviations(ax: Axes, measured: Generalisation, theories: Sequence[Generalisation]) -> Axes:
+    """Experiment over theory minus one, in per cent, ± one standard error of the experiment."""
+    keys = _on_quantities(ax)
+    ax.axhline(0, color="black", linewidth=0.8)
+    for index, theory in enumerate(theories):
+        offset = 0.18 * (index - (len(theories) - 1) / 2)
+        expected = np.array([getattr(theory, key).value for key in keys])
+        values = np.array([getattr(measured, key).value for key in keys])
+        errors = np.array([getattr(measured, key).mcse for key in keys])
+        ax.errorbar(
+            np.arange(len(keys)) + offset, 100 * (values / expected - 1), 100 * errors / expected,
+            fmt=_style(theory.name)["marker"], color=_style(theory.name)["color"], capsize=3,
+            markersize=5, label=theory.name,
+        )  # fmt: skip
+    ax.set_ylabel("experiment / theory − 1  (%)")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def _on_quantities(ax: Axes) -> tuple[str, ...]:
+    keys = ("bias2", "variance", "generalisation_error")
+    ax.set_xticks(range(len(keys)), ["bias²", "variance", "generalisation\nerror"])
+    ax.set_xlim(-0.5, len(keys) - 0.5)
+    return keys
 
 
 def plot_traces(ax: Axes, series: np.ndarray, label: str, thinning: int = 1) -> Axes:
@@ -123,8 +147,10 @@ def run_figures(
     title = caption if measured.converged else f"{caption}\nNOT CONVERGED: {measured.message}"
     colour = "black" if measured.converged else "#D55E00"
 
-    against = Figure(figsize=(6.4, 4.2), layout="constrained")
-    plot_generalisation(against.subplots(), measured, list(theories.values()))
+    against = Figure(figsize=(9, 3.8), layout="constrained")
+    values, deviations = against.subplots(1, 2)
+    plot_generalisation(values, measured, list(theories.values()))
+    plot_deviations(deviations, measured, list(theories.values()))
 
     diagnostics = measured.diagnostics
     assert diagnostics is not None, "an experiment's result carries its diagnostics"
@@ -179,4 +205,4 @@ def _predictions_figure(
 
 
 def _style(theory: str) -> Mapping[str, Any]:
-    return THEORY_STYLES.get(theory, {"color": "#CC79A7", "linestyle": "-."})
+    return THEORY_STYLES.get(theory, {"color": "#CC79A7", "linestyle": "-.", "marker": "D"})

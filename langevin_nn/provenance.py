@@ -44,7 +44,7 @@ def device() -> dict[str, Any]:
 
 def precision() -> dict[str, str]:
     """The floating-point types of sampling and theory, and whether JAX's switch allows float64."""
-    switch = "on" if jax.config.jax_enable_x64 else "off"
+    switch = "on" if jax.numpy.result_type(float) == "float64" else "off"
     return {
         "sampling": "float32 by default, float64 on request",
         "theory": "float64",
@@ -63,7 +63,10 @@ def versions() -> dict[str, str | None]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit and cleanness of the checkout that `folder` is in, or None outside one."""
+    """Commit and cleanness of the checkout that the package in `folder` is from.
+
+    None outside one: an installed package says nothing about a repository that it happens to be in.
+    """
 
     def git(*words: str) -> str | None:
         try:
@@ -74,7 +77,8 @@ def git_state(folder: Path) -> dict[str, Any] | None:
             return None
         return done.stdout.strip()
 
+    tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
     commit = git("rev-parse", "HEAD")
-    if commit is None:
+    if tracked is None or commit is None:
         return None
     return {"commit": commit, "uncommitted_changes": bool(git("status", "--porcelain"))}

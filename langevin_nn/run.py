@@ -1,7 +1,7 @@
 """One run: from a configuration to a run folder. Assembly only, no formulas.
 
-    config ─► data ─► network, prior ─► posterior ─► chains ─► measured ─┐
-                                            └─► spec ─► theories ────────┴─► table, files, figures
+config ─► data ─► network, prior ─► posterior ─► chains ─► measured ─┐
+                                        └─► spec ─► theories ────────┴─► table, files, figures
 """
 
 import dataclasses
@@ -58,8 +58,8 @@ def prepare(config: RunConfig) -> Problem:
         colour=chosen.colour, path=chosen.path or None, in_size=chosen.in_size,
         noise_variance=chosen.noise_variance, teacher_width=chosen.teacher_width,
     )  # fmt: skip
-    counts = {"num_train": data.num_train, "num_test": data.num_test}
-    config = dataclasses.replace(config, data=dataclasses.replace(chosen, **counts))
+    resolved = dataclasses.replace(chosen, num_train=data.num_train, num_test=data.num_test)
+    config = dataclasses.replace(config, data=resolved)
     network = FullyConnected(
         data.in_size, config.network.hidden_widths, config.network.activation,
         key=key_network, dtype=jnp.dtype(config.precision),
@@ -96,9 +96,7 @@ def run(
     measured = summarise(chains)
     folder.save_posterior(chains, data.y_train, predictions.results)
     draw_figures(folder, config, chains, measured, predictions.results)
-    folder.save_json(
-        "manifest.json", manifest(config, data.provenance, time.monotonic() - began)
-    )
+    folder.save_json("manifest.json", manifest(config, data.provenance, time.monotonic() - began))
     folder.save_json(
         "summary.json",
         {"experiment": store.experiment_summary(measured, chains), **theory_part(predictions)},

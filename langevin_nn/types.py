@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
+from langevin_nn.errors import InputError as InputError
 
-class InputError(ValueError):
-    """Input that cannot be used. The message says what was given and what to write instead."""
+ChainKeys = Key[Array, " chains"]
+"""One typed JAX key for each chain."""
 
 
 class NotApplicable(InputError):
@@ -26,7 +27,7 @@ class Activation:
     """An activation σ and its Gaussian dual: one object for the network and for the theory.
 
     `dual(a, b, c)` is κ(a, b, c) = E[σ(u)σ(v)] with (u, v) ~ N(0, [[a, c], [c, b]]); its arguments
-    have one shape and so has its value. `odd` says whether σ(−z) = −σ(z).
+    broadcast against each other, to the shape of its value. `odd` says whether σ(−z) = −σ(z).
     """
 
     name: str

@@ -32,7 +32,8 @@ def rhat(series: np.ndarray) -> np.ndarray:
 def ess(series: np.ndarray) -> np.ndarray:
     """The smaller of bulk and tail ESS of series (chain, draw, …), of shape (…)."""
     data = _dataset(series)
-    return np.minimum(_value(az.ess(data, method="bulk")), _value(az.ess(data, method="tail")))
+    bulk, tail = (_value(az.ess(data, method=method)) for method in ("bulk", "tail"))
+    return np.asarray(np.minimum(bulk, tail))
 
 
 def mcse(series: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ positive, for a σ with kinks too.
 import difflib
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,20 +78,12 @@ def activation(choice: str | Activation | Callable[[Array], Array]) -> Activatio
     return _with_quadrature(name, choice, odd=_is_odd(name, choice))
 
 
-def _erf(z: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jax.scipy.special.erf(z)
-
-
 @jax.jit
 def _erf_dual(
     a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
 ) -> Float[Array, "..."]:
     """(2/π) arcsin(2c / √((1 + 2a)(1 + 2b)))."""
     return 2 / jnp.pi * jnp.arcsin(2 * c / jnp.sqrt((1 + 2 * a) * (1 + 2 * b)))
-
-
-def _relu(z: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jax.nn.relu(z)
 
 
 @jax.jit
@@ -139,10 +132,6 @@ def _gelu_dual(
     return c / 4 + (c * jnp.arcsin(sine) + rational) / (2 * jnp.pi)
 
 
-def _tanh(z: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jnp.tanh(z)
-
-
 def _correlation(
     a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
@@ -169,43 +158,61 @@ def _hermite_table(odd: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return nodes, weights, (rows[1::2] if odd else rows) * np.sqrt(weights)
 
 
-@partial(jax.jit, static_argnames=("function", "odd"))
-def _mehler_sum(
-    a: Float[Array, "..."],
-    b: Float[Array, "..."],
-    c: Float[Array, "..."],
+class _Expansion(NamedTuple):
+    """σ(√a z) in Hermite polynomials, for variances a of shape (…), k first."""
+
+    terms: Float[Array, "K ..."]  # s_k
+    tails: Float[Array, "passes+1 ..."]  # Σ_{j≥k} s_j² for each k where a pass begins, and the end
+    power: Float[Array, "..."]  # E[σ²]
+
+    def reshape(self, shape: tuple[int, ...]) -> "_Expansion":
+        terms, tails = (part.reshape(-1, *shape) for part in (self.terms, self.tails))
+        return _Expansion(terms, tails, self.power.reshape(shape))
+
+
+@partial(jax.jit, static_argnames=("function",))
+def _expand(
+    variances: Float[Array, " P"],
     nodes: Float[Array, " n"],
     weights: Float[Array, " n"],
     table: Float[Array, "K n"],
     function: Callable[[Array], Array],
+) -> _Expansion:
+    positive = variances > 0
+    roots = jnp.where(positive, jnp.sqrt(jnp.where(positive, variances, 1.0)), 0.0)
+    values = function(nodes[:, None] * roots[None, :])
+    terms, power = table @ values, weights @ values**2
+    passes = jnp.sum(jnp.reshape(terms**2, (-1, _TERMS_AT_ONCE, roots.size)), axis=1)
+    beyond = jnp.maximum(power - jnp.sum(passes, axis=0), 0.0)
+    after = jnp.asarray(np.tri(len(passes) + 1, len(passes), -1)[::-1, ::-1], terms.dtype)
+    return _Expansion(terms, after @ passes + beyond[None, :], power)
+
+
+@partial(jax.jit, static_argnames=("odd",))
+def _mehler_sum(
+    a: Float[Array, "..."],
+    b: Float[Array, "..."],
+    c: Float[Array, "..."],
+    left: _Expansion,
+    right: _Expansion,
     odd: bool,
 ) -> Float[Array, "..."]:
-    """Σ_k s_k(a) s_k(b) ρ^k by Horner's rule, `_TERMS_AT_ONCE` terms in each pass."""
+    """Σ_k s_k(a) s_k(b) ρ^k by Horner's rule, `_TERMS_AT_ONCE` terms in each pass.
 
-    def expand(variance: Array) -> tuple[Array, Array, Array]:
-        """s_k (K, …); Σ_{j≥k} s_j² for the k between passes (K / 16 + 1, …); E[σ²] (…)."""
-        positive = variance > 0
-        root = jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1.0)), 0.0)
-        values = function(root[..., None] * nodes.reshape((1,) * root.ndim + (-1,)))
-        terms = jnp.tensordot(table, values, axes=(1, -1))
-        power = jnp.tensordot(weights, values**2, axes=(0, -1))
-        passes = jnp.sum(jnp.reshape(terms**2, (-1, _TERMS_AT_ONCE, *variance.shape)), axis=1)
-        beyond = jnp.maximum(power - jnp.sum(passes, axis=0), 0.0)
-        after = jnp.asarray(np.tri(len(passes) + 1, len(passes), -1)[::-1, ::-1], c.dtype)
-        return terms, jnp.tensordot(after, passes, axes=1) + beyond[None], power
+    `left` and `right` are the expansions of the variances a.ravel() and b.ravel().
+    """
+    left, right = left.reshape(a.shape), right.reshape(b.shape)
 
     def largest(tails: Array) -> Array:
         return jnp.max(tails.reshape(len(tails), -1), axis=1)
 
-    terms_a, tails_a, power_a = expand(a)
-    terms_b, tails_b, power_b = expand(b)
-    bound = _SMALLEST_TAIL**2 * jnp.max(power_a) * jnp.max(power_b)
-    enough = (largest(tails_a) * largest(tails_b) <= bound).at[-1].set(True)
+    bound = _SMALLEST_TAIL**2 * jnp.max(left.power) * jnp.max(right.power)
+    enough = (largest(left.tails) * largest(right.tails) <= bound).at[-1].set(True)
     num_passes = 1 + jnp.argmax(enough[1:])
 
-    def last_term(tails: Array, power: Array) -> Array:
-        tail = jax.lax.dynamic_index_in_dim(tails, num_passes, keepdims=False)
-        matters = tail > _SMALLEST_TAIL * power
+    def last_term(expansion: _Expansion) -> Array:
+        tail = jax.lax.dynamic_index_in_dim(expansion.tails, num_passes, keepdims=False)
+        matters = tail > _SMALLEST_TAIL * expansion.power
         return jnp.where(matters, jnp.sqrt(jnp.where(matters, tail, 1.0)), 0.0)
 
     rho = _correlation(a, b, c)[1]
@@ -214,14 +221,16 @@ def _mehler_sum(
 
     def add_terms(step: Array, total: Array) -> Array:
         start = (num_passes - 1 - step) * _TERMS_AT_ONCE
-        chunk_a = jax.lax.dynamic_slice_in_dim(terms_a, start, _TERMS_AT_ONCE)
-        chunk_b = jax.lax.dynamic_slice_in_dim(terms_b, start, _TERMS_AT_ONCE)
+        some_left, some_right = (
+            jax.lax.dynamic_slice_in_dim(each.terms, start, _TERMS_AT_ONCE)
+            for each in (left, right)
+        )
         for k in reversed(range(_TERMS_AT_ONCE)):
-            total = total * base + chunk_a[k] * chunk_b[k]
+            total = total * base + some_left[k] * some_right[k]
         return total
 
-    last = last_term(tails_a, power_a) * last_term(tails_b, power_b)
-    total = jax.lax.fori_loop(0, num_passes, add_terms, jnp.broadcast_to(last, rho.shape))
+    last = jnp.broadcast_to(last_term(left) * last_term(right), rho.shape)
+    total = jax.lax.fori_loop(0, num_passes, add_terms, last)
     return total * rho if odd else total
 
 
@@ -239,10 +248,11 @@ def _with_quadrature(name: str, function: Callable[[Array], Array], odd: bool) -
     def dual(
         a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
     ) -> Float[Array, "..."]:
-        nodes, weights, table = (jnp.asarray(part, c.dtype) for part in _hermite_table(odd))
+        parts = [jnp.asarray(part, c.dtype) for part in _hermite_table(odd)]
 
         def block(a: Array, b: Array, c: Array) -> Array:
-            return _mehler_sum(a, b, c, nodes, weights, table, evaluate, odd)
+            left, right = (_expand(each.ravel(), *parts, evaluate) for each in (a, b))
+            return _mehler_sum(a, b, c, left, right, odd)
 
         if max(a.size, b.size) <= _MOST_VARIANCES:
             return block(a, b, c)
@@ -273,10 +283,10 @@ def _is_odd(name: str, function: Callable[[Array], Array]) -> bool:
     return bool(jnp.all(jnp.abs(values + mirrored) <= tolerance))
 
 
-erf = Activation("erf", _erf, _erf_dual, odd=True)
-relu = Activation("relu", _relu, _relu_dual, odd=False)
+erf = Activation("erf", jax.scipy.special.erf, _erf_dual, odd=True)
+relu = Activation("relu", jax.nn.relu, _relu_dual, odd=False)
 identity = Activation("identity", _identity, _identity_dual, odd=True)
-tanh = _with_quadrature("tanh", _tanh, odd=True)
+tanh = _with_quadrature("tanh", jnp.tanh, odd=True)
 gelu = Activation("gelu", _gelu, _gelu_dual, odd=False)
 
 ACTIVATIONS: dict[str, Activation] = {each.name: each for each in (erf, relu, identity, tanh, gelu)}

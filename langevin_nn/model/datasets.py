@@ -1,20 +1,14 @@
 """Regression tasks: two classes of an image data set, arrays from a file, or a teacher.
 
 Every task is P training pairs (x_μ, y_μ) and P_test test pairs, x in R^{N_0}, y a number. Images
-have the targets of their class; the teachers, with w, W, v and all inputs standard normal, are
+have the targets of their class; the rules of the teachers are in `teachers.py`.
 
-    teacher_linear    y = w·x/√N_0 + ε
-    teacher_network   y = v·erf(W x/√N_0)/√width + ε
-    random            y drawn from the two targets with equal probability, independent of x
-
-with ε ~ N(0, noise_variance) on the training targets only: the test targets of the first two are
-what the teacher says. All randomness comes from one JAX key through NumPy's generator, so a task
-depends on its key and its parameters alone. A larger `num_train` extends the training set (the
-first examples stay) and leaves the test set as it is, and the other way round.
+All randomness comes from one JAX key through NumPy's generator, so a task depends on its key and
+its parameters alone. A larger `num_train` extends the training set (the first examples stay) and
+leaves the test set as it is, and the other way round.
 """
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,21 +18,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.model.raw_files import (
-    ARRAY_NAMES,
-    RawImages,
-    fingerprint,
-    nearest,
-    read_images,
-    read_npz,
-    require_classes,
-)
+from langevin_nn.model.raw_files import fingerprint, nearest, read_images
+from langevin_nn.model.raw_formats import ARRAY_NAMES, as_rows, read_npz
+from langevin_nn.model.teachers import TEACHERS, draw_task, positive, two_targets
 from langevin_nn.types import InputError
 
-TEACHERS = ("teacher_linear", "teacher_network", "random")
 SOURCES = ("digits", "mnist", "fashion_mnist", "cifar10", "npz", *TEACHERS)
-LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
-GREY_SIZE = 28
 
 _LAYOUTS = {
     "x": (2, "(examples, inputs)", "{0}.reshape(len({0}), -1)"),
@@ -139,7 +124,7 @@ def load_dataset(
     - "npz": the arrays x_train (P, …), y_train (P,), x_test, y_test of the file `path`, in their
       order; the first `num_train` and `num_test` rows if given. Inputs are flattened.
     - "teacher_linear", "teacher_network", "random": Gaussian inputs of `in_size` dimensions and
-      the rules at the top of this module, `teacher_width` hidden units, `noise_variance`.
+      the rules of `teachers.py`, with `teacher_width` hidden units and `noise_variance`.
 
     `standardize` subtracts one mean and divides by one standard deviation, both over all inputs
     of all selected training examples, from training and test inputs.
@@ -153,21 +138,14 @@ def load_dataset(
         raise InputError(f"{source} has no colours: write colour=False, or use cifar10")
     rng = _generator(key)
     if source in TEACHERS:
-        if not 0 <= noise_variance < math.inf:
-            raise InputError(f"noise_variance must be zero or positive, got {noise_variance}")
-        task = _teacher_task(
-            source,
-            rng,
-            shape_train=(_positive("num_train", num_train), _positive("in_size", in_size)),
-            shape_test=(_positive("num_test", num_test), in_size),
-            width=_positive("teacher_width", teacher_width),
-            noise_variance=noise_variance,
-            targets=targets,
+        arrays, words = draw_task(
+            source, rng, num_train, num_test, in_size, teacher_width, noise_variance, targets
         )
+        task = Dataset(source, *arrays, (words,))
     elif source == "npz":
         task = _npz_task(path, num_train, num_test)
     else:
-        groups, low_high = _class_groups(classes), _two_targets(targets)
+        groups, low_high = _class_groups(classes), two_targets(targets)
         task = _image_task(source, rng, num_train, num_test, groups, low_high, colour, folder)
     return _standardized(task) if standardize else task
 
@@ -183,7 +161,7 @@ def _image_task(
     folder: str | Path | None,
 ) -> Dataset:
     wanted = groups[0] + groups[1]
-    raw = _digits(wanted) if source == "digits" else read_images(source, folder, wanted)
+    raw = read_images(source, folder, wanted)
     train, test = (
         rng.permutation(np.flatnonzero(np.isin(labels, wanted)))
         for labels in (raw.y_train, raw.y_test)
@@ -193,61 +171,34 @@ def _image_task(
     what = f"{source} with classes = {groups}"
     train = train[: _up_to("num_train", num_train, len(train), f"the training part of {what}")]
     test = test[: _up_to("num_test", num_test, len(test), f"the test part of {what}")]
-    x_train, x_test = (
-        _pixels(images, colour) / raw.white for images in (raw.x_train[train], raw.x_test[test])
+    return Dataset(
+        source,
+        x_train=as_rows(raw.x_train[train], colour) / raw.white,
+        y_train=np.where(np.isin(raw.y_train[train], groups[0]), *targets),
+        x_test=as_rows(raw.x_test[test], colour) / raw.white,
+        y_test=np.where(np.isin(raw.y_test[test], groups[0]), *targets),
+        provenance=raw.files,
     )
-    y_train, y_test = (
-        np.where(np.isin(labels, groups[0]), *targets)
-        for labels in (raw.y_train[train], raw.y_test[test])
-    )
-    return Dataset(source, x_train, y_train, x_test, y_test, raw.files)
-
-
-def _digits(wanted: list[int]) -> RawImages:
-    """scikit-learn's 1797 handwritten digits, 8×8 pixels from 0 to 16, training and test in one.
-
-    E. Alpaydin, C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning
-    Repository (1998), the test part.
-    """
-    import sklearn
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images, labels = digits.images.astype(np.uint8), digits.target.astype(np.int64)
-    require_classes(wanted, labels, "digits")
-    provenance = (f"scikit-learn {sklearn.__version__} load_digits",)
-    return RawImages(images, labels, images, labels, provenance, white=16)
 
 
 def _two_ends(
     pool: np.ndarray, num_train: SupportsIndex | None, num_test: SupportsIndex | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Training examples from the back of the shuffled pool, test examples from its front."""
-    last = len(pool) - (1 if num_test is None else _positive("num_test", num_test))
-    size = last if num_train is None else _positive("num_train", num_train)
-    if not 0 < size <= last or num_train is None and num_test is None:
+    train, test = (
+        None if value is None else positive(name, value)
+        for name, value in (("num_train", num_train), ("num_test", num_test))
+    )
+    if train is None and test is not None:
+        train = len(pool) - test
+    elif test is None and train is not None:
+        test = len(pool) - train
+    if train is None or test is None or min(train, test) < 1 or train + test > len(pool):
         raise InputError(
             f"num_train = {num_train} and num_test = {num_test}, but digits is one pool of "
             f"{len(pool)} examples of these classes: write two numbers whose sum is at most that"
         )
-    return pool[::-1][:size], pool[: len(pool) - size if num_test is None else len(pool) - last]
-
-
-def _pixels(images: np.ndarray, colour: bool) -> Float[np.ndarray, "P N_0"]:
-    """Images as rows of numbers, on their own scale; in grey and 28×28 unless `colour`."""
-    if images.ndim == 4 and not colour:
-        grey = sum(weight * images[..., channel] for channel, weight in enumerate(LUMA))
-        average = _area_average(images.shape[1], GREY_SIZE)
-        images = average @ grey @ average.T
-    return images.reshape(len(images), -1).astype(np.float64)
-
-
-def _area_average(size: int, new_size: int) -> Float[np.ndarray, "new_size size"]:
-    """Row i holds the shares that the old pixels have in the area of new pixel i; its sum is 1."""
-    edges = np.arange(new_size + 1)[:, None] * size / new_size
-    old = np.arange(size)
-    overlap = np.minimum(edges[1:], old + 1) - np.maximum(edges[:-1], old)
-    return np.maximum(overlap, 0) * new_size / size
+    return pool[::-1][:train], pool[:test]
 
 
 def _npz_task(
@@ -264,46 +215,9 @@ def _npz_task(
     whole = Dataset("npz", x_train, y_train, x_test, y_test, (fingerprint(file),))
     train = _up_to("num_train", num_train, whole.num_train, f"x_train of {file}")
     test = _up_to("num_test", num_test, whole.num_test, f"x_test of {file}")
-    training, testing = (
-        (whole.x_train[:train], whole.y_train[:train]),
-        (whole.x_test[:test], whole.y_test[:test]),
-    )
-    return Dataset("npz", *training, *testing, whole.provenance)
-
-
-def _teacher_task(
-    source: str,
-    rng: np.random.Generator,
-    shape_train: tuple[int, int],
-    shape_test: tuple[int, int],
-    width: int,
-    noise_variance: float | int,
-    targets: Sequence[Any],
-) -> Dataset:
-    # One stream for each array: the size of one never shifts the draws of another.
-    weights, train, test, train_noise, test_noise = rng.spawn(5)
-    x_train, x_test = train.standard_normal(shape_train), test.standard_normal(shape_test)
-    (num_train, in_size), num_test = shape_train, shape_test[0]
-    if source == "random":
-        values = _two_targets(targets)
-        words = f"targets {values} with equal probability, N_0 = {in_size}"
-        y_train, y_test = train_noise.choice(values, num_train), test_noise.choice(values, num_test)
-        return Dataset(source, x_train, y_train, x_test, y_test, (words,))
-    if source == "teacher_linear":
-        words = "y = w·x/√N_0 + ε"
-        w = weights.standard_normal(in_size)
-        y_train, y_test = (x @ w / math.sqrt(in_size) for x in (x_train, x_test))
-    else:
-        from scipy.special import erf
-
-        words = f"y = v·erf(W x/√N_0)/√{width} + ε"
-        v, matrix = weights.standard_normal(width), weights.standard_normal((width, in_size))
-        y_train, y_test = (
-            erf(x @ matrix.T / math.sqrt(in_size)) @ v / math.sqrt(width) for x in (x_train, x_test)
-        )
-    words += f", N_0 = {in_size}, ε of variance {noise_variance:g} on the training targets only"
-    y_train = y_train + math.sqrt(noise_variance) * train_noise.standard_normal(num_train)
-    return Dataset(source, x_train, y_train, x_test, y_test, (words,))
+    x_train, y_train = whole.x_train[:train], whole.y_train[:train]
+    x_test, y_test = whole.x_test[:test], whole.y_test[:test]
+    return replace(whole, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
 
 
 def _generator(key: Array) -> np.random.Generator:
@@ -338,31 +252,9 @@ def _class_groups(classes: Sequence[Any]) -> tuple[list[int], list[int]]:
     return groups[0], groups[1]
 
 
-def _two_targets(targets: Sequence[Any]) -> tuple[float, float]:
-    try:
-        first, second = (float(target) for target in targets)
-    except (TypeError, ValueError):
-        first = second = math.nan
-    if first == second or not (math.isfinite(first) and math.isfinite(second)):
-        raise InputError(
-            f"targets must be two different finite numbers, got {targets!r}: write (-1.0, 1.0)"
-        )
-    return first, second
-
-
-def _positive(name: str, value: SupportsIndex | None) -> int:
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise InputError(f"{name} must be a positive whole number here, got {value!r}")
-    return number
-
-
 def _up_to(name: str, value: SupportsIndex | None, exist: int, what: str) -> int:
     """`value` checked against the number of examples that exist; all of them for None."""
-    number = exist if value is None else _positive(name, value)
+    number = exist if value is None else positive(name, value)
     if number > exist:
         raise InputError(
             f"{name} = {number}, but {what} has {exist} examples: write {name} = {exist} or less"

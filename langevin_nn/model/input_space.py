@@ -12,9 +12,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from langevin_nn.model.networks import FullyConnected
+from langevin_nn.types import ChainKeys
 
 
 class InputSpace(eqx.Module):
@@ -46,7 +47,7 @@ class InputSpace(eqx.Module):
         return _with_first_layer(network, first @ jnp.asarray(self.basis, first.dtype))
 
     def extend(
-        self, networks: FullyConnected, precision: Array | float, keys: PRNGKeyArray
+        self, networks: FullyConnected, precision: Array | float, keys: ChainKeys
     ) -> FullyConnected:
         """The networks on [V, V_⊥]: each chain's W⁰V_⊥, (N_1, m), drawn from N(0, 1/λ_0)."""
         first = networks.weights[0]
@@ -57,7 +58,7 @@ class InputSpace(eqx.Module):
         )
 
     def lift(
-        self, networks: FullyConnected, precision: Array | float, keys: PRNGKeyArray
+        self, networks: FullyConnected, precision: Array | float, keys: ChainKeys
     ) -> FullyConnected:
         """The networks on the original inputs: W⁰ = (W⁰V)Vᵀ + G(1 − VVᵀ), G from the prior."""
         first = networks.weights[0]

@@ -20,7 +20,7 @@ from langevin_nn.model.datasets import Dataset
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.networks import FullyConnected, evaluate, output_problem
 from langevin_nn.model.prior import GaussianPrior
-from langevin_nn.types import EnsembleSpec, InputError
+from langevin_nn.types import ChainKeys, EnsembleSpec, InputError
 
 
 class GibbsPosterior(eqx.Module):
@@ -111,7 +111,7 @@ class GibbsPosterior(eqx.Module):
         """The batch of networks with these parameters, on the inputs as they are sampled."""
         return eqx.combine(params, eqx.filter(self.network, eqx.is_inexact_array, inverse=True))
 
-    def lifted_networks(self, params: Any, keys: PRNGKeyArray) -> Any:
+    def lifted_networks(self, params: Any, keys: ChainKeys) -> Any:
         """The batch of networks on the original inputs (N_0,); one key for each chain."""
         networks = self.networks(params)
         if self.space is None:
@@ -121,7 +121,11 @@ class GibbsPosterior(eqx.Module):
     def train_outputs(self, params: Any) -> Float[Array, "chains P"]:
         return evaluate(self.networks(params), self.x_train)
 
-    def test_outputs(self, params: Any, keys: PRNGKeyArray) -> Float[Array, "chains P_test"]:
+    def residuals(self, params: Any) -> Float[Array, "chains P"]:
+        """f(x_μ) − y_μ."""
+        return self.train_outputs(params) - self.y_train[None, :]
+
+    def test_outputs(self, params: Any, keys: ChainKeys) -> Float[Array, "chains P_test"]:
         """f at the test inputs; `keys`, one for each chain, draw what lies outside the span."""
         networks = self.networks(params)
         if self.space is not None:
@@ -130,8 +134,7 @@ class GibbsPosterior(eqx.Module):
 
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """𝓛(θ) = ½ Σ_μ (y_μ − f(x_μ))² + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²."""
-        residuals = self.y_train - self.train_outputs(params)
-        squares = jnp.sum(jnp.square(residuals), axis=-1)
+        squares = jnp.sum(jnp.square(self.residuals(params)), axis=1)
         return 0.5 * squares + self.temperature * self.prior.energy(params)
 
     def potential(self, params: Any) -> Float[Array, " chains"]:

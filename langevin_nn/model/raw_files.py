@@ -1,4 +1,4 @@
-"""Raw files of the image data sets: where they lie, how they are fetched, what is in them.
+"""Files of the image data sets: where they lie, how they are fetched, which one is read.
 
     <folder>/mnist/           the four idx files, gzip-compressed as published or unpacked
     <folder>/fashion_mnist/   the same four names
@@ -6,30 +6,32 @@
 
 `folder` is the argument of that name, else the environment variable LANGEVIN_NN_DATA, else `data`
 in the working directory. What is absent is downloaded from the data sets' public homes and kept
-only if its SHA-256 is the known one. Images and labels are integers here, as published; selection,
-scale and targets are the business of `datasets.py`. Provenance and citations: data/README.md.
+only if its SHA-256 is the known one. Provenance and citations: data/README.md.
 """
 
 import contextlib
 import difflib
-import gzip
 import hashlib
-import io
 import logging
-import math
 import os
-import pickle
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
 
+from langevin_nn.model.raw_formats import (
+    ARRAY_NAMES,
+    CIFAR10_BATCHES,
+    IMAGE_SHAPES,
+    RawImages,
+    decode,
+    read_digits,
+    read_idx,
+    read_npz,
+    reason,
+    require_classes,
+)
 from langevin_nn.types import InputError
 
 IDX_NAMES = (
@@ -39,8 +41,6 @@ IDX_NAMES = (
     "t10k-labels-idx1-ubyte.gz",
 )
 CIFAR10_ARCHIVE = "cifar-10-python.tar.gz"
-CIFAR10_BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
-ARRAY_NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 HOMES = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -64,23 +64,6 @@ SHA256 = {
     "cifar10": ("6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",),
 }
 TIMEOUT_SECONDS = 15
-
-Arrays = tuple[np.ndarray, ...]  # in the order of ARRAY_NAMES
-
-
-@dataclass(frozen=True)
-class RawImages:
-    """Labelled images as published: H×W pixels from 0 to `white`, colours (if any) last.
-
-    `files` names the files that they came from, with the start of their SHA-256.
-    """
-
-    x_train: UInt8[np.ndarray, "N H W *C"]
-    y_train: Int[np.ndarray, " N"]
-    x_test: UInt8[np.ndarray, "N_test H W *C"]
-    y_test: Int[np.ndarray, " N_test"]
-    files: tuple[str, ...]
-    white: int = 255
 
 
 @dataclass(frozen=True)
@@ -117,7 +100,7 @@ def available(folder: str | Path | None = None) -> tuple[Availability, ...]:
     """For each source of `load_dataset` whether it can be used now. No image is decompressed."""
     root, drawn = data_folder(folder), "drawn from the key"
     return (
-        Availability("digits", True, "scikit-learn", "1797 images 8×8, classes 0 to 9, one pool"),
+        Availability("digits", True, "scikit-learn", "1797 images 8×8, classes 0-9, one pool"),
         *(_availability(name, root / name) for name in HOMES),
         Availability("npz", True, "path", f"your own file with arrays {', '.join(ARRAY_NAMES)}"),
         Availability("teacher_linear", True, drawn, "Gaussian inputs, noisy linear teacher"),
@@ -127,7 +110,7 @@ def available(folder: str | Path | None = None) -> tuple[Availability, ...]:
 
 
 def read_images(name: str, folder: str | Path | None, classes: Iterable[int]) -> RawImages:
-    """The images of "mnist", "fashion_mnist" or "cifar10"; files that are absent are fetched.
+    """The images of "digits" or of a key of HOMES; files that are absent are fetched.
 
     `classes` are the ones that will be used: they decide between several `.npz` copies of
     CIFAR-10, of which the one with most training examples of these classes is read.
@@ -135,56 +118,24 @@ def read_images(name: str, folder: str | Path | None, classes: Iterable[int]) ->
     Raises `InputError` for files that are absent and cannot be fetched, that are damaged, or that
     lack one of the classes.
     """
-    root = data_folder(folder)
     wanted = sorted(set(classes))
+    if name == "digits":
+        raw = read_digits()
+        require_classes(wanted, raw.y_train, name)
+        return raw
+    root = data_folder(folder)
     if not _locate(name, root / name):
         absent = [file for file in FILES[name] if not _unpacked_or_packed(root / name, file)]
         _download(name, root, tuple(absent))
     paths = _locate(name, root / name)
     if paths[0].suffix == ".npz":
         paths = (_choose_npz(paths, wanted),)
-    x_train, y_train, x_test, y_test = _read(name, paths)
+    x_train, y_train, x_test, y_test = decode(name, paths)
     remedy = f", or run `langevin-nn data fetch {name}`" if paths[0].suffix == ".npz" else ""
     for part, labels in (("training", y_train), ("test", y_test)):
         require_classes(wanted, labels, f"the {part} part of {name} ({paths[0].name})", remedy)
     files = tuple(fingerprint(path) for path in paths)
     return RawImages(x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64), files)
-
-
-def read_npz(path: Path, names: Iterable[str] = ARRAY_NAMES) -> Arrays:
-    """The named arrays of an `.npz` file; pickled objects are refused.
-
-    Raises `InputError` for a file that is not there or cannot be read, and for a missing array.
-    """
-    advice = "save it with numpy.savez(path, x_train=…, y_train=…, x_test=…, y_test=…)"
-    if not path.is_file():
-        raise InputError(f"there is no file {path}: write the path of an .npz file, or {advice}")
-    try:
-        with path.open("rb") as stream:
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("one array without a name")
-            arrays = {name: file[name] for name in names if name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path} is not an .npz file of plain numbers ({_reason(error)}): {advice}"
-        ) from error
-    if absent := [name for name in names if name not in arrays]:
-        raise InputError(
-            f"{path} lacks {', '.join(absent)} (it holds {', '.join(file.files)}): {advice}"
-        )
-    return tuple(arrays[name] for name in names)
-
-
-def require_classes(
-    wanted: Sequence[int], labels: np.ndarray, where: str, remedy: str = ""
-) -> None:
-    """Raises `InputError` if `labels`, the ones in `where`, lack one of the wanted classes."""
-    if (lacking := np.setdiff1d(wanted, labels)).size:
-        raise InputError(
-            f"{where} has the classes {_listing(labels)}, not {_listing(lacking)}: write classes "
-            f"that are there{remedy}"
-        )
 
 
 def fingerprint(path: Path) -> str:
@@ -204,23 +155,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _listing(labels: np.ndarray) -> str:
-    return ", ".join(str(label) for label in np.unique(labels))
-
-
-def _reason(error: Exception) -> str:
-    """Why something failed, in one short line."""
-    text = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return text if 0 < len(text) <= 80 else type(error).__name__
-
-
-def _damaged(name: str, path: Path, detail: str) -> InputError:
-    return InputError(
-        f"{path} is damaged ({detail}): delete it and fetch it again with "
-        f"`langevin-nn data fetch {name}`"
-    )
-
-
 def _download(name: str, root: Path, files: tuple[str, ...]) -> tuple[Path, ...]:
     import pooch
 
@@ -232,7 +166,7 @@ def _download(name: str, root: Path, files: tuple[str, ...]) -> tuple[Path, ...]
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"cannot write to the data folder {place} ({_reason(error)}): set LANGEVIN_NN_DATA to "
+            f"cannot write to the data folder {place} ({reason(error)}): set LANGEVIN_NN_DATA to "
             "a folder that can be written"
         ) from error
     downloader = pooch.HTTPDownloader(chunk_size=2**16, timeout=TIMEOUT_SECONDS)
@@ -247,9 +181,9 @@ def _download(name: str, root: Path, files: tuple[str, ...]) -> tuple[Path, ...]
         for path in created:
             with contextlib.suppress(OSError):
                 path.rmdir()
-        reason = _reason(error) if isinstance(error, OSError) else "it has another SHA-256"
+        cause = reason(error) if isinstance(error, OSError) else "it has another SHA-256"
         raise InputError(
-            f"could not download {url} ({reason}): put {', '.join(path.name for path in wanted)} "
+            f"could not download {url} ({cause}): put {', '.join(path.name for path in wanted)} "
             f"into {place}, or set LANGEVIN_NN_DATA to a folder that holds {name}/, or run "
             f"`langevin-nn data fetch {name}` on a machine with network"
         ) from error
@@ -264,21 +198,31 @@ def _availability(name: str, place: Path) -> Availability:
         return Availability(name, False, str(place), f"absent: run `langevin-nn data fetch {name}`")
     size = sum(path.stat().st_size for path in paths)
     try:
-        if name != "cifar10":
-            what = _count(_read_idx(name, paths[1], ()), _read_idx(name, paths[3], ()))
-        elif paths[0].suffix == ".npz":
-            labels = {path.name: read_npz(path, ("y_train", "y_test")) for path in paths}
-            what = "; ".join(f"{file}: {_count(*pair)}" for file, pair in labels.items())
-        else:
-            what = _count(np.repeat(np.arange(10), 5000), np.repeat(np.arange(10), 1000))
+        what = _contents(name, paths)
     except InputError as error:
         return Availability(name, False, str(place), str(error), size)
     return Availability(name, True, str(place), what, size)
 
 
-def _count(y_train: np.ndarray, y_test: np.ndarray) -> str:
-    held = _listing(y_train)
-    return f"{y_train.size} training and {y_test.size} test examples of the classes {held}"
+def _contents(name: str, paths: tuple[Path, ...]) -> str:
+    """Numbers and classes of the images, from the labels; of CIFAR-10's batches as published."""
+    labels: list[tuple[np.ndarray, ...]]
+    if name != "cifar10":
+        labels = [(read_idx(name, paths[1], 1), read_idx(name, paths[3], 1))]
+    elif paths[0].suffix == ".npz":
+        labels = [read_npz(path, ("y_train", "y_test")) for path in paths]
+    else:
+        return "50000 + 10000 images 32×32, classes 0-9"
+    height, width, *_ = IMAGE_SHAPES[name]
+    return "; ".join(
+        f"{y_train.size} + {y_test.size} images {height}×{width}, classes {_listing(y_train)}"
+        for y_train, y_test in labels
+    )
+
+
+def _listing(labels: np.ndarray) -> str:
+    held = np.unique(labels).tolist()
+    return "0-9" if held == [*range(10)] else ", ".join(map(str, held))
 
 
 def _unpacked_or_packed(place: Path, file: str) -> Path | None:
@@ -310,85 +254,3 @@ def _choose_npz(paths: tuple[Path, ...], wanted: Sequence[int]) -> Path:
         return bool(complete), int(np.isin(y_train, wanted).sum())
 
     return max(paths, key=rank)
-
-
-def _read(name: str, paths: tuple[Path, ...]) -> Arrays:
-    if name != "cifar10":
-        shapes: tuple[tuple[int, ...], ...] = ((28, 28), (), (28, 28), ())
-        arrays = [_read_idx(name, *pair) for pair in zip(paths, shapes, strict=True)]
-        item_shape: tuple[int, ...] = (28, 28)
-    else:
-        arrays, item_shape = list(_read_cifar10(paths)), (32, 32, 3)
-    for images, labels in (arrays[:2], arrays[2:]):
-        if images.shape != (labels.size, *item_shape) or labels.ndim != 1:
-            raise _damaged(name, paths[0], f"images {images.shape}, labels {labels.shape}")
-        if images.dtype != np.uint8 or labels.dtype.kind not in "iu":
-            raise _damaged(name, paths[0], f"images {images.dtype}, labels {labels.dtype}")
-    return tuple(arrays)
-
-
-def _read_idx(name: str, path: Path, item_shape: tuple[int, ...]) -> np.ndarray:
-    """An idx file of bytes: big-endian words 0x0800 + rank and the sizes, then the data."""
-    try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(name, path, _reason(error)) from error
-    start = 8 + 4 * len(item_shape)
-    magic, *shape = np.frombuffer(content[:start].ljust(start, b"\0"), dtype=">u4").tolist()
-    if magic != 0x0801 + len(item_shape):
-        raise _damaged(name, path, f"it starts with {magic:#x}, not {0x801 + len(item_shape):#x}")
-    if len(content) != start + math.prod(shape):
-        raise _damaged(name, path, f"{len(content)} bytes, not {start + math.prod(shape)}")
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
-
-
-def _read_cifar10(paths: tuple[Path, ...]) -> Arrays:
-    if paths[0].suffix == ".npz":
-        return read_npz(paths[0])
-    batches = {name: _read_batch(path, content) for path, name, content in _batches(paths)}
-    if absent := [batch for batch in CIFAR10_BATCHES if batch not in batches]:
-        raise _damaged("cifar10", paths[0], f"it lacks {', '.join(absent)}")
-    *train, test = [batches[batch] for batch in CIFAR10_BATCHES]
-    images, labels = zip(*train, strict=True)
-    return np.concatenate(images), np.concatenate(labels), *test
-
-
-def _batches(paths: tuple[Path, ...]) -> Iterator[tuple[Path, str, bytes]]:
-    """File, name and content of each batch, in the folder or in the archive."""
-    try:
-        if paths[0].name != CIFAR10_ARCHIVE:
-            yield from ((path, path.name, path.read_bytes()) for path in paths)
-            return
-        with tarfile.open(paths[0]) as archive:
-            for member in archive:
-                stream = archive.extractfile(member)
-                if stream and (name := PurePosixPath(member.name).name) in CIFAR10_BATCHES:
-                    yield paths[0], name, stream.read()
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise _damaged("cifar10", paths[0], _reason(error)) from error
-
-
-class _BatchUnpickler(pickle.Unpickler):
-    """Rebuilds the arrays of a CIFAR-10 batch (a pickle of Python 2); calls nothing else."""
-
-    known = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): lambda code, *_flags: np.dtype(code, copy=True),
-        ("numpy.core.multiarray", "_reconstruct"): lambda _kind, shape, _code: np.empty(shape),
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.known:
-            raise pickle.UnpicklingError(f"it calls {module}.{name}")
-        return self.known[module, name]
-
-
-def _read_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 32, 32, 3) and labels (N,) of a batch, whose rows are three colour planes."""
-    try:
-        batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
-        images = np.asarray(batch[b"data"]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        return images, np.asarray(batch[b"labels"])
-    except (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError) as error:
-        raise _damaged("cifar10", path, _reason(error)) from error

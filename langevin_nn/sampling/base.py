@@ -6,13 +6,13 @@ step is the only source of randomness, so that results depend neither on the chu
 interruption, and one chain's numbers not on how many others run beside it.
 """
 
-from typing import Any, Protocol
-
-from jaxtyping import PRNGKeyArray
+from typing import Any, Protocol, runtime_checkable
 
 from langevin_nn.model.posterior import GibbsPosterior
+from langevin_nn.types import ChainKeys
 
 
+@runtime_checkable
 class State(Protocol):
     """What a transition carries from step to step."""
 
@@ -20,6 +20,7 @@ class State(Protocol):
     def params(self) -> Any: ...
 
 
+@runtime_checkable
 class Transition(Protocol):
     """A Markov transition that leaves, or nearly leaves, the posterior invariant."""
 
@@ -29,6 +30,6 @@ class Transition(Protocol):
         """The state of chains that start from `params`."""
         ...
 
-    def step(self, posterior: GibbsPosterior, state: Any, keys: PRNGKeyArray) -> tuple[Any, Any]:
+    def step(self, posterior: GibbsPosterior, state: Any, keys: ChainKeys) -> tuple[Any, Any]:
         """One step of every chain; `keys` (chains,) has one key for each. (state, info)."""
         ...

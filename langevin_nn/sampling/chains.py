@@ -1,8 +1,9 @@
 """The driver: many chains of one transition, in one compiled program, in chunks.
 
 Each chunk runs a number of steps and records observables into a buffer; weights are never stored,
-only carried. Step s of chain c uses the key fold_in(key_c, s), so that chunked, resumed and
-uninterrupted runs agree to the last bit on one kind of device.
+only carried. Chains are shared out over JAX's devices. Step s of chain c uses the key
+fold_in(key_c, s), so that chunked, resumed and uninterrupted runs agree to the last bit as long as
+they run on the same number of devices of one kind.
 """
 
 import hashlib
@@ -21,21 +22,18 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from langevin_nn.model.posterior import GibbsPosterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checkpoint import Checkpoint, Progress
-from langevin_nn.sampling.langevin import largest_curvature, mean_squared_gradient
+from langevin_nn.sampling.program import Observable, advance, buffer_for, on_devices
+from langevin_nn.sampling.step_size import (
+    Diverged,
+    largest_curvature,
+    local_geometry,
+    stable_step_size,
+)
 from langevin_nn.types import InputError
-
-AUTO_FRACTION = 0.1
-"""An open step size becomes this fraction of the stability limit 2/Λ_max at draws of the prior."""
 
 FIRST_CHUNK_STEPS = 100
 CHUNK_SECONDS = 2.0
 BUFFER_BYTES = 64e6
-
-Observable = Callable[[Any], Array]
-
-
-class Diverged(InputError):
-    """The step size lies above the stability limit, or every chain left the finite numbers."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,11 @@ def sample(
         if not isinstance(value, int) or value < least:
             raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
     start = time.monotonic()
-    key_init, key_steps, key_geometry = jax.random.split(key, 3)
-    chain_keys = jax.random.split(key_steps, num_chains)
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    key_init, key_geometry, *streams = jax.random.split(key, 4)
+    # Two streams for each chain: one for its steps, one for what is drawn at its records.
+    keys = tuple(jax.random.split(stream, num_chains) for stream in streams)
     posterior = _as_arrays(posterior)
     extra = dict(observables or {})
     state = transition.init(posterior, posterior.sample_prior(key_init, num_chains))
@@ -135,31 +136,28 @@ def sample(
         state = jax.tree.map(jnp.asarray, state)
     else:
         curvature = np.asarray(largest_curvature(posterior, state.params, key_geometry))
-        done = Progress(0, 0, {"step_size": _stable_step_size(transition, curvature)})
+        done = Progress(0, 0, {"step_size": stable_step_size(transition, curvature)})
     numbers = done.numbers
     earlier = numbers.get("seconds", 0.0)
     transition = _with_step_size(transition, posterior, numbers["step_size"])
-    posterior, transition, state, chain_keys = _on_devices(posterior, transition, state, chain_keys)
+    posterior, transition, state, keys = on_devices(posterior, transition, state, keys)
 
     total = num_warmup + num_samples * thinning
-    buffer = _buffer_for(posterior, state, chain_keys, extra, num_samples)
+    buffer = buffer_for(posterior, state, keys[1], extra, num_samples, BUFFER_BYTES)
     capacity = len(buffer["energy"])
-    affordable = FIRST_CHUNK_STEPS
-    compiled = False
+    pace = _Pace()
     while done.steps < total:
-        began = time.monotonic()
+        pace.start()
         warm = done.steps < num_warmup
         if not warm and "curvature" not in numbers:
-            numbers |= _geometry(posterior, state, key_geometry)
+            numbers |= local_geometry(posterior, state, key_geometry)
         if warm:
-            stride, count = min(affordable, num_warmup - done.steps), 1
+            stride, count = min(pace.steps, num_warmup - done.steps), 1
         else:
             most = min(capacity, num_samples - done.draws)
-            stride, count = thinning, min(max(affordable // thinning, 1), most)
-        state, buffer = _advance(
-            posterior, transition, state, chain_keys, *_integers(done.steps, stride, count),
-            buffer, extra,
-        )  # fmt: skip
+            stride, count = thinning, min(max(pace.steps // thinning, 1), most)
+        counts = _integers(done.steps, stride, count)
+        state, buffer = advance(posterior, transition, state, keys, counts, buffer, extra)
         chunk = {name: np.array(values[:count]) for name, values in buffer.items()}
         done = Progress(done.steps + stride * count, done.draws + (not warm) * count, numbers)
         finite = np.isfinite(chunk["energy"]).all(axis=0)
@@ -177,10 +175,18 @@ def sample(
         if progress:
             error = float(np.mean(chunk["train_error"][-1][finite]))
             progress(Report(done.steps, total, num_warmup, error, int(np.sum(~finite))))
-        if compiled:
-            pace = (time.monotonic() - began) / (stride * count)
-            affordable = max(1, int(CHUNK_SECONDS / pace))
-        compiled = True
+        pace.stop(stride * count)
+    return _assemble(posterior, state, numbers, chunks, thinning)
+
+
+def _assemble(
+    posterior: GibbsPosterior,
+    state: Any,
+    numbers: dict[str, float],
+    chunks: list[dict[str, np.ndarray]],
+    thinning: int,
+) -> Chains:
+    """The recorded chunks (draw, chain, …) as one result (chain, draw, …)."""
     draws = {
         name: np.moveaxis(np.concatenate([chunk[name] for chunk in chunks]), 0, 1)
         for name in chunks[0]
@@ -202,93 +208,29 @@ def sample(
     )
 
 
-@eqx.filter_jit
-def _advance(
-    posterior: GibbsPosterior,
-    transition: Transition,
-    state: Any,
-    chain_keys: PRNGKeyArray,
-    first_step: Array,
-    stride: Array,
-    count: Array,
-    buffer: dict[str, Array],
-    extra: Mapping[str, Observable],
-) -> tuple[Any, dict[str, Array]]:
-    """`count` times: `stride` steps, then one record. The counts are traced: one compilation."""
+class _Pace:
+    """How many steps make a chunk of about CHUNK_SECONDS, from the time of the last one.
 
-    def one_step(step: Array, state: Any) -> Any:
-        return transition.step(posterior, state, _fold(chain_keys, step))[0]
+    The first chunk is short, and its time, which is compilation, tells nothing.
+    """
 
-    def one_draw(i: Array, carry: tuple[Any, dict[str, Array]]) -> tuple[Any, dict[str, Array]]:
-        state, buffer = carry
-        begin = first_step + i * stride
-        state = jax.lax.fori_loop(begin, begin + stride, one_step, state)
-        values = _observe(posterior, state, chain_keys, begin + stride, extra)
-        return state, {name: buffer[name].at[i].set(value) for name, value in values.items()}
+    def __init__(self) -> None:
+        self.steps = FIRST_CHUNK_STEPS
+        self._compiled = False
+        self._began = 0.0
 
-    return jax.lax.fori_loop(0, count, one_draw, (state, buffer))
+    def start(self) -> None:
+        self._began = time.monotonic()
+
+    def stop(self, steps: int) -> None:
+        if self._compiled:
+            each = (time.monotonic() - self._began) / steps
+            self.steps = max(1, int(CHUNK_SECONDS / each))
+        self._compiled = True
 
 
-def _observe(
-    posterior: GibbsPosterior,
-    state: Any,
-    chain_keys: PRNGKeyArray,
-    step: Array,
-    extra: Mapping[str, Observable],
-) -> dict[str, Array]:
-    """What is recorded of one state, each with a leading chain axis."""
-    # The transition uses fold_in(key_c, s) itself; the observables' keys are one fold deeper.
-    keys = _fold(_fold(chain_keys, step), jnp.uint32(1))
-    residuals = posterior.y_train - posterior.train_outputs(state.params)
-    values = {
-        "test_outputs": posterior.test_outputs(state.params, keys),
-        "train_error": jnp.mean(jnp.square(residuals), axis=1),
-        "energy": posterior.energy(state.params),
-    }
-    if extra:
-        networks = posterior.lifted_networks(state.params, keys)
-        values |= {name: eqx.filter_vmap(function)(networks) for name, function in extra.items()}
-    return values
-
-
-def _fold(keys: PRNGKeyArray, number: Array) -> PRNGKeyArray:
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-
-
-def _on_devices(posterior: Any, transition: Any, state: Any, keys: PRNGKeyArray) -> Any:
-    """Chains shared out over as many devices as divide their number; the rest copied to each."""
-    devices = jax.devices()
-    number = max(n for n in range(1, len(devices) + 1) if len(keys) % n == 0)
-    mesh = jax.sharding.Mesh(np.array(devices[:number]), ("chains",))
-    shared = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chains"))
-    copied = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    copy, share = (
-        lambda tree, to=to: jax.tree.map(
-            lambda x: jax.device_put(x, to) if eqx.is_array_like(x) else x, tree
-        )
-        for to in (copied, shared)
-    )
-    return copy(posterior), copy(transition), share(state), share(keys)
-
-
-def _integers(*values: int) -> tuple[Array, ...]:
-    return tuple(jnp.asarray(value, jnp.int32) for value in values)
-
-
-def _buffer_for(
-    posterior: GibbsPosterior,
-    state: Any,
-    chain_keys: PRNGKeyArray,
-    extra: Mapping[str, Observable],
-    num_samples: int,
-) -> dict[str, Array]:
-    """Zeros for as many draws as are worth keeping on the device between two chunks."""
-    shapes = eqx.filter_eval_shape(
-        _observe, posterior, state, chain_keys, *_integers(0), extra
-    )
-    bytes_each = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
-    capacity = min(max(int(BUFFER_BYTES / bytes_each), 1), num_samples)
-    return {name: jnp.zeros((capacity, *s.shape), s.dtype) for name, s in shapes.items()}
+def _integers(first_step: int, stride: int, count: int) -> tuple[Array, Array, Array]:
+    return jnp.int32(first_step), jnp.int32(stride), jnp.int32(count)
 
 
 def _dtype(posterior: GibbsPosterior) -> Any:
@@ -298,40 +240,12 @@ def _dtype(posterior: GibbsPosterior) -> Any:
 def _as_arrays(posterior: GibbsPosterior) -> GibbsPosterior:
     """Python numbers as arrays in the sampling precision: other values then compile nothing."""
     dtype = _dtype(posterior)
-    return jax.tree.map(
-        lambda x: jnp.asarray(x, dtype) if isinstance(x, float) else x, posterior
-    )
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if isinstance(x, float) else x, posterior)
 
 
 def _with_step_size(transition: Any, posterior: GibbsPosterior, step_size: float) -> Any:
     value = jnp.asarray(step_size, _dtype(posterior))
     return eqx.tree_at(lambda t: t.step_size, transition, value, is_leaf=lambda x: x is None)
-
-
-def _stable_step_size(transition: Transition, curvature: np.ndarray) -> float:
-    """The step size to use, given Λ_max(∇²𝓛) of each chain at its start."""
-    automatic = AUTO_FRACTION * 2 / float(np.max(curvature))
-    if transition.step_size is None:
-        return automatic
-    step_size = float(transition.step_size)
-    limit = 2 / float(np.min(curvature))
-    if not 0 < step_size < limit:
-        raise Diverged(
-            f"step_size = {step_size:.3g} is not between 0 and the stability limit 2/Λ_max = "
-            f"{limit:.3g}, above which the dynamics diverges (Λ_max measured at draws of the "
-            f'prior): write step_size = {automatic:.2g} or step_size = "auto"'
-        )
-    return step_size
-
-
-def _geometry(posterior: GibbsPosterior, state: Any, key: PRNGKeyArray) -> dict[str, float]:
-    """Λ_max over the chains and the mean ‖∇_θ f‖² at the test inputs, where the chains are now."""
-    curvature = largest_curvature(posterior, state.params, key)
-    gradient = mean_squared_gradient(posterior, state.params, key)
-    return {
-        "curvature": float(np.nanmax(curvature)),
-        "squared_gradient": float(np.nanmean(gradient)),
-    }
 
 
 def _fingerprint(

@@ -5,10 +5,10 @@ its first draw. The draws of a chunk are on the disk before the state that count
 file is renamed into place, so a process killed at any moment loses at most one chunk.
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -55,31 +55,46 @@ class Checkpoint:
 
         Raises `InputError` if a file cannot be read or belongs to another run.
         """
-        saved = self._read(self.folder / "state.npz")
+        saved = self._read("state.npz")
         if str(saved.get("fingerprint")) != self.fingerprint:
             raise InputError(
                 f"the checkpoint in {self.folder} is of another run (its data, configuration or "
                 "package version differ): use the configuration that it was made with, "
                 "or --overwrite to start again"
             )
-        leaves, structure = jax.tree.flatten(like)
-        state = jax.tree.unflatten(structure, [saved[f"leaf_{i}"] for i in range(len(leaves))])
-        steps, draws = (int(x) for x in saved["progress"])
+        try:
+            leaves, structure = jax.tree.flatten(like)
+            state = jax.tree.unflatten(structure, [saved[f"leaf_{i}"] for i in range(len(leaves))])
+            steps, draws = (int(x) for x in saved["progress"])
+        except (KeyError, ValueError) as error:
+            raise self._damaged("state.npz", error) from error
         prefix = "number_"
-        numbers = {k.removeprefix(prefix): float(v) for k, v in saved.items() if k.startswith(prefix)}
+        numbers = {
+            k.removeprefix(prefix): float(v) for k, v in saved.items() if k.startswith(prefix)
+        }
         chunks: list[dict[str, np.ndarray]] = []
         done = 0
         while done < draws:
-            chunks.append(self._read(self.folder / f"draws-{done:08d}.npz"))
-            done += len(next(iter(chunks[-1].values())))
+            name = f"draws-{done:08d}.npz"
+            chunks.append(self._read(name))
+            lengths = {len(values) for values in chunks[-1].values()}
+            if len(lengths) != 1 or not 0 < min(lengths) <= draws - done:
+                raise self._damaged(name, f"{lengths} draws, of {draws - done}")
+            done += lengths.pop()
         return state, Progress(steps, draws, numbers), chunks
 
-    def _read(self, path: Path) -> dict[str, np.ndarray]:
+    def _read(self, name: str) -> dict[str, np.ndarray]:
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with (self.folder / name).open("rb") as stream:
+                file = np.load(stream, allow_pickle=False)
+                if not isinstance(file, np.lib.npyio.NpzFile):
+                    raise ValueError("it is no archive of arrays")
                 return {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise InputError(
-                f"the checkpoint file {path} cannot be read ({error}): "
-                "use --overwrite to start again"
-            ) from error
+        except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+            raise self._damaged(name, error) from error
+
+    def _damaged(self, name: str, reason: object) -> InputError:
+        return InputError(
+            f"the checkpoint file {self.folder / name} cannot be read ({reason}): "
+            "use --overwrite to start again"
+        )

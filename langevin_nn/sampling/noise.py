@@ -14,8 +14,10 @@ import numpy as np
 from jax.extend.random import threefry_2x32
 from jaxtyping import Array, PRNGKeyArray
 
+from langevin_nn.types import ChainKeys
 
-def standard_normal_like(params: Any, keys: PRNGKeyArray) -> Any:
+
+def standard_normal_like(params: Any, keys: ChainKeys) -> Any:
     """Independent N(0, 1) in the shapes of `params`: chain c's numbers depend on `keys[c]` only."""
     leaves, structure = jax.tree.flatten(params)
 

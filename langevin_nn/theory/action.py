@@ -118,8 +118,9 @@ class SaddlePoint:
 def minimise(action: OneLayerAction) -> SaddlePoint:
     """The global minimum of S: a scan for the sign changes of dS/dq, Newton's method in each.
 
-    Each change from minus to plus brackets a minimum; Newton steps that leave the bracket are
-    replaced by bisection. The lowest minimum wins.
+    Each change from minus to plus brackets a minimum. Newton's method starts where the chord
+    between the two crosses zero; steps that leave the bracket are replaced by bisection. The
+    lowest minimum wins.
 
     At T = 0, Q* = [(1 − α) + √((1 − α)² + 4 α s)]/2 with α = P/N_1 and s = yᵀK⁻¹y/P; here
     α = 1/2 and s = 4:
@@ -154,7 +155,8 @@ def minima(action: OneLayerAction) -> list[SaddlePoint]:
 
 def _refine(action: OneLayerAction, lower: float, upper: float) -> SaddlePoint:
     """The minimum between `lower`, where dS/dq < 0, and `upper`, where it is not."""
-    q = 0.5 * (lower + upper)
+    below, above = float(action.gradient(lower)), float(action.gradient(upper))
+    q = lower + (upper - lower) * below / (below - above)
     step = upper - lower
     for iteration in range(1, _MAX_ITERATIONS + 1):
         slope, curvature = float(action.gradient(q)), float(action.curvature(q))

@@ -1,0 +1,166 @@
+"""What a run found, in the form that is stored, and back.
+
+`posterior_tree` is posterior.nc: the ArviZ schema, with a further group for the theories. The
+`…_summary` functions are the parts of summary.json.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from langevin_nn.sampling.chains import Chains
+from langevin_nn.types import Estimate, Generalisation
+
+
+def posterior_tree(
+    chains: Chains, y_train: np.ndarray, theories: Mapping[str, Generalisation]
+) -> xr.DataTree:
+    """Draws and theories as groups in the ArviZ schema."""
+    draws = ("chain", "draw")
+    f = xr.Dataset({"f": ((*draws, "test_point"), chains.test_outputs)})
+    for name, values in chains.observables.items():
+        extra = [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
+        f[name] = ((*draws, *extra), values)
+    f = f.assign_coords(
+        chain=np.arange(f.sizes["chain"]),
+        draw=np.arange(f.sizes["draw"]),
+        test_point=np.arange(f.sizes["test_point"]),
+    )
+    f.attrs = {
+        "inference_library": "langevin_nn",
+        "sampling_time": chains.wall_seconds,
+        "thinning": chains.thinning,
+    }
+    stats = xr.Dataset(
+        {
+            "energy": (draws, chains.energy),
+            "train_error": (draws, chains.train_error),
+            "diverging": (draws, ~np.isfinite(chains.energy)),
+        },
+        coords={"chain": f.chain, "draw": f.draw},
+    )
+    stats.attrs = {
+        "step_size": chains.step_size,
+        "curvature": chains.curvature,
+        "step_size_shift": chains.step_size_shift,
+    }
+    groups = {
+        "posterior": f,
+        "sample_stats": stats,
+        "observed_data": xr.Dataset({"y_train": ("train_point", y_train)}),
+        "constant_data": xr.Dataset(
+            {"y_test": ("test_point", chains.y_test), "targets_midpoint": chains.targets_midpoint}
+        ),
+        "theory": xr.Dataset(
+            {
+                name: (
+                    ("theory", "test_point"),
+                    np.array([getattr(theory, name) for theory in theories.values()]),
+                )
+                for name in ("predictive_mean", "predictive_variance")
+                if theories
+            },
+            coords={"theory": list(theories)},
+        ),
+    }
+    return xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
+
+
+def chains_of(tree: xr.DataTree) -> Chains:
+    """The chains that `posterior_tree` stored, without their last state."""
+    posterior, stats = tree["posterior"], tree["sample_stats"]
+    return Chains(
+        test_outputs=posterior["f"].to_numpy(),
+        train_error=stats["train_error"].to_numpy(),
+        energy=stats["energy"].to_numpy(),
+        observables={str(k): v.to_numpy() for k, v in posterior.data_vars.items() if k != "f"},
+        y_test=tree["constant_data"]["y_test"].to_numpy(),
+        targets_midpoint=float(tree["constant_data"]["targets_midpoint"]),
+        params=None,
+        step_size=float(stats.attrs["step_size"]),
+        curvature=float(stats.attrs["curvature"]),
+        step_size_shift=float(stats.attrs["step_size_shift"]),
+        thinning=int(posterior.attrs["thinning"]),
+        wall_seconds=float(posterior.attrs["sampling_time"]),
+    )
+
+
+def theories_of(tree: xr.DataTree, summary: Mapping[str, Any]) -> dict[str, Generalisation]:
+    """The theories that `posterior_tree` and `theory_summary` stored."""
+    stored = tree["theory"]
+    theories = {}
+    for name, numbers in summary["theory"].items():
+        at_points = stored.sel(theory=name)
+        theories[name] = Generalisation(
+            name=name,
+            predictive_mean=at_points["predictive_mean"].to_numpy(),
+            predictive_variance=at_points["predictive_variance"].to_numpy(),
+            bias2=_exact(numbers["bias2"]),
+            variance=_exact(numbers["variance"]),
+            generalisation_error=_exact(numbers["generalisation_error"]),
+            train_error=_exact(numbers["train_error"]),
+            test_accuracy=_exact(numbers["test_accuracy"]),
+            order_parameters=tuple(_exact(q).value for q in numbers["order_parameters"]),
+            converged=numbers["converged"],
+            message=numbers["message"],
+        )
+    return theories
+
+
+def experiment_summary(measured: Generalisation, chains: Chains) -> dict[str, Any]:
+    """The part `experiment` of summary.json."""
+    diagnostics = measured.diagnostics
+    assert diagnostics is not None, "an experiment's result carries its diagnostics"
+    return {
+        "bias2": _estimate(measured.bias2),
+        "variance": _estimate(measured.variance),
+        "generalisation_error": _estimate(measured.generalisation_error),
+        "train_error": _estimate(measured.train_error),
+        "test_accuracy": measured.test_accuracy.value,
+        "test_accuracy_mcse": measured.test_accuracy.mcse,
+        "rhat": {name: _number(value) for name, value in diagnostics.rhat.items()},
+        "ess": {name: _number(value) for name, value in diagnostics.ess.items()},
+        "rhat_max": _number(diagnostics.rhat_max),
+        "ess_min": _number(diagnostics.ess_min),
+        "converged": measured.converged,
+        "message": measured.message,
+        "acceptance": diagnostics.acceptance,
+        "step_size": chains.step_size,
+        "stability_limit": chains.stability_limit,
+        "step_size_relative_bias": _number(chains.step_size_shift / measured.variance.value),
+        "num_chains": diagnostics.num_chains,
+        "num_draws": diagnostics.num_draws,
+        "diverged_chains": diagnostics.diverged_chains,
+        "wall_seconds": chains.wall_seconds,
+    }
+
+
+def theory_summary(theory: Generalisation) -> dict[str, Any]:
+    """One entry of the part `theory` of summary.json."""
+    return {
+        "bias2": _number(theory.bias2.value),
+        "variance": _number(theory.variance.value),
+        "generalisation_error": _number(theory.generalisation_error.value),
+        "train_error": _number(theory.train_error.value),
+        "test_accuracy": _number(theory.test_accuracy.value),
+        "order_parameters": [_number(q) for q in theory.order_parameters],
+        "converged": theory.converged,
+        "message": theory.message,
+    }
+
+
+def _estimate(estimate: Estimate) -> dict[str, float | None]:
+    return {"value": _number(estimate.value), "mcse": _number(estimate.mcse)}
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN: a number that does not exist is null."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _exact(value: float | None) -> Estimate:
+    """A theory's number as `_number` stored it."""
+    return Estimate(math.nan if value is None else value)

@@ -1,0 +1,100 @@
+"""The compiled program of the driver: steps and records of all chains, shared out over devices."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from langevin_nn.model.posterior import GibbsPosterior
+from langevin_nn.sampling.base import Transition
+from langevin_nn.types import ChainKeys
+
+Observable = Callable[[Any], Array]
+"""A function of one network, on inputs (N_0,), that returns an array."""
+
+
+@eqx.filter_jit
+def advance(
+    posterior: GibbsPosterior,
+    transition: Transition,
+    state: Any,
+    keys: tuple[ChainKeys, ChainKeys],
+    counts: tuple[Array, Array, Array],
+    buffer: dict[str, Array],
+    extra: Mapping[str, Observable],
+) -> tuple[Any, dict[str, Array]]:
+    """From `first_step`, `count` times: `stride` steps, then one record.
+
+    The three counts are traced, so that every chunk of every run of these shapes is one program.
+    """
+    first_step, stride, count = counts
+    step_keys, record_keys = keys
+
+    def one_step(step: Array, state: Any) -> Any:
+        return transition.step(posterior, state, _fold(step_keys, step))[0]
+
+    def one_draw(i: Array, carry: tuple[Any, dict[str, Array]]) -> tuple[Any, dict[str, Array]]:
+        state, buffer = carry
+        begin = first_step + i * stride
+        state = jax.lax.fori_loop(begin, begin + stride, one_step, state)
+        values = observe(posterior, state, _fold(record_keys, begin + stride), extra)
+        return state, {name: buffer[name].at[i].set(value) for name, value in values.items()}
+
+    return jax.lax.fori_loop(0, count, one_draw, (state, buffer))
+
+
+def observe(
+    posterior: GibbsPosterior,
+    state: Any,
+    keys: ChainKeys,
+    extra: Mapping[str, Observable],
+) -> dict[str, Array]:
+    """What is recorded of one state, each with a leading chain axis."""
+    values = {
+        "test_outputs": posterior.test_outputs(state.params, keys),
+        "train_error": jnp.mean(jnp.square(posterior.residuals(state.params)), axis=1),
+        "energy": posterior.energy(state.params),
+    }
+    if extra:
+        networks = posterior.lifted_networks(state.params, keys)
+        values |= {name: eqx.filter_vmap(function)(networks) for name, function in extra.items()}
+    return values
+
+
+def _fold(keys: ChainKeys, number: Array) -> ChainKeys:
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
+def on_devices(posterior: Any, transition: Any, state: Any, keys: Any) -> Any:
+    """Chains shared out over as many devices as divide their number; the rest copied to each."""
+    devices = jax.devices()
+    number = max(n for n in range(1, len(devices) + 1) if len(keys[0]) % n == 0)
+    mesh = jax.sharding.Mesh(np.array(devices[:number]), ("chains",))
+    shared = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chains"))
+    copied = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    copy, share = (
+        lambda tree, to=to: jax.tree.map(
+            lambda x: jax.device_put(x, to) if eqx.is_array_like(x) else x, tree
+        )
+        for to in (copied, shared)
+    )
+    return copy(posterior), copy(transition), share(state), share(keys)
+
+
+def buffer_for(
+    posterior: GibbsPosterior,
+    state: Any,
+    keys: ChainKeys,
+    extra: Mapping[str, Observable],
+    num_samples: int,
+    max_bytes: float,
+) -> dict[str, Array]:
+    """Zeros for as many draws as are worth keeping on the device between two chunks."""
+    shapes = eqx.filter_eval_shape(observe, posterior, state, keys, extra)
+    bytes_each = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
+    capacity = min(max(int(max_bytes / bytes_each), 1), num_samples)
+    return {name: jnp.zeros((capacity, *s.shape), s.dtype) for name, s in shapes.items()}

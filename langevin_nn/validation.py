@@ -1,0 +1,138 @@
+"""What a field of the configuration accepts, and how words of the command line become its value.
+
+A `Kind` is checked at the edge, once: `check` returns the value in its final type or raises an
+`InputError` that says what was given and what to write.
+"""
+
+import difflib
+import math
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langevin_nn.errors import InputError
+
+LARGEST = 2**31 - 1
+"""Sizes and steps are counted in 32 bits."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`parse` returns the value or raises ValueError; `expected` says what it accepts."""
+
+    expected: str
+    parse: Callable[[Any], Any]
+    is_list: bool = False
+    is_text: bool = False
+
+    def check(self, name: str, value: Any) -> Any:
+        """`value` as the field `name` keeps it; InputError if the field does not accept it."""
+        try:
+            return self.parse(value)
+        except ValueError:
+            raise InputError(f"{name} must be {self.expected}, got {value!r}") from None
+
+    def from_words(self, words: Sequence[str]) -> Any:
+        """Command-line words as the value that the TOML would have: `1 2`, `1,2`, `[1, 2]`."""
+        if not self.is_list:
+            (word,) = words
+            value = _literal(word)
+            return word if self.is_text and not isinstance(value, str) else value
+        words = [word.strip(" ,") for word in words]
+        try:
+            values = _toml(f"[{', '.join(words)}]")
+        except tomllib.TOMLDecodeError:
+            values = [_literal(word) for word in words]
+        return values[0] if len(values) == 1 and isinstance(values[0], list) else values
+
+
+def whole(minimum: int, maximum: int = LARGEST) -> Kind:
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError
+        if not minimum <= value <= maximum:
+            raise ValueError
+        return value
+
+    return Kind(f"a whole number from {minimum} to {maximum}", parse)
+
+
+def choice(*names: str) -> Kind:
+    def parse(value: Any) -> str:
+        return _require(value, isinstance(value, str) and value in names)
+
+    return Kind("one of " + ", ".join(f'"{name}"' for name in names), parse, is_text=True)
+
+
+def text(expected: str) -> Kind:
+    return Kind(expected, lambda value: _require(value, isinstance(value, str)), is_text=True)
+
+
+def tuple_of(item: Kind, expected: str, length: int | None = None) -> Kind:
+    def parse(value: Any) -> tuple[Any, ...]:
+        right = isinstance(value, list | tuple) and length in (None, len(value))
+        return tuple(item.parse(part) for part in _require(value, right))
+
+    return Kind(expected, parse, is_list=True)
+
+
+def _require(value: Any, right: bool) -> Any:
+    if not right:
+        raise ValueError
+    return value
+
+
+def _number(value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        number = float(_require(value, is_number))
+    except OverflowError:
+        raise ValueError from None
+    return _require(number, math.isfinite(number))
+
+
+def _positive(value: Any) -> float:
+    return _require(_number(value), value > 0)
+
+
+def _classes(value: Any) -> tuple[Any, ...]:
+    _require(value, isinstance(value, list | tuple) and len(value) == 2)
+    label = whole(0)
+    if all(isinstance(group, list | tuple) for group in value):
+        return tuple(tuple(label.parse(member) for member in group) for group in value)
+    return tuple(label.parse(member) for member in value)
+
+
+NUMBER = Kind("a number", _number)
+POSITIVE = Kind("a positive number", _positive)
+NOT_NEGATIVE = Kind("zero or a positive number", lambda value: _require(_number(value), value >= 0))
+FLAG = Kind("true or false", lambda value: _require(value, isinstance(value, bool)))
+STEP_SIZE = Kind(
+    'a positive number or "auto"', lambda value: value if value == "auto" else _positive(value)
+)
+CLASSES = Kind("two classes [0, 1] or two groups of classes [[0, 2], [1, 3]]", _classes, True)
+
+
+def nearest(name: str, valid: Sequence[str]) -> str:
+    """A hint `; did you mean "…"?`, or nothing where no valid name is near."""
+    close = difflib.get_close_matches(name, valid, n=1)
+    if not close:
+        last = {option.split(".")[-1]: option for option in valid}
+        close = [last[match] for match in difflib.get_close_matches(name.split(".")[-1], last, n=1)]
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def _literal(word: str) -> Any:
+    """A TOML value if the word is one, a number such as `.5`, or else the word itself."""
+    try:
+        return _toml(word)
+    except tomllib.TOMLDecodeError:
+        try:
+            return float(word)
+        except ValueError:
+            return word
+
+
+def _toml(value: str) -> Any:
+    return tomllib.loads(f"value = {value}")["value"]

@@ -1,0 +1,149 @@
+"""Estimates and their standard errors on chains whose law is known."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import gaussian_task
+
+import langevin_nn as lnn
+from langevin_nn.analysis.comparison import compare, plus_minus
+from langevin_nn.sampling.chains import Chains
+from langevin_nn.types import Estimate, Generalisation, InputError
+
+NUM_TEST, MEMORY = 6, 0.7
+MEAN = np.linspace(-1, 1, NUM_TEST)
+DEVIATION = np.linspace(0.2, 0.8, NUM_TEST)
+TARGET = np.sign(MEAN)
+BIAS2, VARIANCE = np.mean((TARGET - MEAN) ** 2), np.mean(DEVIATION**2)
+
+
+def autoregressive(rng, num_chains=4, num_draws=400):
+    """Chains f = MEAN + DEVIATION·u with u a stationary AR(1) process, the same at all points
+    but for independent parts, so that test points are correlated as real ones are."""
+    noise = rng.normal(size=(num_draws, num_chains, NUM_TEST + 1))
+    u = np.empty_like(noise)
+    u[0] = noise[0]
+    for t in range(1, num_draws):
+        u[t] = MEMORY * u[t - 1] + np.sqrt(1 - MEMORY**2) * noise[t]
+    common = (u[..., :1] + u[..., 1:]) / np.sqrt(2)
+    return np.moveaxis(MEAN + DEVIATION * common, 0, 1)
+
+
+def chains_of(f, y=TARGET):
+    return Chains(
+        test_outputs=f, train_error=np.square(f[..., 0]), energy=f[..., 0], observables={},
+        y_test=y, targets_midpoint=0.0, params=None, step_size=0.1, curvature=1.0,
+        step_size_shift=0.0, thinning=1, wall_seconds=0.0,
+    )  # fmt: skip
+
+
+def test_standard_errors_are_honest(seed):
+    """Over many replicas, (estimate − truth)/standard error has mean 0 and variance 1."""
+    rng = np.random.default_rng(seed)
+    replicas = 150
+    truths = {"bias2": BIAS2, "variance": VARIANCE, "generalisation_error": BIAS2 + VARIANCE}
+    z = {name: [] for name in truths}
+    for _ in range(replicas):
+        measured = lnn.summarise(chains_of(autoregressive(rng, num_draws=300)))
+        for name, truth in truths.items():
+            estimate = getattr(measured, name)
+            z[name].append((estimate.value - truth) / estimate.mcse)
+    for name, scores in z.items():
+        assert abs(np.mean(scores)) * np.sqrt(replicas) < 5, name
+        # The variance of a normal sample has the relative standard error √(2/n); skewness of the
+        # estimates and the ESS's own error widen it.
+        assert 0.6 < np.var(scores) < 1.6, name
+
+
+def test_small_samples_are_not_biased_by_their_own_noise(seed):
+    """Where the Monte-Carlo error of f̄ is as large as the bias, the plug-in is corrected."""
+    rng = np.random.default_rng(seed)
+    runs = [chains_of(autoregressive(rng, 2, 40), y=MEAN) for _ in range(300)]
+    corrected = np.array([lnn.summarise(run).bias2.value for run in runs])
+    plug_in = np.array([np.mean((MEAN - r.test_outputs.mean((0, 1))) ** 2) for r in runs])
+    error = corrected.std() / np.sqrt(len(runs))
+    assert plug_in.mean() > 10 * error
+    # The ESS of 80 dependent draws is itself off by some ten per cent.
+    assert abs(corrected.mean()) < 0.2 * plug_in.mean()
+
+
+def test_sum_is_the_mean_squared_error_of_single_draws(seed):
+    f = autoregressive(np.random.default_rng(seed))
+    measured = lnn.summarise(chains_of(f))
+    direct = np.mean((TARGET - f) ** 2)
+    assert measured.generalisation_error.value == pytest.approx(direct, rel=1e-12)
+    assert measured.bias2.value + measured.variance.value == pytest.approx(direct, rel=1e-12)
+    assert measured.test_accuracy.value == np.mean((MEAN > 0) == (TARGET > 0))
+
+
+def test_good_chains_converge_and_a_shifted_one_does_not(seed):
+    f = autoregressive(np.random.default_rng(seed), num_draws=2000)
+    good = lnn.summarise(chains_of(f))
+    assert good.converged and good.message == ""
+    assert good.diagnostics.rhat_max < 1.01 and good.diagnostics.ess_min > 400
+    f[0] += 0.5
+    shifted = lnn.summarise(chains_of(f))
+    assert not shifted.converged and "R̂ = " in shifted.message
+    short = lnn.summarise(chains_of(f[:, :50]))
+    assert not short.converged and "ESS = " in short.message
+    lone = lnn.summarise(chains_of(f[1:2]))
+    assert not lone.converged and "two chains" in lone.message
+
+
+def test_chains_that_all_diverged_cannot_be_summarised():
+    with pytest.raises(InputError, match="every chain diverged"):
+        lnn.summarise(chains_of(np.full((2, 10, NUM_TEST), np.nan)))
+
+
+def theory_like(measured: Generalisation, **changes) -> Generalisation:
+    return dataclasses.replace(measured, name="some_theory", diagnostics=None, **changes)
+
+
+def test_comparison_in_standard_errors_and_per_cent(seed):
+    measured = lnn.summarise(chains_of(autoregressive(np.random.default_rng(seed))))
+    expected = theory_like(
+        measured, variance=Estimate(measured.variance.value - 3 * measured.variance.mcse)
+    )
+    by_name = {d.quantity: d for d in compare(measured, expected).deviations}
+    assert by_name["variance"].z == pytest.approx(3)
+    assert by_name["variance"].relative == pytest.approx(
+        measured.variance.value / expected.variance.value - 1
+    )
+    assert by_name["bias2"].z == 0
+    assert "(+3.0σ)" in str(compare(measured, expected))
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(0.0308547, 0.00057), "0.03085 ± 0.00057"),
+        (Estimate(12.3456, 0.123), "12.35 ± 0.12"),
+        (Estimate(1234.5, 67.0), "1234 ± 67"),
+        (Estimate(0.5), "0.5"),
+        (Estimate(0.25, float("nan")), "0.25"),
+    ],
+)
+def test_two_digits_of_the_error_decide(estimate, text):
+    assert plus_minus(estimate) == text
+
+
+def test_a_sampled_posterior_and_its_exact_theory_agree(seed):
+    """The whole pipeline: on a network without hidden layers the theory is exact."""
+    data = gaussian_task(12, 20, 6)
+    network = lnn.FullyConnected(6, (), key=jax.random.key(0), dtype=jnp.float64)
+    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.5,)), data, temperature=0.5)
+    chains = lnn.sample(
+        posterior, lnn.Langevin(0.005), key=jax.random.key(seed), num_chains=100,
+        num_warmup=3000, num_samples=60, thinning=200,
+    )  # fmt: skip
+    measured = lnn.summarise(chains)
+    theory = lnn.theory.infinite_width(posterior.spec, data)
+    assert measured.diagnostics.ess_min > 1000
+    shift = chains.step_size_shift
+    assert abs(measured.bias2.value - theory.bias2.value) < 5 * measured.bias2.mcse
+    assert abs(measured.variance.value - shift - theory.variance.value) < 5 * measured.variance.mcse
+    train = measured.train_error
+    assert abs(train.value - theory.train_error.value) < 5 * train.mcse + 2 * shift

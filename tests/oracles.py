@@ -1,0 +1,79 @@
+"""Independent answers: closed forms and other people's samplers, in NumPy and NumPyro."""
+
+import jax
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jax.scipy.special import erf
+from numpyro.infer import MCMC, NUTS
+
+from langevin_nn.model.datasets import Dataset
+
+
+def gaussian_task(num_train: int, num_test: int, in_size: int, seed: int = 0) -> Dataset:
+    """Gaussian inputs with targets that a linear rule explains in part."""
+    rng = np.random.default_rng(seed)
+    x, x_test = rng.normal(size=(num_train, in_size)), rng.normal(size=(num_test, in_size))
+    rule = rng.normal(size=in_size) / np.sqrt(in_size)
+    y = x @ rule + 0.3 * rng.normal(size=num_train)
+    return Dataset("gaussian", x, y, x_test, x_test @ rule)
+
+
+def linear_langevin_law(
+    features: np.ndarray, y: np.ndarray, precision: float, temperature: float, step_size: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, covariance and one-step autocovariance of discrete Langevin dynamics on f = w·φ.
+
+    𝓛 = ½|y − Φw|² + (Tλ/2)|w|² has the Hessian H = ΦᵀΦ + Tλ, and θ' = θ − η∇𝓛 + √(2ηT)ξ is an
+    AR(1) process with the mean H⁻¹Φᵀy, the covariance T H⁻¹(1 − ηH/2)⁻¹ and, one step apart,
+    (1 − ηH) times that.
+    """
+    hessian = features.T @ features + temperature * precision * np.eye(features.shape[1])
+    h, u = np.linalg.eigh(hessian)
+    variances = temperature / (h * (1 - step_size * h / 2))
+    covariance = (u * variances) @ u.T
+    lagged = (u * variances * (1 - step_size * h)) @ u.T
+    return np.linalg.solve(hessian, features.T @ y), covariance, lagged
+
+
+def erf_gram(x: np.ndarray, first_precision: float, last_precision: float) -> np.ndarray:
+    """E[f fᵀ] of a one-hidden-layer erf network under its prior (Williams, NIPS 1996, eq. 11)."""
+    c = x @ x.T / (first_precision * x.shape[1])
+    diagonal = 1 + 2 * np.diag(c)
+    return 2 / np.pi * np.arcsin(2 * c / np.sqrt(np.outer(diagonal, diagonal))) / last_precision
+
+
+def nuts_one_layer(
+    data: Dataset,
+    width: int,
+    precisions: tuple[float, float],
+    temperature: float,
+    *,
+    num_warmup: int,
+    num_samples: int,
+    num_chains: int,
+    seed: int,
+) -> np.ndarray:
+    """Outputs at the test inputs (chain, draw, P_test) of an erf network sampled by NUTS.
+
+    All weights, in a model written with NumPyro's own distributions: y_μ ~ N(f(x_μ), T).
+    """
+    in_size = data.in_size
+
+    def outputs(first: jax.Array, last: jax.Array, x: np.ndarray) -> jax.Array:
+        return erf(x @ first.T / np.sqrt(in_size)) @ last / np.sqrt(width)
+
+    def model() -> None:
+        scales = [1 / np.sqrt(precision) for precision in precisions]
+        first = numpyro.sample("first", dist.Normal(0, scales[0]).expand([width, in_size]))
+        last = numpyro.sample("last", dist.Normal(0, scales[1]).expand([width]))
+        f = outputs(first, last, data.x_train)
+        numpyro.sample("y", dist.Normal(f, np.sqrt(temperature)), obs=data.y_train)
+        numpyro.deterministic("f", outputs(first, last, data.x_test))
+
+    mcmc = MCMC(
+        NUTS(model), num_warmup=num_warmup, num_samples=num_samples, num_chains=num_chains,
+        chain_method="vectorized", progress_bar=False,
+    )  # fmt: skip
+    mcmc.run(jax.random.key(seed))
+    return np.asarray(mcmc.get_samples(group_by_chain=True)["f"])

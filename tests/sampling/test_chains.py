@@ -1,0 +1,160 @@
+"""The driver: what it records, and that nothing depends on how it cuts the work."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import gaussian_task
+
+import langevin_nn as lnn
+from langevin_nn.sampling import chains as driver
+from langevin_nn.sampling.noise import standard_normal
+from langevin_nn.types import InputError
+
+KEY = jax.random.key(3)
+
+
+def posterior(temperature=0.2, precisions=(1.0, 1.0), dtype=jnp.float32):
+    data = gaussian_task(6, 4, 8)
+    network = lnn.FullyConnected(8, (5,), "erf", key=KEY, dtype=dtype)
+    return lnn.GibbsPosterior(network, lnn.GaussianPrior(precisions), data, temperature)
+
+
+def run(target=None, transition=None, **changes):
+    settings = {"num_chains": 3, "num_warmup": 37, "num_samples": 11, "thinning": 5} | changes
+    return lnn.sample(target or posterior(), transition or lnn.Langevin(0.02), key=KEY, **settings)
+
+
+def test_shapes_and_precision_of_what_is_recorded():
+    chains = run(observables={"norm": lambda network: jnp.sum(network.weights[0] ** 2)})
+    assert chains.test_outputs.shape == (3, 11, 4) and chains.test_outputs.dtype == np.float32
+    assert chains.train_error.shape == chains.energy.shape == (3, 11)
+    assert chains.observables["norm"].shape == (3, 11)
+    assert chains.params.weights[0].shape == (3, 5, 6), "weights on the span: rank 6, not N_0 = 8"
+    assert not chains.diverged.any()
+    assert run(posterior(dtype=jnp.float64)).test_outputs.dtype == np.float64
+
+
+@pytest.mark.parametrize(("first", "seconds"), [(1, 1e-9), (7, 1e-9), (1000, 100.0)])
+def test_draws_do_not_depend_on_the_chunks(monkeypatch, first, seconds):
+    whole = run()
+    monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", first)
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", seconds)
+    monkeypatch.setattr(driver, "BUFFER_BYTES", 1.0 if first == 1 else 1e6)
+    cut = run()
+    np.testing.assert_array_equal(whole.test_outputs, cut.test_outputs)
+    np.testing.assert_array_equal(whole.energy, cut.energy)
+
+
+def test_draws_are_the_steps_of_the_transition_one_by_one():
+    target = posterior(dtype=jnp.float64)
+    chains = run(target, num_warmup=3, num_samples=4, thinning=2)
+    key_init, _, stream, _ = jax.random.split(KEY, 4)
+    keys = jax.random.split(stream, 3)
+    transition = lnn.Langevin(0.02)
+    state = transition.init(target, target.sample_prior(key_init, 3))
+    for step in range(3 + 4 * 2):
+        folded = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
+        state, _ = transition.step(target, state, folded)
+        if step >= 3 and (step - 3) % 2 == 1:
+            draw = (step - 3) // 2
+            np.testing.assert_allclose(
+                chains.energy[:, draw], target.energy(state.params), rtol=1e-9
+            )
+
+
+class Counting(lnn.Langevin):
+    """Counts how often its step is traced."""
+
+    traces = 0
+
+    def step(self, posterior, state, keys):
+        Counting.traces += 1
+        return super().step(posterior, state, keys)
+
+
+def test_other_values_of_the_same_shapes_compile_nothing():
+    run(posterior(), Counting(0.02))
+    assert Counting.traces > 0
+    before = Counting.traces
+    run(posterior(0.3, (2.0, 0.5)), Counting(0.01), num_warmup=12, thinning=3)
+    assert Counting.traces == before
+
+
+class OneBadChain(lnn.Langevin):
+    """Chain 1 leaves the finite numbers."""
+
+    def step(self, posterior, state, keys):
+        moved, info = super().step(posterior, state, keys)
+        spoiled = jax.tree.map(lambda w: w.at[1].set(jnp.nan), moved.params)
+        return type(moved)(spoiled), info
+
+
+def test_a_diverged_chain_is_counted_and_left_out():
+    good = run(transition=lnn.Langevin(0.02), num_samples=40)
+    bad = run(transition=OneBadChain(0.02), num_samples=40)
+    np.testing.assert_array_equal(bad.diverged, [False, True, False])
+    measured = lnn.summarise(bad)
+    assert measured.diagnostics.diverged_chains == 1 and not measured.converged
+    assert "1 of 3 chains diverged" in measured.message
+    rest = lnn.summarise(_only(good, [0, 2]))
+    assert measured.bias2 == rest.bias2 and measured.variance == rest.variance
+
+
+def _only(chains, keep):
+    return dataclasses.replace(
+        chains, test_outputs=chains.test_outputs[keep], train_error=chains.train_error[keep],
+        energy=chains.energy[keep],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["num_chains", "num_samples", "thinning"])
+def test_counts_must_be_positive(name):
+    with pytest.raises(InputError, match=f"{name} must be a whole number"):
+        run(**{name: 0})
+
+
+def test_chains_are_shared_out_over_devices(tmp_path):
+    """Four CPU devices: the chains lie on all of them, and every chain is what it is on one."""
+    program = textwrap.dedent(
+        """
+        import sys, jax, numpy as np
+        assert jax.device_count() == 4
+        from test_chains import run
+        chains = run(num_chains=4)
+        assert len(chains.params.weights[0].sharding.device_set) == 4
+        assert len(run(num_chains=3).params.weights[0].sharding.device_set) == 3
+        np.save(sys.argv[1], chains.test_outputs)
+        """
+    )
+    path, here = tmp_path / "f.npy", Path(__file__).parent
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]),
+        "JAX_ENABLE_X64": "1",
+    }
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, env=environment)
+    np.testing.assert_allclose(np.load(path), run(num_chains=4).test_outputs, atol=2e-3)
+
+
+def test_noise_is_standard_normal(seed):
+    """Mean, variance, fourth moment and tail of the float32 generator, in standard errors."""
+    z = np.asarray(standard_normal(jax.random.key(seed), (3, 1_000_001), jnp.float32), np.float64)
+    assert z.shape == (3, 1_000_001)
+    z = z.ravel()
+    n = z.size
+    assert abs(z.mean()) * np.sqrt(n) < 5
+    assert abs(np.mean(z**2) - 1) * np.sqrt(n / 2) < 5
+    assert abs(np.mean(z**4) - 3) * np.sqrt(n / 96) < 5
+    tail = 0.0026997960632601866  # of |z| > 3
+    assert abs(np.mean(np.abs(z) > 3) - tail) * np.sqrt(n / tail) < 5
+    assert abs(np.corrcoef(z[:-1], z[1:])[0, 1]) * np.sqrt(n) < 5
+    other = np.asarray(standard_normal(jax.random.key(seed + 1), (3, 1_000_001), jnp.float32))
+    assert abs(np.corrcoef(z, other.ravel())[0, 1]) * np.sqrt(n) < 5

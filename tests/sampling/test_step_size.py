@@ -1,0 +1,91 @@
+"""Curvature, gradients and the predicted bias against dense linear algebra."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from oracles import gaussian_task
+
+import langevin_nn as lnn
+from langevin_nn.sampling.step_size import largest_curvature, mean_squared_gradient
+
+KEY = jax.random.key(1)
+
+
+def small_posterior(widths=(5,), precisions=(0.5, 2.0)):
+    data = gaussian_task(6, 7, 4)
+    network = lnn.FullyConnected(4, widths, "erf", key=KEY, dtype=jnp.float64)
+    return lnn.GibbsPosterior(network, lnn.GaussianPrior(precisions), data, 0.2)
+
+
+def one_chain(params, chain):
+    return jax.tree.map(lambda leaf: leaf[chain : chain + 1], params)
+
+
+def test_largest_curvature_is_the_hessians_top_eigenvalue():
+    posterior = small_posterior()
+    params = posterior.sample_prior(KEY, 4)
+    measured = largest_curvature(posterior, params, KEY)
+    for chain in range(4):
+        flat, build = ravel_pytree(one_chain(params, chain))
+        hessian = jax.hessian(lambda v, build=build: posterior.energy(build(v))[0])(flat)
+        np.testing.assert_allclose(measured[chain], np.linalg.eigvalsh(hessian)[-1], rtol=0.01)
+
+
+def test_mean_squared_gradient_is_the_jacobians():
+    posterior = small_posterior()
+    params = posterior.sample_prior(KEY, 2)
+    keys = jax.random.split(KEY, 2)
+    measured = mean_squared_gradient(posterior, params, KEY, num_probes=4000)
+    for chain in range(2):
+        flat, build = ravel_pytree(one_chain(params, chain))
+        jacobian = jax.jacobian(
+            lambda v, build=build, chain=chain: posterior.test_outputs(
+                build(v), keys[chain : chain + 1]
+            )[0]
+        )(flat)
+        exact = np.square(jacobian).sum() / 7
+        np.testing.assert_allclose(measured[chain], exact, rtol=0.05)
+
+
+def test_predicted_shift_of_the_variance_is_the_linear_laws_leading_order():
+    """On a linear network the shift is (ηT/2) x·(1 − ηH/2)⁻¹x/N_0, averaged over test points."""
+    data = gaussian_task(9, 6, 3)
+    network = lnn.FullyConnected(3, (), key=KEY, dtype=jnp.float64)
+    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0,)), data, 0.4)
+    hessian = data.x_train.T @ data.x_train / 3 + 0.4 * np.eye(3)
+    for fraction in (0.01, 0.001):
+        step_size = fraction * 2 / np.linalg.eigvalsh(hessian)[-1]
+        chains = lnn.sample(
+            posterior, lnn.Langevin(step_size), key=KEY, num_chains=2, num_warmup=0,
+            num_samples=4, thinning=1,
+        )  # fmt: skip
+        shifted = np.linalg.solve(np.eye(3) - step_size * hessian / 2, data.x_test.T)
+        exact = step_size * 0.4 / 2 * np.mean(np.sum(data.x_test.T * shifted, axis=0)) / 3
+        # Random signs leave some 20 % with so few test points and probes.
+        assert chains.step_size_shift == pytest.approx(exact, rel=0.3)
+
+
+@pytest.mark.parametrize("step_size", [10.0, 0.0, -1.0])
+def test_unstable_step_sizes_are_refused_with_a_suggestion(step_size):
+    with pytest.raises(lnn.Diverged, match=r'write step_size = 0\.\d+ or step_size = "auto"'):
+        lnn.sample(small_posterior(), lnn.Langevin(step_size), key=KEY)
+
+
+def test_a_step_size_that_diverges_on_the_way_is_reported():
+    """Stable at the prior's draws, unstable where the deep linear network then goes."""
+    posterior = small_posterior((6, 6), (100.0, 100.0, 100.0))
+    limit = 2 / float(np.max(largest_curvature(posterior, posterior.sample_prior(KEY, 3), KEY)))
+    assert np.isfinite(limit)
+    with pytest.raises(lnn.Diverged, match="chains diverged within .* write step_size"):
+        lnn.sample(
+            posterior, Explosive(limit / 2), key=KEY, num_chains=3, num_warmup=1000,
+            num_samples=4, thinning=1,
+        )  # fmt: skip
+
+
+class Explosive(lnn.Langevin):
+    def step(self, posterior, state, keys):
+        params = jax.tree.map(lambda w: w * 1e30, state.params)
+        return super().step(posterior, type(state)(params), keys)

@@ -1,0 +1,514 @@
+"""The command line and the files of a run as a contract: codes, words, files, and no traces."""
+
+import errno
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import jax
+import numpy as np
+import pytest
+from command_line import CommandLine, write_npz
+
+from langevin_nn import cli as cli_module
+from langevin_nn import config as configuration
+from langevin_nn import files, plotting
+from langevin_nn import run as run_module
+from langevin_nn.sampling import chains
+
+RUN_FILES = {
+    "config.toml",
+    "manifest.json",
+    "posterior.nc",
+    "summary.json",
+    "figures/chains.png",
+    "figures/generalisation.png",
+    "figures/predictions.png",
+}
+# A network without hidden layers mixes at once: these runs converge.
+LINEAR = shlex.split("--network.hidden_widths [] --prior.precisions 1 --sampler.num_chains 4")
+LONG = shlex.split("--sampler.num_samples 600 --sampler.thinning 20 --sampler.num_warmup 500")
+
+
+@pytest.fixture
+def cli(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(tmp_path, capsys)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Figures take most of the time of a small run."""
+    monkeypatch.setattr(run_module, "draw_figures", lambda *_: None)
+
+
+def refused(answer, *fragments):
+    """Bad input: code 2 and one line on stderr, which holds the fragments."""
+    assert answer.code == 2, answer
+    assert answer.out == ""
+    assert answer.err.startswith("langevin-nn: error: ")
+    assert answer.err.count("\n") == 1 and answer.err.endswith("\n"), answer.err
+    assert [part for part in fragments if part not in answer.err] == [], answer.err
+
+
+# --- a run and its folder
+
+
+def test_run_that_converges(cli):
+    answer = cli("run", "tiny.toml", "--output", "out", *LINEAR, *LONG)
+    assert answer.code == 0, answer
+    assert cli.files("out") == RUN_FILES
+    for label in ("bias²", "variance", "generalisation error", "training error", "test accuracy",
+                  "R̂ max", "ESS min", "acceptance", "criterion  s =", "infinite_width", "σ)",
+                  "one_layer: does not apply", "converged", "run folder: out"):  # fmt: skip
+        assert label in answer.out
+    assert "NOT CONVERGED" not in answer.out
+    assert "100 %  sampling, training error" in answer.err
+    experiment = cli.summary("out")["experiment"]
+    assert experiment["converged"] is True
+    assert experiment["rhat_max"] < 1.01 and experiment["ess_min"] > 400
+    assert cli.summary("out")["not_applicable"].keys() == {"one_layer", "scale_mixture"}
+
+
+def test_run_that_does_not_converge_says_so_everywhere(cli, monkeypatch):
+    saved = {}
+    monkeypatch.setattr(plotting, "save", lambda figures, folder: saved.update(figures))
+    answer = cli("run", "tiny.toml", "--output", "out")
+    assert answer.code == 3
+    verdict = answer.out.partition("NOT CONVERGED: ")[2]
+    assert "R̂ = " in verdict and "ESS = " in verdict and "more num_warmup" in verdict
+    experiment = cli.summary("out")["experiment"]
+    assert experiment["converged"] is False
+    assert experiment["message"] in verdict
+    assert saved.keys() == {"generalisation", "chains", "predictions"}
+    for figure in saved.values():
+        assert f"NOT CONVERGED: {experiment['message']}" in figure.get_suptitle()
+
+
+def test_summary_holds_what_the_contract_names(cli, no_figures):
+    cli("run", "tiny.toml", "--output", "out")
+    text = (cli.folder / "out/summary.json").read_text()
+    summary = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert {"experiment", "theory", "criterion"} <= summary.keys()
+    experiment = summary["experiment"]
+    for name in ("bias2", "variance", "generalisation_error", "train_error"):
+        assert experiment[name].keys() == {"value", "mcse"}
+        assert experiment[name]["value"] > 0 and experiment[name]["mcse"] > 0
+    assert np.isclose(
+        experiment["generalisation_error"]["value"],
+        experiment["bias2"]["value"] + experiment["variance"]["value"],
+    )
+    assert experiment["num_chains"] == 2 and experiment["num_draws"] == 8
+    assert experiment["diverged_chains"] == 0
+    for name in ("test_accuracy", "rhat_max", "ess_min", "step_size", "wall_seconds"):
+        assert isinstance(experiment[name], float), name
+    assert summary["theory"].keys() == {"infinite_width", "one_layer", "scale_mixture"}
+    for theory in summary["theory"].values():
+        assert {"bias2", "variance", "order_parameters", "converged"} <= theory.keys()
+        assert len(theory["order_parameters"]) == 1
+    assert summary["theory"]["infinite_width"]["order_parameters"] == [1.0]
+    assert isinstance(summary["criterion"], float)
+
+
+def test_manifest_and_config_name_the_run(cli, no_figures):
+    cli("run", "tiny.toml", "--output", "out", "--sampler.thinning", "3")
+    manifest = json.loads((cli.folder / "out/manifest.json").read_text())
+    resolved = configuration.load(cli.folder / "out/config.toml")
+    assert manifest["run_id"] == resolved.content_hash
+    assert manifest["seed"] == 1
+    assert {"python", "jax", "jaxlib", "langevin-nn"} <= manifest["versions"].keys()
+    assert manifest["device"]["platform"] == "cpu"
+    assert manifest["wall_seconds"] > 0
+    assert "git" in manifest
+    expected = configuration.load(cli.folder / "tiny.toml", {"sampler.thinning": ["3"]})
+    assert resolved == expected
+    every = tomllib.loads((cli.folder / "out/config.toml").read_text())
+    assert every["sampler"]["step_size"] == "auto" and every["data"]["standardize"] is True
+
+
+def test_the_folder_is_named_after_file_and_content(cli, no_figures):
+    cli("run", "tiny.toml", "--quiet")
+    cli("run", "tiny.toml", "--quiet", "--seed", "2")
+    (cli.folder / "my task").mkdir()
+    shutil.copy("tiny.toml", "my task/config.toml")
+    cli("run", "my task/config.toml", "--quiet")
+    first = configuration.load(cli.folder / "tiny.toml").content_hash
+    second = configuration.load(cli.folder / "tiny.toml", {"seed": ["2"]}).content_hash
+    names = {path.name for path in (cli.folder / "runs").iterdir()}
+    assert names == {f"tiny-{first}", f"tiny-{second}", f"my task-{first}"}
+
+
+def test_the_resolved_configuration_gives_the_same_numbers(cli, no_figures):
+    cli("run", "tiny.toml", "--output", "one")
+    cli("run", "one/config.toml", "--output", "two")
+    cli("run", "tiny.toml", "--output", "three", "--seed", "2")
+    one, two, three = (cli.summary(name)["experiment"] for name in ("one", "two", "three"))
+    for summary in (one, two, three):
+        del summary["wall_seconds"]
+    assert one == two
+    assert one["bias2"] != three["bias2"]
+
+
+def test_quiet(cli, no_figures):
+    answer = cli("run", "tiny.toml", "--output", "out", "--quiet")
+    assert (answer.code, answer.out, answer.err) == (3, "", "")
+
+
+def test_single_chain_of_a_deep_network_without_warmup(cli):
+    """Numbers that do not exist are null in the summary, and the run has not converged."""
+    words = "--network.hidden_widths 4 3 --prior.precisions 1 1 1 --sampler.num_warmup 0"
+    answer = cli("run", "tiny.toml", "--output", "out", "--sampler.num_chains", "1", *words.split())
+    assert answer.code == 3, answer
+    assert cli.files("out") == RUN_FILES
+    assert "N = (4, 3)" in answer.out and "one_layer: does not apply" in answer.out
+    assert "R̂ is undefined" in answer.out
+    assert cli.summary("out")["experiment"]["rhat_max"] is None
+    assert cli.summary("out")["theory"].keys() == {"infinite_width"}
+
+
+# --- arrays from a file
+
+
+def npz_words(path):
+    return ["--data.source", "npz", "--data.path", path]
+
+
+def test_npz_uses_all_rows_as_they_are(cli, no_figures):
+    (cli.folder / "my data").mkdir()
+    arrays = write_npz("my data/the task.npz")
+    answer = cli("run", "tiny.toml", "--output", "a folder/out", "--data.num_train", "5",
+                 *npz_words("my data/the task.npz"))  # fmt: skip
+    assert answer.code == 3, answer
+    config = configuration.load(cli.folder / "a folder/out/config.toml")
+    assert config.data.path == str(cli.folder / "my data/the task.npz")
+    assert (config.data.num_train, config.data.num_test) == (5, 4)
+    import xarray as xr
+
+    with xr.open_datatree("a folder/out/posterior.nc", engine="h5netcdf") as tree:
+        np.testing.assert_array_equal(tree["observed_data"]["y_train"], arrays["y_train"][:5])
+        np.testing.assert_array_equal(tree["constant_data"]["y_test"], arrays["y_test"])
+
+
+def test_folder_and_manifest_of_npz_agree(cli, no_figures):
+    write_npz("task.npz")
+    cli("run", "tiny.toml", "--quiet", *npz_words("task.npz"))
+    (folder,) = (cli.folder / "runs").iterdir()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert folder.name == f"tiny-{manifest['run_id']}"
+
+
+def test_relative_path_of_a_configuration_elsewhere(cli):
+    (cli.folder / "there").mkdir()
+    write_npz("there/task.npz")
+    text = (cli.folder / "tiny.toml").read_text().replace(
+        'source = "teacher_linear"', 'source = "npz"\npath = "task.npz"'
+    )  # fmt: skip
+    (cli.folder / "there/mine.toml").write_text(text.replace("num_t", "# num_t"))
+    answer = cli("theory", "there/mine.toml")
+    assert answer.code == 0, answer
+    assert answer.out.startswith("npz: P = 6, N = (3)")
+
+
+# --- bad input: what the data, the network and the sampler refuse (the rest: test_config.py)
+
+REFUSALS = {
+    "unknown key": ("--config '[sampler]\nthining = 3'", ['unknown key "sampler.thining"',
+                                                         'did you mean "sampler.thinning"?']),
+    "wrong type": ("--seed one", ["seed must be a whole number", "got 'one'"]),
+    "out of range": ("--posterior.temperature -1", ["must be a positive number, got -1"]),
+    "unknown source": ("--data.source mnits", ["unknown data source 'mnits'", "'mnist'"]),
+    "unknown activation": ("--network.activation rleu", ["'rleu'", "relu"]),
+    "lacking class": ("--data.source digits --data.classes 0 12", ["0, 1, 2", "not 12"]),
+    "one class twice": ("--data.source digits --data.classes 1 1", ["classes must be two", "1"]),
+    "too many examples": ("--data.source digits --data.num_train 5000", ["5000", "pool of 360"]),
+    "equal targets": ("--data.source digits --data.targets 1 1", ["targets must be two different"]),
+    "colour of grey images": ("--data.source digits --data.colour true", ["digits has no colours"]),
+    "no such file": ("--data.source npz --data.path no.npz", ["there is no file", "no.npz"]),
+    "a file of something else": ("--data.source npz --data.path tiny.toml", ["is not an .npz"]),
+    "NaN": ("--data.source npz --data.path nan.npz", ["x_train", "NaN"]),
+    "equal labels": ("--data.source npz --data.path equal.npz", ["all 6 training targets equal 2"]),
+    "lacking array": ("--data.source npz --data.path lacks.npz", ["lacks y_test"]),
+    "too many rows": ("--data.source npz --data.path good.npz --data.num_train 99", ["99", "6"]),
+    "diverging step size": ("--sampler.step_size 50", ["step_size = 50", "stability limit",
+                                                      'or step_size = "auto"']),
+    "no memory": ("--data.in_size 2000000000", ["not enough memory", "write fewer"]),
+    "unknown option": ("--sampler.num-chain 3", ["unknown argument --sampler.num-chain",
+                                                'did you mean "--sampler.num_chains"?']),
+    "option without value": ("--seed", ["argument --seed: expected one argument"]),
+    "word too many": ("other.toml", ["unknown argument other.toml"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["run", "theory"])
+@pytest.mark.parametrize(("words", "fragments"), REFUSALS.values(), ids=REFUSALS)
+def test_refusals_leave_nothing_behind(cli, command, words, fragments):
+    write_npz("good.npz")
+    write_npz("nan.npz", x_train=np.array([[1.0, 2], [3, np.nan], [5, 6]] * 2), x_test=np.eye(4, 2))
+    write_npz("equal.npz", y_train=np.full(6, 2.0))
+    np.savez("lacks.npz", x_train=np.eye(2), y_train=np.arange(2.0), x_test=np.eye(2))
+    words = shlex.split(words)
+    if words[0] == "--config":
+        with open("tiny.toml", "w") as file:
+            file.write(words[1])
+        words = []
+    before = cli.files()
+    if command == "theory" and "--sampler.step_size" in words:
+        assert cli(command, "tiny.toml", *words).code == 0  # theories have no step size
+    else:
+        refused(cli(command, "tiny.toml", *words), *fragments)
+    assert cli.files() == before
+
+
+def test_chains_that_diverge_on_the_way_leave_nothing_behind(cli, monkeypatch):
+    monkeypatch.setattr(chains, "stable_step_size", lambda *_: 1e3)
+    before = cli.files()
+    answer = cli("run", "tiny.toml", "--output", "new/out", "--quiet")
+    refused(answer, "all 2 chains diverged", "step_size = 1e+03", "write step_size = 1e+02")
+    assert cli.files() == before
+    (cli.folder / "empty").mkdir()
+    assert cli("run", "tiny.toml", "--output", "empty", "--quiet").code == 2
+    assert (cli.folder / "empty").is_dir() and cli.files("empty") == set()
+
+
+# --- folders
+
+
+def test_existing_runs_are_replaced_on_request_only(cli, no_figures):
+    cli("run", "tiny.toml", "--output", "out")
+    (cli.folder / "out/figures").mkdir()
+    (cli.folder / "out/figures/old.png").touch()
+    before = {name: (cli.folder / "out" / name).stat().st_mtime_ns for name in cli.files("out")}
+    answer = cli("run", "tiny.toml", "--output", "out", "--seed", "5")
+    refused(answer, "out holds a finished run", "--overwrite to replace it", "--output")
+    assert before == {
+        name: (cli.folder / "out" / name).stat().st_mtime_ns for name in cli.files("out")
+    }
+    assert cli("run", "tiny.toml", "--output", "out", "--seed", "5", "--overwrite").code == 3
+    assert configuration.load(cli.folder / "out/config.toml").seed == 5
+    assert cli.files("out") == {"config.toml", "manifest.json", "posterior.nc", "summary.json"}
+
+
+@pytest.mark.parametrize("words", ["--sampler.step_size 50", "--data.num_train 0", "--seed x"])
+def test_a_run_that_cannot_begin_replaces_nothing(cli, no_figures, words):
+    cli("run", "tiny.toml", "--output", "out")
+    before, summary = cli.files(), cli.summary("out")
+    refused(cli("run", "tiny.toml", "--output", "out", "--overwrite", *words.split()))
+    assert cli.files() == before
+    assert cli.summary("out") == summary
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["notes.txt"],
+        ["config.toml", "run.py", "README.md"],  # a folder of somebody's experiment
+        ["config.toml"],
+        ["summary.json"],
+        [".hidden"],
+        ["checkpoint/state.npz"],
+    ],
+)
+def test_foreign_folders_are_never_touched(cli, names, overwrite):
+    for name in names:
+        (cli.folder / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (cli.folder / "mine" / name).write_text("mine")
+    refused(
+        cli("run", "tiny.toml", "--output", "mine", *overwrite),
+        "mine holds files that are not a run's", "--output with another folder",
+    )  # fmt: skip
+    assert cli.files("mine") == set(names)
+    assert all((cli.folder / "mine" / name).read_text() == "mine" for name in names)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "figures/mine.pdf", "more/data.nc", ".secret"])
+def test_foreign_files_in_a_run_folder_are_never_deleted(cli, no_figures, name):
+    cli("run", "tiny.toml", "--output", "out")
+    (cli.folder / "out" / name).parent.mkdir(exist_ok=True)
+    (cli.folder / "out" / name).write_text("mine")
+    before = cli.files()
+    answer = cli("run", "tiny.toml", "--output", "out", "--overwrite")
+    refused(answer, f"out holds {name.removesuffix('/data.nc')}", "move it elsewhere")
+    assert cli.files() == before
+
+
+def test_output_that_is_a_file_or_below_one(cli):
+    before = cli.files()
+    refused(cli("run", "tiny.toml", "--output", "tiny.toml"), "tiny.toml is a file")
+    answer = cli("run", "tiny.toml", "--output", "tiny.toml/out")
+    refused(answer, "cannot write into tiny.toml/out (Not a directory)")
+    refused(cli("run", "tiny.toml", "--output", "x" * 300), "cannot write into", "too long")
+    assert cli.files() == before
+
+
+def test_output_that_cannot_be_written(cli, monkeypatch):
+    """By permissions where they count (they do not for root), by the failure that they cause."""
+    (cli.folder / "locked").mkdir(mode=0o555)
+    if os.access(cli.folder / "locked", os.W_OK):
+
+        def denied(*_):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(files, "_write_bytes", denied)
+    before = cli.files()
+    answer = cli("run", "tiny.toml", "--output", "locked/deep/out")
+    refused(answer, "cannot write into locked/deep/out (Permission denied)", "write --output with")
+    assert cli.files() == before
+
+
+# --- the other commands
+
+
+def test_theory(cli):
+    table = cli("theory", "tiny.toml")
+    assert (table.code, table.err) == (0, "")
+    for label in ("infinite_width", "one_layer", "scale_mixture", "order parameters", "criterion"):
+        assert label in table.out
+    assert cli.files() == {"tiny.toml"}
+
+
+def test_theory_json_is_the_theory_of_the_summary(cli, no_figures):
+    cli("run", "tiny.toml", "--output", "out", "--posterior.temperature", ".25")
+    answer = cli("theory", "tiny.toml", "--json", "--posterior.temperature", ".25")
+    assert (answer.code, answer.err) == (0, "")
+    summary = cli.summary("out")
+    del summary["experiment"]
+    assert json.loads(answer.out) == summary
+
+
+def test_plot_makes_the_figures_again_from_the_folder_alone(cli):
+    write_npz("task.npz")
+    words = ["--data.num_train", "5", *npz_words("task.npz")]
+    cli("run", "tiny.toml", "--output", "out", *words)
+    drawn = {path.name: path.read_bytes() for path in (cli.folder / "out/figures").iterdir()}
+    assert len(drawn) == 3
+    shutil.copytree("out", "moved", ignore=shutil.ignore_patterns("figures"))
+    (cli.folder / "task.npz").unlink(), (cli.folder / "tiny.toml").unlink()
+    answer = cli("plot", "moved")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.split() == [f"moved/figures/{name}" for name in sorted(drawn)]
+    again = {path.name: path.read_bytes() for path in (cli.folder / "moved/figures").iterdir()}
+    assert again == drawn
+
+
+def test_plot_of_what_is_no_finished_run(cli, no_figures):
+    refused(cli("plot", "nowhere"), "nowhere is not a run folder")
+    refused(cli("plot", "tiny.toml"), "tiny.toml is not a run folder")
+    cli("run", "tiny.toml", "--output", "out")
+    (cli.folder / "out/checkpoint").mkdir()
+    (cli.folder / "out/summary.json").rename("summary.json")
+    refused(cli("plot", "out"), "out holds no finished run", "--resume")
+    (cli.folder / "out/summary.json").write_text("{")
+    refused(cli("plot", "out"), "cannot read out/summary.json", "--overwrite")
+    (cli.folder / "summary.json").rename("out/summary.json")
+    content = (cli.folder / "out/posterior.nc").read_bytes()
+    for damaged in (b"", content[:100], content[: len(content) // 2]):
+        (cli.folder / "out/posterior.nc").write_bytes(damaged)
+        refused(cli("plot", "out"), "cannot read out/posterior.nc", "--overwrite")
+
+
+def test_info_leaves_a_running_jax_as_it_is(cli):
+    devices = jax.device_count()
+    answer = cli("info")
+    assert (answer.code, answer.err) == (0, "")
+    for label in ("jax ", "jaxlib", "platform", "cpu", "float64", "python", "commit"):
+        assert label in answer.out
+    assert jax.device_count() == devices
+
+
+def test_data_list_and_its_refusals(cli, monkeypatch):
+    monkeypatch.setenv("LANGEVIN_NN_DATA", str(cli.folder / "no such folder"))
+    answer = cli("data", "list")
+    assert (answer.code, answer.err) == (0, "")
+    rows = {line.split()[0]: line for line in answer.out.splitlines()}
+    assert "yes" in rows["digits"] and "no " in rows["mnist"]
+    assert "langevin-nn data fetch mnist" in rows["mnist"]
+    assert str(cli.folder / "no such folder") in rows["mnist"]
+    refused(cli("data", "list", "mnist"), "data list takes no name")
+    refused(cli("data", "fetch"), "data fetch needs a name", "data fetch mnist")
+    refused(cli("data", "fetch", "minst"), "'minst' has no files to fetch", "mnist")
+    refused(cli("data", "get"), "invalid choice: 'get'", "list")
+    refused(cli("data"), "list|fetch")
+    assert cli.files() == {"tiny.toml"}
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        ("", ["required: COMMAND", "langevin-nn --help"]),
+        ("sample tiny.toml", ["invalid choice: 'sample'", "theory"]),
+        ("run", ["required: CONFIG.toml", "langevin-nn run --help"]),
+        ("run --prior.precisions 1 2 tiny.toml", ["required: CONFIG.toml, before the options"]),
+        ("--quiet run tiny.toml", ["unknown argument --quiet", "behind langevin-nn run"]),
+        ("run tiny.toml --over-write", ['did you mean "--overwrite"?']),
+        ("run tiny.toml --resume --overwrite", ["not allowed with"]),
+        ("run tiny.toml --json", ["unknown argument --json"]),
+        ("theory tiny.toml --output x", ["unknown argument --output", "theory --help"]),
+        ("plot", ["required: RUN_DIR"]),
+        ("info all", ["unknown argument all"]),
+        ("run missing.toml", ["cannot read the configuration missing.toml: No such file"]),
+        ("run .", ["cannot read the configuration .: Is a directory"]),
+    ],
+)
+def test_words_that_make_no_command(cli, words, fragments):
+    refused(cli(*words.split()), *fragments)
+    assert cli.files() == {"tiny.toml"}
+
+
+@pytest.mark.parametrize("command", ["", "run", "theory", "plot", "data", "info"])
+def test_help_fits_a_terminal_and_explains_every_option(cli, capsys, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        cli(*command.split(), "--help")
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert all(len(line) <= 110 for line in text.splitlines())
+    if command in ("run", "theory"):
+        for name in configuration.options():
+            after = text.partition(f"--{name} VALUE")[2].removeprefix(" [VALUE ...]")
+            assert after.strip() and not after.strip().startswith("--"), name
+        assert "(default 20000)" in text and '(default "auto")' in text
+
+
+def test_dashes_signs_and_exponents_of_options(cli, no_figures):
+    words = "--sampler.num-samples=9 --data.targets -1e0 +2 --data.source random --seed 3"
+    cli("run", "tiny.toml", "--output", "out", *words.split())
+    config = configuration.load(cli.folder / "out/config.toml")
+    assert config.sampler.num_samples == 9
+    assert config.data.targets == (-1.0, 2.0)
+
+
+def test_interrupted_before_it_began(cli, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_module, "_configure_jax", interrupt)
+    answer = cli("run", "tiny.toml")
+    assert (answer.code, answer.out, answer.err) == (130, "", "\ninterrupted\n")
+    assert cli.files() == {"tiny.toml"}
+
+
+@pytest.mark.parametrize("words", [["data", "list"], ["run", "--help"]])
+def test_a_reader_that_has_gone_is_no_error(words):
+    """As in `langevin-nn data list | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "langevin_nn.cli", *words],
+            stdout=pipe, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_terminal_without_these_letters():
+    done = subprocess.run(
+        [sys.executable, "-m", "langevin_nn.cli", "data", "list"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"1797 images 8?8" in done.stdout

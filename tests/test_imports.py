@@ -1,0 +1,73 @@
+"""Imports point one way: the layers of the design, and one importer for each big library."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "langevin_nn"
+
+# A module may import from its own layer and from those above it in this list; `sampling` and
+# `theory` share a line and never import each other.
+LAYERS = [
+    {"types"},
+    {"files", "config"},
+    {"model"},
+    {"sampling", "theory"},
+    {"analysis"},
+    {"provenance", "store", "plotting"},
+    {"run"},
+    {"cli"},
+]
+ONE_IMPORTER = {
+    "arviz": {"analysis.diagnostics"},
+    "matplotlib": {"plotting"},
+    "numpyro": {"sampling.numpyro_bridge"},
+}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        if name != "__init__":
+            yield name.removesuffix(".__init__"), ast.parse(path.read_text())
+
+
+def imported(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(part):
+    found = [depth for depth, names in enumerate(LAYERS) if part in names]
+    assert found, f"{part} has no layer: add it to LAYERS and to the README's tree"
+    return found[0]
+
+
+@pytest.mark.parametrize(("name", "tree"), list(modules()), ids=[name for name, _ in modules()])
+def test_imports_point_one_way(name, tree):
+    mine = name.split(".")[0]
+    for target in imported(tree):
+        library = target.split(".")[0]
+        if library in ONE_IMPORTER:
+            assert name in ONE_IMPORTER[library], f"{name} imports {library}"
+        if library != "langevin_nn" or target == "langevin_nn":
+            continue
+        other = target.split(".")[1]
+        if not (PACKAGE / other).is_dir() and not (PACKAGE / f"{other}.py").is_file():
+            continue
+        assert layer(other) < layer(mine) or other == mine, f"{name} imports {target}"
+
+
+def test_modules_are_one_idea_each():
+    long = {
+        path.name: lines
+        for path in PACKAGE.rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 300
+    }
+    assert not long, f"modules above 300 lines are two ideas: {long}"

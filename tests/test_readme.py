@@ -1,0 +1,45 @@
+"""The README's Python runs, and so do the docstrings' examples."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import langevin_nn
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+MODULES = sorted(
+    module.name for module in pkgutil.walk_packages(langevin_nn.__path__, "langevin_nn.")
+)
+
+
+def test_python_blocks_of_the_readme_run_in_order(capsys):
+    assert BLOCKS, "the README shows the Python pipeline"
+    names: dict[str, object] = {}
+    for block in BLOCKS:
+        exec(compile(block, "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "bias²" in printed and "one_layer" in printed
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run(name):
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0
+
+
+def test_public_names_exist_and_are_documented():
+    for name in langevin_nn.__all__:
+        assert getattr(langevin_nn, name).__doc__, f"{name} has no docstring"
+
+
+def test_commands_and_files_that_the_readme_names_exist():
+    text = (ROOT / "README.md").read_text()
+    for path in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
+        assert (ROOT / path).exists(), f"the README links to {path}"
+    for path in re.findall(r"experiments/\w+/config\.toml", text):
+        assert (ROOT / path).is_file()

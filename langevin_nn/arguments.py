@@ -41,7 +41,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
     run = command(
         "run", "sample a posterior and compare it with the theories",
-        "CONFIG.toml [--output DIR] [--SECTION.FIELD VALUE ...] [--resume | --overwrite] [--quiet]",
+        "CONFIG.toml [--output DIR] [--SECTION.FIELD VALUE ...]\n"
+        "                       [--resume | --overwrite] [--quiet]",
     )  # fmt: skip
     run.add_argument("config", type=Path, metavar="CONFIG.toml")
     run.add_argument("--output", type=Path, metavar="DIR", help="the run folder (runs/NAME-HASH)")

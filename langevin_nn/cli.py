@@ -10,8 +10,10 @@ import io
 import json
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_command(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
-    _configure_jax()
-    from langevin_nn import run, store
+    with _loading():
+        from langevin_nn import run, store
 
+        _configure_jax()
     problem = run.prepare(config)
     folder = store.RunFolder(arguments.output or _default_output(arguments.config, problem.config))
     try:
@@ -85,11 +88,12 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 def theory_command(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
-    _configure_jax()
-    from langevin_nn import run
-    from langevin_nn.analysis.comparison import theory_table
-    from langevin_nn.theory.predictors import predict
+    with _loading():
+        from langevin_nn import run
+        from langevin_nn.analysis.comparison import theory_table
+        from langevin_nn.theory.predictors import predict
 
+        _configure_jax()
     problem = run.prepare(config)
     predictions = predict(problem.posterior.spec, problem.data)
     if arguments.json:
@@ -109,10 +113,11 @@ def theory_command(arguments: argparse.Namespace) -> int:
 
 
 def plot_command(arguments: argparse.Namespace) -> int:
-    _configure_jax()
-    from langevin_nn import run, store
-    from langevin_nn.analysis.generalisation import summarise
+    with _loading():
+        from langevin_nn import run, store
+        from langevin_nn.analysis.generalisation import summarise
 
+        _configure_jax()
     folder = store.RunFolder(arguments.folder)
     config = folder.load_config()
     chains, theories = folder.load_results()
@@ -128,9 +133,9 @@ def plot_command(arguments: argparse.Namespace) -> int:
 
 
 def data_command(arguments: argparse.Namespace) -> int:
-    from langevin_nn.analysis.comparison import aligned
-    from langevin_nn.model import raw_files
-
+    with _loading():
+        from langevin_nn.analysis.comparison import aligned
+        from langevin_nn.model import raw_files
     if arguments.action == "list":
         if arguments.name is not None:
             raise InputError(f"data list takes no name, got {arguments.name}: write data list")
@@ -147,9 +152,10 @@ def data_command(arguments: argparse.Namespace) -> int:
 
 
 def info_command(arguments: argparse.Namespace) -> int:
-    _configure_jax()
-    from langevin_nn import provenance
+    with _loading():
+        from langevin_nn import provenance
 
+        _configure_jax()
     parts = {
         "versions": provenance.versions(),
         "device": provenance.device(),
@@ -225,6 +231,21 @@ def _what_is_left(arguments: argparse.Namespace, folder: "RunFolder") -> str:
     output = [] if arguments.output else ["--output", str(folder.path)]
     line = shlex.join(["langevin-nn", *words, *output, "--resume"])
     return f"what was saved stays; go on with: {line}"
+
+
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Ctrl-C ends the process at once: libraries that it interrupts in their import may swallow it
+    or crash. Nothing has been written yet."""
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _configure_jax() -> None:

@@ -114,6 +114,7 @@ def experiment_summary(measured: Generalisation, chains: Chains) -> dict[str, An
     """The part `experiment` of summary.json."""
     diagnostics = measured.diagnostics
     assert diagnostics is not None, "an experiment's result carries its diagnostics"
+    variance = measured.variance.value
     return {
         "bias2": _estimate(measured.bias2),
         "variance": _estimate(measured.variance),
@@ -130,7 +131,7 @@ def experiment_summary(measured: Generalisation, chains: Chains) -> dict[str, An
         "acceptance": diagnostics.acceptance,
         "step_size": chains.step_size,
         "stability_limit": chains.stability_limit,
-        "step_size_relative_bias": _number(chains.step_size_shift / measured.variance.value),
+        "step_size_relative_bias": _number(chains.step_size_shift / variance) if variance else None,
         "num_chains": diagnostics.num_chains,
         "num_draws": diagnostics.num_draws,
         "diverged_chains": diagnostics.diverged_chains,

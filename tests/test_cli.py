@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -16,7 +17,7 @@ from command_line import CommandLine, write_npz
 
 from langevin_nn import cli as cli_module
 from langevin_nn import config as configuration
-from langevin_nn import files, plotting
+from langevin_nn import files, plotting, provenance
 from langevin_nn import run as run_module
 from langevin_nn.sampling import chains
 
@@ -194,7 +195,10 @@ def test_npz_uses_all_rows_as_they_are(cli, no_figures):
 
 
 def test_folder_and_manifest_of_npz_agree(cli, no_figures):
-    write_npz("task.npz")
+    """Also where the numbers of examples were left to the file."""
+    write_npz("task.npz", num_train=5)
+    text = (cli.folder / "tiny.toml").read_text()
+    (cli.folder / "tiny.toml").write_text(text.replace("num_t", "# num_t"))
     cli("run", "tiny.toml", "--quiet", *npz_words("task.npz"))
     (folder,) = (cli.folder / "runs").iterdir()
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -466,7 +470,7 @@ def test_help_fits_a_terminal_and_explains_every_option(cli, capsys, command, mo
         cli(*command.split(), "--help")
     text = capsys.readouterr().out
     assert caught.value.code == 0
-    assert all(len(line) <= 110 for line in text.splitlines())
+    assert all(len(line) <= 80 for line in text.splitlines())
     if command in ("run", "theory"):
         for name in configuration.options():
             after = text.partition(f"--{name} VALUE")[2].removeprefix(" [VALUE ...]")
@@ -475,10 +479,10 @@ def test_help_fits_a_terminal_and_explains_every_option(cli, capsys, command, mo
 
 
 def test_dashes_signs_and_exponents_of_options(cli, no_figures):
-    words = "--sampler.num-samples=9 --data.targets -1e0 +2 --data.source random --seed 3"
+    words = "--sampler.num-warmup=9 --data.targets -1e0 +2 --data.source random --seed 3"
     cli("run", "tiny.toml", "--output", "out", *words.split())
     config = configuration.load(cli.folder / "out/config.toml")
-    assert config.sampler.num_samples == 9
+    assert config.sampler.num_warmup == 9
     assert config.data.targets == (-1.0, 2.0)
 
 
@@ -492,14 +496,52 @@ def test_interrupted_before_it_began(cli, monkeypatch):
     assert cli.files() == {"tiny.toml"}
 
 
-@pytest.mark.parametrize("words", [["data", "list"], ["run", "--help"]])
-def test_a_reader_that_has_gone_is_no_error(words):
+def test_interrupted_while_libraries_load():
+    """The system ends the process: what Python would raise, some libraries swallow."""
+    before = signal.getsignal(signal.SIGINT)
+    assert before is signal.default_int_handler
+    with cli_module._loading():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is before
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup does
+    try:
+        with cli_module._loading():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_git_state_is_that_of_the_package(tmp_path):
+    """A package installed inside somebody's repository says nothing about that repository."""
+
+    def git(*words):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
+
+    assert provenance.git_state(tmp_path) is None
+    git("init")
+    (tmp_path / "provenance.py").write_text("installed")
+    (tmp_path / "paper.tex").write_text("theirs")
+    git("add", "paper.tex")
+    git("commit", "-m", "theirs")
+    assert provenance.git_state(tmp_path) is None
+    git("add", ".")
+    git("commit", "-m", "ours")
+    state = provenance.git_state(tmp_path)
+    assert len(state["commit"]) == 40 and state["uncommitted_changes"] is False
+    (tmp_path / "provenance.py").write_text("edited")
+    assert provenance.git_state(tmp_path)["uncommitted_changes"] is True
+
+
+def test_a_reader_that_has_gone_is_no_error():
     """As in `langevin-nn data list | head -1`."""
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as pipe:
         done = subprocess.run(
-            [sys.executable, "-m", "langevin_nn.cli", *words],
+            [sys.executable, "-m", "langevin_nn.cli", "data", "list"],
             stdout=pipe, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")

@@ -10,13 +10,16 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 # A module may import from its own layer and from those above it in this list; `sampling` and
 # `theory` share a line and never import each other.
 LAYERS = [
-    {"types"},
-    {"files", "config"},
+    {"errors"},
+    {"types", "files", "validation"},
+    {"config"},
     {"model"},
     {"sampling", "theory"},
     {"analysis"},
-    {"provenance", "store", "plotting"},
+    {"results", "plotting", "provenance"},
+    {"store"},
     {"run"},
+    {"arguments"},
     {"cli"},
 ]
 ONE_IMPORTER = {

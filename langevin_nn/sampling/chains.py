@@ -22,7 +22,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from langevin_nn.model.posterior import GibbsPosterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checkpoint import Checkpoint, Progress
-from langevin_nn.sampling.program import Observable, advance, buffer_for, on_devices
+from langevin_nn.sampling.program import (
+    Observable,
+    advance,
+    buffer_for,
+    copied,
+    mesh_for,
+    shared,
+)
 from langevin_nn.sampling.step_size import (
     Diverged,
     largest_curvature,
@@ -140,24 +147,28 @@ def sample(
     numbers = done.numbers
     earlier = numbers.get("seconds", 0.0)
     transition = _with_step_size(transition, posterior, numbers["step_size"])
-    posterior, transition, state, keys = on_devices(posterior, transition, state, keys)
-
-    total = num_warmup + num_samples * thinning
     buffer = buffer_for(posterior, state, keys[1], extra, num_samples, BUFFER_BYTES)
     capacity = len(buffer["energy"])
+    mesh = mesh_for(num_chains)
+    state, keys = shared(mesh, (state, keys), axis=0)
+    buffer = shared(mesh, buffer, axis=1)
+    fixed = copied(mesh, (posterior, transition))
+
+    total = num_warmup + num_samples * thinning
     pace = _Pace()
     while done.steps < total:
         pace.start()
         warm = done.steps < num_warmup
         if not warm and "curvature" not in numbers:
-            numbers |= local_geometry(posterior, state, key_geometry)
+            here = jax.tree.map(jnp.asarray, jax.device_get(state))
+            numbers |= local_geometry(posterior, here, key_geometry)
         if warm:
             stride, count = min(pace.steps, num_warmup - done.steps), 1
         else:
             most = min(capacity, num_samples - done.draws)
             stride, count = thinning, min(max(pace.steps // thinning, 1), most)
         counts = _integers(done.steps, stride, count)
-        state, buffer = advance(posterior, transition, state, keys, counts, buffer, extra)
+        state, buffer = advance(*fixed, state, keys, counts, buffer, extra)
         chunk = {name: np.array(values[:count]) for name, values in buffer.items()}
         done = Progress(done.steps + stride * count, done.draws + (not warm) * count, numbers)
         finite = np.isfinite(chunk["energy"]).all(axis=0)

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from langevin_nn.model.posterior import GibbsPosterior
@@ -69,20 +70,27 @@ def _fold(keys: ChainKeys, number: Array) -> ChainKeys:
     return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
 
 
-def on_devices(posterior: Any, transition: Any, state: Any, keys: Any) -> Any:
-    """Chains shared out over as many devices as divide their number; the rest copied to each."""
+def mesh_for(num_chains: int) -> Mesh:
+    """As many of JAX's devices as divide the number of chains."""
     devices = jax.devices()
-    number = max(n for n in range(1, len(devices) + 1) if len(keys[0]) % n == 0)
-    mesh = jax.sharding.Mesh(np.array(devices[:number]), ("chains",))
-    shared = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chains"))
-    copied = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    copy, share = (
-        lambda tree, to=to: jax.tree.map(
-            lambda x: jax.device_put(x, to) if eqx.is_array_like(x) else x, tree
-        )
-        for to in (copied, shared)
+    number = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
+    return Mesh(np.array(devices[:number]), ("chains",))
+
+
+def shared(mesh: Mesh, tree: Any, axis: int) -> Any:
+    """The tree's arrays, their chain axis shared out over the devices."""
+    return _placed(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, "chains")))
+
+
+def copied(mesh: Mesh, tree: Any) -> Any:
+    """The tree's arrays, whole on each device."""
+    return _placed(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def _placed(tree: Any, sharding: NamedSharding) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.device_put(leaf, sharding) if eqx.is_array_like(leaf) else leaf, tree
     )
-    return copy(posterior), copy(transition), share(state), share(keys)
 
 
 def buffer_for(

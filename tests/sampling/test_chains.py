@@ -70,22 +70,20 @@ def test_draws_are_the_steps_of_the_transition_one_by_one():
             )
 
 
-class Counting(lnn.Langevin):
-    """Counts how often its step is traced."""
-
-    traces = 0
-
-    def step(self, posterior, state, keys):
-        Counting.traces += 1
-        return super().step(posterior, state, keys)
+def compilations(caplog, **changes):
+    """How often the driver's program is compiled in one run of many chunks."""
+    caplog.clear()
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        run(**changes)
+    return sum("Finished XLA compilation of jit(advance)" in r.message for r in caplog.records)
 
 
-def test_other_values_of_the_same_shapes_compile_nothing():
-    run(posterior(), Counting(0.02))
-    assert Counting.traces > 0
-    before = Counting.traces
-    run(posterior(0.3, (2.0, 0.5)), Counting(0.01), num_warmup=12, thinning=3)
-    assert Counting.traces == before
+def test_one_compilation_for_all_chunks_and_for_other_values(caplog, monkeypatch):
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
+    fresh = {"num_chains": 2, "num_samples": 7}
+    assert compilations(caplog, **fresh) == 1
+    others = {"target": posterior(0.3, (2.0, 0.5)), "transition": lnn.Langevin(0.01)}
+    assert compilations(caplog, **fresh, **others, num_warmup=12, thinning=3) == 0
 
 
 class OneBadChain(lnn.Langevin):
@@ -122,15 +120,14 @@ def test_counts_must_be_positive(name):
 
 
 def test_chains_are_shared_out_over_devices(tmp_path):
-    """Four CPU devices: the chains lie on all of them, and every chain is what it is on one."""
+    """Three chains on four devices lie on three of them, and each is what it is on one."""
     program = textwrap.dedent(
         """
         import sys, jax, numpy as np
         assert jax.device_count() == 4
         from test_chains import run
-        chains = run(num_chains=4)
-        assert len(chains.params.weights[0].sharding.device_set) == 4
-        assert len(run(num_chains=3).params.weights[0].sharding.device_set) == 3
+        chains = run()
+        assert len(chains.params.weights[0].sharding.device_set) == 3
         np.save(sys.argv[1], chains.test_outputs)
         """
     )
@@ -141,7 +138,7 @@ def test_chains_are_shared_out_over_devices(tmp_path):
         "JAX_ENABLE_X64": "1",
     }
     subprocess.run([sys.executable, "-c", program, str(path)], check=True, env=environment)
-    np.testing.assert_allclose(np.load(path), run(num_chains=4).test_outputs, atol=2e-3)
+    np.testing.assert_allclose(np.load(path), run().test_outputs, atol=2e-3)
 
 
 def test_noise_is_standard_normal(seed):

@@ -19,34 +19,36 @@ def small_posterior(widths=(5,), precisions=(0.5, 2.0)):
     return lnn.GibbsPosterior(network, lnn.GaussianPrior(precisions), data, 0.2)
 
 
-def one_chain(params, chain):
-    return jax.tree.map(lambda leaf: leaf[chain : chain + 1], params)
+def by_chain(function, params):
+    """`function` of one chain's flat parameters, for all chains at once."""
+    _, build = ravel_pytree(jax.tree.map(lambda leaf: leaf[:1], params))
+    flat = jax.vmap(lambda one: ravel_pytree(one)[0])(params)
+    return jax.jit(jax.vmap(lambda vector, key: function(build, vector, key)))(
+        flat, jax.random.split(KEY, len(flat))
+    )
 
 
 def test_largest_curvature_is_the_hessians_top_eigenvalue():
     posterior = small_posterior()
-    params = posterior.sample_prior(KEY, 4)
-    measured = largest_curvature(posterior, params, KEY)
-    for chain in range(4):
-        flat, build = ravel_pytree(one_chain(params, chain))
-        hessian = jax.hessian(lambda v, build=build: posterior.energy(build(v))[0])(flat)
-        np.testing.assert_allclose(measured[chain], np.linalg.eigvalsh(hessian)[-1], rtol=0.01)
+    params = posterior.sample_prior(KEY, 3)
+
+    def hessian(build, vector, key):
+        return jax.hessian(lambda v: posterior.energy(build(v))[0])(vector)
+
+    exact = np.linalg.eigvalsh(by_chain(hessian, params))[:, -1]
+    np.testing.assert_allclose(largest_curvature(posterior, params, KEY), exact, rtol=0.01)
 
 
 def test_mean_squared_gradient_is_the_jacobians():
     posterior = small_posterior()
-    params = posterior.sample_prior(KEY, 2)
-    keys = jax.random.split(KEY, 2)
+    params = posterior.sample_prior(KEY, 3)
+
+    def jacobian(build, vector, key):
+        return jax.jacobian(lambda v: posterior.test_outputs(build(v), key[None])[0])(vector)
+
+    exact = np.square(by_chain(jacobian, params)).sum(axis=(1, 2)) / 7
     measured = mean_squared_gradient(posterior, params, KEY, num_probes=4000)
-    for chain in range(2):
-        flat, build = ravel_pytree(one_chain(params, chain))
-        jacobian = jax.jacobian(
-            lambda v, build=build, chain=chain: posterior.test_outputs(
-                build(v), keys[chain : chain + 1]
-            )[0]
-        )(flat)
-        exact = np.square(jacobian).sum() / 7
-        np.testing.assert_allclose(measured[chain], exact, rtol=0.05)
+    np.testing.assert_allclose(measured, exact, rtol=0.05)
 
 
 def test_predicted_shift_of_the_variance_is_the_linear_laws_leading_order():

@@ -1,0 +1,418 @@
+"""Interrupted runs: killed, stopped, out of space, or damaged; then resumed, bit for bit."""
+
+import dataclasses
+import errno
+import json
+import os
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+from command_line import TINY, CommandLine, write_npz
+
+from langevin_nn import cli as cli_module
+from langevin_nn import files
+from langevin_nn import run as run_module
+from langevin_nn.sampling import chains
+
+
+@pytest.fixture
+def cli(tmp_path, capsys, monkeypatch):
+    """Runs without figures, saved after every step of the warm-up and every draw."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_module, "draw_figures", lambda *_: None)
+    monkeypatch.setattr(chains, "FIRST_CHUNK_STEPS", 2)
+    monkeypatch.setattr(chains, "CHUNK_SECONDS", 1e-9)
+    line = CommandLine(tmp_path, capsys)
+    (tmp_path / "tiny.toml").write_text(TINY.replace("num_warmup = 30", "num_warmup = 6"))
+    return line
+
+
+def arrays(folder) -> dict[str, np.ndarray]:
+    """Every array of posterior.nc by its path."""
+    with xr.open_datatree(Path(folder) / "posterior.nc", engine="h5netcdf") as tree:
+        return {
+            f"{node.path}/{name}": variable.to_numpy()
+            for node in tree.subtree
+            for name, variable in node.dataset.variables.items()
+        }
+
+
+def assert_same_run(folder, reference) -> None:
+    """To the last bit; wall times differ."""
+    mine, theirs = arrays(folder), arrays(reference)
+    assert mine.keys() == theirs.keys()
+    assert {"/posterior/f", "/sample_stats/energy", "/sample_stats/train_error"} <= mine.keys()
+    for name, values in mine.items():
+        assert values.dtype == theirs[name].dtype, name
+        assert np.array_equal(values, theirs[name]), name
+    summaries = [json.loads((Path(f) / "summary.json").read_text()) for f in (folder, reference)]
+    for summary in summaries:
+        assert summary["experiment"].pop("wall_seconds") > 0
+    assert summaries[0] == summaries[1]
+
+
+def stop_after(monkeypatch, reports) -> None:
+    """Ctrl-C after so many chunks: the signal itself."""
+    told = []
+
+    class Progress(cli_module._Progress):
+        def __call__(self, report):
+            told.append(report)
+            super().__call__(report)
+            if len(told) == reports:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(cli_module, "_Progress", Progress)
+
+
+@pytest.fixture
+def stopped(cli, monkeypatch):
+    """A run in `out` that Ctrl-C ended after some draws, and an uninterrupted one in `whole`."""
+    assert cli("run", "tiny.toml", "--output", "whole").code == 3
+    with monkeypatch.context() as patch:
+        stop_after(patch, 9)
+        answer = cli("run", "tiny.toml", "--output", "out")
+    assert (answer.code, answer.out) == (130, "")
+    assert len(list((cli.folder / "out/checkpoint").glob("draws-*.npz"))) > 1
+    return cli
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+# --- real processes and signals
+
+LONG = TINY.replace("num_warmup = 30", "num_warmup = 60000").replace(
+    "thinning = 2", "thinning = 8000"
+)
+PROGRAM = """
+import sys
+from langevin_nn import cli
+from langevin_nn.sampling import chains
+chains.CHUNK_SECONDS = 0.05
+sys.exit(cli.main())
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    steps: int
+    draws: int
+
+    @classmethod
+    def of(cls, folder) -> "Moment":
+        try:
+            with np.load(folder / "checkpoint/state.npz") as file:
+                return cls(*file["progress"].tolist())
+        except FileNotFoundError:
+            return cls(0, 0)
+
+
+def killed(folder, words, wanted):
+    """Start a process and kill it when its checkpoint is as `wanted`; its stderr."""
+    # Bit-identical means: on the same number of devices.
+    devices = f"--xla_force_host_platform_device_count={jax.device_count()}"
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM, *words],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"XLA_FLAGS": devices},
+    )  # fmt: skip
+    limit = time.monotonic() + 120
+    while not wanted(Moment.of(folder / "the run")) and process.poll() is None:
+        assert time.monotonic() < limit, "no progress"
+        time.sleep(0.005)
+    process.kill()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (-signal.SIGKILL, ""), err
+    assert "Traceback" not in err and "Warning" not in err
+    return err
+
+
+def test_killed_in_the_warmup_and_while_sampling(cli, monkeypatch):
+    """The numbers are those of a run that nothing interrupted, in one process."""
+    monkeypatch.setattr(chains, "CHUNK_SECONDS", 2.0)
+    (cli.folder / "long.toml").write_text(LONG)
+    assert cli("run", "long.toml", "--output", "whole", "--quiet").code == 3
+    words = ["run", "long.toml", "--output", "the run"]
+
+    killed(cli.folder, words, lambda moment: moment.steps > 5000)
+    warm = Moment.of(cli.folder / "the run")
+    assert 5000 < warm.steps < 60000 and warm.draws == 0
+
+    words.append("--resume")
+    err = killed(cli.folder, words, lambda moment: moment.draws > 1)
+    sampling = Moment.of(cli.folder / "the run")
+    assert 1 < sampling.draws < 8
+    assert "  0 %" not in err or warm.steps < 0.1 * (60000 + 8 * 8000), "it began anew"
+
+    assert cli(*words).code == 3
+    assert_same_run("the run", "whole")
+    assert not (cli.folder / "the run/checkpoint").exists()
+
+
+# --- every moment at which a file is written
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def fail_at(monkeypatch, name, call, error):
+    """Let the call number `call` of os.`name` in `files` fail; counts the calls."""
+    calls = []
+    original = getattr(os, name)
+
+    def function(*words):
+        calls.append(words)
+        if len(calls) == call:
+            raise error
+        return original(*words)
+
+    monkeypatch.setattr(files.os, name, function)
+    return calls
+
+
+def number_of_calls(cli, name):
+    with pytest.MonkeyPatch.context() as patch:
+        calls = fail_at(patch, name, 0, None)
+        assert cli("run", "tiny.toml", "--output", "whole").code == 3
+    return len(calls)
+
+
+def sparse(total):
+    """Every fifth call, and the last ones, which write the results."""
+    return [call for call in range(1, total + 1) if call % 5 == 1 or call > total - 3]
+
+
+def test_killed_before_any_file_takes_its_name(cli, monkeypatch):
+    total = number_of_calls(cli, "replace")
+    assert total > 20, "config, a state after each chunk, draws, and three results"
+    for call in sparse(total):
+        with monkeypatch.context() as patch:
+            calls = fail_at(patch, "replace", call, Killed())
+            with pytest.raises(Killed):
+                cli("run", "tiny.toml", "--output", f"out{call}", "--quiet")
+        temporary, path = map(Path, calls[-1])
+        if path.parent.exists():
+            temporary.write_text("half a file")  # as a kill would leave it
+        answer = cli("run", "tiny.toml", "--output", f"out{call}", "--resume", "--quiet")
+        assert answer.code == 3, (path, answer)
+        assert_same_run(f"out{call}", "whole")
+
+
+def test_no_space_for_any_file(cli, monkeypatch):
+    total = number_of_calls(cli, "fsync")
+    with_state = 0
+    for call in sparse(total):
+        folder = cli.folder / f"out{call}"
+        with monkeypatch.context() as patch:
+            fail_at(patch, "fsync", call, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+            answer = cli("run", "tiny.toml", "--output", folder.name, "--quiet")
+        assert answer.code == 2 and answer.out == ""
+        assert answer.err.count("\n") == 1 and "No space left on device" in answer.err
+        assert not list(folder.rglob("*.part"))
+        resume = f"go on with: langevin-nn run tiny.toml --output {folder.name} --quiet --resume"
+        if (folder / "checkpoint/state.npz").exists():
+            with_state += 1
+            assert resume in answer.err
+        else:
+            assert not folder.exists()
+            assert "go on" not in answer.err
+        assert cli("run", "tiny.toml", "--output", folder.name, "--resume").code == 3
+        assert_same_run(folder.name, "whole")
+    assert with_state > total / 10
+
+
+@pytest.mark.parametrize(
+    ("limit", "what"),
+    [(100, "config.toml"), (1500, "state"), (5000, "posterior.nc"), (30_000, "a figure")],
+)
+def test_a_limit_on_the_size_of_files(cli, monkeypatch, limit, what):
+    """The system itself stops the writing in the middle: nothing half-written stays."""
+    monkeypatch.undo()
+    monkeypatch.chdir(cli.folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        answer = cli("run", "tiny.toml", "--output", "out", "--quiet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert answer.code == 2, (what, answer)
+    assert answer.err.count("\n") == 1 and "File too large" in answer.err
+    left = cli.files("out") if (cli.folder / "out").exists() else set()
+    saved = {"config.toml", "checkpoint/state.npz", "checkpoint/draws-00000000.npz"}
+    expected = {
+        "config.toml": set(),
+        "state": set(),
+        "posterior.nc": saved,
+        "a figure": saved | {"posterior.nc"},
+    }
+    assert left - {"figures"} == expected[what]
+
+
+def test_killed_before_the_first_state(cli):
+    (cli.folder / "out/checkpoint").mkdir(parents=True)
+    assert cli("run", "tiny.toml", "--output", "whole").code == 3
+    (cli.folder / "out/config.toml").write_text((cli.folder / "whole/config.toml").read_text())
+    answer = cli("run", "tiny.toml", "--output", "out")
+    assert answer.code == 2 and "out holds an unfinished run: write --resume to go on" in answer.err
+    assert cli("run", "tiny.toml", "--output", "out", "--resume").code == 3
+    assert_same_run("out", "whole")
+
+
+# --- what may be resumed, and what not
+
+
+def test_interrupted_run_says_how_to_go_on(cli, monkeypatch):
+    """Also where the command line left the folder open, and with spaces in names."""
+    (cli.folder / "tiny.toml").rename("my task.toml")
+    assert cli("run", "my task.toml", "--output", "whole").code == 3
+    with monkeypatch.context() as patch:
+        stop_after(patch, 9)
+        answer = cli("run", "my task.toml", "--quiet", "--overwrite")
+    assert (answer.code, answer.out) == (130, "")
+    start, message, end = answer.err.split("\n")
+    before, _, line = message.partition("go on with: ")
+    assert (start, before, end) == ("", "interrupted: what was saved stays; ", "")
+    (folder,) = (cli.folder / "runs").iterdir()
+    output = f"runs/{folder.name}"
+    program, *words = shlex.split(line)
+    assert program == "langevin-nn"
+    assert words == ["run", "my task.toml", "--quiet", "--output", output, "--resume"]
+    assert cli(*words).code == 3
+    assert_same_run(output, "whole")
+
+
+def test_resume_takes_up_where_it_stopped(stopped):
+    state = Moment.of(stopped.folder / "out")
+    assert state.draws > 1
+    answer = stopped("run", "tiny.toml", "--output", "out", "--resume")
+    first = int(answer.err.split()[0])
+    assert first == 10 * (10 * (state.steps + 2) // 22)
+    assert_same_run("out", "whole")
+    assert not (stopped.folder / "out/checkpoint").exists()
+
+
+def test_resume_of_another_configuration(stopped):
+    before = contents("out")
+    answer = stopped("run", "tiny.toml", "--output", "out", "--resume", "--seed", "9")
+    assert answer.code == 2
+    assert "out is a run of another configuration (seed = 1 there, 9 here)" in answer.err
+    assert contents("out") == before
+    assert stopped("run", "tiny.toml", "--output", "out", "--resume").code == 3
+    assert_same_run("out", "whole")
+
+
+def test_resume_with_other_data_in_the_same_file(cli, monkeypatch):
+    write_npz("task.npz")
+    words = ["run", "tiny.toml", "--data.source", "npz", "--data.path", "task.npz",
+             "--data.num_train", "5", "--output", "out"]  # fmt: skip
+    stop_after(monkeypatch, 9)
+    assert cli(*words).code == 130
+    before = contents("out")
+    write_npz("task.npz", seed=1)
+    answer = cli(*words, "--resume")
+    assert answer.code == 2
+    assert "the checkpoint in out/checkpoint is of another run (its data," in answer.err
+    assert contents("out") == before
+
+
+@pytest.mark.parametrize("name", ["state.npz", "draws-00000000.npz", "draws-00000001.npz"])
+@pytest.mark.parametrize("damage", ["absent", "empty", "truncated", "one bit", "another format"])
+def test_damaged_checkpoints(stopped, name, damage):
+    path = stopped.folder / "out/checkpoint" / name
+    content = bytearray(path.read_bytes())
+    if damage == "another format":
+        np.save(path.with_suffix(".npy"), np.zeros(3))
+        path.with_suffix(".npy").replace(path)
+    elif damage == "absent":
+        path.unlink()
+    else:
+        content[content.index(b"NUMPY") + 130] ^= 1
+        cut = {"empty": 0, "truncated": len(content) // 2, "one bit": len(content)}[damage]
+        path.write_bytes(content[:cut])
+    if (damage, name) == ("absent", "state.npz"):
+        return  # no state: the run begins anew (test_killed_before_the_first_state)
+    before = contents("out")
+    answer = stopped("run", "tiny.toml", "--output", "out", "--resume")
+    assert answer.code == 2
+    assert answer.err.count("\n") == 1
+    assert f"the checkpoint file out/checkpoint/{name} cannot be read" in answer.err
+    assert "--overwrite to start again" in answer.err
+    assert contents("out") == before
+    assert stopped("run", "tiny.toml", "--output", "out", "--overwrite").code == 3
+    assert_same_run("out", "whole")
+
+
+def test_resume_of_a_finished_run_computes_nothing(cli, monkeypatch):
+    cli("run", "tiny.toml", "--output", "out")
+    before = contents("out")
+    monkeypatch.setattr(run_module, "run", lambda *_, **__: pytest.fail("it computes"))
+    answer = cli("run", "tiny.toml", "--output", "out", "--resume")
+    assert answer.code == 3, "as it ended"
+    assert answer.out == "out is finished; its figures again: langevin-nn plot out\n"
+    summary = json.loads((cli.folder / "out/summary.json").read_text())
+    summary["experiment"]["converged"] = True
+    (cli.folder / "out/summary.json").write_text(json.dumps(summary))
+    before = contents("out")
+    assert cli("run", "tiny.toml", "--output", "out", "--resume").code == 0
+    assert contents("out") == before
+
+
+def test_resume_of_nothing_begins(cli):
+    assert cli("run", "tiny.toml", "--output", "whole").code == 3
+    assert cli("run", "tiny.toml", "--output", "out", "--resume").code == 3
+    assert_same_run("out", "whole")
+
+
+def test_an_unfinished_run_is_replaced_on_request_only(stopped):
+    before = contents("out")
+    answer = stopped("run", "tiny.toml", "--output", "out")
+    assert answer.code == 2
+    assert "out holds an unfinished run: write --resume to go on, --overwrite" in answer.err
+    assert contents("out") == before
+    assert stopped("run", "tiny.toml", "--output", "out", "--overwrite").code == 3
+    assert_same_run("out", "whole")
+
+
+def test_a_replaced_run_comes_back_unless_the_new_one_has_saved_something(stopped, monkeypatch):
+    words = ["run", "tiny.toml", "--output", "whole", "--overwrite", "--seed", "4"]
+    before = contents("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "predict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        answer = stopped(*words)
+    assert answer.code == 130 and "nothing is left behind" in answer.err
+    assert contents("whole") == before
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        assert stopped(*words).code == 130
+    words[words.index("--overwrite")] = "--resume"
+    assert stopped(*words).code == 3
+    assert stopped.files("whole") == {
+        "config.toml",
+        "manifest.json",
+        "posterior.nc",
+        "summary.json",
+    }
+
+
+def test_chains_that_diverge_after_a_state_was_saved_leave_nothing_behind(cli, monkeypatch):
+    """What a diverged run has saved is of no use, and would be in the way."""
+    monkeypatch.setattr(chains, "stable_step_size", lambda *_: 30.0)
+    before = cli.files()
+    answer = cli("run", "tiny.toml", "--output", "out", "--network.activation", "relu")
+    assert answer.code == 2
+    *progress, error, end = answer.err.split("\n")
+    assert len(progress) >= 1 and all("training error" in line for line in progress)
+    assert "all 2 chains diverged" in error and end == ""
+    assert cli.files() == before

@@ -1,0 +1,185 @@
+"""What is stored comes back: posterior.nc in the ArviZ schema, the summary, the figures' input."""
+
+import dataclasses
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from langevin_nn import store
+from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.files import write_arrays, write_atomically, write_text
+from langevin_nn.sampling.chains import Chains
+from langevin_nn.types import Estimate, Generalisation
+
+NUM_CHAINS, NUM_DRAWS, NUM_TEST = 3, 20, 4
+
+
+def some_chains(**replaced) -> Chains:
+    rng = np.random.default_rng(0)
+    draws = (NUM_CHAINS, NUM_DRAWS)
+    chains = Chains(
+        test_outputs=rng.standard_normal((*draws, NUM_TEST)).astype(np.float32),
+        train_error=rng.random(draws).astype(np.float32),
+        energy=rng.random(draws).astype(np.float32),
+        observables={"norm": rng.random(draws), "features": rng.random((*draws, 2, 5))},
+        y_test=np.array([1.0, -1, 1, -1]),
+        targets_midpoint=0.25,
+        params=None,
+        step_size=1 / 3,
+        curvature=0.7,
+        step_size_shift=0.011,
+        thinning=7,
+        wall_seconds=12.5,
+    )
+    return dataclasses.replace(chains, **replaced)
+
+
+def some_theory(name: str, value: float = 0.1) -> Generalisation:
+    return Generalisation(
+        name=name,
+        predictive_mean=np.linspace(-1, 1, NUM_TEST) + value,
+        predictive_variance=np.linspace(1, 2, NUM_TEST) * value,
+        bias2=Estimate(value),
+        variance=Estimate(2 * value),
+        generalisation_error=Estimate(3 * value),
+        train_error=Estimate(4 * value),
+        test_accuracy=Estimate(0.75),
+        order_parameters=(value, 2.0),
+        converged=False,
+        message="it did not settle",
+    )
+
+
+def assert_same(mine, theirs) -> None:
+    """Equal records, arrays and types of arrays included."""
+    for field in dataclasses.fields(theirs):
+        left, right = getattr(mine, field.name), getattr(theirs, field.name)
+        if isinstance(right, dict):
+            assert left.keys() == right.keys()
+            pairs = [(left[name], right[name]) for name in right]
+        else:
+            pairs = [(left, right)]
+        for a, b in pairs:
+            np.testing.assert_array_equal(a, b, err_msg=field.name)
+            assert getattr(a, "dtype", None) == getattr(b, "dtype", None), field.name
+
+
+def saved(tmp_path, chains, theories):
+    """The folder after the two files are written, as a run writes them."""
+    folder = store.RunFolder(tmp_path)
+    folder.save_posterior(chains, np.array([1.0, -1.0, 1.0]), theories)
+    folder.save_json(
+        "summary.json",
+        {
+            "experiment": store.experiment_summary(summarise(chains), chains),
+            "theory": {name: store.theory_summary(theory) for name, theory in theories.items()},
+        },
+    )
+    return folder
+
+
+@pytest.mark.parametrize("names", [["one_layer", "infinite_width"], []])
+def test_chains_and_theories_come_back(tmp_path, names):
+    chains = some_chains()
+    theories = {name: some_theory(name, 0.1 + len(name) / 100) for name in names}
+    again, others = saved(tmp_path, chains, theories).load_results()
+    assert_same(again, chains)
+    assert others.keys() == theories.keys()
+    for name, theory in theories.items():
+        assert_same(others[name], theory)
+
+
+def test_tree_in_memory_comes_back():
+    chains = some_chains(observables={})
+    assert_same(store.chains_of(store.posterior_tree(chains, np.ones(2), {})), chains)
+
+
+def test_chains_that_diverged_come_back_as_such(tmp_path):
+    outputs = some_chains().test_outputs.copy()
+    outputs[1, 5:] = np.nan
+    energy = some_chains().energy.copy()
+    energy[1, 5:] = np.inf
+    chains = some_chains(test_outputs=outputs, energy=energy)
+    folder = saved(tmp_path, chains, {})
+    again, _ = folder.load_results()
+    assert again.diverged.tolist() == [False, True, False]
+    assert folder.load_summary()["experiment"]["diverged_chains"] == 1
+    with xr.open_datatree(tmp_path / "posterior.nc", engine="h5netcdf") as tree:
+        flags = tree["sample_stats"]["diverging"].to_numpy()
+    assert flags.sum() == NUM_DRAWS - 5 and flags[1, 5:].all()
+
+
+def test_numbers_that_do_not_exist_are_null(tmp_path):
+    """JSON has no NaN: the summary stays readable, and the theory says that it failed."""
+    theory = dataclasses.replace(
+        some_theory("one_layer"), bias2=Estimate(math.nan), order_parameters=(math.inf,)
+    )
+    folder = saved(tmp_path, some_chains(), {"one_layer": theory})
+    text = (tmp_path / "summary.json").read_text()
+    stored = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert stored["theory"]["one_layer"]["bias2"] is None
+    assert stored["theory"]["one_layer"]["order_parameters"] == [None]
+    _, theories = folder.load_results()
+    assert math.isnan(theories["one_layer"].bias2.value)
+
+
+def test_constant_chains_have_a_summary(tmp_path):
+    """No variance: the relative bias of the step size does not exist, and nothing divides by 0."""
+    chains = some_chains(test_outputs=np.ones((NUM_CHAINS, NUM_DRAWS, NUM_TEST), np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of ArviZ, about 0/0 in R̂
+        measured = summarise(chains)
+    stored = store.experiment_summary(measured, chains)
+    assert stored["step_size_relative_bias"] is None
+    assert stored["converged"] is False
+
+
+def test_arviz_reads_the_posterior(tmp_path):
+    saved(tmp_path, some_chains(), {"one_layer": some_theory("one_layer")})
+    with warnings.catch_warnings():
+        # ArviZ 0.23 announces its refactoring at import.
+        warnings.simplefilter("ignore", FutureWarning)
+        import arviz as az
+    data = az.from_netcdf(tmp_path / "posterior.nc")
+    wanted = {"posterior", "sample_stats", "observed_data", "constant_data"}
+    groups = data.groups() if callable(data.groups) else data.groups
+    assert wanted <= {name.strip("/") for name in groups}
+    assert data["posterior"]["f"].dims == ("chain", "draw", "test_point")
+    assert data["posterior"]["f"].shape == (NUM_CHAINS, NUM_DRAWS, NUM_TEST)
+    for name in ("energy", "train_error", "diverging"):
+        assert data["sample_stats"][name].dims == ("chain", "draw")
+    assert data["constant_data"]["y_test"].dims == ("test_point",)
+    assert data["observed_data"]["y_train"].shape == (3,)
+    assert np.isfinite(az.rhat(data, var_names=["f"])["f"]).all()
+
+
+def test_atomic_writes_leave_the_old_file_or_the_new_one(tmp_path):
+    path = tmp_path / "numbers.json"
+    write_text(path, "λ = 1\n")
+    assert path.read_bytes() == "λ = 1\n".encode()
+
+    def half(temporary):
+        assert temporary.parent == path.parent and temporary != path
+        temporary.write_text("hal")
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(path, half)
+    assert path.read_text() == "λ = 1\n"
+    assert list(tmp_path.iterdir()) == [path]
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_arrays_are_stored_without_pickles(tmp_path):
+    write_arrays(tmp_path / "a.npz", {"x": np.arange(3, dtype=np.float32), "y": np.array("text")})
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        assert file["x"].dtype == np.float32 and str(file["y"]) == "text"
+    with pytest.raises(ValueError, match="allow_pickle"):
+        write_arrays(tmp_path / "b.npz", {"x": np.array([object()])})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

@@ -143,7 +143,10 @@ def report(result: Result) -> str:
     acceptance = "none (unadjusted dynamics)"
     if diagnostics.acceptance is not None:
         acceptance = f"{diagnostics.acceptance:.3f}"
-    bias = chains.step_size_shift / measured.variance.value
+    bias = ""
+    if measured.variance.value > 0:
+        share = chains.step_size_shift / measured.variance.value
+        bias = f"; predicted bias of the variance {share:+.1%}"
     lines = [
         caption(result.config),
         "",
@@ -154,7 +157,7 @@ def report(result: Result) -> str:
         f"{diagnostics.num_draws} draws)",
         f"acceptance {acceptance}",
         f"step size  {chains.step_size:.3g}  ({chains.step_size / chains.stability_limit:.0%} of "
-        f"the stability limit; predicted bias of the variance {bias:+.1%})",
+        f"the stability limit{bias})",
         *remarks(predictions),
     ]
     verdict = "converged" if measured.converged else f"NOT CONVERGED: {measured.message}"

@@ -23,10 +23,11 @@ ESS_LIMIT = 400
 
 
 def rhat(series: np.ndarray) -> np.ndarray:
-    """R̂ of series (chain, draw, …), of shape (…). NaN for a single chain."""
+    """R̂ of series (chain, draw, …), of shape (…). NaN for a single chain and for constants."""
     if series.shape[0] < 2:
         return np.full(series.shape[2:], np.nan)
-    return _value(az.rhat(_dataset(series)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _value(az.rhat(_dataset(series)))
 
 
 def ess(series: np.ndarray) -> np.ndarray:

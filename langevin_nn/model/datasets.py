@@ -25,6 +25,7 @@ from langevin_nn.types import InputError
 
 SOURCES = ("digits", "mnist", "fashion_mnist", "cifar10", "npz", *TEACHERS)
 
+LARGEST = 1e9  # input or target: its square stays far inside float32
 _LAYOUTS = {
     "x": (2, "(examples, inputs)", "{0}.reshape(len({0}), -1)"),
     "y": (1, "(examples,)", "{0}.ravel()"),
@@ -270,20 +271,18 @@ def _as_float64(name: str, value: Any) -> np.ndarray:
         raise InputError(f"{name} is ragged: give rows of one length") from error
     if array.dtype.kind not in "biuf":
         raise InputError(f"{name} has values of type {array.dtype}: give real numbers")
-    rank, layout, remedy = _LAYOUTS[name[0]]
+    rank, layout, fix = _LAYOUTS[name[0]]
     if array.ndim != rank:
-        raise InputError(
-            f"{name} has shape {array.shape}, expected {layout}: write {remedy.format(name)}"
-        )
+        raise InputError(f"{name} has shape {array.shape}, not {layout}: write {fix.format(name)}")
     if array.size == 0:
         raise InputError(f"{name} has shape {array.shape}: give at least one example and one input")
     array = array.astype(np.float64, copy=False).view()
     array.flags.writeable = False
-    bad = np.argwhere(~np.isfinite(array))
+    bad = np.argwhere(~(np.abs(array) <= LARGEST))
     if bad.size:
         raise InputError(
-            f"{name} has {len(bad)} value(s) that are NaN or infinite, the first in row "
-            f"{bad[0, 0]} (counted from 0): remove these examples or replace the values"
+            f"{name} has {len(bad)} value(s) that are NaN, infinite or beyond ±{LARGEST:g}, the "
+            f"first in row {bad[0, 0]} (counted from 0): remove these examples or rescale"
         )
     return array
 

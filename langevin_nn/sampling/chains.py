@@ -152,7 +152,7 @@ def sample(
     mesh = mesh_for(num_chains)
     state, keys = shared(mesh, (state, keys), axis=0)
     buffer = shared(mesh, buffer, axis=1)
-    fixed = copied(mesh, (posterior, transition))
+    target, dynamics = copied(mesh, (posterior, transition))
 
     total = num_warmup + num_samples * thinning
     pace = _Pace()
@@ -168,7 +168,7 @@ def sample(
             most = min(capacity, num_samples - done.draws)
             stride, count = thinning, min(max(pace.steps // thinning, 1), most)
         counts = _integers(done.steps, stride, count)
-        state, buffer = advance(*fixed, state, keys, counts, buffer, extra)
+        state, buffer = advance(target, dynamics, state, keys, counts, buffer, extra)
         chunk = {name: np.array(values[:count]) for name, values in buffer.items()}
         done = Progress(done.steps + stride * count, done.draws + (not warm) * count, numbers)
         finite = np.isfinite(chunk["energy"]).all(axis=0)

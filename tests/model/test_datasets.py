@@ -97,6 +97,7 @@ def test_dataset_keeps_anything_numeric_as_read_only_float64():
         ({"y_train": list("aababb")}, ["y_train has values of type <U1", "real numbers"]),
         ({"x_train": [[1.0, 2.0], [1.0]]}, ["x_train is ragged"]),
         ({"x_test": [[1] * 3, [1] * 3, [np.nan] * 3]}, ["x_test has 3 value(s)", "in row 2 "]),
+        ({"y_train": [0, 1e10]}, ["y_train has 1 value(s)", "beyond ±1e+09", "rescale"]),
         ({"y_test": [0, 1, np.inf, 0]}, ["y_test has 1 value(s)", "infinite", "row 2 "]),
     ],
 )

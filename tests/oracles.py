@@ -4,10 +4,19 @@ import jax
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import scipy.special
 from jax.scipy.special import erf
 from numpyro.infer import MCMC, NUTS
 
 from langevin_nn.model.datasets import Dataset
+
+NUMPY_ACTIVATIONS = {
+    "erf": scipy.special.erf,
+    "relu": lambda z: np.maximum(z, 0),
+    "identity": lambda z: z,
+    "tanh": np.tanh,
+    "gelu": lambda z: z * scipy.special.ndtr(z),
+}
 
 
 def gaussian_task(num_train: int, num_test: int, in_size: int, seed: int = 0) -> Dataset:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import erf, ndtr
+from oracles import NUMPY_ACTIVATIONS
 
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.datasets import Dataset
@@ -20,13 +20,6 @@ from langevin_nn.theory.gram import (
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 
 SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
-NUMPY = {
-    "erf": erf,
-    "relu": lambda z: np.maximum(z, 0),
-    "identity": lambda z: z,
-    "tanh": np.tanh,
-    "gelu": lambda z: z * ndtr(z),
-}
 
 
 def spec_of(in_size=3, widths=(10,), activation="erf", precisions=None, temperature=0.1):
@@ -47,7 +40,7 @@ def finite_network_deviation(spec, x, gram):
     for width, precision in zip((*spec.hidden_widths, 1), spec.prior_precisions, strict=True):
         weights = rng.standard_normal((draws, size, width)) / np.sqrt(precision)
         fields = features @ weights / np.sqrt(size)
-        features, size = NUMPY[spec.activation.name](fields), width
+        features, size = NUMPY_ACTIVATIONS[spec.activation.name](fields), width
     products = fields * np.swapaxes(fields, 1, 2)
     errors = products.std(axis=0) / np.sqrt(draws)
     return np.max(np.abs(products.mean(axis=0) - gram) / errors)

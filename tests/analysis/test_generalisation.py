@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import gaussian_task
+from statistics_in_sigmas import SIGMAS, z_scores
 
 import langevin_nn as lnn
 from langevin_nn.analysis.comparison import compare, plus_minus
@@ -58,16 +59,14 @@ def test_standard_errors_are_honest(seed):
         assert 0.6 < np.var(scores) < 1.6, name
 
 
-def test_small_samples_are_not_biased_by_their_own_noise(seed):
-    """Where the Monte-Carlo error of f̄ is as large as the bias, the plug-in is corrected."""
+def test_bias_is_not_raised_by_its_own_monte_carlo_noise(seed):
+    """Where bias² is zero the plug-in is all noise, and the correction takes it away."""
     rng = np.random.default_rng(seed)
-    runs = [chains_of(autoregressive(rng, 2, 40), y=MEAN) for _ in range(300)]
+    runs = [chains_of(autoregressive(rng, 2, 160), y=MEAN) for _ in range(240)]
     corrected = np.array([lnn.summarise(run).bias2.value for run in runs])
     plug_in = np.array([np.mean((MEAN - r.test_outputs.mean((0, 1))) ** 2) for r in runs])
-    error = corrected.std() / np.sqrt(len(runs))
-    assert plug_in.mean() > 10 * error
-    # The ESS of 80 dependent draws is itself off by some ten per cent.
-    assert abs(corrected.mean()) < 0.2 * plug_in.mean()
+    assert abs(z_scores(corrected, 0.0)) < SIGMAS
+    assert z_scores(plug_in, 0.0) > 2 * SIGMAS
 
 
 def test_sum_is_the_mean_squared_error_of_single_draws(seed):

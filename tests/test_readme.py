@@ -4,11 +4,13 @@ import doctest
 import importlib
 import pkgutil
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import langevin_nn
+from langevin_nn import config
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
@@ -30,6 +32,12 @@ def test_python_blocks_of_the_readme_run_in_order(capsys):
 def test_docstring_examples_run(name):
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
+
+
+def test_configuration_in_the_readme_is_the_default():
+    block = re.search(r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert config.from_dict(tomllib.loads(block.group(1))) == config.RunConfig()
+    assert set(tomllib.loads(block.group(1))) == set(config.RunConfig().to_dict())
 
 
 def test_public_names_exist_and_are_documented():

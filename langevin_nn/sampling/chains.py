@@ -54,7 +54,7 @@ class Chains:
 
     `curvature` is the largest Λ_max(∇²𝓛) over the chains at the end of the warm-up, and
     `step_size_shift` the predicted shift of the variance at a test point, averaged over them,
-    that the finite step size causes: (ηT/2)⟨‖∇_θ f‖²⟩ to leading order in η, exact for a quadratic.
+    that the finite step size causes: (ηT/2)⟨‖∇_θ f‖²⟩, to leading order in η.
     """
 
     test_outputs: Float[np.ndarray, "chain draw P_test"]

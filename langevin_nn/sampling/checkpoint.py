@@ -58,8 +58,8 @@ class Checkpoint:
         saved = self._read("state.npz")
         if str(saved.get("fingerprint")) != self.fingerprint:
             raise InputError(
-                f"the checkpoint in {self.folder} is of another run (its data, configuration or "
-                "package version differ): use the configuration that it was made with, "
+                f"the checkpoint in {self.folder} is of another run (its data or configuration "
+                "differ): use the configuration that it was made with, "
                 "or --overwrite to start again"
             )
         try:

@@ -33,7 +33,7 @@ class Langevin(eqx.Module):
     """θ' = θ − η∇𝓛(θ) + √(2ηT) ξ for many chains at once.
 
     `step_size` is η; None lets the driver set it to a stated fraction of the stability limit
-    2/Λ_max(∇²𝓛), measured along the warm-up.
+    2/Λ_max(∇²𝓛), measured at the chains' start, draws of the prior (`step_size.AUTO_FRACTION`).
     """
 
     step_size: float | Array | None = None

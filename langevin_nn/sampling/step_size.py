@@ -95,8 +95,8 @@ def mean_squared_gradient(
 ) -> Float[Array, " chains"]:
     """‖∇_θ f(x)‖² averaged over the test inputs, at each chain's parameters.
 
-    To leading order in η (exactly, for a quadratic 𝓛) the dynamics' stationary covariance of θ is
-    too large by ηT/2 in every direction, so that the variance of f(x) is too large by
+    To leading order in η the dynamics' stationary covariance of θ is too large by ηT/2 in every
+    direction (on a quadratic 𝓛 by (ηT/2)(1 − ηH/2)⁻¹), so that the variance of f(x) is too large by
     (ηT/2)‖∇_θ f(x)‖². The average is estimated with random signs: E_s‖∇_θ Σ_x s_x f(x)‖²/P_test.
     """
     num_chains = jax.tree.leaves(params)[0].shape[0]

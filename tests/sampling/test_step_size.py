@@ -57,16 +57,16 @@ def test_predicted_shift_of_the_variance_is_the_linear_laws_leading_order():
     network = lnn.FullyConnected(3, (), key=KEY, dtype=jnp.float64)
     posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0,)), data, 0.4)
     hessian = data.x_train.T @ data.x_train / 3 + 0.4 * np.eye(3)
-    for fraction in (0.01, 0.001):
+    for fraction in (0.02, 0.002):
         step_size = fraction * 2 / np.linalg.eigvalsh(hessian)[-1]
         chains = lnn.sample(
-            posterior, lnn.Langevin(step_size), key=KEY, num_chains=2, num_warmup=0,
+            posterior, lnn.Langevin(step_size), key=KEY, num_chains=400, num_warmup=0,
             num_samples=4, thinning=1,
         )  # fmt: skip
         shifted = np.linalg.solve(np.eye(3) - step_size * hessian / 2, data.x_test.T)
         exact = step_size * 0.4 / 2 * np.mean(np.sum(data.x_test.T * shifted, axis=0)) / 3
-        # Random signs leave some 20 % with so few test points and probes.
-        assert chains.step_size_shift == pytest.approx(exact, rel=0.3)
+        # Random signs, 32 for each chain, leave one per cent; the next order in η the fraction.
+        assert chains.step_size_shift == pytest.approx(exact, rel=0.03 + fraction)
 
 
 @pytest.mark.parametrize("step_size", [10.0, 0.0, -1.0])

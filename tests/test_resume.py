@@ -323,7 +323,10 @@ def test_resume_with_other_data_in_the_same_file(cli, monkeypatch):
     write_npz("task.npz", seed=1)
     answer = cli(*words, "--resume")
     assert answer.code == 2
-    assert "the checkpoint in out/checkpoint is of another run (its data or configuration " in answer.err
+    expected = (
+        "the checkpoint in out/checkpoint is of another run (its data or configuration differ)"
+    )
+    assert expected in answer.err
     assert contents("out") == before
 
 

@@ -3,14 +3,17 @@
 `sampling` and `theory` never import each other. They meet in two records: `EnsembleSpec` says
 what is studied, `Generalisation` says what was found, whether a sampler or a theory found it.
 
-Shapes: P training examples, P_test test examples, N_0 inputs, N_1 … N_L hidden units.
+Shapes: P training examples, P_test test examples, N_0 inputs, N_1 … N_L hidden units, D outputs.
+With one output, arrays over examples have no axis for it: y is (P,), and (P, D) for D > 1.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from langevin_nn.errors import InputError as InputError
 
@@ -38,6 +41,68 @@ class Activation:
     def __call__(self, z: Array) -> Array:
         return self.function(z)
 
+    def derivative_dual(self, a: Array, b: Array, c: Array) -> Array:
+        """E[σ'(u)σ'(v)] = ∂κ/∂c (Price's theorem), exact where κ is; arguments as for `dual`."""
+        shape = jnp.broadcast_shapes(a.shape, b.shape, c.shape)
+        c = jnp.broadcast_to(c, shape)
+        return jax.jvp(lambda c: self.dual(a, b, c), (c,), (jnp.ones_like(c),))[1]
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Square patches of an image: the receptive fields of a convolutional layer.
+
+    An input x (N_0,) is an image of `image_shape` (height, width, colours), rows first, colours
+    last. Patches have `size` × `size` pixels of all colours; neighbours are `stride` pixels apart,
+    and all lie inside the image.
+
+    Raises `InputError` for patches that do not fit the image.
+
+    >>> patches = Patches((4, 4, 1), size=2, stride=2)
+    >>> patches.num_patches, patches.patch_size, patches.indices()[1]
+    (4, 4, array([2, 3, 6, 7]))
+    """
+
+    image_shape: tuple[int, int, int]
+    size: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        if len(self.image_shape) != 3 or min(*self.image_shape, self.size, self.stride) < 1:
+            raise InputError(
+                "an image shape is (height, width, colours), and patches have a positive size and "
+                f"stride: got {self.image_shape}, size {self.size}, stride {self.stride}"
+            )
+        if self.size > min(self.image_shape[:2]):
+            raise InputError(
+                f"patches of {self.size} × {self.size} pixels do not fit into images of "
+                f"{self.image_shape[0]} × {self.image_shape[1]}: give a smaller patch size"
+            )
+
+    @property
+    def num_patches(self) -> int:
+        """n, the number of patches."""
+        return len(self._starts(0)) * len(self._starts(1))
+
+    @property
+    def patch_size(self) -> int:
+        """M, the number of inputs of one patch."""
+        return self.size**2 * self.image_shape[2]
+
+    def indices(self) -> Int[np.ndarray, "n M"]:
+        """The places in x of each patch's inputs."""
+        places = np.arange(np.prod(self.image_shape)).reshape(self.image_shape)
+        return np.array(
+            [
+                places[i : i + self.size, j : j + self.size].ravel()
+                for i in self._starts(0)
+                for j in self._starts(1)
+            ]
+        )
+
+    def _starts(self, axis: int) -> range:
+        return range(0, self.image_shape[axis] - self.size + 1, self.stride)
+
 
 @dataclass(frozen=True)
 class EnsembleSpec:
@@ -45,7 +110,9 @@ class EnsembleSpec:
 
     `hidden_widths` and `activation` are None for a network whose Gram matrix the package does not
     know; `architecture` then says which network that is. `temperature` is T = 1/β; a theory takes
-    T = 0 as well.
+    T = 0 as well. `bias_precisions` are those of the biases of layers 0 … L (the read-out's last),
+    None for a network without biases. `patches` are a convolutional layer's, whose channels are
+    the one hidden width; None for a fully connected network.
     """
 
     in_size: int
@@ -54,23 +121,46 @@ class EnsembleSpec:
     prior_precisions: tuple[float, ...]
     temperature: float
     architecture: str = "FullyConnected"
+    num_outputs: int = 1
+    bias_precisions: tuple[float, ...] | None = None
+    patches: Patches | None = None
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
             raise InputError(f"temperature must be zero or positive, got {self.temperature}")
-        if not all(0 < precision < float("inf") for precision in self.prior_precisions):
-            raise InputError(
-                f"prior precisions must be positive and finite, got {self.prior_precisions}"
-            )
+        if self.num_outputs < 1:
+            raise InputError(f"the number of outputs must be positive, got {self.num_outputs}")
+        for name, precisions in (
+            ("prior precisions", self.prior_precisions),
+            ("bias precisions", self.bias_precisions or ()),
+        ):
+            if not all(0 < precision < float("inf") for precision in precisions):
+                raise InputError(f"{name} must be positive and finite, got {precisions}")
         if self.hidden_widths is None:
             return
         if not all(width > 0 for width in self.hidden_widths):
             raise InputError(f"hidden widths must be positive, got {self.hidden_widths}")
-        if len(self.prior_precisions) != len(self.hidden_widths) + 1:
+        num_layers = len(self.hidden_widths) + 1
+        for name, precisions in (
+            ("prior precisions λ_0 … λ_L", self.prior_precisions),
+            ("bias precisions", self.bias_precisions),
+        ):
+            if precisions is not None and len(precisions) != num_layers:
+                raise InputError(
+                    f"{num_layers - 1} hidden layer(s) need {num_layers} {name}, got "
+                    f"{len(precisions)}: {precisions}"
+                )
+        if self.patches is None:
+            return
+        if num_layers != 2:
             raise InputError(
-                f"{len(self.hidden_widths)} hidden layer(s) need {len(self.hidden_widths) + 1} "
-                f"prior precisions λ_0 … λ_L, got {len(self.prior_precisions)}: "
-                f"{self.prior_precisions}"
+                f"a convolutional network has one hidden layer, got hidden widths "
+                f"{self.hidden_widths}"
+            )
+        if np.prod(self.patches.image_shape) != self.in_size:
+            raise InputError(
+                f"images of shape {self.patches.image_shape} have "
+                f"{np.prod(self.patches.image_shape)} inputs, not {self.in_size}"
             )
 
 
@@ -107,25 +197,29 @@ class Generalisation:
 
     With f̄(x) = ⟨f(x)⟩ over the posterior, averages over the test examples (x, y) of
 
-        bias² = (y − f̄(x))²,   variance = ⟨(f(x) − f̄(x))²⟩,   generalisation error = their sum.
+        bias² = (y − f̄(x))²,   variance = ⟨(f(x) − f̄(x))²⟩,   generalisation error = their sum,
 
-    `predictive_mean` and `predictive_variance` are f̄ and the posterior variance of f at each test
-    point, shape (P_test,). `train_error` is ⟨(y − f)²⟩ averaged over the training examples and
-    `test_accuracy` the fraction of test points where f̄ is on the target's side of the targets'
-    midpoint. `order_parameters` are the theory's Q_1 … Q_L (empty for an experiment), `converged`
+    each summed over the outputs where there are several. `predictive_mean` and
+    `predictive_variance` are f̄ and the posterior variance of f at each test point, (P_test,) or
+    (P_test, D). `train_error` is ⟨(y − f)²⟩ averaged over the training examples.
+    `test_accuracy` is the fraction of test points where f̄ is on the target's side of the targets'
+    midpoint, or with several outputs where the largest of f̄ is the largest of the targets.
+    `order_parameters` are the theory's Q_1 … Q_L, or the rows of the matrix Q (empty for an
+    experiment); `log_evidence` is the theory's log p(y | X), None where it has none. `converged`
     and `message` say whether the result may be used and why not, `diagnostics` is the
     experiment's.
     """
 
     name: str
-    predictive_mean: Float[np.ndarray, " P_test"]
-    predictive_variance: Float[np.ndarray, " P_test"]
+    predictive_mean: Float[np.ndarray, " P_test *D"]
+    predictive_variance: Float[np.ndarray, " P_test *D"]
     bias2: Estimate
     variance: Estimate
     generalisation_error: Estimate
     train_error: Estimate
     test_accuracy: Estimate
-    order_parameters: tuple[float, ...] = ()
+    order_parameters: tuple[float, ...] | tuple[tuple[float, ...], ...] = ()
+    log_evidence: float | None = None
     converged: bool = True
     message: str = ""
     diagnostics: Diagnostics | None = None

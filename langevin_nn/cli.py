@@ -91,7 +91,7 @@ def theory_command(arguments: argparse.Namespace) -> int:
     with _loading():
         from langevin_nn import run
         from langevin_nn.analysis.comparison import theory_table
-        from langevin_nn.theory.predictors import predict
+        from langevin_nn.theory.suite import predict
 
         _configure_jax()
     problem = run.prepare(config)

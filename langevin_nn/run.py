@@ -24,7 +24,7 @@ from langevin_nn.provenance import manifest
 from langevin_nn.sampling.chains import Chains, Report, sample
 from langevin_nn.sampling.langevin import Langevin
 from langevin_nn.store import RunFolder
-from langevin_nn.theory.predictors import Predictions, predict
+from langevin_nn.theory.suite import Predictions, predict
 from langevin_nn.types import Generalisation
 
 

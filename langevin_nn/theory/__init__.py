@@ -1,24 +1,30 @@
 """What to expect: Gram matrices, effective actions, and the predictions that follow from them."""
 
-from langevin_nn.theory.gram import gram_blocks, nngp
+from langevin_nn.theory.gram import gram_blocks, nngp, ntk, patch_gram
+from langevin_nn.theory.nested import nested
+from langevin_nn.theory.nonodd import one_layer_nonodd
 from langevin_nn.theory.predictors import (
-    THEORIES,
-    Predictions,
+    global_,
     gram_regression,
     infinite_width,
     one_layer,
-    predict,
     scale_mixture,
 )
+from langevin_nn.theory.suite import THEORIES, Predictions, predict
 
 __all__ = [
     "THEORIES",
     "Predictions",
+    "global_",
     "gram_blocks",
     "gram_regression",
     "infinite_width",
+    "nested",
     "nngp",
+    "ntk",
     "one_layer",
+    "one_layer_nonodd",
+    "patch_gram",
     "predict",
     "scale_mixture",
 ]

@@ -1,43 +1,66 @@
-"""Gram matrices of the infinitely wide network: input covariance and NNGP recursion, in float64.
+"""Gram matrices of the infinitely wide network, in float64: NNGP, tangent kernel, patch pairs.
 
-With κ the Gaussian dual of σ and λ_0 … λ_L the prior precisions,
+With κ the Gaussian dual of σ, λ_0 … λ_L the prior precisions and b_ℓ the prior variance of the
+biases of layer ℓ (0 without biases),
 
-    C = X Xᵀ/(λ_0 N_0),   K_1 = κ(C)/λ_1,   K_{ℓ+1} = κ(K_ℓ)/λ_{ℓ+1}.
+    C = X Xᵀ/(λ_0 N_0) + b_0,   K_1 = κ(C)/λ_1,   K_{ℓ+1} = κ(K_ℓ + b_ℓ)/λ_{ℓ+1}.
 
-K_L, which includes 1/λ_L, is the covariance E[f fᵀ] of the prior over functions as the widths grow
-(Neal 1996; Lee et al. 2018, arXiv:1711.00165); with one hidden layer it is so at any width. Without
-hidden layers, f(x) = w·x/√N_0 and K = C with λ_0 = λ_L, the only precision.
+K_L + b_L, which includes 1/λ_L, is the covariance E[f fᵀ] of the prior over functions as the widths
+grow (Neal 1996; Lee et al. 2018, arXiv:1711.00165); with one hidden layer it is so at any width.
+Without hidden layers, f(x) = w·x/√N_0 and K = C with λ_0 = λ_L, the only precision.
+
+A convolutional layer sees each of n patches x_i (M inputs) with the same weights. With
+K_ij(x, x') = κ(patch i of x, patch j of x')/λ_1, its K is Σ_i K_ii/n (Aiudi et al.,
+arXiv:2307.11807). A fully connected network is the case of one patch, the whole input.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.datasets import Dataset
-from langevin_nn.types import Activation, EnsembleSpec, InputError, NotApplicable
+from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 
 __all__ = [
     "GramBlocks",
+    "feature_gram",
+    "fields",
     "gram_blocks",
     "input_covariance",
     "nngp",
-    "nngp_diagonal",
+    "ntk",
+    "patch_gram",
+    "readout_columns",
     "require_float64",
 ]
+
+Inputs = Float[np.ndarray, "P N_0"]
+Fields = Float[np.ndarray, "n P M"]
+Numbers = Sequence[float | Array] | Float[Array, " layers"]
 
 
 @dataclass(frozen=True, eq=False)
 class GramBlocks:
-    """The parts of a Gram matrix K that regression needs, float64.
+    """The parts of a Gram matrix K + V Vᵀ that regression needs, float64.
 
     `train` is K(X, X), `cross` is K(X_test, X), `test_diagonal` is K(x, x) at each test point.
+    V are directions that no order parameter of K renormalises, `train_columns` at the training
+    and `test_columns` at the test points: the read-out's bias, for one (`readout_columns`).
     """
 
     train: Float[np.ndarray, "P P"]
     cross: Float[np.ndarray, "P_test P"]
     test_diagonal: Float[np.ndarray, " P_test"]
+    train_columns: Float[np.ndarray, "P r"] = field(default_factory=lambda: np.zeros((1, 0)))
+    test_columns: Float[np.ndarray, "P_test r"] = field(default_factory=lambda: np.zeros((1, 0)))
+
+    def __post_init__(self) -> None:
+        for name, size in (("train_columns", len(self.train)), ("test_columns", len(self.cross))):
+            if getattr(self, name).size == 0:
+                object.__setattr__(self, name, np.zeros((size, 0)))
 
 
 def require_float64() -> None:
@@ -54,9 +77,9 @@ def require_float64() -> None:
 
 
 def input_covariance(
-    x: Float[np.ndarray, "P N_0"], x2: Float[np.ndarray, "P2 N_0"], precision: float
+    x: Inputs, x2: Float[np.ndarray, "P2 N_0"], precision: float
 ) -> Float[np.ndarray, "P P2"]:
-    """C = x x2ᵀ/(λ_0 N_0), the covariance of a first-layer preactivation, float64.
+    """C = x x2ᵀ/(λ_0 N_0), the covariance of a first-layer preactivation without its bias, float64.
 
     Args:
         x: inputs.
@@ -73,11 +96,12 @@ def input_covariance(
 
 
 def nngp(
-    spec: EnsembleSpec,
-    x: Float[np.ndarray, "P N_0"],
-    x2: Float[np.ndarray, "P2 N_0"] | None = None,
+    spec: EnsembleSpec, x: Inputs, x2: Float[np.ndarray, "P2 N_0"] | None = None
 ) -> Float[np.ndarray, "P P2"]:
-    """The infinite-width Gram matrix K_L(x, x2) of any depth, float64; x2 = x if left out.
+    """The covariance E[f(x) f(x2)ᵀ] of one output at infinite width, float64; x2 = x if left out.
+
+    K_L of any depth, with the read-out's bias if there is one; Σ_i K_ii/n for a convolutional
+    layer.
 
     Raises:
         InputError: float64 is off, or the inputs are not of the size that `spec` says.
@@ -92,69 +116,149 @@ def nngp(
     array([[0.23228, 0.     ],
            [0.     , 0.23228]])
     """
-    layers = _layers(spec)
-    rows = _checked_inputs(spec, x)
-    columns = rows if x2 is None else _checked_inputs(spec, x2)
-    row_variances, column_variances = (_input_variances(spec, each) for each in (rows, columns))
-    covariance = jnp.asarray(input_covariance(rows, columns, spec.prior_precisions[0]))
-    for activation, precision in layers:
-        a, b = row_variances[:, None], column_variances[None, :]
-        covariance = activation.dual(a, b, covariance) / precision
-        row_variances = _next_variances(row_variances, activation, precision)
-        column_variances = _next_variances(column_variances, activation, precision)
-    return np.asarray(covariance)
+    rows = fields(spec, x)
+    columns = rows if x2 is None else fields(spec, x2)
+    return np.asarray(feature_gram(spec, rows, columns)) + _readout_variance(spec)
 
 
-def nngp_diagonal(spec: EnsembleSpec, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, " P"]:
-    """K_L(x, x) at each input: the diagonal of `nngp(spec, x)` without the rest."""
-    layers = _layers(spec)
-    variances = _input_variances(spec, _checked_inputs(spec, x))
-    for activation, precision in layers:
-        variances = _next_variances(variances, activation, precision)
-    return np.asarray(variances)
+def ntk(
+    spec: EnsembleSpec, x: Inputs, x2: Float[np.ndarray, "P2 N_0"] | None = None
+) -> Float[np.ndarray, "P P2"]:
+    """The tangent kernel Θ = ⟨∇_θ f(x)·∇_θ f(x2)⟩ at infinite width, float64.
+
+    With κ̇ = E[σ'(u)σ'(v)] and one more, for the bias, in each line if there are biases,
+
+        Θ_0 = x·x2/N_0,   Θ_{ℓ+1} = κ(C_ℓ) + κ̇(C_ℓ) Θ_ℓ/λ_{ℓ+1},   C_0 = C, C_ℓ = K_ℓ + b_ℓ
+
+    (Jacot et al. 2018, arXiv:1806.07572, theorem 1, in this parametrisation). Arguments and errors
+    as for `nngp`.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> spec = EnsembleSpec(2, (100,), identity, prior_precisions=(1.0, 2.0), temperature=0.1)
+    >>> ntk(spec, np.eye(2))  # x·x/N_0 (1/λ_0 + 1/λ_1)
+    array([[0.75, 0.  ],
+           [0.  , 0.75]])
+    """
+    rows = fields(spec, x)
+    columns = rows if x2 is None else fields(spec, x2)
+    return np.mean([_tangent(spec, i, j) for i, j in zip(rows, columns, strict=True)], axis=0)
+
+
+def patch_gram(
+    spec: EnsembleSpec, x: Inputs, x2: Float[np.ndarray, "P2 N_0"] | None = None
+) -> Float[np.ndarray, "n n P P2"]:
+    """K_ij(x, x2), the Gram matrices of all pairs of patches (i of x, j of x2), float64.
+
+    n = 1 for a fully connected network of one hidden layer. Errors as for `nngp`.
+    """
+    rows = fields(spec, x)
+    columns = rows if x2 is None else fields(spec, x2)
+    return np.array(
+        [[feature_gram(spec, i[None], j[None]) for j in columns] for i in rows], np.float64
+    )
 
 
 def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
     """The blocks of K_L over the training and the test inputs of `data`; errors as for `nngp`."""
+    train, test = fields(spec, data.x_train), fields(spec, data.x_test)
     return GramBlocks(
-        train=nngp(spec, data.x_train),
-        cross=nngp(spec, data.x_test, data.x_train),
-        test_diagonal=nngp_diagonal(spec, data.x_test),
+        train=np.asarray(feature_gram(spec, train, train)),
+        cross=np.asarray(feature_gram(spec, test, train)),
+        test_diagonal=np.asarray(feature_gram(spec, test)),
+        train_columns=readout_columns(spec, data.num_train),
+        test_columns=readout_columns(spec, data.num_test),
     )
 
 
-def _layers(spec: EnsembleSpec) -> list[tuple[Activation, float]]:
-    """(σ, λ_{ℓ+1}) of each hidden layer; the network must be one whose Gram matrix is known."""
+def readout_columns(spec: EnsembleSpec, num_examples: int) -> Float[np.ndarray, "P r"]:
+    """V with V Vᵀ = b_L, the covariance of the read-out's bias; no column without biases."""
+    if spec.bias_precisions is None:
+        return np.zeros((num_examples, 0))
+    return np.full((num_examples, 1), np.sqrt(_readout_variance(spec)))
+
+
+def fields(spec: EnsembleSpec, x: Inputs) -> Fields:
+    """What the first layer sees of each input: its n patches, or the input itself (n = 1)."""
     require_float64()
     if spec.hidden_widths is None or (spec.hidden_widths and spec.activation is None):
         raise NotApplicable(
             f"the Gram matrix of {spec.architecture} is not known: the theories describe "
-            "FullyConnected networks"
+            "FullyConnected and Convolutional networks"
         )
-    if spec.activation is None:
-        return []
-    following = spec.prior_precisions[1 : len(spec.hidden_widths) + 1]
-    return [(spec.activation, precision) for precision in following]
-
-
-def _checked_inputs(
-    spec: EnsembleSpec, x: Float[np.ndarray, "P N_0"]
-) -> Float[np.ndarray, "P N_0"]:
     x = np.asarray(x, np.float64)
     if x.ndim != 2 or x.shape[1] != spec.in_size:
         raise InputError(
             f"the ensemble has inputs of size {spec.in_size}, the data have shape {x.shape}: "
             f"give inputs of shape (number of examples, {spec.in_size})"
         )
-    return x
+    if spec.patches is None:
+        return x[None]
+    return np.moveaxis(x[:, spec.patches.indices()], 1, 0)
 
 
-def _input_variances(spec: EnsembleSpec, x: Float[np.ndarray, "P N_0"]) -> Float[Array, " P"]:
-    """C(x, x) = |x|²/(λ_0 N_0)."""
-    return jnp.asarray(np.einsum("pi,pi->p", x, x) / (spec.prior_precisions[0] * x.shape[1]))
+def feature_gram(
+    spec: EnsembleSpec,
+    rows: Fields,
+    columns: Float[np.ndarray, "n P2 M"] | None = None,
+    *,
+    precisions: Numbers | None = None,
+    bias_precisions: Numbers | None = None,
+    orders: Numbers | None = None,
+) -> Float[Array, "P ..."]:
+    """K_L without the read-out's bias, averaged over the fields; the diagonal without `columns`.
+
+    A JAX function of the precisions, which take the place of those of `spec`, and of the orders
+    Q_1 … Q_L, which multiply each layer: K_ℓ = (Q_ℓ/λ_ℓ) κ(K_{ℓ−1} + b_{ℓ−1}).
+    """
+    lambdas = spec.prior_precisions if precisions is None else precisions
+    biases = spec.bias_precisions if bias_precisions is None else bias_precisions
+    widths = spec.hidden_widths or ()
+    factors = [1.0] * len(widths) if orders is None else orders
+    total = 0.0
+    for row, column in zip(rows, rows if columns is None else columns, strict=True):
+        a, b = (
+            jnp.asarray(np.einsum("pi,pi->p", each, each)) / (lambdas[0] * each.shape[1])
+            for each in (row, column)
+        )
+        c = a if columns is None else jnp.asarray(row @ column.T) / (lambdas[0] * row.shape[1])
+        for layer in range(len(widths)):
+            shift = 0.0 if biases is None else 1 / biases[layer]
+            factor = factors[layer] / lambdas[layer + 1]
+            a, b, c = a + shift, b + shift, c + shift
+            assert spec.activation is not None, "`fields` has checked it"
+            dual = spec.activation.dual
+            c = factor * (dual(a, b, c) if columns is None else dual(a[:, None], b[None, :], c))
+            a, b = factor * dual(a, a, a), factor * dual(b, b, b)
+        total = total + c
+    return total / len(rows)
 
 
-def _next_variances(
-    variances: Float[Array, " P"], activation: Activation, precision: float
-) -> Float[Array, " P"]:
-    return activation.dual(variances, variances, variances) / precision
+def _tangent(
+    spec: EnsembleSpec, row: Float[np.ndarray, "P M"], column: Float[np.ndarray, "P2 M"]
+) -> Float[np.ndarray, "P P2"]:
+    """Θ_L of one field."""
+    own_bias = 0.0 if spec.bias_precisions is None else 1.0
+    first = spec.prior_precisions[0]
+    a, b = (
+        jnp.asarray(np.einsum("pi,pi->p", each, each)) / (first * each.shape[1])
+        for each in (row, column)
+    )
+    product = jnp.asarray(row @ column.T) / row.shape[1]
+    c, tangent = product / first, product + own_bias
+    for layer, precision in enumerate(spec.prior_precisions[1:]):
+        shift = 0.0 if spec.bias_precisions is None else 1 / spec.bias_precisions[layer]
+        a, b, c = a + shift, b + shift, c + shift
+        assert spec.activation is not None, "`fields` has checked it"
+        pair = (a[:, None], b[None, :], c)
+        features, slopes = spec.activation.dual(*pair), spec.activation.derivative_dual(*pair)
+        tangent = features + slopes * tangent / precision + own_bias
+        c = features / precision
+        a, b = (spec.activation.dual(each, each, each) / precision for each in (a, b))
+    return np.asarray(tangent)
+
+
+def _readout_variance(spec: EnsembleSpec) -> float:
+    return 0.0 if spec.bias_precisions is None else 1 / spec.bias_precisions[-1]

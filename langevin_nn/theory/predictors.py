@@ -1,97 +1,46 @@
-"""Theories of the posterior: functions from an ensemble and its data to a `Generalisation`.
+"""Theories whose order parameters are scales of Gram matrices: an ensemble in, a result out.
 
-Each theory is a Gaussian process f | Q ~ GP(0, Q K_L) and a rule for the order parameter Q:
+Each theory is a Gaussian process f | Q ~ GP(0, K_R(Q)) and a rule for the order parameters Q:
 
-    infinite_width   Q = 1                               any depth
-    one_layer        Q* minimises S(Q)                   one hidden layer
-    scale_mixture    averages over Q, weight exp(−S/2)   one hidden layer
+    infinite_width   K_L            Q = 1                          any depth
+    one_layer        Q K_1          Q* minimises S(Q)              one hidden layer
+    global           Q_1 ⋯ Q_L K_L  Q* minimises S(Q_1 … Q_L)      any depth
+    scale_mixture    Q_1 ⋯ Q_L K_L  averages over Q                any depth
 
-with S of `action.OneLayerAction`. The averages and the criterion s are as in Pacelli et al. (2023),
-arXiv:2209.04882. The scale mixture integrates over the Q ~ Gamma(N_1/2, rate N_1/2) whose effective
-prior E[exp(−Q s̄ᵀK s̄/2)] = (1 + s̄ᵀK s̄/N_1)^(−N_1/2) is theirs, instead of taking its saddle point.
+with S of `action.ScaleAction`. A bias of the read-out adds its own covariance to K_R, which no
+order parameter renormalises. The others are in `nested` and `nonodd`.
 """
-
-import difflib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from langevin_nn.model.datasets import Dataset
-from langevin_nn.theory.action import OneLayerAction, minimise
+from langevin_nn.theory.action import ScaleAction, minimise
+from langevin_nn.theory.applicability import require
 from langevin_nn.theory.gram import gram_blocks
-from langevin_nn.theory.moments import Moments, average_over_scale, moments_at_scale
+from langevin_nn.theory.moments import (
+    Moments,
+    average_over_scale,
+    gaussian_evidence,
+    generalisation,
+    moments_at_scale,
+)
 from langevin_nn.theory.regression import Regression, decompose
-from langevin_nn.types import EnsembleSpec, Estimate, Generalisation, InputError, NotApplicable
+from langevin_nn.types import EnsembleSpec, Generalisation
 
 __all__ = [
-    "THEORIES",
-    "Predictions",
+    "global_",
     "gram_regression",
     "infinite_width",
+    "about_the_mean",
+    "joined",
     "one_layer",
-    "predict",
+    "scale_action",
     "scale_mixture",
 ]
 
-Theory = Callable[[EnsembleSpec, Dataset, Regression | None], Generalisation]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What the theories say about one ensemble and its data.
-
-    `results` has the theories that apply, by name, and `not_applicable` the reason for each that
-    does not. `criterion` is s = yᵀK⁻¹y/P; where it is None, `criterion_message` says why.
-    """
-
-    results: dict[str, Generalisation]
-    not_applicable: dict[str, str]
-    criterion: float | None
-    criterion_message: str = ""
-
-
-def predict(spec: EnsembleSpec, data: Dataset, names: Iterable[str] | None = None) -> Predictions:
-    """Every theory of `names` (all of `THEORIES` if left out) on one factorised Gram matrix.
-
-    Raises:
-        InputError: an unknown name; inputs that do not fit `spec`; T = 0 with a singular Gram
-            matrix; float64 switched off.
-
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import erf
-    >>> from langevin_nn.model.datasets import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
-    >>> deep = EnsembleSpec(2, (50, 50), erf, (1.0, 1.0, 1.0), temperature=0.1)
-    >>> predictions = predict(deep, data)
-    >>> list(predictions.results), predictions.not_applicable["one_layer"]
-    (['infinite_width'], 'one_layer describes one hidden layer, this network has 2')
-    """
-    chosen = list(THEORIES) if names is None else list(names)
-    for name in chosen:
-        if name not in THEORIES:
-            near = difflib.get_close_matches(name, THEORIES, n=1, cutoff=0.3)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise InputError(f"unknown theory {name!r}: {hint}known are {', '.join(THEORIES)}")
-    try:
-        regression = gram_regression(spec, data)
-    except NotApplicable as error:
-        return Predictions({}, dict.fromkeys(chosen, str(error)), None, str(error))
-    results, not_applicable = {}, {}
-    for name in chosen:
-        try:
-            results[name] = THEORIES[name](spec, data, regression)
-        except NotApplicable as error:
-            not_applicable[name] = str(error)
-    criterion = regression.criterion()
-    singular = "" if criterion is not None else "the Gram matrix is singular: yᵀK⁻¹y is infinite"
-    return Predictions(results, not_applicable, criterion, singular)
-
 
 def gram_regression(spec: EnsembleSpec, data: Dataset) -> Regression:
-    """The decomposed infinite-width Gram matrix K_L, which every theory here starts from.
+    """The decomposed infinite-width Gram matrix K_L, which most theories start from.
 
     Raises:
         InputError: inputs that do not fit `spec`, or float64 switched off.
@@ -106,8 +55,8 @@ def infinite_width(
     """The Gaussian process that the network becomes as its widths grow: Q = 1, any depth.
 
     With k = K_L(X, x) and A = T I + K_L(X, X): mean = kᵀA⁻¹y, variance = K_L(x, x) − kᵀA⁻¹k
-    (Lee et al. 2018, arXiv:1711.00165). Without hidden layers it is exact: Bayesian linear
-    regression.
+    (Lee et al. 2018, arXiv:1711.00165), for each output alone. Without hidden layers it is exact:
+    Bayesian linear regression.
 
     Args:
         spec: the ensemble.
@@ -128,8 +77,13 @@ def infinite_width(
     array([ 0.5, -0.5])
     """
     regression = regression or gram_regression(spec, data)
-    moments = moments_at_scale(regression, spec.temperature, scale=1.0)
-    return _generalisation("infinite_width", data, moments)
+    outputs = []
+    for one in regression.per_output():
+        misfit = float(scale_action(spec, one, (1,)).misfit(0.0))
+        evidence = gaussian_evidence(misfit, data.num_train)
+        outputs.append(moments_at_scale(one, spec.temperature, 1.0, evidence))
+    moments = outputs[0] if data.y_train.ndim == 1 else _stacked(outputs)
+    return generalisation("infinite_width", data, moments, (1.0,))
 
 
 def one_layer(
@@ -137,11 +91,12 @@ def one_layer(
 ) -> Generalisation:
     """One hidden layer of finite width: the Gaussian process with Q* K_1, Q* minimising S(Q).
 
-    S is the action of `OneLayerAction` (Pacelli et al. 2023, arXiv:2209.04882; Baglioni et al.
+    S is the action of `ScaleAction` (Pacelli et al. 2023, arXiv:2209.04882; Baglioni et al.
     2024, arXiv:2401.11004). It is derived for odd σ; for another, `message` says what is missing.
-    If no minimum is found, the predictions are NaN and `converged` is False.
+    If no minimum is found, the predictions are NaN and `converged` is False. The log evidence is
+    −S(Q*)/2 − (P/2) log 2π, to leading order in N_1.
 
-    Arguments and errors as for `infinite_width`; one hidden layer, or NotApplicable.
+    Arguments and errors as for `infinite_width`; one hidden layer and one output, or NotApplicable.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
@@ -153,27 +108,51 @@ def one_layer(
     >>> print(f"{one_layer(spec, data).order_parameters[0]:.9f}")
     1.686140662
     """
-    width = _one_hidden_width("one_layer", spec)
-    regression = regression or gram_regression(spec, data)
-    saddle = minimise(_action(width, spec, regression))
-    moments = moments_at_scale(regression, spec.temperature, saddle.value)
-    message = _joined(saddle.message, _about_the_mean(spec))
-    return _generalisation("one_layer", data, moments, saddle.converged, message)
+    widths = require("one_layer", spec, depth=1)
+    return _at_common_scale("one_layer", widths, spec, data, regression)
+
+
+def global_(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Generalisation:
+    """Hidden layers that share one scale: the Gaussian process with Q_1 ⋯ Q_L K_L, any depth.
+
+    The equivalent Wishart ansatz (arXiv:2605.29684). S = Σ_ℓ N_ℓ (Q_ℓ − 1 − log Q_ℓ) +
+    log det(T + Q_1 ⋯ Q_L K_L) + yᵀ(…)⁻¹y is minimised over Q_1 … Q_L, which are the order
+    parameters; widths may differ. Named "global" in tables and files. With one hidden layer it is
+    `one_layer`, for relu it is `nested`.
+
+    Arguments and errors as for `infinite_width`; hidden layers and one output, or NotApplicable.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (4, 4), identity, (0.5, 1.0, 1.0), temperature=0.0)
+    >>> q, _ = global_(spec, data).order_parameters
+    >>> print(f"{1 - q:.9f} {0.5 * (1 - 4 / q**2):.9f}")  # 1 − Q = α (1 − s/Q^L)
+    -0.450540170 -0.450540170
+    """
+    widths = require("global", spec)
+    return _at_common_scale("global", widths, spec, data, regression)
 
 
 def scale_mixture(
     spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
 ) -> Generalisation:
-    """One hidden layer of finite width: the average over Q in place of the saddle point.
+    """Finite width without a saddle point: the average over Q = Q_1 ⋯ Q_L in Q K_L.
 
-    f | Q ~ GP(0, Q K_1) with posterior weight exp(−S(Q)/2) d(log Q); with m_Q and s_Q the mean and
-    variance at Q, mean = E[m_Q], variance = E[s_Q] + Var[m_Q] (`moments.average_over_scale`). The
-    order parameter is E[Q | data].
+    Q_ℓ ~ Gamma(N_ℓ/2, rate N_ℓ/2), and with m_Q and s_Q the mean and variance at Q,
+    mean = E[m_Q], variance = E[s_Q] + Var[m_Q] under the posterior of Q (`moments`). The order
+    parameter is E[Q | data]; the log evidence is the mixture's own.
 
-    It is exact, at any width, where the network's prior is this mixture: for identity σ. For other
-    σ it is the paper's Student-t prior (Pacelli et al. 2023, arXiv:2209.04882).
+    It is exact, at any width, where the network's prior is this mixture: for identity σ at any
+    depth. For other σ with one hidden layer it is the Student-t prior of Pacelli et al. (2023),
+    arXiv:2209.04882, E[exp(−Q s̄ᵀK s̄/2)] = (1 + s̄ᵀK s̄/N_1)^(−N_1/2).
 
-    Arguments and errors as for `infinite_width`; one hidden layer, or NotApplicable.
+    Arguments and errors as for `infinite_width`; hidden layers and one output, or NotApplicable.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
@@ -186,72 +165,63 @@ def scale_mixture(
     >>> print(result.converged, f"{result.order_parameters[0]:.6f}")
     True 1.803385
     """
-    width = _one_hidden_width("scale_mixture", spec)
+    widths = require("scale_mixture", spec)
     regression = regression or gram_regression(spec, data)
-    average = average_over_scale(_action(width, spec, regression), regression)
-    message = _joined(average.message, _about_the_mean(spec))
-    return _generalisation("scale_mixture", data, average.moments, average.converged, message)
+    average = average_over_scale(scale_action(spec, regression, widths), regression)
+    message = joined(average.message, about_the_mean(spec))
+    orders = (average.order_parameter,)
+    return generalisation(
+        "scale_mixture", data, average.moments, orders, average.converged, message
+    )
 
 
-THEORIES: dict[str, Theory] = {
-    "infinite_width": infinite_width,
-    "one_layer": one_layer,
-    "scale_mixture": scale_mixture,
-}
+def scale_action(
+    spec: EnsembleSpec, regression: Regression, widths: tuple[int, ...]
+) -> ScaleAction:
+    """S of one output's decomposed Gram matrix; InputError for T = 0 where it is singular."""
+    regression.check_temperature(spec.temperature)
+    return ScaleAction(
+        widths, spec.temperature, regression.eigenvalues, regression.projected_targets,
+        regression.projected_columns,
+    )  # fmt: skip
 
 
-def _one_hidden_width(theory: str, spec: EnsembleSpec) -> int:
-    """N_1 of a network with one hidden layer, the only kind that `theory` describes."""
-    if spec.hidden_widths is None:
-        raise NotApplicable(
-            f"{theory} describes one hidden layer of a FullyConnected network, "
-            f"not {spec.architecture}"
-        )
-    if len(spec.hidden_widths) != 1:
-        raise NotApplicable(
-            f"{theory} describes one hidden layer, this network has {len(spec.hidden_widths)}"
-        )
-    return spec.hidden_widths[0]
-
-
-def _about_the_mean(spec: EnsembleSpec) -> str:
-    """What the one common scale leaves out where σ is not odd."""
+def about_the_mean(spec: EnsembleSpec) -> str:
+    """What scales alone leave out where σ is not odd."""
     if spec.activation is None or spec.activation.odd:
         return ""
     return (
-        f"{spec.activation.name} is not odd: the mean of its features is treated as part of the "
-        "one common scale Q"
+        f"{spec.activation.name} is not odd: the mean of its features is treated as part of what "
+        "the order parameters scale"
     )
 
 
-def _action(width: int, spec: EnsembleSpec, regression: Regression) -> OneLayerAction:
-    regression.check_temperature(spec.temperature)
-    return OneLayerAction(
-        width, spec.temperature, regression.eigenvalues, regression.projected_targets
-    )
-
-
-def _joined(*messages: str) -> str:
+def joined(*messages: str) -> str:
+    """The messages that are not empty."""
     return "; ".join(filter(None, messages))
 
 
-def _generalisation(
-    name: str, data: Dataset, moments: Moments, converged: bool = True, message: str = ""
+def _at_common_scale(
+    name: str,
+    widths: tuple[int, ...],
+    spec: EnsembleSpec,
+    data: Dataset,
+    regression: Regression | None,
 ) -> Generalisation:
-    bias2 = float(np.mean(np.square(data.y_test - moments.mean)))
-    variance = float(np.mean(moments.variance))
-    threshold = data.targets_midpoint
-    correct = (moments.mean > threshold) == (data.y_test > threshold)
-    return Generalisation(
-        name=name,
-        predictive_mean=moments.mean,
-        predictive_variance=moments.variance,
-        bias2=Estimate(bias2),
-        variance=Estimate(variance),
-        generalisation_error=Estimate(bias2 + variance),
-        train_error=Estimate(float(moments.train_error)),
-        test_accuracy=Estimate(float(np.mean(correct))),
-        order_parameters=(float(moments.order_parameter),),
-        converged=converged,
-        message=message,
+    regression = regression or gram_regression(spec, data)
+    action = scale_action(spec, regression, widths)
+    saddle = minimise(action)
+    evidence = gaussian_evidence(saddle.action, data.num_train)
+    moments = moments_at_scale(regression, spec.temperature, saddle.value, evidence)
+    message = joined(saddle.message, about_the_mean(spec))
+    orders = action.orders(float(np.log(saddle.value)))
+    return generalisation(name, data, moments, orders, saddle.converged, message)
+
+
+def _stacked(outputs: list[Moments]) -> Moments:
+    return Moments(
+        mean=np.stack([each.mean for each in outputs], axis=1),
+        variance=np.stack([each.variance for each in outputs], axis=1),
+        train_error=sum(each.train_error for each in outputs),
+        log_evidence=sum(each.log_evidence for each in outputs),
     )

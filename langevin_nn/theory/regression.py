@@ -7,9 +7,15 @@ cross block G = K(X_test, X) U,
 
 (Rasmussen and Williams 2006, eqs. 2.25 and 2.26, in the eigenbasis.) So one decomposition serves
 every scale Q and temperature T, and with Q λ_L/λ' for Q every other read-out precision λ'.
+
+Where the covariance is Q K + V Vᵀ with a few columns V that Q does not scale (the bias of the
+read-out), A⁻¹ = D − D V H⁻¹VᵀD with D = (T + Q e)⁻¹ and H = 1 + VᵀD V. Then w = V_x − Q G D V
+is what regression without V leaves of V at the test points, and mean gains w H⁻¹VᵀD ỹ, variance
+gains w H⁻¹wᵀ (their eq. 2.42 with a unit Gaussian prior of the basis functions' weights).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -23,19 +29,30 @@ Scale = float | Float[np.ndarray, " scales"]
 _NEGATIVE = 1e-6  # of the largest eigenvalue: more than any quadrature error
 
 
+class _Columns(NamedTuple):
+    """What the columns V add, the scales last: H⁻¹VᵀDỹ, w and D V."""
+
+    weights: Float[np.ndarray, " r *scales"]
+    inverse: Float[np.ndarray, "*scales r r"]
+    left_over: Float[np.ndarray, " P_test r *scales"]
+    resolved: Float[np.ndarray, " P r *scales"]
+
+
 @dataclass(frozen=True, eq=False)
 class Regression:
     """A decomposed Gram matrix, with the targets and the test points in its eigenbasis.
 
-    Made by `decompose`. In its methods, `temperature` is T in units of f², and `scale` is Q: a
+    Made by `decompose`. In its methods, `temperature` is T in units of f² and `scale` is Q: each a
     number, or an array of shape (scales,) that becomes the last axis of the result.
     """
 
     eigenvalues: Float[np.ndarray, " P"]
     eigenvectors: Float[np.ndarray, "P P"]
-    projected_targets: Float[np.ndarray, " P"]
+    projected_targets: Float[np.ndarray, " P *D"]
     projected_cross: Float[np.ndarray, "P_test P"]
     test_diagonal: Float[np.ndarray, " P_test"]
+    projected_columns: Float[np.ndarray, "P r"]
+    test_columns: Float[np.ndarray, "P_test r"]
 
     @property
     def resolution(self) -> float:
@@ -43,47 +60,81 @@ class Regression:
         epsilon = np.finfo(np.float64).eps
         return float(self.eigenvalues.size * epsilon * self.eigenvalues[-1])
 
-    def check_temperature(self, temperature: float) -> None:
+    @property
+    def num_outputs(self) -> int:
+        """D."""
+        return 1 if self.projected_targets.ndim == 1 else self.projected_targets.shape[1]
+
+    def per_output(self) -> "list[Regression]":
+        """The same Gram matrix with the targets of one output each."""
+        columns = self.projected_targets.reshape(self.eigenvalues.size, -1).T
+        return [replace(self, projected_targets=targets) for targets in columns]
+
+    def check_temperature(self, temperature: Scale) -> None:
         """Raise `InputError` where T I + K is singular to rounding, as with T = 0 and a double."""
         smallest, largest = self.eigenvalues[[0, -1]]
-        if smallest + temperature <= self.resolution:
+        if smallest + np.min(temperature) <= self.resolution:
             raise InputError(
-                f"temperature {temperature:g} needs a regular Gram matrix, and this one is "
+                f"temperature {np.min(temperature):g} needs a regular Gram matrix, and this one is "
                 f"singular (eigenvalues from {smallest:.3g} to {largest:.3g}; repeated inputs, or "
                 "a linear network with more examples than inputs): give a higher temperature"
             )
 
-    def mean(self, temperature: float, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
+    def mean(self, temperature: Scale, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
         """Posterior mean of f at the test points."""
-        return self.projected_cross @ self._along_targets(self._gain(temperature, scale))
+        gain = self._gain(temperature, scale)
+        mean = self.projected_cross @ self._along_targets(gain)
+        if self.projected_columns.size:
+            added = self._columns(gain, temperature, scale)
+            mean = mean + np.einsum("xr...,r...->x...", added.left_over, added.weights)
+        return mean
 
-    def variance(self, temperature: float, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
+    def variance(self, temperature: Scale, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
         """Posterior variance of f, without the noise T, at the test points."""
         gain = self._gain(temperature, scale)
         explained = np.square(self.projected_cross) @ (gain * scale)
-        return np.maximum(np.multiply.outer(self.test_diagonal, scale) - explained, 0.0)
+        variance = np.multiply.outer(self.test_diagonal, scale) - explained
+        if self.projected_columns.size:
+            w, inverse = self._columns(gain, temperature, scale)[2:0:-1]
+            variance = variance + np.einsum("xr...,...rs,xs...->x...", w, inverse, w)
+        return np.maximum(variance, 0.0)
 
-    def train_error(self, temperature: float, scale: Scale = 1.0) -> Scale:
+    def train_error(self, temperature: Scale, scale: Scale = 1.0) -> Scale:
         """⟨(y − f)²⟩ averaged over the training examples: residual² of the mean plus variance.
 
-        In the eigenbasis, (1/P) Σ_i [(ỹ_i T/(T + Q e_i))² + T Q e_i/(T + Q e_i)].
+        In the eigenbasis, (1/P) Σ_i [(ỹ_i T/(T + Q e_i))² + T Q e_i/(T + Q e_i)]; the columns make
+        T A⁻¹ỹ of the first and add T² tr H⁻¹VᵀD²V.
         """
         gain = self._gain(temperature, scale)
         fitted = (gain.T * self.eigenvalues).T
-        residuals = self._along_targets(1 - fitted)
-        return np.mean(residuals**2 + temperature * fitted, axis=0)
+        residuals, spread = self._along_targets(1 - fitted), temperature * fitted
+        if self.projected_columns.size:
+            added = self._columns(gain, temperature, scale)
+            residuals = residuals - temperature * np.einsum(
+                "pr...,r...->p...", added.resolved, added.weights
+            )
+            spread = spread + temperature**2 * np.einsum(
+                "pr...,...rs,ps...->p...", added.resolved, added.inverse, added.resolved
+            )
+        return np.mean(residuals**2 + spread, axis=0)
 
     def criterion(self) -> float | None:
-        """s = yᵀK⁻¹y/P at Q = 1; None where the Gram matrix is singular to rounding.
+        """s = yᵀK⁻¹y/P at Q = 1, of all outputs; None where K is singular to rounding.
 
         Below 1, finite width lowers the one-hidden-layer theory's Q, hence its variance, at T → 0
-        (Pacelli et al. 2023, arXiv:2209.04882).
+        (Pacelli et al. 2023, arXiv:2209.04882). The bias of the read-out is part of K here.
         """
         if self.eigenvalues[0] <= self.resolution:
             return None
-        return float(np.mean(self.projected_targets**2 / self.eigenvalues))
+        total = 0.0
+        for one in self.per_output():
+            solved = one.projected_targets / one.eigenvalues
+            added = one.projected_columns.T @ solved
+            core = one._inverse_core(1 / one.eigenvalues)
+            total += float(one.projected_targets @ solved - added @ core @ added)
+        return total / (self.eigenvalues.size * self.num_outputs)
 
-    def _gain(self, temperature: float, scale: Scale) -> Float[np.ndarray, "P ..."]:
+    def _gain(self, temperature: Scale, scale: Scale) -> Float[np.ndarray, "P ..."]:
         """Q/(T + Q e_i)."""
         self.check_temperature(temperature)
         return scale / (temperature + np.multiply.outer(self.eigenvalues, scale))
@@ -91,15 +142,35 @@ class Regression:
     def _along_targets(self, factors: Float[np.ndarray, "P ..."]) -> Float[np.ndarray, "P ..."]:
         return (factors.T * self.projected_targets).T
 
+    def _inverse_core(self, resolvent: Float[np.ndarray, "P ..."]) -> np.ndarray:
+        """H⁻¹ = (1 + VᵀD V)⁻¹ for D (P, …), the matrix axes last; H is r × r and above one."""
+        core = np.einsum("pr,p...,ps->...rs", *self._around(resolvent))
+        return np.linalg.inv(np.eye(core.shape[-1]) + core)
 
-def decompose(blocks: GramBlocks, targets: Float[np.ndarray, " P"]) -> Regression:
+    def _around(self, middle: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.projected_columns, middle, self.projected_columns
+
+    def _columns(
+        self, gain: Float[np.ndarray, "P ..."], temperature: Scale, scale: Scale
+    ) -> _Columns:
+        resolvent = gain / scale
+        inverse = self._inverse_core(resolvent)
+        seen = np.einsum("pr,p...->r...", self.projected_columns, self._along_targets(resolvent))
+        resolved = np.einsum("pr,p...->pr...", self.projected_columns, resolvent)
+        explained = np.einsum("xp,pr...->xr...", self.projected_cross, resolved) * scale
+        around = self.test_columns.reshape(self.test_columns.shape + (1,) * np.ndim(scale))
+        weights = np.einsum("...rs,s...->r...", inverse, seen)
+        return _Columns(weights, inverse, around - explained, resolved)
+
+
+def decompose(blocks: GramBlocks, targets: Float[np.ndarray, " P *D"]) -> Regression:
     """Factorise K(X, X) once, O(P³) time, and project the targets and the cross block on it.
 
     Eigenvalues that rounding has made negative are set to zero.
 
     Args:
         blocks: the Gram matrix over training and test inputs.
-        targets: y, shape (P,).
+        targets: y, shape (P,) or (P, D).
 
     Raises:
         InputError: NaN or infinity in the Gram matrix, or one that is not positive semi-definite.
@@ -129,7 +200,9 @@ def decompose(blocks: GramBlocks, targets: Float[np.ndarray, " P"]) -> Regressio
     return Regression(
         eigenvalues=np.maximum(eigenvalues, 0.0),
         eigenvectors=eigenvectors,
-        projected_targets=targets @ eigenvectors,
+        projected_targets=eigenvectors.T @ targets,
         projected_cross=blocks.cross @ eigenvectors,
         test_diagonal=blocks.test_diagonal,
+        projected_columns=eigenvectors.T @ blocks.train_columns,
+        test_columns=blocks.test_columns,
     )

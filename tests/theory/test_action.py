@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from langevin_nn.theory.action import OneLayerAction, minima, minimise
+from langevin_nn.theory.action import ScaleAction, minima, minimise
 
 SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
 
@@ -16,7 +16,7 @@ SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
 def random_action(width, temperature, num_train=30, size=1.0, seed=1):
     rng = np.random.default_rng(SEED + seed)
     eigenvalues = np.sort(np.exp(rng.uniform(-10, 3, num_train)))
-    return OneLayerAction(width, temperature, eigenvalues, size * rng.standard_normal(num_train))
+    return ScaleAction((width,), temperature, eigenvalues, size * rng.standard_normal(num_train))
 
 
 def two_phase_action(weak_target):
@@ -26,7 +26,7 @@ def two_phase_action(weak_target):
     """
     eigenvalues = np.concatenate([[1e-4], np.ones(50)])
     targets = np.concatenate([[weak_target], np.zeros(50)])
-    return OneLayerAction(5, 1e-3, eigenvalues, targets)
+    return ScaleAction((5,), 1e-3, eigenvalues, targets)
 
 
 def determinant_form(action):
@@ -40,7 +40,7 @@ def determinant_form(action):
     def value(q):
         matrix = action.temperature * jnp.eye(num_train) + jnp.exp(q) * gram
         fit = targets @ jnp.linalg.solve(matrix, targets)
-        return action.width * (jnp.exp(q) - 1 - q) + jnp.linalg.slogdet(matrix)[1] + fit
+        return action.widths[0] * (jnp.exp(q) - 1 - q) + jnp.linalg.slogdet(matrix)[1] + fit
 
     return value
 
@@ -100,10 +100,10 @@ def test_the_lower_of_two_minima_wins(weak_target, above_one):
 
 
 def test_no_minimum_is_a_value_with_a_reason():
-    saddle = minimise(OneLayerAction(3, 0.0, np.ones(5), np.zeros(5)))
+    saddle = minimise(ScaleAction((3,), 0.0, np.ones(5), np.zeros(5)))
     assert not saddle.converged
     assert np.isnan(saddle.value)
     assert "no minimum" in saddle.message
-    found = minimise(OneLayerAction(20, 0.0, np.ones(5), np.zeros(5)))  # Q = 1 − α
+    found = minimise(ScaleAction((20,), 0.0, np.ones(5), np.zeros(5)))  # Q = 1 − α
     assert found.converged
     np.testing.assert_allclose(found.value, 0.75, rtol=1e-13)

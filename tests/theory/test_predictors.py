@@ -12,16 +12,15 @@ from scipy.stats import gamma, multivariate_normal
 
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.datasets import Dataset
-from langevin_nn.theory import predictors
+from langevin_nn.theory import suite
 from langevin_nn.theory.gram import gram_blocks, nngp
 from langevin_nn.theory.predictors import (
-    THEORIES,
     gram_regression,
     infinite_width,
     one_layer,
-    predict,
     scale_mixture,
 )
+from langevin_nn.theory.suite import THEORIES, predict
 from langevin_nn.types import Activation, EnsembleSpec, InputError, NotApplicable
 
 SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
@@ -384,4 +383,4 @@ def test_bad_input_is_told_what_to_give(change, message):
 def test_float32_is_refused():
     data = toy()
     with jax.enable_x64(False), pytest.raises(InputError, match="jax_enable_x64"):
-        predictors.predict(spec_of(data), data)
+        suite.predict(spec_of(data), data)

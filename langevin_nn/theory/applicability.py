@@ -1,0 +1,47 @@
+"""Which ensembles a theory describes, and why not the others."""
+
+from langevin_nn.types import EnsembleSpec, NotApplicable
+
+__all__ = ["require"]
+
+
+def require(
+    theory: str,
+    spec: EnsembleSpec,
+    *,
+    depth: int | None = None,
+    least_width: int = 1,
+    several_outputs: bool = False,
+    convolutional: bool = False,
+) -> tuple[int, ...]:
+    """The hidden widths of an ensemble that `theory` describes; NotApplicable with the reason else.
+
+    `depth` is the only number of hidden layers, None for any but zero.
+    """
+    if spec.hidden_widths is None:
+        raise NotApplicable(
+            f"{theory} describes {_network(depth, convolutional)}, not {spec.architecture}"
+        )
+    if convolutional is not (spec.patches is not None):
+        raise NotApplicable(
+            f"{theory} describes {_network(depth, convolutional)}, this network is "
+            + ("fully connected" if convolutional else "convolutional")
+        )
+    layers = len(spec.hidden_widths)
+    if layers == 0 or depth not in (None, layers):
+        wanted = "hidden layers" if depth is None else "one hidden layer"
+        raise NotApplicable(f"{theory} describes {wanted}, this network has {layers}")
+    if spec.num_outputs > 1 and not several_outputs:
+        raise NotApplicable(f"{theory} describes one output, this network has {spec.num_outputs}")
+    if min(spec.hidden_widths) < least_width:
+        raise NotApplicable(
+            f"{theory} needs at least {least_width} hidden units, this network has "
+            f"{min(spec.hidden_widths)}"
+        )
+    return spec.hidden_widths
+
+
+def _network(depth: int | None, convolutional: bool) -> str:
+    if convolutional:
+        return "one convolutional layer"
+    return f"{'hidden layers' if depth is None else 'one hidden layer'} of a FullyConnected network"

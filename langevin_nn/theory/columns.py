@@ -1,0 +1,97 @@
+"""What a few columns V add to an action: F = log det H − gᵀH⁻¹g.
+
+With D = (T + Q e)⁻¹ diagonal in the eigenbasis, H = 1 + VᵀD V and g = VᵀD ỹ (the matrix determinant
+lemma and Woodbury's identity, for A = D⁻¹ + V Vᵀ). A derivative of F in parameters a, b of D or V
+takes those of H and g alone: with h = H⁻¹g,
+
+    F_a  = tr H⁻¹H_a − 2 g_aᵀh + hᵀH_a h
+    F_ab = tr H⁻¹H_ab − tr H⁻¹H_a H⁻¹H_b − 2 g_abᵀh + hᵀH_ab h − 2 (g_a − H_a h)ᵀH⁻¹(g_b − H_b h).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+__all__ = ["ColumnTerms", "Form", "Numbers", "first_derivative", "second_derivative", "value"]
+
+
+Numbers = float | Float[np.ndarray, "*n"]
+
+
+class Form(NamedTuple):
+    """A derivative of H and g (or they themselves): (…, r, r) and (…, r)."""
+
+    core: Float[np.ndarray, "*n r r"]
+    seen: Float[np.ndarray, "*n r"]
+
+
+class ColumnTerms(NamedTuple):
+    """H and g, and their first two derivatives in q = log Q."""
+
+    base: Form
+    first: Form
+    second: Form
+
+    @classmethod
+    def of(
+        cls,
+        signal: Float[np.ndarray, "*n P"],
+        spectrum: Float[np.ndarray, "*n P"],
+        targets: Float[np.ndarray, " P"],
+        columns: Float[np.ndarray, "P r"],
+    ) -> "ColumnTerms":
+        """From Q e and T + Q e: D' = −Q e D², D'' = −Q e D² + 2 (Q e)² D³."""
+        slope = -signal / spectrum**2
+        diagonals = 1 / spectrum, slope, slope + 2 * signal**2 / spectrum**3
+        forms = [
+            Form(
+                np.einsum("...p,pr,ps->...rs", diagonal, columns, columns),
+                np.einsum("...p,pr->...r", diagonal * targets, columns),
+            )
+            for diagonal in diagonals
+        ]
+        core = forms[0].core + np.eye(columns.shape[1])
+        return cls(forms[0]._replace(core=core), *forms[1:])
+
+
+def value(terms: ColumnTerms) -> Numbers:
+    """F."""
+    base = terms.base
+    return np.linalg.slogdet(base.core)[1] - np.sum(base.seen * _solved(base, base.seen), axis=-1)
+
+
+def first_derivative(terms: ColumnTerms, direction: Form | None = None) -> Numbers:
+    """F_a for the derivatives H_a, g_a in `direction`; those in q if left out."""
+    base, along = terms.base, direction or terms.first
+    h = _solved(base, base.seen)
+    trace = np.trace(np.linalg.solve(base.core, along.core), axis1=-2, axis2=-1)
+    return trace - 2 * np.sum(along.seen * h, axis=-1) + _sandwich(h, along.core, h)
+
+
+def second_derivative(
+    terms: ColumnTerms,
+    one: Form | None = None,
+    other: Form | None = None,
+    both: Form | None = None,
+) -> Numbers:
+    """F_ab for the derivatives in a (`one`), b (`other`) and both; in q twice if left out."""
+    base = terms.base
+    a, b, ab = one or terms.first, other or terms.first, both or terms.second
+    h = _solved(base, base.seen)
+    products = np.linalg.solve(base.core, a.core) @ np.linalg.solve(base.core, b.core)
+    move_a, move_b = (each.seen - np.einsum("...rs,...s->...r", each.core, h) for each in (a, b))
+    curved = first_derivative(terms, ab)
+    return (
+        curved
+        - np.trace(products, axis1=-2, axis2=-1)
+        - 2 * np.sum(move_a * _solved(base, move_b), axis=-1)
+    )
+
+
+def _solved(base: Form, vector: Float[np.ndarray, "*n r"]) -> Float[np.ndarray, "*n r"]:
+    return np.linalg.solve(base.core, vector[..., None])[..., 0]
+
+
+def _sandwich(left: np.ndarray, middle: np.ndarray, right: np.ndarray) -> Numbers:
+    return np.einsum("...r,...rs,...s->...", left, middle, right)

@@ -1,0 +1,86 @@
+"""Hidden layers that renormalise one after the other: the theory `nested`.
+
+    K_ℓ(Q) = (Q_ℓ/λ_ℓ) κ(K_{ℓ−1}(Q)),   K_0 = C,
+    S(Q) = Σ_ℓ N_ℓ (Q_ℓ − 1 − log Q_ℓ) + log det(T I + K_L(Q)) + yᵀ(T I + K_L(Q))⁻¹y
+
+(Pacelli et al. 2023, arXiv:2209.04882). Each Q_ℓ but the last changes the shape of K_L, so that the
+minimum takes a factorisation for each step (`newton`).
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float
+
+from langevin_nn.model.datasets import Dataset
+from langevin_nn.theory.action import minimise
+from langevin_nn.theory.applicability import require
+from langevin_nn.theory.gram import GramBlocks, feature_gram, fields, readout_columns
+from langevin_nn.theory.moments import gaussian_evidence, generalisation, moments_at_scale
+from langevin_nn.theory.newton import lowest_minimum
+from langevin_nn.theory.predictors import about_the_mean, gram_regression, joined, scale_action
+from langevin_nn.theory.regression import Regression, decompose
+from langevin_nn.types import EnsembleSpec, Generalisation
+
+__all__ = ["nested"]
+
+
+def nested(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Generalisation:
+    """Hidden layers that renormalise one after the other: K_ℓ = (Q_ℓ/λ_ℓ) κ(K_{ℓ−1}), any depth.
+
+    S = Σ_ℓ N_ℓ (Q_ℓ − 1 − log Q_ℓ) + log det(T + K_L(Q)) + yᵀ(T + K_L(Q))⁻¹y is minimised over
+    Q_1 … Q_L by Newton's method in log Q, from Q = 1 and from the minimum of `global_`; the lower
+    minimum counts (Pacelli et al. 2023, arXiv:2209.04882, eq. 10 and Methods). It is derived for
+    odd σ.
+
+    Arguments and errors as for `infinite_width`; hidden layers and one output, or NotApplicable.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import relu
+    >>> from langevin_nn.theory import predictors
+    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (4, 8), relu, (0.5, 1.0, 1.0), temperature=0.1)
+    >>> for theory in (nested, predictors.global_):  # the same for relu
+    ...     print(np.round(theory(spec, data).order_parameters, 6))
+    [2.798098 1.899049]
+    [2.798098 1.899049]
+    """
+    widths = require("nested", spec)
+    regression = regression or gram_regression(spec, data)
+    regression.check_temperature(spec.temperature)
+    train, test = fields(spec, data.x_train), fields(spec, data.x_test)
+    columns = readout_columns(spec, data.num_train)
+    noise = spec.temperature * jnp.eye(data.num_train) + columns @ columns.T
+    y, sizes = jnp.asarray(data.y_train), jnp.asarray(widths, float)
+
+    def action(q: Float[Array, " L"]) -> Float[Array, ""]:
+        factor = jnp.linalg.cholesky(noise + feature_gram(spec, train, train, orders=jnp.exp(q)))
+        whitened = solve_triangular(factor, y, lower=True)
+        misfit = 2 * jnp.sum(jnp.log(jnp.diagonal(factor))) + jnp.sum(whitened**2)
+        return jnp.sum(sizes * (jnp.expm1(q) - q)) + misfit
+
+    common = scale_action(spec, regression, widths)
+    shared = minimise(common)
+    starts = [np.zeros(len(widths))]
+    if shared.converged:
+        starts.append(np.log(common.orders(float(np.log(shared.value)))))
+    found = lowest_minimum(action, starts, reverse=False)
+    orders = tuple(float(order) for order in np.exp(found.point))
+    renormalised = GramBlocks(
+        train=np.asarray(feature_gram(spec, train, train, orders=orders)),
+        cross=np.asarray(feature_gram(spec, test, train, orders=orders)),
+        test_diagonal=np.asarray(feature_gram(spec, test, orders=orders)),
+        train_columns=columns,
+        test_columns=readout_columns(spec, data.num_test),
+    )
+    evidence = gaussian_evidence(found.action, data.num_train)
+    moments = moments_at_scale(
+        decompose(renormalised, data.y_train), spec.temperature, 1.0, evidence
+    )
+    message = joined(found.message, about_the_mean(spec))
+    return generalisation("nested", data, moments, orders, found.converged, message)

@@ -1,0 +1,260 @@
+"""One hidden layer whose activation has a mean: the theory `one_layer_nonodd`.
+
+Let m_μ = E[σ(√C_μμ z)] be the mean of the features and M = m mᵀ/λ_1 its part of the Gram matrix
+K_1. The N_1 units' sum of squares of s̄·σ, with s̄·σ Gaussian of mean s̄·m and variance
+λ_1 s̄ᵀ(K_1 − M)s̄, gives
+
+    E exp(…) = (1 + X/N_1)^(−N_1/2) exp(−½ Y/(1 + X/N_1)),   X = s̄ᵀ(K_1 − M)s̄,   Y = s̄ᵀM s̄
+
+and, with R for X/N_1 and its conjugate Q (Pacelli et al. 2023, arXiv:2209.04882),
+
+    K_R = Q (K_1 − M) + M/(1 + R),
+    S(Q, R) = N_1 (−Q R + log(1 + R)) + log det(T I + K_R) + yᵀ(T I + K_R)⁻¹y.
+
+Q is real and R runs along the imaginary axis, so that the saddle is a maximum in R and a minimum in
+Q: min_Q max_R S. With c = 1/(1 + R) and A_b = T I + Q (K_1 − M) + (the bias of the read-out),
+μ = m̂ᵀA_b⁻¹m̂, ν = m̂ᵀA_b⁻¹y for m̂ = m/√λ_1, the stationary c at fixed Q are the positive roots of
+
+    N_1 (Q − c)(1 + cμ)² + c²μ(1 + cμ) − c²ν² = 0.
+
+Without a mean c = Q, and S is that of `action.ScaleAction`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from langevin_nn.model.activations import gaussian_mean
+from langevin_nn.model.datasets import Dataset
+from langevin_nn.theory import columns
+from langevin_nn.theory.action import Numbers, ScaleAction, minimise
+from langevin_nn.theory.applicability import require
+from langevin_nn.theory.columns import ColumnTerms, Form
+from langevin_nn.theory.gram import GramBlocks, gram_blocks
+from langevin_nn.theory.moments import gaussian_evidence, generalisation, moments_at_scale
+from langevin_nn.theory.regression import Regression, decompose
+from langevin_nn.types import EnsembleSpec, Generalisation
+
+__all__ = ["NonOddAction", "one_layer_nonodd"]
+
+
+def one_layer_nonodd(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Generalisation:
+    """One hidden layer whose activation has a mean: K_R = Q (K_1 − M) + M/(1 + R).
+
+    M = m mᵀ/λ_1 with m_μ = E[σ(√C_μμ z)]. S(Q, R) of `nonodd.NonOddAction` is maximal in R and
+    minimal in Q at the saddle point (Pacelli et al. 2023, arXiv:2209.04882). The order parameters
+    are Q and R. For odd σ, R = 1/Q − 1 and the rest is `one_layer`.
+
+    Arguments and errors as for `infinite_width`; one hidden layer of at least two units and one
+    output, or NotApplicable. At T = 0, K_1 − M must be regular.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import relu
+    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (10**9,), relu, (0.5, 1.0), temperature=0.1)
+    >>> q, r = one_layer_nonodd(spec, data).order_parameters
+    >>> print(f"{q:.6f} {abs(r):.6f}")
+    1.000000 0.000000
+    """
+    (width,) = require("one_layer_nonodd", spec, depth=1, least_width=2)
+    regression = decompose(centred_blocks(spec, data), data.y_train)
+    regression.check_temperature(spec.temperature)
+    action = NonOddAction(
+        width, spec.temperature, regression.eigenvalues, regression.projected_targets,
+        regression.projected_columns,
+    )  # fmt: skip
+    saddle = minimise(action)
+    weight = action.mean_weight(float(np.log(saddle.value))) if saddle.converged else np.nan
+    factors = np.ones(regression.test_columns.shape[1])
+    factors[-1] = np.sqrt(weight)
+    weighted = replace(
+        regression,
+        projected_columns=regression.projected_columns * factors,
+        test_columns=regression.test_columns * factors,
+    )
+    evidence = gaussian_evidence(saddle.action, data.num_train)
+    moments = moments_at_scale(weighted, spec.temperature, saddle.value, evidence)
+    orders = (saddle.value, float(1 / weight - 1))
+    return generalisation(
+        "one_layer_nonodd", data, moments, orders, saddle.converged, saddle.message
+    )
+
+
+def centred_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
+    """The blocks of K_1 − M, with m/√λ_1 as the last column: those of `one_layer_nonodd`."""
+    blocks = gram_blocks(spec, data)
+    train, test = (feature_means(spec, x) for x in (data.x_train, data.x_test))
+    return GramBlocks(
+        train=blocks.train - np.outer(train, train),
+        cross=blocks.cross - np.outer(test, train),
+        test_diagonal=blocks.test_diagonal - test**2,
+        train_columns=np.column_stack([blocks.train_columns, train]),
+        test_columns=np.column_stack([blocks.test_columns, test]),
+    )
+
+
+def feature_means(spec: EnsembleSpec, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, " P"]:
+    """m_μ/√λ_1 with m_μ = E[σ(√C_μμ z)], one hidden layer."""
+    shift = 0.0 if spec.bias_precisions is None else 1 / spec.bias_precisions[0]
+    variances = np.einsum("pi,pi->p", x, x) / (spec.prior_precisions[0] * x.shape[1]) + shift
+    assert spec.activation is not None, "the Gram matrix is known"
+    return gaussian_mean(spec.activation, variances) / np.sqrt(spec.prior_precisions[1])
+
+
+class _AtScale(NamedTuple):
+    """S and its derivatives in q = log Q and t = log c, at the c that maximises S."""
+
+    log_c: Numbers
+    value: Numbers
+    gradient: Numbers
+    second: Numbers  # S_qq
+    mixed: Numbers  # S_qt
+    inner: Numbers  # S_tt, negative
+
+
+@dataclass(frozen=True, eq=False)
+class NonOddAction:
+    """max_R S(Q, R) as a function of q = log Q; satisfies `action.Action`.
+
+    Args:
+        width: N_1, at least 2.
+        temperature: T; zero where every eigenvalue is positive.
+        eigenvalues: of K_1 − M, shape (P,).
+        projected_targets: ỹ, shape (P,).
+        projected_columns: in the eigenbasis, shape (P, r), m/√λ_1 last.
+    """
+
+    width: int
+    temperature: float
+    eigenvalues: Float[np.ndarray, " P"]
+    projected_targets: Float[np.ndarray, " P"]
+    projected_columns: Float[np.ndarray, "P r"]
+
+    def value(self, q: Numbers) -> Numbers:
+        """max_R S."""
+        return self._at(q).value
+
+    def gradient(self, q: Numbers) -> Numbers:
+        """d/dq max_R S = ∂S/∂q there, since ∂S/∂R = 0."""
+        return self._at(q).gradient
+
+    def curvature(self, q: Numbers) -> Numbers:
+        """S_qq − S_qt²/S_tt."""
+        at = self._at(q)
+        return at.second - at.mixed**2 / at.inner
+
+    def mean_weight(self, q: float) -> float:
+        """c = 1/(1 + R), the weight of M."""
+        return float(np.exp(self._at(q).log_c))
+
+    def bracket(self) -> tuple[float, float]:
+        """As for `ScaleAction`, whose dS/dq this has with V = (V_b, √c m̂) and u = N_1 (Q − 1).
+
+        Only the trace tr A⁻¹(A − T) can be larger, by one, when T > 0.
+        """
+        alone = ScaleAction(
+            (self.width,), self.temperature, self.eigenvalues, self.projected_targets,
+            self.projected_columns,
+        )  # fmt: skip
+        lowest, highest = alone.bracket()
+        if self.temperature > 0:
+            lowest += float(np.log1p(-1 / self.width))
+        return lowest, highest
+
+    def gradient_rounding(self, q: float) -> float:
+        """How far rounding may put `gradient(q)` off."""
+        size = self.width * (1 + np.exp(q)) + self.eigenvalues.size
+        return float(64 * np.finfo(np.float64).eps * size)
+
+    def _at(self, q: Numbers) -> _AtScale:
+        shape = np.shape(q)
+        points = [self._at_one(float(each)) for each in np.ravel(q)]
+        parts = [np.array(part).reshape(shape) for part in zip(*points, strict=True)]
+        return _AtScale(*parts)
+
+    def _at_one(self, q: float) -> _AtScale:
+        signal = np.exp(q) * self.eigenvalues
+        spectrum = self.temperature + signal
+        terms = ColumnTerms.of(signal, spectrum, self.projected_targets, self.projected_columns)
+        candidates = [self._with_mean(q, t, signal, spectrum, terms) for t in self._roots(q, terms)]
+        return max(candidates, key=lambda each: float(each.value))
+
+    def _roots(self, q: float, terms: ColumnTerms) -> list[float]:
+        """log c of every stationary point in R at this Q."""
+        bias = Form(terms.base.core[:-1, :-1], terms.base.seen[:-1])
+        side = terms.base.core[:-1, -1]
+        mu = terms.base.core[-1, -1] - 1 - side @ np.linalg.solve(bias.core, side)
+        nu = terms.base.seen[-1] - side @ np.linalg.solve(bias.core, bias.seen)
+        width, scale = self.width, np.exp(q)
+        cubic = [
+            (1 - width) * mu**2,
+            width * (mu**2 * scale - 2 * mu) + mu - nu**2,
+            width * (2 * mu * scale - 1),
+            width * scale,
+        ]
+        roots = np.roots(cubic)
+        real = roots.real[(np.abs(roots.imag) <= 1e-6 * np.abs(roots)) & (roots.real > 0)]
+        return [self._polished(q, float(np.log(root)), float(mu), float(nu)) for root in real]
+
+    def _polished(self, q: float, t: float, mu: float, nu: float) -> float:
+        """Newton's method in t = log c on ∂S/∂t, whose roots `np.roots` gives to about 1e-8."""
+        for _ in range(4):
+            c = np.exp(t)
+            share = 1 / (1 + c * mu)
+            lever = self.width * np.exp(q - t)
+            slope = lever - self.width + c * share * (mu - nu**2 * share)
+            curvature = -lever + c * mu * share**2 - nu**2 * c * share**3 * (1 - c * mu)
+            t -= float(slope / curvature) if curvature else 0.0
+        return t
+
+    def _with_mean(
+        self,
+        q: float,
+        t: float,
+        signal: Float[np.ndarray, " P"],
+        spectrum: Float[np.ndarray, " P"],
+        terms: ColumnTerms,
+    ) -> _AtScale:
+        """S and its derivatives with the last column scaled by √c = exp(t/2)."""
+        identity = np.eye(len(terms.base.seen))
+        weights = Form(terms.base.core - identity, terms.base.seen)
+        scaled, first, second = (_scaled(form, t) for form in (weights, *terms[1:]))
+        full = ColumnTerms(scaled._replace(core=scaled.core + identity), first, second)
+        along_c, mixed = _in_log_c(scaled), _in_log_c(first)
+        squares = self.projected_targets**2
+        lever = self.width * np.exp(q - t)
+        scale = self.width * np.exp(q)
+        noise = self.temperature
+        slopes = signal / spectrum * (1 - squares / spectrum)
+        misfit = squares * (noise - signal) / spectrum
+        return _AtScale(
+            log_c=np.float64(t),
+            value=scale - lever - self.width * t
+            + np.sum(np.log(spectrum) + squares / spectrum) + columns.value(full),
+            gradient=scale - lever + np.sum(slopes) + columns.first_derivative(full),
+            second=scale - lever + np.sum(signal / spectrum**2 * (noise - misfit))
+            + columns.second_derivative(full),
+            mixed=lever + columns.second_derivative(full, first, along_c, mixed),
+            inner=-lever + columns.second_derivative(full, along_c, along_c, _in_log_c(along_c)),
+        )  # fmt: skip
+
+
+def _scaled(form: Form, t: float) -> Form:
+    """VᵀD V and VᵀDỹ for the last column times exp(t/2)."""
+    factors = np.ones(len(form.seen))
+    factors[-1] = np.exp(t / 2)
+    return Form(form.core * np.outer(factors, factors), form.seen * factors)
+
+
+def _in_log_c(form: Form) -> Form:
+    """Their derivative in t."""
+    powers = np.zeros(len(form.seen))
+    powers[-1] = 0.5
+    return Form(form.core * np.add.outer(powers, powers), form.seen * powers)

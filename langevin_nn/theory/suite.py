@@ -1,0 +1,115 @@
+"""All theories by name, and every one that applies to an ensemble at once."""
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from langevin_nn.model.datasets import Dataset
+from langevin_nn.theory.nested import nested
+from langevin_nn.theory.nonodd import one_layer_nonodd
+from langevin_nn.theory.predictors import (
+    global_,
+    gram_regression,
+    infinite_width,
+    one_layer,
+    scale_mixture,
+)
+from langevin_nn.theory.regression import Regression
+from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
+
+__all__ = ["THEORIES", "Predictions", "predict"]
+
+Theory = Callable[[EnsembleSpec, Dataset, Regression | None], Generalisation]
+
+THEORIES: dict[str, Theory] = {
+    "infinite_width": infinite_width,
+    "one_layer": one_layer,
+    "one_layer_nonodd": one_layer_nonodd,
+    "nested": nested,
+    "global": global_,
+    "scale_mixture": scale_mixture,
+}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the theories say about one ensemble and its data.
+
+    `results` has the theories that apply, by name, and `not_applicable` the reason for each that
+    does not. `eigenvalues` are the smallest and the largest of the Gram matrix, None where it is
+    not known. `criterion` is s = yᵀK⁻¹y/P; where it is None, `criterion_message` says why.
+    """
+
+    results: dict[str, Generalisation]
+    not_applicable: dict[str, str]
+    criterion: float | None
+    criterion_message: str = ""
+    eigenvalues: tuple[float, float] | None = None
+
+
+def predict(spec: EnsembleSpec, data: Dataset, names: Iterable[str] | None = None) -> Predictions:
+    """The theories of `names` on one factorised Gram matrix; if left out, all that apply.
+
+    Of theories that coincide for this network, such as `nested` and `one_layer` with one hidden
+    layer, the default takes one; a theory that is named is computed.
+
+    Raises:
+        InputError: an unknown name; inputs that do not fit `spec`; T = 0 with a singular Gram
+            matrix; float64 switched off.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import erf
+    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> deep = EnsembleSpec(2, (50, 50), erf, (1.0, 1.0, 1.0), temperature=0.1)
+    >>> predictions = predict(deep, data)
+    >>> list(predictions.results), predictions.not_applicable["one_layer"]
+    (['infinite_width', 'nested', 'global', 'scale_mixture'], 'one_layer describes one hidden layer, this network has 2')
+    """  # noqa: E501
+    chosen = list(THEORIES) if names is None else list(names)
+    for name in chosen:
+        if name not in THEORIES:
+            near = difflib.get_close_matches(name, THEORIES, n=1, cutoff=0.3)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise InputError(f"unknown theory {name!r}: {hint}known are {', '.join(THEORIES)}")
+    if spec.num_outputs != (1 if data.y_train.ndim == 1 else data.y_train.shape[1]):
+        raise InputError(
+            f"the ensemble has {spec.num_outputs} output(s), the targets have shape "
+            f"{data.y_train.shape}"
+        )
+    try:
+        regression = gram_regression(spec, data)
+    except NotApplicable as error:
+        return Predictions({}, dict.fromkeys(chosen, str(error)), None, str(error))
+    results, not_applicable = {}, {}
+    for name in chosen:
+        if names is None and (twin := _twin(name, spec)):
+            not_applicable[name] = twin
+            continue
+        try:
+            results[name] = THEORIES[name](spec, data, regression)
+        except NotApplicable as error:
+            not_applicable[name] = str(error)
+    criterion = regression.criterion()
+    singular = "" if criterion is not None else "the Gram matrix is singular: yᵀK⁻¹y is infinite"
+    smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
+    return Predictions(results, not_applicable, criterion, singular, (smallest, largest))
+
+
+def _twin(name: str, spec: EnsembleSpec) -> str:
+    """Why the theory says nothing new about this network, or nothing."""
+    one_hidden = spec.patches is None and spec.hidden_widths and len(spec.hidden_widths) == 1
+    if name in ("nested", "global") and one_hidden and spec.num_outputs == 1:
+        return f"with one hidden layer {name} is one_layer: ask for it by name"
+    if name == "multi_output" and one_hidden and spec.num_outputs == 1:
+        return "with one output multi_output is one_layer: ask for it by name"
+    odd = spec.activation is not None and spec.activation.odd
+    if name == "one_layer_nonodd" and odd and one_hidden and spec.num_outputs == 1:
+        assert spec.activation is not None
+        return (
+            f"{spec.activation.name} is odd, which makes one_layer_nonodd one_layer: ask for it "
+            "by name"
+        )
+    return ""

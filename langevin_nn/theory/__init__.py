@@ -1,6 +1,7 @@
 """What to expect: Gram matrices, effective actions, and the predictions that follow from them."""
 
 from langevin_nn.theory.gram import gram_blocks, nngp, ntk, patch_gram
+from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.nested import nested
 from langevin_nn.theory.nonodd import one_layer_nonodd
 from langevin_nn.theory.predictors import (
@@ -15,10 +16,12 @@ from langevin_nn.theory.suite import THEORIES, Predictions, predict
 __all__ = [
     "THEORIES",
     "Predictions",
+    "convolutional",
     "global_",
     "gram_blocks",
     "gram_regression",
     "infinite_width",
+    "multi_output",
     "nested",
     "nngp",
     "ntk",

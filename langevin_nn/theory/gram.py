@@ -32,13 +32,14 @@ __all__ = [
     "input_covariance",
     "nngp",
     "ntk",
+    "patch_diagonal",
     "patch_gram",
     "readout_columns",
     "require_float64",
 ]
 
 Inputs = Float[np.ndarray, "P N_0"]
-Fields = Float[np.ndarray, "n P M"]
+Fields = Float[np.ndarray | Array, "n P M"]
 Numbers = Sequence[float | Array] | Float[Array, " layers"]
 
 
@@ -156,9 +157,21 @@ def patch_gram(
     """
     rows = fields(spec, x)
     columns = rows if x2 is None else fields(spec, x2)
-    return np.array(
-        [[feature_gram(spec, i[None], j[None]) for j in columns] for i in rows], np.float64
-    )
+    if x2 is not None:
+        return np.array([[feature_gram(spec, i[None], j[None]) for j in columns] for i in rows])
+    n = len(rows)
+    gram = np.empty((n, n, len(x), len(x)))
+    for i, j in zip(*np.triu_indices(n), strict=True):
+        gram[i, j] = feature_gram(spec, rows[i : i + 1], rows[j : j + 1])
+        gram[j, i] = gram[i, j].T
+    return gram
+
+
+def patch_diagonal(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n n P"]:
+    """K_ij(x, x) of each input: the diagonals of `patch_gram(spec, x)` without the rest."""
+    patches = np.moveaxis(fields(spec, x), 1, 0)  # as so many inputs of a dense network each
+    each = [feature_gram(spec, one[None], one[None]) for one in patches]
+    return np.stack(each, axis=-1)
 
 
 def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
@@ -202,7 +215,7 @@ def fields(spec: EnsembleSpec, x: Inputs) -> Fields:
 def feature_gram(
     spec: EnsembleSpec,
     rows: Fields,
-    columns: Float[np.ndarray, "n P2 M"] | None = None,
+    columns: Float[np.ndarray | Array, "n P2 M"] | None = None,
     *,
     precisions: Numbers | None = None,
     bias_precisions: Numbers | None = None,
@@ -219,11 +232,8 @@ def feature_gram(
     factors = [1.0] * len(widths) if orders is None else orders
     total = 0.0
     for row, column in zip(rows, rows if columns is None else columns, strict=True):
-        a, b = (
-            jnp.asarray(np.einsum("pi,pi->p", each, each)) / (lambdas[0] * each.shape[1])
-            for each in (row, column)
-        )
-        c = a if columns is None else jnp.asarray(row @ column.T) / (lambdas[0] * row.shape[1])
+        a, b, c = _first_covariances(row, column, lambdas[0])
+        c = a if columns is None else c
         for layer in range(len(widths)):
             shift = 0.0 if biases is None else 1 / biases[layer]
             factor = factors[layer] / lambdas[layer + 1]
@@ -241,13 +251,8 @@ def _tangent(
 ) -> Float[np.ndarray, "P P2"]:
     """Θ_L of one field."""
     own_bias = 0.0 if spec.bias_precisions is None else 1.0
-    first = spec.prior_precisions[0]
-    a, b = (
-        jnp.asarray(np.einsum("pi,pi->p", each, each)) / (first * each.shape[1])
-        for each in (row, column)
-    )
-    product = jnp.asarray(row @ column.T) / row.shape[1]
-    c, tangent = product / first, product + own_bias
+    a, b, c = _first_covariances(row, column, spec.prior_precisions[0])
+    tangent = spec.prior_precisions[0] * c + own_bias
     for layer, precision in enumerate(spec.prior_precisions[1:]):
         shift = 0.0 if spec.bias_precisions is None else 1 / spec.bias_precisions[layer]
         a, b, c = a + shift, b + shift, c + shift
@@ -258,6 +263,18 @@ def _tangent(
         c = features / precision
         a, b = (spec.activation.dual(each, each, each) / precision for each in (a, b))
     return np.asarray(tangent)
+
+
+def _first_covariances(
+    row: Float[np.ndarray | Array, "P M"],
+    column: Float[np.ndarray | Array, "P2 M"],
+    precision: float | Array,
+) -> tuple[Float[Array, " P"], Float[Array, " P2"], Float[Array, "P P2"]]:
+    """The variances of either side and the covariances, C without the bias."""
+    row, column = jnp.asarray(row), jnp.asarray(column)
+    scale = precision * row.shape[1]
+    a, b = (jnp.einsum("pi,pi->p", each, each) / scale for each in (row, column))
+    return a, b, row @ column.T / scale
 
 
 def _readout_variance(spec: EnsembleSpec) -> float:

@@ -7,6 +7,9 @@
 minimum takes a factorisation for each step (`newton`).
 """
 
+from dataclasses import replace
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
@@ -55,21 +58,16 @@ def nested(
     regression.check_temperature(spec.temperature)
     train, test = fields(spec, data.x_train), fields(spec, data.x_test)
     columns = readout_columns(spec, data.num_train)
-    noise = spec.temperature * jnp.eye(data.num_train) + columns @ columns.T
-    y, sizes = jnp.asarray(data.y_train), jnp.asarray(widths, float)
-
-    def action(q: Float[Array, " L"]) -> Float[Array, ""]:
-        factor = jnp.linalg.cholesky(noise + feature_gram(spec, train, train, orders=jnp.exp(q)))
-        whitened = solve_triangular(factor, y, lower=True)
-        misfit = 2 * jnp.sum(jnp.log(jnp.diagonal(factor))) + jnp.sum(whitened**2)
-        return jnp.sum(sizes * (jnp.expm1(q) - q)) + misfit
-
+    noise = spec.temperature * np.eye(data.num_train) + columns @ columns.T
+    precisions = tuple(map(jnp.asarray, (spec.prior_precisions, spec.bias_precisions or ())))
+    sizes = jnp.asarray(widths, float)
+    arrays = tuple(map(jnp.asarray, (train, data.y_train, noise, sizes))), precisions
     common = scale_action(spec, regression, widths)
     shared = minimise(common)
     starts = [np.zeros(len(widths))]
     if shared.converged:
         starts.append(np.log(common.orders(float(np.log(shared.value)))))
-    found = lowest_minimum(action, starts, reverse=False)
+    found = lowest_minimum(_action, starts, arrays, _skeleton(spec), reverse=False)
     orders = tuple(float(order) for order in np.exp(found.point))
     renormalised = GramBlocks(
         train=np.asarray(feature_gram(spec, train, train, orders=orders)),
@@ -84,3 +82,25 @@ def nested(
     )
     message = joined(found.message, about_the_mean(spec))
     return generalisation("nested", data, moments, orders, found.converged, message)
+
+
+def _action(q: Float[Array, " L"], arrays: Any, skeleton: EnsembleSpec) -> Float[Array, ""]:
+    """S at log Q_1 … log Q_L."""
+    (train, y, noise, widths), (precisions, bias_precisions) = arrays
+    biases = None if skeleton.bias_precisions is None else bias_precisions
+    gram = feature_gram(
+        skeleton, train, train, precisions=precisions, bias_precisions=biases, orders=jnp.exp(q)
+    )
+    factor = jnp.linalg.cholesky(noise + gram)
+    whitened = solve_triangular(factor, y, lower=True)
+    misfit = 2 * jnp.sum(jnp.log(jnp.diagonal(factor))) + jnp.sum(whitened**2)
+    return jnp.sum(widths * (jnp.expm1(q) - q)) + misfit
+
+
+def _skeleton(spec: EnsembleSpec) -> EnsembleSpec:
+    """What the program of S depends on: σ, the number of layers, whether there are biases."""
+    ones = (1.0,) * len(spec.prior_precisions)
+    return replace(
+        spec, hidden_widths=(1,) * (len(ones) - 1), prior_precisions=ones, temperature=0.0,
+        bias_precisions=None if spec.bias_precisions is None else ones,
+    )  # fmt: skip

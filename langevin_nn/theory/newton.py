@@ -5,8 +5,10 @@ trust-region Newton method (`trust-exact`; Conn, Gould and Toint, "Trust region 
 with the gradient and the Hessian that JAX derives, and full Newton steps end it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +16,14 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import optimize
 
-__all__ = ["Minimum", "lowest_minimum", "local_minimum"]
+__all__ = ["EffectiveAction", "Minimum", "local_minimum", "lowest_minimum"]
 
 _MAX_ITERATIONS = 200
 _FINAL_STEPS = 8
 _TOLERANCE = 1e-9  # of the last Newton step, in x
+
+EffectiveAction = Callable[[Float[Array, " n"], Any, Hashable], Float[Array, ""]]
+"""S(x, arrays, static): a function of a module, so that it is compiled once for each `static`."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,10 @@ class Minimum:
 
 
 def local_minimum(
-    action: Callable[[Float[Array, " n"]], Float[Array, ""]],
+    action: EffectiveAction,
     start: Float[np.ndarray, " n"],
+    arrays: Any = (),
+    static: Hashable = None,
     *,
     reverse: bool = True,
 ) -> Minimum:
@@ -42,22 +49,22 @@ def local_minimum(
     Args:
         action: S, a JAX function.
         start: where to begin.
+        arrays: what S depends on, a pytree of arrays.
+        static: what its program depends on.
         reverse: whether the gradient is by reverse differentiation, which is cheaper for many
             order parameters and does not pass through a dual by quadrature.
 
     >>> import jax
     >>> jax.config.update("jax_enable_x64", True)
-    >>> found = local_minimum(lambda x: jnp.sum(jnp.exp(x) - 2 * x), np.zeros(2))
+    >>> found = local_minimum(lambda x, a, _: jnp.sum(jnp.exp(x) - a * x), np.zeros(2), 2.0)
     >>> found.converged, np.exp(found.point).round(12)
     (True, array([2., 2.]))
     """
-    gradient = jax.grad(action) if reverse else jax.jacfwd(action)
-    parts = jax.jit(lambda x: (action(x), gradient(x), jax.jacfwd(gradient)(x)))
     last: dict[bytes, tuple[float, np.ndarray, np.ndarray]] = {}
 
     def at(x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         if x.tobytes() not in last:
-            value, slope, curvature = parts(jnp.asarray(x))
+            value, slope, curvature = _derivatives(jnp.asarray(x), arrays, action, static, reverse)
             last.clear()
             last[x.tobytes()] = float(value), np.asarray(slope), np.asarray(curvature)
         return last[x.tobytes()]
@@ -84,11 +91,26 @@ def local_minimum(
 
 
 def lowest_minimum(
-    action: Callable[[Float[Array, " n"]], Float[Array, ""]],
+    action: EffectiveAction,
     starts: list[np.ndarray],
+    arrays: Any = (),
+    static: Hashable = None,
     *,
     reverse: bool = True,
 ) -> Minimum:
     """The lowest of the minima reached from `starts`, the converged ones first."""
-    found = [local_minimum(action, start, reverse=reverse) for start in starts]
+    found = [local_minimum(action, start, arrays, static, reverse=reverse) for start in starts]
     return min(found, key=lambda each: (not each.converged, each.action))
+
+
+@partial(jax.jit, static_argnames=("action", "static", "reverse"))
+def _derivatives(
+    x: Float[Array, " n"], arrays: Any, action: EffectiveAction, static: Hashable, reverse: bool
+) -> tuple[Float[Array, ""], Float[Array, " n"], Float[Array, "n n"]]:
+    """S, its gradient and its Hessian."""
+
+    def at(x: Float[Array, " n"]) -> Float[Array, ""]:
+        return action(x, arrays, static)
+
+    gradient = jax.grad(at) if reverse else jax.jacfwd(at)
+    return at(x), gradient(x), jax.jacfwd(gradient)(x)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from langevin_nn.model.datasets import Dataset
+from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.nested import nested
 from langevin_nn.theory.nonodd import one_layer_nonodd
 from langevin_nn.theory.predictors import (
@@ -28,6 +29,8 @@ THEORIES: dict[str, Theory] = {
     "nested": nested,
     "global": global_,
     "scale_mixture": scale_mixture,
+    "multi_output": multi_output,
+    "convolutional": convolutional,
 }
 
 

@@ -1,0 +1,212 @@
+"""Theories whose order parameter is a matrix: several outputs, and patches.
+
+    multi_output    f | Q ~ GP(0, Q ⊗ K_1)           Q (D × D), one entry for each pair of outputs
+    convolutional   f | Q ~ GP(0, Σ_ij Q_ij K_ij/n)  Q (n × n), one entry for each pair of patches
+
+Q is symmetric and positive, and minimises
+
+    S(Q) = N_1 (Tr Q − dim Q − log det Q) + log det A + yᵀA⁻¹y,   A = T I + K_R(Q) + (read-out bias)
+
+(Baglioni et al., arXiv:2412.15911; Aiudi et al., arXiv:2307.11807). N_1 is the number of hidden
+units or of channels. Q = C Cᵀ with C lower triangular and positive on the diagonal, so that every
+real vector (the entries of C, those on the diagonal by their logarithm) is a Q.
+"""
+
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import cho_solve, solve_triangular
+from jaxtyping import Array, Float
+
+from langevin_nn.model.datasets import Dataset
+from langevin_nn.theory.action import ScaleAction, minima
+from langevin_nn.theory.applicability import require
+from langevin_nn.theory.gram import GramBlocks, patch_diagonal, patch_gram, readout_columns
+from langevin_nn.theory.moments import (
+    Moments,
+    gaussian_evidence,
+    generalisation,
+    moments_at_scale,
+)
+from langevin_nn.theory.newton import Minimum, lowest_minimum
+from langevin_nn.theory.predictors import about_the_mean, gram_regression, joined
+from langevin_nn.theory.regression import Regression, decompose
+from langevin_nn.types import EnsembleSpec, Generalisation
+
+__all__ = ["convolutional", "multi_output"]
+
+
+def multi_output(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Generalisation:
+    """One hidden layer, D outputs: the Gaussian process with Q* ⊗ K_1, Q* (D × D) minimising S(Q).
+
+    With Q* = O diag(q) Oᵀ the rotated outputs Oᵀf are independent, each with the Gram matrix q_j
+    K_1. The order parameters are the rows of Q*. With one output it is `one_layer`. Minima are
+    looked for from every minimum of S along Q ∝ 1; the lowest counts (Baglioni et al.,
+    arXiv:2412.15911). It is derived for odd σ.
+
+    Arguments and errors as for `infinite_width`; one hidden layer, or NotApplicable.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> y = np.array([[2.0, 0.0], [0.0, 2.0]])
+    >>> data = Dataset("two points", np.eye(2), y, np.eye(2), y)
+    >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0, num_outputs=2)
+    >>> np.array(multi_output(spec, data).order_parameters).round(9)  # Q² − Q/2 = Y Yᵀ/4
+    array([[1.280776406, 0.         ],
+           [0.         , 1.280776406]])
+    """
+    (width,) = require("multi_output", spec, depth=1, several_outputs=True)
+    regression = regression or gram_regression(spec, data)
+    regression.check_temperature(spec.temperature)
+    targets = regression.projected_targets.reshape(data.num_train, -1)
+    arrays = (
+        width, spec.temperature, regression.eigenvalues, targets, regression.projected_columns,
+    )  # fmt: skip
+    along = ScaleAction(
+        (width,), spec.temperature, regression.eigenvalues, np.sqrt(np.mean(targets**2, axis=1))
+    )
+    found = _from_scales(_output_action, along, targets.shape[1], arrays)
+    order = _matrix_of(found.point, targets.shape[1])
+    scales, rotation = np.linalg.eigh(order)
+    rotated = replace(regression, projected_targets=targets @ rotation)
+    parts = [
+        moments_at_scale(one, spec.temperature, float(scale))
+        for one, scale in zip(rotated.per_output(), scales, strict=True)
+    ]
+    moments = Moments(
+        mean=np.stack([part.mean for part in parts], axis=1) @ rotation.T,
+        variance=np.stack([part.variance for part in parts], axis=1) @ rotation.T**2,
+        train_error=sum(part.train_error for part in parts),
+        log_evidence=gaussian_evidence(found.action, targets.size),
+    )
+    if data.y_train.ndim == 1:
+        moments = moments._replace(mean=moments.mean[:, 0], variance=moments.variance[:, 0])
+    message = joined(found.message, about_the_mean(spec))
+    return generalisation("multi_output", data, moments, _rows(order), found.converged, message)
+
+
+def convolutional(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Generalisation:
+    """One convolutional layer: the Gaussian process with Σ_ij Q*_ij K_ij/n, Q* minimising S(Q).
+
+    K_ij are the Gram matrices of pairs of patches (`gram.patch_gram`): finite width couples patches
+    i ≠ j that the prior average Σ_i K_ii/n does not (local kernel renormalisation; Aiudi et al.,
+    arXiv:2307.11807). The order parameters are the rows of Q* (n × n); with one patch that is the
+    whole input it is `one_layer`. Memory grows as n²P(P + P_test). It is derived for odd σ.
+
+    Arguments and errors as for `infinite_width`; a convolutional layer and one output, or
+    NotApplicable.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.types import EnsembleSpec, Patches
+    >>> data = Dataset("two images", np.eye(4)[:2], np.array([2.0, -2.0]), np.eye(4), np.ones(4))
+    >>> patches = Patches((2, 2, 1), size=1, stride=1)
+    >>> spec = EnsembleSpec(
+    ...     4, (10,), identity, (1.0, 1.0), temperature=0.1, architecture="Convolutional",
+    ...     patches=patches,
+    ... )
+    >>> result = convolutional(spec, data)
+    >>> np.array(result.order_parameters).shape, result.converged
+    ((4, 4), True)
+    """
+    (width,) = require("convolutional", spec, depth=1, convolutional=True)
+    regression = regression or gram_regression(spec, data)
+    regression.check_temperature(spec.temperature)
+    pairs = patch_gram(spec, data.x_train)
+    columns = readout_columns(spec, data.num_train)
+    noise = spec.temperature * np.eye(data.num_train) + columns @ columns.T
+    arrays = tuple(map(jnp.asarray, (width, pairs, data.y_train, noise)))
+    along = ScaleAction(
+        (width * len(pairs),), spec.temperature, regression.eigenvalues,
+        regression.projected_targets, regression.projected_columns,
+    )  # fmt: skip
+    found = _from_scales(_patch_action, along, len(pairs), arrays)
+    order = _matrix_of(found.point, len(pairs))
+    weights = order / len(pairs)
+    renormalised = GramBlocks(
+        train=np.einsum("ij,ijpq->pq", weights, pairs),
+        cross=np.einsum("ij,ijpq->pq", weights, patch_gram(spec, data.x_test, data.x_train)),
+        test_diagonal=np.einsum("ij,ijp->p", weights, patch_diagonal(spec, data.x_test)),
+        train_columns=columns,
+        test_columns=readout_columns(spec, data.num_test),
+    )
+    evidence = gaussian_evidence(found.action, data.num_train)
+    moments = moments_at_scale(
+        decompose(renormalised, data.y_train), spec.temperature, 1.0, evidence
+    )
+    message = joined(found.message, about_the_mean(spec))
+    return generalisation("convolutional", data, moments, _rows(order), found.converged, message)
+
+
+def _from_scales(action: Any, along: ScaleAction, size: int, arrays: Any) -> Minimum:
+    """The lowest minimum reached from Q = 1 and from each minimum of S along Q ∝ 1."""
+    scales = [saddle.value for saddle in minima(along)] or [1.0]
+    starts = [_vector_of(scale * np.eye(size)) for scale in scales]
+    return lowest_minimum(action, starts, arrays, size)
+
+
+def _output_action(x: Float[Array, " n"], arrays: Any, size: Hashable) -> Float[Array, ""]:
+    """S in the eigenbasis of K_1, where A falls into the blocks T + e_i Q and the columns V ⊗ 1."""
+    width, temperature, eigenvalues, targets, columns = arrays
+    order, prior = _order_and_prior(x, size)
+    identity = jnp.eye(order.shape[0])
+    blocks = temperature * identity + eigenvalues[:, None, None] * order
+    factors = jnp.linalg.cholesky(blocks)
+    diagonals = jnp.diagonal(factors, axis1=1, axis2=2)
+    inverses = jax.vmap(lambda factor: cho_solve((factor, True), identity))(factors)
+    solved = jnp.einsum("pde,pe->pd", inverses, targets)
+    misfit = 2 * jnp.sum(jnp.log(diagonals)) + jnp.sum(targets * solved)
+    if columns.shape[1]:
+        number = columns.shape[1] * order.shape[0]
+        core = jnp.einsum("pr,pde,ps->rdse", columns, inverses, columns).reshape(number, number)
+        core = core + jnp.eye(number)
+        seen = jnp.einsum("pr,pd->rd", columns, solved).reshape(number)
+        misfit += jnp.linalg.slogdet(core)[1] - seen @ jnp.linalg.solve(core, seen)
+    return width * prior + misfit
+
+
+def _patch_action(x: Float[Array, " n"], arrays: Any, size: Hashable) -> Float[Array, ""]:
+    width, pairs, y, noise = arrays
+    order, prior = _order_and_prior(x, size)
+    factor = jnp.linalg.cholesky(noise + jnp.einsum("ij,ijpq->pq", order, pairs) / len(pairs))
+    whitened = solve_triangular(factor, y, lower=True)
+    return width * prior + 2 * jnp.sum(jnp.log(jnp.diagonal(factor))) + jnp.sum(whitened**2)
+
+
+def _order_and_prior(
+    x: Float[Array, " n"], size: Any
+) -> tuple[Float[Array, "D D"], Float[Array, ""]]:
+    """Q and Tr Q − dim Q − log det Q."""
+    rows, columns = np.tril_indices(size)
+    lower = jnp.zeros((size, size)).at[rows, columns].set(x)
+    logs = jnp.diagonal(lower)
+    lower = lower - jnp.diag(logs) + jnp.diag(jnp.exp(logs))
+    order = lower @ lower.T
+    return order, jnp.trace(order) - size - 2 * jnp.sum(logs)
+
+
+def _matrix_of(x: Float[np.ndarray, " n"], size: int) -> Float[np.ndarray, "D D"]:
+    return np.asarray(_order_and_prior(jnp.asarray(x), size)[0])
+
+
+def _vector_of(order: Float[np.ndarray, "D D"]) -> Float[np.ndarray, " n"]:
+    lower = np.linalg.cholesky(order)
+    np.fill_diagonal(lower, np.log(np.diagonal(lower)))
+    return lower[np.tril_indices(len(order))]
+
+
+def _rows(order: Float[np.ndarray, "D D"]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(map(float, row)) for row in order)

@@ -4,16 +4,17 @@ from langevin_nn.theory.gram import gram_blocks, nngp, ntk, patch_gram
 from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.nested import nested
 from langevin_nn.theory.nonodd import one_layer_nonodd
+from langevin_nn.theory.one_layer import OneLayerSweep, one_layer
 from langevin_nn.theory.predictors import (
     global_,
     gram_regression,
     infinite_width,
-    one_layer,
     scale_mixture,
 )
 from langevin_nn.theory.suite import THEORIES, Predictions, predict
 
 __all__ = [
+    "OneLayerSweep",
     "THEORIES",
     "Predictions",
     "convolutional",

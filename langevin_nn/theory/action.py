@@ -26,7 +26,7 @@ from langevin_nn.theory.columns import ColumnTerms, Numbers
 
 __all__ = ["Action", "SaddlePoint", "ScaleAction", "minima", "minimise"]
 
-_SCAN_SPACING = 0.125  # in q; each term of S varies over a range of one or more
+_SCAN_SPACING = 0.25  # in q; each term of S varies over a range of one or more
 _MAX_ITERATIONS = 200
 _TOLERANCE = 1e-13
 

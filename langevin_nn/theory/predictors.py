@@ -3,12 +3,12 @@
 Each theory is a Gaussian process f | Q ~ GP(0, K_R(Q)) and a rule for the order parameters Q:
 
     infinite_width   K_L            Q = 1                          any depth
-    one_layer        Q K_1          Q* minimises S(Q)              one hidden layer
     global           Q_1 ⋯ Q_L K_L  Q* minimises S(Q_1 … Q_L)      any depth
     scale_mixture    Q_1 ⋯ Q_L K_L  averages over Q                any depth
 
 with S of `action.ScaleAction`. A bias of the read-out adds its own covariance to K_R, which no
-order parameter renormalises. The others are in `nested` and `nonodd`.
+order parameter renormalises. The others are in `one_layer`, `nonodd`,
+`nested` and `matrices`.
 """
 
 import numpy as np
@@ -32,8 +32,8 @@ __all__ = [
     "gram_regression",
     "infinite_width",
     "about_the_mean",
+    "at_common_scale",
     "joined",
-    "one_layer",
     "scale_action",
     "scale_mixture",
 ]
@@ -86,32 +86,6 @@ def infinite_width(
     return generalisation("infinite_width", data, moments, (1.0,))
 
 
-def one_layer(
-    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
-) -> Generalisation:
-    """One hidden layer of finite width: the Gaussian process with Q* K_1, Q* minimising S(Q).
-
-    S is the action of `ScaleAction` (Pacelli et al. 2023, arXiv:2209.04882; Baglioni et al.
-    2024, arXiv:2401.11004). It is derived for odd σ; for another, `message` says what is missing.
-    If no minimum is found, the predictions are NaN and `converged` is False. The log evidence is
-    −S(Q*)/2 − (P/2) log 2π, to leading order in N_1.
-
-    Arguments and errors as for `infinite_width`; one hidden layer and one output, or NotApplicable.
-
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.model.datasets import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
-    >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0)  # K = I: s = 4, α = ½
-    >>> print(f"{one_layer(spec, data).order_parameters[0]:.9f}")
-    1.686140662
-    """
-    widths = require("one_layer", spec, depth=1)
-    return _at_common_scale("one_layer", widths, spec, data, regression)
-
-
 def global_(
     spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
 ) -> Generalisation:
@@ -136,7 +110,7 @@ def global_(
     -0.450540170 -0.450540170
     """
     widths = require("global", spec)
-    return _at_common_scale("global", widths, spec, data, regression)
+    return at_common_scale("global", widths, spec, data, regression)
 
 
 def scale_mixture(
@@ -201,13 +175,14 @@ def joined(*messages: str) -> str:
     return "; ".join(filter(None, messages))
 
 
-def _at_common_scale(
+def at_common_scale(
     name: str,
     widths: tuple[int, ...],
     spec: EnsembleSpec,
     data: Dataset,
     regression: Regression | None,
 ) -> Generalisation:
+    """The Gaussian process with Q* K_L, Q* minimising the `ScaleAction` of these widths."""
     regression = regression or gram_regression(spec, data)
     action = scale_action(spec, regression, widths)
     saddle = minimise(action)

@@ -8,11 +8,11 @@ from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.nested import nested
 from langevin_nn.theory.nonodd import one_layer_nonodd
+from langevin_nn.theory.one_layer import one_layer
 from langevin_nn.theory.predictors import (
     global_,
     gram_regression,
     infinite_width,
-    one_layer,
     scale_mixture,
 )
 from langevin_nn.theory.regression import Regression

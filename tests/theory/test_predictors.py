@@ -14,10 +14,10 @@ from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory import suite
 from langevin_nn.theory.gram import gram_blocks, nngp
+from langevin_nn.theory.one_layer import one_layer
 from langevin_nn.theory.predictors import (
     gram_regression,
     infinite_width,
-    one_layer,
     scale_mixture,
 )
 from langevin_nn.theory.suite import THEORIES, predict

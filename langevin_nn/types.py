@@ -141,14 +141,12 @@ class EnsembleSpec:
         if not all(width > 0 for width in self.hidden_widths):
             raise InputError(f"hidden widths must be positive, got {self.hidden_widths}")
         num_layers = len(self.hidden_widths) + 1
-        for name, precisions in (
-            ("prior precisions λ_0 … λ_L", self.prior_precisions),
-            ("bias precisions", self.bias_precisions),
-        ):
-            if precisions is not None and len(precisions) != num_layers:
+        of_weights, of_biases = self.prior_precisions, self.bias_precisions
+        for name, given in (("prior", of_weights), ("bias", of_biases or of_weights)):
+            if len(given) != num_layers:
                 raise InputError(
-                    f"{num_layers - 1} hidden layer(s) need {num_layers} {name}, got "
-                    f"{len(precisions)}: {precisions}"
+                    f"{num_layers - 1} hidden layer(s) need {num_layers} {name} precisions "
+                    f"λ_0 … λ_L, got {len(given)}: {given}"
                 )
         if self.patches is None:
             return

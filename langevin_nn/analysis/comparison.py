@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from langevin_nn.types import Estimate, Generalisation
 
 QUANTITIES = {
@@ -18,27 +20,27 @@ QUANTITIES = {
 class Deviation:
     """One number of an experiment beside a theory's.
 
-    `z` is (experiment − theory)/MCSE; `relative` is experiment/theory − 1.
+    `z` is (experiment − theory)/(standard error of both); `relative` is experiment/theory − 1.
     """
 
     quantity: str
     theory: str
     measured: Estimate
-    expected: float
+    expected: Estimate
 
     @property
     def z(self) -> float:
-        error = self.measured.mcse
-        difference = self.measured.value - self.expected
+        error = math.hypot(self.measured.mcse, self.expected.mcse)
+        difference = self.measured.value - self.expected.value
         if error == 0:
             return 0.0 if difference == 0 else math.copysign(math.inf, difference)
         return difference / error
 
     @property
     def relative(self) -> float:
-        if self.expected == 0:
+        if self.expected.value == 0:
             return math.nan
-        return self.measured.value / self.expected - 1
+        return self.measured.value / self.expected.value - 1
 
 
 @dataclass(frozen=True)
@@ -51,20 +53,19 @@ class Comparison:
     @property
     def deviations(self) -> tuple[Deviation, ...]:
         return tuple(
-            Deviation(key, theory.name, getattr(self.measured, key), getattr(theory, key).value)
-            for key in QUANTITIES
+            Deviation(key, theory.name, getattr(self.measured, key), getattr(theory, key))
             for theory in self.expected
+            for key in QUANTITIES
         )
 
     def __str__(self) -> str:
-        rows = [["", self.measured.name, *(theory.name for theory in self.expected)]]
+        rows = [["", *QUANTITIES.values(), "test accuracy"]]
+        measured = [plus_minus(getattr(self.measured, key)) for key in QUANTITIES]
+        rows.append([self.measured.name, *measured, f"{self.measured.test_accuracy.value:.4f}"])
         deviations = iter(self.deviations)
-        for key, label in QUANTITIES.items():
-            row = [label, plus_minus(getattr(self.measured, key))]
-            row += [_beside(next(deviations)) for _ in self.expected]
-            rows.append(row)
-        accuracy = [self.measured, *self.expected]
-        rows.append(["test accuracy", *(f"{g.test_accuracy.value:.4f}" for g in accuracy)])
+        for theory in self.expected:
+            beside = [_beside(next(deviations)) for _ in QUANTITIES]
+            rows.append([theory.name, *beside, f"{theory.test_accuracy.value:.4f}"])
         return aligned(rows)
 
 
@@ -74,14 +75,24 @@ def compare(measured: Generalisation, *expected: Generalisation) -> Comparison:
 
 
 def theory_table(theories: Iterable[Generalisation]) -> str:
-    """The theories' numbers side by side, one column each."""
-    columns = list(theories)
-    rows = [["", *(theory.name for theory in columns)]]
-    for key, label in QUANTITIES.items():
-        rows.append([label, *(f"{getattr(theory, key).value:.6g}" for theory in columns)])
-    rows.append(["test accuracy", *(f"{theory.test_accuracy.value:.4f}" for theory in columns)])
-    orders = [", ".join(f"{q:.5g}" for q in theory.order_parameters) for theory in columns]
-    return aligned([*rows, ["order parameters", *orders]])
+    """The theories' numbers, one row each."""
+    rows = [["", *QUANTITIES.values(), "test accuracy", "log evidence", "order parameters"]]
+    for theory in theories:
+        numbers = [plus_minus(getattr(theory, key)) for key in QUANTITIES]
+        evidence = "" if theory.log_evidence is None else f"{theory.log_evidence:.6g}"
+        accuracy = f"{theory.test_accuracy.value:.4f}"
+        rows.append([theory.name, *numbers, accuracy, evidence, _orders(theory)])
+    return aligned(rows)
+
+
+def _orders(theory: Generalisation) -> str:
+    """The order parameters; of a matrix its smallest and its largest eigenvalue."""
+    orders = np.array(theory.order_parameters)
+    if orders.ndim < 2 or not np.all(np.isfinite(orders)):
+        return ", ".join(f"{q:.5g}" for q in orders.ravel())
+    eigenvalues = np.linalg.eigvalsh(orders)
+    size = len(orders)
+    return f"{size} × {size}, eigenvalues {eigenvalues[0]:.4g} … {eigenvalues[-1]:.4g}"
 
 
 def plus_minus(estimate: Estimate) -> str:
@@ -104,4 +115,4 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def _beside(deviation: Deviation) -> str:
     z = f"{deviation.z:+.1f}" if abs(deviation.z) < 1000 else f"{deviation.z:+.0e}"
-    return f"{deviation.expected:.5f} ({z}σ)"
+    return f"{deviation.expected.value:.5f} ({z}σ)"

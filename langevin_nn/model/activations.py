@@ -151,26 +151,30 @@ def _correlation(
     return jnp.where(positive, scale, 0.0), jnp.where(positive, c / scale, 0.0)
 
 
-def gaussian_mean(
-    activation: Activation, variances: Float[np.ndarray, " P"]
-) -> Float[np.ndarray, " P"]:
-    """E[σ(√a z)], z ~ N(0, 1), at each variance a, float64; zero for odd σ.
+def gaussian_mean(activation: Activation, variances: Float[Array, " P"]) -> Float[Array, " P"]:
+    """E[σ(√a z)], z ~ N(0, 1), at each variance a; zero for odd σ.
 
     Gauss–Legendre quadrature on either side of zero: exact to rounding for σ that is analytic
     there, with or without a kink at zero.
 
     >>> import jax
     >>> jax.config.update("jax_enable_x64", True)
-    >>> gaussian_mean(relu, np.array([1.0, 4.0])) * np.sqrt(2 * np.pi)
-    array([1., 2.])
+    >>> gaussian_mean(relu, jnp.array([1.0, 4.0])) * np.sqrt(2 * np.pi)
+    Array([1., 2.], dtype=float64)
     """
     if activation.odd:
-        return np.zeros_like(variances)
+        return jnp.zeros_like(variances)
     nodes, weights = np.polynomial.legendre.leggauss(_MEAN_NODES)
     z = _NODE_RANGE * (nodes + 1) / 2
     density = _NODE_RANGE / 2 * weights * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    h = np.sqrt(variances)[:, None] * z[None, :]
-    return np.asarray(activation(jnp.asarray(h)) + activation(jnp.asarray(-h))) @ density
+    h = _roots(variances)[:, None] * jnp.asarray(z)[None, :]
+    return (activation(h) + activation(-h)) @ jnp.asarray(density)
+
+
+def _roots(variances: Float[Array, "..."]) -> Float[Array, "..."]:
+    """√a, with a zero derivative where a is 0."""
+    positive = variances > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variances, 1.0)), 0.0)
 
 
 @lru_cache(maxsize=2)
@@ -210,8 +214,7 @@ def _expand(
     table: Float[Array, "K n"],
     function: Callable[[Array], Array],
 ) -> _Expansion:
-    positive = variances > 0
-    roots = jnp.where(positive, jnp.sqrt(jnp.where(positive, variances, 1.0)), 0.0)
+    roots = _roots(variances)
     values = function(nodes[:, None] * roots[None, :])
     terms, power = table @ values, weights @ values**2
     passes = jnp.sum(jnp.reshape(terms**2, (-1, _TERMS_AT_ONCE, roots.size)), axis=1)

@@ -1,10 +1,12 @@
 """What to expect: Gram matrices, effective actions, and the predictions that follow from them."""
 
+from langevin_nn.theory.evidence import Evidence, evidence
 from langevin_nn.theory.gram import gram_blocks, nngp, ntk, patch_gram
 from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.nested import nested
 from langevin_nn.theory.nonodd import one_layer_nonodd
 from langevin_nn.theory.one_layer import OneLayerSweep, one_layer
+from langevin_nn.theory.predictive import PredictiveDistribution, predictive_distribution
 from langevin_nn.theory.predictors import (
     global_,
     gram_regression,
@@ -14,10 +16,13 @@ from langevin_nn.theory.predictors import (
 from langevin_nn.theory.suite import THEORIES, Predictions, predict
 
 __all__ = [
+    "Evidence",
     "OneLayerSweep",
     "THEORIES",
+    "PredictiveDistribution",
     "Predictions",
     "convolutional",
+    "evidence",
     "global_",
     "gram_blocks",
     "gram_regression",
@@ -30,5 +35,6 @@ __all__ = [
     "one_layer_nonodd",
     "patch_gram",
     "predict",
+    "predictive_distribution",
     "scale_mixture",
 ]

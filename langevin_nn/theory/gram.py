@@ -26,6 +26,7 @@ from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 
 __all__ = [
     "GramBlocks",
+    "Precisions",
     "feature_gram",
     "fields",
     "gram_blocks",
@@ -40,7 +41,7 @@ __all__ = [
 
 Inputs = Float[np.ndarray, "P N_0"]
 Fields = Float[np.ndarray | Array, "n P M"]
-Numbers = Sequence[float | Array] | Float[Array, " layers"]
+Precisions = Sequence[float] | Float[np.ndarray | Array, " _"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +194,7 @@ def readout_columns(spec: EnsembleSpec, num_examples: int) -> Float[np.ndarray, 
     return np.full((num_examples, 1), np.sqrt(_readout_variance(spec)))
 
 
-def fields(spec: EnsembleSpec, x: Inputs) -> Fields:
+def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
     """What the first layer sees of each input: its n patches, or the input itself (n = 1)."""
     require_float64()
     if spec.hidden_widths is None or (spec.hidden_widths and spec.activation is None):
@@ -217,9 +218,9 @@ def feature_gram(
     rows: Fields,
     columns: Float[np.ndarray | Array, "n P2 M"] | None = None,
     *,
-    precisions: Numbers | None = None,
-    bias_precisions: Numbers | None = None,
-    orders: Numbers | None = None,
+    precisions: Precisions | None = None,
+    bias_precisions: Precisions | None = None,
+    orders: Precisions | None = None,
 ) -> Float[Array, "P ..."]:
     """K_L without the read-out's bias, averaged over the fields; the diagonal without `columns`.
 
@@ -230,7 +231,7 @@ def feature_gram(
     biases = spec.bias_precisions if bias_precisions is None else bias_precisions
     widths = spec.hidden_widths or ()
     factors = [1.0] * len(widths) if orders is None else orders
-    total = 0.0
+    total = jnp.zeros(())
     for row, column in zip(rows, rows if columns is None else columns, strict=True):
         a, b, c = _first_covariances(row, column, lambdas[0])
         c = a if columns is None else c

@@ -163,7 +163,7 @@ def _output_action(x: Float[Array, " n"], arrays: Any, size: Hashable) -> Float[
     width, temperature, eigenvalues, targets, columns = arrays
     order, prior = _order_and_prior(x, size)
     identity = jnp.eye(order.shape[0])
-    blocks = temperature * identity + eigenvalues[:, None, None] * order
+    blocks = temperature * identity[None] + eigenvalues[:, None, None] * order[None]
     factors = jnp.linalg.cholesky(blocks)
     diagonals = jnp.diagonal(factors, axis1=1, axis2=2)
     inverses = jax.vmap(lambda factor: cho_solve((factor, True), identity))(factors)

@@ -22,7 +22,7 @@ _MAX_ITERATIONS = 200
 _FINAL_STEPS = 8
 _TOLERANCE = 1e-9  # of the last Newton step, in x
 
-EffectiveAction = Callable[[Float[Array, " n"], Any, Hashable], Float[Array, ""]]
+EffectiveAction = Callable[[Float[Array, " n"], Any, Any], Float[Array, ""]]
 """S(x, arrays, static): a function of a module, so that it is compiled once for each `static`."""
 
 

@@ -23,21 +23,22 @@ Without a mean c = Q, and S is that of `action.ScaleAction`.
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from langevin_nn.model.activations import gaussian_mean
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory import columns
-from langevin_nn.theory.action import Numbers, ScaleAction, minimise
+from langevin_nn.theory.action import ScaleAction, minimise
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.columns import ColumnTerms, Form
-from langevin_nn.theory.gram import GramBlocks, gram_blocks
+from langevin_nn.theory.columns import ColumnTerms, Form, Numbers
+from langevin_nn.theory.gram import GramBlocks, Precisions, gram_blocks
 from langevin_nn.theory.moments import gaussian_evidence, generalisation, moments_at_scale
 from langevin_nn.theory.regression import Regression, decompose
 from langevin_nn.types import EnsembleSpec, Generalisation
 
-__all__ = ["NonOddAction", "one_layer_nonodd"]
+__all__ = ["NonOddAction", "feature_means", "one_layer_nonodd"]
 
 
 def one_layer_nonodd(
@@ -90,7 +91,7 @@ def one_layer_nonodd(
 def centred_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
     """The blocks of K_1 − M, with m/√λ_1 as the last column: those of `one_layer_nonodd`."""
     blocks = gram_blocks(spec, data)
-    train, test = (feature_means(spec, x) for x in (data.x_train, data.x_test))
+    train, test = (np.asarray(feature_means(spec, x)) for x in (data.x_train, data.x_test))
     return GramBlocks(
         train=blocks.train - np.outer(train, train),
         cross=blocks.cross - np.outer(test, train),
@@ -100,12 +101,19 @@ def centred_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
     )
 
 
-def feature_means(spec: EnsembleSpec, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, " P"]:
-    """m_μ/√λ_1 with m_μ = E[σ(√C_μμ z)], one hidden layer."""
-    shift = 0.0 if spec.bias_precisions is None else 1 / spec.bias_precisions[0]
-    variances = np.einsum("pi,pi->p", x, x) / (spec.prior_precisions[0] * x.shape[1]) + shift
+def feature_means(
+    spec: EnsembleSpec,
+    x: Float[np.ndarray, "P N_0"],
+    precisions: Precisions | None = None,
+    bias_precisions: Precisions | None = None,
+) -> Float[Array, " P"]:
+    """m_μ/√λ_1 with m_μ = E[σ(√C_μμ z)], one hidden layer; a JAX function of the precisions."""
+    lambdas = spec.prior_precisions if precisions is None else precisions
+    biases = spec.bias_precisions if bias_precisions is None else bias_precisions
+    shift = 0.0 if biases is None else 1 / biases[0]
+    variances = jnp.asarray(np.einsum("pi,pi->p", x, x)) / (lambdas[0] * x.shape[1]) + shift
     assert spec.activation is not None, "the Gram matrix is known"
-    return gaussian_mean(spec.activation, variances) / np.sqrt(spec.prior_precisions[1])
+    return gaussian_mean(spec.activation, variances) / jnp.sqrt(lambdas[1])
 
 
 class _AtScale(NamedTuple):

@@ -95,7 +95,7 @@ def one_layer(
     >>> print(f"{one_layer(spec, data).order_parameters[0]:.9f}")
     1.686140662
     >>> print(one_layer(spec, data, width=[4, 40, 4000]).order_parameter.round(4))
-    [1.6861 1.1347 1.0015]
+    [1.6861 1.1274 1.0015]
     """
     widths = require("one_layer", spec, depth=1)
     if width is None and readout_precision is None and temperature is None:

@@ -134,6 +134,26 @@ class Regression:
             total += float(one.projected_targets @ solved - added @ core @ added)
         return total / (self.eigenvalues.size * self.num_outputs)
 
+    def sensitivity(
+        self, temperature: float, scales: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]
+    ) -> Float[np.ndarray, "P P"]:
+        """Σ_j w_j ½ (a_j a_jᵀ − A_j⁻¹), A_j = T + Q_j K + V Vᵀ, a_j = A_j⁻¹y.
+
+        With weights of sum one it is the average of ∂ log N(y; 0, A)/∂A over the scales Q_j.
+        """
+        gain = self._gain(temperature, scales)
+        resolvent = gain / scales
+        fit = self._along_targets(resolvent)
+        inner = np.diag(-resolvent @ weights)
+        if self.projected_columns.size:
+            added = self._columns(gain, temperature, scales)
+            fit = fit - np.einsum("prn,rn->pn", added.resolved, added.weights)
+            inner += np.einsum(
+                "prn,nrs,qsn,n->pq", added.resolved, added.inverse, added.resolved, weights
+            )
+        inner += (fit * weights) @ fit.T
+        return 0.5 * self.eigenvectors @ inner @ self.eigenvectors.T
+
     def _gain(self, temperature: Scale, scale: Scale) -> Float[np.ndarray, "P ..."]:
         """Q/(T + Q e_i)."""
         self.check_temperature(temperature)

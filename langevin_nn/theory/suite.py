@@ -18,7 +18,7 @@ from langevin_nn.theory.predictors import (
 from langevin_nn.theory.regression import Regression
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 
-__all__ = ["THEORIES", "Predictions", "predict"]
+__all__ = ["THEORIES", "Predictions", "predict", "theory_named"]
 
 Theory = Callable[[EnsembleSpec, Dataset, Regression | None], Generalisation]
 
@@ -73,10 +73,7 @@ def predict(spec: EnsembleSpec, data: Dataset, names: Iterable[str] | None = Non
     """  # noqa: E501
     chosen = list(THEORIES) if names is None else list(names)
     for name in chosen:
-        if name not in THEORIES:
-            near = difflib.get_close_matches(name, THEORIES, n=1, cutoff=0.3)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise InputError(f"unknown theory {name!r}: {hint}known are {', '.join(THEORIES)}")
+        theory_named(name)
     if spec.num_outputs != (1 if data.y_train.ndim == 1 else data.y_train.shape[1]):
         raise InputError(
             f"the ensemble has {spec.num_outputs} output(s), the targets have shape "
@@ -99,6 +96,15 @@ def predict(spec: EnsembleSpec, data: Dataset, names: Iterable[str] | None = Non
     singular = "" if criterion is not None else "the Gram matrix is singular: yᵀK⁻¹y is infinite"
     smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
     return Predictions(results, not_applicable, criterion, singular, (smallest, largest))
+
+
+def theory_named(name: str) -> Theory:
+    """The theory of that name; InputError with the nearest name for another."""
+    if name not in THEORIES:
+        near = difflib.get_close_matches(name, THEORIES, n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"unknown theory {name!r}: {hint}known are {', '.join(THEORIES)}")
+    return THEORIES[name]
 
 
 def _twin(name: str, spec: EnsembleSpec) -> str:

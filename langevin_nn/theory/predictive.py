@@ -1,0 +1,104 @@
+"""The whole predictive distribution of f at a point, where a theory has one.
+
+A saddle point makes f(x) Gaussian; the scale mixture makes it an average of Gaussians over the
+posterior of Q, with tails that are heavier.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import ndtr
+
+from langevin_nn.model.datasets import Dataset
+from langevin_nn.theory.moments import average_over_scale
+from langevin_nn.theory.predictors import gram_regression, scale_action
+from langevin_nn.theory.suite import theory_named
+from langevin_nn.types import EnsembleSpec, NotApplicable
+
+__all__ = ["PredictiveDistribution", "predictive_distribution"]
+
+
+@dataclass(frozen=True, eq=False)
+class PredictiveDistribution:
+    """f at each of n inputs: Σ_k w_k N(means[…, k], variances[…, k]).
+
+    `means` and `variances` have the shape (n, K), or (n, D, K) for D outputs, each output alone.
+    """
+
+    weights: Float[np.ndarray, " K"]
+    means: Float[np.ndarray, "n *D K"]
+    variances: Float[np.ndarray, "n *D K"]
+
+    @property
+    def mean(self) -> Float[np.ndarray, " n *D"]:
+        return self.means @ self.weights
+
+    @property
+    def variance(self) -> Float[np.ndarray, " n *D"]:
+        spread = np.square(self.means - self.mean[..., None])
+        return (self.variances + spread) @ self.weights
+
+    def density(self, f: float | Float[np.ndarray, " m"]) -> Float[np.ndarray, "..."]:
+        """p(f) at the numbers f, which become the last axis."""
+        points = np.asarray(f, np.float64)[..., None]
+        means, variances = (self._beside(each, points) for each in (self.means, self.variances))
+        exponent = -0.5 * np.square(points - means) / variances
+        return np.exp(exponent) / np.sqrt(2 * np.pi * variances) @ self.weights
+
+    def probability_above(self, threshold: float) -> Float[np.ndarray, " n *D"]:
+        """P(f > threshold) at each input."""
+        return ndtr((self.means - threshold) / np.sqrt(self.variances)) @ self.weights
+
+    @staticmethod
+    def _beside(values: np.ndarray, points: np.ndarray) -> np.ndarray:
+        ones = (1,) * (points.ndim - 1)
+        return values.reshape(*values.shape[:-1], *ones, values.shape[-1])
+
+
+def predictive_distribution(
+    spec: EnsembleSpec,
+    data: Dataset,
+    x: Float[np.ndarray, "n N_0"],
+    theory: str = "scale_mixture",
+) -> PredictiveDistribution:
+    """The posterior distribution of f, without the noise T, at the inputs x.
+
+    Args:
+        spec: the ensemble.
+        data: the training examples.
+        x: inputs, of the size that `spec` says.
+        theory: the name of a theory.
+
+    Raises:
+        NotApplicable: the theory does not describe the network, or has two moments but no
+            distribution (`width_expansion`, `matched`).
+        InputError: as the theory; an unknown name.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import erf
+    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (10,), erf, (1.0, 1.0), temperature=0.1)
+    >>> found = predictive_distribution(spec, data, np.array([[1.0, 0.0]]))
+    >>> found.density(np.array([0.0, 1.0])).shape, found.probability_above(0.0).round(3)
+    ((1, 2), array([0.997]))
+    """
+    if theory in ("width_expansion", "matched"):
+        raise NotApplicable(f"{theory} gives the mean and the variance of f, not its distribution")
+    columns = data.y_train.shape[1:]
+    here = replace(data, x_test=x, y_test=np.zeros((len(x), *columns)))
+    if theory == "scale_mixture":
+        theory_named(theory)(spec, here, None)
+        regression = gram_regression(spec, here)
+        assert spec.hidden_widths is not None, "the theory has checked it"
+        average = average_over_scale(scale_action(spec, regression, spec.hidden_widths), regression)
+        means = regression.mean(spec.temperature, average.scales)
+        variances = regression.variance(spec.temperature, average.scales)
+        return PredictiveDistribution(average.weights, means, variances)
+    result = theory_named(theory)(spec, here, None)
+    return PredictiveDistribution(
+        np.ones(1), result.predictive_mean[..., None], result.predictive_variance[..., None]
+    )

@@ -27,8 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.model.activations import gaussian_mean
 from langevin_nn.model.datasets import Dataset
+from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.theory import columns
 from langevin_nn.theory.action import ScaleAction, minimise
 from langevin_nn.theory.applicability import require

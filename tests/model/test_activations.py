@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from oracles import NUMPY_ACTIVATIONS
 
-from langevin_nn.model import activations
+from langevin_nn.model import quadrature
 from langevin_nn.model.activations import ACTIVATIONS, activation
 from langevin_nn.types import InputError
 
@@ -119,8 +119,20 @@ def test_derivative_in_the_covariance_is_the_dual_of_the_derivative(name, rho):
 
     expected = double_integral(slope, slope, a, b, rho)
     arguments = [jnp.array(x) for x in (a, b, rho * np.sqrt(a * b))]
-    derivative = jax.jacfwd(ACTIVATIONS[name].dual, argnums=2)(*arguments)
-    assert abs(derivative - expected) < 1e-7
+    assert abs(ACTIVATIONS[name].derivative_dual(*arguments) - expected) < 1e-7
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "tanh", "cos"])
+def test_mean_of_the_features_in_closed_form(name):
+    a = jnp.array([0.0, 0.3, 1.0, 10.0])
+    means = {
+        "relu": np.sqrt(a / (2 * np.pi)),
+        "gelu": a / np.sqrt(2 * np.pi * (1 + a)),
+        "tanh": 0 * a,
+        "cos": np.exp(-a / 2),
+    }
+    chosen = activation(jnp.cos if name == "cos" else name)
+    np.testing.assert_allclose(quadrature.gaussian_mean(chosen, a), means[name], atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -142,7 +154,7 @@ def test_dual_broadcasts(name):
 
 
 def test_dual_of_many_variances_is_computed_in_pieces(monkeypatch):
-    monkeypatch.setattr(activations, "_MOST_VARIANCES", 64)
+    monkeypatch.setattr(quadrature, "_MOST_VARIANCES", 64)
     a, b = np.random.default_rng(SEED + 3).uniform(0, 3, (2, 101))
     c = 0.5 * np.sqrt(a * b)
     pieces = ACTIVATIONS["tanh"].dual(jnp.asarray(a), jnp.asarray(b), jnp.asarray(c))

@@ -1,24 +1,27 @@
 """Gram matrices: against finite networks with weights from the prior, and known recursions."""
 
 import os
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import NUMPY_ACTIVATIONS
+from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.gram import (
-    feature_gram,
-    fields,
     gram_blocks,
     input_covariance,
     nngp,
+    ntk,
+    patch_diagonal,
+    patch_gram,
     require_float64,
 )
-from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
+from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
 
 SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
 
@@ -27,6 +30,16 @@ def spec_of(in_size=3, widths=(10,), activation="erf", precisions=None, temperat
     precisions = precisions or (1.0,) * (len(widths) + 1)
     chosen = ACTIVATIONS[activation] if activation else None
     return EnsembleSpec(in_size, widths, chosen, precisions, temperature)
+
+
+BIASES = {"none": None, "biases": (0.6, 2.0, 0.9, 1.4)}
+
+
+def with_biases(spec, kind):
+    precisions = BIASES[kind]
+    if precisions is None:
+        return spec
+    return replace(spec, bias_precisions=precisions[: len(spec.prior_precisions)])
 
 
 def inputs(num, in_size=3, seed=1):
@@ -38,25 +51,32 @@ def finite_network_deviation(spec, x, gram):
     rng = np.random.default_rng(SEED + 7)
     draws = 400_000 // (2 + max(spec.hidden_widths))
     features, size = np.broadcast_to(x, (draws, *x.shape)), x.shape[1]
-    for width, precision in zip((*spec.hidden_widths, 1), spec.prior_precisions, strict=True):
-        weights = rng.standard_normal((draws, size, width)) / np.sqrt(precision)
+    for layer, width in enumerate((*spec.hidden_widths, 1)):
+        weights = rng.standard_normal((draws, size, width)) / np.sqrt(spec.prior_precisions[layer])
         fields = features @ weights / np.sqrt(size)
+        if spec.bias_precisions is not None:
+            biases = rng.standard_normal((draws, 1, width))
+            fields = fields + biases / np.sqrt(spec.bias_precisions[layer])
         features, size = NUMPY_ACTIVATIONS[spec.activation.name](fields), width
     products = fields * np.swapaxes(fields, 1, 2)
     errors = products.std(axis=0) / np.sqrt(draws)
     return np.max(np.abs(products.mean(axis=0) - gram) / errors)
 
 
-@pytest.mark.parametrize("width", [1, 5, 20])
+@pytest.mark.parametrize("width, kind", [(1, "none"), (20, "none"), (5, "biases")])
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_prior_covariance_of_a_one_layer_network_is_exact_at_any_width(name, width):
-    spec = spec_of(widths=(width,), activation=name, precisions=(0.8, 1.7))
+def test_prior_covariance_of_a_one_layer_network_is_exact_at_any_width(name, kind, width):
+    spec = with_biases(spec_of(widths=(width,), activation=name, precisions=(0.8, 1.7)), kind)
     x = inputs(3)
     gram = nngp(spec, x)
     assert finite_network_deviation(spec, x, gram) < 5
     assert finite_network_deviation(spec, x, 1.7 * gram) > 5
-    tempered = nngp(spec_of(widths=(width,), activation=name, precisions=(0.8, 1.5)), x)
+    tempered = nngp(replace(spec, prior_precisions=(0.8, 1.5)), x)
     assert finite_network_deviation(spec, x, tempered) > 5
+    if kind == "biases":
+        for mistaken in ((1.2, 2.0), (0.6, 1.0)):
+            wrong = nngp(replace(spec, bias_precisions=mistaken), x)
+            assert finite_network_deviation(spec, x, wrong) > 5
 
 
 def test_prior_covariance_of_a_deep_linear_network_is_exact_at_any_width():
@@ -93,17 +113,92 @@ def test_without_hidden_layers_the_gram_matrix_is_the_input_covariance():
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("depth", [0, 1, 3])
-def test_blocks_are_those_of_the_whole(name, depth):
+@pytest.mark.parametrize("depth, kind", [(0, "biases"), (1, "none"), (3, "biases")])
+def test_blocks_are_those_of_the_whole(name, depth, kind):
     x = inputs(9)
     y = np.arange(9.0)
-    spec = spec_of(widths=(5,) * depth, activation=name)
+    spec = with_biases(spec_of(widths=(5,) * depth, activation=name), kind)
     blocks = gram_blocks(spec, Dataset("nine points", x[:5], y[:5], x[5:], y[5:]))
-    whole = nngp(spec, x)
-    np.testing.assert_allclose(blocks.train, whole[:5, :5], atol=1e-12)
-    np.testing.assert_allclose(blocks.cross, whole[5:, :5], atol=1e-12)
-    np.testing.assert_allclose(blocks.test_diagonal, np.diagonal(whole)[5:], atol=1e-12)
-    np.testing.assert_allclose(feature_gram(spec, fields(spec, x)), np.diagonal(whole), atol=1e-12)
+    whole, columns = nngp(spec, x), blocks.train_columns
+    test_columns = blocks.test_columns
+    train, cross = blocks.train + columns @ columns.T, blocks.cross + test_columns @ columns.T
+    np.testing.assert_allclose(train, whole[:5, :5], atol=1e-12)
+    np.testing.assert_allclose(cross, whole[5:, :5], atol=1e-12)
+    diagonal = blocks.test_diagonal + np.sum(test_columns**2, axis=1)
+    np.testing.assert_allclose(diagonal, np.diagonal(whole)[5:], atol=1e-12)
+
+
+def tangent_products(spec, x, draws):
+    """∇_θ f(x)·∇_θ f(x') of networks drawn from the prior (draws, P, P), by reverse mode."""
+    sizes = (x.shape[1], *spec.hidden_widths, 1)
+
+    def outputs(layers):
+        h = jnp.asarray(x)
+        for number, (weight, bias) in enumerate(layers):
+            features = spec.activation(h) if number else h
+            h = features @ weight / np.sqrt(len(weight)) + bias[None, :]
+        return h[:, 0]
+
+    def one(key):
+        layers = []
+        for layer, (rows, columns) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            key, for_weight, for_bias = jax.random.split(key, 3)
+            weight = jax.random.normal(for_weight, (rows, columns))
+            bias = jax.random.normal(for_bias, (columns,))
+            scale = 0.0 if spec.bias_precisions is None else spec.bias_precisions[layer] ** -0.5
+            layers.append((weight / np.sqrt(spec.prior_precisions[layer]), bias * scale))
+        slopes = jax.jacrev(outputs)(layers)
+        kept = jax.tree.leaves(slopes)[:: 2 if spec.bias_precisions is None else 1]
+        flat = jnp.concatenate([leaf.reshape(len(x), -1) for leaf in kept], axis=1)
+        return flat @ flat.T
+
+    return np.asarray(jax.lax.map(one, jax.random.split(jax.random.key(SEED + 5), draws)))
+
+
+@pytest.mark.parametrize("name, kind", [("erf", "none"), ("relu", "biases"), ("tanh", "biases")])
+@pytest.mark.parametrize("widths, draws", [((7,), 5_000), ((400, 300), 60)])
+def test_tangent_kernel_is_that_of_networks_drawn_from_the_prior(widths, draws, name, kind):
+    """Exact at any width for one hidden layer; for two, O(1/N) against a spread of O(1/√N)."""
+    precisions = (0.8, 1.7, 0.6)[: len(widths) + 1]
+    spec = with_biases(spec_of(widths=widths, activation=name, precisions=precisions), kind)
+    x = inputs(3)
+    products, expected = tangent_products(spec, x, draws), ntk(spec, x)
+    assert worst(z_scores(products, expected)) < SIGMAS
+    assert worst(z_scores(products, nngp(spec, x))) > SIGMAS
+    np.testing.assert_allclose(ntk(spec, x[:2], x), expected[:2], rtol=1e-12)
+
+
+PATCHES = Patches((3, 4, 1), size=2, stride=1)
+
+
+def test_patch_gram_matrices_are_those_of_the_patches():
+    """K_ij(x, x') is the dense network's Gram matrix between patch i of x and patch j of x'."""
+    spec = replace(
+        spec_of(in_size=12, precisions=(0.8, 1.7)), patches=PATCHES, bias_precisions=(0.6, 2.0)
+    )
+    x, x2 = inputs(4, 12), inputs(3, 12, seed=2)
+    dense = replace(spec, in_size=4, patches=None)
+    pieces, pieces2 = (np.moveaxis(each[:, PATCHES.indices()], 1, 0) for each in (x, x2))
+    grams = patch_gram(spec, x, x2)
+    assert grams.shape == (6, 6, 4, 3)
+    for i, j in [(0, 0), (2, 5), (5, 2)]:
+        alone = nngp(dense, pieces[i], pieces2[j]) - 1 / 2.0
+        np.testing.assert_allclose(grams[i, j], alone, atol=1e-14)
+    own = patch_gram(spec, x)
+    np.testing.assert_allclose(own, patch_gram(spec, x, x), atol=1e-14)
+    np.testing.assert_allclose(
+        patch_diagonal(spec, x), np.diagonal(own, axis1=2, axis2=3), atol=1e-14
+    )
+    mean = np.einsum("iipq->pq", grams) / 6
+    np.testing.assert_allclose(nngp(spec, x, x2), mean + 1 / 2.0, atol=1e-14)
+
+
+def test_one_patch_is_the_dense_network():
+    spec = spec_of(in_size=12, activation="relu", precisions=(0.8, 1.7))
+    whole = replace(spec, patches=Patches((2, 2, 3), size=2, stride=1))
+    x = inputs(4, 12)
+    for gram in (nngp, ntk):
+        np.testing.assert_allclose(gram(whole, x), gram(spec, x), rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

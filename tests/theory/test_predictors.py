@@ -1,14 +1,13 @@
 """Theories of the posterior: against reference values, direct integrals, draws, and limits."""
 
 import json
-import os
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.stats import gamma, multivariate_normal
+from theory_cases import GOLDEN, SEED, deviation, small_task, spec_of, toy, two_outputs
 
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.datasets import Dataset
@@ -21,36 +20,9 @@ from langevin_nn.theory.predictors import (
     scale_mixture,
 )
 from langevin_nn.theory.suite import THEORIES, predict
-from langevin_nn.types import Activation, EnsembleSpec, InputError, NotApplicable
+from langevin_nn.types import Activation, EnsembleSpec, InputError, NotApplicable, Patches
 
-SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
-GOLDEN = Path(__file__).parent.parent / "golden"
 ROWS = json.loads((GOLDEN / "toy_theory.json").read_text())["rows"]
-
-
-def toy():
-    arrays = np.load(GOLDEN / "toy.npz")
-    return Dataset("toy", *(arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")))
-
-
-def small_task(num_train=6, num_test=4, in_size=5):
-    rng = np.random.default_rng(SEED + 1)
-    x = rng.standard_normal((num_train + num_test, in_size))
-    y = np.sign(x[:, 0] * x[:, 1]) + 0.3 * rng.standard_normal(len(x))
-    return Dataset("small", x[:num_train], y[:num_train], x[num_train:], y[num_train:])
-
-
-def spec_of(data, widths=(10,), activation="erf", precisions=None, temperature=0.1):
-    precisions = precisions or (1.0,) * (len(widths) + 1)
-    return EnsembleSpec(data.in_size, widths, ACTIVATIONS[activation], precisions, temperature)
-
-
-def deviation(one, other):
-    """Largest difference of the predictive means and variances."""
-    return max(
-        np.max(np.abs(one.predictive_mean - other.predictive_mean)),
-        np.max(np.abs(one.predictive_variance - other.predictive_variance)),
-    )
 
 
 @pytest.mark.parametrize(
@@ -113,6 +85,13 @@ def test_without_hidden_layers_it_is_bayesian_linear_regression(temperature):
 def test_infinite_width_of_a_deep_network():
     data = small_task()
     spec = spec_of(data, (7, 8, 9), "relu", (0.9, 1.1, 0.6, 1.4))
+    assert infinite_width(spec, data).predictive_mean.shape == (4,)
+    check_infinite_width(spec, data)
+    check_infinite_width(spec_of(data, (7,), "gelu", biases=True), data)
+    check_infinite_width(spec_of(data, (), precisions=(0.8,), biases=True), data)
+
+
+def check_infinite_width(spec, data):
     noisy = nngp(spec, data.x_train) + 0.1 * np.eye(data.num_train)
     cross = nngp(spec, data.x_test, data.x_train)
     result = infinite_width(spec, data)
@@ -121,6 +100,18 @@ def test_infinite_width_of_a_deep_network():
     explained = np.diagonal(cross @ np.linalg.solve(noisy, cross.T))
     variance = np.diagonal(nngp(spec, data.x_test)) - explained
     np.testing.assert_allclose(result.predictive_variance, variance, atol=1e-12)
+    residual = data.y_train - (noisy - 0.1 * np.eye(6)) @ np.linalg.solve(noisy, data.y_train)
+    spread = np.trace(0.1 * np.eye(6) - 0.01 * np.linalg.inv(noisy))
+    train_error = np.mean(residual**2) + spread / 6
+    np.testing.assert_allclose(result.train_error.value, train_error, rtol=1e-11)
+    evidence = multivariate_normal.logpdf(data.y_train, np.zeros(6), noisy)
+    np.testing.assert_allclose(result.log_evidence, evidence, rtol=1e-12)
+    own = predict(spec, data).criterion
+    kernel = noisy - 0.1 * np.eye(6)
+    if own is not None:
+        np.testing.assert_allclose(
+            own, data.y_train @ np.linalg.solve(kernel, data.y_train) / 6, rtol=1e-6
+        )
 
 
 def conditional(blocks, y, temperature, scale):
@@ -201,16 +192,19 @@ def test_scale_mixture_is_the_average_over_draws_of_the_scale():
         assert np.max(weighted_z_scores(weights, squares, shifted)) > 5
 
 
-def test_scale_mixture_is_exact_for_a_linear_network_of_two_units():
+@pytest.mark.parametrize("widths", [(2,), (3, 2), (1, 4, 2)])
+def test_scale_mixture_is_exact_for_narrow_linear_networks(widths):
     """Against all weights drawn from the prior, weighted with exp(−½ Σ (y − f)²/T)."""
     data = small_task(num_train=3, num_test=2, in_size=3)
     temperature, draws = 0.8, 300_000
-    precisions = (0.9, 1.3)
-    spec = spec_of(data, (2,), "identity", precisions, temperature)
+    precisions = (0.9, 1.3, 0.8, 1.1)[: len(widths) + 1]
+    spec = spec_of(data, widths, "identity", precisions, temperature)
     rng = np.random.default_rng(SEED + 3)
-    first = rng.standard_normal((draws, 3, 2)) / np.sqrt(precisions[0])
-    second = rng.standard_normal((draws, 2, 1)) / np.sqrt(precisions[1])
-    effective = (first @ second)[:, :, 0] / np.sqrt(3 * 2)
+    effective = np.broadcast_to(np.eye(3), (draws, 3, 3))
+    for width, precision in zip((*widths, 1), precisions, strict=True):
+        weights = rng.standard_normal((draws, effective.shape[2], width))
+        effective = effective @ weights / np.sqrt(precision * effective.shape[2])
+    effective = effective[:, :, 0]
     misfit = np.sum((data.y_train - effective @ data.x_train.T) ** 2, axis=1)
     weights = np.exp(-misfit / (2 * temperature))
     values = effective @ data.x_test.T
@@ -220,6 +214,8 @@ def test_scale_mixture_is_exact_for_a_linear_network_of_two_units():
     assert np.max(weighted_z_scores(weights, values**2, squares)) < 5
     train_error = result.train_error.value
     assert weighted_z_scores(weights, misfit / 3, train_error) < 5
+    likelihood = np.exp(result.log_evidence) * (2 * np.pi * temperature) ** 1.5
+    assert weighted_z_scores(np.ones(draws), weights, likelihood) < 5
     wide = infinite_width(spec, data)
     wide_squares = wide.predictive_variance + wide.predictive_mean**2
     assert np.max(weighted_z_scores(weights, values**2, wide_squares)) > 5
@@ -293,15 +289,16 @@ def test_finite_width_lowers_the_variance_exactly_where_the_criterion_is_below_o
 def test_all_theories_share_one_factorisation(monkeypatch):
     data = toy()
     spec = spec_of(data)
-    alone = {name: theory(spec, data) for name, theory in THEORIES.items()}
+    names = ["infinite_width", "one_layer", "scale_mixture", "global"]
+    alone = {name: THEORIES[name](spec, data, None) for name in names}
     calls = []
     eigh = np.linalg.eigh
     monkeypatch.setattr(np.linalg, "eigh", lambda a: calls.append(a.shape) or eigh(a))
-    together = predict(spec, data)
+    together = predict(spec, data, names)
     assert calls == [(40, 40)]
-    assert list(together.results) == list(THEORIES)
+    assert list(together.results) == names
     assert together.not_applicable == {}
-    assert all(deviation(together.results[name], alone[name]) == 0 for name in THEORIES)
+    assert all(deviation(together.results[name], alone[name]) == 0 for name in names)
     gram = nngp(spec, data.x_train)
     expected = data.y_train @ np.linalg.solve(gram, data.y_train) / 40
     np.testing.assert_allclose(together.criterion, expected, rtol=1e-9)
@@ -310,10 +307,22 @@ def test_all_theories_share_one_factorisation(monkeypatch):
 def test_theories_that_do_not_apply_say_why():
     data = toy()
     deep = predict(spec_of(data, (5, 5)), data)
-    assert list(deep.results) == ["infinite_width"]
-    assert deep.not_applicable["scale_mixture"] == (
-        "scale_mixture describes one hidden layer, this network has 2"
+    assert list(deep.results) == ["infinite_width", "nested", "global", "scale_mixture"]
+    assert set(deep.results) | set(deep.not_applicable) == set(THEORIES)
+    assert deep.not_applicable["one_layer"] == (
+        "one_layer describes one hidden layer, this network has 2"
     )
+    assert "this network is fully connected" in deep.not_applicable["convolutional"]
+    shallow = predict(spec_of(data), data)
+    assert "ask for it by name" in shallow.not_applicable["nested"]
+    assert list(predict(spec_of(data), data, ["nested"]).results) == ["nested"]
+    with pytest.raises(NotApplicable, match="needs at least 2 hidden units, this network has 1"):
+        THEORIES["one_layer_nonodd"](spec_of(data, (1,), "relu"), data, None)
+    patches = Patches((4, 4, 1), 2, 2)
+    with pytest.raises(NotApplicable, match="this network is convolutional"):
+        one_layer(spec_of(data, patches=patches), data)
+    with pytest.raises(NotApplicable, match="describes one output, this network has 2"):
+        one_layer(spec_of(two_outputs(data)), two_outputs(data))
     unknown = EnsembleSpec(data.in_size, None, None, (1.0,), 0.1, architecture="LeNet")
     predictions = predict(unknown, data, ["one_layer"])
     assert predictions.results == {}
@@ -322,7 +331,7 @@ def test_theories_that_do_not_apply_say_why():
     assert "LeNet" in predictions.criterion_message
     for theory in THEORIES.values():
         with pytest.raises(NotApplicable, match="LeNet"):
-            theory(unknown, data)
+            theory(unknown, data, None)
     with pytest.raises(NotApplicable, match="this network has 0"):
         one_layer(spec_of(data, ()), data)
 

@@ -246,8 +246,12 @@ def test_files_that_are_no_npz(tmp_path):
         ("random", {"colour": True}, ["random has no colours"]),
         ("digits", {"classes": (0, 12)}, ["classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not 12"]),
         *(
-            ("digits", {"classes": classes}, ["two of 0 to 9", "share none", f"got {classes!r}"])
-            for classes in ((0, 0), ((0, 1), (1, 2)), ((), (1,)), (0, 1, 2), (0, 1.5), "01")
+            (
+                "digits",
+                {"classes": classes},
+                ["two or more of 0 to 9", "share none", f"got {classes!r}"],
+            )
+            for classes in ((0, 0), ((0, 1), (1, 2)), ((), (1,)), (0,), (0, 1.5), "01")
         ),
         *(
             ("digits", {"targets": targets}, ["two different finite numbers", f"{targets}"])

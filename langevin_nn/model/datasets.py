@@ -20,14 +20,15 @@ from jaxtyping import Array, Float
 
 from langevin_nn.model.labels import Groups, class_groups, class_targets, targets_of
 from langevin_nn.model.raw_files import fingerprint, nearest, read_images
-from langevin_nn.model.raw_formats import as_images, read_npz
+from langevin_nn.model.raw_formats import IMAGE_SHAPES, as_images, read_npz
 from langevin_nn.model.task import Dataset
 from langevin_nn.model.teachers import TEACHERS, draw_task, positive
 from langevin_nn.types import InputError
 
-__all__ = ["SOURCES", "Dataset", "load_dataset"]
+__all__ = ["IMAGE_SOURCES", "SOURCES", "Dataset", "load_dataset"]
 
-SOURCES = ("digits", "mnist", "fashion_mnist", "cifar10", "npz", *TEACHERS)
+IMAGE_SOURCES = ("digits", *IMAGE_SHAPES)
+SOURCES = (*IMAGE_SOURCES, "npz", *TEACHERS)
 
 
 def load_dataset(

@@ -8,9 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from langevin_nn.types import InputError
-
-CODES = ("one_hot", "centred")
-"""Targets by name: D classes, D outputs."""
+from langevin_nn.validation import CODES
 
 Groups = tuple[list[int], ...]
 

@@ -32,15 +32,20 @@ def gaussian_task(
 
 
 def linear_langevin_law(
-    features: np.ndarray, y: np.ndarray, precision: float, temperature: float, step_size: float
+    features: np.ndarray,
+    y: np.ndarray,
+    precisions: np.ndarray,
+    temperature: float,
+    step_size: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, covariance and one-step autocovariance of discrete Langevin dynamics on f = w·φ.
 
-    𝓛 = ½|y − Φw|² + (Tλ/2)|w|² has the Hessian H = ΦᵀΦ + Tλ, and θ' = θ − η∇𝓛 + √(2ηT)ξ is an
-    AR(1) process with the mean H⁻¹Φᵀy, the covariance T H⁻¹(1 − ηH/2)⁻¹ and, one step apart,
-    (1 − ηH) times that.
+    𝓛 = ½|y − Φw|² + (T/2) Σ_i λ_i w_i² has the Hessian H = ΦᵀΦ + T diag(λ), and
+    θ' = θ − η∇𝓛 + √(2ηT)ξ is an AR(1) process with the mean H⁻¹Φᵀy, the covariance
+    T H⁻¹(1 − ηH/2)⁻¹ and, one step apart, (1 − ηH) times that. Several outputs, the columns of y,
+    have weights that are independent of each other, with means that are the columns.
     """
-    hessian = features.T @ features + temperature * precision * np.eye(features.shape[1])
+    hessian = features.T @ features + temperature * np.diag(precisions)
     h, u = np.linalg.eigh(hessian)
     variances = temperature / (h * (1 - step_size * h / 2))
     covariance = (u * variances) @ u.T

@@ -20,6 +20,7 @@ average over them is multiplied by D.
 import math
 
 import numpy as np
+from jaxtyping import Float
 
 from langevin_nn.analysis.diagnostics import complaint, diagnose, mcse
 from langevin_nn.sampling.chains import Chains
@@ -61,7 +62,7 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     if num_outputs == 1:
         accuracy = _accuracy(y, mean, error, chains.targets_midpoint)
     else:
-        accuracy = _accuracy_of_the_largest(chains.y_test, outputs)
+        accuracy = accuracy_of_the_largest(chains.y_test, outputs)
     return Generalisation(
         name=name,
         predictive_mean=mean.reshape(chains.y_test.shape),
@@ -99,7 +100,9 @@ def _accuracy(y: np.ndarray, mean: np.ndarray, error: np.ndarray, midpoint: floa
     return Estimate(float(right.mean()), _spread(_in_errors(np.abs(mean - midpoint), error)))
 
 
-def _accuracy_of_the_largest(y: np.ndarray, outputs: np.ndarray) -> Estimate:
+def accuracy_of_the_largest(
+    y: Float[np.ndarray, "P_test D"], outputs: Float[np.ndarray, "chain draw P_test D"]
+) -> Estimate:
     """The fraction of test points where the largest of f̄ is the largest of the targets.
 
     With c the target's output, a point is right where every margin f̄_c − f̄_d is positive. Its

@@ -67,7 +67,8 @@ def plot_deviations(ax: Axes, measured: Generalisation, theories: Sequence[Gener
             markersize=5, label=theory.name,
         )  # fmt: skip
     ax.set_ylabel("experiment / theory − 1  (%)")
-    ax.legend(frameon=False, fontsize="small")
+    if theories:
+        ax.legend(frameon=False, fontsize="small")
     return ax
 
 

@@ -175,7 +175,7 @@ def run_figures(
         figures["predictions"] = _predictions_figure(f, measured, theories)
     for name, figure in figures.items():
         text = f"{title}\n{note}" if name == "chains" else title
-        figure.suptitle(text, fontsize="small", color=colour)
+        figure.suptitle(text, fontsize="small", color=colour, wrap=True)
     return figures
 
 

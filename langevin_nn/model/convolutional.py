@@ -11,6 +11,7 @@ different patches are independent, whatever the features of one patch have to do
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -29,7 +30,8 @@ class Convolutional(Network):
     and the read-out's (1,). `key` draws all of them from a standard Gaussian. One network maps an
     input (N_0,), an image as `Patches` describes it, to a number ().
 
-    Raises `InputError` for a number of channels that is not a positive whole number.
+    Raises `InputError` for patches that are none and for a number of channels that is not a
+    positive whole number.
 
     >>> import jax
     >>> patches = Patches((8, 8, 1), size=4, stride=4)
@@ -53,6 +55,11 @@ class Convolutional(Network):
         dtype: Any = jnp.float32,
         biases: bool = False,
     ) -> None:
+        if not isinstance(patches, Patches):
+            raise InputError(
+                f"patches must be Patches(image_shape, size, stride), got {patches!r}: write "
+                "Patches((28, 28, 1), size=4, stride=4) for images of 28 × 28 grey pixels"
+            )
         if not isinstance(num_channels, int) or num_channels < 1:
             raise InputError(f"num_channels must be a positive whole number, got {num_channels!r}")
         shapes = [(num_channels, patches.patch_size), (patches.num_patches, num_channels)]
@@ -60,7 +67,8 @@ class Convolutional(Network):
             key, shapes, [(num_channels,), (1,)] if biases else [], dtype
         )
         self.activation = as_activation(activation)
-        self.patches = patches
+        height, width, colours = patches.image_shape  # a tuple, for JAX to hash
+        self.patches = replace(patches, image_shape=(height, width, colours))
 
     @property
     def in_size(self) -> int:

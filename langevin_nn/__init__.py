@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from langevin_nn.analysis.comparison import compare
     from langevin_nn.analysis.generalisation import summarise
     from langevin_nn.model.activations import activation
+    from langevin_nn.model.convolutional import Convolutional
     from langevin_nn.model.datasets import Dataset, load_dataset
     from langevin_nn.model.networks import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
@@ -36,11 +37,13 @@ if TYPE_CHECKING:
         Generalisation,
         InputError,
         NotApplicable,
+        Patches,
     )
 
 __all__ = [
     "Activation",
     "Chains",
+    "Convolutional",
     "Dataset",
     "Diagnostics",
     "Diverged",
@@ -53,6 +56,7 @@ __all__ = [
     "InputError",
     "Langevin",
     "NotApplicable",
+    "Patches",
     "activation",
     "compare",
     "load_dataset",
@@ -66,6 +70,7 @@ _MODULES = {
     "analysis.comparison": ("compare",),
     "analysis.generalisation": ("summarise",),
     "model.activations": ("activation",),
+    "model.convolutional": ("Convolutional",),
     "model.datasets": ("Dataset", "load_dataset"),
     "model.networks": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),
@@ -75,7 +80,7 @@ _MODULES = {
     "sampling.step_size": ("Diverged",),
     "types": (
         "Activation", "Diagnostics", "EnsembleSpec", "Estimate", "Generalisation", "InputError",
-        "NotApplicable",
+        "NotApplicable", "Patches",
     ),
 }  # fmt: skip
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -95,7 +95,7 @@ def theory_command(arguments: argparse.Namespace) -> int:
 
         _configure_jax()
     problem = run.prepare(config)
-    predictions = predict(problem.posterior.spec, problem.data)
+    predictions = predict(problem.posterior.spec, problem.data, config.theory)
     if arguments.json:
         text = json.dumps(run.theory_part(predictions), indent=2, allow_nan=False)
     else:

@@ -14,149 +14,51 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import tomli_w
 
 from langevin_nn.errors import InputError
-from langevin_nn.validation import (
-    CLASSES,
-    FLAG,
-    LARGEST,
-    NOT_NEGATIVE,
-    NUMBER,
-    POSITIVE,
-    STEP_SIZE,
-    Kind,
-    choice,
-    nearest,
-    text,
-    tuple_of,
-    whole,
+from langevin_nn.sections import (
+    Checked,
+    DataConfig,
+    NetworkConfig,
+    PosteriorConfig,
+    PriorConfig,
+    SamplerConfig,
+    option,
 )
+from langevin_nn.validation import NAMES, Kind, choice, nearest, whole
 
-
-def _option(default: Any, kind: Kind, meaning: str) -> Any:
-    return field(default=default, metadata={"kind": kind, "help": meaning})
-
-
-@dataclass(frozen=True)
-class _Checked:
-    """Fields that are checked when the record is made."""
-
-    prefix: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if "kind" in item.metadata and not (value is None and item.default is None):
-                item.metadata["kind"].check(self.prefix + item.name, value)
+__all__ = [
+    "SECTIONS",
+    "DataConfig",
+    "NetworkConfig",
+    "PosteriorConfig",
+    "PriorConfig",
+    "RunConfig",
+    "SamplerConfig",
+    "from_dict",
+    "load",
+    "options",
+]
 
 
 @dataclass(frozen=True)
-class DataConfig(_Checked):
-    prefix = "data."
-
-    source: str = _option(
-        "digits",
-        text('the name of a data source, for example "mnist"'),
-        "digits, mnist, fashion_mnist, cifar10, npz, teacher_linear, teacher_network or random",
-    )
-    path: str = _option("", text("a path as a string"), "the .npz file, for source = npz")
-    classes: tuple[Any, Any] = _option((0, 1), CLASSES, "two classes, or two groups of classes")
-    targets: tuple[float, float] = _option(
-        (-1.0, 1.0),
-        tuple_of(NUMBER, "two numbers, for example [-1.0, 1.0]", 2),
-        "the labels of the two classes",
-    )
-    num_train: int | None = _option(
-        None, whole(1), "P, the number of training examples (100; npz: all)"
-    )
-    num_test: int | None = _option(
-        None, whole(1), "P_test, the number of test examples (200; npz: all)"
-    )
-    standardize: bool = _option(
-        True, FLAG, "one mean and one standard deviation over all training pixels"
-    )
-    colour: bool = _option(False, FLAG, "cifar10 in full colour, not 28x28 grey")
-    in_size: int = _option(100, whole(1), "N_0 of a teacher's or random inputs")
-    noise_variance: float = _option(
-        0.0, NOT_NEGATIVE, "variance of the noise on a teacher's training labels"
-    )
-    teacher_width: int = _option(100, whole(1), "hidden units of teacher_network")
-
-
-@dataclass(frozen=True)
-class NetworkConfig(_Checked):
-    prefix = "network."
-
-    hidden_widths: tuple[int, ...] = _option(
-        (200,),
-        tuple_of(whole(1), "a list of positive whole numbers, for example [200]"),
-        "N_1 ... N_L",
-    )
-    activation: str = _option(
-        "erf",
-        text('the name of an activation, for example "erf"'),
-        "erf, relu, identity, tanh or gelu",
-    )
-
-
-@dataclass(frozen=True)
-class PriorConfig(_Checked):
-    prefix = "prior."
-
-    precisions: tuple[float, ...] = _option(
-        (1.0, 1.0),
-        tuple_of(POSITIVE, "a list of positive numbers, for example [1.0, 1.0]"),
-        "lambda_0 ... lambda_L: one more than there are hidden layers",
-    )
-
-
-@dataclass(frozen=True)
-class PosteriorConfig(_Checked):
-    prefix = "posterior."
-
-    temperature: float = _option(0.1, POSITIVE, "T = 1/beta")
-
-
-@dataclass(frozen=True)
-class SamplerConfig(_Checked):
-    prefix = "sampler."
-
-    dynamics: str = _option("langevin", choice("langevin"), "the sampler's dynamics")
-    step_size: float | str = _option(
-        "auto",
-        STEP_SIZE,
-        "the step size eta; auto is a stated fraction of the stability limit",
-    )
-    num_chains: int = _option(8, whole(1), "independent chains")
-    num_warmup: int = _option(20_000, whole(0), "steps before the first recorded draw")
-    num_samples: int = _option(1_000, whole(4), "recorded draws of each chain")
-    thinning: int = _option(100, whole(1), "steps between recorded draws")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        steps = self.num_warmup + self.num_samples * self.thinning
-        if steps > LARGEST:
-            raise InputError(
-                f"sampler.num_warmup + num_samples × thinning = {steps} steps are more than can "
-                f"be counted: write smaller ones, {LARGEST} steps at most"
-            )
-
-
-@dataclass(frozen=True)
-class RunConfig(_Checked):
+class RunConfig(Checked):
     """Everything that a run's numbers depend on.
 
     `num_train` and `num_test` that were not given are 100 and 200, and all rows for `npz`.
     """
 
-    seed: int = _option(
+    seed: int = option(
         0, whole(0, 2**63 - 1), "of the data's selection, the initial state and the noise"
     )
-    precision: str = _option(
+    precision: str = option(
         "float32", choice("float32", "float64"), "of the sampling; theory is always float64"
+    )
+    theory: tuple[str, ...] | None = option(
+        None, NAMES, "the theories by name; left out: all that apply"
     )
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -166,13 +68,7 @@ class RunConfig(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        depth = len(self.network.hidden_widths)
-        if len(self.prior.precisions) != depth + 1:
-            raise InputError(
-                f"prior.precisions has {len(self.prior.precisions)} number(s) "
-                f"{list(self.prior.precisions)}, but {depth} hidden layer(s) need {depth + 1} "
-                f"(λ_0 … λ_{depth}): write precisions = {[1.0] * (depth + 1)}"
-            )
+        self._check_precisions()
         if self.data.source != "npz":
             if self.data.path:
                 raise InputError(
@@ -187,6 +83,31 @@ class RunConfig(_Checked):
             object.__setattr__(self, "data", data)
         elif not self.data.path:
             raise InputError('data.source = "npz" needs data.path: write path = "FILE.npz"')
+
+    def _check_precisions(self) -> None:
+        """One number for each layer; those of biases that were left out are 1."""
+        depth = len(self.network.hidden_widths)
+        if len(self.prior.precisions) != depth + 1:
+            raise InputError(
+                f"prior.precisions has {len(self.prior.precisions)} number(s) "
+                f"{list(self.prior.precisions)}, but {depth} hidden layer(s) need {depth + 1} "
+                f"(λ_0 … λ_{depth}): write precisions = {[1.0] * (depth + 1)}"
+            )
+        given = self.prior.bias_precisions
+        if given and not self.network.biases:
+            raise InputError(
+                f"prior.bias_precisions = {list(given)}, but the network has no biases: write "
+                "biases = true under [network], or leave bias_precisions out"
+            )
+        if given and len(given) != depth + 1:
+            raise InputError(
+                f"prior.bias_precisions has {len(given)} number(s) {list(given)}, but {depth} "
+                f"hidden layer(s) need {depth + 1}, the read-out's last: write bias_precisions = "
+                f"{[1.0] * (depth + 1)}"
+            )
+        if self.network.biases and not given:
+            prior = dataclasses.replace(self.prior, bias_precisions=(1.0,) * (depth + 1))
+            object.__setattr__(self, "prior", prior)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as in the TOML; fields that were left open are absent."""
@@ -211,7 +132,7 @@ class RunConfig(_Checked):
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-SECTIONS: Mapping[str, type[_Checked]] = {
+SECTIONS: Mapping[str, type[Checked]] = {
     "data": DataConfig,
     "network": NetworkConfig,
     "prior": PriorConfig,

@@ -67,7 +67,8 @@ def plot_deviations(ax: Axes, measured: Generalisation, theories: Sequence[Gener
             markersize=5, label=theory.name,
         )  # fmt: skip
     ax.set_ylabel("experiment / theory − 1  (%)")
-    ax.legend(frameon=False, fontsize="small")
+    if theories:
+        ax.legend(frameon=False, fontsize="small")
     return ax
 
 
@@ -123,7 +124,11 @@ def plot_predictions(
     quantity: str,
     theory: str,
 ) -> Axes:
-    """One quantity at every test point, sampled (± 1 s.e.) against predicted, with the diagonal."""
+    """One quantity at every test point, sampled (± 1 s.e.) against predicted, with the diagonal.
+
+    With several outputs, (P_test, D), there is one point for each of them.
+    """
+    predicted, sampled, error = predicted.ravel(), sampled.ravel(), error.ravel()
     ax.errorbar(
         predicted, sampled, error, fmt=".", markersize=3, elinewidth=0.6,
         color=_style(theory)["color"], ecolor="0.6",
@@ -154,8 +159,9 @@ def run_figures(
 
     diagnostics = measured.diagnostics
     assert diagnostics is not None, "an experiment's result carries its diagnostics"
+    squares = np.square(chains.y_test - f).reshape(*f.shape[:3], -1)
     series = {
-        "generalisation error of a draw": np.square(chains.y_test - f).mean(axis=2),
+        "generalisation error of a draw": squares.sum(axis=3).mean(axis=2),
         "training error of a draw": chains.train_error[keep].astype(np.float64),
     }
     traces = Figure(figsize=(9, 5.6), layout="constrained")
@@ -169,7 +175,7 @@ def run_figures(
         figures["predictions"] = _predictions_figure(f, measured, theories)
     for name, figure in figures.items():
         text = f"{title}\n{note}" if name == "chains" else title
-        figure.suptitle(text, fontsize="small", color=colour)
+        figure.suptitle(text, fontsize="small", color=colour, wrap=True)
     return figures
 
 

@@ -18,16 +18,18 @@ from langevin_nn.types import Estimate, Generalisation
 def posterior_tree(
     chains: Chains, y_train: np.ndarray, theories: Mapping[str, Generalisation]
 ) -> xr.DataTree:
-    """Draws and theories as groups in the ArviZ schema."""
+    """Draws and theories as groups in the ArviZ schema.
+
+    With several outputs, whatever has the dimension `test_point` or `train_point` has `output` too.
+    """
     draws = ("chain", "draw")
-    f = xr.Dataset({"f": ((*draws, "test_point"), chains.test_outputs)})
+    output = ("output",) * (chains.y_test.ndim - 1)
+    f = xr.Dataset({"f": ((*draws, "test_point", *output), chains.test_outputs)})
     for name, values in chains.observables.items():
         extra = [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
         f[name] = ((*draws, *extra), values)
     f = f.assign_coords(
-        chain=np.arange(f.sizes["chain"]),
-        draw=np.arange(f.sizes["draw"]),
-        test_point=np.arange(f.sizes["test_point"]),
+        {name: np.arange(f.sizes[name]) for name in (*draws, "test_point", *output)}
     )
     f.attrs = {
         "inference_library": "langevin_nn",
@@ -50,14 +52,17 @@ def posterior_tree(
     groups = {
         "posterior": f,
         "sample_stats": stats,
-        "observed_data": xr.Dataset({"y_train": ("train_point", y_train)}),
+        "observed_data": xr.Dataset({"y_train": (("train_point", *output), y_train)}),
         "constant_data": xr.Dataset(
-            {"y_test": ("test_point", chains.y_test), "targets_midpoint": chains.targets_midpoint}
+            {
+                "y_test": (("test_point", *output), chains.y_test),
+                "targets_midpoint": chains.targets_midpoint,
+            }
         ),
         "theory": xr.Dataset(
             {
                 name: (
-                    ("theory", "test_point"),
+                    ("theory", "test_point", *output),
                     np.array([getattr(theory, name) for theory in theories.values()]),
                 )
                 for name in ("predictive_mean", "predictive_variance")
@@ -103,7 +108,8 @@ def theories_of(tree: xr.DataTree, summary: Mapping[str, Any]) -> dict[str, Gene
             generalisation_error=_exact(numbers["generalisation_error"]),
             train_error=_exact(numbers["train_error"]),
             test_accuracy=_exact(numbers["test_accuracy"]),
-            order_parameters=tuple(_exact(q).value for q in numbers["order_parameters"]),
+            order_parameters=_loaded(numbers["order_parameters"]),
+            log_evidence=numbers.get("log_evidence"),
             converged=numbers["converged"],
             message=numbers["message"],
         )
@@ -147,7 +153,8 @@ def theory_summary(theory: Generalisation) -> dict[str, Any]:
         "generalisation_error": _number(theory.generalisation_error.value),
         "train_error": _number(theory.train_error.value),
         "test_accuracy": _number(theory.test_accuracy.value),
-        "order_parameters": [_number(q) for q in theory.order_parameters],
+        "order_parameters": _stored(theory.order_parameters),
+        "log_evidence": None if theory.log_evidence is None else _number(theory.log_evidence),
         "converged": theory.converged,
         "message": theory.message,
     }
@@ -165,3 +172,13 @@ def _number(value: float) -> float | None:
 def _exact(value: float | None) -> Estimate:
     """A theory's number as `_number` stored it."""
     return Estimate(math.nan if value is None else value)
+
+
+def _stored(values: Any) -> Any:
+    """Numbers, or the rows of a matrix, as lists."""
+    return [_stored(v) if isinstance(v, tuple) else _number(v) for v in values]
+
+
+def _loaded(values: Any) -> Any:
+    """Numbers, or the rows of a matrix, as `_stored` stored them."""
+    return tuple(_loaded(v) if isinstance(v, list) else _exact(v).value for v in values)

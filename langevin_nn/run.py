@@ -6,7 +6,7 @@ config ─► data ─► network, prior ─► posterior ─► chains ─► m
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -16,8 +16,9 @@ from langevin_nn import plotting, store
 from langevin_nn.analysis.comparison import compare
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config import RunConfig
-from langevin_nn.model.datasets import Dataset, load_dataset
-from langevin_nn.model.networks import FullyConnected
+from langevin_nn.model.convolutional import Convolutional
+from langevin_nn.model.datasets import IMAGE_SOURCES, Dataset, load_dataset
+from langevin_nn.model.networks import FullyConnected, Network
 from langevin_nn.model.posterior import GibbsPosterior
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.provenance import manifest
@@ -25,7 +26,7 @@ from langevin_nn.sampling.chains import Chains, Report, sample
 from langevin_nn.sampling.langevin import Langevin
 from langevin_nn.store import RunFolder
 from langevin_nn.theory.suite import Predictions, predict
-from langevin_nn.types import Generalisation
+from langevin_nn.types import Generalisation, InputError, Patches
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,35 @@ def prepare(config: RunConfig) -> Problem:
     )  # fmt: skip
     resolved = dataclasses.replace(chosen, num_train=data.num_train, num_test=data.num_test)
     config = dataclasses.replace(config, data=resolved)
-    network = FullyConnected(
-        data.in_size, config.network.hidden_widths, config.network.activation,
-        key=key_network, dtype=jnp.dtype(config.precision),
-    )  # fmt: skip
-    prior = GaussianPrior(config.prior.precisions)
+    network = _network(config, data, key_network)
+    prior = GaussianPrior(config.prior.precisions, config.prior.bias_precisions or None)
     posterior = GibbsPosterior(network, prior, data, config.posterior.temperature)
     return Problem(config, data, posterior, key_chains)
+
+
+def _network(config: RunConfig, data: Dataset, key: jax.Array) -> Network:
+    chosen, dtype = config.network, jnp.dtype(config.precision)
+    if not chosen.is_convolutional:
+        return FullyConnected(
+            data.in_size, chosen.hidden_widths, chosen.activation, key=key, dtype=dtype,
+            num_outputs=data.num_outputs, biases=chosen.biases,
+        )  # fmt: skip
+    if data.image_shape is None:
+        raise InputError(
+            f"a convolutional network needs images, and {data.name} has inputs without a shape: "
+            "write another data.source, x_train of shape (P, H, W) in an npz file, or "
+            'architecture = "fully_connected"'
+        )
+    if data.num_outputs > 1:
+        raise InputError(
+            f"a convolutional network has one output, the targets have {data.num_outputs}: write "
+            'two classes with targets = [-1.0, 1.0], or architecture = "fully_connected"'
+        )
+    patches = Patches(data.image_shape, chosen.patch_size, chosen.stride)
+    (channels,) = chosen.hidden_widths
+    return Convolutional(
+        patches, channels, chosen.activation, key=key, dtype=dtype, biases=chosen.biases
+    )
 
 
 def run(
@@ -80,7 +103,7 @@ def run(
     began = time.monotonic()
     config, data, posterior = problem.config, problem.data, problem.posterior
     settings = config.sampler
-    predictions = predict(posterior.spec, data)
+    predictions = predict(posterior.spec, data, config.theory)
     chains = sample(
         posterior,
         Langevin(None if settings.step_size == "auto" else float(settings.step_size)),
@@ -127,12 +150,30 @@ def draw_figures(
 
 def caption(config: RunConfig) -> str:
     """The run's parameters in one line, for figures and tables."""
-    widths = ", ".join(str(width) for width in config.network.hidden_widths)
-    precisions = ", ".join(f"{precision:g}" for precision in config.prior.precisions)
+    network, prior = config.network, config.prior
+    widths = ", ".join(str(width) for width in network.hidden_widths)
+    layers = f"N = ({widths})"
+    if network.is_convolutional:
+        size = f"{network.patch_size}×{network.patch_size}"
+        layers = f"convolution on {size} patches (stride {network.stride}), N_c = {widths}"
+    biases = f", λ_b = ({_listed(prior.bias_precisions)})" if network.biases else ""
     return (
-        f"{config.data.source}: P = {config.data.num_train}, N = ({widths}), "
-        f"{config.network.activation}, λ = ({precisions}), T = {config.posterior.temperature:g}"
+        f"{config.data.source}{_coding(config)}: P = {config.data.num_train}, {layers}, "
+        f"{network.activation}, λ = ({_listed(prior.precisions)}){biases}, "
+        f"T = {config.posterior.temperature:g}"
     )
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
+
+
+def _coding(config: RunConfig) -> str:
+    """How many classes there are, where each has an output of its own."""
+    data = config.data
+    if data.source not in IMAGE_SOURCES or not isinstance(data.targets, str):
+        return ""
+    return f" ({len(data.classes)} classes, {data.targets})"
 
 
 def report(result: Result) -> str:

@@ -3,7 +3,8 @@
     config.toml      the configuration with every default resolved
     manifest.json    versions, device, seed, git state, data, wall time
     posterior.nc     draws in the ArviZ schema: groups posterior (chain, draw, test_point),
-                     sample_stats, observed_data, constant_data; and theory (theory, test_point)
+                     sample_stats, observed_data, constant_data; and theory (theory, test_point);
+                     a further dimension, output, where there are several
     summary.json     the numbers, with their standard errors
     figures/         PNG
     checkpoint/      while the run lasts: the state and the draws so far

@@ -19,7 +19,10 @@ LARGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Kind:
-    """`parse` returns the value or raises ValueError; `expected` says what it accepts."""
+    """`parse` returns the value or raises ValueError; `expected` says what it accepts.
+
+    With both `is_list` and `is_text` the value is a list or one text.
+    """
 
     expected: str
     parse: Callable[[Any], Any]
@@ -43,8 +46,9 @@ class Kind:
         try:
             values = _toml(f"[{', '.join(words)}]")
         except tomllib.TOMLDecodeError:
-            values = [_literal(word) for word in words]
-        return values[0] if len(values) == 1 and isinstance(values[0], list) else values
+            values = [_literal(part.strip()) for word in words for part in word.split(",")]
+        whole_value = list | str if self.is_text else list
+        return values[0] if len(values) == 1 and isinstance(values[0], whole_value) else values
 
 
 def whole(minimum: int, maximum: int = LARGEST) -> Kind:
@@ -97,12 +101,21 @@ def _positive(value: Any) -> float:
 
 
 def _classes(value: Any) -> tuple[Any, ...]:
-    _require(value, isinstance(value, list | tuple) and len(value) == 2)
+    _require(value, isinstance(value, list | tuple) and len(value) >= 2)
     label = whole(0)
     if all(isinstance(group, list | tuple) for group in value):
         return tuple(tuple(label.parse(member) for member in group) for group in value)
     return tuple(label.parse(member) for member in value)
 
+
+def _targets(value: Any) -> tuple[float, ...] | str:
+    if isinstance(value, str):
+        return _require(value, value in CODES)
+    return tuple_of(NUMBER, "", 2).parse(value)
+
+
+CODES = ("one_hot", "centred")
+"""Targets by name: D classes, D outputs."""
 
 NUMBER = Kind("a number", _number)
 POSITIVE = Kind("a positive number", _positive)
@@ -111,7 +124,14 @@ FLAG = Kind("true or false", lambda value: _require(value, isinstance(value, boo
 STEP_SIZE = Kind(
     'a positive number or "auto"', lambda value: value if value == "auto" else _positive(value)
 )
-CLASSES = Kind("two classes [0, 1] or two groups of classes [[0, 2], [1, 3]]", _classes, True)
+CLASSES = Kind(
+    "two or more classes [0, 1] or groups of classes [[0, 2], [1, 3]]", _classes, is_list=True
+)
+TARGETS = Kind(
+    'two numbers, for example [-1.0, 1.0], or "one_hot" or "centred"',
+    _targets, is_list=True, is_text=True,
+)  # fmt: skip
+NAMES = tuple_of(text("a name"), 'a list of names, for example ["one_layer"]')
 
 
 def nearest(name: str, valid: Sequence[str]) -> str:

@@ -19,25 +19,33 @@ NUMPY_ACTIVATIONS = {
 }
 
 
-def gaussian_task(num_train: int, num_test: int, in_size: int, seed: int = 0) -> Dataset:
+def gaussian_task(
+    num_train: int, num_test: int, in_size: int, seed: int = 0, num_outputs: int = 1
+) -> Dataset:
     """Gaussian inputs with targets that a linear rule explains in part."""
     rng = np.random.default_rng(seed)
+    outputs = () if num_outputs == 1 else (num_outputs,)
     x, x_test = rng.normal(size=(num_train, in_size)), rng.normal(size=(num_test, in_size))
-    rule = rng.normal(size=in_size) / np.sqrt(in_size)
-    y = x @ rule + 0.3 * rng.normal(size=num_train)
+    rule = rng.normal(size=(in_size, *outputs)) / np.sqrt(in_size)
+    y = x @ rule + 0.3 * rng.normal(size=(num_train, *outputs))
     return Dataset("gaussian", x, y, x_test, x_test @ rule)
 
 
 def linear_langevin_law(
-    features: np.ndarray, y: np.ndarray, precision: float, temperature: float, step_size: float
+    features: np.ndarray,
+    y: np.ndarray,
+    precisions: np.ndarray,
+    temperature: float,
+    step_size: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, covariance and one-step autocovariance of discrete Langevin dynamics on f = w·φ.
 
-    𝓛 = ½|y − Φw|² + (Tλ/2)|w|² has the Hessian H = ΦᵀΦ + Tλ, and θ' = θ − η∇𝓛 + √(2ηT)ξ is an
-    AR(1) process with the mean H⁻¹Φᵀy, the covariance T H⁻¹(1 − ηH/2)⁻¹ and, one step apart,
-    (1 − ηH) times that.
+    𝓛 = ½|y − Φw|² + (T/2) Σ_i λ_i w_i² has the Hessian H = ΦᵀΦ + T diag(λ), and
+    θ' = θ − η∇𝓛 + √(2ηT)ξ is an AR(1) process with the mean H⁻¹Φᵀy, the covariance
+    T H⁻¹(1 − ηH/2)⁻¹ and, one step apart, (1 − ηH) times that. Several outputs, the columns of y,
+    have weights that are independent of each other, with means that are the columns.
     """
-    hessian = features.T @ features + temperature * precision * np.eye(features.shape[1])
+    hessian = features.T @ features + temperature * np.diag(precisions)
     h, u = np.linalg.eigh(hessian)
     variances = temperature / (h * (1 - step_size * h / 2))
     covariance = (u * variances) @ u.T
@@ -47,9 +55,13 @@ def linear_langevin_law(
 
 def erf_gram(x: np.ndarray, first_precision: float, last_precision: float) -> np.ndarray:
     """E[f fᵀ] of a one-hidden-layer erf network under its prior (Williams, NIPS 1996, eq. 11)."""
-    c = x @ x.T / (first_precision * x.shape[1])
+    return erf_dual(x @ x.T / (first_precision * x.shape[1])) / last_precision
+
+
+def erf_dual(c: np.ndarray) -> np.ndarray:
+    """E[erf(u) erf(v)] of each pair of Gaussian numbers of covariance c."""
     diagonal = 1 + 2 * np.diag(c)
-    return 2 / np.pi * np.arcsin(2 * c / np.sqrt(np.outer(diagonal, diagonal))) / last_precision
+    return 2 / np.pi * np.arcsin(2 * c / np.sqrt(np.outer(diagonal, diagonal)))
 
 
 def nuts_one_layer(

@@ -13,6 +13,7 @@ import tomllib
 import jax
 import numpy as np
 import pytest
+import xarray as xr
 from command_line import CommandLine, write_npz
 
 from langevin_nn import cli as cli_module
@@ -217,6 +218,51 @@ def test_relative_path_of_a_configuration_elsewhere(cli):
     assert answer.out.startswith("npz: P = 6, N = (3)")
 
 
+# --- other networks
+
+OTHER_NETWORKS = {
+    "three classes": ("--data.classes 0 1 2 --data.targets one_hot",
+                      "digits (3 classes, one_hot): P = 12, N = (3), erf", (3,)),
+    "convolutional": ("--network.architecture convolutional --network.stride 2",
+                      "digits: P = 12, convolution on 4×4 patches (stride 2), N_c = 3, erf", ()),
+    "biases": ("--network.biases true --prior.bias_precisions 1 0.5",
+               "digits: P = 12, N = (3), erf, λ = (1, 1), λ_b = (1, 0.5), T = 0.5", ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("theory", [[], ["--theory", "[]"]], ids=["theories", "no theory"])
+@pytest.mark.parametrize(
+    ("words", "caption", "outputs"), OTHER_NETWORKS.values(), ids=OTHER_NETWORKS
+)
+def test_other_networks_are_run_and_drawn_again(cli, words, caption, outputs, theory):
+    words = shlex.split(f"--data.source digits --data.num_train 12 {words}") + theory
+    answer = cli("run", "tiny.toml", "--output", "out", *words)
+    assert answer.code == 3, answer  # so short a run has not converged
+    assert answer.out.startswith(caption)
+    summary = cli.summary("out")
+    for name in ("bias2", "variance", "generalisation_error", "train_error"):
+        assert summary["experiment"][name]["value"] > 0, name
+    assert theory == [] or summary["theory"] == {}
+    with xr.open_datatree("out/posterior.nc", engine="h5netcdf") as tree:
+        assert tree["posterior"]["f"].shape == (2, 8, 4, *outputs)
+        assert tree["observed_data"]["y_train"].shape == (12, *outputs)
+    drawn = {path.name: path.read_bytes() for path in (cli.folder / "out/figures").iterdir()}
+    assert {"chains.png", "generalisation.png"} <= drawn.keys()
+    shutil.rmtree("out/figures")
+    assert cli("plot", "out").code == 0
+    again = {path.name: path.read_bytes() for path in (cli.folder / "out/figures").iterdir()}
+    assert again == drawn
+
+
+def test_only_the_chosen_theories_are_asked(cli, no_figures):
+    words = ["--theory", "scale_mixture", "infinite_width"]
+    cli("run", "tiny.toml", "--output", "out", *words)
+    assert list(cli.summary("out")["theory"]) == ["scale_mixture", "infinite_width"]
+    assert configuration.load(cli.folder / "out/config.toml").theory == tuple(words[1:])
+    answer = cli("theory", "tiny.toml", "--json", *words)
+    assert list(json.loads(answer.out)["theory"]) == ["scale_mixture", "infinite_width"]
+
+
 # --- bad input: what the data, the network and the sampler refuse (the rest: test_config.py)
 
 REFUSALS = {
@@ -240,6 +286,18 @@ REFUSALS = {
     "diverging step size": ("--sampler.step_size 50", ["step_size = 50", "stability limit",
                                                       'or step_size = "auto"']),
     "no memory": ("--data.in_size 2000000000", ["not enough memory", "write fewer"]),
+    "three classes, two numbers": ("--data.source digits --data.classes 0 1 2",
+                                   ["3 classes need one output", 'write targets = "one_hot"']),
+    "convolution without images": ("--network.architecture convolutional",
+                                   ["needs images, and teacher_linear", "(P, H, W)"]),
+    "patches beyond the image": ("--data.source digits --network.architecture convolutional "
+                                 "--network.patch_size 9", ["9 × 9 pixels do not fit", "8 × 8"]),
+    "convolution with outputs": ("--data.source digits --network.architecture convolutional "
+                                 "--data.targets one_hot", ["one output, the targets have 2",
+                                                           'architecture = "fully_connected"']),
+    "precisions of no biases": ("--prior.bias_precisions 1 1", ["the network has no biases"]),
+    "unknown theory": ("--theory one_layer infinite_wdith", ["unknown theory 'infinite_wdith'",
+                                                            "'infinite_width'"]),
     "unknown option": ("--sampler.num-chain 3", ["unknown argument --sampler.num-chain",
                                                 'did you mean "--sampler.num_chains"?']),
     "option without value": ("--seed", ["argument --seed: expected one argument"]),

@@ -14,6 +14,7 @@ from langevin_nn.types import InputError
 FULL = """
 seed = 7
 precision = "float64"
+theory = ["one_layer", "infinite_width"]
 [data]
 source = "npz"
 path = "task.npz"
@@ -28,8 +29,10 @@ teacher_width = 9
 [network]
 hidden_widths = [30, 20]
 activation = "relu"
+biases = true
 [prior]
 precisions = [1.0, 2.0, 0.5]
+bias_precisions = [0.5, 1.0, 2.0]
 [posterior]
 temperature = 0.02
 [sampler]
@@ -65,6 +68,8 @@ def test_round_trip_through_toml(tmp_path):
     assert config.data.classes == ((0, 2), (1, 3))
     assert config.sampler.step_size == 0.001
     assert config.network.hidden_widths == (30, 20)
+    assert config.prior.bias_precisions == (0.5, 1.0, 2.0)
+    assert config.theory == ("one_layer", "infinite_width")
     again = loaded(tmp_path, config.to_toml())
     assert again == config
     assert again.content_hash == config.content_hash
@@ -118,6 +123,48 @@ def test_lists_on_the_command_line(tmp_path, words):
 @pytest.mark.parametrize("words", [["[0, 2]", "[1, 3]"], ["[[0,2],[1,3]]"], ["[0,2],[1,3]"]])
 def test_groups_of_classes_on_the_command_line(tmp_path, words):
     assert loaded(tmp_path, data__classes=words).data.classes == ((0, 2), (1, 3))
+
+
+@pytest.mark.parametrize(
+    ("words", "classes", "targets"),
+    [
+        ({"data__classes": ["0", "1", "2"], "data__targets": ["one_hot"]}, (0, 1, 2), "one_hot"),
+        ({"data__classes": ["0,1,2"], "data__targets": ['"centred"']}, (0, 1, 2), "centred"),
+        ({"data__targets": ["0", "1"]}, (0, 1), (0.0, 1.0)),
+        ({"data__targets": ["[0,", "1]"]}, (0, 1), (0.0, 1.0)),
+    ],
+)
+def test_classes_and_targets_on_the_command_line(tmp_path, words, classes, targets):
+    data = loaded(tmp_path, **words).data
+    assert (data.classes, data.targets) == (classes, targets)
+    assert loaded(tmp_path, loaded(tmp_path, **words).to_toml()).data == data
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["one_layer"], ("one_layer",)),
+        (["one_layer", "scale_mixture"], ("one_layer", "scale_mixture")),
+        (["one_layer,scale_mixture"], ("one_layer", "scale_mixture")),
+        (["[]"], ()),
+    ],
+)
+def test_theories_on_the_command_line(tmp_path, words, names):
+    config = loaded(tmp_path, theory=words)
+    assert config.theory == names
+    assert loaded(tmp_path, config.to_toml()) == config
+
+
+def test_biases_have_the_precision_one_unless_given(tmp_path):
+    deep = "[network]\nhidden_widths = [4, 3]\nbiases = true\n[prior]\nprecisions = [1, 2, 3]"
+    config = loaded(tmp_path, deep)
+    assert config.prior.bias_precisions == (1.0, 1.0, 1.0)
+    assert loaded(tmp_path, config.to_toml()) == config
+    assert loaded(tmp_path, deep, prior__bias_precisions=["3", "2", "1"]).prior.bias_precisions == (
+        3.0,
+        2.0,
+        1.0,
+    )
 
 
 def test_one_word_of_a_list(tmp_path):
@@ -205,9 +252,26 @@ BAD_TOML = {
     "negative step size": ("[sampler]\nstep_size = -1.0", ['a positive number or "auto"']),
     "unknown dynamics": ('[sampler]\ndynamics = "hmc"', ['one of "langevin"', "got 'hmc'"]),
     "unknown precision": ('precision = "half"', ['one of "float32", "float64"', "got 'half'"]),
-    "one class": ("[data]\nclasses = [0]", ["data.classes must be two classes", "got [0]"]),
-    "class and group": ("[data]\nclasses = [0, [1]]", ["data.classes must be two classes"]),
+    "one class": ("[data]\nclasses = [0]", ["data.classes must be two or more", "got [0]"]),
+    "class and group": ("[data]\nclasses = [0, [1]]", ["data.classes must be two or more"]),
     "three targets": ("[data]\ntargets = [0, 1, 2]", ["data.targets must be two numbers"]),
+    "targets of another name": ('[data]\ntargets = "onehot"',
+                               ['two numbers, for example [-1.0, 1.0], or "one_hot"', "'onehot'"]),
+    "targets in a list": ('[data]\ntargets = ["one_hot"]', ["got ['one_hot']"]),
+    "theory that is no list": ('theory = "one_layer"', ["a list of names", "got 'one_layer'"]),
+    "theory by number": ("theory = [1]", ["theory must be a list of names", "got [1]"]),
+    "unknown architecture": ('[network]\narchitecture = "resnet"',
+                             ['one of "fully_connected", "convolutional"', "got 'resnet'"]),
+    "deep convolution": ('[network]\narchitecture = "convolutional"\nhidden_widths = [5, 5]',
+                         ["convolutional network has one hidden layer", "hidden_widths = [200]"]),
+    "no stride": ("[network]\nstride = 0", ["network.stride must be a whole number from 1"]),
+    "precisions without biases": ("[prior]\nbias_precisions = [1.0, 1.0]",
+                                  ["prior.bias_precisions = [1.0, 1.0]", "has no biases",
+                                   "write biases = true under [network]"]),
+    "too few for the biases": ("[network]\nbiases = true\n[prior]\nbias_precisions = [1.0]",
+                               ["prior.bias_precisions has 1 number(s)",
+                                "write bias_precisions = [1.0, 1.0]"]),
+    "negative for a bias": ("[prior]\nbias_precisions = [-1.0]", ["list of positive numbers"]),
     "too few precisions": ("[network]\nhidden_widths = [5, 5]",
                           ["prior.precisions has 2 number(s)", "2 hidden layer(s) need 3",
                            "write precisions = [1.0, 1.0, 1.0]"]),

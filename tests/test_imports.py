@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 LAYERS = [
     {"errors"},
     {"types", "files", "validation"},
+    {"sections"},
     {"config"},
     {"model"},
     {"sampling", "theory"},

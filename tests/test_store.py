@@ -54,6 +54,22 @@ def some_theory(name: str, value: float = 0.1) -> Generalisation:
     )
 
 
+def with_outputs(chains: Chains, theory: Generalisation) -> tuple[Chains, Generalisation]:
+    """Two test points with two outputs each, and a theory whose order parameter is a matrix."""
+    several = dataclasses.replace(
+        chains,
+        test_outputs=chains.test_outputs.reshape(NUM_CHAINS, NUM_DRAWS, 2, 2),
+        y_test=np.array([[1.0, 0.0], [0.0, 1.0]]),
+    )
+    return several, dataclasses.replace(
+        theory,
+        predictive_mean=theory.predictive_mean.reshape(2, 2),
+        predictive_variance=theory.predictive_variance.reshape(2, 2),
+        order_parameters=((1.0, 0.25), (0.25, 2.0)),
+        log_evidence=-12.5,
+    )
+
+
 def assert_same(mine, theirs) -> None:
     """Equal records, arrays and types of arrays included."""
     for field in dataclasses.fields(theirs):
@@ -68,10 +84,10 @@ def assert_same(mine, theirs) -> None:
             assert getattr(a, "dtype", None) == getattr(b, "dtype", None), field.name
 
 
-def saved(tmp_path, chains, theories):
+def saved(tmp_path, chains, theories, y_train=(1.0, -1.0, 1.0)):
     """The folder after the two files are written, as a run writes them."""
     folder = store.RunFolder(tmp_path)
-    folder.save_posterior(chains, np.array([1.0, -1.0, 1.0]), theories)
+    folder.save_posterior(chains, np.array(y_train), theories)
     folder.save_json(
         "summary.json",
         {
@@ -91,6 +107,19 @@ def test_chains_and_theories_come_back(tmp_path, names):
     assert others.keys() == theories.keys()
     for name, theory in theories.items():
         assert_same(others[name], theory)
+
+
+def test_several_outputs_come_back(tmp_path):
+    chains, theory = with_outputs(some_chains(), some_theory("one_layer"))
+    y_train = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
+    again, others = saved(tmp_path, chains, {"one_layer": theory}, y_train).load_results()
+    assert_same(again, chains)
+    assert_same(others["one_layer"], theory)
+    with xr.open_datatree(tmp_path / "posterior.nc", engine="h5netcdf") as tree:
+        assert tree["posterior"]["f"].dims == ("chain", "draw", "test_point", "output")
+        assert tree["constant_data"]["y_test"].dims == ("test_point", "output")
+        assert tree["observed_data"]["y_train"].dims == ("train_point", "output")
+        assert tree["theory"]["predictive_mean"].dims == ("theory", "test_point", "output")
 
 
 def test_tree_in_memory_comes_back():
@@ -116,13 +145,15 @@ def test_chains_that_diverged_come_back_as_such(tmp_path):
 def test_numbers_that_do_not_exist_are_null(tmp_path):
     """JSON has no NaN: the summary stays readable, and the theory says that it failed."""
     theory = dataclasses.replace(
-        some_theory("one_layer"), bias2=Estimate(math.nan), order_parameters=(math.inf,)
-    )
+        some_theory("one_layer"), bias2=Estimate(math.nan), order_parameters=(math.inf,),
+        log_evidence=-math.inf,
+    )  # fmt: skip
     folder = saved(tmp_path, some_chains(), {"one_layer": theory})
     text = (tmp_path / "summary.json").read_text()
     stored = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     assert stored["theory"]["one_layer"]["bias2"] is None
     assert stored["theory"]["one_layer"]["order_parameters"] == [None]
+    assert stored["theory"]["one_layer"]["log_evidence"] is None
     _, theories = folder.load_results()
     assert math.isnan(theories["one_layer"].bias2.value)
 

@@ -12,11 +12,15 @@ plug-in variance lacks: E[plug-in bias²] = bias² + ⟨MCSE²⟩_x, E[plug-in v
 Errors: variance and generalisation error are means of series over draws, whose MCSE ArviZ gives.
 bias² is not; to first order in δ = f̄ − E f̄ it is the mean of the series −2⟨(y − f̄) f_cs⟩_x, and
 to second order it has ⟨δ²⟩_x, of variance 2 Σ_xx' Cov(δ_x, δ_x')²/P_test². Both parts are added.
+
+With D outputs every square is summed over them: the outputs are P_test·D further points, and an
+average over them is multiplied by D.
 """
 
 import math
 
 import numpy as np
+from jaxtyping import Float
 
 from langevin_nn.analysis.diagnostics import complaint, diagnose, mcse
 from langevin_nn.sampling.chains import Chains
@@ -32,36 +36,42 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     keep = ~chains.diverged
     if not keep.any():
         raise InputError("every chain diverged: there is nothing to summarise")
-    f = chains.test_outputs[keep].astype(np.float64)
-    y = chains.y_test
+    outputs = chains.test_outputs[keep].astype(np.float64)
+    f, y = outputs.reshape(*outputs.shape[:2], -1), chains.y_test.ravel()
+    num_test = len(chains.y_test)
+    num_outputs = y.size // num_test
     mean = f.mean(axis=(0, 1))
     centred = f - mean
     residual = y - mean
     plug_in_variance = np.square(centred).mean(axis=(0, 1))
     error = mcse(f)
-    excess = float(np.square(error).mean())
+    excess = num_outputs * float(np.square(error).mean())
 
     series = {
-        "bias2": -2 * (centred @ residual) / y.size,
-        "variance": np.square(centred).mean(axis=2),
-        "generalisation_error": np.square(y - f).mean(axis=2),
+        "bias2": -2 * (centred @ residual) / num_test,
+        "variance": num_outputs * np.square(centred).mean(axis=2),
+        "generalisation_error": num_outputs * np.square(y - f).mean(axis=2),
         "train_error": chains.train_error[keep].astype(np.float64),
     }
     errors = {key: float(mcse(values)) for key, values in series.items()}
-    second_order = math.sqrt(2 * _sum_of_squared_correlations(centred, error)) / y.size
+    second_order = math.sqrt(2 * _sum_of_squared_correlations(centred, error)) / num_test
     diagnostics = diagnose(series, f, diverged_chains=int(np.sum(~keep)))
     message = complaint(diagnostics)
+    bias2 = num_outputs * float(np.square(residual).mean()) - excess
+    variance = num_outputs * float(plug_in_variance.mean()) + excess
+    if num_outputs == 1:
+        accuracy = _accuracy(y, mean, error, chains.targets_midpoint)
+    else:
+        accuracy = accuracy_of_the_largest(chains.y_test, outputs)
     return Generalisation(
         name=name,
-        predictive_mean=mean,
-        predictive_variance=plug_in_variance + np.square(error),
-        bias2=Estimate(
-            float(np.square(residual).mean()) - excess, math.hypot(errors["bias2"], second_order)
-        ),
-        variance=Estimate(float(plug_in_variance.mean()) + excess, errors["variance"]),
+        predictive_mean=mean.reshape(chains.y_test.shape),
+        predictive_variance=(plug_in_variance + np.square(error)).reshape(chains.y_test.shape),
+        bias2=Estimate(bias2, math.hypot(errors["bias2"], second_order)),
+        variance=Estimate(variance, errors["variance"]),
         generalisation_error=_mean(series, errors, "generalisation_error"),
         train_error=_mean(series, errors, "train_error"),
-        test_accuracy=_accuracy(y, mean, error, chains.targets_midpoint),
+        test_accuracy=accuracy,
         converged=not message,
         message=message,
         diagnostics=diagnostics,
@@ -87,8 +97,35 @@ def _accuracy(y: np.ndarray, mean: np.ndarray, error: np.ndarray, midpoint: floa
     Its standard error is that of the sign of f̄, given the Monte-Carlo error of f̄.
     """
     right = (mean > midpoint) == (y > midpoint)
+    return Estimate(float(right.mean()), _spread(_in_errors(np.abs(mean - midpoint), error)))
+
+
+def accuracy_of_the_largest(
+    y: Float[np.ndarray, "P_test D"], outputs: Float[np.ndarray, "chain draw P_test D"]
+) -> Estimate:
+    """The fraction of test points where the largest of f̄ is the largest of the targets.
+
+    With c the target's output, a point is right where every margin f̄_c − f̄_d is positive. Its
+    standard error is that of the sign of the margin that is smallest in units of its own
+    Monte-Carlo error, which has the correlations of the outputs in it.
+    """
+    wanted = y.argmax(axis=1)[:, None]
+    mean = outputs.mean(axis=(0, 1))
+    right = mean.argmax(axis=1) == wanted[:, 0]
+    margins = np.take_along_axis(outputs, wanted[None, None], axis=3) - outputs
+    rivals = np.arange(y.shape[1])[None, :] != wanted
+    margins = margins[:, :, rivals].reshape(*outputs.shape[:3], -1)
+    z = _in_errors(margins.mean(axis=(0, 1)), mcse(margins))
+    return Estimate(float(right.mean()), _spread(z.min(axis=1)))
+
+
+def _in_errors(distance: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Distances in units of their errors: ±∞ where there is no error."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        distance = np.nan_to_num(np.abs(mean - midpoint) / error, nan=np.inf, posinf=np.inf)
-    wrong_sign = np.array([0.5 * math.erfc(z / math.sqrt(2)) for z in distance])
-    spread = math.sqrt(float(np.sum(wrong_sign * (1 - wrong_sign)))) / y.size
-    return Estimate(float(right.mean()), spread)
+        return np.nan_to_num(distance / error, nan=np.inf, posinf=np.inf, neginf=-np.inf)
+
+
+def _spread(z: np.ndarray) -> float:
+    """Standard error of the fraction of points whose sign, z standard errors from 0, is right."""
+    wrong_sign = np.array([0.5 * math.erfc(distance / math.sqrt(2)) for distance in z])
+    return math.sqrt(float(np.sum(wrong_sign * (1 - wrong_sign)))) / z.size

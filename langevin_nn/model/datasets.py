@@ -1,7 +1,7 @@
-"""Regression tasks: two classes of an image data set, arrays from a file, or a teacher.
+"""Regression tasks: classes of an image data set, arrays from a file, or a teacher.
 
-Every task is P training pairs (x_μ, y_μ) and P_test test pairs, x in R^{N_0}, y a number. Images
-have the targets of their class; the rules of the teachers are in `teachers.py`.
+Every task is P training pairs (x_μ, y_μ) and P_test test pairs, x in R^{N_0}, y a number or D of
+them. Images have the targets of their class; the rules of the teachers are in `teachers.py`.
 
 All randomness comes from one JAX key through NumPy's generator, so a task depends on its key and
 its parameters alone. A larger `num_train` extends the training set (the first examples stay) and
@@ -10,90 +10,25 @@ leaves the test set as it is, and the other way round.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, SupportsIndex, no_type_check
+from typing import Any, SupportsIndex
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from langevin_nn.model.labels import Groups, class_groups, class_targets, targets_of
 from langevin_nn.model.raw_files import fingerprint, nearest, read_images
-from langevin_nn.model.raw_formats import ARRAY_NAMES, as_rows, read_npz
-from langevin_nn.model.teachers import TEACHERS, draw_task, positive, two_targets
+from langevin_nn.model.raw_formats import IMAGE_SHAPES, as_images, read_npz
+from langevin_nn.model.task import Dataset
+from langevin_nn.model.teachers import TEACHERS, draw_task, positive
 from langevin_nn.types import InputError
 
-SOURCES = ("digits", "mnist", "fashion_mnist", "cifar10", "npz", *TEACHERS)
+__all__ = ["IMAGE_SOURCES", "SOURCES", "Dataset", "load_dataset"]
 
-LARGEST = 1e9  # input or target: its square stays far inside float32
-_LAYOUTS = {
-    "x": (2, "(examples, inputs)", "{0}.reshape(len({0}), -1)"),
-    "y": (1, "(examples,)", "{0}.ravel()"),
-}
-
-
-@no_type_check  # not by jaxtyping: users' arrays are converted and checked here, with advice
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A regression task: P training examples, P_test test examples, N_0 inputs.
-
-    Anything that NumPy takes as numbers is accepted (lists, JAX arrays, float32) and kept as
-    read-only float64. `provenance` says where it comes from: file names with the start of their
-    SHA-256, or the teacher in words.
-
-    Raises `InputError` for other shapes, for values that are not finite, and if all training
-    targets are equal.
-    """
-
-    name: str
-    x_train: Float[np.ndarray, "P N_0"]
-    y_train: Float[np.ndarray, " P"]
-    x_test: Float[np.ndarray, "P_test N_0"]
-    y_test: Float[np.ndarray, " P_test"]
-    provenance: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for array in ARRAY_NAMES:
-            object.__setattr__(self, array, _as_float64(array, getattr(self, array)))
-        for part, x, y in (
-            ("train", self.x_train, self.y_train),
-            ("test", self.x_test, self.y_test),
-        ):
-            if x.shape[0] != y.shape[0]:
-                raise InputError(
-                    f"x_{part} has {x.shape[0]} examples, but y_{part} has {y.shape[0]}: "
-                    "give one target for each row of inputs"
-                )
-        if self.x_train.shape[1] != self.x_test.shape[1]:
-            raise InputError(
-                f"x_train has {self.x_train.shape[1]} inputs, but x_test has "
-                f"{self.x_test.shape[1]}: give training and test examples of one size"
-            )
-        if self.y_train.min() == self.y_train.max():
-            raise InputError(
-                f"all {self.num_train} training targets equal {self.y_train[0]:g}: give targets "
-                "of at least two values (a larger num_train, other classes, or another seed)"
-            )
-
-    @property
-    def in_size(self) -> int:
-        """N_0, the number of inputs."""
-        return self.x_train.shape[1]
-
-    @property
-    def num_train(self) -> int:
-        """P, the number of training examples."""
-        return self.x_train.shape[0]
-
-    @property
-    def num_test(self) -> int:
-        """P_test, the number of test examples."""
-        return self.x_test.shape[0]
-
-    @property
-    def targets_midpoint(self) -> float:
-        """Midway between smallest and largest training target: the threshold of the accuracy."""
-        return float(self.y_train.min() + self.y_train.max()) / 2
+IMAGE_SOURCES = ("digits", *IMAGE_SHAPES)
+SOURCES = (*IMAGE_SOURCES, "npz", *TEACHERS)
 
 
 def load_dataset(
@@ -103,7 +38,7 @@ def load_dataset(
     num_train: SupportsIndex | None,
     num_test: SupportsIndex | None,
     classes: Sequence[Any] = (0, 1),
-    targets: Sequence[Any] = (-1.0, 1.0),
+    targets: str | Sequence[Any] = (-1.0, 1.0),
     standardize: bool = True,
     colour: bool = False,
     path: str | Path | None = None,
@@ -115,15 +50,18 @@ def load_dataset(
     """The task of one of SOURCES.
 
     - "digits", "mnist", "fashion_mnist", "cifar10": `num_train` and `num_test` examples (None: all)
-      of two `classes`, or two groups of classes such as ((0, 2, 4), (1, 3, 5)), drawn without
-      replacement, in random order, with the two `targets`. Training and test examples come from
-      the published training and test files; "digits" is one pool, whose shuffled examples are
-      taken for testing from the front and for training from the back. Pixels are on the scale
-      0..1, rows first (28×28; digits 8×8). CIFAR-10 is turned into grey (luma) and averaged over
-      areas from 32×32 to 28×28 pixels, or with `colour` kept as 32×32×3, colours last.
-      Files lie in `folder`, else in LANGEVIN_NN_DATA, else in `data`; absent ones are fetched.
-    - "npz": the arrays x_train (P, …), y_train (P,), x_test, y_test of the file `path`, in their
-      order; the first `num_train` and `num_test` rows if given. Inputs are flattened.
+      of two or more `classes`, or groups of classes such as ((0, 2, 4), (1, 3, 5)), drawn without
+      replacement, in random order. `targets` are two numbers for two classes, or with one output
+      for each of D classes "one_hot" (1 for the class, 0 for the others) or "centred" (that minus
+      1/D). Training and test examples come from the published training and test files; "digits"
+      is one pool, whose shuffled examples are taken for testing from the front and for training
+      from the back. Pixels are on the scale 0..1, rows first (28×28; digits 8×8). CIFAR-10 is
+      turned into grey (luma) and averaged over areas from 32×32 to 28×28 pixels, or with `colour`
+      kept as 32×32×3, colours last. Files lie in `folder`, else in LANGEVIN_NN_DATA, else in
+      `data`; absent ones are fetched.
+    - "npz": the arrays x_train (P, …), y_train (P,) or (P, D), x_test, y_test of the file `path`,
+      in their order; the first `num_train` and `num_test` rows if given. Inputs are flattened;
+      (P, H, W) and (P, H, W, C) are images.
     - "teacher_linear", "teacher_network", "random": Gaussian inputs of `in_size` dimensions and
       the rules of `teachers.py`, with `teacher_width` hidden units and `noise_variance`.
 
@@ -146,8 +84,9 @@ def load_dataset(
     elif source == "npz":
         task = _npz_task(path, num_train, num_test)
     else:
-        groups, low_high = _class_groups(classes), two_targets(targets)
-        task = _image_task(source, rng, num_train, num_test, groups, low_high, colour, folder)
+        groups = class_groups(classes)
+        values = class_targets(targets, len(groups))
+        task = _image_task(source, rng, num_train, num_test, groups, values, colour, folder)
     return _standardized(task) if standardize else task
 
 
@@ -156,12 +95,12 @@ def _image_task(
     rng: np.random.Generator,
     num_train: SupportsIndex | None,
     num_test: SupportsIndex | None,
-    groups: tuple[list[int], list[int]],
-    targets: tuple[float, float],
+    groups: Groups,
+    values: Float[np.ndarray, " K *D"],
     colour: bool,
     folder: str | Path | None,
 ) -> Dataset:
-    wanted = groups[0] + groups[1]
+    wanted = [label for group in groups for label in group]
     raw = read_images(source, folder, wanted)
     train, test = (
         rng.permutation(np.flatnonzero(np.isin(labels, wanted)))
@@ -172,13 +111,17 @@ def _image_task(
     what = f"{source} with classes = {groups}"
     train = train[: _up_to("num_train", num_train, len(train), f"the training part of {what}")]
     test = test[: _up_to("num_test", num_test, len(test), f"the test part of {what}")]
+    x_train, x_test = (
+        as_images(images, colour) / raw.white for images in (raw.x_train[train], raw.x_test[test])
+    )
     return Dataset(
         source,
-        x_train=as_rows(raw.x_train[train], colour) / raw.white,
-        y_train=np.where(np.isin(raw.y_train[train], groups[0]), *targets),
-        x_test=as_rows(raw.x_test[test], colour) / raw.white,
-        y_test=np.where(np.isin(raw.y_test[test], groups[0]), *targets),
+        x_train=_as_rows(x_train),
+        y_train=targets_of(raw.y_train[train], groups, values),
+        x_test=_as_rows(x_test),
+        y_test=targets_of(raw.y_test[test], groups, values),
         provenance=raw.files,
+        image_shape=_image_shape(x_train),
     )
 
 
@@ -209,16 +152,32 @@ def _npz_task(
         raise InputError('source "npz" needs a path: write path = "file.npz"')
     file = Path(path).expanduser()
     x_train, y_train, x_test, y_test = read_npz(file)
-    x_train, x_test = (
-        x.reshape(x.shape[0], math.prod(x.shape[1:])) if x.ndim > 2 else x
-        for x in (x_train, x_test)
-    )
-    whole = Dataset("npz", x_train, y_train, x_test, y_test, (fingerprint(file),))
+    image_shape = _image_shape(x_train)
+    if image_shape and x_test.ndim > 2 and image_shape != _image_shape(x_test):
+        raise InputError(
+            f"x_train of {file} has images of shape {x_train.shape[1:]}, x_test of "
+            f"{x_test.shape[1:]}: give training and test images of one shape"
+        )
+    x_train, x_test = (_as_rows(x) if x.ndim > 2 else x for x in (x_train, x_test))
+    provenance = (fingerprint(file),)
+    whole = Dataset("npz", x_train, y_train, x_test, y_test, provenance, image_shape)
     train = _up_to("num_train", num_train, whole.num_train, f"x_train of {file}")
     test = _up_to("num_test", num_test, whole.num_test, f"x_test of {file}")
     x_train, y_train = whole.x_train[:train], whole.y_train[:train]
     x_test, y_test = whole.x_test[:test], whole.y_test[:test]
     return replace(whole, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+
+
+def _as_rows(x: np.ndarray) -> np.ndarray:
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def _image_shape(x: np.ndarray) -> tuple[int, int, int] | None:
+    """(height, width, colours) of arrays of images, (P, H, W) or (P, H, W, C)."""
+    if x.ndim not in (3, 4) or 0 in x.shape:
+        return None
+    height, width, *colours = x.shape[1:]
+    return height, width, colours[0] if colours else 1
 
 
 def _generator(key: Array) -> np.random.Generator:
@@ -235,24 +194,6 @@ def _generator(key: Array) -> np.random.Generator:
     return np.random.default_rng(words)
 
 
-def _class_groups(classes: Sequence[Any]) -> tuple[list[int], list[int]]:
-    """Two disjoint groups of class labels, from two labels or two groups."""
-    members = classes if isinstance(classes, Sequence) else ()
-    groups = [list(group) if isinstance(group, Sequence) else [group] for group in members]
-    labels = [label for group in groups for label in group]
-    if (
-        len(groups) != 2
-        or not all(groups)
-        or not all(type(label) is int for label in labels)
-        or set(groups[0]) & set(groups[1])
-    ):
-        raise InputError(
-            f"classes must be two of 0 to 9 such as (0, 1), or two groups that share none such as "
-            f"((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)), got {classes!r}"
-        )
-    return groups[0], groups[1]
-
-
 def _up_to(name: str, value: SupportsIndex | None, exist: int, what: str) -> int:
     """`value` checked against the number of examples that exist; all of them for None."""
     number = exist if value is None else positive(name, value)
@@ -261,30 +202,6 @@ def _up_to(name: str, value: SupportsIndex | None, exist: int, what: str) -> int
             f"{name} = {number}, but {what} has {exist} examples: write {name} = {exist} or less"
         )
     return number
-
-
-def _as_float64(name: str, value: Any) -> np.ndarray:
-    """The value as a read-only float64 array of the right rank with finite entries."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise InputError(f"{name} is ragged: give rows of one length") from error
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{name} has values of type {array.dtype}: give real numbers")
-    rank, layout, fix = _LAYOUTS[name[0]]
-    if array.ndim != rank:
-        raise InputError(f"{name} has shape {array.shape}, not {layout}: write {fix.format(name)}")
-    if array.size == 0:
-        raise InputError(f"{name} has shape {array.shape}: give at least one example and one input")
-    array = array.astype(np.float64, copy=False).view()
-    array.flags.writeable = False
-    bad = np.argwhere(~(np.abs(array) <= LARGEST))
-    if bad.size:
-        raise InputError(
-            f"{name} has {len(bad)} value(s) that are NaN, infinite or beyond ±{LARGEST:g}, the "
-            f"first in row {bad[0, 0]} (counted from 0): remove these examples or rescale"
-        )
-    return array
 
 
 def _standardized(task: Dataset) -> Dataset:

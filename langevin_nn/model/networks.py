@@ -1,16 +1,18 @@
 """Networks as Equinox modules, every factor 1/√N written out.
 
-    h¹ = W⁰x/√N_0,   hˡ⁺¹ = Wˡσ(hˡ)/√N_ℓ,   f(x) = v·σ(hᴸ)/√N_L        (W^L = v)
+    h¹ = W⁰x/√N_0 + b⁰,   hˡ⁺¹ = Wˡσ(hˡ)/√N_ℓ + bˡ,   f(x) = v·σ(hᴸ)/√N_L + bᴸ        (W^L = v)
 
-Pacelli et al., arXiv:2209.04882. Parameters have no units of width in them, so that the prior
-W^ℓ_ij ~ N(0, 1/λ_ℓ) gives outputs of order one at any width (NTK scaling).
+with the biases b only where they are asked for. Pacelli et al., arXiv:2209.04882. Parameters have
+no units of width in them, so that the prior W^ℓ_ij ~ N(0, 1/λ_ℓ) gives outputs of order one at any
+width (NTK scaling).
 
-Many networks at once: arrays with leading axes. `FullyConnected` evaluates them as batched matrix
+Many networks at once: arrays with leading axes. A `Network` evaluates them as batched matrix
 products; any other Equinox module is mapped over chains and examples by `evaluate`.
 """
 
+import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -19,47 +21,98 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.activations import activation as as_activation
-from langevin_nn.types import Activation, InputError
+from langevin_nn.types import Activation, InputError, Patches
 
 
-class FullyConnected(eqx.Module):
-    """A fully connected network with L hidden layers and one output.
+class Network(eqx.Module):
+    """What the package knows of its own networks: how to evaluate many, what a theory may know.
 
-    `weights[ℓ]` has shape (N_{ℓ+1}, N_ℓ), the read-out (1, N_L); with leading axes (chains, say)
-    the module stands for as many networks. `fan_ins` are N_0 … N_L as they stand in the formula:
+    `weights` and `biases` are tuples of arrays, one for each layer, the read-out's last; `biases`
+    is empty for a network without. With leading axes (chains, say) in all of them the module
+    stands for as many networks.
+    """
+
+    weights: eqx.AbstractVar[tuple[Array, ...]]
+    biases: eqx.AbstractVar[tuple[Array, ...]]
+    activation: eqx.AbstractVar[Activation]
+
+    @property
+    @abc.abstractmethod
+    def in_size(self) -> int:
+        """N_0, the number of inputs."""
+
+    @property
+    @abc.abstractmethod
+    def hidden_widths(self) -> tuple[int, ...]:
+        """N_1 … N_L; the number of channels of a convolutional layer."""
+
+    @property
+    def num_outputs(self) -> int:
+        """D. With one output, outputs have no axis for it."""
+        return 1
+
+    @property
+    def receptive_fields(self) -> Patches | None:
+        """The patches of a convolutional layer; None for a fully connected network."""
+        return None
+
+    @abc.abstractmethod
+    def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "..."]:
+        """f at P inputs, (…, P) or (…, P, D), for every network of the leading axes."""
+
+    def __call__(self, x: Float[Array, " N_0"]) -> Float[Array, "*D"]:
+        return self.batch(x[None, :])[0]
+
+
+class FullyConnected(Network):
+    """A fully connected network with L hidden layers and D outputs.
+
+    `weights[ℓ]` has shape (N_{ℓ+1}, N_ℓ), the read-out (D, N_L); `biases[ℓ]`, if there are any,
+    (N_{ℓ+1},), the read-out's (D,). `fan_ins` are N_0 … N_L as they stand in the formula:
     `fan_ins[0]` stays N_0 when the first layer is expressed in fewer input coordinates.
 
-    `key` draws the weights from a standard Gaussian. Without hidden layers, f(x) = w·x/√N_0.
+    `key` draws all of them from a standard Gaussian. Without hidden layers, f(x) = w·x/√N_0. One
+    network maps an input (N_0,) to (D,), or for D = 1 to a number ().
+
+    Raises `InputError` for sizes that are not positive whole numbers.
 
     >>> import jax
     >>> network = FullyConnected(784, (500,), activation="erf", key=jax.random.key(0))
     >>> network(jax.numpy.ones(784)).shape
     ()
+    >>> network = FullyConnected(784, (500,), num_outputs=10, biases=True, key=jax.random.key(0))
+    >>> network(jax.numpy.ones(784)).shape, [bias.shape for bias in network.biases]
+    ((10,), [(500,), (10,)])
     """
 
     weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
     activation: Activation = eqx.field(static=True)
     fan_ins: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(
         self,
         in_size: int,
-        hidden_widths: tuple[int, ...],
+        hidden_widths: Sequence[int],
         activation: str | Activation | Callable[[Array], Array] = "erf",
         *,
         key: PRNGKeyArray,
         dtype: Any = jnp.float32,
+        num_outputs: int = 1,
+        biases: bool = False,
     ) -> None:
         sizes = (in_size, *hidden_widths)
-        if not all(isinstance(size, int) and size > 0 for size in sizes):
+        if not all(_positive(size) for size in sizes):
             raise InputError(
                 "in_size and hidden_widths must be positive whole numbers, "
                 f"got {in_size} and {tuple(hidden_widths)}"
             )
-        shapes = list(zip((*sizes[1:], 1), sizes, strict=True))
-        keys = jax.random.split(key, len(shapes))
-        self.weights = tuple(
-            jax.random.normal(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True)
+        if not _positive(num_outputs):
+            raise InputError(f"num_outputs must be a positive whole number, got {num_outputs!r}")
+        rows = (*sizes[1:], num_outputs)
+        shapes = list(zip(rows, sizes, strict=True))
+        self.weights, self.biases = standard_gaussian(
+            key, shapes, [(size,) for size in rows] if biases else [], dtype
         )
         self.activation = as_activation(activation)
         self.fan_ins = sizes
@@ -72,34 +125,61 @@ class FullyConnected(eqx.Module):
     def hidden_widths(self) -> tuple[int, ...]:
         return self.fan_ins[1:]
 
-    def __call__(self, x: Float[Array, " N_0"]) -> Float[Array, ""]:
-        return self.batch(x[None, :])[0]
+    @property
+    def num_outputs(self) -> int:
+        return self.weights[-1].shape[-2]
 
-    def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P"]:
-        """f at P inputs for every network that the weights' leading axes hold."""
+    def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "..."]:
         first, *rest = self.weights
         h = jnp.einsum("...nr,pr->...pn", first, x) / math.sqrt(self.fan_ins[0])
-        for weight, fan_in in zip(rest, self.fan_ins[1:], strict=True):
+        h = self._shifted(h, layer=0)
+        for layer, (weight, fan_in) in enumerate(zip(rest, self.fan_ins[1:], strict=True), 1):
             features = self.activation(h)
             h = jnp.einsum("...pn,...mn->...pm", features, weight) / math.sqrt(fan_in)
-        return h[..., 0]
+            h = self._shifted(h, layer)
+        return h[..., 0] if self.num_outputs == 1 else h
+
+    def _shifted(self, h: Float[Array, "*networks P N"], layer: int) -> Array:
+        return h + self.biases[layer][..., None, :] if self.biases else h
 
 
-def evaluate(networks: Any, x: Float[Array, "P N_0"]) -> Float[Array, "chains P"]:
+def standard_gaussian(
+    key: PRNGKeyArray,
+    weights: Sequence[tuple[int, ...]],
+    biases: Sequence[tuple[int, ...]],
+    dtype: Any,
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Weights and biases of these shapes, every entry N(0, 1)."""
+    shapes = [*weights, *biases]
+    keys = jax.random.split(key, len(shapes))
+    drawn = [jax.random.normal(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True)]
+    return tuple(drawn[: len(weights)]), tuple(drawn[len(weights) :])
+
+
+def evaluate(networks: Any, x: Float[Array, "P N_0"]) -> Float[Array, "chains P *D"]:
     """f at P inputs for a batch of networks: a module whose arrays have a leading chain axis."""
-    if isinstance(networks, FullyConnected):
+    if isinstance(networks, Network):
         return networks.batch(x)
     return eqx.filter_vmap(lambda network: jax.vmap(network)(x))(networks)
 
 
-def output_problem(network: Any, in_size: int) -> str | None:
-    """Why `network` does not map one input (N_0,) to one number, or None where it does."""
+def output_problem(network: Any, in_size: int, num_outputs: int = 1) -> str | None:
+    """Why `network` does not map one input (N_0,) to (D,), or for D = 1 to a number ().
+
+    None where it does.
+    """
     example = jax.ShapeDtypeStruct((in_size,), jnp.float32)
+    expected = () if num_outputs == 1 else (num_outputs,)
+    words = "a single number ()" if num_outputs == 1 else f"the targets' ({num_outputs},)"
     try:
         output = eqx.filter_eval_shape(network, example)
     except (TypeError, ValueError) as error:
         return f"it fails on an input of shape ({in_size},): {str(error).splitlines()[0]}"
-    if not isinstance(output, jax.ShapeDtypeStruct) or output.shape != ():
+    if not isinstance(output, jax.ShapeDtypeStruct) or output.shape != expected:
         shape = getattr(output, "shape", type(output).__name__)
-        return f"it maps an input of shape ({in_size},) to {shape}, not to a single number ()"
+        return f"it maps an input of shape ({in_size},) to {shape}, not to {words}"
     return None
+
+
+def _positive(size: Any) -> bool:
+    return isinstance(size, int) and not isinstance(size, bool) and size > 0

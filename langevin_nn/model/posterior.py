@@ -2,7 +2,8 @@
 
     𝓛(θ) = ½ Σ_μ (y_μ − f(x_μ))² + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²,      p(θ) ∝ exp(−β𝓛(θ)),   β = 1/T
 
-(Pacelli et al., arXiv:2209.04882.) The likelihood is N(y; f, T) and the prior is not tempered.
+(Pacelli et al., arXiv:2209.04882.) The likelihood is N(y; f, T) and the prior is not tempered. With
+several outputs (y − f)² is summed over them; biases have terms of their own, λ_bℓ‖b^ℓ‖².
 
 Parameters of many chains are one pytree whose arrays have a leading chain axis; every method
 takes such a batch and returns one value, or one row, for each chain.
@@ -18,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.model.input_space import InputSpace
-from langevin_nn.model.networks import FullyConnected, evaluate, output_problem
+from langevin_nn.model.networks import FullyConnected, Network, evaluate, output_problem
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError
 
@@ -27,8 +28,9 @@ class GibbsPosterior(eqx.Module):
     """p(θ | data) of `network`'s weights at temperature T, in the precision of its arrays.
 
     `network` is a `FullyConnected`, whose first layer is then sampled on the span of the training
-    inputs alone (`InputSpace`: exact), or any Equinox module that maps one input (N_0,) to one
-    number, sampled as it is. Its weights serve as a template of shapes and precision only.
+    inputs alone (`InputSpace`: exact), a `Convolutional`, or any Equinox module that maps one input
+    (N_0,) to one number, or to (D,) for targets (P, D): these are sampled as they are. Its weights
+    serve as a template of shapes and precision only.
 
     Raises `InputError` for a temperature that is not positive, a network that does not fit the
     data, and a prior that does not fit the network.
@@ -46,9 +48,9 @@ class GibbsPosterior(eqx.Module):
     prior: GaussianPrior
     temperature: float | Array
     x_train: Float[Array, "P r"]
-    y_train: Float[Array, " P"]
+    y_train: Float[Array, " P *D"]
     x_test: Float[Array, "P_test r_plus_m"]
-    y_test: Float[np.ndarray, " P_test"]
+    y_test: Float[np.ndarray, " P_test *D"]
     targets_midpoint: float
     space: InputSpace | None
     in_size: int = eqx.field(static=True)
@@ -58,18 +60,15 @@ class GibbsPosterior(eqx.Module):
     ) -> None:
         if not 0 < temperature < float("inf"):
             raise InputError(f"temperature must be positive and finite, got {temperature}")
-        if isinstance(network, FullyConnected) and network.in_size != data.in_size:
-            raise InputError(
-                f"the network takes inputs of size {network.in_size}, the data have "
-                f"{data.in_size}: write in_size = {data.in_size}"
-            )
-        if problem := output_problem(network, data.in_size):
+        if isinstance(network, Network):
+            _require_fit(network, data)
+        if problem := output_problem(network, data.in_size, data.num_outputs):
             raise InputError(f"the network does not fit the data: {problem}")
         arrays = jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))
         if not arrays:
             raise InputError("the network has no floating-point arrays: nothing can be sampled")
         dtype = jnp.result_type(*arrays)
-        prior.check(eqx.filter(network, eqx.is_inexact_array))
+        prior.check(network)
         if isinstance(network, FullyConnected):
             self.space = InputSpace(data.x_train, data.x_test)
             self.network = self.space.reduce(network)
@@ -89,7 +88,8 @@ class GibbsPosterior(eqx.Module):
     @property
     def spec(self) -> EnsembleSpec:
         """The ensemble as a theory sees it."""
-        known = isinstance(self.network, FullyConnected)
+        known = isinstance(self.network, Network)
+        biases = self.prior.bias_precisions
         return EnsembleSpec(
             in_size=self.in_size,
             hidden_widths=self.network.hidden_widths if known else None,
@@ -97,6 +97,9 @@ class GibbsPosterior(eqx.Module):
             prior_precisions=tuple(float(p) for p in self.prior.precisions),
             temperature=float(self.temperature),
             architecture=type(self.network).__name__,
+            num_outputs=self.y_train.shape[1] if self.y_train.ndim == 2 else 1,
+            bias_precisions=None if biases is None else tuple(float(p) for p in biases),
+            patches=self.network.receptive_fields if known else None,
         )
 
     @property
@@ -118,14 +121,19 @@ class GibbsPosterior(eqx.Module):
             return networks
         return self.space.lift(networks, self.prior.precisions[0], keys)
 
-    def train_outputs(self, params: Any) -> Float[Array, "chains P"]:
+    def train_outputs(self, params: Any) -> Float[Array, "chains P *D"]:
         return evaluate(self.networks(params), self.x_train)
 
-    def residuals(self, params: Any) -> Float[Array, "chains P"]:
+    def residuals(self, params: Any) -> Float[Array, "chains P *D"]:
         """f(x_μ) − y_μ."""
-        return self.train_outputs(params) - self.y_train[None, :]
+        return self.train_outputs(params) - self.y_train[None]
 
-    def test_outputs(self, params: Any, keys: ChainKeys) -> Float[Array, "chains P_test"]:
+    def squared_errors(self, params: Any) -> Float[Array, "chains P"]:
+        """(y_μ − f(x_μ))², summed over the outputs where there are several."""
+        squares = jnp.square(self.residuals(params))
+        return jnp.sum(squares, axis=2) if squares.ndim == 3 else squares
+
+    def test_outputs(self, params: Any, keys: ChainKeys) -> Float[Array, "chains P_test *D"]:
         """f at the test inputs; `keys`, one for each chain, draw what lies outside the span."""
         networks = self.networks(params)
         if self.space is not None:
@@ -134,9 +142,26 @@ class GibbsPosterior(eqx.Module):
 
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """𝓛(θ) = ½ Σ_μ (y_μ − f(x_μ))² + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²."""
-        squares = jnp.sum(jnp.square(self.residuals(params)), axis=1)
+        squares = jnp.sum(self.squared_errors(params), axis=1)
         return 0.5 * squares + self.temperature * self.prior.energy(params)
 
     def potential(self, params: Any) -> Float[Array, " chains"]:
         """β𝓛(θ), so that p(θ) ∝ exp(−potential)."""
         return self.energy(params) / self.temperature
+
+
+def _require_fit(network: Network, data: Dataset) -> None:
+    """Raise `InputError` unless the network has the inputs and the outputs of the data."""
+    if network.in_size != data.in_size:
+        advice = f"write in_size = {data.in_size}"
+        if network.receptive_fields is not None:
+            advice = f"give patches of images with {data.in_size} inputs"
+        raise InputError(
+            f"the network takes inputs of size {network.in_size}, the data have "
+            f"{data.in_size}: {advice}"
+        )
+    if network.num_outputs != data.num_outputs:
+        raise InputError(
+            f"the network has {network.num_outputs} output(s), the data have {data.num_outputs}: "
+            f"write FullyConnected(…, num_outputs={data.num_outputs})"
+        )

@@ -1,6 +1,6 @@
-"""The Gaussian prior of the weights: W^ℓ_ij ~ N(0, 1/λ_ℓ), not tempered.
+"""The Gaussian prior of the parameters: W^ℓ_ij ~ N(0, 1/λ_ℓ), b^ℓ_i ~ N(0, 1/λ_bℓ), not tempered.
 
-Its energy is ½ Σ_ℓ λ_ℓ‖W^ℓ‖², whatever the temperature: β never multiplies it.
+Its energy is ½ Σ_ℓ (λ_ℓ‖W^ℓ‖² + λ_bℓ‖b^ℓ‖²), whatever the temperature: β never multiplies it.
 """
 
 from collections.abc import Sequence
@@ -11,30 +11,63 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from langevin_nn.model.networks import Network
 from langevin_nn.types import InputError
 
 
 class GaussianPrior(eqx.Module):
-    """One precision λ_ℓ for each parameter array of the network, in the order of its layers.
+    """One precision λ_ℓ for the weights of each layer, and one λ_bℓ for its biases.
 
-    For an Equinox module of the user's own the arrays come in the order of `jax.tree.leaves`;
-    `check` says how many there are.
+    `bias_precisions` belong to a network with biases, and are left out for one without. For an
+    Equinox module of the user's own there is one of `precisions` for each of its arrays, biases
+    among them, in the order of `jax.tree.leaves`; `check` says how many there are.
+
+    Raises `InputError` for precisions that are not positive and finite.
+
+    >>> GaussianPrior((1.0, 2.0), bias_precisions=(1.0, 0.5)).by_array
+    (1.0, 2.0, 1.0, 0.5)
     """
 
     precisions: tuple[float | Array, ...]
+    bias_precisions: tuple[float | Array, ...] | None
 
-    def __init__(self, precisions: Sequence[float]) -> None:
-        if not precisions or not all(0 < p < float("inf") for p in precisions):
-            raise InputError(f"prior precisions must be positive and finite, got {precisions}")
-        self.precisions = tuple(float(p) for p in precisions)
+    def __init__(
+        self, precisions: Sequence[float], bias_precisions: Sequence[float] | None = None
+    ) -> None:
+        self.precisions = _positive("prior precisions", precisions)
+        self.bias_precisions = None
+        if bias_precisions is not None:
+            self.bias_precisions = _positive("bias precisions", bias_precisions)
 
-    def check(self, params: Any) -> None:
-        """Raise `InputError` unless there is one precision for each array of `params`."""
-        arrays = jax.tree_util.tree_leaves_with_path(params)
-        if len(arrays) != len(self.precisions):
+    @property
+    def by_array(self) -> tuple[float | Array, ...]:
+        """The precision of each parameter array in the order of leaves: weights, then biases."""
+        return self.precisions + (self.bias_precisions or ())
+
+    def check(self, network: Any) -> None:
+        """Raise `InputError` unless there is one precision for each array of `network`."""
+        own = not isinstance(network, Network)
+        biases = 0 if own else len(network.biases)
+        if biases and self.bias_precisions is None:
+            raise InputError(
+                f"the network has biases in {biases} layer(s), the prior no precisions for them: "
+                f"write bias_precisions = {(1.0,) * biases}"
+            )
+        if self.bias_precisions is not None and len(self.bias_precisions) != biases:
+            advice = "give one for each layer, the read-out's last"
+            if own:
+                advice = "give one of precisions for each array of your own module"
+            elif not biases:
+                advice = "write biases=True in the network, or leave bias_precisions out"
+            raise InputError(
+                f"the prior has {len(self.bias_precisions)} bias precision(s) "
+                f"{self.bias_precisions}, the network {biases} layer(s) with biases: {advice}"
+            )
+        arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(network, eqx.is_inexact_array))
+        if len(arrays) != len(self.by_array):
             listed = ", ".join(f"{jax.tree_util.keystr(path)} {a.shape}" for path, a in arrays)
             raise InputError(
-                f"the prior has {len(self.precisions)} precision(s) {self.precisions}, the network "
+                f"the prior has {len(self.by_array)} precision(s) {self.by_array}, the network "
                 f"{len(arrays)} parameter array(s) ({listed}): give one precision for each"
             )
 
@@ -44,13 +77,19 @@ class GaussianPrior(eqx.Module):
         keys = jax.random.split(key, len(leaves))
         draws = [
             jax.random.normal(k, (num_chains, *leaf.shape), leaf.dtype) / precision**0.5
-            for k, leaf, precision in zip(keys, leaves, self.precisions, strict=True)
+            for k, leaf, precision in zip(keys, leaves, self.by_array, strict=True)
         ]
         return jax.tree.unflatten(structure, draws)
 
     def energy(self, params: Any) -> Float[Array, " chains"]:
-        """½ Σ_ℓ λ_ℓ‖W^ℓ‖² of each chain; the arrays of `params` have a leading chain axis."""
+        """½ Σ_ℓ (λ_ℓ‖W^ℓ‖² + λ_bℓ‖b^ℓ‖²) of each chain; arrays have a leading chain axis."""
         leaves = jax.tree.leaves(params)
         squares = [jnp.sum(jnp.square(leaf), axis=range(1, leaf.ndim)) for leaf in leaves]
-        terms = [0.5 * p * s for p, s in zip(self.precisions, squares, strict=True)]
+        terms = [0.5 * p * s for p, s in zip(self.by_array, squares, strict=True)]
         return jnp.sum(jnp.stack(terms), axis=0)
+
+
+def _positive(name: str, precisions: Sequence[float]) -> tuple[float, ...]:
+    if not precisions or not all(0 < p < float("inf") for p in precisions):
+        raise InputError(f"{name} must be positive and finite, got {precisions}")
+    return tuple(float(p) for p in precisions)

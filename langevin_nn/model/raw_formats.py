@@ -1,4 +1,4 @@
-"""Formats of image files: from bytes to labelled images, and from images to rows of numbers.
+"""Formats of image files: from bytes to labelled images, and from these to plain numbers.
 
     idx      MNIST and Fashion-MNIST: big-endian words 0x0800 + rank and the sizes, then bytes
     batches  CIFAR-10: six pickles of Python 2, as files or in one tar archive, colours in planes
@@ -136,13 +136,13 @@ def require_classes(
         )
 
 
-def as_rows(images: UInt8[np.ndarray, "P H W *C"], colour: bool) -> Float[np.ndarray, "P N_0"]:
-    """Images as rows of numbers, on their own scale; in grey and 28×28 unless `colour`."""
+def as_images(images: UInt8[np.ndarray, "P H W *C"], colour: bool) -> Float[np.ndarray, "P h w *c"]:
+    """Images as float64, on their own scale; in grey and 28×28 unless `colour`."""
     if images.ndim == 4 and not colour:
         grey = sum(weight * images[..., channel] for channel, weight in enumerate(LUMA))
         average = _area_average(images.shape[1], GREY_SIZE)
         images = average @ grey @ average.T
-    return images.reshape(len(images), -1).astype(np.float64)
+    return images.astype(np.float64)
 
 
 def reason(error: Exception) -> str:

@@ -18,6 +18,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from jaxtyping import Float
 
+from langevin_nn.model.labels import two_targets
 from langevin_nn.model.raw_formats import Arrays
 from langevin_nn.types import InputError
 
@@ -74,19 +75,6 @@ def positive(name: str, value: SupportsIndex | None) -> int:
     if number < 1:
         raise InputError(f"{name} must be a positive whole number here, got {value!r}")
     return number
-
-
-def two_targets(targets: Sequence[Any]) -> tuple[float, float]:
-    """The targets of the two classes if they are two different finite numbers."""
-    try:
-        first, second = (float(target) for target in targets)
-    except (TypeError, ValueError):
-        first = second = math.nan
-    if first == second or not (math.isfinite(first) and math.isfinite(second)):
-        raise InputError(
-            f"targets must be two different finite numbers, got {targets!r}: write (-1.0, 1.0)"
-        )
-    return first, second
 
 
 def _linear(rng: np.random.Generator, in_size: int) -> Rule:

@@ -47,21 +47,22 @@ BUFFER_BYTES = 64e6
 class Chains:
     """Recorded draws of all chains, and what is needed to judge them.
 
-    `test_outputs` (chain, draw, P_test) are f at the test inputs, `train_error` (chain, draw) the
-    mean of (y − f)² over the training examples, `energy` (chain, draw) is 𝓛, `observables` what
-    else was asked for, (chain, draw, …). `diverged` (chain,) marks chains with numbers that are
-    not finite. `params` is the last state.
+    `test_outputs`, (chain, draw, P_test) or with several outputs (chain, draw, P_test, D), are f at
+    the test inputs, `train_error` (chain, draw) the mean over the training examples of (y − f)²
+    summed over the outputs, `energy` (chain, draw) is 𝓛, `observables` what else was asked for,
+    (chain, draw, …). `diverged` (chain,) marks chains with numbers that are not finite. `params` is
+    the last state.
 
     `curvature` is the largest Λ_max(∇²𝓛) over the chains at the end of the warm-up, and
     `step_size_shift` the predicted shift of the variance at a test point, averaged over them,
     that the finite step size causes: (ηT/2)⟨‖∇_θ f‖²⟩, to leading order in η.
     """
 
-    test_outputs: Float[np.ndarray, "chain draw P_test"]
+    test_outputs: Float[np.ndarray, "chain draw P_test *D"]
     train_error: Float[np.ndarray, "chain draw"]
     energy: Float[np.ndarray, "chain draw"]
     observables: dict[str, np.ndarray]
-    y_test: Float[np.ndarray, " P_test"]
+    y_test: Float[np.ndarray, " P_test *D"]
     targets_midpoint: float
     params: Any
     step_size: float
@@ -72,8 +73,8 @@ class Chains:
 
     @property
     def diverged(self) -> np.ndarray:
-        finite = np.isfinite(self.energy).all(axis=1) & np.isfinite(self.test_outputs).all((1, 2))
-        return ~finite
+        f = self.test_outputs.reshape(*self.energy.shape, -1)
+        return ~(np.isfinite(self.energy).all(axis=1) & np.isfinite(f).all((1, 2)))
 
     @property
     def stability_limit(self) -> float:
@@ -270,5 +271,6 @@ def _fingerprint(
     spec = posterior.spec
     activation = spec.activation.name if spec.activation else ""
     words = (spec.architecture, spec.hidden_widths, activation, type(transition).__name__)
-    digest.update(repr((*words, transition.step_size, settings)).encode())
+    shape = (spec.patches, spec.num_outputs, spec.bias_precisions)
+    digest.update(repr((*words, *shape, transition.step_size, settings)).encode())
     return digest.hexdigest()

@@ -57,7 +57,7 @@ def observe(
     """What is recorded of one state, each with a leading chain axis."""
     values = {
         "test_outputs": posterior.test_outputs(state.params, keys),
-        "train_error": jnp.mean(jnp.square(posterior.residuals(state.params)), axis=1),
+        "train_error": jnp.mean(posterior.squared_errors(state.params), axis=1),
         "energy": posterior.energy(state.params),
     }
     if extra:

@@ -95,22 +95,24 @@ def mean_squared_gradient(
 ) -> Float[Array, " chains"]:
     """‖∇_θ f(x)‖² averaged over the test inputs, at each chain's parameters.
 
+    Summed over the outputs where there are several.
+
     To leading order in η the dynamics' stationary covariance of θ is too large by ηT/2 in every
     direction (on a quadratic 𝓛 by (ηT/2)(1 − ηH/2)⁻¹), so that the variance of f(x) is too large by
     (ηT/2)‖∇_θ f(x)‖². The average is estimated with random signs: E_s‖∇_θ Σ_x s_x f(x)‖²/P_test.
     """
     num_chains = jax.tree.leaves(params)[0].shape[0]
-    num_test = posterior.y_test.shape[0]
+    targets = posterior.y_test.shape
     outside = jax.random.split(key, num_chains)
 
     def probe(key: PRNGKeyArray) -> Float[Array, " chains"]:
         dtype = jax.tree.leaves(params)[0].dtype
-        signs = jax.random.rademacher(key, (num_chains, num_test), dtype)
+        signs = jax.random.rademacher(key, (num_chains, *targets), dtype)
         gradient = jax.grad(lambda p: jnp.sum(signs * posterior.test_outputs(p, outside)))(params)
         squares = [
             jnp.sum(jnp.square(g).reshape(num_chains, -1), axis=1)
             for g in jax.tree.leaves(gradient)
         ]
-        return jnp.sum(jnp.stack(squares), axis=0) / num_test
+        return jnp.sum(jnp.stack(squares), axis=0) / targets[0]
 
     return jnp.mean(jax.lax.map(probe, jax.random.split(key, num_probes)), axis=0)

@@ -74,7 +74,7 @@ def predict(spec: EnsembleSpec, data: Dataset, names: Iterable[str] | None = Non
     chosen = list(THEORIES) if names is None else list(names)
     for name in chosen:
         theory_named(name)
-    if spec.num_outputs != (1 if data.y_train.ndim == 1 else data.y_train.shape[1]):
+    if spec.num_outputs != data.num_outputs:
         raise InputError(
             f"the ensemble has {spec.num_outputs} output(s), the targets have shape "
             f"{data.y_train.shape}"

@@ -10,6 +10,7 @@ from oracles import gaussian_task
 from statistics_in_sigmas import SIGMAS, z_scores
 
 import langevin_nn as lnn
+from langevin_nn.analysis import generalisation
 from langevin_nn.analysis.comparison import compare, plus_minus
 from langevin_nn.sampling.chains import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
@@ -34,8 +35,9 @@ def autoregressive(rng, num_chains=4, num_draws=400):
 
 
 def chains_of(f, y=TARGET):
+    first = f.reshape(*f.shape[:2], -1)[:, :, 0]
     return Chains(
-        test_outputs=f, train_error=np.square(f[..., 0]), energy=f[..., 0], observables={},
+        test_outputs=f, train_error=np.square(first), energy=first, observables={},
         y_test=y, targets_midpoint=0.0, params=None, step_size=0.1, curvature=1.0,
         step_size_shift=0.0, thinning=1, wall_seconds=0.0,
     )  # fmt: skip
@@ -57,6 +59,47 @@ def test_standard_errors_are_honest(seed):
         # The variance of a normal sample has the relative standard error √(2/n); skewness of the
         # estimates and the ESS's own error widen it.
         assert 0.6 < np.var(scores) < 1.6, name
+
+
+def test_squares_are_summed_over_the_outputs_and_averaged_over_the_examples(seed):
+    """Six points with one output, or three with two: the same draws, twice the squares."""
+    f = autoregressive(np.random.default_rng(seed))
+    one = lnn.summarise(chains_of(f))
+    two = lnn.summarise(chains_of(f.reshape(*f.shape[:2], 3, 2), TARGET.reshape(3, 2)))
+    for name in ("bias2", "variance", "generalisation_error"):
+        single, double = getattr(one, name), getattr(two, name)
+        assert double.value == pytest.approx(2 * single.value, rel=1e-12)
+        assert double.mcse == pytest.approx(2 * single.mcse, rel=1e-12)
+    assert two.predictive_mean.shape == two.predictive_variance.shape == (3, 2)
+    np.testing.assert_array_equal(two.predictive_mean.ravel(), one.predictive_mean)
+    assert two.diagnostics.rhat_max == one.diagnostics.rhat_max
+
+
+def test_accuracy_of_the_largest_output_and_its_error(seed):
+    """Over many replicas the accuracy scatters by its standard error, near ties included.
+
+    The outputs of a point share most of their noise, which the margins between them do not have.
+    """
+    rng = np.random.default_rng(seed)
+    replicas, points, draws = 200, 24, (2, 60)
+    own, common = 0.3, 3.0
+    error_of_margin = own * np.sqrt(2 / np.prod(draws))
+    margins = error_of_margin * np.linspace(-6, 6, points)
+    mean = np.stack([np.zeros(points), -margins, np.full(points, -1.0)], axis=1)
+    mean[::3, 2] = -margins[::3] - 6 * error_of_margin
+    order = rng.permuted(np.tile(np.arange(3), (points, 1)), axis=1)
+    wanted = (order == 0).argmax(axis=1)
+    mean = np.take_along_axis(mean, order, axis=1)
+    y = np.eye(3)[wanted] - 1 / 3
+    accuracy, error = np.empty(replicas), np.empty(replicas)
+    for replica in range(replicas):
+        f = mean + own * rng.normal(size=(*draws, points, 3))
+        f += common * rng.normal(size=(*draws, points, 1))
+        measured = generalisation.accuracy_of_the_largest(y, f)
+        accuracy[replica], error[replica] = measured.value, measured.mcse
+    assert measured == lnn.summarise(chains_of(f, y)).test_accuracy
+    assert measured.value == (f.mean(axis=(0, 1)).argmax(axis=1) == wanted).mean()
+    assert 0.6 < np.var(accuracy) / np.mean(error**2) < 1.6
 
 
 def test_bias_is_not_raised_by_its_own_monte_carlo_noise(seed):

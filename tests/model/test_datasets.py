@@ -93,6 +93,12 @@ def test_dataset_keeps_anything_numeric_as_read_only_float64():
         ({"y_test": np.arange(5.0)}, ["x_test has 4 examples", "y_test has 5"]),
         ({"x_test": np.ones((4, 2))}, ["x_train has 3 inputs", "x_test has 2"]),
         ({"x_test": np.ones((0, 3)), "y_test": []}, ["x_test has shape (0, 3)", "at least one"]),
+        ({"y_test": np.ones((4, 1))}, ["y_test has shape (4, 1)", "y_test.ravel()"]),
+        ({"y_train": np.eye(6)}, ["y_train has 6 output(s)", "y_test has shape (4,)"]),
+        ({"y_test": np.ones((4, 2, 2))}, ["(4, 2, 2)", "(examples,) or (examples, outputs)"]),
+        ({"y_train": [[0, 1]] * 6, "y_test": [[0, 1]] * 4}, ["6 training targets equal [0 1]"]),
+        ({"image_shape": (2, 2, 1)}, ["image_shape = (2, 2, 1)", "3 inputs", "product 3"]),
+        ({"image_shape": (3, 1)}, ["image_shape = (3, 1)", "(height, width, colours)"]),
         ({"y_train": np.full(6, 2.0)}, ["all 6 training targets equal 2", "num_train"]),
         ({"y_train": list("aababb")}, ["y_train has values of type <U1", "real numbers"]),
         ({"x_train": [[1.0, 2.0], [1.0]]}, ["x_train is ragged"]),
@@ -124,6 +130,30 @@ def test_groups_of_classes_and_all_of_the_pool():
     y = np.concatenate([task.y_train, task.y_test])
     assert (y == -1).sum() == 178 + 177 + 181 + 181 + 174  # scikit-learn's 0, 2, 4, 6, 8
     assert digits(classes=EVEN_ODD, num_train=900, num_test=None).num_test == 897
+
+
+@pytest.mark.parametrize("classes", [(3, 8, 1), ((3, 4), (8,), (1, 0))])
+@pytest.mark.parametrize(("targets", "low"), [("one_hot", 0.0), ("centred", -1 / 3)])
+def test_several_classes_have_one_output_each(classes, targets, low):
+    """The class of an example does not depend on how it is coded, nor its place on the classes."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    task = digits(classes=classes, targets=targets, standardize=False)
+    assert task.num_outputs == 3 and task.image_shape == (8, 8, 1)
+    label_of = dict(zip(rows(images / 16), labels, strict=True))
+    for x, y in ((task.x_train, task.y_train), (task.x_test, task.y_test)):
+        assert y.shape == (len(x), 3)
+        for row, target in zip(rows(x), y, strict=True):
+            group = np.atleast_1d(classes[int(target.argmax())])
+            assert label_of[row] in group
+            np.testing.assert_allclose(np.sort(target), [low, low, low + 1])
+    assert set(task.y_train.argmax(axis=1)) == {0, 1, 2}
+
+
+def test_two_classes_may_have_two_outputs():
+    one, two = digits(targets=(1, 0)), digits(targets="one_hot")
+    np.testing.assert_array_equal(two.y_train, np.stack([one.y_train, 1 - one.y_train], axis=1))
 
 
 @pytest.mark.parametrize("source", ["digits", "teacher_linear", "teacher_network", "random"])
@@ -196,6 +226,7 @@ def test_npz_is_used_as_it_is_in_its_order(tmp_path):
     np.savez(path, **good_arrays(x_train=images, x_test=images[:4] * 2))
     task = everything("npz", path=str(path))
     np.testing.assert_array_equal(task.x_train, np.arange(24.0).reshape(6, 4))
+    assert task.image_shape == (2, 2, 1)
     np.testing.assert_array_equal(task.y_train, good_arrays()["y_train"])
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert task.provenance == (f"mine.npz sha256:{digest[:12]}",)
@@ -206,6 +237,16 @@ def test_npz_is_used_as_it_is_in_its_order(tmp_path):
     np.testing.assert_allclose(standard, (np.arange(12) - 5.5) / np.arange(12).std())
 
 
+def test_npz_may_hold_several_outputs_and_colours(tmp_path):
+    images, y = np.arange(72).reshape(6, 2, 2, 3), np.random.default_rng(1).normal(size=(6, 4))
+    path = tmp_path / "mine.npz"
+    np.savez(path, x_train=images, y_train=y, x_test=images.reshape(6, 12), y_test=y)
+    task = everything("npz", path=path, num_train=5)
+    assert (task.num_outputs, task.image_shape) == (4, (2, 2, 3))
+    np.testing.assert_array_equal(task.y_train, y[:5])
+    assert everything("npz", path=path, standardize=True).image_shape == (2, 2, 3)
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "fragments"),
     [
@@ -213,6 +254,11 @@ def test_npz_is_used_as_it_is_in_its_order(tmp_path):
         ({"x_train": np.full((6, 3), np.nan)}, {"standardize": True}, ["18 value(s)", "row 0 "]),
         ({"x_train": np.array([{}] * 6)}, {}, ["plain numbers", "numpy.savez"]),
         ({"x_train": np.full((6, 3), 0.1)}, {"standardize": True}, ["standardize = false"]),
+        (
+            {"x_train": np.ones((6, 1, 3)), "x_test": np.ones((4, 3, 1))},
+            {},
+            ["images of shape (1, 3)", "x_test of (3, 1)"],
+        ),
         ({}, {"num_train": 7}, ["num_train = 7", "has 6 examples", "write num_train = 6"]),
         ({}, {"num_test": 5}, ["num_test = 5", "write num_test = 4"]),
         ({}, {"path": None}, ["needs a path"]),
@@ -246,13 +292,20 @@ def test_files_that_are_no_npz(tmp_path):
         ("random", {"colour": True}, ["random has no colours"]),
         ("digits", {"classes": (0, 12)}, ["classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not 12"]),
         *(
-            ("digits", {"classes": classes}, ["two of 0 to 9", "share none", f"got {classes!r}"])
-            for classes in ((0, 0), ((0, 1), (1, 2)), ((), (1,)), (0, 1, 2), (0, 1.5), "01")
+            (
+                "digits",
+                {"classes": classes},
+                ["two or more of 0 to 9", "share none", f"got {classes!r}"],
+            )
+            for classes in ((0, 0), ((0, 1), (1, 2)), ((), (1,)), (0,), (0, 1.5), "01")
         ),
         *(
             ("digits", {"targets": targets}, ["two different finite numbers", f"{targets}"])
             for targets in ((1, 1.0), (1, np.nan), (1, 2, 3))
         ),
+        ("digits", {"targets": "onehot"}, ['"one_hot" or "centred"', "got 'onehot'"]),
+        ("digits", {"classes": (0, 1, 2)}, ["3 classes need one output", 'targets = "one_hot"']),
+        ("random", {"targets": "one_hot"}, ["two different finite numbers", "'one_hot'"]),
         ("digits", {"num_train": 0}, ["num_train must be a positive whole number", "got 0"]),
         ("digits", {"num_test": -1}, ["num_test must be a positive whole number", "got -1"]),
         ("digits", {"num_train": 161}, ["num_train = 161", "num_test = 200", "360 examples"]),
@@ -311,6 +364,7 @@ def test_training_and_test_files_are_kept_apart(mnist, monkeypatch):
     monkeypatch.setenv("LANGEVIN_NN_DATA", str(mnist))
     task = everything("mnist", classes=((0, 2), 3))
     assert_all_of(task, image_set((28, 28)), {0: -1.0, 2: -1.0, 3: 1.0})
+    assert task.image_shape == (28, 28, 1)
     with told("num_test = 31, ", "has 30 examples: write num_test = 30"):
         load("mnist", num_test=31, classes=((0, 2), 3))
     with told("training part of mnist ", " 0, 1, 2, 3, not 5"):

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +52,42 @@ def test_draws_do_not_depend_on_the_chunks(monkeypatch, first, seconds):
     cut = run()
     np.testing.assert_array_equal(whole.test_outputs, cut.test_outputs)
     np.testing.assert_array_equal(whole.energy, cut.energy)
+
+
+def other_posterior(name):
+    settings = {"key": KEY, "biases": True}
+    prior = lnn.GaussianPrior((1.0, 1.0), (1.0, 2.0))
+    if name == "convolution":
+        network = lnn.Convolutional(lnn.Patches((2, 2, 2), size=1, stride=1), 5, "erf", **settings)
+    else:
+        network = lnn.FullyConnected(8, (5,), "erf", num_outputs=3, **settings)
+    data = gaussian_task(6, 4, 8, num_outputs=network.num_outputs)
+    return lnn.GibbsPosterior(network, prior, data, 0.2)
+
+
+@pytest.mark.parametrize("name", ["convolution", "three outputs"])
+def test_other_networks_go_on_after_an_interruption_as_if_it_had_not_been(
+    name, tmp_path, monkeypatch
+):
+    target = other_posterior(name)
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
+    norms = {"norm": lambda network: jnp.sum(network.weights[0] ** 2)}
+    whole = run(target, observables=norms)
+
+    def interrupt(report):
+        if report.steps > 37 + 3 * 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(target, observables=norms, checkpoint=tmp_path, progress=interrupt)
+    resumed = run(target, observables=norms, checkpoint=tmp_path, resume=True)
+    for name in ("test_outputs", "energy", "train_error"):
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
+    np.testing.assert_array_equal(resumed.observables["norm"], whole.observables["norm"])
+    other = lnn.GaussianPrior((1.0, 1.0), (1.0, 3.0))
+    changed = eqx.tree_at(lambda p: p.prior, target, other)
+    with pytest.raises(InputError, match="another"):
+        run(changed, observables=norms, checkpoint=tmp_path, resume=True)
 
 
 def test_draws_are_the_steps_of_the_transition_one_by_one():

@@ -13,10 +13,29 @@ from langevin_nn.sampling.step_size import largest_curvature, mean_squared_gradi
 KEY = jax.random.key(1)
 
 
-def small_posterior(widths=(5,), precisions=(0.5, 2.0)):
-    data = gaussian_task(6, 7, 4)
-    network = lnn.FullyConnected(4, widths, "erf", key=KEY, dtype=jnp.float64)
-    return lnn.GibbsPosterior(network, lnn.GaussianPrior(precisions), data, 0.2)
+def small_posterior(widths=(5,), precisions=(0.5, 2.0), **settings):
+    data = gaussian_task(6, 7, 4, num_outputs=settings.get("num_outputs", 1))
+    network = lnn.FullyConnected(4, widths, "erf", key=KEY, dtype=jnp.float64, **settings)
+    prior = lnn.GaussianPrior(precisions, (1.0, 1.0) if network.biases else None)
+    return lnn.GibbsPosterior(network, prior, data, 0.2)
+
+
+def convolutional_posterior():
+    patches = lnn.Patches((2, 2, 1), size=1, stride=1)
+    network = lnn.Convolutional(patches, 5, "erf", key=KEY, dtype=jnp.float64)
+    return lnn.GibbsPosterior(network, lnn.GaussianPrior((0.5, 2.0)), gaussian_task(6, 7, 4), 0.2)
+
+
+POSTERIORS = {
+    "one output": small_posterior,
+    "outputs, biases": lambda: small_posterior(num_outputs=3, biases=True),
+    "convolution": convolutional_posterior,
+}
+
+
+@pytest.fixture(params=POSTERIORS)
+def any_posterior(request):
+    return POSTERIORS[request.param]()
 
 
 def by_chain(function, params):
@@ -28,8 +47,8 @@ def by_chain(function, params):
     )
 
 
-def test_largest_curvature_is_the_hessians_top_eigenvalue():
-    posterior = small_posterior()
+def test_largest_curvature_is_the_hessians_top_eigenvalue(any_posterior):
+    posterior = any_posterior
     params = posterior.sample_prior(KEY, 3)
 
     def hessian(build, vector, key):
@@ -39,14 +58,15 @@ def test_largest_curvature_is_the_hessians_top_eigenvalue():
     np.testing.assert_allclose(largest_curvature(posterior, params, KEY), exact, rtol=0.01)
 
 
-def test_mean_squared_gradient_is_the_jacobians():
-    posterior = small_posterior()
+def test_mean_squared_gradient_is_the_jacobians(any_posterior):
+    """Summed over the outputs, averaged over the test inputs."""
+    posterior = any_posterior
     params = posterior.sample_prior(KEY, 3)
 
     def jacobian(build, vector, key):
         return jax.jacobian(lambda v: posterior.test_outputs(build(v), key[None])[0])(vector)
 
-    exact = np.square(by_chain(jacobian, params)).sum(axis=(1, 2)) / 7
+    exact = np.square(by_chain(jacobian, params)).reshape(3, -1).sum(axis=1) / 7
     measured = mean_squared_gradient(posterior, params, KEY, num_probes=4000)
     np.testing.assert_allclose(measured, exact, rtol=0.05)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -98,7 +99,11 @@ def test_outputs_with_one_target_share_it():
     assert order[0, 1] < -0.1
 
 
-LIMITS = [*SADDLES, ("scale_mixture", {"widths": (20, 50)}), ("scale_mixture", {"biases": True})]
+LIMITS = [
+    *SADDLES[::2],
+    ("scale_mixture", {"widths": (20, 50)}),
+    ("scale_mixture", {"biases": True}),
+]
 
 
 @pytest.mark.parametrize("theory, options", LIMITS)
@@ -116,30 +121,31 @@ def test_large_widths_are_infinite_width(theory, options):
 
 @pytest.mark.parametrize("theory, options", EVIDENCES)
 def test_derivatives_of_the_evidence(theory, options):
-    """Those in λ against differences, that in T against the training error.
+    """Those in λ, along one direction, against differences; that in T against the training error.
 
     d/dβ (log p + (P/2) log 2πT) = −½ Σ ⟨(y − f)²⟩, since β multiplies the misfit alone.
     """
     data, spec = case(theory, **options)
-    spec = replace(
-        spec, prior_precisions=tuple(1.2 - 0.2 * i for i in range(len(spec.prior_precisions)))
-    )
     found = evidence(spec, data, theory)
+    rng = np.random.default_rng(SEED + 12)
+    slopes = {
+        "prior_precisions": found.precision_gradient,
+        "bias_precisions": found.bias_precision_gradient or (),
+    }
+    directions = {field: rng.uniform(-1, 1, len(slope)) for field, slope in slopes.items()}
 
-    def log_evidence(field, layer, shift):
-        values = list(getattr(spec, field))
-        values[layer] += shift
-        shifted = replace(spec, **{field: tuple(values)})
-        return THEORIES[theory](shifted, data, None).log_evidence
+    def log_evidence(step):
+        moved = {
+            field: tuple(np.array(getattr(spec, field)) + step * direction)
+            for field, direction in directions.items()
+            if direction.size
+        }
+        return THEORIES[theory](replace(spec, **moved), data, None).log_evidence
 
     step = 1e-4
-    for field, gradient in (
-        ("prior_precisions", found.precision_gradient),
-        ("bias_precisions", found.bias_precision_gradient or ()),
-    ):
-        for layer, slope in enumerate(gradient):
-            difference = log_evidence(field, layer, step) - log_evidence(field, layer, -step)
-            np.testing.assert_allclose(slope, difference / (2 * step), rtol=1e-5, atol=1e-6)
+    difference = (log_evidence(step) - log_evidence(-step)) / (2 * step)
+    slope = sum(float(np.dot(directions[field], slopes[field])) for field in slopes)
+    np.testing.assert_allclose(slope, difference, rtol=1e-5, atol=1e-6)
     result = THEORIES[theory](spec, data, None)
     temperature, number = spec.temperature, data.y_train.size
     in_beta = -(temperature**2) * found.temperature_gradient - number * temperature / 2
@@ -209,7 +215,7 @@ def renormalised(theory, spec, data, orders):
 
     def layer(gram, scale):
         a = np.diagonal(gram)
-        return scale * np.asarray(dual(a[:, None], a[None, :], gram))
+        return scale * np.asarray(dual(*map(jnp.asarray, (a[:, None], a[None, :], gram))))
 
     def first(left, right):
         return left @ right.T / (lambdas[0] * left.shape[1]) + shifts[0]
@@ -239,9 +245,7 @@ def renormalised(theory, spec, data, orders):
             whole = orders[0] * (whole - outer) + outer / (1 + orders[1])
     number = data.num_train
     if theory == "multi_output":
-        parts = [
-            np.kron(orders, part) for part in (whole[:number, :number], whole[number:, :number])
-        ]
+        parts = [np.kron(orders, part[:, :number]) for part in (whole[:number], whole[number:])]
         bias = shifts[len(lambdas) - 1] * np.eye(len(orders))
         train = parts[0] + np.kron(bias, np.ones((number, number)))
         cross = parts[1] + np.kron(bias, np.ones((data.num_test, number)))
@@ -278,7 +282,7 @@ def test_evidence_against_networks_drawn_from_the_prior(theory, options):
 
     The activation is the identity, or for relu the features are Gaussian with relu's mean.
     """
-    distances = [evidence_distance(theory, width, **options) for width in (40, 80)]
+    distances = [evidence_distance(theory, width, **options) for width in (15, 30)]
     ratio = distances[0][0] / distances[1][0]
     error = ratio * np.hypot(*(e / d for d, e in distances))
     assert error < 0.2
@@ -339,7 +343,7 @@ def test_deep_linear_saddle_solves_its_equation():
         np.testing.assert_allclose(1 - q, 0.5 * (1 - s / q**depth), rtol=1e-9)
 
 
-@pytest.mark.parametrize("theory, options", SADDLES)
+@pytest.mark.parametrize("theory, options", SADDLES[1::2])
 def test_zero_temperature_is_the_limit(theory, options):
     data, spec = case(theory, **options)
     zero, cold = (THEORIES[theory](replace(spec, temperature=t), data, None) for t in (0.0, 1e-9))
@@ -348,15 +352,11 @@ def test_zero_temperature_is_the_limit(theory, options):
     assert deviation(zero, cold) < 1e-5
 
 
-@pytest.mark.parametrize("theory, options", [*SADDLES, ("scale_mixture", {})])
+@pytest.mark.parametrize("theory, options", [*SADDLES[::2], ("scale_mixture", {})])
 def test_zero_temperature_needs_a_regular_gram_matrix(theory, options):
     data, spec = case(theory, **options)
-    twice = Dataset(
-        "twice",
-        *(np.concatenate([a, a[:1]]) for a in (data.x_train, data.y_train)),
-        data.x_test,
-        data.y_test,
-    )
+    x, y = (np.concatenate([a, a[:1]]) for a in (data.x_train, data.y_train))
+    twice = Dataset("twice", x, y, data.x_test, data.y_test)
     with pytest.raises(InputError, match="singular.*give a higher temperature"):
         THEORIES[theory](replace(spec, temperature=0.0), twice, None)
 

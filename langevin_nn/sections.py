@@ -1,0 +1,154 @@
+"""The tables of a configuration, [data] to [sampler]: fields, what they accept, what they mean."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from langevin_nn.errors import InputError
+from langevin_nn.validation import (
+    CLASSES,
+    FLAG,
+    LARGEST,
+    NOT_NEGATIVE,
+    POSITIVE,
+    STEP_SIZE,
+    TARGETS,
+    Kind,
+    choice,
+    text,
+    tuple_of,
+    whole,
+)
+
+
+def option(default: Any, kind: Kind, meaning: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "help": meaning})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Fields that are checked when the record is made."""
+
+    prefix: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if "kind" in item.metadata and not (value is None and item.default is None):
+                item.metadata["kind"].check(self.prefix + item.name, value)
+
+
+@dataclass(frozen=True)
+class DataConfig(Checked):
+    prefix = "data."
+
+    source: str = option(
+        "digits",
+        text('the name of a data source, for example "mnist"'),
+        "digits, mnist, fashion_mnist, cifar10, npz, teacher_linear, teacher_network or random",
+    )
+    path: str = option("", text("a path as a string"), "the .npz file, for source = npz")
+    classes: tuple[Any, ...] = option((0, 1), CLASSES, "two or more classes, or groups of classes")
+    targets: tuple[float, float] | str = option(
+        (-1.0, 1.0),
+        TARGETS,
+        "the labels of two classes; one_hot or centred: one output for each class",
+    )
+    num_train: int | None = option(
+        None, whole(1), "P, the number of training examples (100; npz: all)"
+    )
+    num_test: int | None = option(
+        None, whole(1), "P_test, the number of test examples (200; npz: all)"
+    )
+    standardize: bool = option(
+        True, FLAG, "one mean and one standard deviation over all training pixels"
+    )
+    colour: bool = option(False, FLAG, "cifar10 in full colour, not 28x28 grey")
+    in_size: int = option(100, whole(1), "N_0 of a teacher's or random inputs")
+    noise_variance: float = option(
+        0.0, NOT_NEGATIVE, "variance of the noise on a teacher's training labels"
+    )
+    teacher_width: int = option(100, whole(1), "hidden units of teacher_network")
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Checked):
+    prefix = "network."
+
+    architecture: str = option(
+        "fully_connected",
+        choice("fully_connected", "convolutional"),
+        "fully_connected, or convolutional: one layer on patches of images, a dense read-out",
+    )
+    hidden_widths: tuple[int, ...] = option(
+        (200,),
+        tuple_of(whole(1), "a list of positive whole numbers, for example [200]"),
+        "N_1 ... N_L; convolutional: the number of channels",
+    )
+    activation: str = option(
+        "erf",
+        text('the name of an activation, for example "erf"'),
+        "erf, relu, identity, tanh or gelu",
+    )
+    biases: bool = option(False, FLAG, "a bias in each layer, the read-out's included")
+    patch_size: int = option(4, whole(1), "convolutional: pixels on each side of a patch")
+    stride: int = option(4, whole(1), "convolutional: pixels from one patch to the next")
+
+    @property
+    def is_convolutional(self) -> bool:
+        return self.architecture == "convolutional"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.is_convolutional and len(self.hidden_widths) != 1:
+            raise InputError(
+                "a convolutional network has one hidden layer, got network.hidden_widths = "
+                f"{list(self.hidden_widths)}: write its number of channels, hidden_widths = [200]"
+            )
+
+
+@dataclass(frozen=True)
+class PriorConfig(Checked):
+    prefix = "prior."
+
+    precisions: tuple[float, ...] = option(
+        (1.0, 1.0),
+        tuple_of(POSITIVE, "a list of positive numbers, for example [1.0, 1.0]"),
+        "lambda_0 ... lambda_L: one more than there are hidden layers",
+    )
+    bias_precisions: tuple[float, ...] = option(
+        (),
+        tuple_of(POSITIVE, "a list of positive numbers, for example [1.0, 1.0]"),
+        "with network.biases, the biases' precisions of layers 0 ... L; left out: all 1",
+    )
+
+
+@dataclass(frozen=True)
+class PosteriorConfig(Checked):
+    prefix = "posterior."
+
+    temperature: float = option(0.1, POSITIVE, "T = 1/beta")
+
+
+@dataclass(frozen=True)
+class SamplerConfig(Checked):
+    prefix = "sampler."
+
+    dynamics: str = option("langevin", choice("langevin"), "the sampler's dynamics")
+    step_size: float | str = option(
+        "auto",
+        STEP_SIZE,
+        "the step size eta; auto is a stated fraction of the stability limit",
+    )
+    num_chains: int = option(8, whole(1), "independent chains")
+    num_warmup: int = option(20_000, whole(0), "steps before the first recorded draw")
+    num_samples: int = option(1_000, whole(4), "recorded draws of each chain")
+    thinning: int = option(100, whole(1), "steps between recorded draws")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        steps = self.num_warmup + self.num_samples * self.thinning
+        if steps > LARGEST:
+            raise InputError(
+                f"sampler.num_warmup + num_samples × thinning = {steps} steps are more than can "
+                f"be counted: write smaller ones, {LARGEST} steps at most"
+            )

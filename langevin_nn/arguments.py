@@ -53,11 +53,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     _add_fields(run, ["--output", "--resume", "--overwrite", "--quiet"])
     theory = command(
         "theory", "the theories' predictions only, in seconds",
-        "CONFIG.toml [--SECTION.FIELD VALUE ...] [--json]",
+        "CONFIG.toml [--SECTION.FIELD VALUE ...]\n"
+        "                          [--json] [--plot FILE.png]",
     )  # fmt: skip
     theory.add_argument("config", type=Path, metavar="CONFIG.toml")
-    theory.add_argument("--json", action="store_true", help="as in summary.json")
-    _add_fields(theory, ["--json"])
+    theory.add_argument("--json", action="store_true", help="everything, as JSON")
+    theory.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the theories")
+    _add_fields(theory, ["--json", "--plot"])
     plot = command("plot", "draw the figures of a run folder again", "RUN_DIR")
     plot.add_argument("folder", type=Path, metavar="RUN_DIR")
     data = command("data", "list or fetch data sets", "list | fetch NAME")

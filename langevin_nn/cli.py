@@ -94,20 +94,21 @@ def theory_command(arguments: argparse.Namespace) -> int:
         from langevin_nn.theory.suite import predict
 
         _configure_jax()
-    problem = run.prepare(config)
-    predictions = predict(problem.posterior.spec, problem.data, config.theory)
+    config, data, spec = run.prepare_theory(config)
+    if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
+        raise InputError(f"--plot {arguments.plot}: its folder does not exist")
+    predictions = predict(spec, data, config.theory)
     if arguments.json:
-        text = json.dumps(run.theory_part(predictions), indent=2, allow_nan=False)
+        part = run.theory_json(spec, data, predictions)
+        text = json.dumps(part, indent=2, allow_nan=False)
     else:
-        text = "\n".join(
-            [
-                run.caption(problem.config),
-                "",
-                theory_table(predictions.results.values()),
-                "",
-                *run.remarks(predictions),
-            ]
-        )
+        table = theory_table(predictions.results.values())
+        text = "\n".join([run.caption(config), "", table, "", *run.remarks(predictions)])
+    if arguments.plot is not None:
+        try:
+            run.draw_theory(spec, data, predictions, run.caption(config), arguments.plot)
+        except OSError as error:
+            raise InputError(f"cannot write {arguments.plot}: {error.strerror or error}") from error
     sys.stdout.write(text + "\n")
     return 0
 

@@ -16,13 +16,21 @@ from matplotlib.ticker import MaxNLocator
 from langevin_nn.analysis.diagnostics import mcse
 from langevin_nn.files import write_atomically
 from langevin_nn.sampling.chains import Chains
+from langevin_nn.theory.one_layer import OneLayerSweep
 from langevin_nn.types import Generalisation
 
 EXPERIMENT_COLOUR = "#000000"
 THEORY_STYLES: Mapping[str, Mapping[str, Any]] = {
     "infinite_width": {"color": "#E69F00", "linestyle": "--", "marker": "s"},
     "one_layer": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "one_layer_nonodd": {"color": "#56B4E9", "linestyle": "-.", "marker": "P"},
+    "nested": {"color": "#D55E00", "linestyle": "-.", "marker": "v"},
+    "global": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
     "scale_mixture": {"color": "#009E73", "linestyle": ":", "marker": "^"},
+    "multi_output": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "convolutional": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "width_expansion": {"color": "#CC79A7", "linestyle": (0, (5, 1)), "marker": "D"},
+    "matched": {"color": "#D55E00", "linestyle": (0, (3, 1, 1, 1)), "marker": "v"},
 }
 CHAIN_COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
@@ -30,7 +38,7 @@ CHAIN_COLOURS = (
 
 
 def plot_generalisation(
-    ax: Axes, measured: Generalisation, theories: Sequence[Generalisation]
+    ax: Axes, measured: Generalisation | None, theories: Sequence[Generalisation]
 ) -> Axes:
     """Bias², variance and their sum: the experiment as points, each theory as a line segment."""
     keys = _on_quantities(ax)
@@ -41,14 +49,17 @@ def plot_generalisation(
             values, places - 0.32, places + 0.32, label=theory.name, linewidth=2,
             color=_style(theory.name)["color"], linestyle=_style(theory.name)["linestyle"],
         )  # fmt: skip
-    estimates = [getattr(measured, key) for key in keys]
-    ax.errorbar(
-        range(len(keys)), [e.value for e in estimates], [e.mcse for e in estimates], fmt="o",
-        markersize=4, capsize=4, color=EXPERIMENT_COLOUR, label=f"{measured.name} (± 1 s.e.)",
-        zorder=3,
-    )  # fmt: skip
+    if measured is not None:
+        estimates = [getattr(measured, key) for key in keys]
+        ax.errorbar(
+            range(len(keys)), [e.value for e in estimates], [e.mcse for e in estimates], fmt="o",
+            markersize=4, capsize=4, color=EXPERIMENT_COLOUR, label=f"{measured.name} (± 1 s.e.)",
+            zorder=3,
+        )  # fmt: skip
     ax.set_ylabel("average over the test set")
-    ax.legend(frameon=False, fontsize="small")
+    lowest, highest = ax.get_ylim()
+    ax.set_ylim(lowest, highest + 0.07 * (len(theories) + 1) * (highest - lowest))
+    ax.legend(frameon=False, fontsize="small", loc="upper left")
     return ax
 
 
@@ -57,7 +68,7 @@ def plot_deviations(ax: Axes, measured: Generalisation, theories: Sequence[Gener
     keys = _on_quantities(ax)
     ax.axhline(0, color="black", linewidth=0.8)
     for index, theory in enumerate(theories):
-        offset = 0.18 * (index - (len(theories) - 1) / 2)
+        offset = min(0.18, 0.7 / len(theories)) * (index - (len(theories) - 1) / 2)
         expected = np.array([getattr(theory, key).value for key in keys])
         values = np.array([getattr(measured, key).value for key in keys])
         errors = np.array([getattr(measured, key).mcse for key in keys])
@@ -77,6 +88,44 @@ def _on_quantities(ax: Axes) -> tuple[str, ...]:
     ax.set_xticks(range(len(keys)), ["bias²", "variance", "generalisation\nerror"])
     ax.set_xlim(-0.5, len(keys) - 0.5)
     return keys
+
+
+def plot_sweep(
+    ax: Axes, sweep: OneLayerSweep, along: str, wide: Generalisation | None, here: float
+) -> Axes:
+    """bias² and variance of `one_layer` along "width" or "readout_precision", on logarithmic axes.
+
+    `wide` is infinite width at the ensemble's own precision; `here` marks the ensemble's value.
+    """
+    label = {"width": "N_1", "readout_precision": "λ_1"}[along]
+    places = np.ravel(getattr(sweep, along))
+    for key, name, colour in (("bias2", "bias²", "#0072B2"), ("variance", "variance", "#D55E00")):
+        ax.plot(places, np.ravel(getattr(sweep, key)), color=colour, label=f"{name}, one_layer")
+        if wide is not None:
+            value = getattr(wide, key).value
+            ax.axhline(value, color=colour, linestyle="--", linewidth=1, label=f"{name}, N_1 → ∞")
+    ax.axvline(here, color="0.6", linewidth=0.8)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel(label)
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def theory_figure(
+    theories: Sequence[Generalisation],
+    sweeps: Mapping[str, tuple[OneLayerSweep, float]],
+    caption: str,
+) -> Figure:
+    """The theories side by side, and `one_layer` along each swept quantity."""
+    figure = Figure(figsize=(4.6 * (1 + len(sweeps)), 3.9), layout="constrained")
+    first, *others = figure.subplots(1, 1 + len(sweeps), squeeze=False)[0]
+    plot_generalisation(first, None, theories)
+    wide = next((theory for theory in theories if theory.name == "infinite_width"), None)
+    for ax, (along, (sweep, here)) in zip(others, sweeps.items(), strict=True):
+        plot_sweep(ax, sweep, along, wide if along == "width" else None, here)
+    figure.suptitle(caption, fontsize="small", wrap=True)
+    return figure
 
 
 def plot_traces(ax: Axes, series: np.ndarray, label: str, thinning: int = 1) -> Axes:
@@ -184,6 +233,11 @@ def save(figures: Mapping[str, Figure], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
         _write(figure, folder / f"{name}.png")
+
+
+def save_as(figure: Figure, path: Path) -> None:
+    """Write one figure as a PNG."""
+    _write(figure, path)
 
 
 def _write(figure: Figure, path: Path) -> None:

@@ -103,11 +103,11 @@ def theories_of(tree: xr.DataTree, summary: Mapping[str, Any]) -> dict[str, Gene
             name=name,
             predictive_mean=at_points["predictive_mean"].to_numpy(),
             predictive_variance=at_points["predictive_variance"].to_numpy(),
-            bias2=_exact(numbers["bias2"]),
-            variance=_exact(numbers["variance"]),
-            generalisation_error=_exact(numbers["generalisation_error"]),
-            train_error=_exact(numbers["train_error"]),
-            test_accuracy=_exact(numbers["test_accuracy"]),
+            bias2=_kept(numbers, "bias2"),
+            variance=_kept(numbers, "variance"),
+            generalisation_error=_kept(numbers, "generalisation_error"),
+            train_error=_kept(numbers, "train_error"),
+            test_accuracy=_kept(numbers, "test_accuracy"),
             order_parameters=_loaded(numbers["order_parameters"]),
             log_evidence=numbers.get("log_evidence"),
             converged=numbers["converged"],
@@ -146,7 +146,7 @@ def experiment_summary(measured: Generalisation, chains: Chains) -> dict[str, An
 
 
 def theory_summary(theory: Generalisation) -> dict[str, Any]:
-    """One entry of the part `theory` of summary.json."""
+    """One entry of the part `theory` of summary.json; `mcse` where a theory samples."""
     return {
         "bias2": _number(theory.bias2.value),
         "variance": _number(theory.variance.value),
@@ -154,6 +154,11 @@ def theory_summary(theory: Generalisation) -> dict[str, Any]:
         "train_error": _number(theory.train_error.value),
         "test_accuracy": _number(theory.test_accuracy.value),
         "order_parameters": _stored(theory.order_parameters),
+        "mcse": {
+            name: _number(getattr(theory, name).mcse)
+            for name in ("bias2", "variance", "generalisation_error", "train_error")
+            if getattr(theory, name).mcse > 0
+        },
         "log_evidence": None if theory.log_evidence is None else _number(theory.log_evidence),
         "converged": theory.converged,
         "message": theory.message,
@@ -169,9 +174,13 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _exact(value: float | None) -> Estimate:
-    """A theory's number as `_number` stored it."""
-    return Estimate(math.nan if value is None else value)
+def _kept(numbers: Mapping[str, Any], name: str) -> Estimate:
+    """A theory's number as `theory_summary` stored it."""
+    return Estimate(_read(numbers[name]), numbers.get("mcse", {}).get(name, 0.0))
+
+
+def _read(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _stored(values: Any) -> Any:
@@ -181,4 +190,4 @@ def _stored(values: Any) -> Any:
 
 def _loaded(values: Any) -> Any:
     """Numbers, or the rows of a matrix, as `_stored` stored them."""
-    return tuple(_loaded(v) if isinstance(v, list) else _exact(v).value for v in values)
+    return tuple(_loaded(v) if isinstance(v, list) else _read(v) for v in values)

@@ -4,13 +4,16 @@ config ─► data ─► network, prior ─► posterior ─► chains ─► m
                                         └─► spec ─► theories ────────┴─► table, files, figures
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from langevin_nn import plotting, store
 from langevin_nn.analysis.comparison import compare
@@ -25,8 +28,10 @@ from langevin_nn.provenance import manifest
 from langevin_nn.sampling.chains import Chains, Report, sample
 from langevin_nn.sampling.langevin import Langevin
 from langevin_nn.store import RunFolder
+from langevin_nn.theory.evidence import evidence_gradient
+from langevin_nn.theory.one_layer import OneLayerSweep, one_layer
 from langevin_nn.theory.suite import Predictions, predict
-from langevin_nn.types import Generalisation, InputError, Patches
+from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable, Patches
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,10 @@ class Result:
 
 
 def prepare(config: RunConfig) -> Problem:
-    """Load the data and build the posterior. Raises `InputError` where they do not fit."""
+    """Load the data and build the posterior. Raises `InputError` where they do not fit.
+
+    T = 0 is refused: there is nothing to sample, but a theory to ask (`prepare_theory`).
+    """
     key_data, key_network, key_chains = jax.random.split(jax.random.key(config.seed), 3)
     chosen = config.data
     data = load_dataset(
@@ -65,6 +73,16 @@ def prepare(config: RunConfig) -> Problem:
     prior = GaussianPrior(config.prior.precisions, config.prior.bias_precisions or None)
     posterior = GibbsPosterior(network, prior, data, config.posterior.temperature)
     return Problem(config, data, posterior, key_chains)
+
+
+def prepare_theory(config: RunConfig) -> tuple[RunConfig, Dataset, EnsembleSpec]:
+    """The same without sampling: the ensemble, at T = 0 too."""
+    temperature = config.posterior.temperature
+    warm = dataclasses.replace(config.posterior, temperature=temperature or 1.0)
+    problem = prepare(dataclasses.replace(config, posterior=warm))
+    config = dataclasses.replace(problem.config, posterior=config.posterior)
+    spec = dataclasses.replace(problem.posterior.spec, temperature=temperature)
+    return config, problem.data, spec
 
 
 def _network(config: RunConfig, data: Dataset, key: jax.Array) -> Network:
@@ -134,7 +152,49 @@ def theory_part(predictions: Predictions) -> dict[str, object]:
         "theory": {name: store.theory_summary(g) for name, g in predictions.results.items()},
         "not_applicable": predictions.not_applicable,
         "criterion": predictions.criterion,
+        "eigenvalues": predictions.eigenvalues,
     }
+
+
+def theory_json(spec: EnsembleSpec, data: Dataset, predictions: Predictions) -> dict[str, object]:
+    """The same with the predictions at the test points and the derivatives of the log evidence."""
+    part = theory_part(predictions)
+    entries = part["theory"]
+    assert isinstance(entries, dict)
+    for name, result in predictions.results.items():
+        entries[name] |= {
+            "predictive_mean": result.predictive_mean.tolist(),
+            "predictive_variance": result.predictive_variance.tolist(),
+            "log_evidence_gradient": None,
+        }
+        if result.converged:
+            with contextlib.suppress(NotApplicable):
+                gradient = evidence_gradient(spec, data, result)
+                entries[name]["log_evidence_gradient"] = {
+                    "precisions": gradient.precision_gradient,
+                    "bias_precisions": gradient.bias_precision_gradient,
+                    "temperature": gradient.temperature_gradient,
+                }
+    return part
+
+
+def draw_theory(
+    spec: EnsembleSpec, data: Dataset, predictions: Predictions, caption: str, path: Path
+) -> None:
+    """The theories, and `one_layer` against N_1 and λ_1 where it applies."""
+    sweeps: dict[str, tuple[OneLayerSweep, float]] = {}
+    if "one_layer" in predictions.results:
+        (width,), (_, precision) = spec.hidden_widths or (), spec.prior_precisions
+        steps = np.geomspace(0.1, 100, 61)
+        widths = np.unique(np.maximum(1, np.round(width * steps)))
+        precisions = precision * np.geomspace(0.01, 100, 61)
+        along_width = one_layer(spec, data, width=widths)
+        along_precision = one_layer(spec, data, readout_precision=precisions)
+        assert isinstance(along_width, OneLayerSweep) and isinstance(along_precision, OneLayerSweep)
+        sweeps["width"] = along_width, float(width)
+        sweeps["readout_precision"] = along_precision, precision
+    figure = plotting.theory_figure(list(predictions.results.values()), sweeps, caption)
+    plotting.save_as(figure, path)
 
 
 def draw_figures(
@@ -208,7 +268,7 @@ def report(result: Result) -> str:
 def remarks(predictions: Predictions) -> list[str]:
     """The criterion, the theories that do not apply, and what those that do have to say."""
     lines = [f"criterion  {_criterion(predictions)}"]
-    lines += [f"{name}: does not apply ({why})" for name, why in predictions.not_applicable.items()]
+    lines += [f"{name}: left out ({why})" for name, why in predictions.not_applicable.items()]
     return lines + [f"{g.name}: {g.message}" for g in predictions.results.values() if g.message]
 
 

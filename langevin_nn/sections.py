@@ -126,7 +126,7 @@ class PriorConfig(Checked):
 class PosteriorConfig(Checked):
     prefix = "posterior."
 
-    temperature: float = option(0.1, POSITIVE, "T = 1/beta")
+    temperature: float = option(0.1, NOT_NEGATIVE, "T = 1/beta; 0 for theory only")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from langevin_nn import config as configuration
 from langevin_nn import files, plotting, provenance
 from langevin_nn import run as run_module
 from langevin_nn.sampling import chains
+from langevin_nn.theory import THEORIES
 
 RUN_FILES = {
     "config.toml",
@@ -33,6 +34,7 @@ RUN_FILES = {
 }
 # A network without hidden layers mixes at once: these runs converge.
 LINEAR = shlex.split("--network.hidden_widths [] --prior.precisions 1 --sampler.num_chains 4")
+DEEP = {"infinite_width", "nested", "global", "scale_mixture"}
 LONG = shlex.split("--sampler.num_samples 600 --sampler.thinning 20 --sampler.num_warmup 500")
 
 
@@ -66,7 +68,7 @@ def test_run_that_converges(cli):
     assert cli.files("out") == RUN_FILES
     for label in ("bias²", "variance", "generalisation error", "training error", "test accuracy",
                   "R̂ max", "ESS min", "acceptance", "criterion  s =", "infinite_width", "σ)",
-                  "one_layer: does not apply", "converged", "run folder: out"):  # fmt: skip
+                  "one_layer: left out", "converged", "run folder: out"):  # fmt: skip
         assert label in answer.out
     assert "NOT CONVERGED" not in answer.out
     assert "100 %  sampling, training error" in answer.err
@@ -166,10 +168,10 @@ def test_single_chain_of_a_deep_network_without_warmup(cli):
     answer = cli("run", "tiny.toml", "--output", "out", "--sampler.num_chains", "1", *words.split())
     assert answer.code == 3, answer
     assert cli.files("out") == RUN_FILES
-    assert "N = (4, 3)" in answer.out and "one_layer: does not apply" in answer.out
+    assert "N = (4, 3)" in answer.out and "one_layer: left out" in answer.out
     assert "R̂ is undefined" in answer.out
     assert cli.summary("out")["experiment"]["rhat_max"] is None
-    assert cli.summary("out")["theory"].keys() == {"infinite_width"}
+    assert cli.summary("out")["theory"].keys() == DEEP
 
 
 # --- arrays from a file
@@ -269,7 +271,7 @@ REFUSALS = {
     "unknown key": ("--config '[sampler]\nthining = 3'", ['unknown key "sampler.thining"',
                                                          'did you mean "sampler.thinning"?']),
     "wrong type": ("--seed one", ["seed must be a whole number", "got 'one'"]),
-    "out of range": ("--posterior.temperature -1", ["must be a positive number, got -1"]),
+    "out of range": ("--posterior.temperature -1", ["must be zero or a positive number, got -1"]),
     "unknown source": ("--data.source mnits", ["unknown data source 'mnits'", "'mnist'"]),
     "unknown activation": ("--network.activation rleu", ["'rleu'", "relu"]),
     "lacking class": ("--data.source digits --data.classes 0 12", ["0, 1, 2", "not 12"]),
@@ -425,6 +427,22 @@ def test_output_that_cannot_be_written(cli, monkeypatch):
 # --- the other commands
 
 
+THEORY_CASES = {
+    name: shlex.split(words)
+    for name, words in {
+        "one layer": "",
+        "not odd": "--network.activation relu --network.biases true",
+        "deep": "--network.hidden_widths 4 3 --prior.precisions 1 1 2",
+        "deep, by quadrature": "--network.hidden_widths 4 3 --prior.precisions 1 1 2 "
+        "--network.activation tanh --network.biases true",
+        "outputs": "--data.source digits --data.classes 0 1 2 --data.targets one_hot",
+        "patches": "--data.source digits --network.architecture convolutional",
+        "by name": "--theory nested global one_layer_nonodd multi_output convolutional",
+    }.items()
+}
+MORE_IN_JSON = ("predictive_mean", "predictive_variance", "log_evidence_gradient")
+
+
 def test_theory(cli):
     table = cli("theory", "tiny.toml")
     assert (table.code, table.err) == (0, "")
@@ -433,13 +451,47 @@ def test_theory(cli):
     assert cli.files() == {"tiny.toml"}
 
 
-def test_theory_json_is_the_theory_of_the_summary(cli, no_figures):
+def test_theory_json_is_the_theory_of_the_summary_and_more(cli, no_figures):
     cli("run", "tiny.toml", "--output", "out", "--posterior.temperature", ".25")
     answer = cli("theory", "tiny.toml", "--json", "--posterior.temperature", ".25")
     assert (answer.code, answer.err) == (0, "")
     summary = cli.summary("out")
     del summary["experiment"]
-    assert json.loads(answer.out) == summary
+    told = json.loads(answer.out)
+    for entry in told["theory"].values():
+        more = {key: entry.pop(key) for key in MORE_IN_JSON}
+        assert len(more["predictive_mean"]) == len(more["predictive_variance"]) == 4
+        if more["log_evidence_gradient"] is not None:
+            assert len(more["log_evidence_gradient"]["precisions"]) == 2
+    assert told == summary
+
+
+@pytest.mark.parametrize("words", THEORY_CASES.values(), ids=THEORY_CASES)
+def test_every_theory_answers_or_says_why(cli, words):
+    """At T = 0 too, where all Gram matrices of this task are regular."""
+    for temperature in ("0.2", "0"):
+        words = [*words, "--data.num_train", "5", "--posterior.temperature", temperature]
+        answer = cli("theory", "tiny.toml", "--json", "--plot", "theory.png", *words)
+        assert (answer.code, answer.err) == (0, "")
+        told = json.loads(answer.out)
+        asked = set(words[1:6]) if "--theory" in words else set(THEORIES)
+        assert set(told["theory"]) | set(told["not_applicable"]) == asked
+        assert all(each["converged"] for each in told["theory"].values())
+        assert all(each["log_evidence"] is not None for each in told["theory"].values())
+        assert 0 < told["eigenvalues"][0] < told["eigenvalues"][1]
+        assert (cli.folder / "theory.png").read_bytes().startswith(b"\x89PNG")
+    assert cli.files() == {"tiny.toml", "theory.png"}
+
+
+def test_figure_of_theories_that_cannot_be_written(cli):
+    refused(cli("theory", "tiny.toml", "--plot", "none/theory.png"), "folder does not exist")
+    (cli.folder / "theory.png").mkdir()
+    refused(cli("theory", "tiny.toml", "--plot", "theory.png"), "cannot write theory.png")
+
+
+def test_zero_temperature_is_not_sampled(cli):
+    refused(cli("run", "tiny.toml", "--posterior.temperature", "0"), "theory takes T = 0")
+    assert cli.files() == {"tiny.toml"}
 
 
 def test_plot_makes_the_figures_again_from_the_folder_alone(cli):

@@ -242,7 +242,7 @@ BAD_TOML = {
     "three draws": ("[sampler]\nnum_samples = 3", ["num_samples must be a whole number from 4"]),
     "more steps than counted": ("[sampler]\nnum_samples = 2000000\nthinning = 2000",
                                ["4000020000 steps", "2147483647 steps at most"]),
-    "zero temperature": ("[posterior]\ntemperature = 0", ["temperature must be a positive number"]),
+    "negative temperature": ("[posterior]\ntemperature = -1", ["must be zero or a positive"]),
     "infinite temperature": ("[posterior]\ntemperature = inf", ["a positive number, got inf"]),
     "NaN": ("[posterior]\ntemperature = nan", ["a positive number, got nan"]),
     "number beyond a float": (f"[posterior]\ntemperature = 1{'0' * 400}", ["a positive number"]),

@@ -59,7 +59,10 @@ class GibbsPosterior(eqx.Module):
         self, network: Any, prior: GaussianPrior, data: Dataset, temperature: float
     ) -> None:
         if not 0 < temperature < float("inf"):
-            raise InputError(f"temperature must be positive and finite, got {temperature}")
+            raise InputError(
+                f"temperature must be positive and finite to sample, got {temperature}: write a "
+                "positive one (theory takes T = 0)"
+            )
         if isinstance(network, Network):
             _require_fit(network, data)
         if problem := output_problem(network, data.in_size, data.num_outputs):

@@ -60,9 +60,9 @@ def multi_output(
     >>> y = np.array([[2.0, 0.0], [0.0, 2.0]])
     >>> data = Dataset("two points", np.eye(2), y, np.eye(2), y)
     >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0, num_outputs=2)
-    >>> np.array(multi_output(spec, data).order_parameters).round(9)  # Q² − Q/2 = Y Yᵀ/4
-    array([[1.280776406, 0.         ],
-           [0.         , 1.280776406]])
+    >>> np.array(multi_output(spec, data).order_parameters).round(6)  # Q² − Q/2 = Y Yᵀ/4
+    array([[1.280776, 0.      ],
+           [0.      , 1.280776]])
     """
     (width,) = require("multi_output", spec, depth=1, several_outputs=True)
     regression = regression or gram_regression(spec, data)
@@ -90,7 +90,8 @@ def multi_output(
     )
     if data.y_train.ndim == 1:
         moments = moments._replace(mean=moments.mean[:, 0], variance=moments.variance[:, 0])
-    message = joined(found.message, about_the_mean(spec))
+    reason = "" if found.converged else _about_flat_outputs(spec, targets, width)
+    message = joined(reason or found.message, about_the_mean(spec))
     return generalisation("multi_output", data, moments, _rows(order), found.converged, message)
 
 
@@ -149,6 +150,17 @@ def convolutional(
     )
     message = joined(found.message, about_the_mean(spec))
     return generalisation("convolutional", data, moments, _rows(order), found.converged, message)
+
+
+def _about_flat_outputs(spec: EnsembleSpec, targets: Float[np.ndarray, "P D"], width: int) -> str:
+    """Why S has no minimum at T = 0: outputs whose combination has no signal."""
+    rank = int(np.linalg.matrix_rank(targets))
+    if spec.temperature > 0 or rank == targets.shape[1] or len(targets) < width:
+        return ""
+    return (
+        f"the action has no minimum: the targets span {rank} of {targets.shape[1]} outputs, and "
+        "with T = 0 and P ≥ N_1 it falls as Q → 0 in the others"
+    )
 
 
 def _from_scales(action: Any, along: ScaleAction, size: int, arrays: Any) -> Minimum:

@@ -99,6 +99,14 @@ def test_outputs_with_one_target_share_it():
     assert order[0, 1] < -0.1
 
 
+def test_targets_that_span_too_few_outputs_have_no_minimum_at_zero_temperature():
+    data = two_outputs(toy())
+    flat = Dataset("flat", data.x_train, data.y_train[:, :1] * [1, -1], data.x_test, data.y_test)
+    result = THEORIES["multi_output"](spec_of(flat, (20,), temperature=0.0), flat, None)
+    assert not result.converged
+    assert "the targets span 1 of 2 outputs" in result.message
+
+
 LIMITS = [
     *SADDLES[::2],
     ("scale_mixture", {"widths": (20, 50)}),

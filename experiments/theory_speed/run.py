@@ -1,0 +1,90 @@
+"""How fast the theories answer: one decomposition, then sweeps; side by side with one by one.
+
+    python experiments/theory_speed/run.py [--num_train P] [--points n] [--repeats r] [--smoke]
+
+Prints medians over the repeats, and the process's largest memory.
+"""
+
+import argparse
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+jax.config.update("jax_enable_x64", True)
+
+import langevin_nn as lnn  # noqa: E402
+
+
+def seconds(action: Callable[[], object], repeats: int) -> float:
+    """The median time of the action."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast the theories answer.")
+    parser.add_argument("--num_train", type=int, default=1000)
+    parser.add_argument("--points", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--smoke", action="store_true", help="a small one, in seconds")
+    chosen = parser.parse_args()
+    if chosen.smoke:
+        chosen.num_train, chosen.points, chosen.repeats = 40, 8, 1
+    size, number = chosen.num_train, chosen.points
+    data = lnn.load_dataset(
+        "teacher_network", num_train=size, num_test=size, in_size=784, key=jax.random.key(0)
+    )
+    erf = lnn.activation("erf")
+    spec = lnn.EnsembleSpec(784, (size,), erf, (1.0, 1.0), temperature=0.01)
+    began = time.perf_counter()
+    regression = lnn.theory.gram_regression(spec, data)
+    decomposition = time.perf_counter() - began
+
+    widths = np.round(np.geomspace(0.1 * size, 10 * size, number))
+    precisions = np.tile([0.1, 1.0, 10.0, 100.0], -(-number // 4))[:number]
+    temperatures = np.geomspace(1e-3, 1.0, number)
+
+    def sweep(count: int) -> None:
+        part = slice(0, number, max(number // count, 1))
+        lnn.theory.one_layer(
+            spec, data, regression, width=widths[part], readout_precision=precisions[part],
+            temperature=temperatures[part],
+        )  # fmt: skip
+
+    def one_by_one(count: int) -> None:
+        for i in range(0, number, max(number // count, 1)):
+            there = replace(
+                spec, hidden_widths=(int(widths[i]),), prior_precisions=(1.0, precisions[i]),
+                temperature=temperatures[i],
+            )  # fmt: skip
+            lnn.theory.one_layer(there, data)
+
+    few = min(number, 4)
+    swept = seconds(lambda: sweep(number), chosen.repeats)
+    alone = seconds(lambda: one_by_one(few), 1) / few * number
+    # ru_maxrss counts KiB, on macOS bytes.
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**30 if sys.platform == "darwin" else 2**20
+    )
+    sys.stdout.write(
+        f"P = P_test = {size}\n"
+        f"Gram matrix and eigendecomposition   {decomposition:8.2f} s\n"
+        f"one_layer at {number} points after it    {swept:8.2f} s\n"
+        f"the same, each with its own          {alone:8.2f} s  (from {few} of them)\n"
+        f"ratio                                {alone / (decomposition + swept):8.1f}\n"
+        f"largest memory                       {memory:8.2f} GiB\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from langevin_nn.theory.predictors import (
     scale_mixture,
 )
 from langevin_nn.theory.suite import THEORIES, Predictions, predict
+from langevin_nn.theory.width_expansion import matched, width_expansion
 
 __all__ = [
     "THEORIES",
@@ -19,6 +20,7 @@ __all__ = [
     "gram_blocks",
     "gram_regression",
     "infinite_width",
+    "matched",
     "nested",
     "nngp",
     "ntk",
@@ -27,4 +29,5 @@ __all__ = [
     "patch_gram",
     "predict",
     "scale_mixture",
+    "width_expansion",
 ]

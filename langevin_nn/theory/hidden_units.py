@@ -179,7 +179,7 @@ def _hidden_inputs(spec: EnsembleSpec, data: Dataset) -> Float[np.ndarray, "n r"
     if spec.bias_precisions is not None:
         bias = np.full((len(x), 1), 1 / np.sqrt(spec.bias_precisions[0]))
         inputs = np.concatenate([inputs, bias], axis=1)
-    return inputs if inputs.shape[1] <= len(x) else np.linalg.qr(inputs.T).R.T
+    return inputs if inputs.shape[1] <= len(x) else np.asarray(np.linalg.qr(inputs.T, mode="r")).T
 
 
 @partial(jax.jit, static_argnames=("activation",))

@@ -25,7 +25,7 @@ from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
 
 SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
 WIDTHS = (40, 80)
-NARROW = 8
+NARROW = 4
 BIASES = (1.5, 2.5)
 
 
@@ -37,7 +37,8 @@ class SeveralOutputs(Dataset):
 
 
 def task(num_outputs=1, in_size=3, num_train=4, num_test=3):
-    rng = np.random.default_rng(SEED + 1)
+    """The same for every seed, so that planted mistakes keep their size."""
+    rng = np.random.default_rng(1)
     x = rng.standard_normal((num_train + num_test, in_size))
     y = np.sign(x[:, :1] * x[:, 1:2]) + 0.5 * rng.standard_normal((len(x), num_outputs))
     y = y[:, 0] if num_outputs == 1 else y
@@ -181,7 +182,7 @@ def test_coefficients_are_those_of_the_exact_posterior(case):
         )
 
     assert worst(z_scores(narrow, coefficients, errors)) > SIGMAS
-    assert distance(wide[0]) < distance(narrow) / 3  # 1/5 up to higher orders
+    assert distance(wide[0]) < distance(narrow) / 3  # 1/10 up to higher orders
 
     def caught(wrong):
         return worst(z_scores(exact, wrong, errors)) > SIGMAS

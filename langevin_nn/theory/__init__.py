@@ -14,6 +14,7 @@ from langevin_nn.theory.predictors import (
     scale_mixture,
 )
 from langevin_nn.theory.suite import THEORIES, Predictions, predict
+from langevin_nn.theory.width_expansion import matched, width_expansion
 
 __all__ = [
     "Evidence",
@@ -27,6 +28,7 @@ __all__ = [
     "gram_blocks",
     "gram_regression",
     "infinite_width",
+    "matched",
     "multi_output",
     "nested",
     "nngp",
@@ -37,4 +39,5 @@ __all__ = [
     "predict",
     "predictive_distribution",
     "scale_mixture",
+    "width_expansion",
 ]

@@ -16,6 +16,7 @@ from langevin_nn.theory.predictors import (
     scale_mixture,
 )
 from langevin_nn.theory.regression import Regression
+from langevin_nn.theory.width_expansion import matched, width_expansion
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 
 __all__ = ["THEORIES", "Predictions", "predict", "theory_named"]
@@ -29,6 +30,8 @@ THEORIES: dict[str, Theory] = {
     "nested": nested,
     "global": global_,
     "scale_mixture": scale_mixture,
+    "width_expansion": width_expansion,
+    "matched": matched,
     "multi_output": multi_output,
     "convolutional": convolutional,
 }

@@ -259,16 +259,20 @@ def report(result: Result) -> str:
         f"acceptance {acceptance}",
         f"step size  {chains.step_size:.3g}  ({chains.step_size / chains.stability_limit:.0%} of "
         f"the stability limit{bias})",
-        *remarks(predictions),
+        *remarks(predictions, reasons=False),
     ]
     verdict = "converged" if measured.converged else f"NOT CONVERGED: {measured.message}"
     return "\n".join([*lines, "", f"{verdict}  ({chains.wall_seconds:.0f} s of sampling)"])
 
 
-def remarks(predictions: Predictions) -> list[str]:
-    """The criterion, the theories that do not apply, and what those that do have to say."""
+def remarks(predictions: Predictions, *, reasons: bool = True) -> list[str]:
+    """The criterion, the theories that were left out, and what the others have to say."""
     lines = [f"criterion  {_criterion(predictions)}"]
-    lines += [f"{name}: left out ({why})" for name, why in predictions.not_applicable.items()]
+    left_out = predictions.not_applicable
+    if reasons:
+        lines += [f"{name}: left out ({why})" for name, why in left_out.items()]
+    elif left_out:
+        lines.append(f"left out   {', '.join(left_out)}  (summary.json says why)")
     return lines + [f"{g.name}: {g.message}" for g in predictions.results.values() if g.message]
 
 

@@ -170,7 +170,7 @@ class ScaleAction:
             return misfit
         weighted = self.projected_columns / self.eigenvalues[:, None]
         seen = weighted.T @ self.projected_targets
-        explained = seen @ np.linalg.solve(weighted.T @ self.projected_columns, seen)
+        explained = seen @ np.linalg.lstsq(weighted.T @ self.projected_columns, seen)[0]
         return max(misfit - float(explained), 0.0)
 
     def _slopes(self, q: Numbers) -> Float[np.ndarray, "*n P"]:

@@ -154,7 +154,18 @@ def patch_gram(
 ) -> Float[np.ndarray, "n n P P2"]:
     """K_ij(x, x2), the Gram matrices of all pairs of patches (i of x, j of x2), float64.
 
-    n = 1 for a fully connected network of one hidden layer. Errors as for `nngp`.
+    n = 1 for a fully connected network of one hidden layer (Aiudi et al., arXiv:2307.11807). Errors
+    as for `nngp`.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> from langevin_nn.types import EnsembleSpec, Patches
+    >>> patches = Patches((1, 4, 1), size=1, stride=1)
+    >>> spec = EnsembleSpec(4, (9,), identity, (1.0, 0.5), temperature=0.1, patches=patches)
+    >>> patch_gram(spec, np.array([[1.0, 2.0, 0.0, 0.0]]))[:2, :2, 0, 0]  # x_i x_j/λ_1
+    array([[2., 4.],
+           [4., 8.]])
     """
     rows = fields(spec, x)
     columns = rows if x2 is None else fields(spec, x2)
@@ -176,7 +187,21 @@ def patch_diagonal(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n n P"]:
 
 
 def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
-    """The blocks of K_L over the training and the test inputs of `data`; errors as for `nngp`."""
+    """The blocks of K_L over the training and the test inputs of `data`; errors as for `nngp`.
+
+    The bias of the read-out is in the columns.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import erf
+    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2)[:1], np.ones(1))
+    >>> spec = EnsembleSpec(2, (10,), erf, (1.0, 1.0), temperature=0.1, bias_precisions=(1.0, 4.0))
+    >>> blocks = gram_blocks(spec, data)
+    >>> blocks.cross.shape, blocks.train_columns.ravel()
+    ((1, 2), array([0.5, 0.5]))
+    """
     train, test = fields(spec, data.x_train), fields(spec, data.x_test)
     return GramBlocks(
         train=np.asarray(feature_gram(spec, train, train)),

@@ -35,8 +35,7 @@ def nested(
 
     S = Σ_ℓ N_ℓ (Q_ℓ − 1 − log Q_ℓ) + log det(T + K_L(Q)) + yᵀ(T + K_L(Q))⁻¹y is minimised over
     Q_1 … Q_L by Newton's method in log Q, from Q = 1 and from the minimum of `global_`; the lower
-    minimum counts (Pacelli et al. 2023, arXiv:2209.04882, eq. 10 and Methods). It is derived for
-    odd σ.
+    minimum counts (Pacelli et al. 2023, arXiv:2209.04882). It is derived for odd σ.
 
     Arguments and errors as for `infinite_width`; hidden layers and one output, or NotApplicable.
 

@@ -45,6 +45,15 @@ def gram_regression(spec: EnsembleSpec, data: Dataset) -> Regression:
     Raises:
         InputError: inputs that do not fit `spec`, or float64 switched off.
         NotApplicable: the package does not know the network's Gram matrix.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.25,), temperature=1.0)
+    >>> gram_regression(linear, data).eigenvalues  # of I/(λ_0 N_0)
+    array([2., 2.])
     """
     return decompose(gram_blocks(spec, data), data.y_train)
 

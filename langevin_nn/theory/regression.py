@@ -11,7 +11,7 @@ every scale Q and temperature T, and with Q λ_L/λ' for Q every other read-out 
 Where the covariance is Q K + V Vᵀ with a few columns V that Q does not scale (the bias of the
 read-out), A⁻¹ = D − D V H⁻¹VᵀD with D = (T + Q e)⁻¹ and H = 1 + VᵀD V. Then w = V_x − Q G D V
 is what regression without V leaves of V at the test points, and mean gains w H⁻¹VᵀD ỹ, variance
-gains w H⁻¹wᵀ (their eq. 2.42 with a unit Gaussian prior of the basis functions' weights).
+gains w H⁻¹wᵀ (their section 2.7, with a unit Gaussian prior of the basis functions' weights).
 """
 
 from dataclasses import dataclass, replace

@@ -1,0 +1,130 @@
+"""Finite width to order 1/N_1: what the theories leave over, against long runs of the sampler.
+
+    python experiments/width_expansion/run.py [--smoke] [FOLDER]
+
+For each width two runs, at the step size η of config.toml and at η/2 with twice the steps. The
+dynamics' bias is proportional to η, so 2 × (result at η/2) − (result at η) is free of it. Writes
+results.json and width_expansion.png into FOLDER (this one) and prints the table.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)
+
+from matplotlib.figure import Figure  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn import config as configuration  # noqa: E402
+from langevin_nn import run  # noqa: E402
+from langevin_nn.plotting import THEORY_STYLES  # noqa: E402
+
+HERE = Path(__file__).parent
+WIDTHS = (5, 10, 20, 40)
+THEORIES = ("infinite_width", "one_layer", "scale_mixture", "width_expansion", "matched")
+QUANTITIES = ("bias2", "variance")
+
+
+def sampled(config: configuration.RunConfig, width: int, smoke: bool) -> dict[str, list[float]]:
+    """bias² and variance at η → 0, each with its standard error, and the worst R̂."""
+    results = []
+    settings = config.sampler
+    for halvings in (0, 1):
+        sampler = replace(
+            settings,
+            step_size=float(settings.step_size) / 2**halvings,
+            num_warmup=settings.num_warmup * 2**halvings,
+            thinning=settings.thinning * 2**halvings,
+        )
+        if smoke:
+            sampler = replace(sampler, num_chains=4, num_warmup=50, num_samples=20, thinning=2)
+        network = replace(config.network, hidden_widths=(width,))
+        problem = run.prepare(replace(config, network=network, sampler=sampler))
+        chains = lnn.sample(
+            problem.posterior,
+            lnn.Langevin(sampler.step_size),
+            key=jax.random.fold_in(problem.key, halvings),
+            num_chains=sampler.num_chains,
+            num_warmup=sampler.num_warmup,
+            num_samples=sampler.num_samples,
+            thinning=sampler.thinning,
+        )
+        results.append(lnn.summarise(chains))
+    found = {}
+    for name in QUANTITIES:
+        coarse, fine = (getattr(result, name) for result in results)
+        error = float(np.hypot(coarse.mcse, 2 * fine.mcse))
+        found[name] = [2 * fine.value - coarse.value, error]
+    diagnostics = [result.diagnostics for result in results]
+    found["rhat_max"] = [max(d.rhat_max for d in diagnostics if d is not None)]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What the theories leave over, by width.")
+    parser.add_argument("folder", type=Path, nargs="?", default=HERE)
+    parser.add_argument("--smoke", action="store_true", help="a short one, in seconds")
+    arguments = parser.parse_args()
+    config = configuration.load(HERE / "config.toml")
+    rows = {}
+    for width in WIDTHS[-2:] if arguments.smoke else WIDTHS:
+        network = replace(config.network, hidden_widths=(width,))
+        _, data, spec = run.prepare_theory(replace(config, network=network))
+        predictions = lnn.theory.predict(spec, data, THEORIES).results
+        row = {"sampled": sampled(config, width, arguments.smoke)}
+        for name, theory in predictions.items():
+            row[name] = {key: [(e := getattr(theory, key)).value, e.mcse] for key in QUANTITIES}
+        rows[width] = row
+        sys.stdout.write(f"N_1 = {width}, R̂ max {row['sampled']['rhat_max'][0]:.4f}\n")
+        for name, numbers in row.items():
+            texts = [f"{numbers[key][0]:.5f} ± {numbers[key][1]:.5f}" for key in QUANTITIES]
+            sys.stdout.write(f"  {name:<16} bias² {texts[0]}   variance {texts[1]}\n")
+        sys.stdout.flush()
+    arguments.folder.mkdir(exist_ok=True)
+    (arguments.folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    draw(rows, run.caption(config)).savefig(arguments.folder / "width_expansion.png", dpi=130)
+
+
+def draw(rows: dict[int, dict[str, dict[str, list[float]]]], caption: str) -> Figure:
+    """|sampled − theory| against N_1, with lines of slope −1 and −2 through the last points."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    widths = np.array(list(rows))
+    labels = {"bias2": "bias²", "variance": "variance"}
+    for ax, key in zip(figure.subplots(1, 2), QUANTITIES, strict=True):
+        truth = np.array([row["sampled"][key] for row in rows.values()])
+        for name in THEORIES:
+            expected = np.array([row[name][key] for row in rows.values()])
+            distance = np.abs(truth[:, 0] - expected[:, 0])
+            error = np.hypot(truth[:, 1], expected[:, 1])
+            style = THEORY_STYLES[name]
+            ax.errorbar(
+                widths, distance, error, label=name, capsize=3, markersize=5,
+                color=style["color"], marker=style["marker"], linestyle="none",
+            )  # fmt: skip
+            if name in ("infinite_width", "width_expansion"):
+                power = 1 if name == "infinite_width" else 2
+                anchor = len(widths) // 2
+                guide = distance[anchor] * (widths[anchor] / widths) ** power
+                ax.plot(
+                    widths, guide, color=style["color"], linewidth=0.8, label=f"∝ 1/N_1^{power}"
+                )
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xticks(widths, [str(width) for width in widths])
+        ax.minorticks_off()
+        ax.set_xlabel("N_1")
+        ax.set_ylabel(f"|sampled − theory|, {labels[key]}")
+    ax.legend(frameon=False, fontsize="small")
+    figure.suptitle(caption.replace("N = (10), ", ""), fontsize="small")
+    return figure
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """What to expect: Gram matrices, effective actions, and the predictions that follow from them."""
 
 from langevin_nn.theory.evidence import Evidence, evidence
-from langevin_nn.theory.gram import gram_blocks, nngp, ntk, patch_gram
+from langevin_nn.theory.gram import gram_blocks, nngp, patch_gram
 from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.nested import nested
 from langevin_nn.theory.nonodd import one_layer_nonodd
@@ -14,6 +14,7 @@ from langevin_nn.theory.predictors import (
     scale_mixture,
 )
 from langevin_nn.theory.suite import THEORIES, Predictions, predict
+from langevin_nn.theory.tangent import ntk
 from langevin_nn.theory.width_expansion import matched, width_expansion
 
 __all__ = [

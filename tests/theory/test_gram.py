@@ -16,11 +16,11 @@ from langevin_nn.theory.gram import (
     gram_blocks,
     input_covariance,
     nngp,
-    ntk,
     patch_diagonal,
     patch_gram,
     require_float64,
 )
+from langevin_nn.theory.tangent import ntk
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
 
 SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))

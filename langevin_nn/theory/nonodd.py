@@ -182,87 +182,78 @@ class NonOddAction:
         return float(64 * np.finfo(np.float64).eps * size)
 
     def _at(self, q: Numbers) -> _AtScale:
-        shape = np.shape(q)
-        points = [self._at_one(float(each)) for each in np.ravel(q)]
-        parts = [np.array(part).reshape(shape) for part in zip(*points, strict=True)]
-        return _AtScale(*parts)
-
-    def _at_one(self, q: float) -> _AtScale:
-        signal = np.exp(q) * self.eigenvalues
+        signal = np.multiply.outer(np.exp(q), self.eigenvalues)
         spectrum = self.temperature + signal
         terms = ColumnTerms.of(signal, spectrum, self.projected_targets, self.projected_columns)
-        candidates = [self._with_mean(q, t, signal, spectrum, terms) for t in self._roots(q, terms)]
-        return max(candidates, key=lambda each: float(each.value))
-
-    def _roots(self, q: float, terms: ColumnTerms) -> list[float]:
-        """log c of every stationary point in R at this Q."""
-        bias = Form(terms.base.core[:-1, :-1], terms.base.seen[:-1])
-        side = terms.base.core[:-1, -1]
-        mu = terms.base.core[-1, -1] - 1 - side @ np.linalg.solve(bias.core, side)
-        nu = terms.base.seen[-1] - side @ np.linalg.solve(bias.core, bias.seen)
-        width, scale = self.width, np.exp(q)
-        cubic = [
-            (1 - width) * mu**2,
-            width * (mu**2 * scale - 2 * mu) + mu - nu**2,
-            width * (2 * mu * scale - 1),
-            width * scale,
-        ]
-        roots = np.roots(cubic)
-        real = roots.real[(np.abs(roots.imag) <= 1e-6 * np.abs(roots)) & (roots.real > 0)]
-        return [self._polished(q, float(np.log(root)), float(mu), float(nu)) for root in real]
-
-    def _polished(self, q: float, t: float, mu: float, nu: float) -> float:
-        """Newton's method in t = log c on ∂S/∂t, whose roots `np.roots` gives to about 1e-8."""
-        for _ in range(4):
-            c = np.exp(t)
-            share = 1 / (1 + c * mu)
-            lever = self.width * np.exp(q - t)
-            slope = lever - self.width + c * share * (mu - nu**2 * share)
-            curvature = -lever + c * mu * share**2 - nu**2 * c * share**3 * (1 - c * mu)
-            t -= float(slope / curvature) if curvature else 0.0
-        return t
-
-    def _with_mean(
-        self,
-        q: float,
-        t: float,
-        signal: Float[np.ndarray, " P"],
-        spectrum: Float[np.ndarray, " P"],
-        terms: ColumnTerms,
-    ) -> _AtScale:
-        """S and its derivatives with the last column scaled by √c = exp(t/2)."""
-        identity = np.eye(len(terms.base.seen))
-        weights = Form(terms.base.core - identity, terms.base.seen)
-        scaled, first, second = (_scaled(form, t) for form in (weights, *terms[1:]))
+        t = self._log_mean_weight(q, terms)
+        identity = np.eye(self.projected_columns.shape[1])
+        unscaled = Form(terms.base.core - identity, terms.base.seen)
+        scaled, first, second = (_scaled(form, t) for form in (unscaled, *terms[1:]))
         full = ColumnTerms(scaled._replace(core=scaled.core + identity), first, second)
         along_c, mixed = _in_log_c(scaled), _in_log_c(first)
-        squares = self.projected_targets**2
-        lever = self.width * np.exp(q - t)
-        scale = self.width * np.exp(q)
-        noise = self.temperature
+        squares, noise = self.projected_targets**2, self.temperature
+        lever, scale = self.width * np.exp(q - t), self.width * np.exp(q)
+        misfit = np.sum(np.log(spectrum) + squares / spectrum, axis=-1)
         slopes = signal / spectrum * (1 - squares / spectrum)
-        misfit = squares * (noise - signal) / spectrum
+        bends = signal / spectrum**2 * (noise - squares * (noise - signal) / spectrum)
         return _AtScale(
-            log_c=np.float64(t),
-            value=scale - lever - self.width * t
-            + np.sum(np.log(spectrum) + squares / spectrum) + columns.value(full),
-            gradient=scale - lever + np.sum(slopes) + columns.first_derivative(full),
-            second=scale - lever + np.sum(signal / spectrum**2 * (noise - misfit))
-            + columns.second_derivative(full),
+            log_c=t,
+            value=scale - lever - self.width * t + misfit + columns.value(full),
+            gradient=scale - lever + np.sum(slopes, axis=-1) + columns.first_derivative(full),
+            second=scale - lever + np.sum(bends, axis=-1) + columns.second_derivative(full),
             mixed=lever + columns.second_derivative(full, first, along_c, mixed),
             inner=-lever + columns.second_derivative(full, along_c, along_c, _in_log_c(along_c)),
-        )  # fmt: skip
+        )
+
+    def _log_mean_weight(self, q: Numbers, terms: ColumnTerms) -> Numbers:
+        """log c where S is largest in R, among the roots of the cubic."""
+        core, seen = terms.base
+        inner, side = core[..., :-1, :-1], core[..., :-1, -1]
+        weights = np.linalg.solve(inner, side[..., None])[..., 0]
+        mu = np.asarray(core[..., -1, -1] - 1 - np.sum(side * weights, axis=-1))[..., None]
+        nu = np.asarray(seen[..., -1] - np.sum(weights * seen[..., :-1], axis=-1))[..., None]
+        scale = np.asarray(np.exp(q))[..., None]
+        coefficients = np.concatenate(
+            [
+                (1 - self.width) * mu**2,
+                self.width * (mu**2 * scale - 2 * mu) + mu - nu**2,
+                self.width * (2 * mu * scale - 1),
+                self.width * scale,
+            ],
+            axis=-1,
+        )
+        t = np.apply_along_axis(_log_positive_roots, -1, coefficients)
+        for _ in range(4):  # np.roots gives them to about 1e-8: Newton's method on ∂S/∂t
+            c = np.exp(t)
+            share, lever = 1 / (1 + c * mu), self.width * scale / c
+            slope = lever - self.width + c * share * (mu - nu**2 * share)
+            bend = -lever + c * mu * share**2 - nu**2 * c * share**3 * (1 - c * mu)
+            t = t - np.divide(slope, bend, out=np.zeros_like(t), where=bend != 0)
+        c = np.exp(t)
+        heights = np.log1p(c * mu) - c * nu**2 / (1 + c * mu) - self.width * (scale / c + t)
+        best = np.argmax(np.where(np.isfinite(heights), heights, -np.inf), axis=-1)
+        chosen = np.take_along_axis(t, best[..., None], axis=-1)[..., 0]
+        return chosen if chosen.ndim else float(chosen)
 
 
-def _scaled(form: Form, t: float) -> Form:
+def _log_positive_roots(cubic: Float[np.ndarray, " 4"]) -> Float[np.ndarray, " 3"]:
+    """The logarithms of the positive roots; NaN in the place of the others."""
+    roots = np.roots(cubic)
+    positive = (np.abs(roots.imag) <= 1e-6 * np.abs(roots)) & (roots.real > 0)
+    logs = np.full(3, np.nan)
+    logs[: roots.size][positive] = np.log(roots.real[positive])
+    return logs
+
+
+def _scaled(form: Form, t: Numbers) -> Form:
     """VᵀD V and VᵀDỹ for the last column times exp(t/2)."""
-    factors = np.ones(len(form.seen))
-    factors[-1] = np.exp(t / 2)
-    return Form(form.core * np.outer(factors, factors), form.seen * factors)
+    factors = np.ones(form.seen.shape)
+    factors[..., -1] = np.exp(np.asarray(t) / 2)
+    return Form(form.core * factors[..., :, None] * factors[..., None, :], form.seen * factors)
 
 
 def _in_log_c(form: Form) -> Form:
     """Their derivative in t."""
-    powers = np.zeros(len(form.seen))
+    powers = np.zeros(form.seen.shape[-1])
     powers[-1] = 0.5
     return Form(form.core * np.add.outer(powers, powers), form.seen * powers)

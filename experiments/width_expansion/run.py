@@ -1,10 +1,11 @@
 """Finite width to order 1/N_1: what the theories leave over, against long runs of the sampler.
 
-    python experiments/width_expansion/run.py [--smoke] [FOLDER]
+    python experiments/width_expansion/run.py [--smoke | --draw] [FOLDER]
 
 For each width two runs, at the step size η of config.toml and at η/2 with twice the steps. The
 dynamics' bias is proportional to η, so 2 × (result at η/2) − (result at η) is free of it. Writes
-results.json and width_expansion.png into FOLDER (this one) and prints the table.
+results.json and width_expansion.png into FOLDER (this one) and prints the table; --draw makes the
+figure again from results.json.
 """
 
 import argparse
@@ -30,6 +31,7 @@ HERE = Path(__file__).parent
 WIDTHS = (5, 10, 20, 40)
 THEORIES = ("infinite_width", "one_layer", "scale_mixture", "width_expansion", "matched")
 QUANTITIES = ("bias2", "variance")
+Rows = dict[str, dict[str, dict[str, list[float]]]]
 
 
 def sampled(config: configuration.RunConfig, width: int, smoke: bool) -> dict[str, list[float]]:
@@ -71,57 +73,68 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What the theories leave over, by width.")
     parser.add_argument("folder", type=Path, nargs="?", default=HERE)
     parser.add_argument("--smoke", action="store_true", help="a short one, in seconds")
+    parser.add_argument("--draw", action="store_true", help="only the figure, from results.json")
     arguments = parser.parse_args()
     config = configuration.load(HERE / "config.toml")
+    arguments.folder.mkdir(exist_ok=True)
+    results = arguments.folder / "results.json"
+    if not arguments.draw:
+        rows = measured(config, arguments.smoke)
+        results.write_text(json.dumps(rows, indent=1) + "\n")
+    figure = draw(json.loads(results.read_text()), run.caption(config))
+    figure.savefig(arguments.folder / "width_expansion.png", dpi=130)
+
+
+def measured(config: configuration.RunConfig, smoke: bool) -> Rows:
+    """What was sampled and what each theory says, by width; printed as it comes."""
     rows = {}
-    for width in WIDTHS[-2:] if arguments.smoke else WIDTHS:
+    for width in WIDTHS[-2:] if smoke else WIDTHS:
         network = replace(config.network, hidden_widths=(width,))
         _, data, spec = run.prepare_theory(replace(config, network=network))
         predictions = lnn.theory.predict(spec, data, THEORIES).results
-        row = {"sampled": sampled(config, width, arguments.smoke)}
+        row = {"sampled": sampled(config, width, smoke)}
         for name, theory in predictions.items():
             row[name] = {key: [(e := getattr(theory, key)).value, e.mcse] for key in QUANTITIES}
-        rows[width] = row
+        rows[str(width)] = row
         sys.stdout.write(f"N_1 = {width}, R̂ max {row['sampled']['rhat_max'][0]:.4f}\n")
         for name, numbers in row.items():
             texts = [f"{numbers[key][0]:.5f} ± {numbers[key][1]:.5f}" for key in QUANTITIES]
             sys.stdout.write(f"  {name:<16} bias² {texts[0]}   variance {texts[1]}\n")
         sys.stdout.flush()
-    arguments.folder.mkdir(exist_ok=True)
-    (arguments.folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
-    draw(rows, run.caption(config)).savefig(arguments.folder / "width_expansion.png", dpi=130)
+    return rows
 
 
-def draw(rows: dict[int, dict[str, dict[str, list[float]]]], caption: str) -> Figure:
-    """|sampled − theory| against N_1, with lines of slope −1 and −2 through the last points."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    widths = np.array(list(rows))
+def draw(rows: Rows, caption: str) -> Figure:
+    """|sampled − theory| against N_1, with lines of slope −1 and −2 through one of the points."""
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    widths = np.array([int(width) for width in rows])
     labels = {"bias2": "bias²", "variance": "variance"}
     for ax, key in zip(figure.subplots(1, 2), QUANTITIES, strict=True):
         truth = np.array([row["sampled"][key] for row in rows.values()])
-        for name in THEORIES:
+        for place, name in enumerate(THEORIES):
             expected = np.array([row[name][key] for row in rows.values()])
             distance = np.abs(truth[:, 0] - expected[:, 0])
             error = np.hypot(truth[:, 1], expected[:, 1])
             style = THEORY_STYLES[name]
             ax.errorbar(
-                widths, distance, error, label=name, capsize=3, markersize=5,
-                color=style["color"], marker=style["marker"], linestyle="none",
+                widths * 1.04 ** (place - 2), distance, error, label=name, capsize=2, markersize=5,
+                color=style["color"], marker=style["marker"], linestyle="none", elinewidth=0.8,
             )  # fmt: skip
             if name in ("infinite_width", "width_expansion"):
                 power = 1 if name == "infinite_width" else 2
                 anchor = len(widths) // 2
                 guide = distance[anchor] * (widths[anchor] / widths) ** power
-                ax.plot(
-                    widths, guide, color=style["color"], linewidth=0.8, label=f"∝ 1/N_1^{power}"
-                )
+                slope = "∝ 1/N_1" if power == 1 else "∝ 1/N_1²"
+                ax.plot(widths, guide, color=style["color"], linewidth=0.8, label=slope)
         ax.set_xscale("log")
         ax.set_yscale("log")
+        ax.set_ylim(bottom=1e-4)
         ax.set_xticks(widths, [str(width) for width in widths])
         ax.minorticks_off()
         ax.set_xlabel("N_1")
         ax.set_ylabel(f"|sampled − theory|, {labels[key]}")
-    ax.legend(frameon=False, fontsize="small")
+    handles, names = ax.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(caption.replace("N = (10), ", ""), fontsize="small")
     return figure
 

@@ -7,32 +7,27 @@ Q is symmetric and positive, and minimises
 
     S(Q) = N_1 (Tr Q − dim Q − log det Q) + log det A + yᵀA⁻¹y,   A = T I + K_R(Q) + (read-out bias)
 
-(Baglioni et al., arXiv:2412.15911; Aiudi et al., arXiv:2307.11807). N_1 is the number of hidden
-units or of channels. Q = C Cᵀ with C lower triangular and positive on the diagonal, so that every
-real vector (the entries of C, those on the diagonal by their logarithm) is a Q.
+(Baglioni et al., arXiv:2412.15911; Aiudi et al., arXiv:2307.11807), found by `matrix_actions`.
+N_1 is the number of hidden units or of channels.
 """
 
-from collections.abc import Hashable
 from dataclasses import replace
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import cho_solve, solve_triangular
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.action import ScaleAction, minima
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.gram import GramBlocks, patch_diagonal, patch_gram, readout_columns
+from langevin_nn.theory.matrix_actions import OutputAction, PatchAction, matrix_of
 from langevin_nn.theory.moments import (
     Moments,
     gaussian_evidence,
     generalisation,
     moments_at_scale,
 )
-from langevin_nn.theory.newton import Minimum, lowest_minimum
+from langevin_nn.theory.newton import lowest
 from langevin_nn.theory.predictors import about_the_mean, gram_regression, joined
 from langevin_nn.theory.regression import Regression, decompose
 from langevin_nn.types import EnsembleSpec, Generalisation
@@ -68,14 +63,14 @@ def multi_output(
     regression = regression or gram_regression(spec, data)
     regression.check_temperature(spec.temperature)
     targets = regression.projected_targets.reshape(data.num_train, -1)
-    arrays = (
-        width, spec.temperature, regression.eigenvalues, targets, regression.projected_columns,
-    )  # fmt: skip
+    action = OutputAction(
+        width, spec.temperature, regression.eigenvalues, targets, regression.projected_columns
+    )
     along = ScaleAction(
         (width,), spec.temperature, regression.eigenvalues, np.sqrt(np.mean(targets**2, axis=1))
     )
-    found = _from_scales(_output_action, along, targets.shape[1], arrays)
-    order = _matrix_of(found.point, targets.shape[1])
+    found = lowest([action.minimum(scale) for scale in _scales(along)])
+    order = matrix_of(found.point)
     scales, rotation = np.linalg.eigh(order)
     rotated = replace(regression, projected_targets=targets @ rotation)
     parts = [
@@ -129,13 +124,13 @@ def convolutional(
     pairs = patch_gram(spec, data.x_train)
     columns = readout_columns(spec, data.num_train)
     noise = spec.temperature * np.eye(data.num_train) + columns @ columns.T
-    arrays = tuple(map(jnp.asarray, (width, pairs, data.y_train, noise)))
+    action = PatchAction(width, pairs, data.y_train, noise)
     along = ScaleAction(
         (width * len(pairs),), spec.temperature, regression.eigenvalues,
         regression.projected_targets, regression.projected_columns,
     )  # fmt: skip
-    found = _from_scales(_patch_action, along, len(pairs), arrays)
-    order = _matrix_of(found.point, len(pairs))
+    found = lowest([action.minimum(scale) for scale in _scales(along)])
+    order = matrix_of(found.point)
     weights = order / len(pairs)
     renormalised = GramBlocks(
         train=np.einsum("ij,ijpq->pq", weights, pairs),
@@ -163,61 +158,9 @@ def _about_flat_outputs(spec: EnsembleSpec, targets: Float[np.ndarray, "P D"], w
     )
 
 
-def _from_scales(action: Any, along: ScaleAction, size: int, arrays: Any) -> Minimum:
-    """The lowest minimum reached from Q = 1 and from each minimum of S along Q ∝ 1."""
-    scales = [saddle.value for saddle in minima(along)] or [1.0]
-    starts = [_vector_of(scale * np.eye(size)) for scale in scales]
-    return lowest_minimum(action, starts, arrays, size)
-
-
-def _output_action(x: Float[Array, " n"], arrays: Any, size: Hashable) -> Float[Array, ""]:
-    """S in the eigenbasis of K_1, where A falls into the blocks T + e_i Q and the columns V ⊗ 1."""
-    width, temperature, eigenvalues, targets, columns = arrays
-    order, prior = _order_and_prior(x, size)
-    identity = jnp.eye(order.shape[0])
-    blocks = temperature * identity[None] + eigenvalues[:, None, None] * order[None]
-    factors = jnp.linalg.cholesky(blocks)
-    diagonals = jnp.diagonal(factors, axis1=1, axis2=2)
-    inverses = jax.vmap(lambda factor: cho_solve((factor, True), identity))(factors)
-    solved = jnp.einsum("pde,pe->pd", inverses, targets)
-    misfit = 2 * jnp.sum(jnp.log(diagonals)) + jnp.sum(targets * solved)
-    if columns.shape[1]:
-        number = columns.shape[1] * order.shape[0]
-        core = jnp.einsum("pr,pde,ps->rdse", columns, inverses, columns).reshape(number, number)
-        core = core + jnp.eye(number)
-        seen = jnp.einsum("pr,pd->rd", columns, solved).reshape(number)
-        misfit += jnp.linalg.slogdet(core)[1] - seen @ jnp.linalg.solve(core, seen)
-    return width * prior + misfit
-
-
-def _patch_action(x: Float[Array, " n"], arrays: Any, size: Hashable) -> Float[Array, ""]:
-    width, pairs, y, noise = arrays
-    order, prior = _order_and_prior(x, size)
-    factor = jnp.linalg.cholesky(noise + jnp.einsum("ij,ijpq->pq", order, pairs) / len(pairs))
-    whitened = solve_triangular(factor, y, lower=True)
-    return width * prior + 2 * jnp.sum(jnp.log(jnp.diagonal(factor))) + jnp.sum(whitened**2)
-
-
-def _order_and_prior(
-    x: Float[Array, " n"], size: Any
-) -> tuple[Float[Array, "D D"], Float[Array, ""]]:
-    """Q and Tr Q − dim Q − log det Q."""
-    rows, columns = np.tril_indices(size)
-    lower = jnp.zeros((size, size)).at[rows, columns].set(x)
-    logs = jnp.diagonal(lower)
-    lower = lower - jnp.diag(logs) + jnp.diag(jnp.exp(logs))
-    order = lower @ lower.T
-    return order, jnp.trace(order) - size - 2 * jnp.sum(logs)
-
-
-def _matrix_of(x: Float[np.ndarray, " n"], size: int) -> Float[np.ndarray, "D D"]:
-    return np.asarray(_order_and_prior(jnp.asarray(x), size)[0])
-
-
-def _vector_of(order: Float[np.ndarray, "D D"]) -> Float[np.ndarray, " n"]:
-    lower = np.linalg.cholesky(order)
-    np.fill_diagonal(lower, np.log(np.diagonal(lower)))
-    return lower[np.tril_indices(len(order))]
+def _scales(along: ScaleAction) -> list[float]:
+    """Where to begin, as multiples of Q = 1: the minima of S along it."""
+    return [saddle.value for saddle in minima(along)] or [1.0]
 
 
 def _rows(order: Float[np.ndarray, "D D"]) -> tuple[tuple[float, ...], ...]:

@@ -20,7 +20,7 @@ from langevin_nn.theory.action import minimise
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.gram import GramBlocks, feature_gram, fields, readout_columns
 from langevin_nn.theory.moments import gaussian_evidence, generalisation, moments_at_scale
-from langevin_nn.theory.newton import lowest_minimum
+from langevin_nn.theory.newton import local_minimum, lowest
 from langevin_nn.theory.predictors import about_the_mean, gram_regression, joined, scale_action
 from langevin_nn.theory.regression import Regression, decompose
 from langevin_nn.types import EnsembleSpec, Generalisation
@@ -66,7 +66,8 @@ def nested(
     starts = [np.zeros(len(widths))]
     if shared.converged:
         starts.append(np.log(common.orders(float(np.log(shared.value)))))
-    found = lowest_minimum(_action, starts, arrays, _skeleton(spec), reverse=False)
+    skeleton = _skeleton(spec)
+    found = lowest([local_minimum(_action, start, arrays, skeleton) for start in starts])
     orders = tuple(float(order) for order in np.exp(found.point))
     renormalised = GramBlocks(
         train=np.asarray(feature_gram(spec, train, train, orders=orders)),

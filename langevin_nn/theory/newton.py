@@ -1,11 +1,12 @@
 """Minima of actions of several order parameters, with exact derivatives.
 
-For an action S of the order parameters x (logarithms, so that every x is allowed), SciPy's
-trust-region Newton method (`trust-exact`; Conn, Gould and Toint, "Trust region methods", 2000) runs
-with the gradient and the Hessian that JAX derives, and full Newton steps end it.
+For an action S of the order parameters x (such that every x is allowed), SciPy's trust-region
+Newton methods run with exact derivatives, and full Newton steps end it: `trust-exact` with the
+Hessian that JAX derives for a few parameters, `trust-ncg` with products of the Hessian and a vector
+for many (Conn, Gould and Toint, "Trust region methods", 2000).
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,11 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy import optimize
+from scipy.sparse import linalg as sparse
 
-__all__ = ["EffectiveAction", "Minimum", "local_minimum", "lowest_minimum"]
+__all__ = ["EffectiveAction", "Minimum", "local_minimum", "lowest", "minimum_by_products"]
 
 _MAX_ITERATIONS = 200
 _FINAL_STEPS = 8
+_GRADIENT = 1e-6  # where the full Newton steps begin
 _TOLERANCE = 1e-9  # of the last Newton step, in x
 
 EffectiveAction = Callable[[Float[Array, " n"], Any, Any], Float[Array, ""]]
@@ -41,18 +44,15 @@ def local_minimum(
     start: Float[np.ndarray, " n"],
     arrays: Any = (),
     static: Hashable = None,
-    *,
-    reverse: bool = True,
 ) -> Minimum:
     """The minimum of S that the trust-region Newton method reaches from `start`.
 
     Args:
-        action: S, a JAX function.
+        action: S, a JAX function. Its derivatives are by forward differentiation, which passes
+            through a dual by quadrature.
         start: where to begin.
         arrays: what S depends on, a pytree of arrays.
         static: what its program depends on.
-        reverse: whether the gradient is by reverse differentiation, which is cheaper for many
-            order parameters and does not pass through a dual by quadrature.
 
     >>> import jax
     >>> jax.config.update("jax_enable_x64", True)
@@ -64,53 +64,84 @@ def local_minimum(
 
     def at(x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         if x.tobytes() not in last:
-            value, slope, curvature = _derivatives(jnp.asarray(x), arrays, action, static, reverse)
+            value, slope, curvature = _derivatives(jnp.asarray(x), arrays, action, static)
             last.clear()
             last[x.tobytes()] = float(value), np.asarray(slope), np.asarray(curvature)
         return last[x.tobytes()]
 
-    found = optimize.minimize(
-        lambda x: at(x)[0], start, method="trust-exact", jac=lambda x: at(x)[1],
-        hess=lambda x: at(x)[2], options={"gtol": 1e-6, "maxiter": _MAX_ITERATIONS},
-    )  # fmt: skip
-    x, step = found.x, np.inf
-    for _ in range(_FINAL_STEPS):
+    def newton_step(x: np.ndarray) -> np.ndarray | None:
         _, slope, curvature = at(x)
         if not np.all(np.isfinite(curvature)) or np.linalg.eigvalsh(curvature)[0] <= 0:
-            break
-        move = np.linalg.solve(curvature, slope)
-        step, x = float(np.max(np.abs(move))), x - move
-        if step < 1e-12:
-            break
-    if step <= _TOLERANCE:
-        return Minimum(x, at(x)[0], converged=True)
-    return Minimum(
-        found.x, float(found.fun), converged=False,
-        message=f"Newton's method has not reached a minimum of the action (last step {step:.1e})",
+            return None
+        return -np.linalg.solve(curvature, slope)
+
+    found = optimize.minimize(
+        lambda x: at(x)[0], start, method="trust-exact", jac=lambda x: at(x)[1],
+        hess=lambda x: at(x)[2], options={"gtol": _GRADIENT, "maxiter": _MAX_ITERATIONS},
     )  # fmt: skip
+    return _polished(found.x, lambda x: at(x)[0], newton_step)
 
 
-def lowest_minimum(
-    action: EffectiveAction,
-    starts: list[np.ndarray],
-    arrays: Any = (),
-    static: Hashable = None,
-    *,
-    reverse: bool = True,
+def minimum_by_products(
+    value_and_gradient: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    product: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    start: Float[np.ndarray, " n"],
 ) -> Minimum:
-    """The lowest of the minima reached from `starts`, the converged ones first."""
-    found = [local_minimum(action, start, arrays, static, reverse=reverse) for start in starts]
+    """The same for many order parameters, from S and ∇S at x and from ∇²S(x) p.
+
+    >>> def value_and_gradient(x):  # Σ (exp(x) − 2x)
+    ...     return float(np.sum(np.exp(x) - 2 * x)), np.exp(x) - 2
+    >>> found = minimum_by_products(value_and_gradient, lambda x, p: np.exp(x) * p, np.zeros(2))
+    >>> found.converged, np.exp(found.point).round(12)
+    (True, array([2., 2.]))
+    """
+
+    def newton_step(x: np.ndarray) -> np.ndarray | None:
+        slope = value_and_gradient(x)[1]
+        curvature = sparse.LinearOperator((x.size, x.size), lambda p: product(x, p), dtype=x.dtype)
+        move, _ = sparse.cg(curvature, -slope, rtol=1e-10, maxiter=10 * x.size)
+        return move if move @ product(x, move) > 0 or not move.any() else None
+
+    found = optimize.minimize(
+        value_and_gradient, start, method="trust-ncg", jac=True, hessp=product,
+        options={"gtol": _GRADIENT, "maxiter": _MAX_ITERATIONS},
+    )  # fmt: skip
+    return _polished(found.x, lambda x: value_and_gradient(x)[0], newton_step)
+
+
+def _polished(
+    x: np.ndarray,
+    value: Callable[[np.ndarray], float],
+    newton_step: Callable[[np.ndarray], np.ndarray | None],
+) -> Minimum:
+    """Full Newton steps from x; what was reached, and whether the last was small enough."""
+    first, size = x, np.inf
+    for _ in range(_FINAL_STEPS):
+        step = newton_step(x)
+        if step is None:
+            break
+        size, x = float(np.max(np.abs(step))), x + step
+        if size < 1e-12:
+            break
+    if size <= _TOLERANCE:
+        return Minimum(x, value(x), converged=True)
+    reason = f"Newton's method has not reached a minimum of the action (last step {size:.1e})"
+    return Minimum(first, value(first), converged=False, message=reason)
+
+
+def lowest(found: Sequence[Minimum]) -> Minimum:
+    """The lowest of some minima, those that converged first."""
     return min(found, key=lambda each: (not each.converged, each.action))
 
 
-@partial(jax.jit, static_argnames=("action", "static", "reverse"))
+@partial(jax.jit, static_argnames=("action", "static"))
 def _derivatives(
-    x: Float[Array, " n"], arrays: Any, action: EffectiveAction, static: Hashable, reverse: bool
+    x: Float[Array, " n"], arrays: Any, action: EffectiveAction, static: Hashable
 ) -> tuple[Float[Array, ""], Float[Array, " n"], Float[Array, "n n"]]:
     """S, its gradient and its Hessian."""
 
     def at(x: Float[Array, " n"]) -> Float[Array, ""]:
         return action(x, arrays, static)
 
-    gradient = jax.grad(at) if reverse else jax.jacfwd(at)
+    gradient = jax.jacfwd(at)
     return at(x), gradient(x), jax.jacfwd(gradient)(x)

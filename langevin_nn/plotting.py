@@ -70,6 +70,7 @@ def plot_deviations(ax: Axes, measured: Generalisation, theories: Sequence[Gener
     for index, theory in enumerate(theories):
         offset = min(0.18, 0.7 / len(theories)) * (index - (len(theories) - 1) / 2)
         expected = np.array([getattr(theory, key).value for key in keys])
+        expected = np.where(expected > 0, expected, np.nan)  # an expansion may come out negative
         values = np.array([getattr(measured, key).value for key in keys])
         errors = np.array([getattr(measured, key).mcse for key in keys])
         ax.errorbar(
@@ -258,7 +259,7 @@ def _predictions_figure(
             "mean of f", theory.name,
         )  # fmt: skip
         plot_predictions(
-            column[1], np.sqrt(theory.predictive_variance), spread, spread_error,
+            column[1], np.sqrt(np.maximum(theory.predictive_variance, 0)), spread, spread_error,
             "std of f", theory.name,
         )  # fmt: skip
     return figure

@@ -33,7 +33,7 @@ SADDLES = [
     ("global", {"widths": (20, 50, 35)}),
     ("global", {"widths": (20, 50), "activation": "relu", "biases": True}),
     ("nested", {"widths": (20, 50, 35)}),
-    ("nested", {"widths": (30, 20), "activation": "tanh", "biases": True}),
+    ("nested", {"widths": (30, 20), "activation": "gelu", "biases": True}),
     ("one_layer_nonodd", {"activation": "relu"}),
     ("one_layer_nonodd", {"activation": "gelu", "biases": True}),
     ("multi_output", {"outputs": 2}),

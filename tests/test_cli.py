@@ -233,19 +233,22 @@ OTHER_NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("theory", [[], ["--theory", "[]"]], ids=["theories", "no theory"])
+SOME = ["infinite_width", "multi_output", "convolutional"]
+
+
+@pytest.mark.parametrize("theory", [SOME, ["[]"]], ids=["theories", "no theory"])
 @pytest.mark.parametrize(
     ("words", "caption", "outputs"), OTHER_NETWORKS.values(), ids=OTHER_NETWORKS
 )
 def test_other_networks_are_run_and_drawn_again(cli, words, caption, outputs, theory):
-    words = shlex.split(f"--data.source digits --data.num_train 12 {words}") + theory
+    words = shlex.split(f"--data.source digits --data.num_train 12 {words} --theory") + theory
     answer = cli("run", "tiny.toml", "--output", "out", *words)
     assert answer.code == 3, answer  # so short a run has not converged
     assert answer.out.startswith(caption)
     summary = cli.summary("out")
     for name in ("bias2", "variance", "generalisation_error", "train_error"):
         assert summary["experiment"][name]["value"] > 0, name
-    assert theory == [] or summary["theory"] == {}
+    assert (summary["theory"] == {}) is (theory == ["[]"])
     with xr.open_datatree("out/posterior.nc", engine="h5netcdf") as tree:
         assert tree["posterior"]["f"].shape == (2, 8, 4, *outputs)
         assert tree["observed_data"]["y_train"].shape == (12, *outputs)
@@ -467,7 +470,13 @@ def test_theory_json_is_the_theory_of_the_summary_and_more(cli, no_figures):
     assert told == summary
 
 
-@pytest.mark.parametrize("words", THEORY_CASES.values(), ids=THEORY_CASES)
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, id=name, marks=[pytest.mark.slow] * ("quadrature" in name))
+        for name, words in THEORY_CASES.items()
+    ],
+)
 def test_every_theory_answers_or_says_why(cli, words):
     """At T = 0 too, where all Gram matrices of this task are regular."""
     for temperature in ("0.2", "0"):

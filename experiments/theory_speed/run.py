@@ -1,6 +1,6 @@
 """How fast the theories answer: one decomposition, then sweeps; side by side with one by one.
 
-    python experiments/theory_speed/run.py [--num_train P] [--points n] [--repeats r] [--smoke]
+    python experiments/theory_speed/run.py [--num_train P] [--points n] [--alone n] [--smoke]
 
 Prints medians over the repeats, and the process's largest memory.
 """
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--num_train", type=int, default=1000)
     parser.add_argument("--points", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--alone", type=int, default=4, help="points done one by one; 0 for none")
     parser.add_argument("--smoke", action="store_true", help="a small one, in seconds")
     chosen = parser.parse_args()
     if chosen.smoke:
@@ -54,11 +55,10 @@ def main() -> None:
     precisions = np.tile([0.1, 1.0, 10.0, 100.0], -(-number // 4))[:number]
     temperatures = np.geomspace(1e-3, 1.0, number)
 
-    def sweep(count: int) -> None:
-        part = slice(0, number, max(number // count, 1))
+    def sweep() -> None:
         lnn.theory.one_layer(
-            spec, data, regression, width=widths[part], readout_precision=precisions[part],
-            temperature=temperatures[part],
+            spec, data, regression, width=widths, readout_precision=precisions,
+            temperature=temperatures,
         )  # fmt: skip
 
     def one_by_one(count: int) -> None:
@@ -69,21 +69,25 @@ def main() -> None:
             )  # fmt: skip
             lnn.theory.one_layer(there, data)
 
-    few = min(number, 4)
-    swept = seconds(lambda: sweep(number), chosen.repeats)
-    alone = seconds(lambda: one_by_one(few), 1) / few * number
+    swept = seconds(sweep, chosen.repeats)
+    lines = [
+        f"P = P_test = {size}",
+        f"Gram matrix and eigendecomposition   {decomposition:8.2f} s",
+        f"one_layer at {number:4} points after it   {swept:8.2f} s",
+    ]
+    if chosen.alone:
+        few = min(number, chosen.alone)
+        alone = seconds(lambda: one_by_one(few), 1) / few * number
+        lines += [
+            f"the same, each with its own          {alone:8.2f} s  (from {few} of them)",
+            f"ratio                                {alone / (decomposition + swept):8.1f}",
+        ]
     # ru_maxrss counts KiB, on macOS bytes.
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         2**30 if sys.platform == "darwin" else 2**20
     )
-    sys.stdout.write(
-        f"P = P_test = {size}\n"
-        f"Gram matrix and eigendecomposition   {decomposition:8.2f} s\n"
-        f"one_layer at {number} points after it    {swept:8.2f} s\n"
-        f"the same, each with its own          {alone:8.2f} s  (from {few} of them)\n"
-        f"ratio                                {alone / (decomposition + swept):8.1f}\n"
-        f"largest memory                       {memory:8.2f} GiB\n"
-    )
+    lines.append(f"largest memory                       {memory:8.2f} GiB")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -155,8 +155,8 @@ def tangent_products(spec, x, draws):
     return np.asarray(jax.lax.map(one, jax.random.split(jax.random.key(SEED + 5), draws)))
 
 
-@pytest.mark.parametrize("name, kind", [("erf", "none"), ("relu", "biases"), ("tanh", "biases")])
-@pytest.mark.parametrize("widths, draws", [((7,), 5_000), ((400, 300), 60)])
+@pytest.mark.parametrize("name, kind", [("erf", "none"), ("relu", "biases")])
+@pytest.mark.parametrize("widths, draws", [((7,), 2_000), ((400, 300), 50)])
 def test_tangent_kernel_is_that_of_networks_drawn_from_the_prior(widths, draws, name, kind):
     """Exact at any width for one hidden layer; for two, O(1/N) against a spread of O(1/√N)."""
     precisions = (0.8, 1.7, 0.6)[: len(widths) + 1]

@@ -106,7 +106,7 @@ def check_infinite_width(spec, data):
     np.testing.assert_allclose(result.train_error.value, train_error, rtol=1e-11)
     evidence = multivariate_normal.logpdf(data.y_train, np.zeros(6), noisy)
     np.testing.assert_allclose(result.log_evidence, evidence, rtol=1e-12)
-    own = predict(spec, data).criterion
+    own = predict(spec, data, []).criterion
     kernel = noisy - 0.1 * np.eye(6)
     if own is not None:
         np.testing.assert_allclose(
@@ -246,7 +246,7 @@ def test_large_width_is_infinite_width(theory):
 def test_closed_form_at_zero_temperature():
     data = toy()
     spec = spec_of(data, (50,), precisions=(1.0, 3.0), temperature=0.0)
-    alpha, criterion = data.num_train / 50, predict(spec, data).criterion
+    alpha, criterion = data.num_train / 50, predict(spec, data, []).criterion
     root = np.sqrt((1 - alpha) ** 2 + 4 * alpha * criterion)
     expected = ((1 - alpha) + root) / 2
     np.testing.assert_allclose(one_layer(spec, data).order_parameters, [expected], rtol=1e-11)

@@ -346,7 +346,7 @@ def test_deep_linear_saddle_solves_its_equation():
     for depth in (1, 2, 4):
         spec = spec_of(data, (16,) * depth, "identity", temperature=0.0)
         result = THEORIES["global"](spec, data, None)
-        q, s = result.order_parameters[0], predict(spec, data).criterion
+        q, s = result.order_parameters[0], predict(spec, data, []).criterion
         np.testing.assert_allclose(result.order_parameters, q, rtol=1e-12)
         np.testing.assert_allclose(1 - q, 0.5 * (1 - s / q**depth), rtol=1e-9)
 

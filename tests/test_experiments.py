@@ -1,0 +1,27 @@
+"""The scripts of the experiments run, in their short form."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+SCRIPTS = sorted(EXPERIMENTS.glob("*/run.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.parent.name)
+def test_short_form_of_an_experiment(script, tmp_path):
+    words = [sys.executable, str(script), "--smoke"]
+    if "FOLDER" in script.read_text():
+        words.append(str(tmp_path))
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 3
+
+
+def test_each_experiment_has_its_readme_and_small_figures():
+    for folder in {path.parent for path in EXPERIMENTS.glob("*/*")}:
+        assert (folder / "README.md").is_file(), folder
+        assert all(figure.stat().st_size < 200_000 for figure in folder.glob("*.png")), folder

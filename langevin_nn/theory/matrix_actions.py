@@ -71,25 +71,22 @@ class OutputAction:
         e, columns = self.eigenvalues, self.projected_columns
         targets = self.projected_targets @ rotation
         inverse = 1 / (self.temperature + np.multiply.outer(e, scales))  # (P, D)
-        weighted = np.einsum("pr,pd->dpr", columns, inverse)
-        core = np.eye(columns.shape[1]) + np.einsum("pr,dps->drs", columns, weighted)
-        half = np.linalg.inv(core)
+        weighted = np.einsum("pr,pd->drp", columns, inverse)
+        core = np.eye(columns.shape[1]) + np.einsum("pr,dsp->drs", columns, weighted)
+        # A_j⁻¹ = (T + κ_j e)⁻¹ − R_jᵀR_j
+        root = np.linalg.solve(np.linalg.cholesky(core), weighted)
 
         def solve(b: np.ndarray) -> np.ndarray:
             """A_j⁻¹b_j for the columns b_j of b."""
-            seen = np.einsum("dpr,pd->dr", weighted, b)
-            return inverse * b - np.einsum("dpr,drs,ds->pd", weighted, half, seen)
+            return inverse * b - np.einsum("drp,drq,qd->pd", root, root, b, optimize=True)
 
         fit = solve(targets)
         pulled = e[:, None] * fit
-        # What is left of Tr A_j⁻¹K and of Tr A_j⁻¹K A_k⁻¹K when V is taken out.
-        one = np.einsum("dpr,p,dps->drs", weighted, e, weighted)
-        other = np.einsum("dpr,pk,dps->dkrs", weighted, e[:, None] ** 2 * inverse, weighted)
-        both = np.einsum("dpr,p,kps->dkrs", weighted, e, weighted)
-        mixed = np.einsum("drs,dkrs->dk", half, other)
-        traces = e @ inverse - np.einsum("drs,drs->d", half, one)
-        squares = (inverse * e[:, None]).T @ (inverse * e[:, None]) - mixed - mixed.T
-        squares += np.einsum("drs,dkst,ktu,dkru->dk", half, both, half, both)
+        crossed = np.einsum("drp,p,kp->dk", root**2, e**2, inverse.T)
+        both = np.einsum("drp,p,ksp->dkrs", root, e, root)
+        traces = e @ inverse - np.einsum("drp,p->d", root**2, e)
+        squares = (inverse * e[:, None]).T @ (inverse * e[:, None]) - crossed - crossed.T
+        squares += np.sum(both**2, axis=(2, 3))
         width, size = self.width, scales.size
         gradient = np.diag(width * (1 - 1 / scales) + traces) - fit.T @ pulled
         logs = np.sum(np.log(inverse)) - np.sum(np.linalg.slogdet(core)[1])

@@ -30,10 +30,10 @@ _NEGATIVE = 1e-6  # of the largest eigenvalue: more than any quadrature error
 
 
 class _Columns(NamedTuple):
-    """What the columns V add, the scales last: H⁻¹VᵀDỹ, w and D V."""
+    """What the columns V add: H⁻¹VᵀDỹ, H, w and D V, the scales last but in H."""
 
     weights: Float[np.ndarray, " r *scales"]
-    inverse: Float[np.ndarray, "*scales r r"]
+    core: Float[np.ndarray, "*scales r r"]
     left_over: Float[np.ndarray, " P_test r *scales"]
     resolved: Float[np.ndarray, " P r *scales"]
 
@@ -95,8 +95,8 @@ class Regression:
         explained = np.square(self.projected_cross) @ (gain * scale)
         variance = np.multiply.outer(self.test_diagonal, scale) - explained
         if self.projected_columns.size:
-            w, inverse = self._columns(gain, temperature, scale)[2:0:-1]
-            variance = variance + np.einsum("xr...,...rs,xs...->x...", w, inverse, w)
+            added = self._columns(gain, temperature, scale)
+            variance = variance + _weighed(added.core, added.left_over)
         return np.maximum(variance, 0.0)
 
     def train_error(self, temperature: Scale, scale: Scale = 1.0) -> Scale:
@@ -113,9 +113,7 @@ class Regression:
             residuals = residuals - temperature * np.einsum(
                 "pr...,r...->p...", added.resolved, added.weights
             )
-            spread = spread + temperature**2 * np.einsum(
-                "pr...,...rs,ps...->p...", added.resolved, added.inverse, added.resolved
-            )
+            spread = spread + temperature**2 * _weighed(added.core, added.resolved)
         return np.mean(residuals**2 + spread, axis=0)
 
     def criterion(self) -> float | None:
@@ -130,8 +128,8 @@ class Regression:
         for one in self.per_output():
             solved = one.projected_targets / one.eigenvalues
             added = one.projected_columns.T @ solved
-            core = one._inverse_core(1 / one.eigenvalues)
-            total += float(one.projected_targets @ solved - added @ core @ added)
+            explained = added @ np.linalg.solve(one._core(1 / one.eigenvalues), added)
+            total += float(one.projected_targets @ solved - explained)
         return total / (self.eigenvalues.size * self.num_outputs)
 
     def sensitivity(
@@ -148,9 +146,8 @@ class Regression:
         if self.projected_columns.size:
             added = self._columns(gain, temperature, scales)
             fit = fit - np.einsum("prn,rn->pn", added.resolved, added.weights)
-            inner += np.einsum(
-                "prn,nrs,qsn,n->pq", added.resolved, added.inverse, added.resolved, weights
-            )
+            solved = np.linalg.solve(added.core, added.resolved.T)
+            inner += np.einsum("prn,nrq,n->pq", added.resolved, solved, weights)
         inner += (fit * weights) @ fit.T
         return 0.5 * self.eigenvectors @ inner @ self.eigenvectors.T
 
@@ -162,25 +159,31 @@ class Regression:
     def _along_targets(self, factors: Float[np.ndarray, "P ..."]) -> Float[np.ndarray, "P ..."]:
         return (factors.T * self.projected_targets).T
 
-    def _inverse_core(self, resolvent: Float[np.ndarray, "P ..."]) -> np.ndarray:
-        """H⁻¹ = (1 + VᵀD V)⁻¹ for D (P, …), the matrix axes last; H is r × r and above one."""
-        core = np.einsum("pr,p...,ps->...rs", *self._around(resolvent))
-        return np.linalg.inv(np.eye(core.shape[-1]) + core)
-
-    def _around(self, middle: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.projected_columns, middle, self.projected_columns
+    def _core(self, resolvent: Float[np.ndarray, "P ..."]) -> np.ndarray:
+        """H = 1 + VᵀD V for D (P, …), the matrix axes last."""
+        columns = self.projected_columns
+        return np.eye(columns.shape[1]) + np.einsum(
+            "pr,p...,ps->...rs", columns, resolvent, columns
+        )
 
     def _columns(
         self, gain: Float[np.ndarray, "P ..."], temperature: Scale, scale: Scale
     ) -> _Columns:
         resolvent = gain / scale
-        inverse = self._inverse_core(resolvent)
+        core = self._core(resolvent)
         seen = np.einsum("pr,p...->r...", self.projected_columns, self._along_targets(resolvent))
         resolved = np.einsum("pr,p...->pr...", self.projected_columns, resolvent)
         explained = np.einsum("xp,pr...->xr...", self.projected_cross, resolved) * scale
         around = self.test_columns.reshape(self.test_columns.shape + (1,) * np.ndim(scale))
-        weights = np.einsum("...rs,s...->r...", inverse, seen)
-        return _Columns(weights, inverse, around - explained, resolved)
+        weights = np.linalg.solve(core, seen.T[..., None])[..., 0].T
+        return _Columns(weights, core, around - explained, resolved)
+
+
+def _weighed(
+    core: Float[np.ndarray, "*scales r r"], rows: Float[np.ndarray, " n r *scales"]
+) -> Float[np.ndarray, " n *scales"]:
+    """b H⁻¹bᵀ for each row b."""
+    return np.sum(rows.T * np.linalg.solve(core, rows.T), axis=-2).T
 
 
 def decompose(blocks: GramBlocks, targets: Float[np.ndarray, " P *D"]) -> Regression:

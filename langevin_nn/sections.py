@@ -164,11 +164,13 @@ class SamplerConfig(Checked):
     num_warmup: int | None = option(
         None,
         whole(0),
-        "steps before the first recorded draw (20000); split: trajectories (1000)",
+        "steps before the first recorded draw (default 20000); split: trajectories (default 1000)",
     )
     num_samples: int = option(1_000, whole(4), "recorded draws of each chain")
     thinning: int | None = option(
-        None, whole(1), "steps between recorded draws (100); split: trajectories (1)"
+        None,
+        whole(1),
+        "steps between recorded draws (default 100); split: trajectories (default 1)",
     )
 
     def __post_init__(self) -> None:

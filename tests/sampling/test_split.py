@@ -40,7 +40,7 @@ def linear_deviations(seed, transition, temperature=1.0, precision=1.0):
     prior = lnn.GaussianPrior((0.7 * precision,))
     posterior = lnn.GibbsPosterior(network, prior, data, 0.5 * temperature)
     chains = lnn.sample(
-        posterior, transition, key=jax.random.key(seed), num_chains=60_000, num_warmup=20,
+        posterior, transition, key=jax.random.key(seed), num_chains=60_000, num_warmup=40,
         num_samples=4, observables={"w": lambda network: network.weights[0][0]},
     )  # fmt: skip
     features = data.x_train / np.sqrt(3)
@@ -55,7 +55,7 @@ def linear_deviations(seed, transition, temperature=1.0, precision=1.0):
 
 @pytest.mark.parametrize(
     "transition",
-    [lnn.Split(0.4), lnn.Split(), lnn.Split(0.3, 0.6, refresh=0.3)],
+    [lnn.Split(0.4), lnn.Split(), lnn.Split(0.3, 0.9, refresh=0.5)],
     ids=["large steps", "adapted", "partial refresh"],
 )
 def test_stationary_law_is_the_exact_posterior(transition, seed):

@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from langevin_nn.model.activations import activation
     from langevin_nn.model.convolutional import Convolutional
     from langevin_nn.model.datasets import Dataset, load_dataset
+    from langevin_nn.model.marginalised import MarginalisedPosterior
     from langevin_nn.model.networks import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
     from langevin_nn.model.prior import GaussianPrior
-    from langevin_nn.sampling.chains import Chains, sample
+    from langevin_nn.sampling.chains import sample
+    from langevin_nn.sampling.draws import Chains
     from langevin_nn.sampling.langevin import Langevin
+    from langevin_nn.sampling.split import Split
     from langevin_nn.sampling.step_size import Diverged
     from langevin_nn.types import (
         Activation,
@@ -55,8 +58,10 @@ __all__ = [
     "GibbsPosterior",
     "InputError",
     "Langevin",
+    "MarginalisedPosterior",
     "NotApplicable",
     "Patches",
+    "Split",
     "activation",
     "compare",
     "load_dataset",
@@ -72,11 +77,14 @@ _MODULES = {
     "model.activations": ("activation",),
     "model.convolutional": ("Convolutional",),
     "model.datasets": ("Dataset", "load_dataset"),
+    "model.marginalised": ("MarginalisedPosterior",),
     "model.networks": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),
     "model.prior": ("GaussianPrior",),
-    "sampling.chains": ("Chains", "sample"),
+    "sampling.chains": ("sample",),
+    "sampling.draws": ("Chains",),
     "sampling.langevin": ("Langevin",),
+    "sampling.split": ("Split",),
     "sampling.step_size": ("Diverged",),
     "types": (
         "Activation", "Diagnostics", "EnsembleSpec", "Estimate", "Generalisation", "InputError",

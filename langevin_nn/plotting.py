@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from langevin_nn.analysis.diagnostics import mcse
 from langevin_nn.files import write_atomically
-from langevin_nn.sampling.chains import Chains
+from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.one_layer import OneLayerSweep
 from langevin_nn.types import Generalisation
 
@@ -209,7 +209,11 @@ def run_figures(
 
     diagnostics = measured.diagnostics
     assert diagnostics is not None, "an experiment's result carries its diagnostics"
-    squares = np.square(chains.y_test - f).reshape(*f.shape[:3], -1)
+    within = np.zeros(())
+    if chains.test_variances is not None:
+        within = chains.test_variances[keep].astype(np.float64)
+        within = within.reshape(*within.shape, *[1] * (f.ndim - 3))
+    squares = (np.square(chains.y_test - f) + within).reshape(*f.shape[:3], -1)
     series = {
         "generalisation error of a draw": squares.sum(axis=3).mean(axis=2),
         "training error of a draw": chains.train_error[keep].astype(np.float64),
@@ -222,7 +226,7 @@ def run_figures(
 
     figures = {"generalisation": against, "chains": traces}
     if theories:
-        figures["predictions"] = _predictions_figure(f, measured, theories)
+        figures["predictions"] = _predictions_figure(f, within, measured, theories)
     for name, figure in figures.items():
         text = f"{title}\n{note}" if name == "chains" else title
         figure.suptitle(text, fontsize="small", color=colour, wrap=True)
@@ -246,11 +250,15 @@ def _write(figure: Figure, path: Path) -> None:
 
 
 def _predictions_figure(
-    f: np.ndarray, measured: Generalisation, theories: Mapping[str, Generalisation]
+    f: np.ndarray,
+    within: np.ndarray,
+    measured: Generalisation,
+    theories: Mapping[str, Generalisation],
 ) -> Figure:
+    """Mean and spread of f at the test points; `within` is the variance of f given a draw."""
     mean_error = mcse(f)
     spread = np.sqrt(measured.predictive_variance)
-    spread_error = mcse(np.square(f - measured.predictive_mean)) / (2 * spread)
+    spread_error = mcse(np.square(f - measured.predictive_mean) + within) / (2 * spread)
     figure = Figure(figsize=(3.2 * len(theories), 6), layout="constrained")
     axes = figure.subplots(2, len(theories), squeeze=False)
     for column, theory in zip(axes.T, theories.values(), strict=True):

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from langevin_nn.sampling.chains import Chains
+from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation
+
+PER_DRAW = ("acceptance", "nonfinite")
+"""Series (chain, draw) that only a dynamics with an acceptance step has."""
 
 
 def posterior_tree(
@@ -20,11 +23,15 @@ def posterior_tree(
 ) -> xr.DataTree:
     """Draws and theories as groups in the ArviZ schema.
 
-    With several outputs, whatever has the dimension `test_point` or `train_point` has `output` too.
+    `f` has a companion `f_variance` where the read-out is marginalised: mean and variance given
+    the hidden weights of a draw. With several outputs, whatever has the dimension `test_point` or
+    `train_point` has `output` too, but for `f_variance`, which is the same for each output.
     """
     draws = ("chain", "draw")
     output = ("output",) * (chains.y_test.ndim - 1)
     f = xr.Dataset({"f": ((*draws, "test_point", *output), chains.test_outputs)})
+    if chains.test_variances is not None:
+        f["f_variance"] = ((*draws, "test_point"), chains.test_variances)
     for name, values in chains.observables.items():
         extra = [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
         f[name] = ((*draws, *extra), values)
@@ -44,11 +51,16 @@ def posterior_tree(
         },
         coords={"chain": f.chain, "draw": f.draw},
     )
+    for name in PER_DRAW:
+        if (values := getattr(chains, name)) is not None:
+            stats[name] = (draws, values)
     stats.attrs = {
         "step_size": chains.step_size,
         "curvature": chains.curvature,
         "step_size_shift": chains.step_size_shift,
     }
+    if chains.trajectory_length is not None:
+        stats.attrs["trajectory_length"] = chains.trajectory_length
     groups = {
         "posterior": f,
         "sample_stats": stats,
@@ -77,11 +89,16 @@ def posterior_tree(
 def chains_of(tree: xr.DataTree) -> Chains:
     """The chains that `posterior_tree` stored, without their last state."""
     posterior, stats = tree["posterior"], tree["sample_stats"]
+    variables = {str(k): v.to_numpy() for k, v in posterior.data_vars.items()}
+    trajectory = stats.attrs.get("trajectory_length")
     return Chains(
-        test_outputs=posterior["f"].to_numpy(),
+        test_outputs=variables.pop("f"),
+        test_variances=variables.pop("f_variance", None),
         train_error=stats["train_error"].to_numpy(),
         energy=stats["energy"].to_numpy(),
-        observables={str(k): v.to_numpy() for k, v in posterior.data_vars.items() if k != "f"},
+        observables=variables,
+        **{name: stats[name].to_numpy() if name in stats else None for name in PER_DRAW},
+        trajectory_length=None if trajectory is None else float(trajectory),
         y_test=tree["constant_data"]["y_test"].to_numpy(),
         targets_midpoint=float(tree["constant_data"]["targets_midpoint"]),
         params=None,
@@ -135,8 +152,10 @@ def experiment_summary(measured: Generalisation, chains: Chains) -> dict[str, An
         "converged": measured.converged,
         "message": measured.message,
         "acceptance": diagnostics.acceptance,
+        "nonfinite_proposals": diagnostics.nonfinite,
         "step_size": chains.step_size,
-        "stability_limit": chains.stability_limit,
+        "trajectory_length": chains.trajectory_length,
+        "stability_limit": _number(chains.stability_limit),
         "step_size_relative_bias": _number(chains.step_size_shift / variance) if variance else None,
         "num_chains": diagnostics.num_chains,
         "num_draws": diagnostics.num_draws,

@@ -6,32 +6,31 @@ config ─► data ─► network, prior ─► posterior ─► chains ─► m
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from langevin_nn import plotting, store
 from langevin_nn.analysis.comparison import compare
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config import RunConfig
-from langevin_nn.model.convolutional import Convolutional
 from langevin_nn.model.datasets import IMAGE_SOURCES, Dataset, load_dataset
-from langevin_nn.model.networks import FullyConnected, Network
-from langevin_nn.model.posterior import GibbsPosterior
+from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
+from langevin_nn.problem import READOUTS, network_of, transition_of
 from langevin_nn.provenance import manifest
-from langevin_nn.sampling.chains import Chains, Report, sample
-from langevin_nn.sampling.langevin import Langevin
+from langevin_nn.sampling.chains import Report, sample
+from langevin_nn.sampling.draws import Chains
 from langevin_nn.store import RunFolder
 from langevin_nn.theory.evidence import evidence_gradient
 from langevin_nn.theory.one_layer import OneLayerSweep, one_layer
 from langevin_nn.theory.suite import Predictions, predict
-from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable, Patches
+from langevin_nn.types import EnsembleSpec, Generalisation, NotApplicable
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Problem:
 
     config: RunConfig
     data: Dataset
-    posterior: GibbsPosterior
+    posterior: Posterior
     key: jax.Array
 
 
@@ -69,45 +68,21 @@ def prepare(config: RunConfig) -> Problem:
     )  # fmt: skip
     resolved = dataclasses.replace(chosen, num_train=data.num_train, num_test=data.num_test)
     config = dataclasses.replace(config, data=resolved)
-    network = _network(config, data, key_network)
+    network = network_of(config, data, key_network)
     prior = GaussianPrior(config.prior.precisions, config.prior.bias_precisions or None)
-    posterior = GibbsPosterior(network, prior, data, config.posterior.temperature)
+    kind = READOUTS[config.posterior.readout]
+    posterior = kind(network, prior, data, config.posterior.temperature)
     return Problem(config, data, posterior, key_chains)
 
 
 def prepare_theory(config: RunConfig) -> tuple[RunConfig, Dataset, EnsembleSpec]:
     """The same without sampling: the ensemble, at T = 0 too."""
     temperature = config.posterior.temperature
-    warm = dataclasses.replace(config.posterior, temperature=temperature or 1.0)
+    warm = dataclasses.replace(config.posterior, temperature=temperature or 1.0, readout="sampled")
     problem = prepare(dataclasses.replace(config, posterior=warm))
     config = dataclasses.replace(problem.config, posterior=config.posterior)
     spec = dataclasses.replace(problem.posterior.spec, temperature=temperature)
     return config, problem.data, spec
-
-
-def _network(config: RunConfig, data: Dataset, key: jax.Array) -> Network:
-    chosen, dtype = config.network, jnp.dtype(config.precision)
-    if not chosen.is_convolutional:
-        return FullyConnected(
-            data.in_size, chosen.hidden_widths, chosen.activation, key=key, dtype=dtype,
-            num_outputs=data.num_outputs, biases=chosen.biases,
-        )  # fmt: skip
-    if data.image_shape is None:
-        raise InputError(
-            f"a convolutional network needs images, and {data.name} has inputs without a shape: "
-            "write another data.source, x_train of shape (P, H, W) in an npz file, or "
-            'architecture = "fully_connected"'
-        )
-    if data.num_outputs > 1:
-        raise InputError(
-            f"a convolutional network has one output, the targets have {data.num_outputs}: write "
-            'two classes with targets = [-1.0, 1.0], or architecture = "fully_connected"'
-        )
-    patches = Patches(data.image_shape, chosen.patch_size, chosen.stride)
-    (channels,) = chosen.hidden_widths
-    return Convolutional(
-        patches, channels, chosen.activation, key=key, dtype=dtype, biases=chosen.biases
-    )
 
 
 def run(
@@ -124,7 +99,7 @@ def run(
     predictions = predict(posterior.spec, data, config.theory)
     chains = sample(
         posterior,
-        Langevin(None if settings.step_size == "auto" else float(settings.step_size)),
+        transition_of(settings),
         key=problem.key,
         num_chains=settings.num_chains,
         num_warmup=settings.num_warmup,
@@ -244,10 +219,8 @@ def report(result: Result) -> str:
     acceptance = "none (unadjusted dynamics)"
     if diagnostics.acceptance is not None:
         acceptance = f"{diagnostics.acceptance:.3f}"
-    bias = ""
-    if measured.variance.value > 0:
-        share = chains.step_size_shift / measured.variance.value
-        bias = f"; predicted bias of the variance {share:+.1%}"
+    if diagnostics.nonfinite:
+        acceptance += f"  ({diagnostics.nonfinite:.2%} of the proposals left the finite numbers)"
     lines = [
         caption(result.config),
         "",
@@ -257,12 +230,26 @@ def report(result: Result) -> str:
         f"ESS min    {diagnostics.ess_min:.0f}  ({diagnostics.num_chains} chains × "
         f"{diagnostics.num_draws} draws)",
         f"acceptance {acceptance}",
-        f"step size  {chains.step_size:.3g}  ({chains.step_size / chains.stability_limit:.0%} of "
-        f"the stability limit{bias})",
+        f"step size  {chains.step_size:.3g}  ({_of_step_size(measured, chains)})",
         *remarks(predictions, reasons=False),
     ]
     verdict = "converged" if measured.converged else f"NOT CONVERGED: {measured.message}"
     return "\n".join([*lines, "", f"{verdict}  ({chains.wall_seconds:.0f} s of sampling)"])
+
+
+def _of_step_size(measured: Generalisation, chains: Chains) -> str:
+    """What the step size means, and what it does to the numbers."""
+    if chains.trajectory_length is not None:
+        steps = max(1.0, chains.trajectory_length / chains.step_size)
+        return (
+            f"radians; trajectories of {chains.trajectory_length:.3g} on average, about "
+            f"{steps:.1f} steps each; no bias"
+        )
+    bias = ""
+    if measured.variance.value > 0 and math.isfinite(chains.step_size_shift):
+        share = chains.step_size_shift / measured.variance.value
+        bias = f"; predicted bias of the variance {share:+.1%}"
+    return f"{chains.step_size / chains.stability_limit:.0%} of the stability limit{bias}"
 
 
 def remarks(predictions: Predictions, *, reasons: bool = True) -> list[str]:

@@ -1,5 +1,6 @@
 """The tables of a configuration, [data] to [sampler]: fields, what they accept, what they mean."""
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -7,6 +8,7 @@ from langevin_nn.errors import InputError
 from langevin_nn.validation import (
     CLASSES,
     FLAG,
+    FRACTION,
     LARGEST,
     NOT_NEGATIVE,
     POSITIVE,
@@ -127,28 +129,84 @@ class PosteriorConfig(Checked):
     prefix = "posterior."
 
     temperature: float = option(0.1, NOT_NEGATIVE, "T = 1/beta; 0 for theory only")
+    readout: str = option(
+        "sampled",
+        choice("sampled", "marginalised"),
+        "the read-out's weights: sampled, or marginalised, integrated out exactly",
+    )
 
 
 @dataclass(frozen=True)
 class SamplerConfig(Checked):
     prefix = "sampler."
 
-    dynamics: str = option("langevin", choice("langevin"), "the sampler's dynamics")
+    dynamics: str = option(
+        "langevin",
+        choice("langevin", "split"),
+        "langevin, or split: rotations in the prior with an acceptance step, exact",
+    )
     step_size: float | str = option(
         "auto",
         STEP_SIZE,
-        "the step size eta; auto is a stated fraction of the stability limit",
+        "langevin: eta, auto a stated fraction of the stability limit; split: the largest angle of "
+        "a rotation, at most pi/2, auto adapted in the warm-up",
+    )
+    trajectory_length: float | str = option(
+        "auto", STEP_SIZE, "split: the mean angle of a trajectory; auto is pi/2"
+    )
+    refresh: float = option(
+        1.0, FRACTION, "split: the fraction of the momenta drawn afresh before each trajectory"
+    )
+    target_acceptance: float = option(
+        0.8, FRACTION, "split: the acceptance that step_size = auto adapts to"
     )
     num_chains: int = option(8, whole(1), "independent chains")
-    num_warmup: int = option(20_000, whole(0), "steps before the first recorded draw")
+    num_warmup: int | None = option(
+        None,
+        whole(0),
+        "steps before the first recorded draw (default 20000); split: trajectories (default 1000)",
+    )
     num_samples: int = option(1_000, whole(4), "recorded draws of each chain")
-    thinning: int = option(100, whole(1), "steps between recorded draws")
+    thinning: int | None = option(
+        None,
+        whole(1),
+        "steps between recorded draws (default 100); split: trajectories (default 1)",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_dynamics()
+        num_warmup, thinning = DEFAULT_COUNTS[self.dynamics]
+        if self.num_warmup is None:
+            object.__setattr__(self, "num_warmup", num_warmup)
+        if self.thinning is None:
+            object.__setattr__(self, "thinning", thinning)
+        assert self.num_warmup is not None and self.thinning is not None
         steps = self.num_warmup + self.num_samples * self.thinning
         if steps > LARGEST:
             raise InputError(
                 f"sampler.num_warmup + num_samples × thinning = {steps} steps are more than can "
                 f"be counted: write smaller ones, {LARGEST} steps at most"
             )
+
+    def _check_dynamics(self) -> None:
+        """What only one dynamics knows is not silently ignored by the other."""
+        if self.dynamics == "split":
+            if not isinstance(self.step_size, str) and self.step_size > math.pi / 2:
+                raise InputError(
+                    f"sampler.step_size = {self.step_size:g} is the angle of a rotation for "
+                    'dynamics = "split" and at most π/2: write step_size = "auto" or a smaller one'
+                )
+            return
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in ONLY_SPLIT and value != item.default:
+                raise InputError(
+                    f'sampler.{item.name} = {value} is used by dynamics = "split" only, got '
+                    f'dynamics = "{self.dynamics}": write dynamics = "split" or leave it out'
+                )
+
+
+DEFAULT_COUNTS = {"langevin": (20_000, 100), "split": (1_000, 1)}
+"""num_warmup and thinning that were not given."""
+ONLY_SPLIT = ("trajectory_length", "refresh", "target_acceptance")

@@ -35,7 +35,7 @@ from langevin_nn.results import (
     theories_of,
     theory_summary,
 )
-from langevin_nn.sampling.chains import Chains
+from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.step_size import Diverged
 from langevin_nn.types import Generalisation, InputError
 

@@ -176,7 +176,9 @@ class Diagnostics:
 
     `rhat` and `ess` hold, for each reported number, R̂ and the smaller of bulk and tail ESS;
     `rhat_max` and `ess_min` are the worst over those and over the predictions at all test points.
-    Chains that left the finite numbers are in `diverged_chains` and in no average.
+    Chains that left the finite numbers are in `diverged_chains` and in no average. A dynamics with
+    an acceptance step has the mean `acceptance`, and in `nonfinite` the fraction of its proposals
+    that left the finite numbers and were rejected.
     """
 
     rhat: dict[str, float]
@@ -187,6 +189,7 @@ class Diagnostics:
     num_draws: int
     diverged_chains: int
     acceptance: float | None = None
+    nonfinite: float | None = None
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,9 @@ CODES = ("one_hot", "centred")
 
 NUMBER = Kind("a number", _number)
 POSITIVE = Kind("a positive number", _positive)
+FRACTION = Kind(
+    "a number above 0 and at most 1", lambda value: _require(_positive(value), value <= 1)
+)
 NOT_NEGATIVE = Kind("zero or a positive number", lambda value: _require(_number(value), value >= 0))
 FLAG = Kind("true or false", lambda value: _require(value, isinstance(value, bool)))
 STEP_SIZE = Kind(

@@ -18,8 +18,9 @@ from command_line import CommandLine, write_npz
 
 from langevin_nn import cli as cli_module
 from langevin_nn import config as configuration
-from langevin_nn import files, plotting, provenance
+from langevin_nn import files, plotting, provenance, store
 from langevin_nn import run as run_module
+from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.sampling import chains
 from langevin_nn.theory import THEORIES
 
@@ -77,6 +78,28 @@ def test_run_that_converges(cli):
     assert experiment["converged"] is True
     assert experiment["rhat_max"] < 1.01 and experiment["ess_min"] > 400
     assert cli.summary("out")["not_applicable"].keys() == set(THEORIES) - {"infinite_width"}
+
+
+def test_run_of_split_dynamics_with_the_readout_marginalised(cli):
+    """From the words to the figures, which are drawn again from the folder alone."""
+    words = ["--posterior.readout", "marginalised", "--sampler.dynamics", "split"]
+    answer = cli("run", "tiny.toml", "--output", "out", *words)
+    assert answer.code == 3, answer
+    assert cli.files("out") == RUN_FILES
+    assert "radians; trajectories of 1.57 on average" in answer.out
+    assert "acceptance 0." in answer.out or "acceptance 1.000" in answer.out
+    experiment = cli.summary("out")["experiment"]
+    assert 0 < experiment["acceptance"] <= 1 and experiment["nonfinite_proposals"] == 0
+    assert experiment["stability_limit"] is None and experiment["step_size_relative_bias"] == 0
+    assert np.isclose(
+        experiment["generalisation_error"]["value"],
+        experiment["bias2"]["value"] + experiment["variance"]["value"],
+    )
+    chains, _ = store.RunFolder(cli.folder / "out").load_results()
+    measured = summarise(chains)
+    assert measured.variance.value == experiment["variance"]["value"]
+    assert chains.test_variances.shape == (2, 8, 4) and chains.acceptance.shape == (2, 8)
+    assert cli("plot", "out").code == 0
 
 
 def test_run_that_does_not_converge_says_so_everywhere(cli, monkeypatch):

@@ -167,6 +167,22 @@ def test_biases_have_the_precision_one_unless_given(tmp_path):
     )
 
 
+def test_counts_left_open_are_those_of_the_dynamics(tmp_path):
+    langevin, split = (
+        loaded(tmp_path, f'[sampler]\ndynamics = "{d}"') for d in ("langevin", "split")
+    )
+    assert (langevin.sampler.num_warmup, langevin.sampler.thinning) == (20_000, 100)
+    assert (split.sampler.num_warmup, split.sampler.thinning) == (1_000, 1)
+    assert split.sampler.trajectory_length == "auto" and split.sampler.refresh == 1.0
+
+
+def test_what_only_split_dynamics_has_is_refused_elsewhere(tmp_path):
+    message = refusal(tmp_path, "[sampler]\nrefresh = 0.5")
+    assert 'sampler.refresh = 0.5 is used by dynamics = "split" only' in message
+    message = refusal(tmp_path, '[sampler]\ndynamics = "split"\nstep_size = 2.0')
+    assert 'at most π/2: write step_size = "auto"' in message
+
+
 def test_one_word_of_a_list(tmp_path):
     config = loaded(tmp_path, network__hidden_widths=["50"])
     assert config.network.hidden_widths == (50,)

@@ -17,7 +17,7 @@ LAYERS = [
     {"model"},
     {"sampling", "theory"},
     {"analysis"},
-    {"results", "plotting", "provenance"},
+    {"results", "plotting", "provenance", "problem"},
     {"store"},
     {"run"},
     {"arguments"},

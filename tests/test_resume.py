@@ -21,7 +21,7 @@ from command_line import TINY, CommandLine, write_npz
 from langevin_nn import cli as cli_module
 from langevin_nn import files
 from langevin_nn import run as run_module
-from langevin_nn.sampling import chains
+from langevin_nn.sampling import chains, langevin
 
 
 @pytest.fixture
@@ -411,7 +411,7 @@ def test_a_replaced_run_comes_back_unless_the_new_one_has_saved_something(stoppe
 
 def test_chains_that_diverge_after_a_state_was_saved_leave_nothing_behind(cli, monkeypatch):
     """What a diverged run has saved is of no use, and would be in the way."""
-    monkeypatch.setattr(chains, "stable_step_size", lambda *_: 30.0)
+    monkeypatch.setattr(langevin, "stable_step_size", lambda *_: 30.0)
     before = cli.files()
     answer = cli("run", "tiny.toml", "--output", "out", "--network.activation", "relu")
     assert answer.code == 2

@@ -20,6 +20,8 @@ with warnings.catch_warnings():
 
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400
+ACCEPTANCE_LIMIT = 0.4
+"""A mean acceptance below this is remarked on in chains that have not mixed."""
 
 
 def rhat(series: np.ndarray) -> np.ndarray:
@@ -55,11 +57,12 @@ def diagnose(
     *,
     diverged_chains: int = 0,
     acceptance: float | None = None,
+    nonfinite: float | None = None,
 ) -> Diagnostics:
     """R̂ and ESS of each reported series (chain, draw) and the worst over those and predictions.
 
-    `predictions` (chain, draw, P_test) are f at the test inputs; chains that diverged are not in
-    any of the series and are passed as a count.
+    `predictions` (chain, draw, …) are f at the test inputs, or its mean and variance; chains that
+    diverged are not in any of the series and are passed as a count.
     """
     rhats = {name: float(rhat(series)) for name, series in reported.items()}
     sizes = {name: float(ess(series)) for name, series in reported.items()}
@@ -73,6 +76,7 @@ def diagnose(
         num_draws=num_draws,
         diverged_chains=diverged_chains,
         acceptance=acceptance,
+        nonfinite=nonfinite,
     )
 
 
@@ -92,6 +96,10 @@ def complaint(diagnostics: Diagnostics) -> str:
         reasons.append(f"ESS = {diagnostics.ess_min:.0f} is not above {ESS_LIMIT}")
     if not reasons:
         return ""
+    if diagnostics.acceptance is not None and diagnostics.acceptance < ACCEPTANCE_LIMIT:
+        reasons.append(
+            f"acceptance = {diagnostics.acceptance:.2f} is low (write a smaller step_size)"
+        )
     return "; ".join(reasons) + "; more num_warmup or num_samples × thinning let it mix"
 
 

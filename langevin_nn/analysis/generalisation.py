@@ -13,6 +13,9 @@ Errors: variance and generalisation error are means of series over draws, whose 
 bias² is not; to first order in δ = f̄ − E f̄ it is the mean of the series −2⟨(y − f̄) f_cs⟩_x, and
 to second order it has ⟨δ²⟩_x, of variance 2 Σ_xx' Cov(δ_x, δ_x')²/P_test². Both parts are added.
 
+Draws of marginalised read-outs are means m_cs(x) with variances s_cs(x). f_cs is then m_cs above,
+and ⟨mean_cs s_cs⟩_x is added to the variance and to the sum: E[s_W] + Var[m_W] (Rao–Blackwell).
+
 With D outputs every square is summed over them: the outputs are P_test·D further points, and an
 average over them is multiplied by D.
 """
@@ -23,7 +26,7 @@ import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.analysis.diagnostics import complaint, diagnose, mcse
-from langevin_nn.sampling.chains import Chains
+from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
 
 
@@ -45,17 +48,31 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     residual = y - mean
     plug_in_variance = np.square(centred).mean(axis=(0, 1))
     error = mcse(f)
+    within: np.ndarray | float = 0.0
+    predictions = f
+    if chains.test_variances is not None:
+        given_weights = chains.test_variances[keep].astype(np.float64)
+        within = num_outputs * given_weights.mean(axis=2)
+        plug_in_variance += np.repeat(given_weights.mean(axis=(0, 1)), num_outputs)
+        predictions = np.concatenate([f, given_weights], axis=2)
     excess = num_outputs * float(np.square(error).mean())
 
     series = {
         "bias2": -2 * (centred @ residual) / num_test,
-        "variance": num_outputs * np.square(centred).mean(axis=2),
-        "generalisation_error": num_outputs * np.square(y - f).mean(axis=2),
+        "variance": num_outputs * np.square(centred).mean(axis=2) + within,
+        "generalisation_error": num_outputs * np.square(y - f).mean(axis=2) + within,
         "train_error": chains.train_error[keep].astype(np.float64),
     }
     errors = {key: float(mcse(values)) for key, values in series.items()}
     second_order = math.sqrt(2 * _sum_of_squared_correlations(centred, error)) / num_test
-    diagnostics = diagnose(series, f, diverged_chains=int(np.sum(~keep)))
+    acceptance, nonfinite = chains.acceptance, chains.nonfinite
+    diagnostics = diagnose(
+        series,
+        predictions,
+        diverged_chains=int(np.sum(~keep)),
+        acceptance=None if acceptance is None else float(acceptance[keep].mean()),
+        nonfinite=None if nonfinite is None else float(nonfinite[keep].mean()),
+    )
     message = complaint(diagnostics)
     bias2 = num_outputs * float(np.square(residual).mean()) - excess
     variance = num_outputs * float(plug_in_variance.mean()) + excess

@@ -82,12 +82,20 @@ class Convolutional(Network):
     def receptive_fields(self) -> Patches:
         return self.patches
 
+    def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P M"]:
+        of_patches = self._of_patches(x)
+        return of_patches.reshape(*of_patches.shape[:-2], -1)
+
     def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P"]:
-        shared, readout = self.weights
-        inputs = x[:, self.patches.indices()]
-        h = jnp.einsum("...cm,pim->...pic", shared, inputs) / math.sqrt(inputs.shape[-1])
-        if self.biases:
-            h = h + self.biases[0][..., None, None, :]
-        f = jnp.einsum("...pic,...ic->...p", self.activation(h), readout)
+        readout = self.weights[1]
+        f = jnp.einsum("...pic,...ic->...p", self._of_patches(x), readout)
         f = f / math.sqrt(readout.shape[-1] * readout.shape[-2])
         return f + self.biases[1] if self.biases else f
+
+    def _of_patches(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P n N_c"]:
+        """σ(h_ic) of all channels on each patch."""
+        inputs = x[:, self.patches.indices()]
+        h = jnp.einsum("...cm,pim->...pic", self.weights[0], inputs) / math.sqrt(inputs.shape[-1])
+        if self.biases:
+            h = h + self.biases[0][..., None, None, :]
+        return self.activation(h)

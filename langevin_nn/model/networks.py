@@ -57,6 +57,15 @@ class Network(eqx.Module):
         return None
 
     @abc.abstractmethod
+    def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:
+        """What the read-out multiplies, for every network of the leading axes.
+
+        The activations σ(hᴸ) of the last hidden layer; of a convolutional one all patches' channels
+        side by side, M = n N_c. f = features·v/√M + b. They need no read-out: its weights may be
+        None.
+        """
+
+    @abc.abstractmethod
     def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "..."]:
         """f at P inputs, (…, P) or (…, P, D), for every network of the leading axes."""
 
@@ -129,15 +138,26 @@ class FullyConnected(Network):
     def num_outputs(self) -> int:
         return self.weights[-1].shape[-2]
 
+    def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:
+        h = self._first(x)
+        for layer, fan_in in enumerate(self.fan_ins[1:-1], 1):
+            h = self._next(self.activation(h), layer, fan_in)
+        return self.activation(h)
+
     def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "..."]:
-        first, *rest = self.weights
-        h = jnp.einsum("...nr,pr->...pn", first, x) / math.sqrt(self.fan_ins[0])
-        h = self._shifted(h, layer=0)
-        for layer, (weight, fan_in) in enumerate(zip(rest, self.fan_ins[1:], strict=True), 1):
-            features = self.activation(h)
-            h = jnp.einsum("...pn,...mn->...pm", features, weight) / math.sqrt(fan_in)
-            h = self._shifted(h, layer)
+        if self.hidden_widths:
+            h = self._next(self.features(x), len(self.hidden_widths), self.fan_ins[-1])
+        else:
+            h = self._first(x)
         return h[..., 0] if self.num_outputs == 1 else h
+
+    def _first(self, x: Float[Array, "P N_0"]) -> Array:
+        h = jnp.einsum("...nr,pr->...pn", self.weights[0], x) / math.sqrt(self.fan_ins[0])
+        return self._shifted(h, layer=0)
+
+    def _next(self, features: Array, layer: int, fan_in: int) -> Array:
+        h = jnp.einsum("...pn,...mn->...pm", features, self.weights[layer]) / math.sqrt(fan_in)
+        return self._shifted(h, layer)
 
     def _shifted(self, h: Float[Array, "*networks P N"], layer: int) -> Array:
         return h + self.biases[layer][..., None, :] if self.biases else h

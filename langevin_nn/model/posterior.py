@@ -7,8 +7,12 @@ several outputs (y − f)² is summed over them; biases have terms of their own,
 
 Parameters of many chains are one pytree whose arrays have a leading chain axis; every method
 takes such a batch and returns one value, or one row, for each chain.
+
+`Posterior` is what the samplers and the records ask of any such measure. `GibbsPosterior` is it for
+all weights, `marginalised.MarginalisedPosterior` for the hidden ones with the read-out integrated.
 """
 
+import abc
 from typing import Any
 
 import equinox as eqx
@@ -24,25 +28,8 @@ from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError
 
 
-class GibbsPosterior(eqx.Module):
-    """p(θ | data) of `network`'s weights at temperature T, in the precision of its arrays.
-
-    `network` is a `FullyConnected`, whose first layer is then sampled on the span of the training
-    inputs alone (`InputSpace`: exact), a `Convolutional`, or any Equinox module that maps one input
-    (N_0,) to one number, or to (D,) for targets (P, D): these are sampled as they are. Its weights
-    serve as a template of shapes and precision only.
-
-    Raises `InputError` for a temperature that is not positive, a network that does not fit the
-    data, and a prior that does not fit the network.
-
-    >>> import jax, langevin_nn as lnn
-    >>> key = jax.random.key(0)
-    >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
-    >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
-    >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
-    >>> posterior.potential(posterior.sample_prior(key, num_chains=4)).shape
-    (4,)
-    """
+class Posterior(eqx.Module):
+    """p(params | data) ∝ exp(−β𝓛) of parameters whose prior is Gaussian. Abstract."""
 
     network: Any
     prior: GaussianPrior
@@ -109,9 +96,19 @@ class GibbsPosterior(eqx.Module):
     def num_train(self) -> int:
         return self.y_train.shape[0]
 
+    @property
+    def sampled_prior(self) -> GaussianPrior:
+        """The prior of the parameters that are sampled, one precision for each of their arrays."""
+        return self.prior
+
+    @property
+    def _template(self) -> Any:
+        """Parameters of one network, for their shapes and precision."""
+        return eqx.filter(self.network, eqx.is_inexact_array)
+
     def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> Any:
         """Parameters of `num_chains` networks drawn from the prior."""
-        return self.prior.sample(key, eqx.filter(self.network, eqx.is_inexact_array), num_chains)
+        return self.sampled_prior.sample(key, self._template, num_chains)
 
     def networks(self, params: Any) -> Any:
         """The batch of networks with these parameters, on the inputs as they are sampled."""
@@ -119,10 +116,63 @@ class GibbsPosterior(eqx.Module):
 
     def lifted_networks(self, params: Any, keys: ChainKeys) -> Any:
         """The batch of networks on the original inputs (N_0,); one key for each chain."""
-        networks = self.networks(params)
+        return self._lifted(self.networks(params), keys)
+
+    def _lifted(self, networks: Any, keys: ChainKeys) -> Any:
         if self.space is None:
             return networks
         return self.space.lift(networks, self.prior.precisions[0], keys)
+
+    def _extended(self, networks: Any, keys: ChainKeys) -> Any:
+        """The networks on the test inputs; `keys` draw what lies outside the training span."""
+        if self.space is None:
+            return networks
+        return self.space.extend(networks, self.prior.precisions[0], keys)
+
+    @abc.abstractmethod
+    def misfit(self, params: Any) -> Float[Array, " chains"]:
+        """−log p(y | params) without its constant: what the data add to the prior's energy."""
+
+    @abc.abstractmethod
+    def squared_errors(self, params: Any) -> Float[Array, "chains P"]:
+        """⟨(y_μ − f(x_μ))²⟩ given the parameters, summed over the outputs if there are several."""
+
+    @abc.abstractmethod
+    def predictions(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
+        """What is known of f at the test inputs given the parameters, by its name in `Chains`.
+
+        `test_outputs` (chains, P_test, *D) are f, or its mean where the parameters leave it open;
+        its variance `test_variances` (chains, P_test), the same for each output, is then there too.
+        """
+
+    @abc.abstractmethod
+    def energy(self, params: Any) -> Float[Array, " chains"]:
+        """𝓛 of the parameters: T × (misfit + the prior's energy)."""
+
+    def potential(self, params: Any) -> Float[Array, " chains"]:
+        """β𝓛, so that p(params | data) ∝ exp(−potential)."""
+        return self.energy(params) / self.temperature
+
+
+class GibbsPosterior(Posterior):
+    """p(θ | data) of `network`'s weights at temperature T, in the precision of its arrays.
+
+    `network` is a `FullyConnected`, whose first layer is then sampled on the span of the training
+    inputs alone (`InputSpace`: exact), a `Convolutional`, or any Equinox module that maps one input
+    (N_0,) to one number, or to (D,) for targets (P, D): these are sampled as they are. Its weights
+    serve as a template of shapes and precision only.
+
+    Raises `InputError` for a temperature that is not positive, a network that does not fit the
+    data, and a prior that does not fit the network.
+
+    >>> import jax, langevin_nn as lnn
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
+    >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    >>> posterior.potential(posterior.sample_prior(key, num_chains=4)).shape
+    (4,)
+    """
 
     def train_outputs(self, params: Any) -> Float[Array, "chains P *D"]:
         return evaluate(self.networks(params), self.x_train)
@@ -138,19 +188,19 @@ class GibbsPosterior(eqx.Module):
 
     def test_outputs(self, params: Any, keys: ChainKeys) -> Float[Array, "chains P_test *D"]:
         """f at the test inputs; `keys`, one for each chain, draw what lies outside the span."""
-        networks = self.networks(params)
-        if self.space is not None:
-            networks = self.space.extend(networks, self.prior.precisions[0], keys)
-        return evaluate(networks, self.x_test)
+        return evaluate(self._extended(self.networks(params), keys), self.x_test)
+
+    def predictions(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
+        return {"test_outputs": self.test_outputs(params, keys)}
+
+    def misfit(self, params: Any) -> Float[Array, " chains"]:
+        """½ Σ_μ (y_μ − f(x_μ))²/T."""
+        return 0.5 * jnp.sum(self.squared_errors(params), axis=1) / self.temperature
 
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """𝓛(θ) = ½ Σ_μ (y_μ − f(x_μ))² + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²."""
         squares = jnp.sum(self.squared_errors(params), axis=1)
         return 0.5 * squares + self.temperature * self.prior.energy(params)
-
-    def potential(self, params: Any) -> Float[Array, " chains"]:
-        """β𝓛(θ), so that p(θ) ∝ exp(−potential)."""
-        return self.energy(params) / self.temperature
 
 
 def _require_fit(network: Network, data: Dataset) -> None:

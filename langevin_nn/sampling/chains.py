@@ -17,11 +17,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
+from threadpoolctl import ThreadpoolController
 
-from langevin_nn.model.posterior import GibbsPosterior
+from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checkpoint import Checkpoint, Progress
+from langevin_nn.sampling.draws import Chains, assemble
 from langevin_nn.sampling.program import (
     Observable,
     advance,
@@ -30,56 +32,12 @@ from langevin_nn.sampling.program import (
     mesh_for,
     shared,
 )
-from langevin_nn.sampling.step_size import (
-    Diverged,
-    largest_curvature,
-    local_geometry,
-    stable_step_size,
-)
+from langevin_nn.sampling.step_size import Diverged
 from langevin_nn.types import InputError
 
 FIRST_CHUNK_STEPS = 100
 CHUNK_SECONDS = 2.0
 BUFFER_BYTES = 64e6
-
-
-@dataclass(frozen=True)
-class Chains:
-    """Recorded draws of all chains, and what is needed to judge them.
-
-    `test_outputs`, (chain, draw, P_test) or with several outputs (chain, draw, P_test, D), are f at
-    the test inputs, `train_error` (chain, draw) the mean over the training examples of (y − f)²
-    summed over the outputs, `energy` (chain, draw) is 𝓛, `observables` what else was asked for,
-    (chain, draw, …). `diverged` (chain,) marks chains with numbers that are not finite. `params` is
-    the last state.
-
-    `curvature` is the largest Λ_max(∇²𝓛) over the chains at the end of the warm-up, and
-    `step_size_shift` the predicted shift of the variance at a test point, averaged over them,
-    that the finite step size causes: (ηT/2)⟨‖∇_θ f‖²⟩, to leading order in η.
-    """
-
-    test_outputs: Float[np.ndarray, "chain draw P_test *D"]
-    train_error: Float[np.ndarray, "chain draw"]
-    energy: Float[np.ndarray, "chain draw"]
-    observables: dict[str, np.ndarray]
-    y_test: Float[np.ndarray, " P_test *D"]
-    targets_midpoint: float
-    params: Any
-    step_size: float
-    curvature: float
-    step_size_shift: float
-    thinning: int
-    wall_seconds: float
-
-    @property
-    def diverged(self) -> np.ndarray:
-        f = self.test_outputs.reshape(*self.energy.shape, -1)
-        return ~(np.isfinite(self.energy).all(axis=1) & np.isfinite(f).all((1, 2)))
-
-    @property
-    def stability_limit(self) -> float:
-        """2/Λ_max: the dynamics diverges for larger step sizes."""
-        return 2 / self.curvature
 
 
 @dataclass(frozen=True)
@@ -94,14 +52,14 @@ class Report:
 
 
 def sample(
-    posterior: GibbsPosterior,
+    posterior: Posterior,
     transition: Transition,
     *,
     key: PRNGKeyArray,
     num_chains: int = 8,
-    num_warmup: int = 20_000,
+    num_warmup: int | None = None,
     num_samples: int = 1_000,
-    thinning: int = 100,
+    thinning: int | None = None,
     observables: Mapping[str, Observable] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -109,14 +67,17 @@ def sample(
 ) -> Chains:
     """Run `num_chains` chains from draws of the prior and record every `thinning`-th state.
 
-    `num_warmup` steps come before the first recorded draw. An observable is a function of one
-    network (as given to the posterior: on inputs (N_0,)) that returns an array. With a
+    `num_warmup` steps come before the first recorded draw; a step of `Split` is a trajectory. Left
+    out, `num_warmup` and `thinning` are the transition's own defaults. An observable is a function
+    of one network (as given to the posterior: on inputs (N_0,)) that returns an array. With a
     `checkpoint` folder the run is saved after each chunk of about two seconds; `resume` goes on
     from what is there, bit for bit as if it had never stopped.
 
     Raises `Diverged` for a step size above the stability limit, `InputError` for counts that are
     not positive and for a checkpoint that cannot be used.
     """
+    num_warmup = transition.default_warmup if num_warmup is None else num_warmup
+    thinning = transition.default_thinning if thinning is None else thinning
     for name, value, least in (
         ("num_chains", num_chains, 1),
         ("num_warmup", num_warmup, 0),
@@ -143,34 +104,39 @@ def sample(
         state, done, chunks = saved.load(state)
         state = jax.tree.map(jnp.asarray, state)
     else:
-        curvature = np.asarray(largest_curvature(posterior, state.params, key_geometry))
-        done = Progress(0, 0, {"step_size": stable_step_size(transition, curvature)})
+        done = Progress(0, 0, dict(transition.prepare(posterior, state, key_geometry)))
     numbers = done.numbers
     earlier = numbers.get("seconds", 0.0)
-    transition = _with_step_size(transition, posterior, numbers["step_size"])
-    buffer = buffer_for(posterior, state, keys[1], extra, num_samples, BUFFER_BYTES)
+    moving = transition.with_numbers(numbers, _dtype(posterior))
+    buffer = buffer_for(posterior, moving, state, keys[1], extra, num_samples, BUFFER_BYTES)
     capacity = len(buffer["energy"])
     mesh = mesh_for(num_chains)
     state, keys = shared(mesh, (state, keys), axis=0)
     buffer = shared(mesh, buffer, axis=1)
-    target, dynamics = copied(mesh, (posterior, transition))
+    target, dynamics = copied(mesh, (posterior, moving))
 
+    # Cholesky factors of a few hundred rows are slower, up to forty times on a busy machine, where
+    # the threads of BLAS wait for each other.
+    blas = ThreadpoolController().select(user_api="blas")
     total = num_warmup + num_samples * thinning
     pace = _Pace()
     while done.steps < total:
         pace.start()
         warm = done.steps < num_warmup
-        if not warm and "curvature" not in numbers:
+        if not warm and "settled" not in numbers:
             here = jax.tree.map(jnp.asarray, jax.device_get(state))
-            numbers |= local_geometry(posterior, here, key_geometry)
+            found = transition.settle(posterior, here, numbers, key_geometry)
+            numbers |= {**found, "settled": 1.0}
+            dynamics = copied(mesh, transition.with_numbers(numbers, _dtype(posterior)))
         if warm:
             stride, count = min(pace.steps, num_warmup - done.steps), 1
         else:
             most = min(capacity, num_samples - done.draws)
             stride, count = thinning, min(max(pace.steps // thinning, 1), most)
         counts = _integers(done.steps, stride, count)
-        state, buffer = advance(target, dynamics, state, keys, counts, buffer, extra)
-        chunk = {name: np.array(values[:count]) for name, values in buffer.items()}
+        with blas.limit(limits=1):
+            state, buffer = advance(target, dynamics, state, keys, counts, buffer, extra)
+            chunk = {name: np.array(values[:count]) for name, values in buffer.items()}
         done = Progress(done.steps + stride * count, done.draws + (not warm) * count, numbers)
         finite = np.isfinite(chunk["energy"]).all(axis=0)
         if not finite.any():
@@ -188,36 +154,7 @@ def sample(
             error = float(np.mean(chunk["train_error"][-1][finite]))
             progress(Report(done.steps, total, num_warmup, error, int(np.sum(~finite))))
         pace.stop(stride * count)
-    return _assemble(posterior, state, numbers, chunks, thinning)
-
-
-def _assemble(
-    posterior: GibbsPosterior,
-    state: Any,
-    numbers: dict[str, float],
-    chunks: list[dict[str, np.ndarray]],
-    thinning: int,
-) -> Chains:
-    """The recorded chunks (draw, chain, …) as one result (chain, draw, …)."""
-    draws = {
-        name: np.moveaxis(np.concatenate([chunk[name] for chunk in chunks]), 0, 1)
-        for name in chunks[0]
-    }
-    shift = 0.5 * numbers["step_size"] * float(posterior.temperature) * numbers["squared_gradient"]
-    return Chains(
-        test_outputs=draws.pop("test_outputs"),
-        train_error=draws.pop("train_error"),
-        energy=draws.pop("energy"),
-        observables=draws,
-        y_test=np.asarray(posterior.y_test, np.float64),
-        targets_midpoint=float(posterior.targets_midpoint),
-        params=state.params,
-        step_size=numbers["step_size"],
-        curvature=numbers["curvature"],
-        step_size_shift=shift,
-        thinning=thinning,
-        wall_seconds=numbers["seconds"],
-    )
+    return assemble(posterior, state, numbers, chunks, thinning)
 
 
 class _Pace:
@@ -245,23 +182,18 @@ def _integers(first_step: int, stride: int, count: int) -> tuple[Array, Array, A
     return jnp.int32(first_step), jnp.int32(stride), jnp.int32(count)
 
 
-def _dtype(posterior: GibbsPosterior) -> Any:
+def _dtype(posterior: Posterior) -> Any:
     return posterior.y_train.dtype
 
 
-def _as_arrays(posterior: GibbsPosterior) -> GibbsPosterior:
+def _as_arrays(posterior: Posterior) -> Posterior:
     """Python numbers as arrays in the sampling precision: other values then compile nothing."""
     dtype = _dtype(posterior)
     return jax.tree.map(lambda x: jnp.asarray(x, dtype) if isinstance(x, float) else x, posterior)
 
 
-def _with_step_size(transition: Any, posterior: GibbsPosterior, step_size: float) -> Any:
-    value = jnp.asarray(step_size, _dtype(posterior))
-    return eqx.tree_at(lambda t: t.step_size, transition, value, is_leaf=lambda x: x is None)
-
-
 def _fingerprint(
-    posterior: GibbsPosterior, transition: Transition, key: PRNGKeyArray, settings: Any
+    posterior: Posterior, transition: Transition, key: PRNGKeyArray, settings: Any
 ) -> str:
     """A hash of all that the draws depend on."""
     digest = hashlib.sha256()
@@ -271,6 +203,7 @@ def _fingerprint(
     spec = posterior.spec
     activation = spec.activation.name if spec.activation else ""
     words = (spec.architecture, spec.hidden_widths, activation, type(transition).__name__)
-    shape = (spec.patches, spec.num_outputs, spec.bias_precisions)
-    digest.update(repr((*words, *shape, transition.step_size, settings)).encode())
+    shape = (spec.patches, spec.num_outputs, spec.bias_precisions, type(posterior).__name__)
+    own = [str(number) for number in jax.tree.leaves(transition, is_leaf=lambda x: x is None)]
+    digest.update(repr((*words, *shape, own, settings)).encode())
     return digest.hexdigest()

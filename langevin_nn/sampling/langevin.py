@@ -7,15 +7,17 @@ no acceptance step, so its stationary law depends on η. On a quadratic 𝓛 = �
 variance T/(h(1 − ηh/2)) and lag-k autocorrelation (1 − ηh)^k, and there is none for η ≥ 2/h.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
-from langevin_nn.model.posterior import GibbsPosterior
+from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.noise import standard_normal_like
+from langevin_nn.sampling.step_size import largest_curvature, local_geometry, stable_step_size
 from langevin_nn.types import ChainKeys
 
 
@@ -36,13 +38,31 @@ class Langevin(eqx.Module):
     2/Λ_max(∇²𝓛), measured at the chains' start, draws of the prior (`step_size.AUTO_FRACTION`).
     """
 
+    default_warmup: ClassVar[int] = 20_000
+    default_thinning: ClassVar[int] = 100
+
     step_size: float | Array | None = None
 
-    def init(self, posterior: GibbsPosterior, params: Any) -> LangevinState:
+    def prepare(self, posterior: Posterior, state: LangevinState, key: Any) -> dict[str, float]:
+        """A step size that is stable where the chains start."""
+        curvature = np.asarray(largest_curvature(posterior, state.params, key))
+        return {"step_size": stable_step_size(self.step_size, curvature)}
+
+    def settle(
+        self, posterior: Posterior, state: LangevinState, numbers: dict[str, float], key: Any
+    ) -> dict[str, float]:
+        """The curvature where the chains are now, and what the step size adds to the variance."""
+        return local_geometry(posterior, state, numbers["step_size"], key)
+
+    def with_numbers(self, numbers: dict[str, float], dtype: Any) -> "Langevin":
+        value = jnp.asarray(numbers["step_size"], dtype)
+        return eqx.tree_at(lambda t: t.step_size, self, value, is_leaf=lambda x: x is None)
+
+    def init(self, posterior: Posterior, params: Any) -> LangevinState:
         return LangevinState(params)
 
     def step(
-        self, posterior: GibbsPosterior, state: LangevinState, keys: ChainKeys
+        self, posterior: Posterior, state: LangevinState, keys: ChainKeys
     ) -> tuple[LangevinState, LangevinInfo]:
         """One step of every chain; `keys` holds one key for each."""
         assert self.step_size is not None, "the driver sets an open step size before it steps"

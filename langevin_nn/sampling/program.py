@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from langevin_nn.model.posterior import GibbsPosterior
+from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.types import ChainKeys
 
@@ -20,7 +20,7 @@ Observable = Callable[[Any], Array]
 
 @eqx.filter_jit
 def advance(
-    posterior: GibbsPosterior,
+    posterior: Posterior,
     transition: Transition,
     state: Any,
     keys: tuple[ChainKeys, ChainKeys],
@@ -28,35 +28,41 @@ def advance(
     buffer: dict[str, Array],
     extra: Mapping[str, Observable],
 ) -> tuple[Any, dict[str, Array]]:
-    """From `first_step`, `count` times: `stride` steps, then one record.
+    """From `first_step`, `count` times: `stride` steps, then one record with their mean info.
 
     The three counts are traced, so that every chunk of every run of these shapes is one program.
     """
     first_step, stride, count = counts
     step_keys, record_keys = keys
 
-    def one_step(step: Array, state: Any) -> Any:
-        return transition.step(posterior, state, _fold(step_keys, step))[0]
+    def one_step(step: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        state, sums = carry
+        state, info = transition.step(posterior, state, _fold(step_keys, step))
+        return state, jax.tree.map(jnp.add, sums, info)
+
+    info = jax.eval_shape(lambda: transition.step(posterior, state, step_keys)[1])
+    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), info)
 
     def one_draw(i: Array, carry: tuple[Any, dict[str, Array]]) -> tuple[Any, dict[str, Array]]:
         state, buffer = carry
         begin = first_step + i * stride
-        state = jax.lax.fori_loop(begin, begin + stride, one_step, state)
+        state, sums = jax.lax.fori_loop(begin, begin + stride, one_step, (state, zeros))
         values = observe(posterior, state, _fold(record_keys, begin + stride), extra)
+        values |= {name: total / stride for name, total in sums._asdict().items()}
         return state, {name: buffer[name].at[i].set(value) for name, value in values.items()}
 
     return jax.lax.fori_loop(0, count, one_draw, (state, buffer))
 
 
 def observe(
-    posterior: GibbsPosterior,
+    posterior: Posterior,
     state: Any,
     keys: ChainKeys,
     extra: Mapping[str, Observable],
 ) -> dict[str, Array]:
     """What is recorded of one state, each with a leading chain axis."""
     values = {
-        "test_outputs": posterior.test_outputs(state.params, keys),
+        **posterior.predictions(state.params, keys),
         "train_error": jnp.mean(posterior.squared_errors(state.params), axis=1),
         "energy": posterior.energy(state.params),
     }
@@ -94,7 +100,8 @@ def _placed(tree: Any, sharding: NamedSharding) -> Any:
 
 
 def buffer_for(
-    posterior: GibbsPosterior,
+    posterior: Posterior,
+    transition: Transition,
     state: Any,
     keys: ChainKeys,
     extra: Mapping[str, Observable],
@@ -102,7 +109,8 @@ def buffer_for(
     max_bytes: float,
 ) -> dict[str, Array]:
     """Zeros for as many draws as are worth keeping on the device between two chunks."""
-    shapes = eqx.filter_eval_shape(observe, posterior, state, keys, extra)
+    shapes = dict(eqx.filter_eval_shape(observe, posterior, state, keys, extra))
+    shapes |= eqx.filter_eval_shape(transition.step, posterior, state, keys)[1]._asdict()
     bytes_each = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
     capacity = min(max(int(max_bytes / bytes_each), 1), num_samples)
     return {name: jnp.zeros((capacity, *s.shape), s.dtype) for name, s in shapes.items()}

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.model.posterior import GibbsPosterior
-from langevin_nn.sampling.base import Transition
+from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.sampling.noise import standard_normal_like
 from langevin_nn.types import InputError
 
@@ -26,12 +25,12 @@ class Diverged(InputError):
     """The step size lies above the stability limit, or every chain left the finite numbers."""
 
 
-def stable_step_size(transition: Transition, curvature: np.ndarray) -> float:
+def stable_step_size(given: float | Array | None, curvature: np.ndarray) -> float:
     """The step size to use, given Λ_max(∇²𝓛) of each chain at its start."""
     automatic = AUTO_FRACTION * 2 / float(np.max(curvature))
-    if transition.step_size is None:
+    if given is None:
         return automatic
-    step_size = float(transition.step_size)
+    step_size = float(given)
     limit = 2 / float(np.min(curvature))
     if not 0 < step_size < limit:
         raise Diverged(
@@ -42,19 +41,24 @@ def stable_step_size(transition: Transition, curvature: np.ndarray) -> float:
     return step_size
 
 
-def local_geometry(posterior: GibbsPosterior, state: Any, key: PRNGKeyArray) -> dict[str, float]:
-    """Λ_max over the chains and the mean ‖∇_θ f‖² at the test inputs, where the chains are now."""
+def local_geometry(
+    posterior: Posterior, state: Any, step_size: float, key: PRNGKeyArray
+) -> dict[str, float]:
+    """Λ_max over the chains where they are now, and the variance's shift (ηT/2)⟨‖∇_θ f‖²⟩.
+
+    The shift is known where f is a function of the parameters; NaN where they leave it open.
+    """
     curvature = largest_curvature(posterior, state.params, key)
-    gradient = mean_squared_gradient(posterior, state.params, key)
-    return {
-        "curvature": float(np.nanmax(curvature)),
-        "squared_gradient": float(np.nanmean(gradient)),
-    }
+    shift = float("nan")
+    if isinstance(posterior, GibbsPosterior):
+        squares = float(np.nanmean(mean_squared_gradient(posterior, state.params, key)))
+        shift = 0.5 * step_size * float(posterior.temperature) * squares
+    return {"curvature": float(np.nanmax(curvature)), "step_size_shift": shift}
 
 
 @eqx.filter_jit
 def largest_curvature(
-    posterior: GibbsPosterior, params: Any, key: PRNGKeyArray, num_iterations: int = 200
+    posterior: Posterior, params: Any, key: PRNGKeyArray, num_iterations: int = 200
 ) -> Float[Array, " chains"]:
     """Λ_max(∇²𝓛) at each chain's parameters, by power iteration on Hessian–vector products.
 

@@ -1,0 +1,175 @@
+"""The posterior of the hidden weights alone: the Gaussian read-out is integrated out exactly.
+
+    p(W | data) ∝ p(W) exp(−Φ(W)),   Φ = ½ D log det(K_W + T) + ½ Σ_d y_dᵀ (K_W + T)⁻¹ y_d
+    K_W = F Fᵀ,   F = [σ(hᴸ)/√(λ_L M), 1/√λ_b]
+
+with M = N_L features, or n N_c of a convolutional layer, and a column for the read-out's bias where
+there is one. The D outputs share the hidden weights, and given those are independent of each other
+(Pacelli et al., arXiv:2209.04882, integrate the same read-out to get their effective action).
+
+Given W, f is Gaussian in closed form (`readout.Regression`). Averages over the posterior are then
+E[f] = E_W[m_W] and Var[f] = E_W[s_W] + Var_W[m_W] (Rao–Blackwell), with far less Monte-Carlo noise.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from langevin_nn.model import readout
+from langevin_nn.model.datasets import Dataset
+from langevin_nn.model.networks import Network
+from langevin_nn.model.posterior import Posterior
+from langevin_nn.model.prior import GaussianPrior
+from langevin_nn.model.readout import Regression
+from langevin_nn.types import ChainKeys, InputError
+
+
+class MarginalisedPosterior(Posterior):
+    """p(W | data) of the hidden weights of `network` at temperature T.
+
+    Arguments and errors as for `GibbsPosterior`; the network is one of the package's own, with a
+    hidden layer at least. `energy` is T (Φ + ½ Σ_{ℓ<L} λ_ℓ‖W^ℓ‖²), so that a step size η of
+    Langevin dynamics means what it means for all weights.
+
+    >>> import jax, langevin_nn as lnn
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
+    >>> posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    >>> hidden = posterior.sample_prior(key, num_chains=4)
+    >>> posterior.potential(hidden).shape, [w.shape for w in jax.tree.leaves(hidden)]
+    ((4,), [(4, 30, 20)])
+    """
+
+    def __init__(
+        self, network: Any, prior: GaussianPrior, data: Dataset, temperature: float
+    ) -> None:
+        super().__init__(network, prior, data, temperature)
+        advice = 'write GibbsPosterior, readout = "sampled" in a configuration'
+        if not isinstance(network, Network):
+            raise InputError(
+                f"the read-out of a {type(network).__name__} is not known and cannot be "
+                f"marginalised: {advice}"
+            )
+        if not network.hidden_widths:
+            raise InputError(
+                "without hidden layers nothing is left to sample once the read-out is "
+                f"marginalised: {advice}"
+            )
+
+    @property
+    def sampled_prior(self) -> GaussianPrior:
+        biases = self.prior.bias_precisions
+        hidden = (self.prior.precisions[:-1], None if biases is None else biases[:-1])
+        return eqx.tree_at(
+            lambda prior: (prior.precisions, prior.bias_precisions),
+            self.prior, hidden, is_leaf=lambda leaf: leaf is None,
+        )  # fmt: skip
+
+    @property
+    def _template(self) -> Any:
+        return _without_readout(super()._template)
+
+    def regression(self, params: Any) -> Regression:
+        """The read-out's posterior given the hidden weights of each chain."""
+        return readout.regress(self._train_features(params), self._targets, self._noise)
+
+    def misfit(self, params: Any) -> Float[Array, " chains"]:
+        """Φ."""
+        return readout.potential(self._train_features(params), self._targets, self._noise)
+
+    def energy(self, params: Any) -> Float[Array, " chains"]:
+        """T (Φ + ½ Σ_{ℓ<L} λ_ℓ‖W^ℓ‖²)."""
+        return self.temperature * (self.misfit(params) + self.sampled_prior.energy(params))
+
+    def squared_errors(self, params: Any) -> Float[Array, "chains P"]:
+        """⟨(y_μ − f(x_μ))²⟩ = (y_μ − m_μ)² + s_μ given W, summed over the outputs."""
+        found = self.regression(params)
+        residuals = self.temperature * found.dual
+        variances = residuals.shape[-1] * found.train_variances
+        return jnp.sum(jnp.square(residuals), axis=-1) + variances
+
+    def predictions(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
+        """m_W and s_W at the test inputs; `keys` draw what lies outside the training span."""
+        found = self.regression(params)
+        features = self._scaled(self._extended(self.networks(params), keys), self.x_test)
+        means = found.means(features)
+        return {
+            "test_outputs": means if self.y_train.ndim == 2 else means[..., 0],
+            "test_variances": found.variances(features),
+        }
+
+    def lifted_networks(self, params: Any, keys: ChainKeys) -> Any:
+        """Whole networks on the original inputs: the read-out drawn from its posterior given W.
+
+        With w⁰ and noise of variance T from the prior, w⁰ + Fᵀ(K_W + T)⁻¹(y − F w⁰ − noise) is a
+        draw of the posterior (Matheron's rule), in the unit-free weights √λ v.
+        """
+        features = self._train_features(params)
+        num_outputs = self._targets.shape[1]
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+        shapes = [(features.shape[2], num_outputs), (features.shape[1], num_outputs)]
+
+        def draw(key: Any) -> list[Array]:
+            parts = jax.random.split(key)
+            return [
+                jax.random.normal(k, shape, features.dtype)
+                for k, shape in zip(parts, shapes, strict=True)
+            ]
+
+        prior, noise = jax.vmap(draw)(keys)
+        missing = self._targets[None] - features @ prior - jnp.sqrt(self._noise) * noise
+        drawn = prior + readout.regress(features, missing, self._noise).weights
+        return self._lifted(self._with_readout(params, drawn), keys)
+
+    def _with_readout(self, params: Any, weights: Float[Array, "chains M D"]) -> Any:
+        """Networks with the read-out v = w/√λ_L and the bias w/√λ_b."""
+        template = self.network.weights[-1]
+        biases = self.prior.bias_precisions
+        chains = weights.shape[0]
+        count = weights.shape[1] - (biases is not None)
+        v = weights[:, :count] / jnp.sqrt(self._number(self.prior.precisions[-1]))
+        if template.shape[-1] == count:  # (D, N_L)
+            v = jnp.swapaxes(v, 1, 2)
+        networks = eqx.combine(params, self.network)
+        networks = eqx.tree_at(
+            lambda n: n.weights[-1], networks, v.reshape(chains, *template.shape)
+        )
+        if biases is None:
+            return networks
+        bias = weights[:, count] / jnp.sqrt(self._number(biases[-1]))
+        return eqx.tree_at(lambda n: n.biases[-1], networks, bias)
+
+    def _train_features(self, params: Any) -> Float[Array, "chains P M"]:
+        return self._scaled(self.networks(params), self.x_train)
+
+    def _scaled(self, networks: Any, x: Array) -> Float[Array, "chains P M"]:
+        """F: the features so scaled that the prior of their weights is N(0, 1)."""
+        features = networks.features(x)
+        precision = self._number(self.prior.precisions[-1])
+        features = features / jnp.sqrt(precision * features.shape[-1])
+        if self.prior.bias_precisions is None:
+            return features
+        column = jnp.ones((*features.shape[:-1], 1), features.dtype)
+        column = column / jnp.sqrt(self._number(self.prior.bias_precisions[-1]))
+        return jnp.concatenate([features, column], axis=-1)
+
+    @property
+    def _targets(self) -> Float[Array, "P D"]:
+        return self.y_train if self.y_train.ndim == 2 else self.y_train[:, None]
+
+    @property
+    def _noise(self) -> Array:
+        return self._number(self.temperature)
+
+    def _number(self, value: float | Array) -> Array:
+        return jnp.asarray(value, self.y_train.dtype)
+
+
+def _without_readout(params: Any) -> Any:
+    """The same arrays, None in place of the read-out's weights and bias."""
+    params = eqx.tree_at(lambda n: n.weights[-1], params, None)
+    return eqx.tree_at(lambda n: n.biases[-1], params, None) if params.biases else params

@@ -1,0 +1,174 @@
+"""A Gaussian read-out in closed form: what linear regression on given features says.
+
+With features F (P × M), weights w ~ N(0, 1) in every entry, outputs F w and targets y ~ N(F w, T)
+(D columns that share F), and A = F Fᵀ + T:
+
+    Φ(F) = −log p(y | F) = ½ D log det A + ½ Σ_d y_dᵀ A⁻¹ y_d       (+ ½ P D log 2π, left out)
+    ∂Φ/∂F = [D A⁻¹ − Σ_d a_d a_dᵀ] F,    a = A⁻¹ y,    ⟨w⟩ = Fᵀ a
+    f(x) | y ~ N(F_x ⟨w⟩, T F_x (FᵀF + T)⁻¹ F_xᵀ)
+
+One Cholesky factor, of A or by Woodbury of B = FᵀF + T, whichever is smaller, serves them all; with
+B, A⁻¹F = F B⁻¹ and a = (y − F⟨w⟩)/T. Every array has leading axes, of chains say.
+
+Rounding in float32, against float64 on the same features, measured on MNIST 0/1 (P = 100, erf,
+λ = 1, draws of the prior): with M = 200 the error of Φ is 3·10⁻⁵ at T = 10⁻², 2·10⁻⁴ at 10⁻³ and at
+10⁻⁴ (with M = 50 < P, 10⁻³ there), far below the ΔΦ ~ 1 that an acceptance step sees. The gradient
+has a relative error of 8·10⁻⁶ to 4·10⁻⁵, the variances at the training inputs of 10⁻⁵, those by
+subtraction (P ≤ M, away from the training inputs larger than there) at most 10⁻², at T = 10⁻⁴.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float
+
+
+class Regression(NamedTuple):
+    """The posterior of the read-out given its features: what `regress` finds.
+
+    `factor` (…, k, k) is the lower Cholesky factor of A (k = P ≤ M) or of B (k = M < P), `weights`
+    (…, M, D) are ⟨w⟩ and `dual` (…, P, D) is a, so that y − F⟨w⟩ = T a.
+    """
+
+    features: Float[Array, "... P M"]
+    factor: Float[Array, "... k k"]
+    weights: Float[Array, "... M D"]
+    dual: Float[Array, "... P D"]
+    temperature: Float[Array, ""]
+
+    @property
+    def log_det(self) -> Float[Array, "..."]:
+        """log det A."""
+        num_train, size = self.features.shape[-2], self.factor.shape[-1]
+        diagonal = jnp.diagonal(self.factor, axis1=-2, axis2=-1)
+        rest = (num_train - size) * jnp.log(self.temperature)
+        return 2 * jnp.sum(jnp.log(diagonal), axis=-1) + rest
+
+    @property
+    def train_variances(self) -> Float[Array, "... P"]:
+        """The variance of the outputs at the training inputs, diag T(1 − T A⁻¹)."""
+        if self.factor.shape[-1] < self.features.shape[-2]:
+            return self.variances(self.features)
+        identity = jnp.eye(self.factor.shape[-1], dtype=self.factor.dtype)
+        half = _solve(self.factor, jnp.broadcast_to(identity, self.factor.shape))
+        inverse = jnp.sum(jnp.square(half), axis=-2)
+        return jnp.maximum(self.temperature * (1 - self.temperature * inverse), 0)
+
+    def means(self, features: Float[Array, "... Q M"]) -> Float[Array, "... Q D"]:
+        """F_x⟨w⟩ at the inputs with these features."""
+        return features @ self.weights
+
+    def variances(self, features: Float[Array, "... Q M"]) -> Float[Array, "... Q"]:
+        """T F_x B⁻¹ F_xᵀ at the inputs with these features, the same for each output."""
+        if self.factor.shape[-1] < self.features.shape[-2]:
+            half = _solve(self.factor, _transposed(features))
+            return self.temperature * jnp.sum(jnp.square(half), axis=-2)
+        half = _solve(self.factor, self.features @ _transposed(features))
+        explained = jnp.sum(jnp.square(half), axis=-2)
+        return jnp.maximum(jnp.sum(jnp.square(features), axis=-1) - explained, 0)
+
+
+def regress(
+    features: Float[Array, "... P M"], targets: Float[Array, "... P D"], temperature: Array
+) -> Regression:
+    """The read-out's posterior; `targets` have the leading axes of `features`, or none.
+
+    >>> import jax.numpy as jnp
+    >>> found = regress(jnp.eye(2), jnp.array([[3.0], [0.0]]), jnp.asarray(0.5))
+    >>> found.means(jnp.eye(2))[:, 0].round(2).tolist()
+    [2.0, 0.0]
+    """
+    num_train, num_features = features.shape[-2:]
+    targets = jnp.broadcast_to(targets, (*features.shape[:-2], *targets.shape[-2:]))
+    rows = num_train <= num_features
+    gram = features @ _transposed(features) if rows else _transposed(features) @ features
+    noise = temperature * jnp.eye(gram.shape[-1], dtype=gram.dtype)
+    factor = _each(_cholesky, gram + jnp.broadcast_to(noise, gram.shape))
+    if rows:
+        dual = _solve_both(factor, targets)
+        weights = _transposed(features) @ dual
+    else:
+        weights = _solve_both(factor, _transposed(features) @ targets)
+        dual = (targets - features @ weights) / temperature
+    return Regression(features, factor, weights, dual, jnp.asarray(temperature, features.dtype))
+
+
+@jax.custom_vjp
+def potential(
+    features: Float[Array, "... P M"], targets: Float[Array, "P D"], temperature: Array
+) -> Float[Array, "..."]:
+    """Φ(F) for each of the leading axes; differentiable in the features alone.
+
+    The gradient is the formula of the module's docstring, from the same Cholesky factor.
+    """
+    return _value(regress(features, targets, temperature))
+
+
+def _value(found: Regression) -> Float[Array, "..."]:
+    # yᵀA⁻¹y = |y − F⟨w⟩|²/T + |⟨w⟩|², a sum of squares: nothing cancels.
+    squares = found.temperature * jnp.sum(jnp.square(found.dual), axis=(-2, -1))
+    squares = squares + jnp.sum(jnp.square(found.weights), axis=(-2, -1))
+    return 0.5 * (found.weights.shape[-1] * found.log_det + squares)
+
+
+def _forward(features: Array, targets: Array, temperature: Array) -> tuple[Array, Array]:
+    found = regress(features, targets, temperature)
+    if found.factor.shape[-1] == features.shape[-2]:
+        solved = _solve_both(found.factor, features)
+    else:
+        solved = _transposed(_solve_both(found.factor, _transposed(features)))
+    num_outputs = found.weights.shape[-1]
+    gradient = num_outputs * solved - found.dual @ _transposed(found.weights)
+    return _value(found), gradient
+
+
+def _backward(gradient: Array, cotangent: Array) -> tuple[Array, None, None]:
+    return cotangent[..., None, None] * gradient, None, None
+
+
+potential.defvjp(_forward, _backward)
+
+
+def _transposed(matrices: Array) -> Array:
+    return jnp.swapaxes(matrices, -2, -1)
+
+
+def _solve(factor: Array, right: Array) -> Array:
+    """L⁻¹ right."""
+    return _each(_forward_substitution, factor, right)
+
+
+def _solve_both(factor: Array, right: Array) -> Array:
+    """(L Lᵀ)⁻¹ right."""
+    return _each(_back_substitution, factor, _solve(factor, right))
+
+
+def _cholesky(matrix: Array) -> Array:
+    return jnp.linalg.cholesky(matrix, symmetrize_input=False)
+
+
+def _forward_substitution(factor: Array, right: Array) -> Array:
+    return solve_triangular(factor, right, lower=True)
+
+
+def _back_substitution(factor: Array, right: Array) -> Array:
+    return solve_triangular(factor, right, lower=True, trans=1)
+
+
+def _each(function: Callable[..., Array], *matrices: Array) -> Array:
+    """`function` of each of the matrices of the leading axes; on a CPU one after the other.
+
+    There XLA hands a batch of LAPACK calls to its own threads, waits for them on one of these, and
+    inside loops may wait for ever (jaxlib 0.10.1 on two cores).
+    """
+    leading = matrices[0].shape[:-2]
+    flat = [matrix.reshape(-1, *matrix.shape[-2:]) for matrix in matrices]
+
+    def one_by_one(*matrices: Array) -> Array:
+        return jax.lax.map(lambda each: function(*each), matrices)
+
+    found = jax.lax.platform_dependent(*flat, cpu=one_by_one, default=function)
+    return found.reshape(*leading, *found.shape[-2:])

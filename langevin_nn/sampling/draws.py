@@ -1,0 +1,92 @@
+"""The recorded draws of all chains: what `sample` returns."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from langevin_nn.model.posterior import Posterior
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Recorded draws of all chains, and what is needed to judge them.
+
+    `test_outputs`, (chain, draw, P_test) or with several outputs (chain, draw, P_test, D), are f at
+    the test inputs, `train_error` (chain, draw) the mean over the training examples of (y − f)²
+    summed over the outputs, `energy` (chain, draw) is 𝓛, `observables` what else was asked for,
+    (chain, draw, …). `diverged` (chain,) marks chains with numbers that are not finite. `params` is
+    the last state.
+
+    Where the read-out is marginalised, `test_outputs` are the means m_W of f given the hidden
+    weights, `test_variances` (chain, draw, P_test) its variances s_W, the same for each output, and
+    `train_error` is the average given the hidden weights; else `test_variances` is None.
+
+    `curvature` is the largest Λ_max(∇²𝓛) over the chains at the end of the warm-up, and
+    `step_size_shift` the predicted shift of the variance at a test point, averaged over them,
+    that the finite step size causes: (ηT/2)⟨‖∇_θ f‖²⟩, to leading order in η; NaN where it is not
+    known. A dynamics with an acceptance step has no curvature (NaN) and the shift 0; it has
+    `acceptance` (chain, draw), the mean acceptance probability of the trajectories since the draw
+    before, `nonfinite` (chain, draw), the fraction of them that left the finite numbers and were
+    rejected, and the mean angle of its trajectories, `trajectory_length`.
+    """
+
+    test_outputs: Float[np.ndarray, "chain draw P_test *D"]
+    train_error: Float[np.ndarray, "chain draw"]
+    energy: Float[np.ndarray, "chain draw"]
+    observables: dict[str, np.ndarray]
+    y_test: Float[np.ndarray, " P_test *D"]
+    targets_midpoint: float
+    params: Any
+    step_size: float
+    curvature: float
+    step_size_shift: float
+    thinning: int
+    wall_seconds: float
+    test_variances: Float[np.ndarray, "chain draw P_test"] | None = None
+    acceptance: Float[np.ndarray, "chain draw"] | None = None
+    nonfinite: Float[np.ndarray, "chain draw"] | None = None
+    trajectory_length: float | None = None
+
+    @property
+    def diverged(self) -> np.ndarray:
+        f = self.test_outputs.reshape(*self.energy.shape, -1)
+        return ~(np.isfinite(self.energy).all(axis=1) & np.isfinite(f).all((1, 2)))
+
+    @property
+    def stability_limit(self) -> float:
+        """2/Λ_max: the dynamics diverges for larger step sizes. NaN where it never does."""
+        return 2 / self.curvature
+
+
+def assemble(
+    posterior: Posterior,
+    state: Any,
+    numbers: dict[str, float],
+    chunks: list[dict[str, np.ndarray]],
+    thinning: int,
+) -> Chains:
+    """The recorded chunks (draw, chain, …) as one result (chain, draw, …)."""
+    draws = {
+        name: np.moveaxis(np.concatenate([chunk[name] for chunk in chunks]), 0, 1)
+        for name in chunks[0]
+    }
+    return Chains(
+        test_outputs=draws.pop("test_outputs"),
+        train_error=draws.pop("train_error"),
+        energy=draws.pop("energy"),
+        test_variances=draws.pop("test_variances", None),
+        acceptance=draws.pop("acceptance", None),
+        nonfinite=draws.pop("nonfinite", None),
+        observables=draws,
+        y_test=np.asarray(posterior.y_test, np.float64),
+        targets_midpoint=float(posterior.targets_midpoint),
+        params=state.params,
+        step_size=numbers["step_size"],
+        curvature=numbers["curvature"],
+        step_size_shift=numbers["step_size_shift"],
+        trajectory_length=numbers.get("trajectory_length"),
+        thinning=thinning,
+        wall_seconds=numbers["seconds"],
+    )

@@ -1,0 +1,254 @@
+"""The law of the split dynamics on either read-out, and that each test of it can fail."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import gaussian_task
+from statistics_in_sigmas import SIGMAS, worst, z_scores
+
+import langevin_nn as lnn
+from langevin_nn.model import readout
+from langevin_nn.sampling import chains as driver
+from langevin_nn.sampling.langevin import Langevin
+from langevin_nn.sections import DEFAULT_COUNTS
+from langevin_nn.theory import scale_mixture
+from langevin_nn.types import InputError
+
+KEY = jax.random.key(4)
+READOUTS = {"sampled": lnn.GibbsPosterior, "marginalised": lnn.MarginalisedPosterior}
+
+
+class Unadjusted(lnn.Split):
+    """Every trajectory is taken."""
+
+    def trajectory(self, posterior, start, step_size, steps):
+        end, change = super().trajectory(posterior, start, step_size, steps)
+        return end, jnp.full_like(change, -1.0)
+
+
+# --- the stationary law on a network that is linear in its weights
+
+
+def linear_deviations(seed, transition, temperature=1.0, precision=1.0):
+    """z-scores of first and second moments of w against the exact Gaussian posterior."""
+    data = gaussian_task(20, 3, 3)
+    network = lnn.FullyConnected(3, (), key=KEY, dtype=jnp.float64)
+    prior = lnn.GaussianPrior((0.7 * precision,))
+    posterior = lnn.GibbsPosterior(network, prior, data, 0.5 * temperature)
+    chains = lnn.sample(
+        posterior, transition, key=jax.random.key(seed), num_chains=60_000, num_warmup=40,
+        num_samples=4, observables={"w": lambda network: network.weights[0][0]},
+    )  # fmt: skip
+    features = data.x_train / np.sqrt(3)
+    covariance = np.linalg.inv(features.T @ features / 0.5 + 0.7 * np.eye(3))
+    w = chains.observables["w"][:, -1] - covariance @ features.T @ data.y_train / 0.5
+    return worst(
+        np.concatenate(
+            [z_scores(w, 0.0), z_scores(w[:, :, None] * w[:, None, :], covariance).ravel()]
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "transition",
+    [lnn.Split(0.4), lnn.Split(), lnn.Split(0.3, 0.9, refresh=0.5)],
+    ids=["large steps", "adapted", "partial refresh"],
+)
+def test_stationary_law_is_the_exact_posterior(transition, seed):
+    """At any step size: there is no bias to predict."""
+    assert linear_deviations(seed, transition) < SIGMAS
+
+
+@pytest.mark.parametrize(
+    ("transition", "planted"),
+    [
+        (Unadjusted(0.4), {}),
+        (lnn.Split(0.4), {"temperature": 1.1}),
+        (lnn.Split(0.4), {"precision": 2.0}),
+    ],
+    ids=["no Metropolis", "temperature", "prior twice"],
+)
+def test_planted_mistakes_are_caught(transition, planted, seed):
+    assert linear_deviations(seed, transition, **planted) > 2 * SIGMAS
+
+
+# --- hidden layers: narrow linear networks, whose posterior is known exactly
+
+
+def narrow(kind, temperature=0.5):
+    data = gaussian_task(num_train=4, num_test=20, in_size=3)
+    network = lnn.FullyConnected(3, (3, 2), "identity", key=KEY)
+    prior = lnn.GaussianPrior((0.9, 1.2, 0.8))
+    return READOUTS[kind](network, prior, data, temperature), data
+
+
+def narrow_deviations(kind, seed, temperature=0.5):
+    posterior, data = narrow(kind, temperature)
+    chains = lnn.sample(
+        posterior, lnn.Split(), key=jax.random.key(seed), num_chains=32, num_warmup=200,
+        num_samples=250, thinning=2,
+    )  # fmt: skip
+    measured = lnn.summarise(chains)
+    assert measured.diagnostics.ess_min > 400 and measured.diagnostics.rhat_max < 1.02
+    exact = scale_mixture(dataclasses.replace(posterior.spec, temperature=0.5), data)
+    names = ("bias2", "variance", "generalisation_error", "train_error")
+    pairs = [(getattr(measured, name), getattr(exact, name)) for name in names]
+    return max(abs(mine.value - theirs.value) / mine.mcse for mine, theirs in pairs)
+
+
+@pytest.mark.parametrize("kind", READOUTS)
+def test_narrow_linear_networks_have_their_exact_posterior(kind, seed):
+    assert narrow_deviations(kind, seed) < SIGMAS
+
+
+class WithoutDeterminant(lnn.MarginalisedPosterior):
+    """Φ without ½ log det."""
+
+    def misfit(self, params):
+        found = self.regression(params)
+        return readout._value(found) - 0.5 * found.weights.shape[-1] * found.log_det
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", ["temperature", "log det"])
+def test_mistakes_in_the_marginal_likelihood_are_caught(mistake, seed, monkeypatch):
+    if mistake == "log det":
+        monkeypatch.setitem(READOUTS, "marginalised", WithoutDeterminant)
+    temperature = 0.55 if mistake == "temperature" else 0.5
+    assert narrow_deviations("marginalised", seed, temperature) > 2 * SIGMAS
+
+
+# --- the whole model: y given θ, then θ given y
+
+
+def geweke(kind, seed, transition, wrong_temperature=1.0):
+    """z-scores over replicas of quantities whose expectation under the joint law is known.
+
+    Weights are drawn from the prior and y from N(f, T), so (θ, y) has the joint law; transitions
+    given y must leave it as it is. β (y − f)² then has the expectation 1.
+    """
+    replicas, temperature = 3_000, 0.5
+    data = gaussian_task(5, 2, 3)
+    network = lnn.FullyConnected(3, (3,), "erf", key=KEY, dtype=jnp.float64)
+    prior = lnn.GaussianPrior((1.0, 1.5))
+    truth = lnn.GibbsPosterior(network, prior, data, temperature)
+    target = READOUTS[kind](network, prior, data, temperature * wrong_temperature)
+    moving = transition.with_numbers({**transition.prepare(target, None, None)}, jnp.float64)
+
+    def one(key):
+        key_theta, key_y, key_step = jax.random.split(key, 3)
+        params = truth.sample_prior(key_theta, 1)
+        f = truth.train_outputs(params)[0]
+        y = f + jnp.sqrt(temperature) * jax.random.normal(key_y, f.shape)
+        posterior = eqx.tree_at(lambda p: p.y_train, target, y)
+        start = params
+        if kind == "marginalised":
+            start = eqx.tree_at(lambda n: n.weights[-1], params, None)
+
+        def step(i, state):
+            return moving.step(posterior, state, jax.random.fold_in(key_step, i)[None])[0]
+
+        state = jax.lax.fori_loop(0, 6, step, moving.init(posterior, start))
+        errors = posterior.squared_errors(state.params)[0] / temperature
+        first = state.params.weights[0]
+        return jnp.mean(errors), jnp.mean(jnp.square(first)), jnp.mean(first**4)
+
+    keys = jax.random.split(jax.random.key(seed), replicas)
+    found = np.stack([np.asarray(each) for each in jax.jit(lambda k: jax.lax.map(one, k))(keys)], 1)
+    return worst(z_scores(found, np.array([1.0, 1.0, 3.0])))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", READOUTS)
+def test_the_joint_law_of_weights_and_targets_is_invariant(kind, seed):
+    assert geweke(kind, seed, lnn.Split(0.7)) < SIGMAS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", READOUTS)
+def test_the_joint_law_sees_a_wrong_temperature(kind, seed):
+    assert geweke(kind, seed, lnn.Split(0.7), wrong_temperature=1.5) > 2 * SIGMAS
+
+
+# --- what the driver makes of it
+
+
+def small(kind, dtype=jnp.float32):
+    data = gaussian_task(6, 4, 8, num_outputs=3)
+    network = lnn.FullyConnected(8, (5,), "erf", key=KEY, dtype=dtype, num_outputs=3, biases=True)
+    return READOUTS[kind](network, lnn.GaussianPrior((1.0, 1.0), (1.0, 2.0)), data, 0.2)
+
+
+def run(target, transition=None, **changes):
+    settings = {"num_chains": 3, "num_warmup": 40, "num_samples": 12, "thinning": 2} | changes
+    norms = {"norm": lambda network: jnp.sum(network.weights[-1] ** 2)}
+    return lnn.sample(target, transition or lnn.Split(), key=KEY, observables=norms, **settings)
+
+
+@pytest.mark.parametrize("stop", [10, 50], ids=["warm-up", "sampling"])
+@pytest.mark.parametrize("kind", READOUTS)
+def test_resumes_bit_for_bit_and_does_not_depend_on_chunks(kind, stop, tmp_path, monkeypatch):
+    target, transition = small(kind), lnn.Split(refresh=0.7)
+    whole = run(target, transition)
+    monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 3)
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
+
+    def interrupt(report):
+        if report.steps > stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(target, transition, checkpoint=tmp_path, progress=interrupt)
+    resumed = run(target, transition, checkpoint=tmp_path, resume=True)
+    assert resumed.step_size == whole.step_size
+    for name in ("test_outputs", "test_variances", "energy", "train_error", "acceptance"):
+        if getattr(whole, name) is None:
+            continue
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
+    np.testing.assert_array_equal(resumed.observables["norm"], whole.observables["norm"])
+    with pytest.raises(InputError, match="another"):
+        run(target, lnn.Split(refresh=0.6), checkpoint=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("kind", READOUTS)
+def test_the_step_size_adapts_to_the_acceptance(kind):
+    chains = run(small(kind), num_chains=8, num_warmup=400, num_samples=200)
+    assert chains.step_size < np.pi / 2
+    # Dual averaging over some hundred trajectories; the cap of π/2 may leave a higher acceptance.
+    assert 0.7 < chains.acceptance.mean() < 0.95
+    assert np.isnan(chains.stability_limit) and chains.step_size_shift == 0
+    measured = lnn.summarise(chains)
+    assert measured.diagnostics.acceptance == pytest.approx(float(chains.acceptance.mean()))
+
+
+class Bursting(lnn.Split):
+    """A third of the trajectories end nowhere."""
+
+    def trajectory(self, posterior, start, step_size, steps):
+        end, change = super().trajectory(posterior, start, step_size, steps)
+        burst = jnp.abs(end.misfit * 1e3) % 3 < 1
+        return end, jnp.where(burst, jnp.nan, change)
+
+
+def test_proposals_that_are_not_finite_are_rejected_and_counted():
+    chains = run(small("sampled"), Bursting(0.2), num_samples=100)
+    assert not chains.diverged.any()
+    assert 0.05 < chains.nonfinite.mean() < 0.9
+    assert lnn.summarise(chains).diagnostics.nonfinite == pytest.approx(chains.nonfinite.mean())
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"step_size": 2.0}, {"refresh": 0.0}, {"trajectory_length": -1.0}]
+)
+def test_numbers_out_of_range_are_refused(numbers):
+    with pytest.raises(InputError, match="of the split dynamics must be positive"):
+        lnn.Split(**numbers)
+
+
+def test_defaults_of_the_configuration_are_the_transitions_own():
+    for name, transition in (("langevin", Langevin), ("split", lnn.Split)):
+        assert DEFAULT_COUNTS[name] == (transition.default_warmup, transition.default_thinning)

@@ -142,6 +142,7 @@ def test_gradient_is_the_finite_difference(case, dtype, tolerance):
     )
 
 
+@pytest.mark.slow
 def test_lifted_networks_have_the_law_of_the_predictions(case, seed):
     """Many draws of the read-out at one set of hidden weights: mean and variance of f."""
     posterior = marginalised(case)

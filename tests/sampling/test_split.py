@@ -189,8 +189,15 @@ def run(target, transition=None, **changes):
     return lnn.sample(target, transition or lnn.Split(), key=KEY, observables=norms, **settings)
 
 
-@pytest.mark.parametrize("stop", [10, 50], ids=["warm-up", "sampling"])
-@pytest.mark.parametrize("kind", READOUTS)
+@pytest.mark.parametrize(
+    ("kind", "stop"),
+    [
+        pytest.param("sampled", 10, id="sampled-warm-up", marks=pytest.mark.slow),
+        pytest.param("sampled", 50, id="sampled-sampling", marks=pytest.mark.slow),
+        pytest.param("marginalised", 10, id="marginalised-warm-up", marks=pytest.mark.slow),
+        pytest.param("marginalised", 50, id="marginalised-sampling"),
+    ],
+)
 def test_resumes_bit_for_bit_and_does_not_depend_on_chunks(kind, stop, tmp_path, monkeypatch):
     target, transition = small(kind), lnn.Split(refresh=0.7)
     whole = run(target, transition)
@@ -214,6 +221,7 @@ def test_resumes_bit_for_bit_and_does_not_depend_on_chunks(kind, stop, tmp_path,
         run(target, lnn.Split(refresh=0.6), checkpoint=tmp_path, resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READOUTS)
 def test_the_step_size_adapts_to_the_acceptance(kind):
     chains = run(small(kind), num_chains=8, num_warmup=400, num_samples=200)

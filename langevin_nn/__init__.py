@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from langevin_nn.model.networks import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
     from langevin_nn.model.prior import GaussianPrior
-    from langevin_nn.sampling.chains import sample
+    from langevin_nn.sampling.chains import sample, sample_points
     from langevin_nn.sampling.draws import Chains
     from langevin_nn.sampling.langevin import Langevin
     from langevin_nn.sampling.split import Split
     from langevin_nn.sampling.step_size import Diverged
+    from langevin_nn.sampling.tempering import Ladder, temper
     from langevin_nn.types import (
         Activation,
         Diagnostics,
@@ -57,6 +58,7 @@ __all__ = [
     "Generalisation",
     "GibbsPosterior",
     "InputError",
+    "Ladder",
     "Langevin",
     "MarginalisedPosterior",
     "NotApplicable",
@@ -67,7 +69,9 @@ __all__ = [
     "load_dataset",
     "plotting",
     "sample",
+    "sample_points",
     "summarise",
+    "temper",
     "theory",
 ]
 
@@ -81,11 +85,12 @@ _MODULES = {
     "model.networks": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),
     "model.prior": ("GaussianPrior",),
-    "sampling.chains": ("sample",),
+    "sampling.chains": ("sample", "sample_points"),
     "sampling.draws": ("Chains",),
     "sampling.langevin": ("Langevin",),
     "sampling.split": ("Split",),
     "sampling.step_size": ("Diverged",),
+    "sampling.tempering": ("Ladder", "temper"),
     "types": (
         "Activation", "Diagnostics", "EnsembleSpec", "Estimate", "Generalisation", "InputError",
         "NotApplicable", "Patches",

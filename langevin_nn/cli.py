@@ -22,7 +22,7 @@ from langevin_nn.config import RunConfig
 from langevin_nn.errors import InputError
 
 if TYPE_CHECKING:
-    from langevin_nn.sampling.chains import Report
+    from langevin_nn.sampling.driver import Report
     from langevin_nn.store import RunFolder
 
 BAD_INPUT, NOT_CONVERGED, INTERRUPTED = 2, 3, 130
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_command(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     with _loading():
-        from langevin_nn import run, store
+        from langevin_nn import run, store, tables
 
         _configure_jax()
     problem = run.prepare(config)
@@ -82,14 +82,14 @@ def run_command(arguments: argparse.Namespace) -> int:
             f"writing into {folder.path} failed ({error.strerror or error}): "
             f"{_what_is_left(arguments, folder)}"
         ) from error
-    _say(arguments, f"{run.report(result)}\n\nrun folder: {folder.path}")
+    _say(arguments, f"{tables.report(result)}\n\nrun folder: {folder.path}")
     return 0 if result.measured.converged else NOT_CONVERGED
 
 
 def theory_command(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     with _loading():
-        from langevin_nn import run
+        from langevin_nn import run, tables
         from langevin_nn.analysis.comparison import theory_table
         from langevin_nn.theory.suite import predict
 
@@ -103,10 +103,10 @@ def theory_command(arguments: argparse.Namespace) -> int:
         text = json.dumps(part, indent=2, allow_nan=False)
     else:
         table = theory_table(predictions.results.values())
-        text = "\n".join([run.caption(config), "", table, "", *run.remarks(predictions)])
+        text = "\n".join([tables.caption(config), "", table, "", *tables.remarks(predictions)])
     if arguments.plot is not None:
         try:
-            run.draw_theory(spec, data, predictions, run.caption(config), arguments.plot)
+            run.draw_theory(spec, data, predictions, tables.caption(config), arguments.plot)
         except OSError as error:
             raise InputError(f"cannot write {arguments.plot}: {error.strerror or error}") from error
     sys.stdout.write(text + "\n")

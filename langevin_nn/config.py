@@ -69,6 +69,7 @@ class RunConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_precisions()
+        self._check_ladder()
         if self.data.source != "npz":
             if self.data.path:
                 raise InputError(
@@ -108,6 +109,18 @@ class RunConfig(Checked):
         if self.network.biases and not given:
             prior = dataclasses.replace(self.prior, bias_precisions=(1.0,) * (depth + 1))
             object.__setattr__(self, "prior", prior)
+
+    def _check_ladder(self) -> None:
+        """Temperatures above the posterior's, all different; kept in order."""
+        ladder, lowest = sorted(self.sampler.ladder), self.posterior.temperature
+        if ladder and (ladder[0] <= lowest or len(set(ladder)) < len(ladder)):
+            example = [10 * lowest, 100 * lowest] if lowest else [0.1, 1.0]
+            raise InputError(
+                f"sampler.ladder = {list(self.sampler.ladder)} must be different temperatures "
+                f"above posterior.temperature = {lowest:g}: write for example ladder = {example}"
+            )
+        sampler = dataclasses.replace(self.sampler, ladder=tuple(ladder))
+        object.__setattr__(self, "sampler", sampler)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as in the TOML; fields that were left open are absent."""

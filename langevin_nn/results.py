@@ -6,13 +6,29 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from langevin_nn.analysis.tempering import Tempering
+from langevin_nn.config import RunConfig
 from langevin_nn.sampling.draws import Chains
+from langevin_nn.theory.suite import Predictions
 from langevin_nn.types import Estimate, Generalisation
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found; `tempering` where it had a ladder."""
+
+    config: RunConfig
+    chains: Chains
+    measured: Generalisation
+    predictions: Predictions
+    tempering: Tempering | None = None
+
 
 PER_DRAW = ("acceptance", "nonfinite")
 """Series (chain, draw) that only a dynamics with an acceptance step has."""
@@ -161,6 +177,38 @@ def experiment_summary(measured: Generalisation, chains: Chains) -> dict[str, An
         "num_draws": diagnostics.num_draws,
         "diverged_chains": diagnostics.diverged_chains,
         "wall_seconds": chains.wall_seconds,
+    }
+
+
+def tempering_summary(tempering: Tempering) -> dict[str, Any]:
+    """The part `tempering` of summary.json: one entry of `rungs` for each temperature."""
+    integration = tempering.integration
+    rungs = []
+    for temperature, measured, evidence, quadrature in zip(
+        integration.temperatures, tempering.measured, integration.log_evidence,
+        integration.quadrature, strict=True,
+    ):  # fmt: skip
+        diagnostics = measured.diagnostics
+        assert diagnostics is not None, "an experiment's result carries its diagnostics"
+        numbers = ("bias2", "variance", "generalisation_error", "train_error")
+        rungs.append(
+            {
+                "temperature": temperature,
+                **{name: _estimate(getattr(measured, name)) for name in numbers},
+                "log_evidence": _estimate(evidence),
+                "log_evidence_quadrature": _number(quadrature),
+                "rhat_max": _number(diagnostics.rhat_max),
+                "ess_min": _number(diagnostics.ess_min),
+                "acceptance": diagnostics.acceptance,
+                "converged": measured.converged,
+                "message": measured.message,
+            }
+        )
+    return {
+        "rungs": rungs,
+        "swap_acceptance": list(tempering.swap_acceptance),
+        "round_trips": tempering.round_trips,
+        "message": tempering.complaint,
     }
 
 

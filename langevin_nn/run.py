@@ -6,27 +6,31 @@ config ─► data ─► network, prior ─► posterior ─► chains ─► m
 
 import contextlib
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from langevin_nn import plotting, store
-from langevin_nn.analysis.comparison import compare
 from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.analysis.tempering import summarise_ladder
 from langevin_nn.config import RunConfig
-from langevin_nn.model.datasets import IMAGE_SOURCES, Dataset, load_dataset
+from langevin_nn.model.datasets import Dataset, load_dataset
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.problem import READOUTS, network_of, transition_of
 from langevin_nn.provenance import manifest
-from langevin_nn.sampling.chains import Report, sample
+from langevin_nn.results import Result
+from langevin_nn.sampling.chains import sample
 from langevin_nn.sampling.draws import Chains
+from langevin_nn.sampling.driver import Report
+from langevin_nn.sampling.tempering import temper
 from langevin_nn.store import RunFolder
+from langevin_nn.tables import caption
 from langevin_nn.theory.evidence import evidence_gradient
 from langevin_nn.theory.one_layer import OneLayerSweep, one_layer
 from langevin_nn.theory.suite import Predictions, predict
@@ -41,16 +45,6 @@ class Problem:
     data: Dataset
     posterior: Posterior
     key: jax.Array
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run found."""
-
-    config: RunConfig
-    chains: Chains
-    measured: Generalisation
-    predictions: Predictions
 
 
 def prepare(config: RunConfig) -> Problem:
@@ -97,28 +91,32 @@ def run(
     config, data, posterior = problem.config, problem.data, problem.posterior
     settings = config.sampler
     predictions = predict(posterior.spec, data, config.theory)
-    chains = sample(
-        posterior,
-        transition_of(settings),
-        key=problem.key,
-        num_chains=settings.num_chains,
-        num_warmup=settings.num_warmup,
-        num_samples=settings.num_samples,
-        thinning=settings.thinning,
-        checkpoint=folder.checkpoint,
-        resume=resume,
-        progress=progress,
-    )
+    counts: dict[str, Any] = {
+        "num_chains": settings.num_chains,
+        "num_warmup": settings.num_warmup,
+        "num_samples": settings.num_samples,
+        "thinning": settings.thinning,
+        "checkpoint": folder.checkpoint,
+        "resume": resume,
+        "progress": progress,
+    }
+    transition, tempering = transition_of(settings), None
+    if settings.ladder:
+        ladder = temper(posterior, transition, settings.ladder, key=problem.key, **counts)
+        chains = ladder.chains[0]
+        tempering = summarise_ladder(ladder, key=jax.random.fold_in(problem.key, 1))
+    else:
+        chains = sample(posterior, transition, key=problem.key, **counts)
     measured = summarise(chains)
     folder.save_posterior(chains, data.y_train, predictions.results)
     draw_figures(folder, config, chains, measured, predictions.results)
     folder.save_json("manifest.json", manifest(config, data.provenance, time.monotonic() - began))
-    folder.save_json(
-        "summary.json",
-        {"experiment": store.experiment_summary(measured, chains), **theory_part(predictions)},
-    )
+    summary = {"experiment": store.experiment_summary(measured, chains), **theory_part(predictions)}
+    if tempering is not None:
+        summary["tempering"] = store.tempering_summary(tempering)
+    folder.save_json("summary.json", summary)
     folder.remove_checkpoint()
-    return Result(config, chains, measured, predictions)
+    return Result(config, chains, measured, predictions, tempering)
 
 
 def theory_part(predictions: Predictions) -> dict[str, object]:
@@ -181,91 +179,3 @@ def draw_figures(
 ) -> None:
     figures = plotting.run_figures(chains, measured, theories, caption(config))
     plotting.save(figures, folder.figures)
-
-
-def caption(config: RunConfig) -> str:
-    """The run's parameters in one line, for figures and tables."""
-    network, prior = config.network, config.prior
-    widths = ", ".join(str(width) for width in network.hidden_widths)
-    layers = f"N = ({widths})"
-    if network.is_convolutional:
-        size = f"{network.patch_size}×{network.patch_size}"
-        layers = f"convolution on {size} patches (stride {network.stride}), N_c = {widths}"
-    biases = f", λ_b = ({_listed(prior.bias_precisions)})" if network.biases else ""
-    return (
-        f"{config.data.source}{_coding(config)}: P = {config.data.num_train}, {layers}, "
-        f"{network.activation}, λ = ({_listed(prior.precisions)}){biases}, "
-        f"T = {config.posterior.temperature:g}"
-    )
-
-
-def _listed(numbers: Sequence[float]) -> str:
-    return ", ".join(f"{number:g}" for number in numbers)
-
-
-def _coding(config: RunConfig) -> str:
-    """How many classes there are, where each has an output of its own."""
-    data = config.data
-    if data.source not in IMAGE_SOURCES or not isinstance(data.targets, str):
-        return ""
-    return f" ({len(data.classes)} classes, {data.targets})"
-
-
-def report(result: Result) -> str:
-    """The table of a run, and under it what is needed to judge it."""
-    measured, chains, predictions = result.measured, result.chains, result.predictions
-    diagnostics = measured.diagnostics
-    assert diagnostics is not None, "an experiment's result carries its diagnostics"
-    acceptance = "none (unadjusted dynamics)"
-    if diagnostics.acceptance is not None:
-        acceptance = f"{diagnostics.acceptance:.3f}"
-    if diagnostics.nonfinite:
-        acceptance += f"  ({diagnostics.nonfinite:.2%} of the proposals left the finite numbers)"
-    lines = [
-        caption(result.config),
-        "",
-        str(compare(measured, *predictions.results.values())),
-        "",
-        f"R̂ max      {diagnostics.rhat_max:.4f}",
-        f"ESS min    {diagnostics.ess_min:.0f}  ({diagnostics.num_chains} chains × "
-        f"{diagnostics.num_draws} draws)",
-        f"acceptance {acceptance}",
-        f"step size  {chains.step_size:.3g}  ({_of_step_size(measured, chains)})",
-        *remarks(predictions, reasons=False),
-    ]
-    verdict = "converged" if measured.converged else f"NOT CONVERGED: {measured.message}"
-    return "\n".join([*lines, "", f"{verdict}  ({chains.wall_seconds:.0f} s of sampling)"])
-
-
-def _of_step_size(measured: Generalisation, chains: Chains) -> str:
-    """What the step size means, and what it does to the numbers."""
-    if chains.trajectory_length is not None:
-        steps = max(1.0, chains.trajectory_length / chains.step_size)
-        return (
-            f"radians; trajectories of {chains.trajectory_length:.3g} on average, about "
-            f"{steps:.1f} steps each; no bias"
-        )
-    bias = ""
-    if measured.variance.value > 0 and math.isfinite(chains.step_size_shift):
-        share = chains.step_size_shift / measured.variance.value
-        bias = f"; predicted bias of the variance {share:+.1%}"
-    return f"{chains.step_size / chains.stability_limit:.0%} of the stability limit{bias}"
-
-
-def remarks(predictions: Predictions, *, reasons: bool = True) -> list[str]:
-    """The criterion, the theories that were left out, and what the others have to say."""
-    lines = [f"criterion  {_criterion(predictions)}"]
-    left_out = predictions.not_applicable
-    if reasons:
-        lines += [f"{name}: left out ({why})" for name, why in left_out.items()]
-    elif left_out:
-        lines.append(f"left out   {', '.join(left_out)}  (summary.json says why)")
-    return lines + [f"{g.name}: {g.message}" for g in predictions.results.values() if g.message]
-
-
-def _criterion(predictions: Predictions) -> str:
-    s = predictions.criterion
-    if s is None:
-        return f"s = yᵀK⁻¹y/P does not exist: {predictions.criterion_message}"
-    side = "below 1: finite width helps" if s < 1 else "above 1: infinite width does better"
-    return f"s = yᵀK⁻¹y/P = {s:.4g}  ({side}, by the one-layer theory at T → 0)"

@@ -160,6 +160,11 @@ class SamplerConfig(Checked):
     target_acceptance: float = option(
         0.8, FRACTION, "split: the acceptance that step_size = auto adapts to"
     )
+    ladder: tuple[float, ...] = option(
+        (),
+        tuple_of(POSITIVE, "a list of temperatures, for example [0.1, 1.0]"),
+        "temperatures above the posterior's to run together with it, with swaps (tempering)",
+    )
     num_chains: int = option(8, whole(1), "independent chains")
     num_warmup: int | None = option(
         None,

@@ -32,6 +32,7 @@ from langevin_nn.results import (
     chains_of,
     experiment_summary,
     posterior_tree,
+    tempering_summary,
     theories_of,
     theory_summary,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "chains_of",
     "experiment_summary",
     "posterior_tree",
+    "tempering_summary",
     "theories_of",
     "theory_summary",
 ]

@@ -20,6 +20,12 @@ from langevin_nn.errors import InputError as InputError
 ChainKeys = Key[Array, " chains"]
 """One typed JAX key for each chain."""
 
+PointKeys = Key[Array, "points chains"]
+"""One typed JAX key for each chain of each of the points that run side by side."""
+
+CHAIN_AXIS = "chains"
+"""The axis of the device mesh over which chains are shared out."""
+
 
 class NotApplicable(InputError):
     """A theory was asked about an ensemble that it does not describe. The message says why."""

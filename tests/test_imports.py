@@ -18,6 +18,7 @@ LAYERS = [
     {"sampling", "theory"},
     {"analysis"},
     {"results", "plotting", "provenance", "problem"},
+    {"tables"},
     {"store"},
     {"run"},
     {"arguments"},

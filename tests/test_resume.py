@@ -21,7 +21,7 @@ from command_line import TINY, CommandLine, write_npz
 from langevin_nn import cli as cli_module
 from langevin_nn import files
 from langevin_nn import run as run_module
-from langevin_nn.sampling import chains, langevin
+from langevin_nn.sampling import driver, langevin
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def cli(tmp_path, capsys, monkeypatch):
     """Runs without figures, saved after every step of the warm-up and every draw."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run_module, "draw_figures", lambda *_: None)
-    monkeypatch.setattr(chains, "FIRST_CHUNK_STEPS", 2)
-    monkeypatch.setattr(chains, "CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 2)
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
     line = CommandLine(tmp_path, capsys)
     (tmp_path / "tiny.toml").write_text(TINY.replace("num_warmup = 30", "num_warmup = 6"))
     return line
@@ -98,8 +98,8 @@ LONG = TINY.replace("num_warmup = 30", "num_warmup = 60000").replace(
 PROGRAM = """
 import sys
 from langevin_nn import cli
-from langevin_nn.sampling import chains
-chains.CHUNK_SECONDS = 0.05
+from langevin_nn.sampling import driver
+driver.CHUNK_SECONDS = 0.05
 sys.exit(cli.main())
 """
 
@@ -140,7 +140,7 @@ def killed(folder, words, wanted):
 
 def test_killed_in_the_warmup_and_while_sampling(cli, monkeypatch):
     """The numbers are those of a run that nothing interrupted, in one process."""
-    monkeypatch.setattr(chains, "CHUNK_SECONDS", 2.0)
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", 2.0)
     (cli.folder / "long.toml").write_text(LONG)
     assert cli("run", "long.toml", "--output", "whole", "--quiet").code == 3
     words = ["run", "long.toml", "--output", "the run"]

@@ -12,7 +12,7 @@ import xarray as xr
 from langevin_nn import store
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.files import write_arrays, write_atomically, write_text
-from langevin_nn.sampling.chains import Chains
+from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation
 
 NUM_CHAINS, NUM_DRAWS, NUM_TEST = 3, 20, 4

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn import run  # noqa: E402
+from langevin_nn import run, tables  # noqa: E402
 from langevin_nn.plotting import THEORY_STYLES  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ def main() -> None:
     if not arguments.draw:
         rows = measured(config, arguments.smoke)
         results.write_text(json.dumps(rows, indent=1) + "\n")
-    figure = draw(json.loads(results.read_text()), run.caption(config))
+    figure = draw(json.loads(results.read_text()), tables.caption(config))
     figure.savefig(arguments.folder / "width_expansion.png", dpi=130)
 
 

@@ -11,6 +11,8 @@ Given W, f is Gaussian in closed form (`readout.Regression`). Averages over the 
 E[f] = E_W[m_W] and Var[f] = E_W[s_W] + Var_W[m_W] (Rao–Blackwell), with far less Monte-Carlo noise.
 """
 
+import dataclasses
+import math
 from typing import Any
 
 import equinox as eqx
@@ -48,17 +50,16 @@ class MarginalisedPosterior(Posterior):
         self, network: Any, prior: GaussianPrior, data: Dataset, temperature: float
     ) -> None:
         super().__init__(network, prior, data, temperature)
-        advice = 'write GibbsPosterior, readout = "sampled" in a configuration'
-        if not isinstance(network, Network):
-            raise InputError(
-                f"the read-out of a {type(network).__name__} is not known and cannot be "
-                f"marginalised: {advice}"
-            )
-        if not network.hidden_widths:
-            raise InputError(
-                "without hidden layers nothing is left to sample once the read-out is "
-                f"marginalised: {advice}"
-            )
+        _require_readout(network)
+
+    @classmethod
+    def of(cls, posterior: Posterior) -> "MarginalisedPosterior":
+        """The same posterior with its read-out integrated out; the same errors."""
+        _require_readout(posterior.network)
+        marginalised = object.__new__(cls)
+        for field in dataclasses.fields(posterior):
+            object.__setattr__(marginalised, field.name, getattr(posterior, field.name))
+        return marginalised
 
     @property
     def sampled_prior(self) -> GaussianPrior:
@@ -81,6 +82,11 @@ class MarginalisedPosterior(Posterior):
         """Φ."""
         return readout.potential(self._train_features(params), self._targets, self._noise)
 
+    @property
+    def log_normalisation(self) -> float:
+        """(PD/2) log 2π."""
+        return 0.5 * self.y_train.size * math.log(2 * math.pi)
+
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """T (Φ + ½ Σ_{ℓ<L} λ_ℓ‖W^ℓ‖²)."""
         return self.temperature * (self.misfit(params) + self.sampled_prior.energy(params))
@@ -91,6 +97,10 @@ class MarginalisedPosterior(Posterior):
         residuals = self.temperature * found.dual
         variances = residuals.shape[-1] * found.train_variances
         return jnp.sum(jnp.square(residuals), axis=-1) + variances
+
+    def energy_variance(self, params: Any) -> Float[Array, " chains"]:
+        """Var(½ Σ_μ (y_μ − f(x_μ))²) given W, summed over the outputs."""
+        return self.regression(params).energy_variance
 
     def predictions(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
         """m_W and s_W at the test inputs; `keys` draw what lies outside the training span."""
@@ -167,6 +177,21 @@ class MarginalisedPosterior(Posterior):
 
     def _number(self, value: float | Array) -> Array:
         return jnp.asarray(value, self.y_train.dtype)
+
+
+def _require_readout(network: Any) -> None:
+    """Raise `InputError` unless there is a read-out on features that are sampled."""
+    advice = 'write GibbsPosterior, readout = "sampled" in a configuration'
+    if not isinstance(network, Network):
+        raise InputError(
+            f"the read-out of a {type(network).__name__} is not known and cannot be "
+            f"marginalised: {advice}"
+        )
+    if not network.hidden_widths:
+        raise InputError(
+            "without hidden layers nothing is left to sample once the read-out is "
+            f"marginalised: {advice}"
+        )
 
 
 def _without_readout(params: Any) -> Any:

@@ -13,7 +13,8 @@ all weights, `marginalised.MarginalisedPosterior` for the hidden ones with the r
 """
 
 import abc
-from typing import Any
+import math
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -96,6 +97,10 @@ class Posterior(eqx.Module):
     def num_train(self) -> int:
         return self.y_train.shape[0]
 
+    def at_temperature(self, temperature: float) -> Self:
+        """The same posterior at another temperature."""
+        return eqx.tree_at(lambda p: p.temperature, self, float(temperature))
+
     @property
     def sampled_prior(self) -> GaussianPrior:
         """The prior of the parameters that are sampled, one precision for each of their arrays."""
@@ -133,9 +138,18 @@ class Posterior(eqx.Module):
     def misfit(self, params: Any) -> Float[Array, " chains"]:
         """−log p(y | params) without its constant: what the data add to the prior's energy."""
 
+    @property
+    @abc.abstractmethod
+    def log_normalisation(self) -> float:
+        """That constant: −log p(y | params) − misfit."""
+
     @abc.abstractmethod
     def squared_errors(self, params: Any) -> Float[Array, "chains P"]:
         """⟨(y_μ − f(x_μ))²⟩ given the parameters, summed over the outputs if there are several."""
+
+    @abc.abstractmethod
+    def energy_variance(self, params: Any) -> Float[Array, " chains"]:
+        """The variance of ½ Σ_μ (y_μ − f(x_μ))² given the parameters."""
 
     @abc.abstractmethod
     def predictions(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
@@ -186,6 +200,10 @@ class GibbsPosterior(Posterior):
         squares = jnp.square(self.residuals(params))
         return jnp.sum(squares, axis=2) if squares.ndim == 3 else squares
 
+    def energy_variance(self, params: Any) -> Float[Array, " chains"]:
+        """0: the parameters determine f."""
+        return jnp.zeros(jax.tree.leaves(params)[0].shape[0], self.y_train.dtype)
+
     def test_outputs(self, params: Any, keys: ChainKeys) -> Float[Array, "chains P_test *D"]:
         """f at the test inputs; `keys`, one for each chain, draw what lies outside the span."""
         return evaluate(self._extended(self.networks(params), keys), self.x_test)
@@ -196,6 +214,11 @@ class GibbsPosterior(Posterior):
     def misfit(self, params: Any) -> Float[Array, " chains"]:
         """½ Σ_μ (y_μ − f(x_μ))²/T."""
         return 0.5 * jnp.sum(self.squared_errors(params), axis=1) / self.temperature
+
+    @property
+    def log_normalisation(self) -> float:
+        """(PD/2) log 2πT."""
+        return 0.5 * self.y_train.size * math.log(2 * math.pi * float(self.temperature))
 
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """𝓛(θ) = ½ Σ_μ (y_μ − f(x_μ))² + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²."""

@@ -22,8 +22,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
 from jax.scipy.linalg import solve_triangular
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
+
+from langevin_nn.types import CHAIN_AXIS
 
 
 class Regression(NamedTuple):
@@ -56,6 +60,30 @@ class Regression(NamedTuple):
         half = _solve(self.factor, jnp.broadcast_to(identity, self.factor.shape))
         inverse = jnp.sum(jnp.square(half), axis=-2)
         return jnp.maximum(self.temperature * (1 - self.temperature * inverse), 0)
+
+    @property
+    def energy_variance(self) -> Float[Array, "..."]:
+        """The variance of ½ Σ_d |y_d − F w_d|², D ½ Tr S² + Σ_d r_dᵀ S r_d.
+
+        S = T(1 − T A⁻¹) is the covariance of F w_d and r = y − F⟨w⟩ = T a; 1 − T A⁻¹ has the
+        eigenvalues of 1 − T B⁻¹, the others 0.
+        """
+        identity = jnp.eye(self.factor.shape[-1], dtype=self.factor.dtype)
+        inverse = _solve_both(self.factor, jnp.broadcast_to(identity, self.factor.shape))
+        temperature = self.temperature
+        shrunk = identity - temperature * inverse
+        squares = jnp.square(temperature) * jnp.sum(jnp.square(shrunk), axis=(-2, -1))
+        # S r = F (cov of w) Fᵀ r, and Fᵀ r = T Fᵀ a = T ⟨w⟩.
+        pulled = temperature * self.weights
+        spread = self.features @ pulled
+        if self.factor.shape[-1] < self.features.shape[-2]:
+            solved = _solve_both(self.factor, pulled)
+            quadratic = temperature * jnp.sum(pulled * solved, axis=(-2, -1))
+        else:
+            solved = _solve_both(self.factor, spread)
+            quadratic = jnp.sum(jnp.square(pulled), axis=(-2, -1))
+            quadratic = quadratic - jnp.sum(spread * solved, axis=(-2, -1))
+        return 0.5 * self.weights.shape[-1] * squares + quadratic
 
     def means(self, features: Float[Array, "... Q M"]) -> Float[Array, "... Q D"]:
         """F_x⟨w⟩ at the inputs with these features."""
@@ -162,13 +190,22 @@ def _each(function: Callable[..., Array], *matrices: Array) -> Array:
     """`function` of each of the matrices of the leading axes; on a CPU one after the other.
 
     There XLA hands a batch of LAPACK calls to its own threads, waits for them on one of these, and
-    inside loops may wait for ever (jaxlib 0.10.1 on two cores).
+    inside loops may wait for ever (jaxlib 0.10.1 on two cores). Where the driver has shared the
+    chains out over devices, each device maps its own: left to itself, XLA would gather all of them
+    on every device.
     """
-    leading = matrices[0].shape[:-2]
-    flat = [matrix.reshape(-1, *matrix.shape[-2:]) for matrix in matrices]
+
+    def local(*matrices: Array) -> Array:
+        leading = matrices[0].shape[:-2]
+        flat = [matrix.reshape(-1, *matrix.shape[-2:]) for matrix in matrices]
+        found = jax.lax.platform_dependent(*flat, cpu=one_by_one, default=function)
+        return found.reshape(*leading, *found.shape[-2:])
 
     def one_by_one(*matrices: Array) -> Array:
-        return jax.lax.map(lambda each: function(*each), matrices)
+        return jax.lax.map(lambda each: sequential_vmap(function)(*each), matrices)
 
-    found = jax.lax.platform_dependent(*flat, cpu=one_by_one, default=function)
-    return found.reshape(*leading, *found.shape[-2:])
+    mesh = jax.sharding.get_abstract_mesh()
+    if CHAIN_AXIS not in mesh.axis_names or mesh.size == 1 or matrices[0].ndim < 3:
+        return local(*matrices)
+    chains = PartitionSpec(CHAIN_AXIS)
+    return jax.shard_map(local, in_specs=chains, out_specs=chains)(*matrices)

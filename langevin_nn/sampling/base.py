@@ -13,6 +13,8 @@ after the warm-up and goes on with the numbers updated. The info of a step is a 
 
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from jaxtyping import Array, Float
+
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.types import ChainKeys
 
@@ -48,6 +50,18 @@ class Transition(Protocol):
 
     def with_numbers(self, numbers: dict[str, float], dtype: Any) -> "Transition":
         """The transition with these numbers as arrays; `settled` is among them after `settle`."""
+        ...
+
+    def misfit(self, posterior: Posterior, state: Any) -> Float[Array, " chains"]:
+        """The posterior's misfit of each chain where it is."""
+        ...
+
+    def relocated(self, posterior: Posterior, state: Any, other: Any) -> Any:
+        """`state` of chains that stand where `other`, chains of another posterior, do.
+
+        What is adapted stays; what belongs to the place, momenta too, is `other`'s, seen by
+        `posterior`.
+        """
         ...
 
     def step(self, posterior: Posterior, state: Any, keys: ChainKeys) -> tuple[Any, Any]:

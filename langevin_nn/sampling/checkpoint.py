@@ -5,25 +5,34 @@ its first draw. The draws of a chunk are on the disk before the state that count
 file is renamed into place, so a process killed at any moment loses at most one chunk.
 """
 
+import hashlib
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from langevin_nn.files import write_arrays
+from langevin_nn.model.posterior import Posterior
+from langevin_nn.sampling.base import Transition
 from langevin_nn.types import InputError
+
+NUMBER = "number_"
+"""How the names of a point's numbers begin in `state.npz`."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: steps made, draws recorded, and numbers that must outlive it."""
+    """Where a run stands: steps made, draws recorded, and each point's numbers that outlive it."""
 
     steps: int
     draws: int
-    numbers: dict[str, float]
+    numbers: list[dict[str, float]]
 
 
 class Checkpoint:
@@ -38,14 +47,15 @@ class Checkpoint:
         return (self.folder / "state.npz").exists()
 
     def save(self, state: Any, progress: Progress, chunk: dict[str, np.ndarray] | None) -> None:
-        """Write the draws of one chunk (arrays (draw, chain, …)), then the state after it."""
+        """Write the draws of one chunk (arrays (draw, point, chain, …)), then the state after."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if chunk:
             first = progress.draws - len(next(iter(chunk.values())))
             write_arrays(self.folder / f"draws-{first:08d}.npz", chunk)
         leaves = jax.tree.leaves(state)
         arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        arrays |= {f"number_{name}": np.float64(x) for name, x in progress.numbers.items()}  # type: ignore[misc]
+        for name in progress.numbers[0]:
+            arrays[NUMBER + name] = np.array([float(each[name]) for each in progress.numbers])
         arrays["progress"] = np.array([progress.steps, progress.draws])
         arrays["fingerprint"] = np.array(self.fingerprint)
         write_arrays(self.folder / "state.npz", arrays)
@@ -68,10 +78,11 @@ class Checkpoint:
             steps, draws = (int(x) for x in saved["progress"])
         except (KeyError, ValueError) as error:
             raise self._damaged("state.npz", error) from error
-        prefix = "number_"
-        numbers = {
-            k.removeprefix(prefix): float(v) for k, v in saved.items() if k.startswith(prefix)
-        }
+        columns = {k.removeprefix(NUMBER): v for k, v in saved.items() if k.startswith(NUMBER)}
+        numbers = [
+            dict(zip(columns, map(float, row), strict=True))
+            for row in zip(*columns.values(), strict=True)
+        ]
         chunks: list[dict[str, np.ndarray]] = []
         done = 0
         while done < draws:
@@ -98,3 +109,21 @@ class Checkpoint:
             f"the checkpoint file {self.folder / name} cannot be read ({reason}): "
             "use --overwrite to start again"
         )
+
+
+def fingerprint(
+    points: Sequence[Posterior], transition: Transition, keys: Sequence[PRNGKeyArray], settings: Any
+) -> str:
+    """A hash of all that the draws depend on; `keys` are typed."""
+    digest = hashlib.sha256()
+    for leaf in (*jax.tree.leaves(points), *(jax.random.key_data(key) for key in keys)):
+        if eqx.is_array_like(leaf):
+            digest.update(np.asarray(leaf).tobytes())
+    for spec in (posterior.spec for posterior in points):
+        activation = spec.activation.name if spec.activation else ""
+        words = (spec.architecture, spec.hidden_widths, activation)
+        digest.update(repr((words, spec.patches, spec.num_outputs, spec.bias_precisions)).encode())
+    kinds = (type(points[0]).__name__, type(transition).__name__)
+    own = [str(number) for number in jax.tree.leaves(transition, is_leaf=lambda x: x is None)]
+    digest.update(repr((kinds, own, settings)).encode())
+    return digest.hexdigest()

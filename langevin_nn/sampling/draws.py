@@ -1,5 +1,6 @@
 """The recorded draws of all chains: what `sample` returns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,27 +63,24 @@ class Chains:
 
 def assemble(
     posterior: Posterior,
-    state: Any,
+    params: Any,
     numbers: dict[str, float],
-    chunks: list[dict[str, np.ndarray]],
+    draws: Mapping[str, np.ndarray],
     thinning: int,
 ) -> Chains:
-    """The recorded chunks (draw, chain, …) as one result (chain, draw, …)."""
-    draws = {
-        name: np.moveaxis(np.concatenate([chunk[name] for chunk in chunks]), 0, 1)
-        for name in chunks[0]
-    }
+    """The records (draw, chain, …) of one point as a result (chain, draw, …)."""
+    series = {name: np.moveaxis(values, 0, 1) for name, values in draws.items()}
     return Chains(
-        test_outputs=draws.pop("test_outputs"),
-        train_error=draws.pop("train_error"),
-        energy=draws.pop("energy"),
-        test_variances=draws.pop("test_variances", None),
-        acceptance=draws.pop("acceptance", None),
-        nonfinite=draws.pop("nonfinite", None),
-        observables=draws,
+        test_outputs=series.pop("test_outputs"),
+        train_error=series.pop("train_error"),
+        energy=series.pop("energy"),
+        test_variances=series.pop("test_variances", None),
+        acceptance=series.pop("acceptance", None),
+        nonfinite=series.pop("nonfinite", None),
+        observables=series,
         y_test=np.asarray(posterior.y_test, np.float64),
         targets_midpoint=float(posterior.targets_midpoint),
-        params=state.params,
+        params=params,
         step_size=numbers["step_size"],
         curvature=numbers["curvature"],
         step_size_shift=numbers["step_size_shift"],

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.noise import standard_normal_like
@@ -60,6 +60,14 @@ class Langevin(eqx.Module):
 
     def init(self, posterior: Posterior, params: Any) -> LangevinState:
         return LangevinState(params)
+
+    def misfit(self, posterior: Posterior, state: LangevinState) -> Float[Array, " chains"]:
+        return posterior.misfit(state.params)
+
+    def relocated(
+        self, posterior: Posterior, state: LangevinState, other: LangevinState
+    ) -> LangevinState:
+        return other
 
     def step(
         self, posterior: Posterior, state: LangevinState, keys: ChainKeys

@@ -1,7 +1,11 @@
-"""The compiled program of the driver: steps and records of all chains, shared out over devices."""
+"""The compiled program of the driver: steps and records of all chains, shared out over devices.
 
-from collections.abc import Callable, Mapping
-from typing import Any
+Points are posteriors that differ in their numbers only (precisions, temperature, data of the same
+shapes): they run side by side in one program, whose arrays have a point axis before the chains'.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -12,80 +16,164 @@ from jaxtyping import Array
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
-from langevin_nn.types import ChainKeys
+from langevin_nn.types import CHAIN_AXIS, ChainKeys, PointKeys
 
 Observable = Callable[[Any], Array]
 """A function of one network, on inputs (N_0,), that returns an array."""
+
+
+class Exchange(Protocol):
+    """What happens between the points after each step. Static: it holds no arrays."""
+
+    def begin(self, num_points: int, num_chains: int) -> Any:
+        """What it carries from step to step, arrays (points, chains, …)."""
+        ...
+
+    def __call__(
+        self,
+        posterior: Posterior,
+        transition: Transition,
+        states: "States",
+        keys: PointKeys,
+        step: Array,
+    ) -> tuple["States", dict[str, Array]]:
+        """The states after it, and what is recorded, each (points, chains)."""
+        ...
+
+    def observe(self, posterior: Posterior, states: "States") -> dict[str, Array]:
+        """What it records of the states at a draw, each (points, chains)."""
+        ...
+
+
+class States(NamedTuple):
+    """The transition's state of every chain of every point, and what the exchange carries."""
+
+    chains: Any
+    between: Any = None
 
 
 @eqx.filter_jit
 def advance(
     posterior: Posterior,
     transition: Transition,
-    state: Any,
-    keys: tuple[ChainKeys, ChainKeys],
+    states: States,
+    keys: tuple[PointKeys, PointKeys],
     counts: tuple[Array, Array, Array],
     buffer: dict[str, Array],
     extra: Mapping[str, Observable],
-) -> tuple[Any, dict[str, Array]]:
+    exchange: Exchange | None = None,
+) -> tuple[States, dict[str, Array]]:
     """From `first_step`, `count` times: `stride` steps, then one record with their mean info.
 
-    The three counts are traced, so that every chunk of every run of these shapes is one program.
+    The arrays of the posterior and of the transition have a leading point axis, those of the state
+    and the keys a point and a chain axis, the buffer's a draw axis before them. The three counts
+    are traced, so that every chunk of every run of these shapes is one program.
     """
     first_step, stride, count = counts
     step_keys, record_keys = keys
 
-    def one_step(step: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-        state, sums = carry
-        state, info = transition.step(posterior, state, _fold(step_keys, step))
-        return state, jax.tree.map(jnp.add, sums, info)
+    def one_step(step: Array, carry: tuple[States, Any]) -> tuple[States, Any]:
+        states, sums = carry
+        states, info = move(posterior, transition, states, fold(step_keys, step), step, exchange)
+        return states, jax.tree.map(jnp.add, sums, info)
 
-    info = jax.eval_shape(lambda: transition.step(posterior, state, step_keys)[1])
+    info = jax.eval_shape(
+        lambda: move(posterior, transition, states, step_keys, first_step, exchange)[1]
+    )
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), info)
 
-    def one_draw(i: Array, carry: tuple[Any, dict[str, Array]]) -> tuple[Any, dict[str, Array]]:
-        state, buffer = carry
+    def one_draw(
+        i: Array, carry: tuple[States, dict[str, Array]]
+    ) -> tuple[States, dict[str, Array]]:
+        states, buffer = carry
         begin = first_step + i * stride
-        state, sums = jax.lax.fori_loop(begin, begin + stride, one_step, (state, zeros))
-        values = observe(posterior, state, _fold(record_keys, begin + stride), extra)
-        values |= {name: total / stride for name, total in sums._asdict().items()}
-        return state, {name: buffer[name].at[i].set(value) for name, value in values.items()}
+        states, sums = jax.lax.fori_loop(begin, begin + stride, one_step, (states, zeros))
+        values = observe(posterior, states, fold(record_keys, begin + stride), extra, exchange)
+        values |= {name: total / stride for name, total in sums.items()}
+        return states, {name: buffer[name].at[i].set(value) for name, value in values.items()}
 
-    return jax.lax.fori_loop(0, count, one_draw, (state, buffer))
+    return jax.lax.fori_loop(0, count, one_draw, (states, buffer))
+
+
+def move(
+    posterior: Posterior,
+    transition: Transition,
+    states: States,
+    keys: PointKeys,
+    step: Array,
+    exchange: Exchange | None,
+) -> tuple[States, dict[str, Array]]:
+    """One step of every chain of every point, then the exchange; the states and the info."""
+
+    def one(
+        posterior: Posterior, transition: Transition, state: Any, keys: ChainKeys
+    ) -> tuple[Any, dict[str, Array]]:
+        state, info = transition.step(posterior, state, keys)
+        return state, info._asdict()
+
+    chains, info = eqx.filter_vmap(one)(posterior, transition, states.chains, keys)
+    states = states._replace(chains=chains)
+    if exchange is None:
+        return states, info
+    states, exchanged = exchange(posterior, transition, states, keys, step)
+    return states, info | exchanged
 
 
 def observe(
     posterior: Posterior,
-    state: Any,
-    keys: ChainKeys,
+    states: States,
+    keys: PointKeys,
     extra: Mapping[str, Observable],
+    exchange: Exchange | None,
 ) -> dict[str, Array]:
-    """What is recorded of one state, each with a leading chain axis."""
-    values = {
-        **posterior.predictions(state.params, keys),
-        "train_error": jnp.mean(posterior.squared_errors(state.params), axis=1),
-        "energy": posterior.energy(state.params),
-    }
-    if extra:
-        networks = posterior.lifted_networks(state.params, keys)
-        values |= {name: eqx.filter_vmap(function)(networks) for name, function in extra.items()}
-    return values
+    """What is recorded of the states, each with a leading point and chain axis."""
+
+    def one(posterior: Posterior, params: Any, keys: ChainKeys) -> dict[str, Array]:
+        values = {
+            **posterior.predictions(params, keys),
+            "train_error": jnp.mean(posterior.squared_errors(params), axis=1),
+            "energy": posterior.energy(params),
+        }
+        if extra:
+            networks = posterior.lifted_networks(params, keys)
+            values |= {
+                name: eqx.filter_vmap(function)(networks) for name, function in extra.items()
+            }
+        return values
+
+    values = dict(eqx.filter_vmap(one)(posterior, states.chains.params, keys))
+    return values | (exchange.observe(posterior, states) if exchange else {})
 
 
-def _fold(keys: ChainKeys, number: Array) -> ChainKeys:
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+def stacked(points: Sequence[Any]) -> Any:
+    """Trees of one structure as one, their arrays behind a leading point axis.
+
+    Raises `ValueError` where structures or shapes differ.
+    """
+    return jax.tree.map(
+        lambda *leaves: jnp.stack(leaves) if eqx.is_array_like(leaves[0]) else leaves[0], *points
+    )
+
+
+def point(tree: Any, index: int) -> Any:
+    """One point of a stacked tree."""
+    return jax.tree.map(lambda leaf: leaf[index] if eqx.is_array(leaf) else leaf, tree)
+
+
+def fold(keys: PointKeys, number: Array) -> PointKeys:
+    return jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))(keys, number)
 
 
 def mesh_for(num_chains: int) -> Mesh:
     """As many of JAX's devices as divide the number of chains."""
     devices = jax.devices()
     number = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
-    return Mesh(np.array(devices[:number]), ("chains",))
+    return Mesh(np.array(devices[:number]), (CHAIN_AXIS,))
 
 
 def shared(mesh: Mesh, tree: Any, axis: int) -> Any:
     """The tree's arrays, their chain axis shared out over the devices."""
-    return _placed(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, "chains")))
+    return _placed(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, CHAIN_AXIS)))
 
 
 def copied(mesh: Mesh, tree: Any) -> Any:
@@ -102,15 +190,17 @@ def _placed(tree: Any, sharding: NamedSharding) -> Any:
 def buffer_for(
     posterior: Posterior,
     transition: Transition,
-    state: Any,
-    keys: ChainKeys,
+    states: States,
+    keys: PointKeys,
     extra: Mapping[str, Observable],
+    exchange: Exchange | None,
     num_samples: int,
     max_bytes: float,
 ) -> dict[str, Array]:
     """Zeros for as many draws as are worth keeping on the device between two chunks."""
-    shapes = dict(eqx.filter_eval_shape(observe, posterior, state, keys, extra))
-    shapes |= eqx.filter_eval_shape(transition.step, posterior, state, keys)[1]._asdict()
+    shapes = dict(eqx.filter_eval_shape(observe, posterior, states, keys, extra, exchange))
+    step = jnp.int32(0)
+    shapes |= eqx.filter_eval_shape(move, posterior, transition, states, keys, step, exchange)[1]
     bytes_each = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
     capacity = min(max(int(max_bytes / bytes_each), 1), num_samples)
     return {name: jnp.zeros((capacity, *s.shape), s.dtype) for name, s in shapes.items()}

@@ -11,8 +11,8 @@ The rotation leaves the prior as it is, so only Φ limits the angle ε: where da
 Beskos, Pinski, Sanz-Serna, Stuart, Stoch. Proc. Appl. 121, 2201, 2011; Shahbaba, Lan, Johnson,
 Neal, Stat. Comput. 24, 339, 2014.) Before each trajectory p ← √(1−r) p + √r ξ (Horowitz 1991).
 
-During the warm-up an open step size follows the acceptance by dual averaging (Hoffman, Gelman,
-JMLR 15, 1593, 2014, section 3.2), one step size for all chains; then it is frozen.
+During the warm-up an open step size follows the acceptance, and an open length of the trajectories
+what they change (`adaptation`), one of each for all chains; then they are frozen.
 """
 
 import math
@@ -25,25 +25,21 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.posterior import Posterior
+from langevin_nn.sampling.adaptation import (
+    DEFAULT_TRAJECTORY,
+    FIRST_STEP_SIZE,
+    LARGEST_STEP_SIZE,
+    Adaptation,
+    adapt_length,
+    adapt_step,
+    chees_slope,
+    unadapted,
+)
 from langevin_nn.sampling.noise import standard_normal_like
 from langevin_nn.types import ChainKeys, InputError
 
-FIRST_STEP_SIZE = 0.1
-"""Where an open step size starts; it stays there without a warm-up."""
-LARGEST_STEP_SIZE = math.pi / 2
-DEFAULT_TRAJECTORY = math.pi / 2
-"""The rotation that puts p in the place of q."""
 MOST_STEPS = 1000
 """A trajectory has no more steps than this, whatever its length."""
-
-
-class Adaptation(NamedTuple):
-    """Dual averaging: trajectories so far, mean error of the acceptance, log ε and its average."""
-
-    trajectories: Float[Array, " chains"]
-    error: Float[Array, " chains"]
-    log_step: Float[Array, " chains"]
-    log_average: Float[Array, " chains"]
 
 
 class SplitState(NamedTuple):
@@ -67,10 +63,11 @@ class Split(eqx.Module):
     """Trajectories of prior rotations and kicks of the misfit, Metropolis-adjusted.
 
     `step_size` is the largest angle ε of one rotation, in radians; None adapts it in the warm-up to
-    an acceptance of `target_acceptance`. `trajectory_length` is the mean angle τ of a trajectory,
-    None π/2: each has the angle uτ, with u uniform in [½, 3/2] against resonances and shared by the
-    chains, in ⌈uτ/ε⌉ equal steps. `refresh` is the fraction r of the momenta's variance that is
-    drawn afresh before each trajectory, 1 all of it.
+    an acceptance of `target_acceptance`. `trajectory_length` is the mean angle τ of a trajectory;
+    None starts at π/2 and adapts it by the ChEES criterion. Each trajectory has the angle uτ, with
+    u uniform in [½, 3/2] against resonances and shared by the chains, in ⌈uτ/ε⌉ equal steps.
+    `refresh` is the fraction r of the momenta's variance that is drawn afresh before each
+    trajectory, 1 all of it.
 
     Raises `InputError` for numbers out of these ranges.
 
@@ -91,7 +88,8 @@ class Split(eqx.Module):
     trajectory_length: float | Array | None = None
     refresh: float | Array = 1.0
     target_acceptance: float | Array = 0.8
-    adapting: bool | Array = False
+    adapting_step: bool | Array = False
+    adapting_length: bool | Array = False
 
     def __check_init__(self) -> None:
         for name, value, top in (
@@ -108,41 +106,48 @@ class Split(eqx.Module):
                 )
 
     def prepare(self, posterior: Posterior, state: Any, key: Any) -> dict[str, float]:
-        """The step size to start with, and the length of the trajectories."""
-        start = FIRST_STEP_SIZE if self.step_size is None else float(self.step_size)
-        given = self.trajectory_length
+        """The step size and the length of the trajectories to start with."""
+        step, length = self.step_size, self.trajectory_length
         return {
-            "step_size": start,
-            "trajectory_length": DEFAULT_TRAJECTORY if given is None else float(given),
+            "step_size": FIRST_STEP_SIZE if step is None else float(step),
+            "trajectory_length": DEFAULT_TRAJECTORY if length is None else float(length),
         }
 
     def with_numbers(self, numbers: dict[str, float], dtype: Any) -> "Split":
         """These trajectories with every number an array; adapting while nothing has settled."""
+        settled = "settled" in numbers
         return type(self)(
             step_size=jnp.asarray(numbers["step_size"], dtype),
             trajectory_length=jnp.asarray(numbers["trajectory_length"], dtype),
             refresh=jnp.asarray(self.refresh, dtype),
             target_acceptance=jnp.asarray(self.target_acceptance, dtype),
-            adapting=jnp.asarray(self.step_size is None and "settled" not in numbers),
+            adapting_step=jnp.asarray(self.step_size is None and not settled),
+            adapting_length=jnp.asarray(self.trajectory_length is None and not settled),
         )
 
     def settle(
         self, posterior: Posterior, state: SplitState, numbers: dict[str, float], key: Any
     ) -> dict[str, float]:
-        """The adapted step size. There is no stability limit, and no bias that the steps cause."""
+        """What was adapted. There is no stability limit, and no bias that the steps cause."""
         found = {"curvature": math.nan, "step_size_shift": 0.0}
+        adapted = state.adaptation
         if self.step_size is None:
-            found["step_size"] = float(np.exp(np.float64(state.adaptation.log_average[0])))
+            found["step_size"] = float(np.exp(np.float64(adapted.log_step_average[0])))
+        if self.trajectory_length is None:
+            found["trajectory_length"] = float(np.exp(np.float64(adapted.log_length_average[0])))
         return found
 
     def init(self, posterior: Posterior, params: Any) -> SplitState:
         misfit, gradient = misfit_and_gradient(posterior, params)
-        ones = jnp.ones_like(misfit)
-        start = math.log(FIRST_STEP_SIZE) * ones
         momentum = jax.tree.map(jnp.zeros_like, params)
-        return SplitState(
-            params, momentum, misfit, gradient, Adaptation(0 * ones, 0 * ones, start, start)
-        )
+        return SplitState(params, momentum, misfit, gradient, unadapted(misfit))
+
+    def misfit(self, posterior: Posterior, state: SplitState) -> Float[Array, " chains"]:
+        return state.misfit
+
+    def relocated(self, posterior: Posterior, state: SplitState, other: SplitState) -> SplitState:
+        misfit, gradient = misfit_and_gradient(posterior, other.params)
+        return SplitState(other.params, other.momentum, misfit, gradient, state.adaptation)
 
     def step(
         self, posterior: Posterior, state: SplitState, keys: ChainKeys
@@ -160,11 +165,16 @@ class Split(eqx.Module):
         momentum = jax.tree.map(lambda p, xi: kept * p + new * xi, state.momentum, fresh)
         start = state._replace(momentum=momentum)
 
-        step_size = jnp.where(
-            jnp.asarray(self.adapting), jnp.exp(state.adaptation.log_step[0]), self.step_size
+        adaptation = state.adaptation
+        step_size, length = (
+            jnp.where(jnp.asarray(adapting), jnp.exp(learnt[0]), jnp.asarray(given, dtype))
+            for adapting, learnt, given in (
+                (self.adapting_step, adaptation.log_step, self.step_size),
+                (self.adapting_length, adaptation.log_length, self.trajectory_length),
+            )
         )
         u = jax.random.uniform(parts[0, 2], (), dtype, 0.5, 1.5)
-        angle = u * jnp.asarray(self.trajectory_length, dtype)
+        angle = u * length
         steps = jnp.clip(jnp.ceil(angle / step_size), 1, MOST_STEPS).astype(jnp.int32)
         step_size = jnp.minimum(angle / steps.astype(dtype), step_size)
         end, change = self.trajectory(posterior, start, step_size, steps)
@@ -180,7 +190,13 @@ class Split(eqx.Module):
             lambda yes, no: jnp.where(taken.reshape((-1,) + (1,) * (yes.ndim - 1)), yes, no),
             end, back,
         )  # fmt: skip
-        moved = moved._replace(adaptation=self._adapted(state.adaptation, acceptance))
+        roots = _roots(posterior, start)
+        slope = chees_slope(
+            jax.tree.map(jnp.multiply, start.params, roots),
+            jax.tree.map(jnp.multiply, end.params, roots),
+            end.momentum, acceptance, finite, angle,
+        )  # fmt: skip
+        moved = moved._replace(adaptation=self._adapted(adaptation, acceptance, length, slope))
         return moved, SplitInfo(acceptance, (~finite).astype(dtype))
 
     def trajectory(
@@ -191,10 +207,7 @@ class Split(eqx.Module):
         Rotations do not change H, so ΔH is ΔΦ and what the kicks do to ½p²: small numbers, where
         the difference of two values of H would be one of large ones.
         """
-        roots = jax.tree.unflatten(
-            jax.tree.structure(start.params),
-            [jnp.sqrt(jnp.asarray(p, start.misfit.dtype)) for p in _precisions(posterior)],
-        )
+        roots = _roots(posterior, start)
         cos, sin = jnp.cos(step_size), jnp.sin(step_size)
 
         def kick(state: SplitState, work: Array) -> tuple[Any, Array]:
@@ -227,24 +240,13 @@ class Split(eqx.Module):
         end, work = jax.lax.fori_loop(0, steps, one, (start, jnp.zeros_like(start.misfit)))
         return end, end.misfit - start.misfit + work
 
-    def _adapted(self, old: Adaptation, acceptance: Float[Array, " chains"]) -> Adaptation:
-        """One update of dual averaging with the mean acceptance of all chains.
-
-        The constants are Hoffman and Gelman's, the centre ten times the first step size.
-        """
-        shrink, delay, power = 0.05, 10.0, 0.75
-        count = old.trajectories + 1
-        weight = 1 / (count + delay)
-        error = (1 - weight) * old.error + weight * (self.target_acceptance - jnp.mean(acceptance))
-        log_step = math.log(10 * FIRST_STEP_SIZE) - jnp.sqrt(count) / shrink * error
-        length = jnp.asarray(self.trajectory_length, log_step.dtype)
-        log_step = jnp.minimum(log_step, jnp.log(jnp.minimum(length, LARGEST_STEP_SIZE)))
-        share = count**-power
-        average = share * log_step + (1 - share) * old.log_average
-        new = Adaptation(count, error, log_step, average)
-        adapting = jnp.asarray(self.adapting)
-        kept = jax.tree.map(lambda yes, no: jnp.where(adapting, yes, no), new, old)
-        return kept._replace(trajectories=count)
+    def _adapted(
+        self, old: Adaptation, acceptance: Float[Array, " chains"], length: Array, slope: Array
+    ) -> Adaptation:
+        new = old._replace(trajectories=old.trajectories + 1)
+        target = jnp.asarray(self.target_acceptance, length.dtype)
+        new = _chosen(self.adapting_step, adapt_step(new, acceptance, target, length), new)
+        return _chosen(self.adapting_length, adapt_length(new, slope), new)
 
 
 def misfit_and_gradient(posterior: Posterior, params: Any) -> tuple[Float[Array, " chains"], Any]:
@@ -258,5 +260,14 @@ def misfit_and_gradient(posterior: Posterior, params: Any) -> tuple[Float[Array,
     return misfit, gradient
 
 
-def _precisions(posterior: Posterior) -> tuple[float | Array, ...]:
-    return posterior.sampled_prior.by_array
+def _chosen(adapting: bool | Array, adapted: Adaptation, old: Adaptation) -> Adaptation:
+    yes = jnp.asarray(adapting)
+    return jax.tree.map(lambda new, same: jnp.where(yes, new, same), adapted, old)
+
+
+def _roots(posterior: Posterior, state: SplitState) -> Any:
+    """√λ of each array of weights: they make W into q."""
+    return jax.tree.unflatten(
+        jax.tree.structure(state.params),
+        [jnp.sqrt(jnp.asarray(p, state.misfit.dtype)) for p in posterior.sampled_prior.by_array],
+    )

@@ -12,7 +12,7 @@ from statistics_in_sigmas import SIGMAS, z_scores
 import langevin_nn as lnn
 from langevin_nn.analysis import generalisation
 from langevin_nn.analysis.comparison import compare, plus_minus
-from langevin_nn.sampling.chains import Chains
+from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
 
 NUM_TEST, MEMORY = 6, 0.7

@@ -15,7 +15,7 @@ import pytest
 from oracles import gaussian_task
 
 import langevin_nn as lnn
-from langevin_nn.sampling import chains as driver
+from langevin_nn.sampling import driver
 from langevin_nn.sampling.noise import standard_normal
 from langevin_nn.types import InputError
 

@@ -12,7 +12,7 @@ from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
 from langevin_nn.model import readout
-from langevin_nn.sampling import chains as driver
+from langevin_nn.sampling import driver
 from langevin_nn.sampling.langevin import Langevin
 from langevin_nn.sections import DEFAULT_COUNTS
 from langevin_nn.theory import scale_mixture

@@ -1,0 +1,286 @@
+"""The driver: all chains of all points in one compiled program, in chunks.
+
+Each chunk runs a number of steps and records observables into a buffer; weights are never stored,
+only carried. Points run side by side (`program`), chains are shared out over JAX's devices. Step s
+of chain c uses the key fold_in(key_c, s), so that chunked, resumed and uninterrupted runs agree to
+the last bit as long as they run on the same number of devices of one kind.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+from threadpoolctl import ThreadpoolController
+
+from langevin_nn.model.posterior import Posterior
+from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.checkpoint import Checkpoint, Progress, fingerprint
+from langevin_nn.sampling.draws import Chains, assemble
+from langevin_nn.sampling.program import (
+    Exchange,
+    Observable,
+    States,
+    advance,
+    buffer_for,
+    copied,
+    mesh_for,
+    point,
+    shared,
+    stacked,
+)
+from langevin_nn.sampling.step_size import Diverged
+from langevin_nn.types import InputError
+
+FIRST_CHUNK_STEPS = 100
+CHUNK_SECONDS = 2.0
+BUFFER_BYTES = 64e6
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the driver tells `progress` after each chunk."""
+
+    steps: int
+    total_steps: int
+    warmup_steps: int
+    train_error: float
+    diverged_chains: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many chains, and how long they are. Raises `InputError` for counts out of range."""
+
+    num_chains: int
+    num_warmup: int
+    num_samples: int
+    thinning: int
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("num_chains", 1), ("num_warmup", 0), ("num_samples", 4), ("thinning", 1)
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise InputError(
+                    f"{name} must be a whole number of at least {least}, got {value!r}"
+                )
+
+    @classmethod
+    def of(
+        cls,
+        transition: Transition,
+        num_chains: int,
+        num_warmup: int | None,
+        num_samples: int,
+        thinning: int | None,
+    ) -> "Counts":
+        """The transition's own defaults in place of None."""
+        return cls(
+            num_chains,
+            transition.default_warmup if num_warmup is None else num_warmup,
+            num_samples,
+            transition.default_thinning if thinning is None else thinning,
+        )
+
+    @property
+    def steps(self) -> int:
+        return self.num_warmup + self.num_samples * self.thinning
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What `drive` leaves: the last states, each point's numbers, draws (draw, point, chain, …)."""
+
+    posteriors: Sequence[Posterior]
+    states: States
+    numbers: list[dict[str, float]]
+    draws: dict[str, np.ndarray]
+    thinning: int
+
+    def chains(self, index: int) -> Chains:
+        draws = {name: values[:, index] for name, values in self.draws.items()}
+        params = point(self.states.chains.params, index)
+        return assemble(self.posteriors[index], params, self.numbers[index], draws, self.thinning)
+
+
+def drive(
+    posteriors: Sequence[Posterior],
+    transition: Transition,
+    keys: Sequence[PRNGKeyArray],
+    counts: Counts,
+    *,
+    exchange: Exchange | None = None,
+    observables: Mapping[str, Observable] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[Report], None] | None = None,
+) -> Driven:
+    """The driver of all points at once; arguments as for `sample_points`."""
+    start = time.monotonic()
+    if len(posteriors) != len(keys) or not posteriors:
+        raise InputError(
+            f"each point needs a key of its own, got {len(posteriors)} posteriors and "
+            f"{len(keys)} keys"
+        )
+    points = [_as_arrays(posterior) for posterior in posteriors]
+    keys = [_typed(key) for key in keys]
+    split = [jax.random.split(key, 4) for key in keys]
+    # Two streams for each chain: one for its steps, one for what is drawn at its records.
+    streams = tuple(
+        jnp.stack([jax.random.split(each[i], counts.num_chains) for each in split]) for i in (2, 3)
+    )
+    key_geometry = [each[1] for each in split]
+    extra = dict(observables or {})
+    begun = [
+        transition.init(posterior, posterior.sample_prior(each[0], counts.num_chains))
+        for posterior, each in zip(points, split, strict=True)
+    ]
+    target = _stacked(points)
+    carried = exchange.begin(len(points), counts.num_chains) if exchange else None
+    states = States(stacked(begun), carried)
+    saved = None
+    if checkpoint is not None:
+        names = (*dataclasses.astuple(counts), sorted(extra), exchange is not None)
+        saved = Checkpoint(checkpoint, fingerprint(points, transition, keys, names))
+    chunks: list[dict[str, np.ndarray]] = []
+    if saved and resume and saved.exists:
+        states, done, chunks = saved.load(states)
+        states = jax.tree.map(jnp.asarray, states)
+    else:
+        first = [
+            dict(transition.prepare(*each))
+            for each in zip(points, begun, key_geometry, strict=True)
+        ]
+        done = Progress(0, 0, first)
+    numbers = done.numbers
+    earlier = numbers[0].get("seconds", 0.0)
+    moving = _moving(transition, numbers, points[0])
+    buffer = buffer_for(
+        target, moving, states, streams[1], extra, exchange, counts.num_samples, BUFFER_BYTES
+    )
+    capacity = len(buffer["energy"])
+    mesh = mesh_for(counts.num_chains)
+    states, streams = shared(mesh, (states, streams), axis=1)
+    buffer = shared(mesh, buffer, axis=2)
+    target, dynamics = copied(mesh, (target, moving))
+
+    # Cholesky factors of a few hundred rows are slower, up to forty times on a busy machine, where
+    # the threads of BLAS wait for each other.
+    blas = ThreadpoolController().select(user_api="blas")
+    pace = _Pace()
+    while done.steps < counts.steps:
+        pace.start()
+        warm = done.steps < counts.num_warmup
+        if not warm and "settled" not in numbers[0]:
+            here = jax.tree.map(jnp.asarray, jax.device_get(states.chains))
+            for i, (posterior, key) in enumerate(zip(points, key_geometry, strict=True)):
+                found = transition.settle(posterior, point(here, i), numbers[i], key)
+                numbers[i] |= {**found, "settled": 1.0}
+            dynamics = copied(mesh, _moving(transition, numbers, points[0]))
+        if warm:
+            stride, count = min(pace.steps, counts.num_warmup - done.steps), 1
+        else:
+            most = min(capacity, counts.num_samples - done.draws)
+            stride = counts.thinning
+            count = min(max(pace.steps // stride, 1), most)
+        three = _integers(done.steps, stride, count)
+        with blas.limit(limits=1), jax.set_mesh(mesh):
+            states, buffer = advance(
+                target, dynamics, states, streams, three, buffer, extra, exchange
+            )
+            chunk = {name: np.array(values[:count]) for name, values in buffer.items()}
+        done = Progress(done.steps + stride * count, done.draws + (not warm) * count, numbers)
+        finite = np.isfinite(chunk["energy"]).all(axis=0)
+        if not finite.any():
+            raise _diverged(counts, done.steps, min(each["step_size"] for each in numbers))
+        if not warm:
+            chunks.append(chunk)
+        for each in numbers:
+            each["seconds"] = earlier + time.monotonic() - start
+        if saved:
+            saved.save(states, done, None if warm else chunk)
+        if progress:
+            last = chunk["train_error"][-1]
+            error = float(np.mean(last[:1][finite[:1]] if finite[0].any() else last[finite]))
+            lost = int(np.sum(~finite))
+            progress(Report(done.steps, counts.steps, counts.num_warmup, error, lost))
+        pace.stop(stride * count)
+    draws = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    return Driven(posteriors, states, numbers, draws, counts.thinning)
+
+
+class _Pace:
+    """How many steps make a chunk of about CHUNK_SECONDS, from the time of the last one.
+
+    The first chunk is short, and its time, which is compilation, tells nothing.
+    """
+
+    def __init__(self) -> None:
+        self.steps = FIRST_CHUNK_STEPS
+        self._compiled = False
+        self._began = 0.0
+
+    def start(self) -> None:
+        self._began = time.monotonic()
+
+    def stop(self, steps: int) -> None:
+        if self._compiled:
+            each = (time.monotonic() - self._began) / steps
+            self.steps = max(1, int(CHUNK_SECONDS / each))
+        self._compiled = True
+
+
+def _integers(first_step: int, stride: int, count: int) -> tuple[Array, Array, Array]:
+    return jnp.int32(first_step), jnp.int32(stride), jnp.int32(count)
+
+
+def _typed(key: PRNGKeyArray) -> PRNGKeyArray:
+    is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return key if is_typed else jax.random.wrap_key_data(key)
+
+
+def _dtype(posterior: Posterior) -> Any:
+    return posterior.y_train.dtype
+
+
+def _as_arrays(posterior: Posterior) -> Posterior:
+    """Python numbers as arrays in the sampling precision: other values then compile nothing."""
+    dtype = _dtype(posterior)
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if isinstance(x, float) else x, posterior)
+
+
+def _stacked(points: Sequence[Posterior]) -> Posterior:
+    try:
+        target = stacked(points)
+    except ValueError as error:
+        raise InputError(
+            "points that run side by side must share all shapes (numbers of examples, rank of the "
+            "inputs, widths, outputs) and the activation; give the others a call of their own: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    assert isinstance(target, Posterior)
+    return target
+
+
+def _moving(
+    transition: Transition, numbers: Sequence[dict[str, float]], posterior: Posterior
+) -> Transition:
+    """The transition of every point, with its numbers."""
+    moving = stacked([transition.with_numbers(each, _dtype(posterior)) for each in numbers])
+    assert isinstance(moving, Transition)
+    return moving
+
+
+def _diverged(counts: Counts, steps: int, step_size: float) -> Diverged:
+    return Diverged(
+        f"all {counts.num_chains} chains diverged within {steps} steps at step_size = "
+        f'{step_size:.3g}: write step_size = {step_size / 10:.2g} or step_size = "auto"'
+    )

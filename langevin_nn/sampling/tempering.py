@@ -1,0 +1,177 @@
+"""Tempering in β: a ladder of temperatures that run together and exchange their weights.
+
+Rung k samples p_k(θ) ∝ p(θ) exp(−Φ_k(θ)), Φ_k the misfit at temperature T_k; T_0 < T_1 < … . After
+each step of the dynamics neighbours propose to swap their weights, and do with probability
+
+    min(1, exp[Φ_k(θ_k) + Φ_{k+1}(θ_{k+1}) − Φ_k(θ_{k+1}) − Φ_{k+1}(θ_k)])
+
+(Hukushima, Nemoto, J. Phys. Soc. Jpn. 65, 1604, 1996), so that every rung keeps its own law, and
+weights that are trapped at T_0 go up, forget, and come down elsewhere. The pairs (0,1), (2,3), …
+and (1,2), (3,4), … take turns, so that weights climb K rungs in a time of order K, not K² (Okabe,
+Kawata, Okamoto, Mikami, Chem. Phys. Lett. 335, 435, 2001; Syed, Bouchard-Côté, Deligiannidis,
+Doucet, J. R. Stat. Soc. B 84, 321, 2022).
+
+A chain of the ladder is one such set of rungs; chains are independent of each other.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from langevin_nn.model.posterior import Posterior
+from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.draws import Chains
+from langevin_nn.sampling.driver import Counts, Report, drive
+from langevin_nn.sampling.program import Observable, States
+from langevin_nn.types import InputError, PointKeys
+
+STREAM = 0x5A4B
+"""Folded into a step's key for the swaps; the dynamics takes its own numbers by splitting it."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Chains at every temperature of a ladder, the coldest first.
+
+    `posteriors` and `chains` are those of the rungs, `temperatures` T_0 < … < T_{K−1}, and
+    `energy_variances` (chain, draw) each rung's variance of ½ Σ (y − f)² given the weights that are
+    sampled: 0 with the read-out among them. `swap_acceptance` (K − 1,) is the mean acceptance of
+    the swaps between neighbours, and `round_trips` (chain,) counts, after the warm-up, the weights
+    that came down to the coldest rung after they had been on the hottest.
+    """
+
+    posteriors: tuple[Posterior, ...]
+    chains: tuple[Chains, ...]
+    energy_variances: tuple[Float[np.ndarray, "chain draw"], ...]
+    swap_acceptance: Float[np.ndarray, " rungs_less_1"]
+    round_trips: Float[np.ndarray, " chain"]
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        return tuple(float(posterior.temperature) for posterior in self.posteriors)
+
+
+def temper(
+    posterior: Posterior,
+    transition: Transition,
+    temperatures: Sequence[float],
+    *,
+    key: PRNGKeyArray,
+    num_chains: int = 8,
+    num_warmup: int | None = None,
+    num_samples: int = 1_000,
+    thinning: int | None = None,
+    observables: Mapping[str, Observable] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[Report], None] | None = None,
+) -> Ladder:
+    """`sample` at the posterior's temperature and at `temperatures` above it, with swaps.
+
+    Each rung adapts its own numbers in the warm-up. Other arguments and errors as for `sample`;
+    `InputError` also for temperatures that are not above the posterior's or not all different.
+
+    >>> import jax, langevin_nn as lnn
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
+    >>> posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.01)
+    >>> ladder = lnn.temper(
+    ...     posterior, lnn.Split(), (0.1, 1.0), key=key, num_warmup=20, num_samples=5
+    ... )
+    >>> ladder.temperatures, ladder.swap_acceptance.shape
+    ((0.01, 0.1, 1.0), (2,))
+    """
+    rungs = ladder_of(posterior, temperatures)
+    counts = Counts.of(transition, num_chains, num_warmup, num_samples, thinning)
+    found = drive(
+        rungs, transition, list(jax.random.split(key, len(rungs))), counts, exchange=swaps,
+        observables=observables, checkpoint=checkpoint, resume=resume, progress=progress,
+    )  # fmt: skip
+    accepted, trips, spreads = (
+        found.draws.pop(name) for name in ("swap_acceptance", "round_trips", "energy_variance")
+    )
+    return Ladder(
+        posteriors=tuple(rungs),
+        chains=tuple(found.chains(i) for i in range(len(rungs))),
+        energy_variances=tuple(np.moveaxis(spreads, 1, 0).swapaxes(1, 2)),
+        # Each pair takes every second turn.
+        swap_acceptance=2 * accepted[:, :-1].mean(axis=(0, 2), dtype=np.float64),
+        round_trips=counts.thinning * trips[:, 0].sum(axis=0, dtype=np.float64),
+    )
+
+
+def ladder_of(posterior: Posterior, temperatures: Sequence[float]) -> list[Posterior]:
+    """The posterior, and the same at each higher temperature, in order."""
+    lowest = float(posterior.temperature)
+    higher = sorted(float(temperature) for temperature in temperatures)
+    if not higher or not lowest < higher[0] or not higher[-1] < float("inf"):
+        raise InputError(
+            f"a ladder needs temperatures above the posterior's {lowest:g}, got "
+            f"{list(temperatures)}: write for example {[10 * lowest, 100 * lowest]}"
+        )
+    if len(set(higher)) < len(higher):
+        raise InputError(f"the temperatures of a ladder must differ, got {list(temperatures)}")
+    return [posterior.at_temperature(temperature) for temperature in (lowest, *higher)]
+
+
+class _Swaps:
+    """The exchange of the driver: swaps of neighbours, and who has been at the hottest rung."""
+
+    def begin(self, num_points: int, num_chains: int) -> Float[Array, "rungs chains"]:
+        """1 where the weights have been on the hottest rung since they were on the coldest."""
+        return jnp.zeros((num_points, num_chains))
+
+    def __call__(
+        self,
+        posterior: Posterior,
+        transition: Transition,
+        states: States,
+        keys: PointKeys,
+        step: Array,
+    ) -> tuple[States, dict[str, Array]]:
+        chains, heated = states
+        num_rungs, num_chains = heated.shape
+        rungs = jnp.arange(num_rungs)
+        lower = rungs - (rungs + step) % 2  # the lower one of the pair
+        partner = 2 * lower + 1 - rungs
+        partner = jnp.where((lower < 0) | (lower + 1 >= num_rungs), rungs, partner)
+        lower = jnp.minimum(rungs, partner)
+
+        others = jax.tree.map(lambda leaf: leaf[partner], chains)
+        there = eqx.filter_vmap(lambda t, *words: t.relocated(*words))(
+            transition, posterior, chains, others
+        )
+        misfit = eqx.filter_vmap(lambda t, *words: t.misfit(*words))
+        gain = misfit(transition, posterior, chains) - misfit(transition, posterior, there)
+        log_ratio = gain + gain[partner]
+        finite = jnp.isfinite(log_ratio) & (partner != rungs)[:, None]
+        probability = jnp.where(finite, jnp.exp(jnp.minimum(log_ratio, 0)), 0)
+        # One coin for both of a pair, from the lower one's key of this step.
+        coins = jax.vmap(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, STREAM))))
+        swapped = coins(keys)[lower] < probability
+
+        def chosen(yes: Array, no: Array) -> Array:
+            return jnp.where(swapped.reshape(*swapped.shape, *(1,) * (yes.ndim - 2)), yes, no)
+
+        chains = jax.tree.map(chosen, there, chains)
+        heated = chosen(heated[partner], heated)
+        is_coldest, is_hottest = rungs == 0, rungs == num_rungs - 1
+        trips = jnp.where(is_coldest[:, None], heated, 0)
+        heated = jnp.where(is_hottest[:, None], 1, jnp.where(is_coldest[:, None], 0, heated))
+        proposed = jnp.where((partner > rungs)[:, None], probability, 0)
+        return States(chains, heated), {"swap_acceptance": proposed, "round_trips": trips}
+
+    def observe(self, posterior: Posterior, states: States) -> dict[str, Array]:
+        params = states.chains.params
+        variance = eqx.filter_vmap(lambda p, params: p.energy_variance(params))(posterior, params)
+        return {"energy_variance": variance}
+
+
+swaps = _Swaps()

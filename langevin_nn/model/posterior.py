@@ -14,7 +14,7 @@ all weights, `marginalised.MarginalisedPosterior` for the hidden ones with the r
 
 import abc
 import math
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -97,7 +97,7 @@ class Posterior(eqx.Module):
     def num_train(self) -> int:
         return self.y_train.shape[0]
 
-    def at_temperature(self, temperature: float) -> Self:
+    def at_temperature(self, temperature: float) -> "Posterior":
         """The same posterior at another temperature."""
         return eqx.tree_at(lambda p: p.temperature, self, float(temperature))
 

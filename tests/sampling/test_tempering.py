@@ -1,0 +1,143 @@
+"""A ladder of temperatures: each rung keeps its law, and what is trapped alone gets free."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import gaussian_task
+from statistics_in_sigmas import SIGMAS
+
+import langevin_nn as lnn
+from langevin_nn.analysis.tempering import prior_log_evidence, thermodynamic_integration
+from langevin_nn.sampling import driver
+from langevin_nn.theory import scale_mixture
+from langevin_nn.types import InputError
+
+KEY = jax.random.key(2)
+READOUTS = {"sampled": lnn.GibbsPosterior, "marginalised": lnn.MarginalisedPosterior}
+QUANTITIES = ("bias2", "variance", "generalisation_error", "train_error")
+
+
+def narrow(kind, temperature=0.1):
+    """A narrow linear network, whose posterior and evidence are known exactly."""
+    data = gaussian_task(num_train=6, num_test=10, in_size=3)
+    network = lnn.FullyConnected(3, (4,), "identity", key=KEY, dtype=jnp.float64)
+    return READOUTS[kind](network, lnn.GaussianPrior((1.0, 1.5)), data, temperature), data
+
+
+def deviations(kind, seed, transition=None):
+    """z-scores of every reported number at every rung, and of the log evidence at each."""
+    posterior, data = narrow(kind)
+    ladder = lnn.temper(
+        posterior, transition or lnn.Split(), (0.2, 0.4, 0.8, 2.0, 5.0), key=jax.random.key(seed),
+        num_chains=32, num_warmup=150, num_samples=300,
+    )  # fmt: skip
+    integrated = thermodynamic_integration(ladder, key=jax.random.key(seed + 1))
+    z = {"numbers": [], "evidence": []}
+    for i, rung in enumerate(ladder.posteriors):
+        exact, measured = scale_mixture(rung.spec, data), lnn.summarise(ladder.chains[i])
+        pairs = [(getattr(measured, name), getattr(exact, name).value) for name in QUANTITIES]
+        z["numbers"] += [(mine.value - theirs) / mine.mcse for mine, theirs in pairs]
+        evidence = integrated.log_evidence[i]
+        z["evidence"].append((evidence.value - exact.log_evidence) / evidence.mcse)
+    assert ladder.round_trips.sum() > 100 and ladder.swap_acceptance.min() > 0.2
+    assert np.nanmax(integrated.quadrature) < 0.2 * max(e.mcse for e in integrated.log_evidence)
+    return {name: float(np.max(np.abs(values))) for name, values in z.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", READOUTS)
+def test_every_rung_has_its_exact_posterior_and_evidence(kind, seed):
+    z = deviations(kind, seed)
+    assert z["numbers"] < SIGMAS and z["evidence"] < SIGMAS, z
+
+
+class Blind(lnn.Split):
+    """Swaps that do not look at the misfits."""
+
+    def misfit(self, posterior, state):
+        return jnp.zeros_like(state.misfit)
+
+
+@pytest.mark.slow
+def test_swaps_that_do_not_look_are_caught(seed):
+    assert deviations("marginalised", seed, Blind())["numbers"] > 2 * SIGMAS
+
+
+class TwoWells(eqx.Module):
+    """f(x) = (w², w/10): the first output does not tell ±w apart, the second does."""
+
+    w: jax.Array
+
+    def __call__(self, x):
+        return x[0] * jnp.concatenate([self.w**2, 0.1 * self.w])
+
+
+def two_wells(temperature=0.02):
+    """Symmetric under w → −w, with a barrier of some 25 T between the wells."""
+    x, y = np.ones((1, 1)), np.array([[1.0, 0.0]])
+    data = lnn.Dataset("two wells", x, y, x, y)
+    network = TwoWells(jnp.zeros(1, jnp.float64))
+    return lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0,)), data, temperature)
+
+
+@pytest.mark.parametrize("transition", [lnn.Langevin(0.05), lnn.Split()], ids=["langevin", "split"])
+def test_what_is_trapped_at_its_temperature_gets_free_on_a_ladder(transition, seed):
+    """Alone, the chains disagree and say so; on the ladder both wells have the weight ½."""
+    settings = {
+        "key": jax.random.key(seed + 3), "num_chains": 8, "num_warmup": 400, "num_samples": 1000,
+        "thinning": 4,
+    }  # fmt: skip
+    alone = lnn.summarise(lnn.sample(two_wells(), transition, **settings))
+    assert not alone.converged and alone.diagnostics.rhat_max > 1.5
+    ladder = lnn.temper(two_wells(), transition, (0.06, 0.2, 0.6), **settings)
+    measured = lnn.summarise(ladder.chains[0])
+    assert measured.diagnostics.rhat_max < 1.02 and measured.diagnostics.ess_min > 400
+    right = ladder.chains[0].test_outputs[..., 1] > 0
+    error = 0.5 / np.sqrt(lnn.summarise(ladder.chains[0]).diagnostics.ess_min)
+    assert abs(right.mean() - 0.5) < SIGMAS * error
+    assert ladder.round_trips.min() > 10
+
+
+def test_evidence_of_the_prior_is_that_of_the_theory(seed):
+    """At a high temperature, for either read-out: draws of the prior serve both."""
+    for kind in READOUTS:
+        posterior, data = narrow(kind, temperature=5.0)
+        found = prior_log_evidence(posterior, jax.random.key(seed), 20_000)
+        exact = scale_mixture(posterior.spec, data).log_evidence
+        assert abs(found.value - exact) < SIGMAS * found.mcse < 0.01
+        wrong = prior_log_evidence(posterior.at_temperature(5.5), jax.random.key(seed), 20_000)
+        assert abs(wrong.value - exact) > 2 * SIGMAS * wrong.mcse
+
+
+def test_a_ladder_goes_on_after_an_interruption(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
+    settings = {"key": KEY, "num_chains": 2, "num_warmup": 10, "num_samples": 8}
+    posterior, _ = narrow("marginalised")
+    whole = lnn.temper(posterior, lnn.Split(), (0.3, 1.0), **settings)
+
+    def interrupt(report):
+        if report.steps > 13:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lnn.temper(
+            posterior, lnn.Split(), (0.3, 1.0), **settings, checkpoint=tmp_path, progress=interrupt
+        )
+    resumed = lnn.temper(
+        posterior, lnn.Split(), (0.3, 1.0), **settings, checkpoint=tmp_path, resume=True
+    )
+    for mine, theirs in zip(resumed.chains, whole.chains, strict=True):
+        np.testing.assert_array_equal(mine.test_outputs, theirs.test_outputs)
+    np.testing.assert_array_equal(resumed.round_trips, whole.round_trips)
+    np.testing.assert_array_equal(resumed.swap_acceptance, whole.swap_acceptance)
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "message"),
+    [((), "above the posterior's 0.1"), ((0.05, 1.0), "above"), ((0.5, 0.5), "must differ")],
+)
+def test_ladders_that_are_none(temperatures, message):
+    with pytest.raises(InputError, match=message):
+        lnn.temper(narrow("sampled")[0], lnn.Split(), temperatures, key=KEY)

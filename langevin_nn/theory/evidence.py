@@ -160,7 +160,7 @@ def _sensitivities(
             spec.temperature, np.ones(1), np.ones(1)
         )
         return alone, alone
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     scales, weights = np.ones(regression.num_outputs), np.ones(1)
     outputs = regression.per_output()
     if result.name == "multi_output":

@@ -177,6 +177,11 @@ def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
     ((1, 2), array([0.5, 0.5]))
     """
     train, test = fields(spec, data.x_train), fields(spec, data.x_test)
+    if spec.num_outputs != data.num_outputs:
+        raise InputError(
+            f"the ensemble has {spec.num_outputs} output(s), the targets have shape "
+            f"{data.y_train.shape}: give one number for each output to each example"
+        )
     return GramBlocks(
         train=np.asarray(feature_gram(spec, train, train)),
         cross=np.asarray(feature_gram(spec, test, train)),
@@ -206,6 +211,11 @@ def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
         raise InputError(
             f"the ensemble has inputs of size {spec.in_size}, the data have shape {x.shape}: "
             f"give inputs of shape (number of examples, {spec.in_size})"
+        )
+    if not np.all(np.isfinite(x)):
+        raise InputError(
+            f"the inputs have {np.count_nonzero(~np.isfinite(x))} value(s) that are NaN or "
+            "infinite, and so would the Gram matrix: remove these examples"
         )
     if spec.patches is None:
         return x[None]

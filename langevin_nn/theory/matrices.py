@@ -60,7 +60,7 @@ def multi_output(
            [0.      , 1.280776]])
     """
     (width,) = require("multi_output", spec, depth=1, several_outputs=True)
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     regression.check_temperature(spec.temperature)
     targets = regression.projected_targets.reshape(data.num_train, -1)
     action = OutputAction(
@@ -119,7 +119,7 @@ def convolutional(
     ((4, 4), True)
     """
     (width,) = require("convolutional", spec, depth=1, convolutional=True)
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     regression.check_temperature(spec.temperature)
     pairs = patch_gram(spec, data.x_train)
     columns = readout_columns(spec, data.num_train)

@@ -53,7 +53,7 @@ def nested(
     [2.798098 1.899049]
     """
     widths = require("nested", spec)
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     regression.check_temperature(spec.temperature)
     train, test = fields(spec, data.x_train), fields(spec, data.x_test)
     columns = readout_columns(spec, data.num_train)

@@ -100,7 +100,7 @@ def one_layer(
     widths = require("one_layer", spec, depth=1)
     if width is None and readout_precision is None and temperature is None:
         return at_common_scale("one_layer", widths, spec, data, regression)
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     given = [
         own if value is None else value
         for value, own in (

@@ -25,7 +25,7 @@ from langevin_nn.theory.moments import (
     moments_at_scale,
 )
 from langevin_nn.theory.regression import Regression, decompose
-from langevin_nn.types import EnsembleSpec, Generalisation
+from langevin_nn.types import EnsembleSpec, Generalisation, InputError
 
 __all__ = [
     "global_",
@@ -39,11 +39,19 @@ __all__ = [
 ]
 
 
-def gram_regression(spec: EnsembleSpec, data: Dataset) -> Regression:
+def gram_regression(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Regression:
     """The decomposed infinite-width Gram matrix K_L, which most theories start from.
 
+    Args:
+        spec: the ensemble.
+        data: its training and test examples.
+        regression: returned as it is, if it is there already.
+
     Raises:
-        InputError: inputs that do not fit `spec`, or float64 switched off.
+        InputError: inputs or targets that do not fit `spec`, a `regression` of other data, or
+            float64 switched off.
         NotApplicable: the package does not know the network's Gram matrix.
 
     >>> import jax, numpy as np
@@ -55,7 +63,15 @@ def gram_regression(spec: EnsembleSpec, data: Dataset) -> Regression:
     >>> gram_regression(linear, data).eigenvalues  # of I/(λ_0 N_0)
     array([2., 2.])
     """
-    return decompose(gram_blocks(spec, data), data.y_train)
+    if regression is None:
+        return decompose(gram_blocks(spec, data), data.y_train)
+    targets, num_test = regression.projected_targets.shape, len(regression.projected_cross)
+    if (targets, num_test) != (data.y_train.shape, data.num_test):
+        raise InputError(
+            f"the regression has targets of shape {targets} and {num_test} test points, the data "
+            f"{data.y_train.shape} and {data.num_test}: give gram_regression(spec, data) of these"
+        )
+    return regression
 
 
 def infinite_width(
@@ -85,7 +101,7 @@ def infinite_width(
     >>> infinite_width(linear, data).predictive_mean
     array([ 0.5, -0.5])
     """
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     outputs = []
     for one in regression.per_output():
         misfit = float(scale_action(spec, one, (1,)).misfit(0.0))
@@ -149,7 +165,7 @@ def scale_mixture(
     True 1.803385
     """
     widths = require("scale_mixture", spec)
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     average = average_over_scale(scale_action(spec, regression, widths), regression)
     message = joined(average.message, about_the_mean(spec))
     orders = (average.order_parameter,)
@@ -192,7 +208,7 @@ def at_common_scale(
     regression: Regression | None,
 ) -> Generalisation:
     """The Gaussian process with Q* K_L, Q* minimising the `ScaleAction` of these widths."""
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     action = scale_action(spec, regression, widths)
     saddle = minimise(action)
     evidence = gaussian_evidence(saddle.action, data.num_train)

@@ -77,11 +77,6 @@ def predict(spec: EnsembleSpec, data: Dataset, names: Iterable[str] | None = Non
     chosen = list(THEORIES) if names is None else list(names)
     for name in chosen:
         theory_named(name)
-    if spec.num_outputs != data.num_outputs:
-        raise InputError(
-            f"the ensemble has {spec.num_outputs} output(s), the targets have shape "
-            f"{data.y_train.shape}"
-        )
     try:
         regression = gram_regression(spec, data)
     except NotApplicable as error:

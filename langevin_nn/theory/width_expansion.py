@@ -82,7 +82,7 @@ def width_expansion(
     True
     """
     (width,) = require("width_expansion", spec, depth=1, several_outputs=True)
-    everywhere = with_training_points(regression or gram_regression(spec, data))
+    everywhere = with_training_points(gram_regression(spec, data, regression))
     outputs, noise = everywhere.per_output(), spec.temperature
     misfits = [float(scale_action(spec, one, (1,)).misfit(0.0)) for one in outputs]
     base = Moments(
@@ -133,7 +133,7 @@ def matched(
     True
     """
     (width,) = require("matched", spec, depth=1)
-    everywhere = with_training_points(regression or gram_regression(spec, data))
+    everywhere = with_training_points(gram_regression(spec, data, regression))
     action = scale_action(spec, everywhere, (width,))
     saddle, average = minimise(action), average_over_scale(action, everywhere)
     mixture = average.moments

@@ -229,6 +229,15 @@ def test_inputs_of_another_size_are_refused():
         nngp(spec_of(in_size=3), inputs(4, in_size=2))
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+@pytest.mark.parametrize("gram", [nngp, ntk, patch_gram])
+def test_inputs_that_are_not_finite_are_refused(gram, value):
+    x = inputs(4)
+    x[1, 2] = value
+    with pytest.raises(InputError, match="the inputs have 1 value.* NaN or infinite"):
+        gram(spec_of(), inputs(3), x)
+
+
 def test_an_unknown_network_is_refused_by_its_name():
     spec = EnsembleSpec(3, None, None, (1.0,), 0.1, architecture="LeNet")
     with pytest.raises(NotApplicable, match="Gram matrix of LeNet is not known"):

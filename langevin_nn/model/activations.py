@@ -52,6 +52,11 @@ def activation(choice: str | Activation | Callable[[Array], Array]) -> Activatio
     >>> one, half = jnp.ones(()), jnp.full((), 0.5)
     >>> print(f"{sine.dual(one, one, half):.8f} {jnp.exp(-1.0) * jnp.sinh(0.5):.8f}")
     0.19170025 0.19170025
+
+    The dual of the derivative is ∂κ/∂c, E[σ'(u)σ'(v)] = exp(−(a+b)/2) cosh(c):
+
+    >>> print(f"{sine.derivative_dual(one, one, half):.8f} {jnp.exp(-1.0) * jnp.cosh(0.5):.8f}")
+    0.41483041 0.41483041
     """
     if isinstance(choice, Activation):
         return choice

@@ -16,10 +16,9 @@ from langevin_nn.theory.gram import (
     gram_blocks,
     input_covariance,
     nngp,
-    patch_diagonal,
-    patch_gram,
     require_float64,
 )
+from langevin_nn.theory.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.theory.tangent import ntk
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
 
@@ -77,6 +76,17 @@ def test_prior_covariance_of_a_one_layer_network_is_exact_at_any_width(name, kin
         for mistaken in ((1.2, 2.0), (0.6, 1.0)):
             wrong = nngp(replace(spec, bias_precisions=mistaken), x)
             assert finite_network_deviation(spec, x, wrong) > 5
+
+
+@pytest.mark.parametrize("name, kind", [("erf", "none"), ("relu", "biases"), ("gelu", "none")])
+def test_prior_covariance_of_a_wide_deep_network(name, kind):
+    """O(1/N) against a spread of the products over draws of O(1)."""
+    precisions = (0.8, 1.7, 0.6)
+    spec = with_biases(spec_of(widths=(100, 80), activation=name, precisions=precisions), kind)
+    x = inputs(3)
+    assert finite_network_deviation(spec, x, nngp(spec, x)) < 5
+    for mistaken in (replace(spec, prior_precisions=(0.8, 1.7, 1.2)), spec_of(activation=name)):
+        assert finite_network_deviation(spec, x, nngp(mistaken, x)) > 5
 
 
 def test_prior_covariance_of_a_deep_linear_network_is_exact_at_any_width():

@@ -132,8 +132,10 @@ class EnsembleSpec:
     patches: Patches | None = None
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise InputError(f"temperature must be zero or positive, got {self.temperature}")
+        if not 0 <= self.temperature < float("inf"):
+            raise InputError(
+                f"temperature must be zero or positive, and finite, got {self.temperature}"
+            )
         if self.num_outputs < 1:
             raise InputError(f"the number of outputs must be positive, got {self.num_outputs}")
         for name, precisions in (

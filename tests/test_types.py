@@ -20,8 +20,9 @@ IMAGE = Patches((2, 2, 1), size=1, stride=1)
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"temperature": -0.1}, "temperature must be zero or positive, got -0.1"),
-        ({"temperature": float("nan")}, "temperature must be zero or positive, got nan"),
+        ({"temperature": -0.1}, "temperature must be zero or positive, and finite, got -0.1"),
+        ({"temperature": float("nan")}, "temperature must be zero or positive, and finite, got"),
+        ({"temperature": float("inf")}, "temperature must be zero or positive, and finite, got"),
         ({"prior_precisions": (1.0, -2.0)}, "prior precisions must be positive and finite, got"),
         ({"prior_precisions": (1.0, float("inf"))}, "prior precisions must be positive and finite"),
         ({"prior_precisions": (1.0,)}, "1 hidden layer(s) need 2 prior precisions"),

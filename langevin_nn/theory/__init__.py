@@ -1,11 +1,16 @@
-"""What to expect: Gram matrices, effective actions, and the predictions that follow from them."""
+"""What to expect: Gram matrices, effective actions, and the predictions that follow from them.
+
+The names below are what a user needs. Those that the modules have besides serve the theories; their
+docstrings give equation, shapes and an example all the same.
+"""
 
 from langevin_nn.theory.evidence import Evidence, evidence
-from langevin_nn.theory.gram import gram_blocks, nngp, patch_gram
+from langevin_nn.theory.gram import gram_blocks, nngp
 from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.nested import nested
 from langevin_nn.theory.nonodd import one_layer_nonodd
 from langevin_nn.theory.one_layer import OneLayerSweep, one_layer
+from langevin_nn.theory.patch_pairs import patch_gram
 from langevin_nn.theory.predictive import PredictiveDistribution, predictive_distribution
 from langevin_nn.theory.predictors import (
     global_,

@@ -33,7 +33,10 @@ _TOLERANCE = 1e-13
 
 @runtime_checkable
 class Action(Protocol):
-    """A function of one number q that falls far to the left and rises far to the right."""
+    """A function S of one number q that falls far to the left and rises far to the right.
+
+    `minima` takes any: `ScaleAction` and `nonodd.NonOddAction` are two.
+    """
 
     def value(self, q: Numbers) -> Numbers: ...
     def gradient(self, q: Numbers) -> Numbers: ...
@@ -194,7 +197,7 @@ def _log_order(ratio: float, v: Numbers) -> Numbers:
 
 @dataclass(frozen=True)
 class SaddlePoint:
-    """The order parameter at the lowest minimum of an action.
+    """The order parameter at the lowest minimum of an action, as `minimise` finds it.
 
     `value` is Q*, `action` S(Q*), `iterations` the Newton and bisection steps taken at that
     minimum, `converged` whether log Q* is known to 1e-13 or, where that is less, to rounding;
@@ -236,7 +239,15 @@ def minimise(action: Action) -> SaddlePoint:
 
 
 def minima(action: Action) -> list[SaddlePoint]:
-    """Every minimum of S, in the order of Q; none if y = 0, T = 0 and P ≥ N_1. See `minimise`."""
+    """Every minimum of S, in the order of Q; none if y = 0, T = 0 and P ≥ N_1. See `minimise`.
+
+    Fifty directions without a signal pull Q down, one of a small eigenvalue pulls it up:
+
+    >>> import numpy as np
+    >>> eigenvalues, targets = np.r_[1e-4, np.ones(50)], np.r_[3.0, np.zeros(50)]
+    >>> [saddle.value > 1 for saddle in minima(ScaleAction((5,), 1e-3, eigenvalues, targets))]
+    [False, True]
+    """
     lowest, highest = action.bracket()
     if lowest == -np.inf:
         return []

@@ -16,7 +16,17 @@ def require(
 ) -> tuple[int, ...]:
     """The hidden widths of an ensemble that `theory` describes; NotApplicable with the reason else.
 
-    `depth` is the only number of hidden layers, None for any but zero.
+    Args:
+        theory: its name, for the message.
+        spec: the ensemble.
+        depth: the only number of hidden layers, None for any but zero.
+        least_width: the smallest number of hidden units.
+        several_outputs: whether D > 1 is described.
+        convolutional: whether convolutional networks are described, and no others.
+
+    >>> from langevin_nn.model.activations import erf
+    >>> require("one_layer", EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1), depth=1)
+    (50,)
     """
     if spec.hidden_widths is None:
         raise NotApplicable(

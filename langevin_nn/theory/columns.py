@@ -20,14 +20,14 @@ Numbers = float | Float[np.ndarray, "*n"]
 
 
 class Form(NamedTuple):
-    """A derivative of H and g (or they themselves): (…, r, r) and (…, r)."""
+    """A derivative of H and g (or they themselves): (…, r, r) and (…, r). See `value`."""
 
     core: Float[np.ndarray, "*n r r"]
     seen: Float[np.ndarray, "*n r"]
 
 
 class ColumnTerms(NamedTuple):
-    """H and g, and their first two derivatives in q = log Q."""
+    """H and g, and their first two derivatives in q = log Q. See `value`."""
 
     base: Form
     first: Form
@@ -41,7 +41,7 @@ class ColumnTerms(NamedTuple):
         targets: Float[np.ndarray, " P"],
         columns: Float[np.ndarray, "P r"],
     ) -> "ColumnTerms":
-        """From Q e and T + Q e: D' = −Q e D², D'' = −Q e D² + 2 (Q e)² D³."""
+        """From Q e, T + Q e (…, P), ỹ (P,) and V: D' = −Q e D², D'' = −Q e D² + 2 (Q e)² D³."""
         slope = -signal / spectrum**2
         diagonals = 1 / spectrum, slope, slope + 2 * signal**2 / spectrum**3
         forms = [
@@ -56,13 +56,29 @@ class ColumnTerms(NamedTuple):
 
 
 def value(terms: ColumnTerms) -> Numbers:
-    """F."""
+    """F, a number or (…,).
+
+    With P = r = 1, e = y = V = 1 and T = 0 it is log(1 + D) − D²/(1 + D), D = 1/Q; at Q = 1:
+
+    >>> import numpy as np
+    >>> terms = ColumnTerms.of(np.ones(1), np.ones(1), np.ones(1), np.ones((1, 1)))
+    >>> print(f"{value(terms):.9f} {np.log(2) - 1 / 2:.9f}")
+    0.193147181 0.193147181
+    """
     base = terms.base
     return np.linalg.slogdet(base.core)[1] - np.sum(base.seen * _solved(base, base.seen), axis=-1)
 
 
 def first_derivative(terms: ColumnTerms, direction: Form | None = None) -> Numbers:
-    """F_a for the derivatives H_a, g_a in `direction`; those in q if left out."""
+    """F_a for the derivatives H_a, g_a in `direction`; those in q if left out.
+
+    In the example of `value`, dF/dq = −D/(1 + D) + D²(2 + D)/(1 + D)²:
+
+    >>> import numpy as np
+    >>> terms = ColumnTerms.of(np.ones(1), np.ones(1), np.ones(1), np.ones((1, 1)))
+    >>> print(f"{first_derivative(terms):.9f}")
+    0.250000000
+    """
     base, along = terms.base, direction or terms.first
     h = _solved(base, base.seen)
     trace = np.trace(np.linalg.solve(base.core, along.core), axis1=-2, axis2=-1)
@@ -75,7 +91,15 @@ def second_derivative(
     other: Form | None = None,
     both: Form | None = None,
 ) -> Numbers:
-    """F_ab for the derivatives in a (`one`), b (`other`) and both; in q twice if left out."""
+    """F_ab for the derivatives in a (`one`), b (`other`) and both; in q twice if left out.
+
+    In the example of `value`:
+
+    >>> import numpy as np
+    >>> terms = ColumnTerms.of(np.ones(1), np.ones(1), np.ones(1), np.ones((1, 1)))
+    >>> print(f"{second_derivative(terms):.9f}")
+    -0.750000000
+    """
     base = terms.base
     a, b, ab = one or terms.first, other or terms.first, both or terms.second
     h = _solved(base, base.seen)

@@ -4,10 +4,11 @@
 process, or an average of some, with A = T I + K_R(λ; Q) + (read-out bias), and its order parameters
 make S stationary. So a derivative is taken at fixed Q (or Q's posterior weights):
 
-    ∂ log p = Tr Γ ∂A,   Γ = ½ ⟨a aᵀ − A⁻¹⟩,   a = A⁻¹y.
+    log N(y; 0, A) = −½ (yᵀA⁻¹y + log det A + P log 2π),
+    ∂ log p = Tr Γ ∂A,   Γ = ½ ⟨a aᵀ − A⁻¹⟩,   a = A⁻¹y
 
-∂K_R/∂λ comes by automatic differentiation (forward mode) through the Gram matrix; exactly where the
-Gaussian dual is exact.
+(Rasmussen and Williams 2006, eqs. 2.30 and 5.9, at fixed Q). ∂K_R/∂λ comes by automatic
+differentiation (forward mode) through the Gram matrix; exactly where the Gaussian dual is exact.
 """
 
 from collections.abc import Callable
@@ -41,7 +42,10 @@ Sensitivity = tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]
 
 @dataclass(frozen=True)
 class Evidence:
-    """log p(y | X) and its derivatives in λ_0 … λ_L, in the biases' precisions, and in T."""
+    """log p(y | X) and its derivatives in λ_0 … λ_L, in the biases' precisions, and in T.
+
+    Made by `evidence`. Numbers, and tuples of L + 1 of them; None without biases.
+    """
 
     log_evidence: float
     precision_gradient: tuple[float, ...]
@@ -51,6 +55,15 @@ class Evidence:
 
 def evidence(spec: EnsembleSpec, data: Dataset, theory: str = "one_layer") -> Evidence:
     """The log evidence of a theory with its derivatives: a function to maximise over λ and T.
+
+    log p = −½ (S(Q*) + P log 2π), or log ∫ p(Q) N(y; 0, A_Q) dQ for `scale_mixture`, and
+    ∂ log p = Tr Γ ∂A with Γ = ½ (A⁻¹y yᵀA⁻¹ − A⁻¹), A = T I + K_R (P, P), y (P,) (Rasmussen and
+    Williams 2006, eqs. 2.30 and 5.9).
+
+    Args:
+        spec: the ensemble, with λ and T.
+        data: its training examples.
+        theory: the name of a theory.
 
     Raises:
         InputError: an unknown theory; what the theory itself raises.
@@ -80,7 +93,19 @@ def evidence_gradient(
     result: Generalisation,
     regression: Regression | None = None,
 ) -> Evidence:
-    """The same for a theory's `result` for this ensemble; `regression` as for `infinite_width`."""
+    """The same for a theory's `result` for this ensemble; `regression` as for `infinite_width`.
+
+    With A = 2 I and y = (1, 0), Γ = −diag(1, 2)/8, and ∂K/∂λ_0 = −2 I:
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.theory.predictors import infinite_width
+    >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
+    >>> found = evidence_gradient(linear, data, infinite_width(linear, data))
+    >>> print(f"{found.temperature_gradient:.6f} {found.precision_gradient[0]:.6f}")
+    -0.375000 0.750000
+    """
     kernel = _kernel(spec, data, result)
     scaled, whole = _sensitivities(spec, data, result, kernel, regression)
     precisions = jnp.asarray(spec.prior_precisions)
@@ -160,7 +185,7 @@ def _sensitivities(
             spec.temperature, np.ones(1), np.ones(1)
         )
         return alone, alone
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     scales, weights = np.ones(regression.num_outputs), np.ones(1)
     outputs = regression.per_output()
     if result.name == "multi_output":

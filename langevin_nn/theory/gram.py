@@ -1,4 +1,4 @@
-"""Gram matrices of the infinitely wide network, in float64: NNGP, patch pairs.
+"""Gram matrices of the infinitely wide network, in float64: NNGP.
 
 With κ the Gaussian dual of σ, λ_0 … λ_L the prior precisions and b_ℓ the prior variance of the
 biases of layer ℓ (0 without biases),
@@ -33,8 +33,6 @@ __all__ = [
     "gram_blocks",
     "input_covariance",
     "nngp",
-    "patch_diagonal",
-    "patch_gram",
     "readout_columns",
     "require_float64",
 ]
@@ -46,7 +44,7 @@ Precisions = Sequence[float] | Float[np.ndarray | Array, " _"]
 
 @dataclass(frozen=True, eq=False)
 class GramBlocks:
-    """The parts of a Gram matrix K + V Vᵀ that regression needs, float64.
+    """The parts of a Gram matrix K + V Vᵀ that regression needs, float64; see `gram_blocks`.
 
     `train` is K(X, X), `cross` is K(X_test, X), `test_diagonal` is K(x, x) at each test point.
     V are directions that no order parameter of K renormalises, `train_columns` at the training
@@ -70,6 +68,10 @@ def require_float64() -> None:
 
     Raises:
         InputError: it does not; the message says which line to add.
+
+    >>> import jax
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> require_float64()
     """
     if jnp.result_type(float) != np.float64:
         raise InputError(
@@ -102,8 +104,14 @@ def nngp(
 ) -> Float[np.ndarray, "P P2"]:
     """The covariance E[f(x) f(x2)ᵀ] of one output at infinite width, float64; x2 = x if left out.
 
-    K_L of any depth, with the read-out's bias if there is one; Σ_i K_ii/n for a convolutional
-    layer.
+    C = x x2ᵀ/(λ_0 N_0) + b_0, K_1 = κ(C)/λ_1, K_{ℓ+1} = κ(K_ℓ + b_ℓ)/λ_{ℓ+1} up to K_L + b_L, the
+    biases' variances b only if there are some (Lee et al. 2018, arXiv:1711.00165); Σ_i K_ii/n for a
+    convolutional layer.
+
+    Args:
+        spec: the ensemble.
+        x: inputs, shape (P, N_0).
+        x2: other inputs, shape (P2, N_0).
 
     Raises:
         InputError: float64 is off, or the inputs are not of the size that `spec` says.
@@ -123,43 +131,6 @@ def nngp(
     return np.asarray(feature_gram(spec, rows, columns)) + _readout_variance(spec)
 
 
-def patch_gram(
-    spec: EnsembleSpec, x: Inputs, x2: Float[np.ndarray, "P2 N_0"] | None = None
-) -> Float[np.ndarray, "n n P P2"]:
-    """K_ij(x, x2), the Gram matrices of all pairs of patches (i of x, j of x2), float64.
-
-    n = 1 for a fully connected network of one hidden layer (Aiudi et al., arXiv:2307.11807). Errors
-    as for `nngp`.
-
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.types import EnsembleSpec, Patches
-    >>> patches = Patches((1, 4, 1), size=1, stride=1)
-    >>> spec = EnsembleSpec(4, (9,), identity, (1.0, 0.5), temperature=0.1, patches=patches)
-    >>> patch_gram(spec, np.array([[1.0, 2.0, 0.0, 0.0]]))[:2, :2, 0, 0]  # x_i x_j/λ_1
-    array([[2., 4.],
-           [4., 8.]])
-    """
-    rows = fields(spec, x)
-    columns = rows if x2 is None else fields(spec, x2)
-    if x2 is not None:
-        return np.array([[feature_gram(spec, i[None], j[None]) for j in columns] for i in rows])
-    n = len(rows)
-    gram = np.empty((n, n, len(x), len(x)))
-    for i, j in zip(*np.triu_indices(n), strict=True):
-        gram[i, j] = feature_gram(spec, rows[i : i + 1], rows[j : j + 1])
-        gram[j, i] = gram[i, j].T
-    return gram
-
-
-def patch_diagonal(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n n P"]:
-    """K_ij(x, x) of each input: the diagonals of `patch_gram(spec, x)` without the rest."""
-    patches = np.moveaxis(fields(spec, x), 1, 0)  # as so many inputs of a dense network each
-    each = [feature_gram(spec, one[None], one[None]) for one in patches]
-    return np.stack(each, axis=-1)
-
-
 def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
     """The blocks of K_L over the training and the test inputs of `data`; errors as for `nngp`.
 
@@ -177,6 +148,11 @@ def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
     ((1, 2), array([0.5, 0.5]))
     """
     train, test = fields(spec, data.x_train), fields(spec, data.x_test)
+    if spec.num_outputs != data.num_outputs:
+        raise InputError(
+            f"the ensemble has {spec.num_outputs} output(s), the targets have shape "
+            f"{data.y_train.shape}: give one number for each output to each example"
+        )
     return GramBlocks(
         train=np.asarray(feature_gram(spec, train, train)),
         cross=np.asarray(feature_gram(spec, test, train)),
@@ -187,14 +163,26 @@ def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
 
 
 def readout_columns(spec: EnsembleSpec, num_examples: int) -> Float[np.ndarray, "P r"]:
-    """V with V Vᵀ = b_L, the covariance of the read-out's bias; no column without biases."""
+    """V with V Vᵀ = b_L, the covariance of the read-out's bias; no column without biases.
+
+    >>> readout_columns(EnsembleSpec(2, (), None, (1.0,), 0.1, bias_precisions=(4.0,)), 3).ravel()
+    array([0.5, 0.5, 0.5])
+    """
     if spec.bias_precisions is None:
         return np.zeros((num_examples, 0))
     return np.full((num_examples, 1), np.sqrt(_readout_variance(spec)))
 
 
 def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
-    """What the first layer sees of each input: its n patches, or the input itself (n = 1)."""
+    """What the first layer sees of each input: its n patches, or the input itself (n = 1).
+
+    Raises: as `nngp`.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> fields(EnsembleSpec(2, (), None, (1.0,), 0.1), np.eye(2)).shape
+    (1, 2, 2)
+    """
     require_float64()
     if spec.hidden_widths is None or (spec.hidden_widths and spec.activation is None):
         raise NotApplicable(
@@ -206,6 +194,11 @@ def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
         raise InputError(
             f"the ensemble has inputs of size {spec.in_size}, the data have shape {x.shape}: "
             f"give inputs of shape (number of examples, {spec.in_size})"
+        )
+    if not np.all(np.isfinite(x)):
+        raise InputError(
+            f"the inputs have {np.count_nonzero(~np.isfinite(x))} value(s) that are NaN or "
+            "infinite, and so would the Gram matrix: remove these examples"
         )
     if spec.patches is None:
         return x[None]
@@ -225,6 +218,13 @@ def feature_gram(
 
     A JAX function of the precisions, which take the place of those of `spec`, and of the orders
     Q_1 … Q_L, which multiply each layer: K_ℓ = (Q_ℓ/λ_ℓ) κ(K_{ℓ−1} + b_{ℓ−1}).
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> linear = EnsembleSpec(2, (9, 9), identity, (0.5, 1.0, 2.0), temperature=0.1)
+    >>> feature_gram(linear, fields(linear, np.eye(2)), orders=(3.0, 2.0))  # 3 · 2/(2 N_0 λ_0)
+    Array([3., 3.], dtype=float64)
     """
     lambdas = spec.prior_precisions if precisions is None else precisions
     biases = spec.bias_precisions if bias_precisions is None else bias_precisions
@@ -251,7 +251,13 @@ def first_covariances(
     column: Float[np.ndarray | Array, "P2 M"],
     precision: float | Array,
 ) -> tuple[Float[Array, " P"], Float[Array, " P2"], Float[Array, "P P2"]]:
-    """The variances of either side and the covariances, C without the bias."""
+    """The variances of either side and the covariances, C without the bias.
+
+    >>> import numpy as np
+    >>> a, b, c = first_covariances(np.eye(2), np.ones((1, 2)), precision=0.5)
+    >>> a.tolist(), b.tolist(), c.tolist()
+    ([1.0, 1.0], [2.0], [[1.0], [1.0]])
+    """
     row, column = jnp.asarray(row), jnp.asarray(column)
     scale = precision * row.shape[1]
     a, b = (jnp.einsum("pi,pi->p", each, each) / scale for each in (row, column))

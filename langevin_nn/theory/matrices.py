@@ -19,7 +19,7 @@ from jaxtyping import Float
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.action import ScaleAction, minima
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.gram import GramBlocks, patch_diagonal, patch_gram, readout_columns
+from langevin_nn.theory.gram import GramBlocks, readout_columns
 from langevin_nn.theory.matrix_actions import OutputAction, PatchAction, matrix_of
 from langevin_nn.theory.moments import (
     Moments,
@@ -28,6 +28,7 @@ from langevin_nn.theory.moments import (
     moments_at_scale,
 )
 from langevin_nn.theory.newton import lowest
+from langevin_nn.theory.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.theory.predictors import about_the_mean, gram_regression, joined
 from langevin_nn.theory.regression import Regression, decompose
 from langevin_nn.types import EnsembleSpec, Generalisation
@@ -40,10 +41,11 @@ def multi_output(
 ) -> Generalisation:
     """One hidden layer, D outputs: the Gaussian process with Q* ⊗ K_1, Q* (D × D) minimising S(Q).
 
-    With Q* = O diag(q) Oᵀ the rotated outputs Oᵀf are independent, each with the Gram matrix q_j
-    K_1. The order parameters are the rows of Q*. With one output it is `one_layer`. Minima are
-    looked for from every minimum of S along Q ∝ 1; the lowest counts (Baglioni et al.,
-    arXiv:2412.15911). It is derived for odd σ.
+    S = N_1 (Tr Q − D − log det Q) + log det A + vec(y)ᵀA⁻¹vec(y), A = Q ⊗ K_1 + T I (DP, DP), K_1
+    (P, P), y (P, D) (Baglioni et al., arXiv:2412.15911). With Q* = O diag(q) Oᵀ the rotated outputs
+    Oᵀf are independent, each with the Gram matrix q_j K_1. The order parameters are the rows of Q*.
+    With one output it is `one_layer`. Minima are looked for from every minimum of S along Q ∝ 1;
+    the lowest counts. It is derived for odd σ.
 
     Arguments and errors as for `infinite_width`; one hidden layer, or NotApplicable.
 
@@ -60,7 +62,7 @@ def multi_output(
            [0.      , 1.280776]])
     """
     (width,) = require("multi_output", spec, depth=1, several_outputs=True)
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     regression.check_temperature(spec.temperature)
     targets = regression.projected_targets.reshape(data.num_train, -1)
     action = OutputAction(
@@ -95,10 +97,12 @@ def convolutional(
 ) -> Generalisation:
     """One convolutional layer: the Gaussian process with Σ_ij Q*_ij K_ij/n, Q* minimising S(Q).
 
-    K_ij are the Gram matrices of pairs of patches (`gram.patch_gram`): finite width couples patches
-    i ≠ j that the prior average Σ_i K_ii/n does not (local kernel renormalisation; Aiudi et al.,
-    arXiv:2307.11807). The order parameters are the rows of Q* (n × n); with one patch that is the
-    whole input it is `one_layer`. Memory grows as n²P(P + P_test). It is derived for odd σ.
+    S = N_1 (Tr Q − n − log det Q) + log det A + yᵀA⁻¹y, A = T I + Σ_ij Q_ij K_ij/n (P, P), y (P,).
+    K_ij (P, P) are the Gram matrices of pairs of patches (`patch_pairs.patch_gram`): finite width
+    couples patches i ≠ j that the prior average Σ_i K_ii/n does not (local kernel renormalisation;
+    Aiudi et al., arXiv:2307.11807). The order parameters are the rows of Q* (n × n); with one patch
+    that is the whole input it is `one_layer`. Memory grows as n²P(P + P_test). It is derived for
+    odd σ.
 
     Arguments and errors as for `infinite_width`; a convolutional layer and one output, or
     NotApplicable.
@@ -119,7 +123,7 @@ def convolutional(
     ((4, 4), True)
     """
     (width,) = require("convolutional", spec, depth=1, convolutional=True)
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     regression.check_temperature(spec.temperature)
     pairs = patch_gram(spec, data.x_train)
     columns = readout_columns(spec, data.num_train)

@@ -41,6 +41,16 @@ class OutputAction:
         eigenvalues: e, shape (P,).
         projected_targets: ỹ, shape (P, D).
         projected_columns: V in the eigenbasis, shape (P, r).
+
+    With K = 1 and T = 0, ∂S/∂Q = 0 is N_1 (1 − Q⁻¹) + P Q⁻¹ − Q⁻¹ YᵀY Q⁻¹ = 0:
+
+    >>> import numpy as np
+    >>> targets = np.array([[2.0, 0.0], [0.0, 1.0]])
+    >>> action = OutputAction(4, 0.0, np.ones(2), targets, np.zeros((2, 0)))
+    >>> q = matrix_of(action.minimum(1.0).point)
+    >>> (4 * q @ q - 2 * q).round(9)  # YᵀY
+    array([[4., 0.],
+           [0., 1.]])
     """
 
     width: int
@@ -59,7 +69,7 @@ class OutputAction:
                 last[x.tobytes()] = self._at(matrix_of(x))
             return last[x.tobytes()]
 
-        start = vector_of(scale * np.eye(self.projected_targets.shape[1]))
+        start = _vector_of(scale * np.eye(self.projected_targets.shape[1]))
         return minimum_by_products(
             lambda x: (at(x).value, _in_vector(x, at(x).gradient)),
             lambda x, p: _product_in_vector(x, p, at(x)),
@@ -111,6 +121,15 @@ class PatchAction:
         pairs: K_ij, shape (n, n, P, P).
         targets: y, shape (P,).
         noise: T I and what Q does not scale, shape (P, P).
+
+    One patch with K = I and T = 0 is one layer: Q = [(1 − α) + √((1 − α)² + 4 α s)]/2.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> pair = np.eye(2)[None, None]
+    >>> action = PatchAction(4, pair, np.full(2, 2.0), 1e-12 * np.eye(2))  # α = ½, s = 4
+    >>> print(f"{matrix_of(action.minimum(1.0).point)[0, 0]:.9f}")
+    1.686140662
     """
 
     width: int
@@ -131,17 +150,23 @@ class PatchAction:
         def product(x: np.ndarray, p: np.ndarray) -> np.ndarray:
             return np.asarray(_patch_product(jnp.asarray(x), jnp.asarray(p), arrays, size))
 
-        start = vector_of(scale * np.eye(size))
+        start = _vector_of(scale * np.eye(size))
         return minimum_by_products(value_and_gradient, product, start)
 
 
 def matrix_of(x: Vector) -> Matrix:
-    """Q = C Cᵀ."""
+    """Q = C Cᵀ.
+
+    >>> import numpy as np
+    >>> matrix_of(np.array([np.log(2.0), 1.0, 0.0]))  # C = [[2, 0], [1, 1]]
+    array([[4., 2.],
+           [2., 2.]])
+    """
     lower = _lower(x)
     return lower @ lower.T
 
 
-def vector_of(order: Matrix) -> Vector:
+def _vector_of(order: Matrix) -> Vector:
     """The x of a positive Q."""
     lower = np.linalg.cholesky(order)
     np.fill_diagonal(lower, np.log(np.diagonal(lower)))

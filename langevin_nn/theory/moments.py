@@ -44,7 +44,10 @@ Orders = tuple[float, ...] | tuple[tuple[float, ...], ...]
 
 
 class Moments(NamedTuple):
-    """Mean and variance of f at the test points, ⟨(y − f)²⟩ on the training set, log p(y | X)."""
+    """Mean and variance of f at the test points, ⟨(y − f)²⟩ on the training set, log p(y | X).
+
+    Made by `moments_at_scale` and averaged by `average_over_scale`.
+    """
 
     mean: Float[np.ndarray, " P_test *D"]
     variance: Float[np.ndarray, " P_test *D"]
@@ -54,9 +57,10 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ScaleAverage:
-    """Moments averaged over Q and E[Q | data]; if not `converged`, `message` says by how much.
+    """What `average_over_scale` finds: moments averaged over Q, and E[Q | data].
 
-    The nodes `scales` and their `weights`, of sum one, are the posterior of Q.
+    The nodes `scales` and their `weights`, of sum one, are the posterior of Q. If not `converged`,
+    `message` says by how much.
     """
 
     moments: Moments
@@ -68,14 +72,27 @@ class ScaleAverage:
 
 
 def gaussian_evidence(misfit: float, num_train: int) -> float:
-    """log N(y; 0, A) from log det A + yᵀA⁻¹y."""
+    """log N(y; 0, A) from log det A + yᵀA⁻¹y, the `misfit`, and P.
+
+    >>> print(f"{gaussian_evidence(misfit=1.0, num_train=1):.6f}")  # log N(1; 0, 1)
+    -1.418939
+    """
     return float(-0.5 * misfit - 0.5 * num_train * np.log(2 * np.pi))
 
 
 def moments_at_scale(
     regression: Regression, temperature: float, scale: float, log_evidence: float = np.nan
 ) -> Moments:
-    """Moments of the Gaussian process with Gram matrix Q K; all NaN if Q is."""
+    """Moments of the Gaussian process with Gram matrix Q K; all NaN if Q is.
+
+    >>> import numpy as np
+    >>> from langevin_nn.theory.gram import GramBlocks
+    >>> from langevin_nn.theory.regression import decompose
+    >>> regression = decompose(GramBlocks(np.eye(1), np.ones((1, 1)), np.ones(1)), np.ones(1))
+    >>> found = moments_at_scale(regression, temperature=1.0, scale=3.0)  # Q/(T + Q) = ¾
+    >>> found.mean, found.variance, found.train_error
+    (array([0.75]), array([0.75]), 0.8125)
+    """
     return Moments(
         mean=regression.mean(temperature, scale),
         variance=regression.variance(temperature, scale),
@@ -232,7 +249,17 @@ def generalisation(
     converged: bool = True,
     message: str = "",
 ) -> Generalisation:
-    """The averages over the test set; sums over the outputs where there are several."""
+    """The averages over the test set; sums over the outputs where there are several.
+
+    bias² = Σ_x |y − mean|²/P_test, variance = Σ_x variance/P_test; `moments` has the shape of y.
+
+    >>> import numpy as np
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> moments = Moments(np.array([1.0, -1.0]), np.array([0.5, 0.5]), 0.1, -3.0)
+    >>> found = generalisation("mine", data, moments)
+    >>> found.bias2.value, found.variance.value, found.test_accuracy.value
+    (2.0, 0.5, 0.5)
+    """
     y, num_test = data.y_test, data.num_test
     bias2 = float(np.sum(np.square(y - moments.mean)) / num_test)
     variance = float(np.sum(moments.variance) / num_test)

@@ -33,9 +33,10 @@ def nested(
 ) -> Generalisation:
     """Hidden layers that renormalise one after the other: K_ℓ = (Q_ℓ/λ_ℓ) κ(K_{ℓ−1}), any depth.
 
-    S = Σ_ℓ N_ℓ (Q_ℓ − 1 − log Q_ℓ) + log det(T + K_L(Q)) + yᵀ(T + K_L(Q))⁻¹y is minimised over
-    Q_1 … Q_L by Newton's method in log Q, from Q = 1 and from the minimum of `global_`; the lower
-    minimum counts (Pacelli et al. 2023, arXiv:2209.04882). It is derived for odd σ.
+    S = Σ_ℓ N_ℓ (Q_ℓ − 1 − log Q_ℓ) + log det(T + K_L(Q)) + yᵀ(T + K_L(Q))⁻¹y, K_ℓ (P, P) and y
+    (P,), is minimised over Q_1 … Q_L by Newton's method in log Q, from Q = 1 and from the minimum
+    of `global_`; the lower minimum counts (Pacelli et al. 2023, arXiv:2209.04882). It is derived
+    for odd σ.
 
     Arguments and errors as for `infinite_width`; hidden layers and one output, or NotApplicable.
 
@@ -53,7 +54,7 @@ def nested(
     [2.798098 1.899049]
     """
     widths = require("nested", spec)
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     regression.check_temperature(spec.temperature)
     train, test = fields(spec, data.x_train), fields(spec, data.x_test)
     columns = readout_columns(spec, data.num_train)

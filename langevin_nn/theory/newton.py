@@ -31,7 +31,10 @@ EffectiveAction = Callable[[Float[Array, " n"], Any, Any], Float[Array, ""]]
 
 @dataclass(frozen=True)
 class Minimum:
-    """A minimum of S: where, its value, and whether the last Newton step was below 1e-9."""
+    """A minimum of S: where, its value, and whether the last Newton step was below 1e-9.
+
+    Made by `local_minimum` and `minimum_by_products`.
+    """
 
     point: Float[np.ndarray, " n"]
     action: float
@@ -130,7 +133,12 @@ def _polished(
 
 
 def lowest(found: Sequence[Minimum]) -> Minimum:
-    """The lowest of some minima, those that converged first."""
+    """The lowest of some minima, those that converged first.
+
+    >>> high, low, nowhere = (Minimum(np.zeros(1), s, s > 0) for s in (2.0, 1.0, -1.0))
+    >>> lowest([high, low, nowhere]).action
+    1.0
+    """
     return min(found, key=lambda each: (not each.converged, each.action))
 
 

@@ -50,6 +50,10 @@ def one_layer_nonodd(
     minimal in Q at the saddle point (Pacelli et al. 2023, arXiv:2209.04882). The order parameters
     are Q and R. For odd σ, R = 1/Q − 1 and the rest is `one_layer`.
 
+    With A = T I + K_R, S = N_1 (−Q R + log(1 + R)) + log det A + yᵀA⁻¹y; K_1, M, A (P, P); m, y
+    (P,). `rpacelli/deepbays`, code by the paper's authors, names this action its eq. 105, up to a
+    factor β in the logarithm that it takes for a misprint.
+
     Arguments and errors as for `infinite_width`; one hidden layer of at least two units and one
     output, or NotApplicable. At T = 0, K_1 − M must be regular.
 
@@ -65,7 +69,7 @@ def one_layer_nonodd(
     1.000000 0.000000
     """
     (width,) = require("one_layer_nonodd", spec, depth=1, least_width=2)
-    regression = decompose(centred_blocks(spec, data), data.y_train)
+    regression = decompose(_centred_blocks(spec, data), data.y_train)
     regression.check_temperature(spec.temperature)
     action = NonOddAction(
         width, spec.temperature, regression.eigenvalues, regression.projected_targets,
@@ -88,7 +92,7 @@ def one_layer_nonodd(
     )
 
 
-def centred_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
+def _centred_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
     """The blocks of K_1 − M, with m/√λ_1 as the last column: those of `one_layer_nonodd`."""
     blocks = gram_blocks(spec, data)
     train, test = (np.asarray(feature_means(spec, x)) for x in (data.x_train, data.x_test))
@@ -107,7 +111,15 @@ def feature_means(
     precisions: Precisions | None = None,
     bias_precisions: Precisions | None = None,
 ) -> Float[Array, " P"]:
-    """m_μ/√λ_1 with m_μ = E[σ(√C_μμ z)], one hidden layer; a JAX function of the precisions."""
+    """m_μ/√λ_1 with m_μ = E[σ(√C_μμ z)], one hidden layer; a JAX function of the precisions.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import relu
+    >>> spec = EnsembleSpec(2, (9,), relu, (0.5, 1.0), temperature=0.1)  # C = I
+    >>> feature_means(spec, np.eye(2)) * np.sqrt(2 * np.pi)
+    Array([1., 1.], dtype=float64)
+    """
     lambdas = spec.prior_precisions if precisions is None else precisions
     biases = spec.bias_precisions if bias_precisions is None else bias_precisions
     shift = 0.0 if biases is None else 1 / biases[0]
@@ -137,6 +149,14 @@ class NonOddAction:
         eigenvalues: of K_1 − M, shape (P,).
         projected_targets: ỹ, shape (P,).
         projected_columns: in the eigenbasis, shape (P, r), m/√λ_1 last.
+
+    Without a mean it is the `ScaleAction`:
+
+    >>> import numpy as np
+    >>> e, y = np.array([0.5, 2.0]), np.array([1.0, -1.0])
+    >>> action, odd = NonOddAction(4, 0.1, e, y, np.zeros((2, 1))), ScaleAction((4,), 0.1, e, y)
+    >>> print(f"{action.value(0.3) - odd.value(0.3):.9f} {action.mean_weight(0.3):.9f}")
+    0.000000000 1.349858808
     """
 
     width: int

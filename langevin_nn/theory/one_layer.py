@@ -29,7 +29,7 @@ Points = Float[np.ndarray, "*points"]
 
 @dataclass(frozen=True, eq=False)
 class OneLayerSweep:
-    """`one_layer` at many points: arrays in the shape that the swept values broadcast to.
+    """What `one_layer` finds at many points: arrays of the shape that these broadcast to.
 
     `width`, `readout_precision` and `temperature` say where, the others are as in
     `Generalisation`; `order_parameter` is Q*. Where no minimum was found, `converged` is False and
@@ -78,10 +78,10 @@ def one_layer(
     answers for all of them at once, in the shape that they broadcast to, from the one decomposition
     of `regression`; what is left out is as in `spec`.
 
-    S is the action of `ScaleAction` (Pacelli et al. 2023, arXiv:2209.04882; Baglioni et al.
-    2024, arXiv:2401.11004). It is derived for odd σ; for another, `message` says what is missing.
-    If no minimum is found, the predictions are NaN and `converged` is False. The log evidence is
-    −S(Q*)/2 − (P/2) log 2π, to leading order in N_1.
+    S(Q) = N_1 (Q − 1 − log Q) + log det A + yᵀA⁻¹y, A = T I + Q K_1 (P, P), y (P,) (Pacelli et al.
+    2023, arXiv:2209.04882; Baglioni et al. 2024, arXiv:2401.11004). It is derived for odd σ; for
+    another, `message` says what is missing. If no minimum is found, the predictions are NaN and
+    `converged` is False. The log evidence is −S(Q*)/2 − (P/2) log 2π, to leading order in N_1.
 
     Arguments and errors as for `infinite_width`; one hidden layer and one output, or NotApplicable.
 
@@ -100,7 +100,7 @@ def one_layer(
     widths = require("one_layer", spec, depth=1)
     if width is None and readout_precision is None and temperature is None:
         return at_common_scale("one_layer", widths, spec, data, regression)
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     given = [
         own if value is None else value
         for value, own in (

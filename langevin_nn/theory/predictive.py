@@ -23,6 +23,7 @@ __all__ = ["PredictiveDistribution", "predictive_distribution"]
 class PredictiveDistribution:
     """f at each of n inputs: Σ_k w_k N(means[…, k], variances[…, k]).
 
+    Made by `predictive_distribution`.
     `means` and `variances` have the shape (n, K), or (n, D, K) for D outputs, each output alone.
     """
 
@@ -63,6 +64,9 @@ def predictive_distribution(
     theory: str = "scale_mixture",
 ) -> PredictiveDistribution:
     """The posterior distribution of f, without the noise T, at the inputs x.
+
+    N(m(x), s(x)) of a saddle point; Σ_k w_k N(m_Q(x), s_Q(x)) at the nodes Q_k of `scale_mixture`,
+    w_k their posterior weights (`moments`).
 
     Args:
         spec: the ensemble.

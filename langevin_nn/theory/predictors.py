@@ -25,7 +25,7 @@ from langevin_nn.theory.moments import (
     moments_at_scale,
 )
 from langevin_nn.theory.regression import Regression, decompose
-from langevin_nn.types import EnsembleSpec, Generalisation
+from langevin_nn.types import EnsembleSpec, Generalisation, InputError
 
 __all__ = [
     "global_",
@@ -39,11 +39,19 @@ __all__ = [
 ]
 
 
-def gram_regression(spec: EnsembleSpec, data: Dataset) -> Regression:
+def gram_regression(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Regression:
     """The decomposed infinite-width Gram matrix K_L, which most theories start from.
 
+    Args:
+        spec: the ensemble.
+        data: its training and test examples.
+        regression: returned as it is, if it is there already.
+
     Raises:
-        InputError: inputs that do not fit `spec`, or float64 switched off.
+        InputError: inputs or targets that do not fit `spec`, a `regression` of other data, or
+            float64 switched off.
         NotApplicable: the package does not know the network's Gram matrix.
 
     >>> import jax, numpy as np
@@ -55,7 +63,15 @@ def gram_regression(spec: EnsembleSpec, data: Dataset) -> Regression:
     >>> gram_regression(linear, data).eigenvalues  # of I/(λ_0 N_0)
     array([2., 2.])
     """
-    return decompose(gram_blocks(spec, data), data.y_train)
+    if regression is None:
+        return decompose(gram_blocks(spec, data), data.y_train)
+    targets, num_test = regression.projected_targets.shape, len(regression.projected_cross)
+    if (targets, num_test) != (data.y_train.shape, data.num_test):
+        raise InputError(
+            f"the regression has targets of shape {targets} and {num_test} test points, the data "
+            f"{data.y_train.shape} and {data.num_test}: give gram_regression(spec, data) of these"
+        )
+    return regression
 
 
 def infinite_width(
@@ -63,9 +79,10 @@ def infinite_width(
 ) -> Generalisation:
     """The Gaussian process that the network becomes as its widths grow: Q = 1, any depth.
 
-    With k = K_L(X, x) and A = T I + K_L(X, X): mean = kᵀA⁻¹y, variance = K_L(x, x) − kᵀA⁻¹k
-    (Lee et al. 2018, arXiv:1711.00165), for each output alone. Without hidden layers it is exact:
-    Bayesian linear regression.
+    With k = K_L(X, x) (P,), A = T I + K_L(X, X) (P, P) and y (P,), for each output alone,
+    mean = kᵀA⁻¹y, variance = K_L(x, x) − kᵀA⁻¹k (Lee et al. 2018, arXiv:1711.00165; Rasmussen and
+    Williams 2006, eqs. 2.25 and 2.26). Without hidden layers it is exact: Bayesian linear
+    regression.
 
     Args:
         spec: the ensemble.
@@ -85,7 +102,7 @@ def infinite_width(
     >>> infinite_width(linear, data).predictive_mean
     array([ 0.5, -0.5])
     """
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     outputs = []
     for one in regression.per_output():
         misfit = float(scale_action(spec, one, (1,)).misfit(0.0))
@@ -101,9 +118,9 @@ def global_(
     """Hidden layers that share one scale: the Gaussian process with Q_1 ⋯ Q_L K_L, any depth.
 
     The equivalent Wishart ansatz (arXiv:2605.29684). S = Σ_ℓ N_ℓ (Q_ℓ − 1 − log Q_ℓ) +
-    log det(T + Q_1 ⋯ Q_L K_L) + yᵀ(…)⁻¹y is minimised over Q_1 … Q_L, which are the order
-    parameters; widths may differ. Named "global" in tables and files. With one hidden layer it is
-    `one_layer`, for relu it is `nested`.
+    log det(T + Q_1 ⋯ Q_L K_L) + yᵀ(…)⁻¹y, K_L (P, P) and y (P,), is minimised over Q_1 … Q_L, which
+    are the order parameters; widths may differ. Named "global" in tables and files. With one hidden
+    layer it is `one_layer`, for relu it is `nested`.
 
     Arguments and errors as for `infinite_width`; hidden layers and one output, or NotApplicable.
 
@@ -128,7 +145,8 @@ def scale_mixture(
     """Finite width without a saddle point: the average over Q = Q_1 ⋯ Q_L in Q K_L.
 
     Q_ℓ ~ Gamma(N_ℓ/2, rate N_ℓ/2), and with m_Q and s_Q the mean and variance at Q,
-    mean = E[m_Q], variance = E[s_Q] + Var[m_Q] under the posterior of Q (`moments`). The order
+    mean = E[m_Q], variance = E[s_Q] + Var[m_Q] under the posterior of Q, p(Q) N(y; 0, T + Q K_L) up
+    to its norm, K_L (P, P) and y (P,) (`moments`). The order
     parameter is E[Q | data]; the log evidence is the mixture's own.
 
     It is exact, at any width, where the network's prior is this mixture: for identity σ at any
@@ -149,7 +167,7 @@ def scale_mixture(
     True 1.803385
     """
     widths = require("scale_mixture", spec)
-    regression = regression or gram_regression(spec, data)
+    regression = gram_regression(spec, data, regression)
     average = average_over_scale(scale_action(spec, regression, widths), regression)
     message = joined(average.message, about_the_mean(spec))
     orders = (average.order_parameter,)
@@ -161,7 +179,16 @@ def scale_mixture(
 def scale_action(
     spec: EnsembleSpec, regression: Regression, widths: tuple[int, ...]
 ) -> ScaleAction:
-    """S of one output's decomposed Gram matrix; InputError for T = 0 where it is singular."""
+    """S of one output's decomposed Gram matrix; InputError for T = 0 where it is singular.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
+    >>> action = scale_action(linear, gram_regression(linear, data), (4,))
+    >>> print(f"{action.misfit(0.0):.9f} {2 * np.log(2) + 8 / 2:.9f}")
+    5.386294361 5.386294361
+    """
     regression.check_temperature(spec.temperature)
     return ScaleAction(
         widths, spec.temperature, regression.eigenvalues, regression.projected_targets,
@@ -170,7 +197,12 @@ def scale_action(
 
 
 def about_the_mean(spec: EnsembleSpec) -> str:
-    """What scales alone leave out where σ is not odd."""
+    """What scales alone leave out where σ is not odd.
+
+    >>> from langevin_nn.model.activations import erf
+    >>> about_the_mean(EnsembleSpec(2, (9,), erf, (1.0, 1.0), temperature=0.1))
+    ''
+    """
     if spec.activation is None or spec.activation.odd:
         return ""
     return (
@@ -180,7 +212,11 @@ def about_the_mean(spec: EnsembleSpec) -> str:
 
 
 def joined(*messages: str) -> str:
-    """The messages that are not empty."""
+    """The messages that are not empty.
+
+    >>> joined("", "two minima", "not odd")
+    'two minima; not odd'
+    """
     return "; ".join(filter(None, messages))
 
 
@@ -191,8 +227,17 @@ def at_common_scale(
     data: Dataset,
     regression: Regression | None,
 ) -> Generalisation:
-    """The Gaussian process with Q* K_L, Q* minimising the `ScaleAction` of these widths."""
-    regression = regression or gram_regression(spec, data)
+    """The Gaussian process with Q* K_L, Q* minimising the `ScaleAction` of these widths.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=0.0)
+    >>> found = at_common_scale("mine", (4,), linear, data, None)
+    >>> print(f"{found.order_parameters[0]:.9f}")
+    1.686140662
+    """
+    regression = gram_regression(spec, data, regression)
     action = scale_action(spec, regression, widths)
     saddle = minimise(action)
     evidence = gaussian_evidence(saddle.action, data.num_train)

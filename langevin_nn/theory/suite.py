@@ -39,7 +39,7 @@ THEORIES: dict[str, Theory] = {
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the theories say about one ensemble and its data.
+    """What the theories say about one ensemble and its data; made by `predict`.
 
     `results` has the theories that apply, by name, and `not_applicable` the reason for each that
     does not. `eigenvalues` are the smallest and the largest of the Gram matrix, None where it is
@@ -77,11 +77,6 @@ def predict(spec: EnsembleSpec, data: Dataset, names: Iterable[str] | None = Non
     chosen = list(THEORIES) if names is None else list(names)
     for name in chosen:
         theory_named(name)
-    if spec.num_outputs != data.num_outputs:
-        raise InputError(
-            f"the ensemble has {spec.num_outputs} output(s), the targets have shape "
-            f"{data.y_train.shape}"
-        )
     try:
         regression = gram_regression(spec, data)
     except NotApplicable as error:
@@ -102,7 +97,11 @@ def predict(spec: EnsembleSpec, data: Dataset, names: Iterable[str] | None = Non
 
 
 def theory_named(name: str) -> Theory:
-    """The theory of that name; InputError with the nearest name for another."""
+    """The theory of that name; InputError with the nearest name for another.
+
+    >>> theory_named("global").__name__
+    'global_'
+    """
     if name not in THEORIES:
         near = difflib.get_close_matches(name, THEORIES, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}? " if near else ""

@@ -42,7 +42,9 @@ def width_expansion(
 ) -> Generalisation:
     """The posterior to order 1/N_1: one hidden layer, any activation, several outputs, biases.
 
-    mean = m₀ + c_m/N_1 and variance = s₀ + c_s/N_1. The training error is the average of
+    mean = m₀ + c_m/N_1 and variance = s₀ + c_s/N_1, c (P_test, D) by the equations of
+    `hidden_units` (derived there; this order for deep networks, in another form: Yaida 2020,
+    arXiv:1910.00019). The training error is the average of
     (y − mean)² + variance over the training points, with both to the same order there
     (d = T A⁻¹φ): like bias², the square is not expanded again. The coefficients are averages over
     `num_units` random hidden units, the same ones in each call (`hidden_units.SEED`). The `mcse`
@@ -82,7 +84,7 @@ def width_expansion(
     True
     """
     (width,) = require("width_expansion", spec, depth=1, several_outputs=True)
-    everywhere = with_training_points(regression or gram_regression(spec, data))
+    everywhere = with_training_points(gram_regression(spec, data, regression))
     outputs, noise = everywhere.per_output(), spec.temperature
     misfits = [float(scale_action(spec, one, (1,)).misfit(0.0)) for one in outputs]
     base = Moments(
@@ -110,7 +112,8 @@ def matched(
         mean      2 [−E A⁻¹K a − m'Φ'],        variance   2 [−diag(E A⁻¹Eᵀ) − s'Φ' + m'²],
         log Z     2 [¼ tr (A⁻¹K)² − ½ aᵀK A⁻¹K a + ½ Φ'²]
 
-    (what `width_expansion` has for Gaussian φ, by Wick's theorem). The difference of the two, both
+    (what `width_expansion` has for Gaussian φ, by Wick's theorem; derived in `hidden_units`; K, A
+    (P, P), E (P_test, P), a (P,)). The difference of the two, both
     with Q*K for K and √Q* φ for φ at the Q* of `one_layer`, is divided by N_1 and added to the
     mixture's mean, variance and log evidence. For linear networks it is Monte-Carlo noise, within
     the `mcse`. If σ is not odd, Q* is not its saddle point, and order 1/N_1 is exact all the same.
@@ -133,7 +136,7 @@ def matched(
     True
     """
     (width,) = require("matched", spec, depth=1)
-    everywhere = with_training_points(regression or gram_regression(spec, data))
+    everywhere = with_training_points(gram_regression(spec, data, regression))
     action = scale_action(spec, everywhere, (width,))
     saddle, average = minimise(action), average_over_scale(action, everywhere)
     mixture = average.moments

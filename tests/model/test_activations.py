@@ -203,6 +203,11 @@ def test_odd_callables_are_recognised(function, odd):
         (jnp.sum, "'sum' does not act on each element"),
         (math.tanh, "'tanh' does not act on each element"),
         (lambda z: z[:, None], "does not act on each element"),
+        (jnp.cumsum, "'cumsum' does not act on each element"),
+        (jnp.sort, "'sort' does not act on each element"),
+        (lambda z: z.T, "does not act on each element"),
+        (lambda z: z / jnp.max(jnp.abs(z), axis=-1, keepdims=True), "does not act on each element"),
+        (lambda z: z + 0j, "give a function that returns a real array"),
         (jnp.log, "'log' is not finite everywhere"),
     ],
 )

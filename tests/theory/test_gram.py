@@ -16,10 +16,9 @@ from langevin_nn.theory.gram import (
     gram_blocks,
     input_covariance,
     nngp,
-    patch_diagonal,
-    patch_gram,
     require_float64,
 )
+from langevin_nn.theory.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.theory.tangent import ntk
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
 
@@ -77,6 +76,17 @@ def test_prior_covariance_of_a_one_layer_network_is_exact_at_any_width(name, kin
         for mistaken in ((1.2, 2.0), (0.6, 1.0)):
             wrong = nngp(replace(spec, bias_precisions=mistaken), x)
             assert finite_network_deviation(spec, x, wrong) > 5
+
+
+@pytest.mark.parametrize("name, kind", [("erf", "none"), ("relu", "biases"), ("gelu", "none")])
+def test_prior_covariance_of_a_wide_deep_network(name, kind):
+    """O(1/N) against a spread of the products over draws of O(1)."""
+    precisions = (0.8, 1.7, 0.6)
+    spec = with_biases(spec_of(widths=(100, 80), activation=name, precisions=precisions), kind)
+    x = inputs(3)
+    assert finite_network_deviation(spec, x, nngp(spec, x)) < 5
+    for mistaken in (replace(spec, prior_precisions=(0.8, 1.7, 1.2)), spec_of(activation=name)):
+        assert finite_network_deviation(spec, x, nngp(mistaken, x)) > 5
 
 
 def test_prior_covariance_of_a_deep_linear_network_is_exact_at_any_width():
@@ -227,6 +237,15 @@ def test_gram_matrix_is_differentiable_where_points_coincide():
 def test_inputs_of_another_size_are_refused():
     with pytest.raises(InputError, match=r"inputs of size 3, the data have shape \(4, 2\)"):
         nngp(spec_of(in_size=3), inputs(4, in_size=2))
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+@pytest.mark.parametrize("gram", [nngp, ntk, patch_gram])
+def test_inputs_that_are_not_finite_are_refused(gram, value):
+    x = inputs(4)
+    x[1, 2] = value
+    with pytest.raises(InputError, match="the inputs have 1 value.* NaN or infinite"):
+        gram(spec_of(), inputs(3), x)
 
 
 def test_an_unknown_network_is_refused_by_its_name():

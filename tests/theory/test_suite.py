@@ -435,11 +435,44 @@ def test_predictive_distribution_of_a_saddle_point_is_gaussian():
     np.testing.assert_allclose(value[0, 0], expected[0, 0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["infinite_width", "global"])
+ASKED = {
+    "predict": predict,
+    "evidence": evidence,
+    "sweep": lambda spec, data: one_layer(spec, data, width=[3, 4]),
+    "distribution": lambda spec, data: predictive_distribution(spec, data, data.x_test),
+    **THEORIES,
+}
+ASKED_OF_DENSE = [name for name in ASKED if name != "convolutional"]
+
+
+@pytest.mark.parametrize("name", ASKED_OF_DENSE)
 def test_targets_that_do_not_fit_the_outputs_are_refused(name):
     data = toy()
     with pytest.raises(InputError, match=r"has 1 output\(s\), the targets have shape \(40, 2\)"):
-        predict(spec_of(data), two_outputs(data), [name])
+        ASKED[name](spec_of(data), two_outputs(data))
+
+
+@pytest.mark.parametrize("name", ["infinite_width", "multi_output", "width_expansion"])
+def test_outputs_that_have_no_targets_are_refused(name):
+    data = toy()
+    with pytest.raises(InputError, match=r"has 2 output\(s\), the targets have shape \(40,\)"):
+        THEORIES[name](spec_of(two_outputs(data)), data, None)
+
+
+@pytest.mark.parametrize("name", sorted(set(THEORIES) - {"one_layer_nonodd", "convolutional"}))
+def test_a_regression_of_other_data_is_refused(name):
+    """`one_layer_nonodd` has no use for it; `convolutional` is next."""
+    data = small_task()
+    other = gram_regression(spec_of(toy()), toy())
+    with pytest.raises(InputError, match=r"targets of shape \(40,\).*the data \(6,\) and 4"):
+        THEORIES[name](spec_of(data), data, other)
+
+
+def test_a_regression_of_other_patches_is_refused():
+    data, spec = case("convolutional")
+    other = gram_regression(spec_of(small_task()), small_task())
+    with pytest.raises(InputError, match=r"targets of shape \(6,\) and 4 test points"):
+        THEORIES["convolutional"](spec, data, other)
 
 
 def test_a_theory_that_does_not_apply_has_no_evidence():

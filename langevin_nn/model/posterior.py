@@ -99,7 +99,9 @@ class Posterior(eqx.Module):
 
     def at_temperature(self, temperature: float) -> "Posterior":
         """The same posterior at another temperature."""
-        return eqx.tree_at(lambda p: p.temperature, self, float(temperature))
+        moved = eqx.tree_at(lambda p: p.temperature, self, float(temperature))
+        assert isinstance(moved, Posterior)
+        return moved
 
     @property
     def sampled_prior(self) -> GaussianPrior:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 FIRST_STEP_SIZE = 0.1
 """Where an open step size starts; it stays there without a warm-up."""
@@ -89,7 +89,7 @@ def chees_slope(
     end: Any,
     momentum: Any,
     acceptance: Float[Array, " chains"],
-    finite: Float[Array, " chains"],
+    finite: Bool[Array, " chains"],
     angle: Float[Array, ""],
 ) -> Float[Array, ""]:
     """dC/d log τ from one trajectory of every chain; 0 where it cannot be told.
@@ -120,5 +120,5 @@ def chees_slope(
     return jnp.where(jnp.isfinite(slope), slope, 0)
 
 
-def _like(chains: Float[Array, " chains"], leaf: Array) -> Array:
+def _like(chains: Bool[Array, " chains"], leaf: Array) -> Array:
     return chains.reshape((-1,) + (1,) * (leaf.ndim - 1))

@@ -1,6 +1,6 @@
 """Sampling: many chains of one transition, of one posterior or of several side by side."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jaxtyping import PRNGKeyArray
@@ -48,7 +48,7 @@ def sample_points(
     posteriors: Sequence[Posterior],
     transition: Transition,
     *,
-    keys: Sequence[PRNGKeyArray],
+    keys: Iterable[PRNGKeyArray],
     num_chains: int = 8,
     num_warmup: int | None = None,
     num_samples: int = 1_000,

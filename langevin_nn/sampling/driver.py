@@ -8,7 +8,7 @@ the last bit as long as they run on the same number of devices of one kind.
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ class Driven:
 def drive(
     posteriors: Sequence[Posterior],
     transition: Transition,
-    keys: Sequence[PRNGKeyArray],
+    keys: Iterable[PRNGKeyArray],
     counts: Counts,
     *,
     exchange: Exchange | None = None,
@@ -125,13 +125,13 @@ def drive(
 ) -> Driven:
     """The driver of all points at once; arguments as for `sample_points`."""
     start = time.monotonic()
+    keys = [_typed(key) for key in keys]
     if len(posteriors) != len(keys) or not posteriors:
         raise InputError(
             f"each point needs a key of its own, got {len(posteriors)} posteriors and "
             f"{len(keys)} keys"
         )
     points = [_as_arrays(posterior) for posterior in posteriors]
-    keys = [_typed(key) for key in keys]
     split = [jax.random.split(key, 4) for key in keys]
     # Two streams for each chain: one for its steps, one for what is drawn at its records.
     streams = tuple(

@@ -5,7 +5,7 @@ shapes): they run side by side in one program, whose arrays have a point axis be
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -22,6 +22,7 @@ Observable = Callable[[Any], Array]
 """A function of one network, on inputs (N_0,), that returns an array."""
 
 
+@runtime_checkable
 class Exchange(Protocol):
     """What happens between the points after each step. Static: it holds no arrays."""
 

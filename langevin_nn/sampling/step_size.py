@@ -48,8 +48,10 @@ def local_geometry(
 
     The shift is known where f is a function of the parameters; NaN where they leave it open.
     """
-    curvature = largest_curvature(posterior, state.params, key)
+    curvature = np.asarray(largest_curvature(posterior, state.params, key))
     shift = float("nan")
+    if not np.isfinite(curvature).any():
+        return {"curvature": shift, "step_size_shift": shift}
     if isinstance(posterior, GibbsPosterior):
         squares = float(np.nanmean(mean_squared_gradient(posterior, state.params, key)))
         shift = 0.5 * step_size * float(posterior.temperature) * squares

@@ -94,7 +94,9 @@ def sample(
     keys = tuple(jax.random.split(stream, num_chains) for stream in streams)
     posterior = _as_arrays(posterior)
     extra = dict(observables or {})
-    state = transition.init(posterior, posterior.sample_prior(key_init, num_chains))
+    # Compiled: one by one the operations on a marginalised read-out are new programs in every run.
+    params = posterior.sample_prior(key_init, num_chains)
+    state = eqx.filter_jit(transition.init)(posterior, params)
     saved = None
     if checkpoint is not None:
         settings = (num_chains, num_warmup, num_samples, thinning, sorted(extra))

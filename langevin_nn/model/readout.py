@@ -15,6 +15,10 @@ Rounding in float32, against float64 on the same features, measured on MNIST 0/1
 10⁻⁴ (with M = 50 < P, 10⁻³ there), far below the ΔΦ ~ 1 that an acceptance step sees. The gradient
 has a relative error of 8·10⁻⁶ to 4·10⁻⁵, the variances at the training inputs of 10⁻⁵, those by
 subtraction (P ≤ M, away from the training inputs larger than there) at most 10⁻², at T = 10⁻⁴.
+At draws of the posterior (same task, T = 10⁻³, 16 draws, 200 test inputs) the error of the means is
+2·10⁻⁶ on average with M = 200 and 6·10⁻⁶ with M = 50, of targets ±1, that of a variance at most
+10⁻⁴ of it; averaged, bias² and variance are off by fractions of 5·10⁻⁶ and less, a thousandth of a
+Monte-Carlo error of one per cent.
 """
 
 from collections.abc import Callable

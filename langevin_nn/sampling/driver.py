@@ -139,8 +139,10 @@ def drive(
     )
     key_geometry = [each[1] for each in split]
     extra = dict(observables or {})
+    # Compiled: one by one the operations on a marginalised read-out are new programs in every run.
+    init = eqx.filter_jit(transition.init)
     begun = [
-        transition.init(posterior, posterior.sample_prior(each[0], counts.num_chains))
+        init(posterior, posterior.sample_prior(each[0], counts.num_chains))
         for posterior, each in zip(points, split, strict=True)
     ]
     target = _stacked(points)

@@ -26,7 +26,12 @@ class Diverged(InputError):
 
 
 def stable_step_size(given: float | Array | None, curvature: np.ndarray) -> float:
-    """The step size to use, given Λ_max(∇²𝓛) of each chain at its start."""
+    """The step size to use, given Λ_max(∇²𝓛) of each chain at its start.
+
+    Where 𝓛 is not convex power iteration may find a negative eigenvalue; none is then larger than
+    its magnitude.
+    """
+    curvature = np.abs(curvature)
     automatic = AUTO_FRACTION * 2 / float(np.max(curvature))
     if given is None:
         return automatic
@@ -64,7 +69,8 @@ def largest_curvature(
 ) -> Float[Array, " chains"]:
     """Λ_max(∇²𝓛) at each chain's parameters, by power iteration on Hessian–vector products.
 
-    The stability limit of the dynamics is η < 2/Λ_max. Iterates until no chain's Rayleigh quotient
+    The stability limit of the dynamics is η < 2/Λ_max. It is the eigenvalue of largest magnitude,
+    which may be negative where 𝓛 is not convex. Iterates until no chain's Rayleigh quotient
     changes by more than 10⁻³, at most `num_iterations` times.
     """
     gradient = jax.grad(lambda p: jnp.sum(posterior.energy(p)))

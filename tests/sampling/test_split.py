@@ -1,80 +1,21 @@
-"""The law of the split dynamics on either read-out, and that each test of it can fail."""
+"""The split dynamics through the driver, on either read-out; the tables hold its other laws."""
 
 import dataclasses
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import gaussian_task
-from statistics_in_sigmas import SIGMAS, worst, z_scores
+from samplers import KEY, READOUTS, WithoutDeterminant
+from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
-from langevin_nn.model import readout
 from langevin_nn.sampling import driver
 from langevin_nn.sampling.langevin import Langevin
 from langevin_nn.sections import DEFAULT_COUNTS
 from langevin_nn.theory import scale_mixture
 from langevin_nn.types import InputError
-
-KEY = jax.random.key(4)
-READOUTS = {"sampled": lnn.GibbsPosterior, "marginalised": lnn.MarginalisedPosterior}
-
-
-class Unadjusted(lnn.Split):
-    """Every trajectory is taken."""
-
-    def trajectory(self, posterior, start, step_size, steps):
-        end, change = super().trajectory(posterior, start, step_size, steps)
-        return end, jnp.full_like(change, -1.0)
-
-
-# --- the stationary law on a network that is linear in its weights
-
-
-def linear_deviations(seed, transition, temperature=1.0, precision=1.0):
-    """z-scores of first and second moments of w against the exact Gaussian posterior."""
-    data = gaussian_task(20, 3, 3)
-    network = lnn.FullyConnected(3, (), key=KEY, dtype=jnp.float64)
-    prior = lnn.GaussianPrior((0.7 * precision,))
-    posterior = lnn.GibbsPosterior(network, prior, data, 0.5 * temperature)
-    chains = lnn.sample(
-        posterior, transition, key=jax.random.key(seed), num_chains=60_000, num_warmup=40,
-        num_samples=4, observables={"w": lambda network: network.weights[0][0]},
-    )  # fmt: skip
-    features = data.x_train / np.sqrt(3)
-    covariance = np.linalg.inv(features.T @ features / 0.5 + 0.7 * np.eye(3))
-    w = chains.observables["w"][:, -1] - covariance @ features.T @ data.y_train / 0.5
-    return worst(
-        np.concatenate(
-            [z_scores(w, 0.0), z_scores(w[:, :, None] * w[:, None, :], covariance).ravel()]
-        )
-    )
-
-
-@pytest.mark.parametrize(
-    "transition",
-    [lnn.Split(0.4), lnn.Split(), lnn.Split(0.3, 0.9, refresh=0.5)],
-    ids=["large steps", "adapted", "partial refresh"],
-)
-def test_stationary_law_is_the_exact_posterior(transition, seed):
-    """At any step size: there is no bias to predict."""
-    assert linear_deviations(seed, transition) < SIGMAS
-
-
-@pytest.mark.parametrize(
-    ("transition", "planted"),
-    [
-        (Unadjusted(0.4), {}),
-        (lnn.Split(0.4), {"temperature": 1.1}),
-        (lnn.Split(0.4), {"precision": 2.0}),
-    ],
-    ids=["no Metropolis", "temperature", "prior twice"],
-)
-def test_planted_mistakes_are_caught(transition, planted, seed):
-    assert linear_deviations(seed, transition, **planted) > 2 * SIGMAS
-
 
 # --- hidden layers: narrow linear networks, whose posterior is known exactly
 
@@ -105,14 +46,6 @@ def test_narrow_linear_networks_have_their_exact_posterior(kind, seed):
     assert narrow_deviations(kind, seed) < SIGMAS
 
 
-class WithoutDeterminant(lnn.MarginalisedPosterior):
-    """Φ without ½ log det."""
-
-    def misfit(self, params):
-        found = self.regression(params)
-        return readout._value(found) - 0.5 * found.weights.shape[-1] * found.log_det
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", ["temperature", "log det"])
 def test_mistakes_in_the_marginal_likelihood_are_caught(mistake, seed, monkeypatch):
@@ -120,58 +53,6 @@ def test_mistakes_in_the_marginal_likelihood_are_caught(mistake, seed, monkeypat
         monkeypatch.setitem(READOUTS, "marginalised", WithoutDeterminant)
     temperature = 0.55 if mistake == "temperature" else 0.5
     assert narrow_deviations("marginalised", seed, temperature) > 2 * SIGMAS
-
-
-# --- the whole model: y given θ, then θ given y
-
-
-def geweke(kind, seed, transition, wrong_temperature=1.0):
-    """z-scores over replicas of quantities whose expectation under the joint law is known.
-
-    Weights are drawn from the prior and y from N(f, T), so (θ, y) has the joint law; transitions
-    given y must leave it as it is. β (y − f)² then has the expectation 1.
-    """
-    replicas, temperature = 3_000, 0.5
-    data = gaussian_task(5, 2, 3)
-    network = lnn.FullyConnected(3, (3,), "erf", key=KEY, dtype=jnp.float64)
-    prior = lnn.GaussianPrior((1.0, 1.5))
-    truth = lnn.GibbsPosterior(network, prior, data, temperature)
-    target = READOUTS[kind](network, prior, data, temperature * wrong_temperature)
-    moving = transition.with_numbers({**transition.prepare(target, None, None)}, jnp.float64)
-
-    def one(key):
-        key_theta, key_y, key_step = jax.random.split(key, 3)
-        params = truth.sample_prior(key_theta, 1)
-        f = truth.train_outputs(params)[0]
-        y = f + jnp.sqrt(temperature) * jax.random.normal(key_y, f.shape)
-        posterior = eqx.tree_at(lambda p: p.y_train, target, y)
-        start = params
-        if kind == "marginalised":
-            start = eqx.tree_at(lambda n: n.weights[-1], params, None)
-
-        def step(i, state):
-            return moving.step(posterior, state, jax.random.fold_in(key_step, i)[None])[0]
-
-        state = jax.lax.fori_loop(0, 6, step, moving.init(posterior, start))
-        errors = posterior.squared_errors(state.params)[0] / temperature
-        first = state.params.weights[0]
-        return jnp.mean(errors), jnp.mean(jnp.square(first)), jnp.mean(first**4)
-
-    keys = jax.random.split(jax.random.key(seed), replicas)
-    found = np.stack([np.asarray(each) for each in jax.jit(lambda k: jax.lax.map(one, k))(keys)], 1)
-    return worst(z_scores(found, np.array([1.0, 1.0, 3.0])))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", READOUTS)
-def test_the_joint_law_of_weights_and_targets_is_invariant(kind, seed):
-    assert geweke(kind, seed, lnn.Split(0.7)) < SIGMAS
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", READOUTS)
-def test_the_joint_law_sees_a_wrong_temperature(kind, seed):
-    assert geweke(kind, seed, lnn.Split(0.7), wrong_temperature=1.5) > 2 * SIGMAS
 
 
 # --- what the driver makes of it

@@ -8,7 +8,11 @@ from jax.flatten_util import ravel_pytree
 from oracles import gaussian_task
 
 import langevin_nn as lnn
-from langevin_nn.sampling.step_size import largest_curvature, mean_squared_gradient
+from langevin_nn.sampling.step_size import (
+    largest_curvature,
+    mean_squared_gradient,
+    stable_step_size,
+)
 
 KEY = jax.random.key(1)
 
@@ -93,6 +97,16 @@ def test_predicted_shift_of_the_variance_is_the_linear_laws_leading_order():
 def test_unstable_step_sizes_are_refused_with_a_suggestion(step_size):
     with pytest.raises(lnn.Diverged, match=r'write step_size = 0\.\d+ or step_size = "auto"'):
         lnn.sample(small_posterior(), lnn.Langevin(step_size), key=KEY)
+
+
+@pytest.mark.parametrize("given", [0.05, None])
+def test_negative_curvature_at_the_start_limits_no_step_size(given):
+    """As a marginalised read-out has it: a step size below 2/|Λ| is used, an open one positive."""
+    limit = 2 / 1.5
+    step_size = stable_step_size(given, np.array([-1.5, 0.9]))
+    assert step_size == (given or pytest.approx(0.1 * limit))
+    with pytest.raises(lnn.Diverged, match=f"limit 2/Λ_max = {2 / 0.9:.3g}"):
+        stable_step_size(2.5, np.array([-1.5, 0.9]))
 
 
 def test_a_step_size_that_diverges_on_the_way_is_reported():

@@ -1,0 +1,108 @@
+"""What is sampled by what: the one table that every test of a law runs over.
+
+A row is a dynamics, a read-out and a precision. Another dynamics is one entry of `DYNAMICS`.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+import langevin_nn as lnn
+
+KEY = jax.random.key(4)
+READOUTS = {"sampled": lnn.GibbsPosterior, "marginalised": lnn.MarginalisedPosterior}
+DYNAMICS = {"langevin": lnn.Langevin, "split": lnn.Split}
+PRECISIONS = {"float32": jnp.float32, "float64": jnp.float64}
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A row of the table."""
+
+    dynamics: str
+    readout: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.dynamics}, {self.readout}, {self.precision}"
+
+    @property
+    def dtype(self) -> Any:
+        return PRECISIONS[self.precision]
+
+    def posterior(
+        self, data, widths, precisions, temperature, *, activation="erf", readout=None, **settings
+    ):
+        """The posterior of a fully connected network, its numbers as arrays."""
+        network = lnn.FullyConnected(
+            data.in_size, widths, activation, key=KEY, dtype=self.dtype, **settings
+        )
+        kind = readout or READOUTS[self.readout]
+        return traced(kind(network, lnn.GaussianPrior(precisions), data, temperature), self.dtype)
+
+    def transition(self, step_size, *numbers, kind=None, **settings):
+        """The dynamics at this step size; `kind` is another class in its place."""
+        return traced(
+            (kind or DYNAMICS[self.dynamics])(step_size, *numbers, **settings), self.dtype
+        )
+
+
+SAMPLERS = [Sampler(*row) for row in product(DYNAMICS, READOUTS, PRECISIONS)]
+
+
+def rows(**wanted):
+    """The rows that have the given dynamics, read-out or precision."""
+    return [s for s in SAMPLERS if all(getattr(s, name) == value for name, value in wanted.items())]
+
+
+def traced(module, dtype):
+    """Python numbers as arrays, so that other values are the same compiled program."""
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if isinstance(x, float) else x, module)
+
+
+@eqx.filter_jit
+def evolved(posterior, transition, params, key, steps):
+    """The parameters of all chains `steps` steps later."""
+    keys = jax.random.split(key, jax.tree.leaves(params)[0].shape[0])
+
+    def step(i, state):
+        return transition.step(posterior, state, jax.vmap(jax.random.fold_in, (0, None))(keys, i))[
+            0
+        ]
+
+    start = transition.init(posterior, params)
+    return jax.lax.fori_loop(0, jnp.asarray(steps), step, start).params
+
+
+class HalfTheNoise(lnn.Langevin):
+    """√(ηT) ξ in place of √(2ηT) ξ."""
+
+    def step(self, posterior, state, keys):
+        moved, info = super().step(posterior, state, keys)
+        gradient = jax.grad(lambda p: jnp.sum(posterior.energy(p)))(state.params)
+
+        def weaken(new, old, slope):
+            drift = old - self.step_size * slope
+            return drift + (new - drift) / jnp.sqrt(jnp.asarray(2, new.dtype))
+
+        return type(moved)(jax.tree.map(weaken, moved.params, state.params, gradient)), info
+
+
+class Unadjusted(lnn.Split):
+    """Every trajectory is taken."""
+
+    def trajectory(self, posterior, start, step_size, steps):
+        end, change = super().trajectory(posterior, start, step_size, steps)
+        return end, jnp.full_like(change, -1.0)
+
+
+class WithoutDeterminant(lnn.MarginalisedPosterior):
+    """Φ without ½ D log det."""
+
+    def misfit(self, params):
+        found = self.regression(params)
+        return super().misfit(params) - 0.5 * found.weights.shape[-1] * found.log_det

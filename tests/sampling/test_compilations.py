@@ -1,0 +1,90 @@
+"""How often the driver's program is compiled: once for a run, and not again for other numbers.
+
+Compilations are counted, not traces: a buffer that does not lie where the last chunk left it makes
+another program of the same trace.
+"""
+
+import logging
+
+import jax
+import jax.numpy as jnp
+import pytest
+from oracles import gaussian_task
+from samplers import DYNAMICS, READOUTS
+
+import langevin_nn as lnn
+from langevin_nn.sampling import driver
+
+
+class Count(logging.Handler):
+    """The programs that XLA compiles, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = record.getMessage()
+        if words.startswith("Finished XLA compilation of "):
+            self.names.append(words.removeprefix("Finished XLA compilation of ").split(" in ")[0])
+
+
+@pytest.fixture
+def compiled():
+    """Names of what is compiled from here on."""
+    count, logger = Count(), logging.getLogger("jax")
+    logger.addHandler(count)
+    with jax.log_compiles():
+        yield count.names
+    logger.removeHandler(count)
+
+
+def run(dynamics, readout, *, seed=0, temperature=0.2, precisions=(1.0, 1.0), width, **changes):
+    data = gaussian_task(6, 4, 8, seed=7)
+    network = lnn.FullyConnected(8, (width,), "erf", key=jax.random.key(0), dtype=jnp.float32)
+    posterior = READOUTS[readout](network, lnn.GaussianPrior(precisions), data, temperature)
+    settings = {"num_chains": 2, "num_warmup": 9, "num_samples": 7, "thinning": 2} | changes
+    step_size = 0.01 if dynamics == "langevin" else None
+    return lnn.sample(
+        posterior, DYNAMICS[dynamics](step_size), key=jax.random.key(seed), **settings
+    )
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "readout"),
+    [
+        ("langevin", "sampled"),
+        pytest.param("langevin", "marginalised", marks=pytest.mark.slow),
+        pytest.param("split", "sampled", marks=pytest.mark.slow),
+        ("split", "marginalised"),
+    ],
+)
+def test_one_compilation_for_a_run_and_none_for_others(
+    dynamics, readout, compiled, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 2)
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
+
+    def fresh(**changes):
+        compiled.clear()
+        run(dynamics, readout, width=5, **changes)
+        return compiled.count("jit(advance)")
+
+    assert fresh() == 1, "many chunks, before and after the warm-up"
+    assert fresh(seed=1) == 0
+    assert fresh(temperature=0.3) == 0
+    assert fresh(precisions=(2.0, 0.5)) == 0
+    assert fresh(num_warmup=5, thinning=3) == 0
+
+    def interrupt(report):
+        if report.steps > 12:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        fresh(checkpoint=tmp_path, progress=interrupt)
+    assert fresh(checkpoint=tmp_path, resume=True) == 0
+    assert compiled == [], f"a resumed run compiles nothing, got {compiled}"

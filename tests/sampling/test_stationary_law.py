@@ -1,0 +1,333 @@
+"""The stationary law of each dynamics, exact in closed form or by quadrature, at any step size.
+
+On a network that is linear in its weights the law is Gaussian: of Langevin dynamics with the bias
+of its step size, of the split dynamics the posterior itself. With the read-out marginalised a
+network of one hidden weight is the smallest there is: its law is a density on a line. Thousands of
+independent chains are compared with it in standard errors; the same comparison must reject planted
+mistakes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+from oracles import gaussian_task, linear_langevin_law
+from samplers import (
+    KEY,
+    HalfTheNoise,
+    Sampler,
+    Unadjusted,
+    WithoutDeterminant,
+    evolved,
+    rows,
+    traced,
+)
+from statistics_in_sigmas import SIGMAS, worst, z_scores
+
+import langevin_nn as lnn
+
+# --- all weights: networks that are linear in them
+
+LINEAR_CHAINS = 40_000
+
+
+class RowModule(eqx.Module):
+    """An Equinox module of a user's own, f(x) = w·x, with nothing of FullyConnected in it."""
+
+    weight: jax.Array
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jnp.sum(self.weight * x)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A linear problem, and where on the stability axis a Langevin step size lies."""
+
+    num_train: int
+    in_size: int
+    precision: float
+    temperature: float
+    stability_fraction: float
+    own_module: bool = False
+    dtype: Any = jnp.float64
+    bias_precision: float | None = None
+    num_outputs: int = 1
+
+
+CASES = {
+    "one weight": Case(2, 1, 0.7, 0.5, 0.05),
+    "one weight, half the limit": Case(2, 1, 0.7, 0.5, 0.5),
+    "one weight, near the limit": Case(2, 1, 0.7, 0.5, 0.95),
+    "more data than inputs": Case(8, 4, 2.0, 0.5, 0.3),
+    "fewer data than inputs": Case(3, 6, 0.5, 1.5, 0.3),
+    "an Equinox module": Case(3, 6, 0.5, 1.5, 0.3, own_module=True),
+    "float32": Case(8, 4, 2.0, 0.5, 0.3, dtype=jnp.float32),
+    "biases": Case(2, 3, 0.5, 3.0, 0.3, bias_precision=4.0),
+    "three outputs": Case(8, 3, 2.0, 0.5, 0.3, num_outputs=3),
+    "three outputs with biases": Case(2, 3, 0.5, 1.5, 0.3, bias_precision=2.0, num_outputs=3),
+}
+SPLITS = {
+    "split": lnn.Split(0.4, 1.5),
+    "split, partial refresh": lnn.Split(0.3, 0.9, refresh=0.5),
+}
+
+
+@eqx.filter_jit
+def seen(posterior, params, keys):
+    """The weights of each output, its bias behind them, and what is recorded of f."""
+    networks = posterior.lifted_networks(params, keys)
+    outputs = posterior.y_train.shape[1] if posterior.y_train.ndim == 2 else 1
+    columns = [leaf.reshape(len(leaf), outputs, -1) for leaf in jax.tree.leaves(networks)]
+    return jnp.concatenate(columns, axis=2), posterior.predictions(params, keys)["test_outputs"]
+
+
+def linear_deviations(case: Case, seed: int, dynamics: Any = lnn.Langevin, **planted: float):
+    """z-scores of every first and second moment of weights and predictions, one and two steps.
+
+    `dynamics` is a class of Langevin dynamics, or a split dynamics with its numbers.
+    """
+    data = gaussian_task(case.num_train, 3, case.in_size, num_outputs=case.num_outputs)
+    scale = 1.0 if case.own_module else 1 / np.sqrt(case.in_size)
+    features, test_features = data.x_train * scale, data.x_test * scale
+    precisions = np.full(case.in_size, case.precision)
+    outside = np.zeros((case.in_size, case.in_size))
+    if not case.own_module:
+        # Outside the span of the training inputs every record is a fresh draw of the prior.
+        outside = np.eye(case.in_size) - np.linalg.pinv(features) @ features
+    if case.bias_precision is not None:
+        features, test_features = (
+            np.pad(x, ((0, 0), (0, 1)), constant_values=1) for x in (features, test_features)
+        )
+        precisions = np.append(precisions, case.bias_precision)
+        outside = np.pad(outside, (0, 1))
+    inside = np.eye(len(outside)) - outside
+    top = np.linalg.norm(features, 2) ** 2 + case.temperature * precisions.max()
+    split = isinstance(dynamics, lnn.Split)
+    step_size = 0.0 if split else case.stability_fraction * 2 / top
+    mean, covariance, lagged = linear_langevin_law(
+        features, data.y_train, precisions, case.temperature, step_size
+    )
+    covariance = inside @ covariance @ inside + outside / case.precision
+    lagged = inside @ lagged @ inside
+    bias = case.bias_precision and (case.bias_precision * planted.get("bias_precision", 1.0),)
+    prior = lnn.GaussianPrior((case.precision * planted.get("precision", 1.0),), bias)
+    if case.own_module:
+        network = RowModule(jnp.zeros(case.in_size, case.dtype))
+    else:
+        network = lnn.FullyConnected(
+            case.in_size, (), key=KEY, dtype=case.dtype, num_outputs=case.num_outputs,
+            biases=case.bias_precision is not None,
+        )  # fmt: skip
+    temperature = case.temperature * planted.get("temperature", 1.0)
+    posterior = traced(lnn.GibbsPosterior(network, prior, data, temperature), case.dtype)
+    transition = traced(dynamics if split else dynamics(step_size), case.dtype)
+    slowest = min(step_size * case.temperature * precisions.min(), 2 - 2 * case.stability_fraction)
+    steps = 40 if split else int(12 / slowest)
+
+    keys = jax.random.split(jax.random.key(seed), 5)
+    params = posterior.sample_prior(keys[0], LINEAR_CHAINS)
+    means = mean.reshape(len(mean), -1).T
+    w, f = [], []
+    for key, record, count in ((keys[1], keys[2], steps), (keys[3], keys[4], 1)):
+        params = evolved(posterior, transition, params, key, jnp.asarray(count))
+        values = seen(posterior, params, jax.random.split(record, LINEAR_CHAINS))
+        weights, outputs = (np.asarray(each, np.float64) for each in values)
+        w.append(weights - means)
+        f.append(np.moveaxis(outputs.reshape(LINEAR_CHAINS, 3, -1), 1, 2))
+    predicted = f[0] - means @ test_features.T
+
+    def products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        a, b = (each.reshape(LINEAR_CHAINS, -1) for each in (a, b))
+        return np.einsum("ci,cj->cij", a, b).reshape(LINEAR_CHAINS, -1)
+
+    def of_all_outputs(matrix: np.ndarray) -> np.ndarray:
+        return np.kron(np.eye(case.num_outputs), matrix).ravel()
+
+    spread = of_all_outputs(test_features @ covariance @ test_features.T)
+    moments = [
+        (w[0], 0.0),
+        (products(w[0], w[0]), of_all_outputs(covariance)),
+        (predicted, 0.0),
+        (products(predicted, predicted), spread),
+    ]
+    if not split:
+        moments.append((products(w[1], w[0]), of_all_outputs(lagged)))
+    return np.concatenate([z_scores(samples, expected).ravel() for samples, expected in moments])
+
+
+QUICK = ("one weight", "fewer", "float32")
+
+
+def slow_unless(quick, name, *values):
+    marks = () if any(name.startswith(each) for each in quick) else pytest.mark.slow
+    return pytest.param(*values, id=name, marks=marks)
+
+
+@pytest.mark.parametrize("case", [slow_unless(QUICK, name, case) for name, case in CASES.items()])
+def test_langevin_has_the_closed_form(case, seed):
+    assert worst(linear_deviations(case, seed)) < SIGMAS
+
+
+@pytest.mark.parametrize(
+    "name", ["more data than inputs", pytest.param("float32", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("dynamics", SPLITS.values(), ids=SPLITS)
+def test_split_has_the_exact_posterior(dynamics, name, seed):
+    """At any step size: there is no bias to predict."""
+    assert worst(linear_deviations(CASES[name], seed, dynamics)) < SIGMAS
+
+
+class PriorTwice(lnn.Langevin):
+    """The prior's force counted a second time."""
+
+    def step(self, posterior, state, keys):
+        moved, info = super().step(posterior, state, keys)
+        force = self.step_size * posterior.temperature * posterior.prior.precisions[0]
+        params = jax.tree.map(lambda new, old: new - force * old, moved.params, state.params)
+        return type(moved)(params), info
+
+
+class SharedNoise(lnn.Langevin):
+    """The same ξ for all outputs."""
+
+    def step(self, posterior, state, keys):
+        moved, info = super().step(posterior, state, keys)
+        gradient = jax.grad(lambda p: jnp.sum(posterior.energy(p)))(state.params)
+
+        def share(new, old, slope):
+            drift = old - self.step_size * slope
+            return drift + (new - drift)[:, :1]
+
+        return type(moved)(jax.tree.map(share, moved.params, state.params, gradient)), info
+
+
+MISTAKES = {
+    "noise": ("fewer data than inputs", HalfTheNoise, {}),
+    "own module, noise": ("an Equinox module", HalfTheNoise, {}),
+    "prior twice": ("fewer data than inputs", PriorTwice, {}),
+    # A temperature shows where data dominate, a precision where the prior does.
+    "temperature": ("more data than inputs", lnn.Langevin, {"temperature": 1.1}),
+    "temperature, float32": ("float32", lnn.Langevin, {"temperature": 1.1}),
+    "temperature, outputs": ("three outputs", lnn.Langevin, {"temperature": 1.1}),
+    "outputs that share noise": ("three outputs", SharedNoise, {}),
+    "biases' precision": ("biases", lnn.Langevin, {"bias_precision": 1.1}),
+    "precision": ("fewer data than inputs", lnn.Langevin, {"precision": 1.1}),
+    "own module, precision": ("an Equinox module", lnn.Langevin, {"precision": 1.1}),
+    "split, no Metropolis": ("more data than inputs", Unadjusted(0.5, 1.5), {}),
+    "split, temperature": ("more data than inputs", SPLITS["split"], {"temperature": 1.1}),
+    "split, precision": ("more data than inputs", SPLITS["split"], {"precision": 2.0}),
+}
+
+
+QUICK_MISTAKES = ("noise", "precision", "temperature, float32", "split, temperature")
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamics", "planted"),
+    [slow_unless(QUICK_MISTAKES, name, *values) for name, values in MISTAKES.items()],
+)
+def test_planted_mistakes_are_caught(name, dynamics, planted, seed):
+    assert worst(linear_deviations(CASES[name], seed, dynamics, **planted)) > 2 * SIGMAS
+
+
+# --- the read-out marginalised: one hidden weight
+
+ONE_UNIT = gaussian_task(3, 2, 1)
+UNIT_CHAINS, UNIT_STEPS = 10_000, 30
+UNIT_PRECISIONS, UNIT_TEMPERATURE, UNIT_STEP_SIZE = (1.0, 0.5), 0.3, 1.0
+UNIT_NUMBERS = {"langevin": (UNIT_STEP_SIZE,), "split": (0.7, 1.5)}
+
+
+def unit_law(step_size: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Probabilities on a grid of w, and the quantities there; the posterior's at step size 0.
+
+    With s = FᵀF and c = Fᵀy, Φ = ½ log(T + s) − ½ c²/(T(T + s)) + const (Sherman and Morrison). At
+    η > 0 the law is the left eigenvector of the Gaussian transition density.
+    """
+    w = np.linspace(-9, 9, 901)
+    temperature, (first, last) = UNIT_TEMPERATURE, UNIT_PRECISIONS
+    x, x_test, y = ONE_UNIT.x_train, ONE_UNIT.x_test, ONE_UNIT.y_train[:, None]
+    f = scipy.special.erf(x * w) / np.sqrt(last)
+    slope = 2 / np.sqrt(np.pi) * np.exp(-np.square(x * w)) * x / np.sqrt(last)
+    s, c = np.sum(f**2, axis=0), np.sum(f * y, axis=0)
+    total = temperature + s
+    potential = 0.5 * np.log(total) - 0.5 * c**2 / (temperature * total) + 0.5 * first * w**2
+    f_test = scipy.special.erf(x_test * w) / np.sqrt(last)
+    quantities = {
+        "w²": w**2, "mean": f_test * c / total, "variance": temperature * f_test**2 / total,
+    }  # fmt: skip
+    law = np.exp(potential.min() - potential)
+    if step_size:
+        ds, dc = 2 * np.sum(f * slope, axis=0), np.sum(slope * y, axis=0)
+        force = 0.5 * ds / total - c * dc / (temperature * total)
+        force += 0.5 * c**2 * ds / (temperature * total**2) + first * w
+        pace = step_size * temperature
+        kernel = np.exp(-np.square(w[None, :] - (w - pace * force)[:, None]) / (4 * pace))
+        kernel /= kernel.sum(axis=1, keepdims=True)
+        for _ in range(200):
+            law = law @ kernel / np.sum(law)
+    return law / law.sum(), quantities
+
+
+def unit_deviations(
+    sampler: Sampler, seed: int, kind=None, readout=None, step_size=None, temperature=1.0
+) -> np.ndarray:
+    """z-scores of averages of w², m_W and s_W, each chain an independent draw."""
+    posterior = sampler.posterior(
+        ONE_UNIT, (1,), UNIT_PRECISIONS, UNIT_TEMPERATURE * temperature, readout=readout
+    )
+    transition = sampler.transition(*UNIT_NUMBERS[sampler.dynamics], kind=kind)
+    keys = jax.random.split(jax.random.key(seed), 3)
+    start = posterior.sample_prior(keys[0], UNIT_CHAINS)
+    params = evolved(posterior, transition, start, keys[1], jnp.asarray(UNIT_STEPS))
+    values = posterior.predictions(params, jax.random.split(keys[2], UNIT_CHAINS))
+    if step_size is None:
+        step_size = UNIT_STEP_SIZE if sampler.dynamics == "langevin" else 0.0
+    law, expected = unit_law(step_size)
+    found = {
+        "w²": jnp.square(params.weights[0][:, 0, 0]),
+        "mean": values["test_outputs"], "variance": values["test_variances"],
+    }  # fmt: skip
+    return np.concatenate(
+        [
+            np.atleast_1d(z_scores(np.asarray(found[name], np.float64), expected[name] @ law))
+            for name in found
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        slow_unless(("langevin, marginalised, float64", "split, marginalised, float64"), str(s), s)
+        for s in rows(readout="marginalised")
+    ],
+)
+def test_one_hidden_weight_has_its_density(sampler, seed):
+    assert worst(unit_deviations(sampler, seed)) < SIGMAS
+
+
+LANGEVIN = Sampler("langevin", "marginalised", "float64")
+SPLIT = Sampler("split", "marginalised", "float64")
+UNIT_MISTAKES = {
+    "noise": (LANGEVIN, {"kind": HalfTheNoise}),
+    "no bias of the step size": (LANGEVIN, {"step_size": 0.0}),
+    "temperature": (LANGEVIN, {"temperature": 1.2}),
+    "no Metropolis": (SPLIT, {"kind": Unadjusted}),
+    "no log det": (SPLIT, {"readout": WithoutDeterminant}),
+    "temperature, split": (SPLIT, {"temperature": 1.2}),
+}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "planted"),
+    [slow_unless(("no bias", "temp"), name, *values) for name, values in UNIT_MISTAKES.items()],
+)
+def test_mistakes_with_one_hidden_weight_are_caught(sampler, planted, seed):
+    assert worst(unit_deviations(sampler, seed, **planted)) > 2 * SIGMAS

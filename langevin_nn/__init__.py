@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from langevin_nn.sampling.chains import sample
     from langevin_nn.sampling.draws import Chains
     from langevin_nn.sampling.langevin import Langevin
+    from langevin_nn.sampling.numpyro_bridge import NumPyroKernel
+    from langevin_nn.sampling.numpyro_models import numpyro_model
     from langevin_nn.sampling.split import Split
     from langevin_nn.sampling.step_size import Diverged
     from langevin_nn.types import (
@@ -60,11 +62,13 @@ __all__ = [
     "Langevin",
     "MarginalisedPosterior",
     "NotApplicable",
+    "NumPyroKernel",
     "Patches",
     "Split",
     "activation",
     "compare",
     "load_dataset",
+    "numpyro_model",
     "plotting",
     "sample",
     "summarise",
@@ -84,6 +88,8 @@ _MODULES = {
     "sampling.chains": ("sample",),
     "sampling.draws": ("Chains",),
     "sampling.langevin": ("Langevin",),
+    "sampling.numpyro_bridge": ("NumPyroKernel",),
+    "sampling.numpyro_models": ("numpyro_model",),
     "sampling.split": ("Split",),
     "sampling.step_size": ("Diverged",),
     "types": (

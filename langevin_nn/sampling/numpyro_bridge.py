@@ -85,7 +85,7 @@ class NumPyroKernel(MCMCKernel):
 
     def __init__(
         self,
-        target: Posterior | Callable[..., Any],
+        target: Any,
         transition: Transition,
         *,
         steps_per_sample: int | None = None,
@@ -95,6 +95,11 @@ class NumPyroKernel(MCMCKernel):
         if not isinstance(steps, int) or steps < 1:
             raise InputError(
                 f"steps_per_sample must be a whole number of at least 1, got {steps!r}"
+            )
+        if not (isinstance(target, Posterior) or callable(target)):
+            raise InputError(
+                f"a {type(target).__name__} is neither a posterior nor a NumPyro model: write "
+                "NumPyroKernel(posterior, …) or NumPyroKernel(model, …)"
             )
         if observables and not isinstance(target, Posterior):
             raise InputError(
@@ -138,11 +143,11 @@ class NumPyroKernel(MCMCKernel):
         keys = _split(_batch(rng_key), 4)
         posterior = self._posterior(model_args, model_kwargs)
         params = _start(posterior, keys[:, 1], init_params, is_prng_key(rng_key))
-        chains = self.transition.init(posterior, params)
+        chains = eqx.filter_jit(self.transition.init)(posterior, params)
         numbers = self.transition.prepare(posterior, chains, keys[0, 2])
         moving = self.transition.with_numbers(numbers, posterior.y_train.dtype)
         info = _blank_info(posterior, moving, chains, keys[:, 0])
-        records = self._records(posterior, chains, info, keys[:, 3], rng_key)
+        records = eqx.filter_jit(self._records)(posterior, chains, info, keys[:, 3], rng_key)
         if not jnp.all(jnp.isfinite(records["potential_energy"])):
             raise InputError(
                 "the density is not finite where the chains start: give MCMC.run(…, init_params=…)"
@@ -236,16 +241,20 @@ class NumPyroKernel(MCMCKernel):
 
 def _start(posterior: Posterior, keys: ChainKeys, given: Any, single: bool) -> Any:
     """The chains' first parameters, each from its own key, or those that are given."""
-    drawn = jax.vmap(lambda key: posterior.sample_prior(key, 1))(keys)
-    drawn = jax.tree.map(lambda x: x[:, 0], drawn)
+
+    def draw(posterior: Posterior, keys: ChainKeys) -> Any:
+        params = jax.vmap(lambda key: posterior.sample_prior(key, 1))(keys)
+        return jax.tree.map(lambda x: x[:, 0], params)
+
     if given is None:
-        return drawn
+        return eqx.filter_jit(draw)(posterior, keys)
+    likes = eqx.filter_eval_shape(draw, posterior, keys)
     if single:
         given = jax.tree.map(lambda x: jnp.asarray(x)[None], given)
-    shapes = [jax.tree.map(jnp.shape, tree) for tree in (given, drawn)]
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (given, likes)]
     if not eqx.tree_equal(*shapes):
         raise InputError(f"init_params have the shapes {shapes[0]}, the chains need {shapes[1]}")
-    given = jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), given, drawn)
+    given = jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), given, likes)
     return (
         jax.vmap(posterior.coordinates)(given) if isinstance(posterior, ModelPosterior) else given
     )

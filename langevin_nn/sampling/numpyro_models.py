@@ -11,7 +11,7 @@ may depend on other sites.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -59,7 +59,8 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
     test_outputs (5, 5)
     """
     key = jax.random.key(0)
-    template = jax.tree.map(lambda x: x[0], posterior.sample_prior(key, 1))
+    drawn = eqx.filter_eval_shape(posterior.sample_prior, key, 1)
+    template = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), drawn)
     arrays = jax.tree_util.tree_leaves_with_path(template)
     names = [jax.tree_util.keystr(path)[1:] for path, _ in arrays]
     priors = {
@@ -82,15 +83,19 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
             for name, value in whole.predictions(params, key[None]).items():
                 numpyro.deterministic(name, value[0])
 
-    sites = trace(seed(model, 0)).get_trace()
-    missing = [
-        name
-        for name, (_, array) in zip(names, arrays, strict=True)
-        if f"network.{name}" not in sites or sites[f"network.{name}"]["value"].shape != array.shape
-    ]
-    if missing:
-        raise InputError(f"the parameter arrays {missing} got no site in the NumPyro model")
+    _check_sites(
+        model, {f"network.{name}": x.shape for name, (_, x) in zip(names, arrays, strict=True)}
+    )
     return model
+
+
+class LatentSite(NamedTuple):
+    """Shape and precision of a site's value; "Normal" where its numbers are independent Gaussians,
+    else what they are; whether they are discrete."""
+
+    value: jax.ShapeDtypeStruct
+    kind: str
+    discrete: bool
 
 
 class ModelPosterior(Posterior):
@@ -106,26 +111,33 @@ class ModelPosterior(Posterior):
         self.model, self.arguments = model, (tuple(args), dict(kwargs))
         sites = self._latent()
         if not sites:
-            raise InputError(f"the model {_name(model)} has no latent sites: nothing to sample")
-        if discrete := [name for name, site in sites.items() if site["fn"].support.is_discrete]:
+            name = getattr(model, "__name__", type(model).__name__)
+            raise InputError(f"the model {name} has no latent sites: nothing to sample")
+        if discrete := [name for name, site in sites.items() if site.discrete]:
             raise InputError(
                 f"the latent sites {discrete} are discrete and have no gradient: sum over them, or "
                 "take numpyro.infer.DiscreteHMCGibbs"
             )
         self.prior, self.temperature = GaussianPrior((1.0,) * len(sites)), 1.0
-        dtype = jnp.result_type(*(site["value"] for site in sites.values()))
+        dtype = jnp.result_type(*(site.value.dtype for site in sites.values()))
         self.network, self.space, self.in_size, self.targets_midpoint = None, None, 0, 0.0
         self.x_train, self.x_test = jnp.zeros((0, 0), dtype), jnp.zeros((0, 0), dtype)
         self.y_train, self.y_test = jnp.zeros(0, dtype), np.zeros(0)
 
-    def _latent(self) -> dict[str, Any]:
+    def _latent(self) -> dict[str, LatentSite]:
+        """What is known of the latent sites without computing them."""
         run = substitute(seed(self.model, 0), substitute_fn=init_to_uniform)
-        sites = trace(run).get_trace(*self.arguments[0], **self.arguments[1])
-        return {
-            name: site
-            for name, site in sites.items()
-            if site["type"] == "sample" and not site["is_observed"]
-        }
+        found = {}
+
+        def look() -> None:
+            for name, site in trace(run).get_trace(*self.arguments[0], **self.arguments[1]).items():
+                if site["type"] == "sample" and not site["is_observed"]:
+                    value = jax.ShapeDtypeStruct(site["value"].shape, site["value"].dtype)
+                    discrete = bool(site["fn"].support.is_discrete)
+                    found[name] = LatentSite(value, _distribution(site), discrete)
+
+        jax.eval_shape(look)
+        return found
 
     def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> dict[str, Array]:
         """Unconstrained sites where NumPyro starts by default, uniform in [−2, 2]."""
@@ -159,11 +171,8 @@ class WhitenedModel(ModelPosterior):
 
     def __init__(self, model: Callable[..., Any], args: Any, kwargs: Any) -> None:
         super().__init__(model, args, kwargs)
-        other = [
-            f"{name} ~ {type(site['fn']).__name__}"
-            for name, site in self._latent().items()
-            if not _is_gaussian(site)
-        ]
+        sites = self._latent()
+        other = [f"{k} ~ {site.kind}" for k, site in sites.items() if site.kind != "Normal"]
         if other:
             raise InputError(
                 f"the split dynamics needs Gaussian priors, and {', '.join(other)}: write each as "
@@ -172,7 +181,7 @@ class WhitenedModel(ModelPosterior):
 
     def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> dict[str, Array]:
         """q of `num_chains` draws of the prior."""
-        shapes = {name: site["value"] for name, site in self._latent().items()}
+        shapes = {name: site.value for name, site in self._latent().items()}
         return self.prior.sample(key, shapes, num_chains)
 
     def coordinates(self, z: dict[str, Array]) -> dict[str, Array]:
@@ -240,16 +249,27 @@ def _with_outside(posterior: Posterior, params: Any) -> Posterior:
     return eqx.tree_at(lambda target: target.space, posterior, known)
 
 
-def _is_gaussian(site: dict[str, Any]) -> bool:
+def _check_sites(model: Callable[[], None], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise `InputError` unless the model has these sites: NumPyro leaves others fixed silently."""
+    found = {}
+
+    def look() -> None:
+        sites = trace(seed(model, 0)).get_trace().items()
+        found.update({k: site["value"].shape for k, site in sites if site["type"] == "sample"})
+
+    jax.eval_shape(look)
+    missing = [name for name, shape in shapes.items() if found.get(name) != shape]
+    if missing:
+        raise InputError(f"the parameter arrays {missing} got no site in the NumPyro model")
+
+
+def _distribution(site: dict[str, Any]) -> str:
+    """What a site's single numbers have, "Normal" for independent Gaussian ones."""
     distribution = site["fn"]
     while isinstance(distribution, dist.Independent | dist.ExpandedDistribution):
         distribution = distribution.base_dist
-    return type(distribution) is dist.Normal and site["scale"] is None
+    return type(distribution).__name__ + ("" if site["scale"] is None else ", scaled")
 
 
 def _scale(site: dict[str, Any]) -> Array:
     return jnp.sqrt(site["fn"].variance)
-
-
-def _name(model: Any) -> str:
-    return getattr(model, "__name__", type(model).__name__)

@@ -26,7 +26,11 @@ class Diverged(InputError):
 
 
 def stable_step_size(given: float | Array | None, curvature: np.ndarray) -> float:
-    """The step size to use, given Λ_max(∇²𝓛) of each chain at its start."""
+    """The step size to use, given Λ_max(∇²𝓛) of each chain at its start.
+
+    Where the curvature of largest modulus is negative, its modulus bounds Λ_max.
+    """
+    curvature = np.abs(curvature)
     automatic = AUTO_FRACTION * 2 / float(np.max(curvature))
     if given is None:
         return automatic
@@ -35,8 +39,8 @@ def stable_step_size(given: float | Array | None, curvature: np.ndarray) -> floa
     if not 0 < step_size < limit:
         raise Diverged(
             f"step_size = {step_size:.3g} is not between 0 and the stability limit 2/Λ_max = "
-            f"{limit:.3g}, above which the dynamics diverges (Λ_max measured at draws of the "
-            f'prior): write step_size = {automatic:.2g} or step_size = "auto"'
+            f"{limit:.3g}, above which the dynamics diverges (Λ_max measured where the "
+            f'chains start): write step_size = {automatic:.2g} or step_size = "auto"'
         )
     return step_size
 

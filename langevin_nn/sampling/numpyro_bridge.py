@@ -241,14 +241,9 @@ class NumPyroKernel(MCMCKernel):
 
 def _start(posterior: Posterior, keys: ChainKeys, given: Any, single: bool) -> Any:
     """The chains' first parameters, each from its own key, or those that are given."""
-
-    def draw(posterior: Posterior, keys: ChainKeys) -> Any:
-        params = jax.vmap(lambda key: posterior.sample_prior(key, 1))(keys)
-        return jax.tree.map(lambda x: x[:, 0], params)
-
     if given is None:
-        return eqx.filter_jit(draw)(posterior, keys)
-    likes = eqx.filter_eval_shape(draw, posterior, keys)
+        return eqx.filter_jit(_drawn)(posterior, keys)
+    likes = eqx.filter_eval_shape(_drawn, posterior, keys)
     if single:
         given = jax.tree.map(lambda x: jnp.asarray(x)[None], given)
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (given, likes)]
@@ -258,6 +253,11 @@ def _start(posterior: Posterior, keys: ChainKeys, given: Any, single: bool) -> A
     return (
         jax.vmap(posterior.coordinates)(given) if isinstance(posterior, ModelPosterior) else given
     )
+
+
+def _drawn(posterior: Posterior, keys: ChainKeys) -> Any:
+    params = jax.vmap(lambda key: posterior.sample_prior(key, 1))(keys)
+    return jax.tree.map(lambda x: x[:, 0], params)
 
 
 def _blank_info(posterior: Posterior, transition: Any, chains: Any, keys: ChainKeys) -> Any:

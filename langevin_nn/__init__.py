@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from langevin_nn.sampling.chains import sample, sample_points
     from langevin_nn.sampling.draws import Chains
     from langevin_nn.sampling.langevin import Langevin
+    from langevin_nn.sampling.numpyro_bridge import NumPyroKernel
+    from langevin_nn.sampling.numpyro_models import numpyro_model
     from langevin_nn.sampling.split import Split
     from langevin_nn.sampling.step_size import Diverged
     from langevin_nn.sampling.tempering import Ladder, temper
@@ -62,11 +64,13 @@ __all__ = [
     "Langevin",
     "MarginalisedPosterior",
     "NotApplicable",
+    "NumPyroKernel",
     "Patches",
     "Split",
     "activation",
     "compare",
     "load_dataset",
+    "numpyro_model",
     "plotting",
     "sample",
     "sample_points",
@@ -88,6 +92,8 @@ _MODULES = {
     "sampling.chains": ("sample", "sample_points"),
     "sampling.draws": ("Chains",),
     "sampling.langevin": ("Langevin",),
+    "sampling.numpyro_bridge": ("NumPyroKernel",),
+    "sampling.numpyro_models": ("numpyro_model",),
     "sampling.split": ("Split",),
     "sampling.step_size": ("Diverged",),
     "sampling.tempering": ("Ladder", "temper"),

@@ -27,7 +27,7 @@ LAYERS = [
 ONE_IMPORTER = {
     "arviz": {"analysis.diagnostics"},
     "matplotlib": {"plotting"},
-    "numpyro": {"sampling.numpyro_bridge"},
+    "numpyro": {"sampling.numpyro_bridge", "sampling.numpyro_models"},
 }
 
 

@@ -40,8 +40,8 @@ def stable_step_size(given: float | Array | None, curvature: np.ndarray) -> floa
     if not 0 < step_size < limit:
         raise Diverged(
             f"step_size = {step_size:.3g} is not between 0 and the stability limit 2/Λ_max = "
-            f"{limit:.3g}, above which the dynamics diverges (Λ_max measured at draws of the "
-            f'prior): write step_size = {automatic:.2g} or step_size = "auto"'
+            f"{limit:.3g}, above which the dynamics diverges (Λ_max measured where the "
+            f'chains start): write step_size = {automatic:.2g} or step_size = "auto"'
         )
     return step_size
 

@@ -1,0 +1,283 @@
+"""A posterior as a NumPyro model, and a NumPyro model as a posterior.
+
+`numpyro_model` is for NUTS and every other kernel of NumPyro. The other way, a model has T = 1 and
+the energy U = −log p. `Langevin` moves its latent sites z as NUTS does, in unconstrained space,
+
+    z' = z − ε∇U(z) + √(2ε) ξ,      ξ ~ N(0, 1)
+
+and its `step_size` is ε: ηT of a posterior's dynamics with the step size η. `Split` needs a
+Gaussian prior and moves q ~ N(0, 1), with z = μ + sq at each latent site N(μ, s²), where μ and s
+may depend on other sites.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float, PRNGKeyArray
+from numpyro.contrib.module import random_eqx_module
+from numpyro.handlers import seed, substitute, trace
+from numpyro.infer import init_to_uniform
+from numpyro.infer.util import compute_log_probs, initialize_model, potential_energy
+
+from langevin_nn.model.input_space import InputSpace
+from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.model.prior import GaussianPrior
+from langevin_nn.types import ChainKeys, InputError
+
+
+def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callable[[], None]:
+    """The posterior as a NumPyro model without arguments.
+
+    Latent sites `network.…`, one for each parameter array, with their priors N(0, 1/λ_ℓ) (the
+    network's first layer in coordinates of the training span, as it is sampled); the likelihood
+    N(y; f, T) at the site `y`, or the marginal one where the read-out is integrated out. What the
+    posterior predicts at the test inputs is deterministic: `test_outputs` and, marginalised,
+    `test_variances`. For them the first layer's columns outside the span are a latent site
+    `outside`, which meets no data; `test_outputs=False` leaves all that out.
+
+    Raises `InputError` where a parameter array gets no site.
+
+    >>> import jax, langevin_nn as lnn, numpyro
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=10, num_test=5, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (3,), activation="erf", key=key)
+    >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    >>> nuts = numpyro.infer.NUTS(lnn.numpyro_model(posterior))
+    >>> mcmc = numpyro.infer.MCMC(nuts, num_warmup=5, num_samples=5, progress_bar=False)
+    >>> mcmc.run(key)
+    >>> for name, draws in sorted(mcmc.get_samples().items()):
+    ...     print(name, draws.shape)
+    network.weights[0] (5, 3, 10)
+    network.weights[1] (5, 1, 3)
+    outside (5, 3, 5)
+    test_outputs (5, 5)
+    """
+    key = jax.random.key(0)
+    drawn = eqx.filter_eval_shape(posterior.sample_prior, key, 1)
+    template = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), drawn)
+    arrays = jax.tree_util.tree_leaves_with_path(template)
+    names = [jax.tree_util.keystr(path)[1:] for path, _ in arrays]
+    priors = {
+        name: dist.Normal(0, precision**-0.5)
+        for name, precision in zip(names, posterior.sampled_prior.by_array, strict=True)
+    }
+
+    def model() -> None:
+        params = random_eqx_module("network", template, priors, scope_divider=".")
+        params = jax.tree.map(lambda w: w[None], params)
+        if isinstance(posterior, GibbsPosterior):
+            f = posterior.train_outputs(params)[0]
+            with numpyro.plate("train_example", posterior.num_train):
+                likelihood = dist.Normal(f, jnp.sqrt(posterior.temperature)).to_event(f.ndim - 1)
+                numpyro.sample("y", likelihood, obs=posterior.y_train)
+        else:
+            numpyro.factor("y", -posterior.misfit(params)[0])
+        if test_outputs:
+            whole = _with_outside(posterior, params)
+            for name, value in whole.predictions(params, key[None]).items():
+                numpyro.deterministic(name, value[0])
+
+    _check_sites(
+        model, {f"network.{name}": x.shape for name, (_, x) in zip(names, arrays, strict=True)}
+    )
+    return model
+
+
+class LatentSite(NamedTuple):
+    """Shape and precision of a site's value; "Normal" where its numbers are independent Gaussians,
+    else what they are; whether they are discrete."""
+
+    value: jax.ShapeDtypeStruct
+    kind: str
+    discrete: bool
+
+
+class ModelPosterior(Posterior):
+    """exp(−U) of a NumPyro model's latent sites in unconstrained space, T = 1.
+
+    `params` are a dictionary of sites, each with a chain axis. What belongs to a network is blank.
+    """
+
+    model: Callable[..., Any] = eqx.field(static=True)
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __init__(self, model: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        self.model, self.arguments = model, (tuple(args), dict(kwargs))
+        sites = self._latent()
+        if not sites:
+            name = getattr(model, "__name__", type(model).__name__)
+            raise InputError(f"the model {name} has no latent sites: nothing to sample")
+        if discrete := [name for name, site in sites.items() if site.discrete]:
+            raise InputError(
+                f"the latent sites {discrete} are discrete and have no gradient: sum over them, or "
+                "take numpyro.infer.DiscreteHMCGibbs"
+            )
+        self.prior, self.temperature = GaussianPrior((1.0,) * len(sites)), 1.0
+        dtype = jnp.result_type(*(site.value.dtype for site in sites.values()))
+        self.network, self.space, self.in_size, self.targets_midpoint = None, None, 0, 0.0
+        self.x_train, self.x_test = jnp.zeros((0, 0), dtype), jnp.zeros((0, 0), dtype)
+        self.y_train, self.y_test = jnp.zeros(0, dtype), np.zeros(0)
+
+    def _latent(self) -> dict[str, LatentSite]:
+        """What is known of the latent sites without computing them."""
+        run = substitute(seed(self.model, 0), substitute_fn=init_to_uniform)
+        found = {}
+
+        def look() -> None:
+            for name, site in trace(run).get_trace(*self.arguments[0], **self.arguments[1]).items():
+                if site["type"] == "sample" and not site["is_observed"]:
+                    value = jax.ShapeDtypeStruct(site["value"].shape, site["value"].dtype)
+                    discrete = bool(site["fn"].support.is_discrete)
+                    found[name] = LatentSite(value, _distribution(site), discrete)
+
+        jax.eval_shape(look)
+        return found
+
+    def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> dict[str, Array]:
+        """Unconstrained sites where NumPyro starts by default, uniform in [−2, 2]."""
+        keys = jax.random.split(key, num_chains)
+        args, kwargs = self.arguments
+        return initialize_model(keys, self.model, model_args=args, model_kwargs=kwargs).param_info.z
+
+    def coordinates(self, z: dict[str, Array]) -> dict[str, Array]:
+        """The parameters of one chain with these unconstrained sites."""
+        return z
+
+    def energy(self, params: dict[str, Array]) -> Float[Array, " chains"]:
+        """U = −log p(z, y), with the Jacobian of the transforms, as NUTS has it."""
+        model = seed(self.model, 0)
+        return jax.vmap(lambda z: potential_energy(model, *self.arguments, z))(params)
+
+    def predictions(self, params: dict[str, Array], keys: ChainKeys) -> dict[str, Array]:
+        """The unconstrained values of the latent sites."""
+        return params
+
+    def misfit(self, params: dict[str, Array]) -> Float[Array, " chains"]:
+        raise InputError("a dynamics that needs a Gaussian prior moves a WhitenedModel")
+
+    @property
+    def log_normalisation(self) -> float:
+        raise InputError("what a model's misfit leaves out of −log p is not known")
+
+    def energy_variance(self, params: dict[str, Array]) -> Float[Array, " chains"]:
+        """0: nothing is left open."""
+        return jnp.zeros(len(jax.tree.leaves(params)[0]), self.y_train.dtype)
+
+    def squared_errors(self, params: dict[str, Array]) -> Float[Array, "chains P"]:
+        """None: a model has no targets that are known to be such."""
+        return jnp.zeros((len(jax.tree.leaves(params)[0]), 0), self.y_train.dtype)
+
+
+class WhitenedModel(ModelPosterior):
+    """The same in coordinates q ~ N(0, 1), z = μ + sq at each latent site N(μ, s²)."""
+
+    def __init__(self, model: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        super().__init__(model, args, kwargs)
+        sites = self._latent()
+        other = [f"{k} ~ {site.kind}" for k, site in sites.items() if site.kind != "Normal"]
+        if other:
+            raise InputError(
+                f"the split dynamics needs Gaussian priors, and {', '.join(other)}: write each as "
+                "a function of sites with dist.Normal, or take lnn.Langevin"
+            )
+
+    def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> dict[str, Array]:
+        """q of `num_chains` draws of the prior."""
+        shapes = {name: site.value for name, site in self._latent().items()}
+        return self.prior.sample(key, shapes, num_chains)
+
+    def coordinates(self, z: dict[str, Array]) -> dict[str, Array]:
+        sites = trace(substitute(seed(self.model, 0), data=z)).get_trace(
+            *self.arguments[0], **self.arguments[1]
+        )
+        return {name: (z[name] - site["fn"].mean) / _scale(site) for name, site in sites.items()
+                if name in z}  # fmt: skip
+
+    def predictions(self, params: dict[str, Array], keys: ChainKeys) -> dict[str, Array]:
+        """The values of the latent sites."""
+
+        def values(q: dict[str, Array]) -> dict[str, Array]:
+            sites = trace(self._at(q)).get_trace(*self.arguments[0], **self.arguments[1])
+            return {name: sites[name]["value"] for name in q}
+
+        return jax.vmap(values)(params)
+
+    def misfit(self, params: dict[str, Array]) -> Float[Array, " chains"]:
+        """−log p of the observed sites and factors."""
+
+        def minus_log_likelihood(q: dict[str, Array]) -> Array:
+            found, _ = compute_log_probs(self._at(q), *self.arguments, {})
+            return -jnp.asarray(sum(value for name, value in found.items() if name not in q))
+
+        return jax.vmap(minus_log_likelihood)(params)
+
+    def energy(self, params: dict[str, Array]) -> Float[Array, " chains"]:
+        """misfit + ½|q|²."""
+        return self.misfit(params) + self.prior.energy(params)
+
+    def _at(self, q: dict[str, Array]) -> Callable[..., Any]:
+        """The model with z = μ + sq at its latent sites."""
+
+        def value(site: dict[str, Any]) -> Array | None:
+            if site["type"] != "sample" or site["name"] not in q:
+                return None
+            return site["fn"].mean + _scale(site) * q[site["name"]]
+
+        return substitute(seed(self.model, 0), substitute_fn=value)
+
+
+class _KnownOutside(InputSpace):
+    """An input space whose networks are extended by given columns, W⁰V_⊥ (N_1, m)."""
+
+    columns: Array
+
+    def __init__(self, space: InputSpace, columns: Array) -> None:
+        self.basis, self.train, self.test = space.basis, space.train, space.test
+        self.columns = columns
+
+    def extend(self, networks: Any, precision: Array | float, keys: ChainKeys) -> Any:
+        first = jnp.concatenate([networks.weights[0], self.columns[None]], axis=-1)
+        return eqx.tree_at(lambda network: network.weights[0], networks, first)
+
+
+def _with_outside(posterior: Posterior, params: Any) -> Posterior:
+    """The posterior with the columns outside the training span sampled, if there are any."""
+    space = posterior.space
+    if space is None or space.test.shape[1] == space.rank:
+        return posterior
+    shape = (params.weights[0].shape[1], space.test.shape[1] - space.rank)
+    prior = dist.Normal(0, posterior.prior.precisions[0] ** -0.5).expand(shape).to_event(2)
+    known = _KnownOutside(space, numpyro.sample("outside", prior))
+    return eqx.tree_at(lambda target: target.space, posterior, known)
+
+
+def _check_sites(model: Callable[[], None], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise `InputError` unless the model has these sites: NumPyro leaves others fixed silently."""
+    found = {}
+
+    def look() -> None:
+        sites = trace(seed(model, 0)).get_trace().items()
+        found.update({k: site["value"].shape for k, site in sites if site["type"] == "sample"})
+
+    jax.eval_shape(look)
+    missing = [name for name, shape in shapes.items() if found.get(name) != shape]
+    if missing:
+        raise InputError(f"the parameter arrays {missing} got no site in the NumPyro model")
+
+
+def _distribution(site: dict[str, Any]) -> str:
+    """What a site's single numbers have, "Normal" for independent Gaussian ones."""
+    distribution = site["fn"]
+    while isinstance(distribution, dist.Independent | dist.ExpandedDistribution):
+        distribution = distribution.base_dist
+    return type(distribution).__name__ + ("" if site["scale"] is None else ", scaled")
+
+
+def _scale(site: dict[str, Any]) -> Array:
+    return jnp.sqrt(site["fn"].variance)

@@ -281,10 +281,9 @@ def _draw_growth(ax: Axes, found: Any) -> None:
         )
         x = [row["size"][axis] / base["size"][axis] for row in rows]
         for key, line in (("seconds", "-"), ("bytes", ":")):
-            ax.plot(
-                x, [row["langevin"][key] / base["langevin"][key] for row in rows], line, color=colour, marker=marker,
-                markersize=4, label=symbol if line == "-" else None,
-            )  # fmt: skip
+            y = [row["langevin"][key] / base["langevin"][key] for row in rows]
+            label = symbol if line == "-" else None
+            ax.plot(x, y, line, color=colour, marker=marker, markersize=4, label=label)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log", base=2)
     ax.set_xlabel("size over that of the base")

@@ -34,6 +34,7 @@ import growth  # noqa: E402
 import report  # noqa: E402
 import speed  # noqa: E402
 from efficiency import Budget  # noqa: E402
+from growth import DYNAMICS  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 
@@ -60,9 +61,10 @@ class Settings:
     one_percent: tuple[Size, int, int] = (Size("mnist", 500, 500, 4), 30, 80)
     """(size, warm-up, draws)."""
     langevin_seconds: float = 0.0
-    growth: tuple[Size, tuple[float, ...], int] = (Size("random", 250, 250, 4, 500), (0.5, 2), 20)
-    """(base, factors, steps between two records)."""
-    growing: tuple[str, ...] = growth.DYNAMICS
+    growth: tuple[Size, tuple[float, ...], int, tuple[str, ...]] = (
+        Size("random", 250, 250, 4, 500), (0.5, 2), 20, DYNAMICS,
+    )  # fmt: skip
+    """(base, factors, steps between two records, dynamics)."""
     compilation: tuple[Size, Sequence[tuple[Any, str]]] = (Size("mnist", 100, 200, 8), CASES)
     factors: tuple[int, tuple[int, ...], int, int] = (8, (100, 500), 5, 20)
     """(matrices, sizes, repeats, times in one program)."""
@@ -78,8 +80,7 @@ SMOKE = Settings(
     rival_budgets={"BlackJAX MALA": Budget(0.01, 4, thinning=2)},
     efficiency=TINY,
     one_percent=(TINY, 8, 8),
-    growth=(TINY, (), 2),
-    growing=("langevin",),
+    growth=(TINY, (), 2, DYNAMICS[:1]),
     compilation=(TINY, CASES[-1:]),
     factors=(2, (8,), 1, 2),
 )
@@ -114,7 +115,7 @@ FULL = replace(
         "BlackJAX MALA": Budget(300, 400, thinning=50),
     },
     one_percent=(Size("mnist", 500, 500, 4), 60, 300),
-    growth=(Size("random", 500, 500, 8, 784), (0.25, 0.5, 2, 4), 50),
+    growth=(Size("random", 500, 500, 8, 784), (0.25, 0.5, 2, 4), 50, DYNAMICS),
     factors=(16, (100, 500, 2000), 5, 20),
 )
 ON_GPU = (Size("mnist", 2000, 2000, 16), 20, 9)
@@ -158,9 +159,9 @@ def part_c(settings: Settings, results: dict[str, Any]) -> Any:
 
 
 def part_d(settings: Settings, results: dict[str, Any]) -> Any:
-    base, factors, thinning = settings.growth
+    base, factors, thinning, dynamics = settings.growth
     steps = GPU_STEPS if on_gpu() else 1
-    return growth.grow(base, factors, thinning * steps, settings.growing)
+    return growth.grow(base, factors, thinning * steps, dynamics)
 
 
 def part_e(settings: Settings, results: dict[str, Any]) -> Any:

@@ -101,9 +101,9 @@ def _one_percent(found: Any) -> tuple[list[str], list[list[str]]]:
     ]
     if far is not None:
         hours = "" if far["hours"] is None else _duration(3600 * far["hours"])
-        rows.append(
-            ["langevin, **extrapolated**", hours, "", "", f"{far['gradients']:.2e}", "", "", ""]
-        )
+        mixing = f"{far['from_rhat']:.3f} in part b"
+        cells = [hours, "", "", f"{far['gradients']:.2e}", mixing, "", ""]
+        rows.append(["langevin, **extrapolated**", *cells])
     if measured is not None:
         gradients = max(measured["gradients_to_one_percent"].values())
         seconds = max(measured["seconds_to_one_percent"].values())
@@ -220,8 +220,8 @@ def _draw_speed(ax: Axes, found: Any) -> None:
         floor, places - 0.4, places, color="black", label="its matrix products alone", linewidth=2
     )
     names = [
-        f"{row['size']['source']}\nP = {row['size']['num_train']}, N_0 = {row['in_size']}, "
-        f"N_1 = {row['size']['width']}"
+        f"{row['size']['source']}\nP = {row['size']['num_train']}, N_1 = {row['size']['width']}\n"
+        f"N_0 = {row['in_size']}, r = {row['rank']}"
         for row in found
     ]
     ax.set_xticks(places, names)
@@ -248,7 +248,10 @@ def _draw_efficiency(ax: Axes, found: Any) -> None:
     ax.set_xlabel("independent draws of f(x) a second, Var f/MCSE²")
     ax.legend(frameon=False, fontsize="small", loc="lower right")
     size = found[0]["size"]
-    title = f"b  P = {size['num_train']}, N_1 = {size['width']}  (* R̂ > 1.05: not mixed)"
+    title = (
+        f"b  P = {size['num_train']}, N_1 = {size['width']}; * R̂ > 1.05: not mixed\n"
+        "blue: this package, orange: others"
+    )
     ax.set_title(title, loc="left", fontsize="medium")
 
 

@@ -1,6 +1,6 @@
 """How fast the samplers are: against PyTorch, NumPyro, BlackJAX and the machine's own rate.
 
-    python experiments/benchmark/run.py [--smoke | --full] [--parts a b …] [--draw] [FOLDER]
+    python experiments/benchmark/run.py [FOLDER] [--smoke | --full] [--draw] [--parts a b …]
 
 Measures, in this process, on the devices that JAX sees, and writes results.json and benchmark.png
 into FOLDER (this one); what other parts found there stays. Prints the tables of the README; --draw
@@ -89,14 +89,14 @@ DEFAULT = Settings(
     rival_seconds=0.6,
     budgets={
         MARGINALISED_SPLIT: Budget(15, 150),
-        ("split", "sampled"): Budget(20, 60),
-        ("langevin", "sampled"): Budget(75, 100, share=0.4, thinning=100),
-        ("langevin", "marginalised"): Budget(25, 100, share=0.4, thinning=20),
+        ("split", "sampled"): Budget(15, 60),
+        ("langevin", "sampled"): Budget(60, 100, share=0.4, thinning=100),
+        ("langevin", "marginalised"): Budget(20, 100, share=0.4, thinning=20),
     },
     rival_budgets={
-        "NumPyro NUTS": Budget(25, 50),
-        "BlackJAX NUTS": Budget(25, 50),
-        "BlackJAX MALA": Budget(20, 200, thinning=50),
+        "NumPyro NUTS": Budget(20, 40),
+        "BlackJAX NUTS": Budget(20, 40),
+        "BlackJAX MALA": Budget(15, 200, thinning=50),
     },
 )
 FULL = replace(
@@ -197,7 +197,8 @@ def main() -> None:
             settings, speed=(*settings.speed, ON_GPU), langevin_seconds=GPU_LANGEVIN_SECONDS
         )
     usual = 4 if arguments.smoke else 6 if arguments.full else 5
-    parts = arguments.parts or list(PARTS)[:usual]
+    chosen = arguments.parts or list(PARTS)[:usual]
+    parts = [name for name in PARTS if name in chosen]
     arguments.folder.mkdir(exist_ok=True, parents=True)
     path = arguments.folder / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {}

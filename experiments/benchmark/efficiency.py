@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import rivals
-from measuring import Size, Stopwatch, drive, posterior_of
+from measuring import Size, Stopwatch, drive, on_gpu, posterior_of
 
 import langevin_nn as lnn
 from langevin_nn.analysis import diagnostics
@@ -75,7 +75,8 @@ def run_for(
 
     A short run finds the step size and the pace, a second one takes as many steps as fit.
     """
-    settings = {"num_warmup": budget.warmup, "num_samples": 8, "thinning": budget.thinning}
+    thinning = budget.thinning * (20 if on_gpu() else 1)
+    settings = {"num_warmup": budget.warmup, "num_samples": 8, "thinning": thinning}
     stopwatch = Stopwatch()
     chains = drive(posterior, transition, stopwatch, num_chains=num_chains, **settings)
     if budget.seconds:
@@ -245,7 +246,7 @@ def langevin_extrapolated(
 
 def langevin_measured(size: Size, seconds: float) -> dict[str, Any]:
     """The same from a run at `size` itself."""
-    budget = Budget(seconds, warmup=100, share=0.5, thinning=10)
+    budget = Budget(seconds, warmup=100, share=0.5, thinning=50)
     chains, took, gradients = run_for(posterior_of(size), lnn.Langevin(), size.num_chains, budget)
     return row(
         "langevin, sampled", chains, took, gradients, lnn.summarise(chains).predictive_variance

@@ -29,6 +29,7 @@ from measuring import Size, configure_jax, machine, on_gpu
 
 configure_jax()
 
+import drawing  # noqa: E402
 import efficiency  # noqa: E402
 import growth  # noqa: E402
 import report  # noqa: E402
@@ -215,7 +216,7 @@ def main() -> None:
         sys.stdout.write(f"part {name}: {results[name]['minutes']:.1f} min\n")
         sys.stdout.flush()
     sys.stdout.write(report.tables(results))
-    report.figure(results).savefig(arguments.folder / "benchmark.png", dpi=110)
+    drawing.figure(results).savefig(arguments.folder / "benchmark.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,126 @@
+"""The figure of results.json."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from report import SYMBOLS, Results
+
+OURS, THEIRS, BIAS2, VARIANCE = "#0072B2", "#E69F00", "#D55E00", "#009E73"
+
+
+def figure(results: Results) -> Figure:
+    """A panel for each of the parts a to d that was measured."""
+    panels = {"a": _draw_speed, "b": _draw_efficiency, "c": _draw_one_percent, "d": _draw_growth}
+    present = [name for name in panels if name in results]
+    rows, columns = -(-max(len(present), 1) // 2), min(max(len(present), 1), 2)
+    drawn = Figure(figsize=(5.4 * columns, 4 * rows), layout="constrained")
+    axes = drawn.subplots(rows, columns, squeeze=False).ravel()
+    for ax, name in zip(axes, present, strict=False):
+        panels[name](ax, results[name]["found"])
+    for ax in axes[len(present) :]:
+        ax.set_axis_off()
+    if present:
+        device = results[present[0]]["machine"]["device"]
+        where = f"{device['count']} × {device['kind']}"
+        if device["platform"] == "cpu":
+            where = f"{device['cores']} cores, {device['processor']}"
+        drawn.suptitle(f"{where}; erf, λ = 1, T = 0.01", fontsize="medium")
+    return drawn
+
+
+def _draw_speed(ax: Axes, found: Any) -> None:
+    places = np.arange(len(found))
+    ours = [row["langevin_seconds"] for row in found]
+    theirs = [row["pytorch_seconds"].get(row["pytorch_best"]) for row in found]
+    for shift, label, colour, spreads in (
+        (-0.2, "langevin", OURS, ours), (0.2, "PyTorch, best of its ways", THEIRS, theirs),
+    ):  # fmt: skip
+        if None in spreads:
+            continue
+        middle, low, high = (
+            1e3 * np.array([s[k] for s in spreads]) for k in ("median", "min", "max")
+        )
+        errors = [middle - low, high - middle]
+        ax.bar(places + shift, middle, 0.4, yerr=errors, capsize=3, color=colour, label=label)
+    floor = [1e3 * row["langevin_seconds"]["median"] * row["fraction"] for row in found]
+    ax.hlines(
+        floor, places - 0.4, places, color="black", label="its matrix products alone", linewidth=2
+    )
+    names = [
+        f"{row['size']['source']}\nP = {row['size']['num_train']}, N_1 = {row['size']['width']}\n"
+        f"N_0 = {row['in_size']}, r = {row['rank']}"
+        for row in found
+    ]
+    ax.set_xticks(places, names)
+    ax.set_xlim(-0.7, len(found) - 0.3)
+    ax.set_ylabel("ms per chain and step")
+    ax.legend(frameon=False, fontsize="small")
+    ax.set_title("a  speed of a step", loc="left", fontsize="medium")
+
+
+def _draw_efficiency(ax: Axes, found: Any) -> None:
+    rows = sorted(found, key=lambda row: row["worth"]["median"] / row["seconds"])
+    places = np.arange(len(rows))
+    middle, low = (
+        np.array([row["worth"][which] / row["seconds"] for row in rows])
+        for which in ("median", "min")
+    )
+    colours = [OURS if row["sampler"].startswith(("split", "langevin")) else THEIRS for row in rows]
+    ax.hlines(places, low, middle, color=colours, linewidth=2)
+    ax.scatter(middle, places, color=colours, label="median test point", zorder=3)
+    ax.scatter(low, places, color=colours, marker="|", s=80, label="worst test point")
+    names = [row["sampler"] + (" *" if row["rhat"] > 1.05 else "") for row in rows]
+    ax.set_yticks(places, names)
+    ax.set_xscale("log")
+    ax.set_xlabel("independent draws of f(x) a second, Var f/MCSE²")
+    ax.legend(frameon=False, fontsize="small", loc="lower right")
+    size = found[0]["size"]
+    title = (
+        f"b  P = {size['num_train']}, N_1 = {size['width']}; * R̂ > 1.05: not mixed\n"
+        "blue: this package, orange: others"
+    )
+    ax.set_title(title, loc="left", fontsize="medium")
+
+
+def _draw_one_percent(ax: Axes, found: Any) -> None:
+    split = found["split"]
+    seconds = [point["seconds"] for point in split["course"]]
+    for key, label, colour, marker in (
+        ("bias2", "bias²", BIAS2, "o"), ("variance", "variance", VARIANCE, "s"),
+    ):  # fmt: skip
+        errors = [100 * point["errors"][key] for point in split["course"]]
+        ax.plot(seconds, errors, color=colour, marker=marker, markersize=4, label=label)
+    ax.axhline(1, color="black", linewidth=0.8, linestyle="--")
+    ax.set_yscale("log")
+    ax.set_xlim(left=0)
+    ax.set_xlabel("seconds from the call, compilation and warm-up included")
+    ax.set_ylabel("standard error, % of the value")
+    ax.legend(frameon=False, fontsize="small")
+    size = split["size"]
+    title = f"c  marginalised split, P = {size['num_train']}, N_1 = {size['width']}"
+    ax.set_title(title, loc="left", fontsize="medium")
+
+
+def _draw_growth(ax: Axes, found: Any) -> None:
+    base = found[0]
+    for (axis, symbol), colour, marker in zip(
+        SYMBOLS.items(), (OURS, THEIRS, BIAS2, VARIANCE), "osD^", strict=True
+    ):
+        rows = sorted(
+            [base, *(row for row in found if row["axis"] == axis)], key=lambda r: r["size"][axis]
+        )
+        x = [row["size"][axis] / base["size"][axis] for row in rows]
+        for key, line in (("seconds", "-"), ("bytes", ":")):
+            y = [row["langevin"][key] / base["langevin"][key] for row in rows]
+            label = symbol if line == "-" else None
+            ax.plot(x, y, line, color=colour, marker=marker, markersize=4, label=label)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log", base=2)
+    ax.set_xlabel("size over that of the base")
+    ax.set_ylabel("over that of the base")
+    ax.legend(frameon=False, fontsize="small")
+    numbers = ", ".join(f"{symbol} = {base['size'][axis]}" for axis, symbol in SYMBOLS.items())
+    title = f"d  time a step (lines), memory (dots)\nbase {numbers}"
+    ax.set_title(title, loc="left", fontsize="medium")

@@ -1,0 +1,253 @@
+"""Effective samples a second and a gradient; wall time to a standard error of one per cent.
+
+Two measures for the predictions at a test point x. The effective sample size of the recorded series
+is that of f(x) for samplers of all weights, of m_W(x) where the read-out is marginalised: the
+smaller of bulk and tail, as everywhere in this package. How many independent draws of f(x) would
+give the mean the same error, Var f(x)/MCSE², can be compared between the two.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import rivals
+from measuring import Size, Stopwatch, drive, on_gpu, posterior_of
+
+import langevin_nn as lnn
+from langevin_nn.analysis import diagnostics
+
+ONE_PERCENT = 0.01
+QUANTITIES = ("bias2", "variance")
+MOST_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a sampler runs. `warmup` steps adapt it, then `share` of `seconds` go to the warm-up
+    of a second run from draws of the prior, and the rest to its draws. A rival has no second run,
+    and `thinning` steps between its draws."""
+
+    seconds: float
+    warmup: int
+    share: float = 0.2
+    thinning: int = 1
+
+
+def effective_samples(
+    size: Size, budgets: dict[tuple[str, str], Budget], others: dict[str, Budget]
+) -> list[dict[str, Any]]:
+    """Part b: each dynamics on each read-out that has a budget, then other packages' samplers.
+
+    The marginalised split dynamics must be among them: it gives Var f and the rivals' start.
+    """
+    runs = {}
+    dynamics = {"langevin": lnn.Langevin(), "split": lnn.Split()}
+    for (name, readout), budget in budgets.items():
+        posterior = posterior_of(size, readout)
+        runs[name, readout] = run_for(posterior, dynamics[name], size.num_chains, budget)
+    best, _, _ = runs["split", "marginalised"]
+    variance = lnn.summarise(best).predictive_variance
+    rows = [
+        row(f"{name}, {readout}", *run, variance) | {"size": asdict(size)}
+        for (name, readout), run in runs.items()
+    ]
+    if not others:
+        return rows
+    posterior = posterior_of(size)
+    start = equilibrium(posterior, posterior_of(size, "marginalised"), best.params)
+    first = runs.get(("split", "sampled"), (None,))[0]
+    step_size = 0.02 if first is None else first.step_size
+    for name, budget in others.items():
+        run = run_rival(name, posterior, start, step_size, budget)
+        if run is not None:
+            rows.append(row(name, *run, variance) | {"size": asdict(size)})
+    return rows
+
+
+def run_for(
+    posterior: Any, transition: Any, num_chains: int, budget: Budget
+) -> tuple[Any, float, float]:
+    """(chains, seconds, gradients) of about `budget.seconds`, the last two of the draws alone.
+
+    A short run finds the step size and the pace, a second one takes as many steps as fit.
+    """
+    thinning = budget.thinning * (20 if on_gpu() else 1)
+    settings = {"num_warmup": budget.warmup, "num_samples": 8, "thinning": thinning}
+    stopwatch = Stopwatch()
+    chains = drive(posterior, transition, stopwatch, num_chains=num_chains, **settings)
+    if budget.seconds:
+        found = {
+            name: getattr(chains, name)
+            for name in ("step_size", "trajectory_length")
+            if hasattr(transition, name)
+        }
+        steps = max(int(budget.seconds / stopwatch.pace), 20)
+        warmup = int(budget.share * steps)
+        thinning = max(1, (steps - warmup) // MOST_DRAWS)
+        settings = {
+            "num_warmup": warmup, "num_samples": (steps - warmup) // thinning, "thinning": thinning,
+        }  # fmt: skip
+        stopwatch = Stopwatch()
+        chains = drive(
+            posterior, replace(transition, **found), stopwatch, num_chains=num_chains, **settings
+        )
+    steps = settings["num_samples"] * settings["thinning"]
+    gradients = steps * num_chains * gradients_a_step(chains)
+    return chains, stopwatch.pace * steps, gradients
+
+
+def gradients_a_step(chains: Any) -> float:
+    """1 for Langevin dynamics; for `Split` the mean of ⌈uτ/ε⌉ over u in [½, 3/2]."""
+    if chains.trajectory_length is None:
+        return 1.0
+    lengths = np.linspace(0.5, 1.5, 10_001) * chains.trajectory_length
+    return float(np.ceil(lengths / chains.step_size).mean())
+
+
+def equilibrium(posterior: Any, marginalised: Any, hidden: Any) -> Any:
+    """All weights of draws of the posterior, on the span of the training inputs."""
+    num_chains = jax.tree.leaves(hidden)[0].shape[0]
+    keys = jax.random.split(jax.random.key(5), num_chains)
+    networks = marginalised.lifted_networks(jax.device_get(hidden), keys)
+    return eqx.filter(posterior.space.reduce(networks), eqx.is_inexact_array)
+
+
+def run_rival(
+    name: str, posterior: Any, start: Any, step_size: float, budget: Budget
+) -> tuple[Any, float, float] | None:
+    """(chains, seconds, gradients), or None where BlackJAX is needed and not installed."""
+    if name.startswith("BlackJAX") and find_spec("blackjax") is None:
+        return None
+    if name == "NumPyro NUTS":
+        rival = rivals.numpyro_nuts(posterior, step_size, budget.warmup)
+    elif name == "BlackJAX NUTS":
+        rival = rivals.blackjax_nuts(posterior, budget.warmup)
+    else:
+        rival, step_size = rivals.blackjax_mala(posterior, budget.warmup), step_size**2 / 10
+    run = rivals.run(rival, posterior, start, step_size, budget.thinning, budget.seconds)
+    chains = lnn.Chains(
+        test_outputs=run.test_outputs, train_error=run.train_error, energy=run.energy,
+        observables={}, y_test=posterior.y_test, targets_midpoint=posterior.targets_midpoint,
+        params=None, step_size=run.step_size, curvature=float("nan"), step_size_shift=0.0,
+        thinning=run.thinning, wall_seconds=run.seconds, acceptance=run.acceptance,
+    )  # fmt: skip
+    return chains, run.seconds, run.gradients
+
+
+def row(
+    name: str, chains: Any, seconds: float, gradients: float, variance: np.ndarray
+) -> dict[str, Any]:
+    """What part b says of one sampler; `variance` is that of f at each test point."""
+    outputs = chains.test_outputs[~chains.diverged].astype(np.float64)
+    sizes = diagnostics.ess(outputs)
+    worth = variance / np.square(diagnostics.mcse(outputs))
+    measured = lnn.summarise(chains)
+    errors = relative_errors(measured)
+    return {
+        "sampler": name,
+        "seconds": seconds,
+        "chains": outputs.shape[0],
+        "draws": outputs.shape[1],
+        "thinning": chains.thinning,
+        "step_size": chains.step_size,
+        "gradients": gradients,
+        "acceptance": measured.diagnostics.acceptance,
+        "rhat": float(np.max(diagnostics.rhat(outputs))),
+        "ess": {"min": float(sizes.min()), "median": float(np.median(sizes))},
+        "worth": {"min": float(worth.min()), "median": float(np.median(worth))},
+        "measured": {q: asdict(getattr(measured, q)) for q in QUANTITIES},
+        "gradients_to_one_percent": {
+            q: gradients * (e / ONE_PERCENT) ** 2 for q, e in errors.items()
+        },
+        "seconds_to_one_percent": {q: seconds * (e / ONE_PERCENT) ** 2 for q, e in errors.items()},
+    }
+
+
+def relative_errors(measured: Any) -> dict[str, float]:
+    return {q: (e := getattr(measured, q)).mcse / abs(e.value) for q in QUANTITIES}
+
+
+def one_percent(size: Size, num_warmup: int, num_samples: int) -> dict[str, Any]:
+    """Part c: marginalised split from the call on, compilation included: when do both errors fall
+    below 1 % and stay there? The errors are those of the first n draws, whose time is interpolated
+    between the driver's reports."""
+    stopwatch = Stopwatch()
+    chains = drive(
+        posterior_of(size, "marginalised"), lnn.Split(), stopwatch, num_chains=size.num_chains,
+        num_warmup=num_warmup, num_samples=num_samples, thinning=1,
+    )  # fmt: skip
+    a_step = size.num_chains * gradients_a_step(chains)
+    steps, seconds = np.array([(0, 0.0), *stopwatch.reports]).T
+    course = []
+    for count in np.unique(np.geomspace(min(10, num_samples), num_samples, 14).astype(int)):
+        errors = relative_errors(lnn.summarise(first_draws(chains, int(count))))
+        when = float(np.interp(num_warmup + count, steps, seconds))
+        course.append({"draws": int(count), "seconds": when, "errors": errors})
+    reached = None
+    for point in reversed(course):
+        if max(point["errors"].values()) > ONE_PERCENT:
+            break
+        reached = point
+    measured = lnn.summarise(chains)
+    last = max(course[-1]["errors"].values())
+    return {
+        "size": asdict(size),
+        "num_warmup": num_warmup,
+        "num_samples": num_samples,
+        "step_size": chains.step_size,
+        "gradients_a_step": a_step / size.num_chains,
+        "acceptance": measured.diagnostics.acceptance,
+        "rhat": measured.diagnostics.rhat_max,
+        "seconds_a_step": stopwatch.pace,
+        "first_report": stopwatch.reports[0][1],
+        "measured": {q: asdict(getattr(measured, q)) for q in QUANTITIES},
+        "course": course,
+        "reached": reached,
+        "gradients": a_step * (num_warmup + (reached["draws"] if reached else num_samples)),
+        "gradients_to_one_percent": a_step * num_samples * (last / ONE_PERCENT) ** 2,
+    }
+
+
+def first_draws(chains: Any, count: int) -> Any:
+    names = ("test_outputs", "test_variances", "train_error", "energy", "acceptance", "nonfinite")
+    cut = {name: getattr(chains, name) for name in names}
+    return replace(chains, **{n: None if a is None else a[:, :count] for n, a in cut.items()})
+
+
+def langevin_extrapolated(
+    size: Size, rows: Sequence[dict[str, Any]], seconds: float | None
+) -> dict[str, Any] | None:
+    """What `langevin` needs at `size`, from what it needed in part b; None where it was not there.
+
+    Gradient evaluations to one per cent are proportional to the autocorrelation time in steps,
+    which is taken to be proportional to 1/(ηTλ): only η, each from its own stability limit, and T
+    are different. `seconds` are those of part a for one step of one of several chains.
+    """
+    found = next((row for row in rows if row["sampler"] == "langevin, sampled"), None)
+    if found is None:
+        return None
+    posterior, dynamics = posterior_of(size), lnn.Langevin()
+    start = dynamics.init(posterior, posterior.sample_prior(jax.random.key(1), 8))
+    step_size = dynamics.prepare(posterior, start, jax.random.key(2))["step_size"]
+    slower = found["step_size"] * found["size"]["temperature"] / (step_size * size.temperature)
+    gradients = slower * max(found["gradients_to_one_percent"].values())
+    return {
+        "from_rhat": found["rhat"],
+        "from_step_size": found["step_size"],
+        "step_size": step_size,
+        "gradients": gradients,
+        "hours": None if seconds is None else gradients * seconds / 3600,
+    }
+
+
+def langevin_measured(size: Size, seconds: float) -> dict[str, Any]:
+    """The same from a run at `size` itself."""
+    budget = Budget(seconds, warmup=100, share=0.5, thinning=50)
+    chains, took, gradients = run_for(posterior_of(size), lnn.Langevin(), size.num_chains, budget)
+    return row(
+        "langevin, sampled", chains, took, gradients, lnn.summarise(chains).predictive_variance
+    )

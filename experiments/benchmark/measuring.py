@@ -1,0 +1,185 @@
+"""What the parts of the benchmark share: tasks, the pace of the driver, the machine."""
+
+import contextlib
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import langevin_nn as lnn
+from langevin_nn import provenance
+
+PRECISIONS = (1.0, 1.0)
+NUM_TEST = 100
+
+
+@dataclass(frozen=True)
+class Size:
+    """A task and a network: MNIST 0/1, CIFAR-10 airplane/automobile in colour, digits 0/1 or
+    Gaussian inputs, one hidden layer of `width` erf units. `in_size` is that of Gaussian inputs."""
+
+    source: str
+    num_train: int
+    width: int
+    num_chains: int
+    in_size: int = 784
+    temperature: float = 0.01
+
+
+def posterior_of(size: Size, readout: str = "sampled") -> Any:
+    """The posterior in float32, λ = 1; the same task and template for the same size."""
+    key = jax.random.key(0)
+    data = lnn.load_dataset(
+        size.source, num_train=size.num_train, num_test=NUM_TEST, in_size=size.in_size,
+        colour=size.source == "cifar10", key=key,
+    )  # fmt: skip
+    network = lnn.FullyConnected(data.in_size, (size.width,), activation="erf", key=key)
+    kind = lnn.MarginalisedPosterior if readout == "marginalised" else lnn.GibbsPosterior
+    return kind(network, lnn.GaussianPrior(PRECISIONS), data, size.temperature)
+
+
+class Enough(Exception):
+    """Ends a run of the driver from its own progress callback."""
+
+
+class Stopwatch:
+    """A `progress` for `lnn.sample` that measures the driver.
+
+    A chunk counts if it lies after the warm-up and is not the first there, which has the end of the
+    warm-up in it. `meanwhile` is called before each of these, and is in none of their times. After
+    `chunks` of them, if given, `Enough` is raised.
+    """
+
+    def __init__(
+        self, chunks: int | None = None, meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        self.chunks, self.meanwhile = chunks, meanwhile
+        self.began = self.resumed = time.perf_counter()
+        self.reports: list[tuple[int, float]] = []
+        """(steps, seconds since the start) of each report."""
+        self.intervals: list[tuple[int, float]] = []
+        """(steps, seconds) of each chunk that counts."""
+
+    def __call__(self, report: Any) -> None:
+        now = time.perf_counter()
+        before = self.reports[-1][0] if self.reports else 0
+        self._last = (report.steps - before, now - self.resumed)
+        if before > report.warmup_steps:
+            self.intervals.append(self._last)
+        self.reports.append((report.steps, now - self.began))
+        if self.chunks is not None and len(self.intervals) >= self.chunks:
+            raise Enough
+        if self.meanwhile is not None and report.steps > report.warmup_steps:
+            self.meanwhile()
+        self.resumed = time.perf_counter()
+
+    @property
+    def paces(self) -> list[float]:
+        """Seconds a step in each chunk that counts."""
+        return [seconds / steps for steps, seconds in self.intervals]
+
+    @property
+    def pace(self) -> float:
+        """Seconds a step, over all of them; of the last chunk if none counts."""
+        chunks = self.intervals or [self._last]
+        return sum(seconds for _, seconds in chunks) / sum(steps for steps, _ in chunks)
+
+
+def drive(posterior: Any, transition: Any, stopwatch: Stopwatch, **counts: int) -> Any:
+    """`lnn.sample`; None where the stopwatch ended it."""
+    with contextlib.suppress(Enough):
+        return lnn.sample(
+            posterior, transition, key=jax.random.key(1), progress=stopwatch, **counts
+        )
+    return None
+
+
+def name_of(transition: Any) -> str:
+    return type(transition).__name__.lower()
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def spread(values: Iterable[float]) -> dict[str, float]:
+    """Median, smallest and largest."""
+    values = list(values)
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def configure_jax() -> None:
+    """One CPU device for each core, as the command line has it; memory of a GPU as it is needed."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in flags:
+        return
+    jax.config.update("jax_num_cpu_devices", cores())
+
+
+def on_gpu() -> bool:
+    return jax.default_backend() != "cpu"
+
+
+def chain_sharding(num_chains: int) -> jax.sharding.NamedSharding:
+    """Chains shared out over as many devices as divide their number, as the driver does it."""
+    devices = jax.devices()
+    number = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
+    mesh = jax.sharding.Mesh(np.array(devices[:number]), ("chains",))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chains"))
+
+
+def machine() -> dict[str, Any]:
+    """Versions, device, processor and commit: what the numbers depend on."""
+    found = provenance.versions()
+    for name in ("torch", "blackjax"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    device = provenance.device() | {"processor": _processor(), "cores": cores()}
+    git = provenance.git_state(Path(provenance.__file__).parent)
+    return {"versions": found, "device": device, "git": git}
+
+
+def _processor() -> str:
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def memory(kind: str) -> float:
+    """Bytes of this process, "now" or at its "peak"; on a GPU those of the device.
+
+    Linux counts the memory of the parent in a child's ru_maxrss, but not in VmHWM.
+    """
+    if on_gpu():
+        statistics_of = jax.devices()[0].memory_stats() or {}
+        return float(statistics_of["bytes_in_use" if kind == "now" else "peak_bytes_in_use"])
+    status = Path("/proc/self/status")
+    if status.exists():
+        field = "VmRSS:" if kind == "now" else "VmHWM:"
+        words = [line.split() for line in status.read_text().splitlines()]
+        return 1024 * next(float(line[1]) for line in words if line[0] == field)
+    scale = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * scale

@@ -1,0 +1,181 @@
+"""The tables of results.json."""
+
+from typing import Any
+
+Results = dict[str, Any]
+SYMBOLS = {"num_train": "P", "width": "N_1", "in_size": "N_0", "num_chains": "chains"}
+
+
+def tables(results: Results) -> str:
+    """Markdown, a table for each part that was measured."""
+    writers = {
+        "a": _speed, "b": _efficiency, "c": _one_percent, "d": _growth, "e": _compilation,
+        "f": _factorisations,
+    }  # fmt: skip
+    texts = []
+    for name, write in writers.items():
+        if name in results:
+            head, rows = write(results[name]["found"])
+            lines = [head, ["---"] * len(head), *rows]
+            texts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
+    return "\n" + "\n\n".join(texts) + "\n"
+
+
+def _speed(found: Any) -> tuple[list[str], list[list[str]]]:
+    head = [
+        "task", "P, N_0, r, N_1, chains", "`langevin`, ms per chain and step", "GFLOP/s",
+        "products: JAX", "NumPy", "fraction", "PyTorch, ms", "ratio", "5·10⁶ steps",
+    ]  # fmt: skip
+    rows = []
+    for row in found:
+        size, torch = row["size"], row["pytorch_seconds"].get(row["pytorch_best"])
+        shape = (size["num_train"], row["in_size"], row["rank"], size["width"], size["num_chains"])
+        rows.append(
+            [
+                size["source"],
+                ", ".join(map(str, shape)),
+                _interval(row["langevin_seconds"], 1e3),
+                _interval(row["langevin_rate"], 1e-9),
+                _interval(row["product_rates"]["jax"], 1e-9),
+                _interval(row["product_rates"]["numpy"], 1e-9),
+                f"{row['fraction']:.2f}",
+                "not installed" if torch is None
+                else f"{_interval(torch, 1e3)} ({row['pytorch_best']})",
+                "" if torch is None else f"{row['ratio']:.2f}",
+                _duration(60 * row["paper_minutes"]),
+            ]
+        )  # fmt: skip
+    return head, rows
+
+
+def _efficiency(found: Any) -> tuple[list[str], list[list[str]]]:
+    head = [
+        "sampler", "s", "draws", "gradients a chain", "acceptance", "R̂ max", "ESS min, median",
+        "ESS/s min, median", "Var f/MCSE² a second, min, median",
+        "gradients to 1 %: bias², variance",
+    ]  # fmt: skip
+    best = next(row for row in found if row["sampler"] == "split, marginalised")
+    rows = []
+    for row in found:
+        seconds, acceptance = row["seconds"], row["acceptance"]
+        rows.append(
+            [
+                row["sampler"],
+                f"{seconds:.0f}",
+                f"{row['chains']} × {row['draws']}",
+                f"{row['gradients'] / row['chains']:.3g}",
+                "" if acceptance is None else f"{acceptance:.2f}",
+                f"{row['rhat']:.3f}",
+                _pair(row["ess"], 1),
+                _pair(row["ess"], seconds),
+                _pair(row["worth"], seconds),
+                ", ".join(
+                    f"{needed:.1e} (×{needed / best['gradients_to_one_percent'][q]:.3g})"
+                    for q, needed in row["gradients_to_one_percent"].items()
+                ),
+            ]
+        )
+    return head, rows
+
+
+def _one_percent(found: Any) -> tuple[list[str], list[list[str]]]:
+    split, far, measured = (
+        found[name] if name in found else None
+        for name in ("split", "langevin_extrapolated", "langevin")
+    )
+    head = ["sampler", "1 % reached after", "of which the first chunk, with compilation", "draws",
+            "gradients", "R̂ max", "bias²", "variance"]  # fmt: skip
+    reached = split["reached"]
+    draws = reached["draws"] if reached else split["num_samples"]
+    rows = [
+        [
+            "split, marginalised",
+            f"{reached['seconds']:.0f} s" if reached else "not reached",
+            f"{split['first_report']:.0f} s",
+            f"{split['size']['num_chains']} × {draws}",
+            f"{split['gradients']:.2e}",
+            f"{split['rhat']:.3f}",
+            *(_estimate(split["measured"][q]) for q in ("bias2", "variance")),
+        ]
+    ]
+    if far is not None:
+        hours = "" if far["hours"] is None else _duration(3600 * far["hours"])
+        mixing = f"{far['from_rhat']:.3f} in part b"
+        times = far["gradients"] / split["gradients"]
+        cells = [hours, "", "", f"{far['gradients']:.2e} (×{times:.3g})", mixing, "", ""]
+        rows.append(["langevin, **extrapolated**", *cells])
+    if measured is not None:
+        gradients = max(measured["gradients_to_one_percent"].values())
+        seconds = max(measured["seconds_to_one_percent"].values())
+        rows.append(
+            ["langevin, measured", _duration(seconds), "", "", f"{gradients:.2e}",
+             f"{measured['rhat']:.3f}",
+             *(_estimate(measured["measured"][q]) for q in ("bias2", "variance"))]
+        )  # fmt: skip
+    return head, rows
+
+
+def _growth(found: Any) -> tuple[list[str], list[list[str]]]:
+    head = ["P, N_1, N_0, chains", "r", "`langevin`, ms a step", "MiB",
+            "marginalised split, ms a gradient", "MiB, both"]  # fmt: skip
+    rows = [
+        [
+            ", ".join(str(row["size"][axis]) for axis in SYMBOLS),
+            str(row["rank"]),
+            *(cell for name in ("langevin", "split") for cell in _cost(row.get(name))),
+        ]
+        for row in found
+    ]
+    return head, rows
+
+
+def _cost(cost: dict[str, float] | None) -> tuple[str, str]:
+    if cost is None:
+        return "", ""
+    return f"{1e3 * cost['seconds']:.3g}", f"{cost['bytes'] / 2**20:.0f}"
+
+
+def _compilation(found: Any) -> tuple[list[str], list[list[str]]]:
+    head = ["sampler", "first report after", "again", "programs compiled", "again",
+            "seconds in the compiler", "again"]  # fmt: skip
+    rows = []
+    for row in found:
+        calls = [row["first"], row["again"]]
+        cells = [f"{call['first_report']:.2f} s" for call in calls]
+        cells += [str(call["programs"]) for call in calls]
+        cells += [f"{call['compile_seconds']:.2f}" for call in calls]
+        rows.append([row["sampler"], *cells])
+    return head, rows
+
+
+def _factorisations(found: Any) -> tuple[list[str], list[list[str]]]:
+    head = ["operation", "matrices", "size", "one by one, ms", "batched, ms"]
+    rows = [
+        [
+            row["operation"], str(row["matrices"]), str(row["size"]),
+            _interval(row["one_by_one"], 1e3),
+            _interval(row["batched"], 1e3) if "batched" in row else "not on a CPU",
+        ]
+        for row in found
+    ]  # fmt: skip
+    return head, rows
+
+
+def _interval(spread: dict[str, float], unit: float) -> str:
+    """The median, and in brackets the smallest and the largest."""
+    return f"{unit * spread['median']:.3g} ({unit * spread['min']:.3g}–{unit * spread['max']:.3g})"
+
+
+def _pair(values: dict[str, float], seconds: float) -> str:
+    return f"{values['min'] / seconds:.3g}, {values['median'] / seconds:.3g}"
+
+
+def _estimate(value: dict[str, float]) -> str:
+    return f"{value['value']:.5f} ± {value['mcse']:.5f}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,223 @@
+"""How fast the samplers are: against PyTorch, NumPyro, BlackJAX and the machine's own rate.
+
+    python experiments/benchmark/run.py [FOLDER] [--smoke | --full] [--draw] [--parts a b …]
+
+Measures, in this process, on the devices that JAX sees, and writes results.json and benchmark.png
+into FOLDER (this one); what other parts found there stays. Prints the tables of the README; --draw
+only makes the figure and the tables from results.json.
+
+    a  steps a second of `langevin` against the PyTorch loop and the machine's matrix products
+    b  effective samples a second of all samplers
+    c  wall time to a standard error of one per cent
+    d  how time and memory grow with P, N_1, N_0 and the chains
+    e  compilation
+    f  Cholesky factors as a batch and one by one (not in the default)
+
+PyTorch and BlackJAX are optional: pip install -e ".[benchmark]". What is not installed is left out.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from measuring import Size, configure_jax, machine, on_gpu
+
+configure_jax()
+
+import drawing  # noqa: E402
+import efficiency  # noqa: E402
+import growth  # noqa: E402
+import report  # noqa: E402
+import speed  # noqa: E402
+from efficiency import Budget  # noqa: E402
+from growth import DYNAMICS  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+
+HERE = Path(__file__).parent
+MARGINALISED_SPLIT = ("split", "marginalised")
+CASES = tuple(
+    (dynamics, readout)
+    for dynamics in (lnn.Langevin(), lnn.Split())
+    for readout in ("sampled", "marginalised")
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, and for how long. On a GPU a chunk has GPU_STEPS times as many steps."""
+
+    speed: tuple[tuple[Size, int, int], ...]
+    """(size, steps between two records, repeats)."""
+    rival_seconds: float
+    """Of each measurement of a rival in part a."""
+    budgets: dict[tuple[str, str], Budget]
+    rival_budgets: dict[str, Budget]
+    efficiency: Size = Size("mnist", 100, 200, 8)
+    one_percent: tuple[Size, int, int] = (Size("mnist", 500, 500, 4), 30, 80)
+    """(size, warm-up, draws)."""
+    langevin_seconds: float = 0.0
+    growth: tuple[Size, tuple[float, ...], int, tuple[str, ...]] = (
+        Size("random", 250, 250, 4, 500), (0.5, 2), 20, DYNAMICS,
+    )  # fmt: skip
+    """(base, factors, steps between two records, dynamics)."""
+    compilation: tuple[Size, Sequence[tuple[Any, str]]] = (Size("mnist", 100, 200, 8), CASES)
+    factors: tuple[int, tuple[int, ...], int, int] = (8, (100, 500), 5, 20)
+    """(matrices, sizes, repeats, times in one program)."""
+
+
+GPU_STEPS = 50
+TINY = Size("digits", 20, 16, 4)
+
+SMOKE = Settings(
+    speed=((replace(TINY, num_chains=2), 2, 2),),
+    rival_seconds=0.01,
+    budgets={MARGINALISED_SPLIT: Budget(0, 8)},
+    rival_budgets={"BlackJAX MALA": Budget(0.01, 4, thinning=2)},
+    efficiency=TINY,
+    one_percent=(TINY, 8, 8),
+    growth=(TINY, (), 2, DYNAMICS[:1]),
+    compilation=(TINY, CASES[-1:]),
+    factors=(2, (8,), 1, 2),
+)
+DEFAULT = Settings(
+    speed=((Size("mnist", 500, 500, 8), 100, 5), (Size("cifar10", 500, 500, 8), 100, 3)),
+    rival_seconds=0.6,
+    budgets={
+        MARGINALISED_SPLIT: Budget(15, 150),
+        ("split", "sampled"): Budget(15, 60),
+        ("langevin", "sampled"): Budget(60, 100, share=0.4, thinning=100),
+        ("langevin", "marginalised"): Budget(20, 100, share=0.4, thinning=20),
+    },
+    rival_budgets={
+        "NumPyro NUTS": Budget(20, 40),
+        "BlackJAX NUTS": Budget(20, 40),
+        "BlackJAX MALA": Budget(15, 200, thinning=50),
+    },
+)
+FULL = replace(
+    DEFAULT,
+    speed=tuple((size, steps, 9) for size, steps, _ in DEFAULT.speed),
+    rival_seconds=2.0,
+    budgets={
+        MARGINALISED_SPLIT: Budget(60, 400),
+        ("split", "sampled"): Budget(180, 200),
+        ("langevin", "sampled"): Budget(1200, 100, share=0.4, thinning=100),
+        ("langevin", "marginalised"): Budget(600, 100, share=0.4, thinning=20),
+    },
+    rival_budgets={
+        "NumPyro NUTS": Budget(300, 100),
+        "BlackJAX NUTS": Budget(300, 100),
+        "BlackJAX MALA": Budget(300, 400, thinning=50),
+    },
+    one_percent=(Size("mnist", 500, 500, 4), 60, 300),
+    growth=(Size("random", 500, 500, 8, 784), (0.25, 0.5, 2, 4), 50, DYNAMICS),
+    factors=(16, (100, 500, 2000), 5, 20),
+)
+ON_GPU = (Size("mnist", 2000, 2000, 16), 20, 9)
+"""One more size of part a under --full on a GPU; part c then has a long run of `langevin` too."""
+GPU_LANGEVIN_SECONDS = 300.0
+
+
+def part_a(settings: Settings, results: dict[str, Any]) -> Any:
+    steps = GPU_STEPS if on_gpu() else 1
+    return [
+        speed.steps_per_second(size, thinning * steps, repeats, settings.rival_seconds)
+        for size, thinning, repeats in settings.speed
+    ]
+
+
+def part_b(settings: Settings, results: dict[str, Any]) -> Any:
+    return efficiency.effective_samples(
+        settings.efficiency, settings.budgets, settings.rival_budgets
+    )
+
+
+def part_c(settings: Settings, results: dict[str, Any]) -> Any:
+    size, num_warmup, num_samples = settings.one_percent
+    rows = results.get("a", {}).get("found", [])
+    same = [
+        row for row in rows
+        if all(row["size"][k] == getattr(size, k) for k in ("source", "num_train", "width"))
+    ]  # fmt: skip
+    found = {
+        "split": efficiency.one_percent(size, num_warmup, num_samples),
+        "langevin_extrapolated": efficiency.langevin_extrapolated(
+            size,
+            results.get("b", {}).get("found", []),
+            same[0]["langevin_seconds"]["median"] if same else None,
+        ),
+    }
+    if settings.langevin_seconds:
+        longer = replace(size, num_chains=8)
+        found["langevin"] = efficiency.langevin_measured(longer, settings.langevin_seconds)
+    return found
+
+
+def part_d(settings: Settings, results: dict[str, Any]) -> Any:
+    base, factors, thinning, dynamics = settings.growth
+    steps = GPU_STEPS if on_gpu() else 1
+    return growth.grow(base, factors, thinning * steps, dynamics)
+
+
+def part_e(settings: Settings, results: dict[str, Any]) -> Any:
+    return speed.compilation(*settings.compilation)
+
+
+def part_f(settings: Settings, results: dict[str, Any]) -> Any:
+    return speed.factorisations(*settings.factors)
+
+
+PARTS: dict[str, Callable[[Settings, dict[str, Any]], Any]] = {
+    "a": part_a, "b": part_b, "c": part_c, "d": part_d, "e": part_e, "f": part_f,
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast the samplers are.")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, nargs="?", default=HERE)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--smoke", action="store_true", help="tiny sizes, in seconds")
+    length.add_argument("--full", action="store_true", help="longer runs, and what needs a GPU")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        help="a to e if left out; all for --full, a to d for --smoke",
+    )
+    parser.add_argument("--draw", action="store_true", help="only the figure and the tables")
+    arguments = parser.parse_args()
+    settings = SMOKE if arguments.smoke else FULL if arguments.full else DEFAULT
+    if arguments.full and on_gpu():
+        settings = replace(
+            settings, speed=(*settings.speed, ON_GPU), langevin_seconds=GPU_LANGEVIN_SECONDS
+        )
+    usual = 4 if arguments.smoke else 6 if arguments.full else 5
+    chosen = arguments.parts or list(PARTS)[:usual]
+    parts = [name for name in PARTS if name in chosen]
+    arguments.folder.mkdir(exist_ok=True, parents=True)
+    path = arguments.folder / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for name in () if arguments.draw else parts:
+        began = time.perf_counter()
+        found = PARTS[name](settings, results)
+        results[name] = {
+            "found": found,
+            "length": "smoke" if arguments.smoke else "full" if arguments.full else "default",
+            "minutes": (time.perf_counter() - began) / 60,
+            "machine": machine(),
+        }
+        path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+        sys.stdout.write(f"part {name}: {results[name]['minutes']:.1f} min\n")
+        sys.stdout.flush()
+    sys.stdout.write(report.tables(results))
+    drawing.figure(results).savefig(arguments.folder / "benchmark.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,86 @@ class Exchange(Protocol):
         """The states after it, and what is recorded, each (points, chains)."""
         ...
 
-    def observe(
+    def observe(self, posterior: Posterior, states: "States") -> dict[str, Array]:
+        """What it records of the states at a draw, each (points, chains)."""
+        ...
+
+
+class States(NamedTuple):
+    """The transition's state of every chain of every point, and what the exchange carries."""
+
+    chains: Any
+    between: Any = None
+
+
+@eqx.filter_jit
+def advance(
+    posterior: Posterior,
+    transition: Transition,
+    states: States,
+    keys: tuple[PointKeys, PointKeys],
+    counts: tuple[Array, Array, Array],
+    buffer: dict[str, Array],
+    extra: Mapping[str, Observable],
+    exchange: Exchange | None = None,
+) -> tuple[States, dict[str, Array]]:
+    """From `first_step`, `count` times: `stride` steps, then one record with their mean info.
+
+    The arrays of the posterior and of the transition have a leading point axis, those of the state
+    and the keys a point and a chain axis, the buffer's a draw axis before them. The three counts
+    are traced, so that every chunk of every run of these shapes is one program.
+    """
+    first_step, stride, count = counts
+    step_keys, record_keys = keys
+
+    def one_step(step: Array, carry: tuple[States, Any]) -> tuple[States, Any]:
+        states, sums = carry
+        states, info = move(posterior, transition, states, fold(step_keys, step), step, exchange)
+        return states, jax.tree.map(jnp.add, sums, info)
+
+    info = jax.eval_shape(
+        lambda: move(posterior, transition, states, step_keys, first_step, exchange)[1]
+    )
+    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), info)
+
+    def one_draw(
+        i: Array, carry: tuple[States, dict[str, Array]]
+    ) -> tuple[States, dict[str, Array]]:
+        states, buffer = carry
+        begin = first_step + i * stride
+        states, sums = jax.lax.fori_loop(begin, begin + stride, one_step, (states, zeros))
+        values = observe(posterior, states, fold(record_keys, begin + stride), extra, exchange)
+        values |= {name: total / stride for name, total in sums.items()}
+        return states, {name: buffer[name].at[i].set(value) for name, value in values.items()}
+
+    return jax.lax.fori_loop(0, count, one_draw, (states, buffer))
+
+
+def move(
+    posterior: Posterior,
+    transition: Transition,
+    states: States,
+    keys: PointKeys,
+    step: Array,
+    exchange: Exchange | None,
+) -> tuple[States, dict[str, Array]]:
+    """One step of every chain of every point, then the exchange; the states and the info."""
+
+    def one(
+        posterior: Posterior, transition: Transition, state: Any, keys: ChainKeys
+    ) -> tuple[Any, dict[str, Array]]:
+        state, info = transition.step(posterior, state, keys)
+        return state, info._asdict()
+
+    chains, info = eqx.filter_vmap(one)(posterior, transition, states.chains, keys)
+    states = states._replace(chains=chains)
+    if exchange is None:
+        return states, info
+    states, exchanged = exchange(posterior, transition, states, keys, step)
+    return states, info | exchanged
+
+
+def observe(
     posterior: Posterior,
     states: States,
     keys: PointKeys,

@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
+from jax.extend.random import threefry_2x32
 from oracles import gaussian_task
 
 import langevin_nn as lnn
 from langevin_nn.sampling import driver
-from langevin_nn.sampling.noise import standard_normal
+from langevin_nn.sampling.noise import inverse_erf, standard_normal, threefry
 from langevin_nn.types import InputError
 
 KEY = jax.random.key(3)
@@ -176,6 +178,23 @@ def test_chains_are_shared_out_over_devices(tmp_path):
     }
     subprocess.run([sys.executable, "-c", program, str(path)], check=True, env=environment)
     np.testing.assert_allclose(np.load(path), run().test_outputs, atol=2e-3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 1000])
+def test_words_are_those_of_jax(count, seed):
+    """An odd number is one word short of JAX's even one."""
+    key = jax.random.key(seed)
+    counters = jnp.arange(count + count % 2, dtype=jnp.uint32)
+    expected = threefry_2x32(jax.random.key_data(key), counters)[:count]
+    np.testing.assert_array_equal(threefry(key, count), expected)
+
+
+def test_inverse_error_function_is_scipys():
+    """On numbers as the generator makes them, to the rounding of float32, tails included."""
+    near_one = 1 - 2.0 ** -np.arange(1, 24)
+    x = np.float32(np.concatenate([np.linspace(-0.999, 0.999, 10_001), near_one, -near_one]))
+    exact = scipy.special.erfinv(x.astype(np.float64))
+    np.testing.assert_allclose(inverse_erf(jnp.asarray(x)), exact, rtol=2e-6, atol=1e-30)
 
 
 def test_noise_is_standard_normal(seed):

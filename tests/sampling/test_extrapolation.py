@@ -11,9 +11,9 @@ import pytest
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
-from langevin_nn.model.raw_files import data_dir
+from langevin_nn.model.raw_files import available
 
-WIDTH, TEMPERATURE, STEP_SIZE = 20, 0.3, 0.06
+WIDTH, TEMPERATURE, STEP_SIZE = 20, 0.3, 0.07
 QUANTITIES = ("bias2", "variance", "generalisation_error", "train_error")
 
 
@@ -27,18 +27,19 @@ def measure(kind, data, transition, key, **counts):
 
 @pytest.mark.slow
 def test_langevin_extrapolates_to_the_marginalised_posterior_on_mnist(seed):
-    if not (data_dir() / "mnist").is_dir():
-        pytest.skip(f"the files of MNIST are not in {data_dir()}: set LANGEVIN_NN_DATA")
+    files = next(record for record in available() if record.name == "mnist")
+    if not files.present:
+        pytest.skip(f"mnist is not in {files.where}: set LANGEVIN_NN_DATA")
     data = lnn.load_dataset("mnist", num_train=20, num_test=50, key=jax.random.key(0))
     keys = jax.random.split(jax.random.key(seed), 3)
     exact = measure(
         lnn.MarginalisedPosterior, data, lnn.Split(), keys[0],
-        num_chains=16, num_warmup=300, num_samples=1_500,
+        num_chains=8, num_warmup=300, num_samples=500,
     )  # fmt: skip
     coarse, fine = (
         measure(
             lnn.GibbsPosterior, data, lnn.Langevin(STEP_SIZE / halves), key,
-            num_chains=64, num_warmup=1_000 * halves, num_samples=400, thinning=20 * halves,
+            num_chains=64, num_warmup=1_000 * halves, num_samples=300, thinning=15 * halves,
         )
         for halves, key in ((1, keys[1]), (2, keys[2]))
     )  # fmt: skip
@@ -51,4 +52,4 @@ def test_langevin_extrapolates_to_the_marginalised_posterior_on_mnist(seed):
         limit = 2 * at_half.value - at_step.value
         z["extrapolated"][name] = (limit - reference.value) / error
     assert max(abs(value) for value in z["extrapolated"].values()) < SIGMAS, z
-    assert z["at η"]["variance"] > 2 * SIGMAS, z
+    assert z["at η"]["variance"] > SIGMAS and z["at η"]["train_error"] > 2 * SIGMAS, z

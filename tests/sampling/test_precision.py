@@ -57,6 +57,7 @@ def in_precision(networks, data, dtype, temperature=TEMPERATURE):
     return [np.asarray(each, np.float64) for each in predicted(networks, *arrays)]
 
 
+@pytest.mark.slow
 def test_float32_at_the_same_weights_errs_as_rounding_theory_says(data):
     """Of bias² and variance they are below a thousandth; a jitter of T/10 is seen in Φ."""
     # Weights that float32 holds: what it cannot hold is no error of the arithmetic.

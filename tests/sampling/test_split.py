@@ -41,7 +41,7 @@ def narrow_deviations(kind, seed, temperature=0.5):
     return max(abs(mine.value - theirs.value) / mine.mcse for mine, theirs in pairs)
 
 
-@pytest.mark.parametrize("kind", READOUTS)
+@pytest.mark.parametrize("kind", [pytest.param("sampled", marks=pytest.mark.slow), "marginalised"])
 def test_narrow_linear_networks_have_their_exact_posterior(kind, seed):
     assert narrow_deviations(kind, seed) < SIGMAS
 
@@ -123,6 +123,7 @@ class Bursting(lnn.Split):
         return end, jnp.where(burst, jnp.nan, change)
 
 
+@pytest.mark.slow
 def test_proposals_that_are_not_finite_are_rejected_and_counted():
     chains = run(small("sampled"), Bursting(0.2), num_samples=100)
     assert not chains.diverged.any()

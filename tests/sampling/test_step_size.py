@@ -37,7 +37,12 @@ POSTERIORS = {
 }
 
 
-@pytest.fixture(params=POSTERIORS)
+@pytest.fixture(
+    params=[
+        "one output",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in list(POSTERIORS)[1:]),
+    ]
+)
 def any_posterior(request):
     return POSTERIORS[request.param]()
 

@@ -79,13 +79,21 @@ def test_run_that_converges(cli):
     assert cli.summary("out")["not_applicable"].keys() == set(THEORIES) - {"infinite_width"}
 
 
-def test_run_of_split_dynamics_with_the_readout_marginalised(cli):
+def test_run_of_split_dynamics_on_a_ladder_with_the_readout_marginalised(cli):
     """From the words to the figures, which are drawn again from the folder alone."""
     words = ["--posterior.readout", "marginalised", "--sampler.dynamics", "split"]
+    words += ["--sampler.ladder", "4.0", "1.5"]
     answer = cli("run", "tiny.toml", "--output", "out", *words)
     assert answer.code == 3, answer
     assert cli.files("out") == RUN_FILES
-    assert "radians; trajectories of 1.57 on average" in answer.out
+    assert "radians; trajectories of " in answer.out and "no bias" in answer.out
+    ladder = cli.summary("out")["tempering"]
+    assert [rung["temperature"] for rung in ladder["rungs"]] == [0.5, 1.5, 4.0]
+    assert all(rung["log_evidence"]["mcse"] > 0 for rung in ladder["rungs"])
+    assert all(0 < swap <= 1 for swap in ladder["swap_acceptance"])
+    evidence = ladder["rungs"][0]["log_evidence"]["value"]
+    assert f"log p(y | X) = {evidence:.1f}"[:-1] in answer.out and "one_layer" in answer.out
+    assert ladder["rungs"][0]["bias2"] == cli.summary("out")["experiment"]["bias2"]
     assert "acceptance 0." in answer.out or "acceptance 1.000" in answer.out
     experiment = cli.summary("out")["experiment"]
     assert 0 < experiment["acceptance"] <= 1 and experiment["nonfinite_proposals"] == 0

@@ -72,10 +72,10 @@ class Regression(NamedTuple):
         S = T(1 − T A⁻¹) is the covariance of F w_d and r = y − F⟨w⟩ = T a; 1 − T A⁻¹ has the
         eigenvalues of 1 − T B⁻¹, the others 0.
         """
-        identity = jnp.eye(self.factor.shape[-1], dtype=self.factor.dtype)
-        inverse = _solve_both(self.factor, jnp.broadcast_to(identity, self.factor.shape))
         temperature = self.temperature
-        shrunk = identity - temperature * inverse
+        identity = jnp.eye(self.factor.shape[-1], dtype=self.factor.dtype)
+        identity = jnp.broadcast_to(identity, self.factor.shape)
+        shrunk = identity - temperature * _solve_both(self.factor, identity)
         squares = jnp.square(temperature) * jnp.sum(jnp.square(shrunk), axis=(-2, -1))
         # S r = F (cov of w) Fᵀ r, and Fᵀ r = T Fᵀ a = T ⟨w⟩.
         pulled = temperature * self.weights

@@ -74,24 +74,33 @@ class TwoWells(eqx.Module):
         return x[0] * jnp.concatenate([self.w**2, 0.1 * self.w])
 
 
-def two_wells(temperature=0.02):
-    """Symmetric under w → −w, with a barrier of some 25 T between the wells."""
-    x, y = np.ones((1, 1)), np.array([[1.0, 0.0]])
+def two_wells(temperature=0.04):
+    """Symmetric under w → −w, with a barrier of some 60 T between the wells."""
+    x, y = np.array([[1.0], [2.0]]), np.array([[1.0, 0.0], [2.0, 0.0]])
     data = lnn.Dataset("two wells", x, y, x, y)
     network = TwoWells(jnp.zeros(1, jnp.float64))
     return lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0,)), data, temperature)
 
 
-@pytest.mark.parametrize("transition", [lnn.Langevin(0.05), lnn.Split()], ids=["langevin", "split"])
-def test_what_is_trapped_at_its_temperature_gets_free_on_a_ladder(transition, seed):
+@pytest.mark.parametrize(
+    ("transition", "thinning"),
+    [
+        pytest.param(lnn.Langevin(0.005), 16, marks=pytest.mark.slow, id="langevin"),
+        pytest.param(lnn.Split(), 4, id="split"),
+    ],
+)
+def test_what_is_trapped_at_its_temperature_gets_free_on_a_ladder(transition, thinning, seed):
     """Alone, the chains disagree and say so; on the ladder both wells have the weight ½."""
     settings = {
-        "key": jax.random.key(seed + 3), "num_chains": 8, "num_warmup": 400, "num_samples": 1000,
-        "thinning": 4,
+        "key": jax.random.key(seed + 3), "num_chains": 8, "num_warmup": 400, "num_samples": 600,
+        "thinning": thinning,
     }  # fmt: skip
-    alone = lnn.summarise(lnn.sample(two_wells(), transition, **settings))
-    assert not alone.converged and alone.diagnostics.rhat_max > 1.5
-    ladder = lnn.temper(two_wells(), transition, (0.06, 0.2, 0.6), **settings)
+    chains = lnn.sample(two_wells(), transition, **settings)
+    stays = (chains.test_outputs[..., 0, 1] > 0).mean(axis=1)
+    assert set(stays) == {0.0, 1.0}, "each chain keeps to its well, and both have some"
+    alone = lnn.summarise(chains)
+    assert not alone.converged and alone.diagnostics.rhat_max > 1.2
+    ladder = lnn.temper(two_wells(), transition, (0.12, 0.4, 1.0, 3.0), **settings)
     measured = lnn.summarise(ladder.chains[0])
     assert measured.diagnostics.rhat_max < 1.02 and measured.diagnostics.ess_min > 400
     right = ladder.chains[0].test_outputs[..., 1] > 0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from langevin_nn import plotting, theory
     from langevin_nn.analysis.comparison import compare
     from langevin_nn.analysis.generalisation import summarise
+    from langevin_nn.analysis.tempering import summarise_ladder
     from langevin_nn.model.activations import activation
     from langevin_nn.model.convolutional import Convolutional
     from langevin_nn.model.datasets import Dataset, load_dataset
@@ -75,6 +76,7 @@ __all__ = [
     "sample",
     "sample_points",
     "summarise",
+    "summarise_ladder",
     "temper",
     "theory",
 ]
@@ -82,6 +84,7 @@ __all__ = [
 _MODULES = {
     "analysis.comparison": ("compare",),
     "analysis.generalisation": ("summarise",),
+    "analysis.tempering": ("summarise_ladder",),
     "model.activations": ("activation",),
     "model.convolutional": ("Convolutional",),
     "model.datasets": ("Dataset", "load_dataset"),

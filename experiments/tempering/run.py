@@ -1,0 +1,184 @@
+"""A cold and narrow network: every dynamics is trapped at its temperature, a ladder gets free.
+
+    python experiments/tempering/run.py [--smoke | --draw] [FOLDER]
+
+Samples the posterior of config.toml with each dynamics on each read-out, and with the split
+dynamics on the ladder, from two seeds. Writes results.json and tempering.png into FOLDER (this
+one) and prints the table; --draw makes the figure again from results.json.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)
+
+from matplotlib.figure import Figure  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn import config as configuration  # noqa: E402
+from langevin_nn import problem, run, tables  # noqa: E402
+from langevin_nn.analysis.tempering import summarise_ladder  # noqa: E402
+
+HERE = Path(__file__).parent
+WAYS = {
+    "langevin": ("langevin", "sampled"),
+    "split": ("split", "sampled"),
+    "split, marginalised": ("split", "marginalised"),
+    "split, marginalised, ladder": ("split", "marginalised"),
+}
+LANGEVIN_STEPS = 50
+"""Steps of the Langevin dynamics for one trajectory of the others."""
+
+
+def sampled(config: configuration.RunConfig, way: str, seed: int) -> dict[str, Any]:
+    """What one way finds: the numbers, their R̂, and each chain's training error."""
+    dynamics, readout = WAYS[way]
+    setup = run.prepare(replace(config, posterior=replace(config.posterior, readout=readout)))
+    settings = config.sampler
+    counts = {name: getattr(settings, name) for name in ("num_warmup", "num_samples", "thinning")}
+    transition = problem.transition_of(settings)
+    if dynamics == "langevin":
+        transition = lnn.Langevin()
+        for name in ("num_warmup", "thinning"):
+            counts[name] *= LANGEVIN_STEPS
+    key = jax.random.fold_in(setup.key, seed)
+    found: dict[str, Any] = {}
+    if way.endswith("ladder"):
+        ladder = lnn.temper(
+            setup.posterior, transition, settings.ladder, key=key,
+            num_chains=settings.num_chains, **counts,
+        )  # fmt: skip
+        chains, tempering = ladder.chains[0], summarise_ladder(ladder, key=key)
+        integration = tempering.integration
+        found["ladder"] = {
+            "temperatures": integration.temperatures,
+            "log_evidence": [(e.value, e.mcse) for e in integration.log_evidence],
+            "quadrature": [q if np.isfinite(q) else None for q in integration.quadrature],
+            "swap_acceptance": tempering.swap_acceptance,
+            "round_trips": tempering.round_trips,
+            "rhat_max": [m.diagnostics.rhat_max for m in tempering.measured if m.diagnostics],
+        }
+    else:
+        chains = lnn.sample(
+            setup.posterior, transition, key=key, num_chains=settings.num_chains, **counts
+        )
+    measured = lnn.summarise(chains)
+    assert measured.diagnostics is not None
+    return found | {
+        "bias2": (measured.bias2.value, measured.bias2.mcse),
+        "variance": (measured.variance.value, measured.variance.mcse),
+        "train_error": (measured.train_error.value, measured.train_error.mcse),
+        "rhat_max": measured.diagnostics.rhat_max,
+        "ess_min": measured.diagnostics.ess_min,
+        "converged": measured.converged,
+        "by_chain": chains.train_error.mean(axis=1).tolist(),
+        "seconds": chains.wall_seconds,
+    }
+
+
+def theories(config: configuration.RunConfig, temperatures: list[float]) -> dict[str, list[float]]:
+    """The log evidence of the theories at each temperature."""
+    _, data, spec = run.prepare_theory(config)
+    names = ("infinite_width", "one_layer", "scale_mixture", "matched")
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for temperature in temperatures:
+        results = lnn.theory.predict(replace(spec, temperature=temperature), data, names).results
+        for name in names:
+            found[name].append(float(results[name].log_evidence or np.nan))
+    return found
+
+
+def table(results: dict[str, Any]) -> str:
+    rows = ["| | seed | bias² | variance | training error | R̂ max | ESS min | time [s] |"]
+    rows.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for way, by_seed in results["ways"].items():
+        for seed, found in by_seed.items():
+            numbers = [
+                f"{found[name][0]:.4f} ± {found[name][1]:.4f}"
+                for name in ("bias2", "variance", "train_error")
+            ]
+            numbers += [f"{found['rhat_max']:.3f}", f"{found['ess_min']:.0f}"]
+            rows.append(f"| {way} | {seed} | {' | '.join(numbers)} | {found['seconds']:.0f} |")
+    return "\n".join(rows)
+
+
+def draw(results: dict[str, Any], caption: str) -> Figure:
+    """Training error of each chain in each way, and the log evidence against temperature."""
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for place, by_seed in enumerate(results["ways"].values()):
+        for marker, found in zip("ox", by_seed.values(), strict=False):
+            values = np.array(found["by_chain"]) / results["temperature"]
+            offsets = np.linspace(-0.25, 0.25, len(values))
+            left.plot(place + offsets, values, marker, color=f"C{place}", fillstyle="none")
+    left.set_xticks(range(len(results["ways"])), [way.replace(", ", "\n") for way in WAYS])
+    left.set_yscale("log")
+    left.set_ylabel("training error of a chain / T")
+    left.set_title("each point one chain (○ × two seeds)", fontsize="medium")
+    ladder = next(iter(results["ways"]["split, marginalised, ladder"].values()))["ladder"]
+    values, errors = np.array(ladder["log_evidence"]).T
+    for number, (name, theory) in enumerate(results["theories"].items()):
+        right.plot(ladder["temperatures"], theory, "-", color=f"C{number}", label=name)
+    right.errorbar(ladder["temperatures"], values, errors, fmt="k.", capsize=2, label="ladder")
+    right.set_xscale("log")
+    right.set_xlabel("temperature T")
+    right.set_ylabel("log evidence log p(y | X)")
+    right.legend(frameon=False, fontsize="small")
+    right.set_title("thermodynamic integration", fontsize="medium")
+    figure.suptitle(caption, fontsize="medium")
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="a short form, for the tests")
+    parser.add_argument("--draw", action="store_true", help="the figure again from results.json")
+    parser.add_argument("folder", nargs="?", type=Path, default=HERE, metavar="FOLDER")
+    arguments = parser.parse_args()
+    config = configuration.load(HERE / "config.toml")
+    if arguments.smoke:
+        sampler = replace(
+            config.sampler, num_chains=2, num_warmup=10, num_samples=8, thinning=1,
+            ladder=(0.05, 0.3, 0.9),
+        )  # fmt: skip
+        config = replace(config, sampler=sampler)
+    path = arguments.folder / "results.json"
+    if not arguments.draw:
+        results: dict[str, Any] = {"temperature": config.posterior.temperature, "ways": {}}
+        for way in WAYS:
+            seeds = {str(seed): sampled(config, way, seed) for seed in (0, 1)}
+            results["ways"][way] = seeds
+            sys.stderr.write(f"{way}: {[found['rhat_max'] for found in seeds.values()]}\n")
+        temperatures = [config.posterior.temperature, *config.sampler.ladder]
+        results["theories"] = theories(config, temperatures)
+        results["config"] = config.content_hash
+        path.write_text(json.dumps(results, indent=1) + "\n")
+    results = json.loads(path.read_text())
+    figure = draw(results, tables.caption(config))
+    figure.savefig(arguments.folder / "tempering.png", dpi=110)
+    print(table(results))
+    ladder = results["ways"]["split, marginalised, ladder"]["0"]["ladder"]
+    print(
+        "swaps accepted",
+        np.round(ladder["swap_acceptance"], 2),
+        "round trips",
+        ladder["round_trips"],
+    )
+    for temperature, evidence, quadrature, *theory in zip(
+        ladder["temperatures"], ladder["log_evidence"], ladder["quadrature"],
+        *results["theories"].values(), strict=True,
+    ):  # fmt: skip
+        print(f"T = {temperature:g}: log evidence {evidence[0]:.3f} ± {evidence[1]:.3f}", end="")
+        print(f" (quadrature {quadrature}); theories {np.round(theory, 3)}")
+
+
+if __name__ == "__main__":
+    main()

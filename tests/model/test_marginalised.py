@@ -48,9 +48,9 @@ def case(request):
 def numpy_features(posterior, params, x):
     """F of each chain from the network's own outputs, which are linear in the read-out."""
     network, prior = posterior.network, posterior.prior
-    whole = prior.sample(KEY, jax.tree.map(lambda a: a, _arrays(network)), CHAINS)
+    whole = jax.tree.map(lambda a: jnp.zeros((CHAINS, *a.shape), a.dtype), _arrays(network))
     whole = _with_hidden(whole, params)
-    outputs = jax.vmap(lambda n: n.batch(x))
+    outputs = eqx.filter_jit(jax.vmap(lambda n: n.batch(x)))
     first = whole.weights[-1]
     conv = network.receptive_fields is not None
     columns = []
@@ -122,14 +122,15 @@ def test_potential_predictions_and_errors_equal_numpy(case):
 def test_gradient_is_the_finite_difference(case, dtype, tolerance):
     """Along random directions; of the float64 potential, for float32 gradients too."""
     posterior, exact = marginalised(case, dtype), marginalised(case)
-    params = posterior.sample_prior(KEY, CHAINS)
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), exact.sample_prior(KEY, CHAINS))
     gradient = jax.jit(jax.grad(lambda p: posterior.misfit(p).sum()))(params)
     wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+    misfit = eqx.filter_jit(exact.misfit)
     direction = exact.sample_prior(jax.random.key(1), CHAINS)
     step = 1e-5
 
     def at(distance):
-        return exact.misfit(jax.tree.map(lambda w, d: w + distance * d, wide, direction))
+        return misfit(jax.tree.map(lambda w, d: w + distance * d, wide, direction))
 
     ahead, behind = at(step), at(-step)
     slopes = sum(
@@ -165,10 +166,11 @@ def test_lifted_networks_have_the_law_of_the_predictions(case, seed):
 
 def test_records_at_test_inputs_have_their_shapes(case):
     posterior = marginalised(case)
-    values = posterior.predictions(posterior.sample_prior(KEY, 2), jax.random.split(KEY, 2))
+    params, keys = posterior.sample_prior(KEY, CHAINS), jax.random.split(KEY, CHAINS)
+    values = eqx.filter_jit(posterior.predictions)(params, keys)
     outputs = posterior.y_train.shape[1:]
-    assert values["test_outputs"].shape == (2, 5, *outputs)
-    assert values["test_variances"].shape == (2, 5)
+    assert values["test_outputs"].shape == (CHAINS, 5, *outputs)
+    assert values["test_variances"].shape == (CHAINS, 5)
     assert (np.asarray(values["test_variances"]) > 0).all()
 
 

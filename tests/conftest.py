@@ -1,4 +1,8 @@
-"""Tests run in float64 where they ask for it, with silent broadcasting of ranks forbidden."""
+"""Tests run in float64 where they ask for it, with silent broadcasting of ranks forbidden.
+
+Compilation is most of what the fast tests take, and XLA's optimisations most of that: these tests
+run with few of them. The slow ones, and the package in use, have them all.
+"""
 
 import os
 import signal
@@ -8,6 +12,15 @@ import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+FEW_OPTIMISATIONS = "--xla_backend_optimization_level=1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    flags = os.environ.get("XLA_FLAGS", "")
+    if config.option.markexpr == "not slow" and "optimization_level" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {FEW_OPTIMISATIONS}".strip()
+
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)

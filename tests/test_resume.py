@@ -122,10 +122,11 @@ def killed(folder, words, wanted):
     """Start a process and kill it when its checkpoint is as `wanted`; its stderr."""
     # Bit-identical means: on the same number of devices.
     devices = f"--xla_force_host_platform_device_count={jax.device_count()}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {devices}"
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", PROGRAM, *words],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"XLA_FLAGS": devices},
+        env=os.environ | {"XLA_FLAGS": flags},
     )  # fmt: skip
     limit = time.monotonic() + 120
     while not wanted(Moment.of(folder / "the run")) and process.poll() is None:

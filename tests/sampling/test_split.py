@@ -41,7 +41,8 @@ def narrow_deviations(kind, seed, temperature=0.5):
     return max(abs(mine.value - theirs.value) / mine.mcse for mine, theirs in pairs)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("sampled", marks=pytest.mark.slow), "marginalised"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", READOUTS)
 def test_narrow_linear_networks_have_their_exact_posterior(kind, seed):
     assert narrow_deviations(kind, seed) < SIGMAS
 
@@ -64,21 +65,21 @@ def small(kind, dtype=jnp.float32):
     return READOUTS[kind](network, lnn.GaussianPrior((1.0, 1.0), (1.0, 2.0)), data, 0.2)
 
 
+def norm(network):
+    return jnp.sum(network.weights[-1] ** 2)
+
+
 def run(target, transition=None, **changes):
     settings = {"num_chains": 3, "num_warmup": 40, "num_samples": 12, "thinning": 2} | changes
-    norms = {"norm": lambda network: jnp.sum(network.weights[-1] ** 2)}
-    return lnn.sample(target, transition or lnn.Split(), key=KEY, observables=norms, **settings)
+    observables = {"norm": norm}  # one function: another lambda is another program
+    return lnn.sample(
+        target, transition or lnn.Split(), key=KEY, observables=observables, **settings
+    )
 
 
-@pytest.mark.parametrize(
-    ("kind", "stop"),
-    [
-        pytest.param("sampled", 10, id="sampled-warm-up", marks=pytest.mark.slow),
-        pytest.param("sampled", 50, id="sampled-sampling", marks=pytest.mark.slow),
-        pytest.param("marginalised", 10, id="marginalised-warm-up", marks=pytest.mark.slow),
-        pytest.param("marginalised", 50, id="marginalised-sampling"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [10, 50], ids=["warm-up", "sampling"])
+@pytest.mark.parametrize("kind", READOUTS)
 def test_resumes_bit_for_bit_and_does_not_depend_on_chunks(kind, stop, tmp_path, monkeypatch):
     target, transition = small(kind), lnn.Split(refresh=0.7)
     whole = run(target, transition)

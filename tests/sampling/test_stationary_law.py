@@ -305,7 +305,7 @@ def unit_deviations(
 @pytest.mark.parametrize(
     "sampler",
     [
-        slow_unless(("langevin, marginalised, float64",), str(s), s)
+        slow_unless(("langevin, marginalised, float64", "split, marginalised, float64"), str(s), s)
         for s in rows(readout="marginalised")
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import pytest
 
 import langevin_nn as lnn
 
@@ -57,6 +58,12 @@ SAMPLERS = [Sampler(*row) for row in product(DYNAMICS, READOUTS, PRECISIONS)]
 def rows(**wanted):
     """The rows that have the given dynamics, read-out or precision."""
     return [s for s in SAMPLERS if all(getattr(s, name) == value for name, value in wanted.items())]
+
+
+def slow_unless(quick, name, *values):
+    """A test's parameters, slow unless its name begins with one of `quick`."""
+    marks = () if name.startswith(tuple(quick)) else pytest.mark.slow
+    return pytest.param(*values, id=name, marks=marks)
 
 
 def traced(module, dtype):

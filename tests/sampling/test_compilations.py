@@ -8,6 +8,7 @@ import logging
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from oracles import gaussian_task
 from samplers import DYNAMICS, READOUTS
@@ -39,9 +40,9 @@ def compiled():
     logger.removeHandler(count)
 
 
-def run(dynamics, readout, *, seed=0, temperature=0.2, precisions=(1.0, 1.0), width, **changes):
+def run(dynamics, readout, *, seed=0, temperature=0.2, precisions=(1.0, 1.0), **changes):
     data = gaussian_task(6, 4, 8, seed=7)
-    network = lnn.FullyConnected(8, (width,), "erf", key=jax.random.key(0), dtype=jnp.float32)
+    network = lnn.FullyConnected(8, (5,), "erf", key=jax.random.key(0), dtype=jnp.float32)
     posterior = READOUTS[readout](network, lnn.GaussianPrior(precisions), data, temperature)
     settings = {"num_chains": 2, "num_warmup": 9, "num_samples": 7, "thinning": 2} | changes
     step_size = 0.01 if dynamics == "langevin" else None
@@ -57,7 +58,7 @@ class Interrupted(Exception):
 @pytest.mark.parametrize(
     ("dynamics", "readout"),
     [
-        ("langevin", "sampled"),
+        pytest.param("langevin", "sampled", marks=pytest.mark.slow),  # in test_chains too
         pytest.param("langevin", "marginalised", marks=pytest.mark.slow),
         pytest.param("split", "sampled", marks=pytest.mark.slow),
         ("split", "marginalised"),
@@ -69,9 +70,11 @@ def test_one_compilation_for_a_run_and_none_for_others(
     monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 2)
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
 
+    found = []
+
     def fresh(**changes):
         compiled.clear()
-        run(dynamics, readout, width=5, **changes)
+        found.append(run(dynamics, readout, **changes))
         return compiled.count("jit(advance)")
 
     assert fresh() == 1, "many chunks, before and after the warm-up"
@@ -88,3 +91,5 @@ def test_one_compilation_for_a_run_and_none_for_others(
         fresh(checkpoint=tmp_path, progress=interrupt)
     assert fresh(checkpoint=tmp_path, resume=True) == 0
     assert compiled == [], f"a resumed run compiles nothing, got {compiled}"
+    np.testing.assert_array_equal(found[-1].test_outputs, found[0].test_outputs)
+    np.testing.assert_array_equal(found[-1].energy, found[0].energy)

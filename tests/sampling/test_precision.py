@@ -32,7 +32,7 @@ def sampled(precision, data, seed, temperature=TEMPERATURE, num_samples=100):
         data, (WIDTH,), (1.0, 1.0), temperature
     )
     chains = lnn.sample(
-        posterior, lnn.Split(), key=jax.random.key(seed), num_chains=16, num_warmup=100,
+        posterior, lnn.Split(), key=jax.random.key(seed), num_chains=8, num_warmup=100,
         num_samples=num_samples,
     )  # fmt: skip
     return posterior, chains

@@ -39,8 +39,8 @@ POSTERIORS = {
 
 @pytest.fixture(
     params=[
-        "one output",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in list(POSTERIORS)[1:]),
+        pytest.param(name, marks=() if name == "one output" else pytest.mark.slow)
+        for name in POSTERIORS
     ]
 )
 def any_posterior(request):
@@ -80,6 +80,7 @@ def test_mean_squared_gradient_is_the_jacobians(any_posterior):
     np.testing.assert_allclose(measured, exact, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_predicted_shift_of_the_variance_is_the_linear_laws_leading_order():
     """On a linear network the shift is (ηT/2) x·(1 − ηH/2)⁻¹x/N_0, averaged over test points."""
     data = gaussian_task(9, 6, 3)
@@ -101,7 +102,7 @@ def test_predicted_shift_of_the_variance_is_the_linear_laws_leading_order():
 @pytest.mark.parametrize("step_size", [10.0, 0.0, -1.0])
 def test_unstable_step_sizes_are_refused_with_a_suggestion(step_size):
     with pytest.raises(lnn.Diverged, match=r'write step_size = 0\.\d+ or step_size = "auto"'):
-        lnn.sample(small_posterior(), lnn.Langevin(step_size), key=KEY)
+        lnn.sample(small_posterior((), (100.0,)), lnn.Langevin(step_size), key=KEY, num_chains=3)
 
 
 @pytest.mark.parametrize("given", [0.05, None])
@@ -115,14 +116,12 @@ def test_negative_curvature_at_the_start_limits_no_step_size(given):
 
 
 def test_a_step_size_that_diverges_on_the_way_is_reported():
-    """Stable at the prior's draws, unstable where the deep linear network then goes."""
-    posterior = small_posterior((6, 6), (100.0, 100.0, 100.0))
-    limit = 2 / float(np.max(largest_curvature(posterior, posterior.sample_prior(KEY, 3), KEY)))
-    assert np.isfinite(limit)
+    """Stable at the prior's draws, where it was measured, and not where the chains then go."""
+    posterior = small_posterior((), (100.0,))
     with pytest.raises(lnn.Diverged, match="chains diverged within .* write step_size"):
         lnn.sample(
-            posterior, Explosive(limit / 2), key=KEY, num_chains=3, num_warmup=1000,
-            num_samples=4, thinning=1,
+            posterior, Explosive(), key=KEY, num_chains=3, num_warmup=1000, num_samples=4,
+            thinning=1,
         )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from langevin_nn.types import InputError
 
 KEY = jax.random.key(2)
 READOUTS = {"sampled": lnn.GibbsPosterior, "marginalised": lnn.MarginalisedPosterior}
+LADDER = (0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.15, 1.7, 2.6, 4.0)
 QUANTITIES = ("bias2", "variance", "generalisation_error", "train_error")
 
 
@@ -30,8 +31,8 @@ def deviations(kind, seed, transition=None):
     """z-scores of every reported number at every rung, and of the log evidence at each."""
     posterior, data = narrow(kind)
     ladder = lnn.temper(
-        posterior, transition or lnn.Split(), (0.2, 0.4, 0.8, 2.0, 5.0), key=jax.random.key(seed),
-        num_chains=32, num_warmup=150, num_samples=300,
+        posterior, transition or lnn.Split(), LADDER, key=jax.random.key(seed),
+        num_chains=32, num_warmup=150, num_samples=200,
     )  # fmt: skip
     integrated = thermodynamic_integration(ladder, key=jax.random.key(seed + 1))
     z = {"numbers": [], "evidence": []}
@@ -41,7 +42,7 @@ def deviations(kind, seed, transition=None):
         z["numbers"] += [(mine.value - theirs) / mine.mcse for mine, theirs in pairs]
         evidence = integrated.log_evidence[i]
         z["evidence"].append((evidence.value - exact.log_evidence) / evidence.mcse)
-    assert ladder.round_trips.sum() > 100 and ladder.swap_acceptance.min() > 0.2
+    assert ladder.round_trips.sum() > 30 and ladder.swap_acceptance.min() > 0.2
     assert np.nanmax(integrated.quadrature) < 0.2 * max(e.mcse for e in integrated.log_evidence)
     return {name: float(np.max(np.abs(values))) for name, values in z.items()}
 

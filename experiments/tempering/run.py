@@ -119,7 +119,9 @@ def draw(results: dict[str, Any], caption: str) -> Figure:
             values = np.array(found["by_chain"]) / results["temperature"]
             offsets = np.linspace(-0.25, 0.25, len(values))
             left.plot(place + offsets, values, marker, color=f"C{place}", fillstyle="none")
-    left.set_xticks(range(len(results["ways"])), [way.replace(", ", "\n") for way in WAYS])
+    left.set_xticks(
+        range(len(results["ways"])), [way.replace(", ", "\n") for way in WAYS], fontsize="x-small"
+    )
     left.set_yscale("log")
     left.set_ylabel("training error of a chain / T")
     left.set_title("each point one chain (○ × two seeds)", fontsize="medium")

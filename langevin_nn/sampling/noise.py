@@ -1,4 +1,4 @@
-"""Standard Gaussian numbers for many chains: a quarter of a step's cost on a CPU, or more.
+"""Standard Gaussian numbers for many chains: a good part of a step's cost on a CPU.
 
 JAX's default generator computes two words of Threefry-2x32 (Salmon, Moraes, Dror, Shaw, SC'11) for
 each 32-bit word that it returns, on a CPU with one pass over the memory for each round. In float32

@@ -173,9 +173,7 @@ def _program(rival: Rival, posterior: Any, mesh: Any) -> Callable[..., Any]:
         state, acceptance, gradients = each((state, keys))
         params = rival.position(state)
         return state, {
-            **posterior.predictions(params, keys),
-            "train_error": jnp.mean(posterior.squared_errors(params), axis=1),
-            "energy": posterior.energy(params),
+            **posterior.record(params, keys),
             "acceptance": acceptance / steps,
             "gradients": gradients,
         }

@@ -89,14 +89,11 @@ class MarginalisedPosterior(Posterior):
 
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """T (Φ + ½ Σ_{ℓ<L} λ_ℓ‖W^ℓ‖²)."""
-        return self.temperature * (self.misfit(params) + self.sampled_prior.energy(params))
+        return self._energy(self.misfit(params), params)
 
     def squared_errors(self, params: Any) -> Float[Array, "chains P"]:
         """⟨(y_μ − f(x_μ))²⟩ = (y_μ − m_μ)² + s_μ given W, summed over the outputs."""
-        found = self.regression(params)
-        residuals = self.temperature * found.dual
-        variances = residuals.shape[-1] * found.train_variances
-        return jnp.sum(jnp.square(residuals), axis=-1) + variances
+        return self.regression(params).squared_errors
 
     def energy_variance(self, params: Any) -> Float[Array, " chains"]:
         """Var(½ Σ_μ (y_μ − f(x_μ))²) given W, summed over the outputs."""
@@ -104,7 +101,21 @@ class MarginalisedPosterior(Posterior):
 
     def predictions(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
         """m_W and s_W at the test inputs; `keys` draw what lies outside the training span."""
+        return self._predictions(self.regression(params), params, keys)
+
+    def record(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
+        """As of any posterior, from one factor."""
         found = self.regression(params)
+        return {
+            **self._predictions(found, params, keys),
+            "train_error": jnp.mean(found.squared_errors, axis=1),
+            "energy": self._energy(found.potential, params),
+        }
+
+    def _energy(self, misfit: Float[Array, " chains"], params: Any) -> Float[Array, " chains"]:
+        return self.temperature * (misfit + self.sampled_prior.energy(params))
+
+    def _predictions(self, found: Regression, params: Any, keys: ChainKeys) -> dict[str, Array]:
         features = self._scaled(self._extended(self.networks(params), keys), self.x_test)
         means = found.means(features)
         return {

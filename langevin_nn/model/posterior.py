@@ -165,6 +165,14 @@ class Posterior(eqx.Module):
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """𝓛 of the parameters: T × (misfit + the prior's energy)."""
 
+    def record(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
+        """What a draw keeps: `predictions`, the mean squared `train_error`, the `energy`."""
+        return {
+            **self.predictions(params, keys),
+            "train_error": jnp.mean(self.squared_errors(params), axis=1),
+            "energy": self.energy(params),
+        }
+
     def potential(self, params: Any) -> Float[Array, " chains"]:
         """β𝓛, so that p(params | data) ∝ exp(−potential)."""
         return self.energy(params) / self.temperature

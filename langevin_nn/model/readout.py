@@ -56,6 +56,20 @@ class Regression(NamedTuple):
         return 2 * jnp.sum(jnp.log(diagonal), axis=-1) + rest
 
     @property
+    def potential(self) -> Float[Array, "..."]:
+        """Φ. yᵀA⁻¹y = |y − F⟨w⟩|²/T + |⟨w⟩|² is a sum of squares: nothing cancels."""
+        squares = self.temperature * jnp.sum(jnp.square(self.dual), axis=(-2, -1))
+        squares = squares + jnp.sum(jnp.square(self.weights), axis=(-2, -1))
+        return 0.5 * (self.weights.shape[-1] * self.log_det + squares)
+
+    @property
+    def squared_errors(self) -> Float[Array, "... P"]:
+        """⟨(y − F w)²⟩ at each training input, summed over the outputs."""
+        residuals = self.temperature * self.dual
+        variances = residuals.shape[-1] * self.train_variances
+        return jnp.sum(jnp.square(residuals), axis=-1) + variances
+
+    @property
     def train_variances(self) -> Float[Array, "... P"]:
         """The variance of the outputs at the training inputs, diag T(1 − T A⁻¹)."""
         if self.factor.shape[-1] < self.features.shape[-2]:
@@ -136,14 +150,7 @@ def potential(
 
     The gradient is the formula of the module's docstring, from the same Cholesky factor.
     """
-    return _value(regress(features, targets, temperature))
-
-
-def _value(found: Regression) -> Float[Array, "..."]:
-    # yᵀA⁻¹y = |y − F⟨w⟩|²/T + |⟨w⟩|², a sum of squares: nothing cancels.
-    squares = found.temperature * jnp.sum(jnp.square(found.dual), axis=(-2, -1))
-    squares = squares + jnp.sum(jnp.square(found.weights), axis=(-2, -1))
-    return 0.5 * (found.weights.shape[-1] * found.log_det + squares)
+    return regress(features, targets, temperature).potential
 
 
 def _forward(features: Array, targets: Array, temperature: Array) -> tuple[Array, Array]:
@@ -154,7 +161,7 @@ def _forward(features: Array, targets: Array, temperature: Array) -> tuple[Array
         solved = _transposed(_solve_both(found.factor, _transposed(features)))
     num_outputs = found.weights.shape[-1]
     gradient = num_outputs * solved - found.dual @ _transposed(found.weights)
-    return _value(found), gradient
+    return found.potential, gradient
 
 
 def _backward(gradient: Array, cotangent: Array) -> tuple[Array, None, None]:

@@ -165,15 +165,16 @@ def drive(
         done = Progress(0, 0, first)
     numbers = done.numbers
     earlier = numbers[0].get("seconds", 0.0)
-    moving = _moving(transition, numbers, points[0])
-    buffer = buffer_for(
-        target, moving, states, streams[1], extra, exchange, counts.num_samples, BUFFER_BYTES
-    )
-    capacity = len(buffer["energy"])
     mesh = mesh_for(counts.num_chains)
     states, streams = shared(mesh, (states, streams), axis=1)
+    target, dynamics = copied(mesh, (target, _moving(transition, numbers, points[0])))
+    with jax.set_mesh(mesh):
+        buffer = buffer_for(
+            target, dynamics, states, streams, copied(mesh, jnp.int32(0)), extra, exchange,
+            counts.num_samples, BUFFER_BYTES,
+        )  # fmt: skip
     buffer = shared(mesh, buffer, axis=2)
-    target, dynamics = copied(mesh, (target, moving))
+    capacity = len(buffer["energy"])
 
     # Cholesky factors of a few hundred rows are slower, up to forty times on a busy machine, where
     # the threads of BLAS wait for each other.
@@ -194,7 +195,7 @@ def drive(
             most = min(capacity, counts.num_samples - done.draws)
             stride = counts.thinning
             count = min(max(pace.steps // stride, 1), most)
-        three = _integers(done.steps, stride, count)
+        three = copied(mesh, _integers(done.steps, stride, count))
         with blas.limit(limits=1), jax.set_mesh(mesh):
             states, buffer = advance(
                 target, dynamics, states, streams, three, buffer, extra, exchange

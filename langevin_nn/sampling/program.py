@@ -78,9 +78,8 @@ def advance(
         states, info = move(posterior, transition, states, fold(step_keys, step), step, exchange)
         return states, jax.tree.map(jnp.add, sums, info)
 
-    info = jax.eval_shape(
-        lambda: move(posterior, transition, states, step_keys, first_step, exchange)[1]
-    )
+    moving = (posterior, transition, states, step_keys, first_step, exchange)
+    info = eqx.filter_eval_shape(move, *moving)[1]
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), info)
 
     def one_draw(
@@ -96,6 +95,7 @@ def advance(
     return jax.lax.fori_loop(0, count, one_draw, (states, buffer))
 
 
+@eqx.filter_jit
 def move(
     posterior: Posterior,
     transition: Transition,
@@ -104,7 +104,10 @@ def move(
     step: Array,
     exchange: Exchange | None,
 ) -> tuple[States, dict[str, Array]]:
-    """One step of every chain of every point, then the exchange; the states and the info."""
+    """One step of every chain of every point, then the exchange; the states and the info.
+
+    Compiled as part of `advance`; a function of its own is traced once, whoever asks for shapes.
+    """
 
     def one(
         posterior: Posterior, transition: Transition, state: Any, keys: ChainKeys
@@ -120,6 +123,7 @@ def move(
     return states, info | exchanged
 
 
+@eqx.filter_jit
 def observe(
     posterior: Posterior,
     states: States,
@@ -140,11 +144,7 @@ def record(
     posterior: Posterior, params: Any, keys: ChainKeys, extra: Mapping[str, Observable]
 ) -> dict[str, Array]:
     """What is recorded of the chains of one point, each with a leading chain axis."""
-    values = {
-        **posterior.predictions(params, keys),
-        "train_error": jnp.mean(posterior.squared_errors(params), axis=1),
-        "energy": posterior.energy(params),
-    }
+    values = posterior.record(params, keys)
     if extra:
         networks = posterior.lifted_networks(params, keys)
         values |= {name: eqx.filter_vmap(function)(networks) for name, function in extra.items()}
@@ -197,16 +197,21 @@ def buffer_for(
     posterior: Posterior,
     transition: Transition,
     states: States,
-    keys: PointKeys,
+    keys: tuple[PointKeys, PointKeys],
+    step: Array,
     extra: Mapping[str, Observable],
     exchange: Exchange | None,
     num_samples: int,
     max_bytes: float,
 ) -> dict[str, Array]:
-    """Zeros for as many draws as are worth keeping on the device between two chunks."""
-    shapes = dict(eqx.filter_eval_shape(observe, posterior, states, keys, extra, exchange))
-    step = jnp.int32(0)
-    shapes |= eqx.filter_eval_shape(move, posterior, transition, states, keys, step, exchange)[1]
+    """Zeros for as many draws as are worth keeping on the device between two chunks.
+
+    With the arguments placed as they are for `advance`, what is traced here is not again there.
+    """
+    step_keys, record_keys = keys
+    shapes = dict(eqx.filter_eval_shape(observe, posterior, states, record_keys, extra, exchange))
+    moving = (posterior, transition, states, step_keys, step, exchange)
+    shapes |= eqx.filter_eval_shape(move, *moving)[1]
     bytes_each = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
     capacity = min(max(int(max_bytes / bytes_each), 1), num_samples)
     return {name: jnp.zeros((capacity, *s.shape), s.dtype) for name, s in shapes.items()}

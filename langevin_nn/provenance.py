@@ -1,5 +1,6 @@
 """Where numbers come from: versions, device, git state. For manifests and `langevin-nn info`."""
 
+import functools
 import os
 import platform
 import subprocess
@@ -25,7 +26,7 @@ def manifest(config: RunConfig, provenance: tuple[str, ...], wall_seconds: float
         "data": list(provenance),
         "versions": versions(),
         "device": device(),
-        "git": git_state(Path(__file__).parent),
+        "git": _own_git_state(),
         "wall_seconds": wall_seconds,
     }
 
@@ -52,6 +53,13 @@ def precision() -> dict[str, str]:
     }
 
 
+@functools.cache
+def _own_git_state() -> dict[str, Any] | None:
+    """That of the code in this process, however many runs it makes."""
+    return git_state(Path(__file__).parent)
+
+
+@functools.cache
 def versions() -> dict[str, str | None]:
     def installed(name: str) -> str | None:
         try:

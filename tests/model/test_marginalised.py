@@ -48,20 +48,20 @@ def case(request):
 def numpy_features(posterior, params, x):
     """F of each chain from the network's own outputs, which are linear in the read-out."""
     network, prior = posterior.network, posterior.prior
-    whole = jax.tree.map(lambda a: jnp.zeros((CHAINS, *a.shape), a.dtype), _arrays(network))
+    whole = jax.tree.map(lambda a: np.zeros((CHAINS, *a.shape), a.dtype), _arrays(network))
     whole = _with_hidden(whole, params)
     outputs = eqx.filter_jit(jax.vmap(lambda n: n.batch(x)))
     first = whole.weights[-1]
     conv = network.receptive_fields is not None
     columns = []
     shape = first.shape[1:] if conv else (first.shape[1], first.shape[2])
-    zero = _with_readout(whole, jnp.zeros_like(first))
+    zero = np.asarray(outputs(_filled(network, whole)))
     size = shape[0] * shape[1] if conv else shape[1]
     for i in range(size):
         place = np.unravel_index(i, shape) if conv else (0, i)
-        unit = jnp.zeros_like(first).at[(slice(None), *place)].set(1.0)
-        f = np.asarray(outputs(_filled(network, _with_readout(whole, unit))))
-        f = f - np.asarray(outputs(_filled(network, zero)))
+        unit = np.zeros_like(first)
+        unit[(slice(None), *place)] = 1.0
+        f = np.asarray(outputs(_filled(network, _with_readout(whole, unit)))) - zero
         f = f[..., 0] if f.ndim == 3 else f
         columns.append(f / np.sqrt(prior.precisions[-1]))
     if prior.bias_precisions is not None:
@@ -85,9 +85,24 @@ def _with_readout(whole, readout):
     return eqx.tree_at(lambda n: n.weights[-1], whole, readout)
 
 
+@eqx.filter_jit
+def numbers_of(posterior, params):
+    """Everything that is said of the hidden weights, in one program."""
+    keys = jax.random.split(KEY, CHAINS)
+    return {
+        "misfit": posterior.misfit(params),
+        "errors": posterior.squared_errors(params),
+        "energy": posterior.energy(params),
+        "potential": posterior.potential(params),
+        "predictions": posterior.predictions(params, keys),
+        "record": posterior.record(params, keys),
+    }
+
+
 def test_potential_predictions_and_errors_equal_numpy(case):
     posterior = marginalised(case)
     params = posterior.sample_prior(KEY, CHAINS)
+    found = numbers_of(posterior, params)
     temperature = float(posterior.temperature)
     features = numpy_features(posterior, params, posterior.x_train)
     y = np.asarray(posterior.y_train).reshape(len(posterior.y_train), -1)
@@ -99,8 +114,8 @@ def test_potential_predictions_and_errors_equal_numpy(case):
         mean = f @ f.T @ np.linalg.solve(a, y)
         variance = np.diag(f @ f.T - f @ f.T @ np.linalg.solve(a, f @ f.T))
         errors.append(np.sum((y - mean) ** 2, axis=1) + y.shape[1] * variance)
-    np.testing.assert_allclose(posterior.misfit(params), expected, rtol=1e-10)
-    np.testing.assert_allclose(posterior.squared_errors(params), errors, rtol=1e-9)
+    np.testing.assert_allclose(found["misfit"], expected, rtol=1e-10)
+    np.testing.assert_allclose(found["errors"], errors, rtol=1e-9)
     hidden = [
         sum(
             0.5 * p * np.sum(np.square(leaf[c]))
@@ -110,12 +125,16 @@ def test_potential_predictions_and_errors_equal_numpy(case):
         )
         for c in range(CHAINS)
     ]
-    np.testing.assert_allclose(
-        posterior.energy(params) / temperature, np.add(expected, hidden), rtol=1e-10
-    )
-    np.testing.assert_allclose(
-        posterior.potential(params), posterior.energy(params) / temperature, rtol=1e-12
-    )
+    energy = temperature * np.add(expected, hidden)
+    np.testing.assert_allclose(found["energy"], energy, rtol=1e-10)
+    np.testing.assert_allclose(found["potential"], energy / temperature, rtol=1e-10)
+    record = {**found["predictions"], "train_error": np.mean(errors, axis=1), "energy": energy}
+    assert record.keys() == found["record"].keys()
+    for name, value in found["record"].items():
+        np.testing.assert_allclose(value, record[name], rtol=1e-9)
+    assert record["test_outputs"].shape == (CHAINS, 5, *posterior.y_train.shape[1:])
+    assert record["test_variances"].shape == (CHAINS, 5)
+    assert (np.asarray(record["test_variances"]) > 0).all()
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 1e-6), (jnp.float32, 2e-2)])
@@ -162,16 +181,6 @@ def test_lifted_networks_have_the_law_of_the_predictions(case, seed):
     assert worst(z_scores(f, mean)) < SIGMAS
     assert worst(z_scores(centred**2, variance[:, None] + np.zeros_like(mean))) < SIGMAS
     assert worst(z_scores(centred**2, 1.5 * variance[:, None] + np.zeros_like(mean))) > 2 * SIGMAS
-
-
-def test_records_at_test_inputs_have_their_shapes(case):
-    posterior = marginalised(case)
-    params, keys = posterior.sample_prior(KEY, CHAINS), jax.random.split(KEY, CHAINS)
-    values = eqx.filter_jit(posterior.predictions)(params, keys)
-    outputs = posterior.y_train.shape[1:]
-    assert values["test_outputs"].shape == (CHAINS, 5, *outputs)
-    assert values["test_variances"].shape == (CHAINS, 5)
-    assert (np.asarray(values["test_variances"]) > 0).all()
 
 
 def test_what_has_no_known_readout_is_refused():

@@ -52,8 +52,14 @@ def test_energy_is_the_definition_whatever_the_input_coordinates(
     prior = lnn.GaussianPrior(precisions, bias_precisions)
     posterior = lnn.GibbsPosterior(network, prior, data, 0.3)
     params = posterior.sample_prior(KEY, 3)
-    keys = jax.random.split(KEY, 3)
-    lifted = posterior.lifted_networks(params, keys)
+
+    @eqx.filter_jit
+    def found(posterior, params):
+        lifted = posterior.lifted_networks(params, jax.random.split(KEY, 3))
+        outputs = evaluate(lifted, jnp.asarray(data.x_train)), posterior.train_outputs(params)
+        return lifted, *outputs, posterior.energy(params), posterior.potential(params)
+
+    lifted, lifted_outputs, outputs_inside, energies, potentials = found(posterior, params)
 
     # Outside the span the lifted first layer costs prior energy that the reduced one leaves out.
     basis = posterior.space.basis
@@ -66,14 +72,9 @@ def test_energy_is_the_definition_whatever_the_input_coordinates(
         by_leaf = precisions + (bias_precisions or ())
         energy = sum(p * np.sum(w**2) for p, w in zip(by_leaf, leaves, strict=True))
         expected = 0.5 * squares + 0.3 / 2 * (energy - precisions[0] * outside[chain])
-        np.testing.assert_allclose(posterior.energy(params)[chain], expected, rtol=1e-12)
-    np.testing.assert_allclose(posterior.potential(params), posterior.energy(params) / 0.3)
-    np.testing.assert_allclose(
-        evaluate(lifted, jnp.asarray(data.x_train)),
-        posterior.train_outputs(params),
-        rtol=1e-11,
-        atol=1e-13,
-    )
+        np.testing.assert_allclose(energies[chain], expected, rtol=1e-12)
+    np.testing.assert_allclose(potentials, energies / 0.3)
+    np.testing.assert_allclose(lifted_outputs, outputs_inside, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.slow  # with all of XLA's optimisations, one of which went wrong in jaxlib 0.10.2
@@ -121,21 +122,22 @@ class OwnNetwork(eqx.Module):
         return self.last[0] @ jax.lax.erf(h) / jnp.sqrt(jnp.asarray(h.size, x.dtype))
 
 
+@eqx.filter_jit
+def prior_outputs(posterior, key, draws, change=lambda params: params):
+    """f at the training and the test inputs, (draws, P + P_test, *D)."""
+    key_weights, key_outside = jax.random.split(key)
+    params = change(posterior.sample_prior(key_weights, draws))
+    outside = posterior.test_outputs(params, jax.random.split(key_outside, draws))
+    return jnp.concatenate([posterior.train_outputs(params), outside], axis=1)
+
+
 @pytest.mark.parametrize("width", [1, 3, 40])
 def test_prior_draws_have_the_gram_matrix_at_any_width(width, seed):
     """E[f fᵀ] = K_1 exactly, inside the span of the training inputs and outside it."""
     data = gaussian_task(3, 4, 8)
     network = lnn.FullyConnected(8, (width,), "erf", key=KEY, dtype=jnp.float64)
     posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((0.5, 2.0)), data, 1.0)
-    key_weights, key_outside = jax.random.split(jax.random.key(seed))
-    params = posterior.sample_prior(key_weights, 100_000)
-    f = np.concatenate(
-        [
-            posterior.train_outputs(params),
-            posterior.test_outputs(params, jax.random.split(key_outside, 100_000)),
-        ],
-        axis=1,
-    )
+    f = prior_outputs(posterior, jax.random.key(seed), 100_000)
     expected = erf_gram(np.concatenate([data.x_train, data.x_test]), 0.5, 2.0)
     assert worst(z_scores(f[:, :, None] * f[:, None, :], expected)) < SIGMAS
 
@@ -213,18 +215,15 @@ def prior_deviations(name, seed, change=lambda params: params):
     network, prior, _ = network_of(name, width=3)
     data = gaussian_task(3, 4, 24, num_outputs=network.num_outputs)
     posterior = lnn.GibbsPosterior(network, prior, data, 1.0)
-    key_weights, key_outside = jax.random.split(jax.random.key(seed))
     draws = 60_000
-    params = change(posterior.sample_prior(key_weights, draws))
-    keys = jax.random.split(key_outside, draws)
-    f = np.concatenate([posterior.train_outputs(params), posterior.test_outputs(params, keys)], 1)
+    f = prior_outputs(posterior, jax.random.key(seed), draws, change)
     x = np.concatenate([data.x_train, data.x_test])
     shifts = [1 / p for p in prior.bias_precisions or (np.inf, np.inf)]
     fields = np.moveaxis(numpy_patches(x), 1, 0) if "convolution" in name else [x]
     grams = [erf_dual(z @ z.T / (5.0 * z.shape[1]) + shifts[0]) / 0.5 for z in fields]
     gram = np.mean(grams, axis=0) + shifts[1]
     expected = np.kron(gram, np.eye(network.num_outputs))
-    f = f.reshape(draws, -1)
+    f = np.asarray(f).reshape(draws, -1)
     return worst(z_scores(f[:, :, None] * f[:, None, :], expected))
 
 

@@ -50,8 +50,8 @@ class Grid:
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:
-        """The values along each axis: numbers and words; lists as their text."""
-        return {axis.name: [label(value) for value in axis.values] for axis in self.axes}
+        """The values along each axis, all numbers or all words; lists as their text."""
+        return {axis.name: _alike([label(value) for value in axis.values]) for axis in self.axes}
 
     def place(self, index: int) -> str:
         """Where a point lies, in words: `prior.precisions[-1] = 0.1, seed = 0`."""
@@ -124,9 +124,15 @@ def load(
     return grid(configuration.read(path, overrides), over, seeds, folder=path.parent)
 
 
-def slurm_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The table [sweep.slurm]."""
+def slurm_settings(path: Path) -> dict[str, Any]:
+    """The table [sweep.slurm] of a TOML file."""
+    values = configuration.read(path)
     return dict(_checked_table(values.get("sweep", {})).get("slurm", {}))
+
+
+def _alike(labels: list[Any]) -> list[Any]:
+    """`"auto", 0.1` all as words."""
+    return [str(each) for each in labels] if any(isinstance(e, str) for e in labels) else labels
 
 
 def _checked_table(table: Any) -> dict[str, Any]:

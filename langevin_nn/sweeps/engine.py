@@ -29,7 +29,7 @@ TELL_SECONDS = 1.0
 
 def sweep(
     config: RunConfig | Path | str,
-    over: Mapping[str, Sequence[Any]] | None = None,
+    over: Mapping[str, Any] | None = None,
     seeds: int | None = None,
     *,
     output: Path | str,
@@ -120,7 +120,7 @@ def work_off(
 ) -> tuple[str, ...]:
     """Run what is open of these tasks, wait for what others hold; the points finished here."""
     earlier = folder.attempts()
-    tell = _Teller(folder, progress)
+    tell = _Teller(folder, earlier, progress)
     done: list[str] = []
 
     def is_open(task: Task) -> bool:
@@ -179,9 +179,14 @@ def _give_up(folder: SweepFolder, outcome: executors.Outcome, earlier: Mapping[s
 class _Teller:
     """Calls `progress` with the status, not too often."""
 
-    def __init__(self, folder: SweepFolder, progress: Callable[[Status], None] | None) -> None:
+    def __init__(
+        self,
+        folder: SweepFolder,
+        earlier: Mapping[str, str],
+        progress: Callable[[Status], None] | None,
+    ) -> None:
         self.progress = progress
-        self.outlook = Outlook(folder) if progress else None
+        self.outlook = Outlook(folder, earlier) if progress else None
         self.next = 0.0
 
     def __call__(self) -> None:

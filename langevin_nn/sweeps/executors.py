@@ -9,8 +9,10 @@ This module imports no JAX: a worker sets up its environment first.
 
 import contextlib
 import functools
+import inspect
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langevin_nn.errors import InputError
+from langevin_nn.validation import nearest
 
 if TYPE_CHECKING:
     from langevin_nn.sweeps.folder import SweepFolder
@@ -121,12 +124,18 @@ def slurm_cluster(settings: Mapping[str, Any]) -> Any:
     given.setdefault("job_cpu", given["cores"])
     given |= {"cores": 1, "processes": 1}
     given.setdefault("python", sys.executable)
+    ctrl_c = signal.getsignal(signal.SIGINT)
     with _explained():
-        from dask_jobqueue import slurm
-    try:
-        return slurm.SLURMCluster(**given)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"[sweep.slurm] has settings that do not fit: {error}") from error
+        from dask_jobqueue import core, slurm
+    if signal.getsignal(signal.SIGINT) is not ctrl_c:
+        signal.signal(signal.SIGINT, ctrl_c)  # importing dask_jobqueue made it a silent exit
+    takers = (core.JobQueueCluster, core.Job, slurm.SLURMJob)
+    known = {name for taker in takers for name in inspect.signature(taker).parameters}
+    for name in given:
+        if name not in known:
+            hint = nearest(name, sorted(known)) or "; SLURMCluster's documentation lists them"
+            raise InputError(f'[sweep.slurm] has an unknown setting "{name}"{hint}')
+    return slurm.SLURMCluster(**given)
 
 
 def _serial(
@@ -175,11 +184,12 @@ def _in_worker(
     earlier: dict[str, str],
 ) -> tuple[str, ...] | None:
     """One task, in a worker's process. The first one there sets the process up."""
+    import dask
+    import distributed
+
     if "jax" not in sys.modules:
         os.environ.update(environment)
         if gpus:
-            import distributed
-
             name = distributed.get_worker().name
             os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(name) % len(gpus)]
     import jax
@@ -188,7 +198,9 @@ def _in_worker(
     from langevin_nn.sweeps.plan import Task
 
     jax.config.update("jax_enable_x64", True)
-    return tasks_module.work(_opened(path), Task(tuple(points)), earlier)
+    # Else xarray, which finds itself in a worker, asks the scheduler for a lock for each file.
+    with dask.config.set(scheduler="synchronous"):
+        return tasks_module.work(_opened(path), Task(tuple(points)), earlier)
 
 
 @functools.cache

@@ -71,7 +71,7 @@ class Grid:
 
 def grid(
     values: Mapping[str, Any],
-    over: Mapping[str, Sequence[Any]] | None = None,
+    over: Mapping[str, Any] | None = None,
     seeds: int | None = None,
     *,
     folder: Path | None = None,
@@ -117,7 +117,7 @@ def grid(
 def load(
     path: Path,
     overrides: Mapping[str, Sequence[str]] | None = None,
-    over: Mapping[str, Sequence[Any]] | None = None,
+    over: Mapping[str, Any] | None = None,
     seeds: int | None = None,
 ) -> Grid:
     """The grid of a TOML file; arguments and errors as for `grid` and `config.load`."""

@@ -72,7 +72,8 @@ def _counts(flat: dict[str, np.ndarray], here: int) -> str:
     words = [f"{states.count('done')} done ({here} of them now)"]
     words += [f"{n} {state}" for state in ("failed", "missing") if (n := states.count(state))]
     restless = int(np.sum((flat["status"] == "done") & ~flat["converged"].astype(bool)))
-    words += [f"{restless} not converged"] if restless else ["all converged"]
+    if "done" in states:
+        words.append(f"{restless} not converged" if restless else "all of these converged")
     return f"{len(states)} points: {', '.join(words)}"
 
 

@@ -1,6 +1,7 @@
 """Where a sweep stands: how many points are done, what runs, and how long the rest will take."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from langevin_nn.sweeps.folder import SweepFolder
@@ -25,11 +26,12 @@ class Status:
         return self.points - self.done - self.failed
 
 
-def status(folder: SweepFolder) -> Status:
-    """From the files alone: whoever works on the sweep."""
+def status(folder: SweepFolder, earlier: Mapping[str, str] | None = None) -> Status:
+    """From the files alone: whoever works on the sweep. `earlier` failures are not counted."""
     parts = {p: part for task in folder.tasks for p, part in folder.fractions(task).items()}
     done = sum(folder.run(point).is_finished for point in parts)
-    failed = {point for point in folder.failed() if not folder.run(point).is_finished}
+    attempts, earlier = folder.attempts(), earlier or {}
+    failed = {point for point, mark in attempts.items() if mark != earlier.get(point)}
     whole = sum(1.0 if point in failed else min(part, 1.0) for point, part in parts.items())
     return Status(len(parts), done, len(failed), whole / len(parts))
 
@@ -37,13 +39,14 @@ def status(folder: SweepFolder) -> Status:
 class Outlook:
     """Status after status, with an estimate of the time left."""
 
-    def __init__(self, folder: SweepFolder) -> None:
+    def __init__(self, folder: SweepFolder, earlier: Mapping[str, str]) -> None:
         self.folder = folder
+        self.earlier = earlier
         self.began = time.monotonic()
-        self.first = status(folder).fraction
+        self.first = status(folder, earlier).fraction
 
     def __call__(self) -> Status:
-        now = status(self.folder)
+        now = status(self.folder, self.earlier)
         gained = now.fraction - self.first
         left = None
         if gained > 0:

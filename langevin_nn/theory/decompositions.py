@@ -52,7 +52,7 @@ class Decompositions:
         there, regression = found
         return regression if there == precision else regression.scaled(there / precision)
 
-    def _bytes(self) -> float:
+    def _bytes(self) -> int:
         arrays = (value for _, each in self._kept.values() for value in vars(each).values())
         return sum(array.nbytes for array in arrays)
 

@@ -74,7 +74,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="this process, processes of this machine, or jobs (as [sweep.slurm] says)",
     )  # fmt: skip
     sweep.add_argument(
-        "--workers", type=int, metavar="N", help="how many (as many as GPUs, else cores)"
+        "--workers", type=int, metavar="N", help="how many (local: as many as GPUs, else cores)"
     )
     sweep.add_argument("--task", metavar="I/N", help="only every N-th task, from the I-th (0 ...)")
     sweep.add_argument("--status", type=Path, metavar="DIR", help="where the sweep in DIR stands")

@@ -431,6 +431,12 @@ def test_settings_that_slurm_does_not_take(settings, fragment):
         executors.check("slurm", None, settings)
 
 
+@with_jobqueue
+def test_slurm_is_told_the_number_of_jobs():
+    with pytest.raises(InputError, match="needs workers, the number of jobs"):
+        executors.check("slurm", None, {"cores": 2, "memory": "1GB"})
+
+
 def test_without_dask(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"pip install 'langevin_nn\[dask\]'"):

@@ -53,7 +53,7 @@ def sweep(
         executor: "serial"; "local" for processes of this machine, one for each GPU where there are
             some; "slurm" for jobs. The last two need Dask, and a script that calls this must keep
             the call below `if __name__ == "__main__":`, since the processes are spawned.
-        workers: how many processes or jobs; left out, as many as GPUs, else cores.
+        workers: how many processes or jobs; of processes, if left out, as many as GPUs, else cores.
         slurm: the settings of the jobs, as the table [sweep.slurm] has them.
         progress: called now and then with where the sweep stands.
 
@@ -146,9 +146,13 @@ def work_off(
 
 
 def gather(folder: SweepFolder) -> xr.Dataset:
-    """The results of all that is there, written to results.nc too."""
-    found = results.collect(folder.path)
-    results.save(folder, found)
+    """The results of all that is there, written to results.nc too.
+
+    One process at a time, so that the last one writes what all have found.
+    """
+    with folder.gathering():
+        found = results.collect(folder.path)
+        results.save(folder, found)
     return found
 
 

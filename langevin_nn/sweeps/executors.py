@@ -66,6 +66,10 @@ def check(executor: str, workers: int | None, slurm: Mapping[str, Any]) -> None:
             import distributed  # noqa: F401
     if executor == "slurm":
         slurm_cluster(slurm).close()
+        if workers is None:
+            raise InputError(
+                'executor = "slurm" needs workers, the number of jobs: write for example 8'
+            )
 
 
 def number_of_workers(executor: str, workers: int | None) -> int:
@@ -100,7 +104,7 @@ def started(
         else:
             cluster = slurm_cluster(slurm or {})
             cluster.scale(jobs=number)
-            environment = {}
+            environment = {"JAX_NUM_CPU_DEVICES": str((slurm or {})["cores"])}
         stack.enter_context(cluster)
         client = stack.enter_context(distributed.Client(cluster))
         gpus = _gpus() if executor == "local" else []

@@ -167,6 +167,10 @@ class SweepFolder:
         """The task as this process's own; False, at once, where another has it."""
         return _locked(self._tasks / task.name / "lock")
 
+    def gathering(self) -> "contextlib.AbstractContextManager[bool]":
+        """For the one that writes the results; waits for its turn."""
+        return _locked(self._tasks / "results.lock", wait=True)
+
     def holder(self, task: Task) -> str | None:
         """Who works on the task; None if nobody does."""
         path = self._tasks / task.name / "lock"

@@ -1,5 +1,6 @@
 """Sweeps: points are what they are alone, nothing is lost, nothing is computed twice."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -335,6 +336,48 @@ def test_points_of_other_shapes_are_batches_of_their_own(tmp_path, monkeypatch):
     folder = SweepFolder.begin(tmp_path / "s", grid.grid(values(), {"seed": [1, 2, 3]}), 32)
     engine.work_off(folder, folder.tasks)
     assert asked == [1, 2, 1, 1]
+
+
+@pytest.mark.slow
+def test_a_ladder_is_run_alone_and_goes_on(tmp_path, monkeypatch):
+    """From the checkpoint in its own run folder; a damaged one begins anew."""
+    ladder = values() | {"sampler": values()["sampler"] | {"ladder": [1.0, 2.0]}}
+    wanted = grid.grid(ladder, {"posterior.temperature": [0.5]})
+    whole, folder = (SweepFolder.begin(tmp_path / name, wanted, 32) for name in ("a", "b"))
+    (point,) = whole.points
+    assert engine.work_off(whole, whole.tasks) == (point,)
+    assert len(whole.run(point).load_summary()["tempering"]["rungs"]) == 3
+
+    monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 2)
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
+
+    def end(report):
+        if report.steps >= 12:
+            raise Stop
+
+    for damage in (False, True):
+        with pytest.raises(Stop):
+            task.work(folder, folder.tasks[0], {}, end)
+        state = folder.run(point).checkpoint / "state.npz"
+        assert 0.4 < folder.fractions(folder.tasks[0])[point] < 1
+        if damage:
+            state.write_bytes(state.read_bytes()[:100])
+        told = []
+        assert task.work(folder, folder.tasks[0], {}, told.append) == (point,)
+        assert (told[0].steps < 5) == damage
+        np.testing.assert_array_equal(draws(folder, point), draws(whole, point))
+        shutil.rmtree(folder.run(point).path)
+
+
+def test_a_task_that_ends_its_workers_again_and_again(begun, monkeypatch):
+    @contextlib.contextmanager
+    def started(*_):
+        yield lambda _, tasks, *__: (executors.Outcome(each, (), "KilledWorker") for each in tasks)
+
+    monkeypatch.setattr(executors, "started", started)
+    assert engine.work_off(begun, begun.tasks) == ()
+    reasons = {begun.failure(point)["reason"] for point in begun.points}
+    assert reasons == {"its worker died (KilledWorker)"}
 
 
 # --- several processes

@@ -78,7 +78,9 @@ def sweep(
         table = grid.slurm_settings(Path(config))
     executors.check(executor, workers, slurm or table)
     require_float64()
-    folder = begin(wanted, Path(output), executors.number_of_workers(executor, workers))
+    number = executors.number_of_workers(executor, workers)
+    # Preparing a point takes a GPU, which is for the workers.
+    folder = begin(wanted, Path(output), number, prepare=executor == "serial")
     work_off(
         folder, folder.tasks, executor=executor, workers=workers, slurm=slurm or table,
         progress=progress,
@@ -86,12 +88,12 @@ def sweep(
     return gather(folder)
 
 
-def begin(wanted: Grid, output: Path, workers: int) -> SweepFolder:
-    """The folder of the grid. Raises `InputError`, before anything is written, if it is not free
-    or if a sweep that begins has no point that could be run."""
+def begin(wanted: Grid, output: Path, workers: int, *, prepare: bool = True) -> SweepFolder:
+    """The folder of the grid. Raises `InputError`, before anything is written, if it is not free,
+    and with `prepare` if a sweep that begins has no point that could be run."""
     folder = SweepFolder(output)
     folder.check(wanted)
-    if not folder.has_begun:
+    if prepare and not folder.has_begun:
         check_points(wanted)
     return SweepFolder.begin(output, wanted, plan.points_per_task(wanted, workers))
 

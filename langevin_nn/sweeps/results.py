@@ -16,10 +16,11 @@ import numpy as np
 import xarray as xr
 
 from langevin_nn import provenance
+from langevin_nn.analysis import comparison
 from langevin_nn.files import write_bytes
 from langevin_nn.sweeps.folder import SweepFolder
 
-QUANTITIES = ("bias2", "variance", "generalisation_error", "train_error", "test_accuracy")
+QUANTITIES = (*comparison.QUANTITIES, "test_accuracy")
 DIAGNOSTICS = ("rhat_max", "ess_min", "acceptance", "step_size")
 Summary = Mapping[str, Any]
 
@@ -59,7 +60,7 @@ def collect(path: Path | str) -> xr.Dataset:
     for name in (*QUANTITIES, "log_evidence"):
         found = [[_number(_at(s, "theory", t, name)) for t in theories] for s in summaries]
         add(f"theory_{name}", found, of_theories)
-    for name in QUANTITIES[:4]:
+    for name in comparison.QUANTITIES:
         found = [[_theory_mcse(_at(s, "theory", t), name) for t in theories] for s in summaries]
         add(f"theory_{name}_mcse", found, of_theories)
     found = [[bool(_at(s, "theory", t, "converged")) for t in theories] for s in summaries]

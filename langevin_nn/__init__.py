@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langevin_nn import plotting, theory
+    from langevin_nn import config, plotting, theory
     from langevin_nn.analysis.comparison import compare
     from langevin_nn.analysis.generalisation import summarise
     from langevin_nn.analysis.tempering import summarise_ladder
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from langevin_nn.sampling.split import Split
     from langevin_nn.sampling.step_size import Diverged
     from langevin_nn.sampling.tempering import Ladder, temper
+    from langevin_nn.sweeps.engine import sweep
+    from langevin_nn.sweeps.results import collect
     from langevin_nn.types import (
         Activation,
         Diagnostics,
@@ -69,7 +71,9 @@ __all__ = [
     "Patches",
     "Split",
     "activation",
+    "collect",
     "compare",
+    "config",
     "load_dataset",
     "numpyro_model",
     "plotting",
@@ -77,6 +81,7 @@ __all__ = [
     "sample_points",
     "summarise",
     "summarise_ladder",
+    "sweep",
     "temper",
     "theory",
 ]
@@ -100,6 +105,8 @@ _MODULES = {
     "sampling.split": ("Split",),
     "sampling.step_size": ("Diverged",),
     "sampling.tempering": ("Ladder", "temper"),
+    "sweeps.engine": ("sweep",),
+    "sweeps.results": ("collect",),
     "types": (
         "Activation", "Diagnostics", "EnsembleSpec", "Estimate", "Generalisation", "InputError",
         "NotApplicable", "Patches",
@@ -109,7 +116,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("plotting", "theory"):
+    if name in ("config", "plotting", "theory"):
         return importlib.import_module(f"langevin_nn.{name}")
     if name in _HOME:
         return getattr(importlib.import_module(f"langevin_nn.{_HOME[name]}"), name)

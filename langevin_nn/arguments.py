@@ -1,6 +1,7 @@
 """What the words of a command line mean.
 
-Every field of the configuration is an option of `run` and `theory`, `--SECTION.FIELD VALUE`.
+Every field of the configuration is an option of `run`, `sweep` and `theory`,
+`--SECTION.FIELD VALUE`.
 """
 
 import argparse
@@ -12,6 +13,9 @@ from typing import NoReturn
 from langevin_nn import config as configuration
 from langevin_nn.config import RunConfig
 from langevin_nn.errors import InputError
+from langevin_nn.sweeps.axes import over_of
+from langevin_nn.sweeps.executors import EXECUTORS
+from langevin_nn.sweeps.grid import Grid, load
 from langevin_nn.validation import nearest
 
 
@@ -51,6 +55,32 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     existing.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     run.add_argument("--quiet", action="store_true", help="no progress, no table")
     _add_fields(run, ["--output", "--resume", "--overwrite", "--quiet"])
+    sweep = command(
+        "sweep", "run a grid of configurations, or say where one stands",
+        "CONFIG.toml --over FIELD=VALUES ... [--seeds N] [--output DIR]\n"
+        "                         [--executor serial|local|slurm] [--workers N]\n"
+        "                         [--task I/N] [--SECTION.FIELD VALUE ...] [--quiet]\n"
+        "       langevin-nn sweep --status DIR",
+    )  # fmt: skip
+    sweep.add_argument("config", type=Path, metavar="CONFIG.toml", nargs="?")
+    sweep.add_argument(
+        "--over", action="append", metavar="FIELD=VALUES",
+        help="an axis of the grid: a field, or one entry of a list as in prior.precisions[-1]",
+    )  # fmt: skip
+    sweep.add_argument("--seeds", type=int, metavar="N", help="N seeds, from the file's own on")
+    sweep.add_argument("--output", type=Path, metavar="DIR", help="the folder (sweeps/NAME-HASH)")
+    sweep.add_argument(
+        "--executor", default="serial", choices=EXECUTORS,
+        help="this process, processes of this machine, or jobs (as [sweep.slurm] says)",
+    )  # fmt: skip
+    sweep.add_argument(
+        "--workers", type=int, metavar="N", help="how many (local: as many as GPUs, else cores)"
+    )
+    sweep.add_argument("--task", metavar="I/N", help="only every N-th task, from the I-th (0 ...)")
+    sweep.add_argument("--status", type=Path, metavar="DIR", help="where the sweep in DIR stands")
+    sweep.add_argument("--quiet", action="store_true", help="no progress, no table")
+    own = ("over", "seeds", "output", "executor", "workers", "task", "status", "quiet")
+    _add_fields(sweep, [f"--{name}" for name in own])
     theory = command(
         "theory", "the theories' predictions only, in seconds",
         "CONFIG.toml [--SECTION.FIELD VALUE ...]\n"
@@ -107,9 +137,37 @@ def _readable(word: str) -> str:
 
 
 def config_of(arguments: argparse.Namespace) -> RunConfig:
-    given = {
+    return configuration.load(arguments.config, _fields_of(arguments))
+
+
+def grid_of(arguments: argparse.Namespace) -> Grid:
+    """The grid of a sweep; makes `task` two numbers."""
+    if arguments.config is None:
+        raise InputError(
+            "sweep needs a configuration: write langevin-nn sweep CONFIG.toml --over FIELD=VALUES, "
+            "or langevin-nn sweep --status DIR"
+        )
+    arguments.task = _task(arguments.task)
+    over = over_of(arguments.over or [])
+    return load(arguments.config, _fields_of(arguments), over, arguments.seeds)
+
+
+def _task(word: str | None) -> tuple[int, int] | None:
+    """`3/10` as two numbers."""
+    if word is None:
+        return None
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", word)
+    which, parts = (int(match[1]), int(match[2])) if match else (1, 0)
+    if which >= parts:
+        raise InputError(
+            f"--task {word}: write I/N with I from 0 to N - 1, for example --task 0/10 … 9/10"
+        )
+    return which, parts
+
+
+def _fields_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    return {
         key.removeprefix("field:"): value if isinstance(value, list) else [value]
         for key, value in vars(arguments).items()
         if key.startswith("field:") and value is not None
     }
-    return configuration.load(arguments.config, given)

@@ -1,7 +1,8 @@
-"""The command line: `langevin-nn run | theory | plot | data | info`.
+"""The command line: `langevin-nn run | sweep | theory | plot | data | info`.
 
-Bad input ends in one line and exit code 2, a run that has not converged in exit code 3, Ctrl-C in
-130. This module imports JAX only inside the commands, after the arguments are understood.
+Bad input ends in one line and exit code 2, a run that has not converged in exit code 3, a sweep
+with points that failed in 1, Ctrl-C in 130. This module imports JAX only inside the commands, after
+the arguments are understood.
 """
 
 import argparse
@@ -15,17 +16,17 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from langevin_nn.arguments import config_of, parse
-from langevin_nn.config import RunConfig
+from langevin_nn.arguments import config_of, grid_of, parse
 from langevin_nn.errors import InputError
+from langevin_nn.progress import RunProgress, SweepProgress
+from langevin_nn.sweeps import grid
 
 if TYPE_CHECKING:
-    from langevin_nn.sampling.driver import Report
     from langevin_nn.store import RunFolder
 
-BAD_INPUT, NOT_CONVERGED, INTERRUPTED = 2, 3, 130
+FAILED, BAD_INPUT, NOT_CONVERGED, INTERRUPTED = 1, 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,11 +61,13 @@ def run_command(arguments: argparse.Namespace) -> int:
 
         _configure_jax()
     problem = run.prepare(config)
-    folder = store.RunFolder(arguments.output or _default_output(arguments.config, problem.config))
+    folder = store.RunFolder(
+        arguments.output or _default_output(arguments.config, problem.config.content_hash)
+    )
     try:
         with (
             folder.claimed(problem.config, resume=arguments.resume, overwrite=arguments.overwrite),
-            _Progress(arguments.quiet) as progress,
+            RunProgress(arguments.quiet) as progress,
         ):
             if folder.is_finished:
                 again = shlex.join(["langevin-nn", "plot", str(folder.path)])
@@ -84,6 +87,53 @@ def run_command(arguments: argparse.Namespace) -> int:
         ) from error
     _say(arguments, f"{tables.report(result)}\n\nrun folder: {folder.path}")
     return 0 if result.measured.converged else NOT_CONVERGED
+
+
+def sweep_command(arguments: argparse.Namespace) -> int:
+    if arguments.status is not None:
+        return _sweep_status(arguments.status)
+    wanted = grid_of(arguments)
+    with _loading():
+        from langevin_nn.sweeps import engine, executors, report
+
+        _configure_jax(workers=arguments.executor != "serial")
+    executor, workers = arguments.executor, arguments.workers
+    slurm = grid.slurm_settings(arguments.config)
+    executors.check(executor, workers, slurm)
+    which, parts = arguments.task or (0, executors.number_of_workers(executor, workers))
+    output = arguments.output or _default_output(arguments.config, wanted.content_hash, "sweeps")
+    folder = engine.begin(wanted, output, parts)
+    tasks = folder.tasks[which::parts] if arguments.task else folder.tasks
+    try:
+        with SweepProgress(arguments.quiet) as progress:
+            settings = {"executor": executor, "workers": workers, "slurm": slurm}
+            done = engine.work_off(folder, tasks, **settings, progress=progress)
+        results = engine.gather(folder)
+    except KeyboardInterrupt:
+        again = shlex.join(["langevin-nn", *arguments.words])
+        sys.stderr.write(f"\ninterrupted: what was saved stays; go on with: {again}\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"writing into {output} failed ({error.strerror or error}): what was saved stays; "
+            "make room, and go on with the same command"
+        ) from error
+    _say(arguments, report.report(folder, results, len(done)))
+    mine = results.point.isin([point for task in tasks for point in task.points])
+    if bool((mine & (results.status != "done")).any()):
+        return FAILED
+    return NOT_CONVERGED if bool((mine & ~results.converged).any()) else 0
+
+
+def _sweep_status(path: Path) -> int:
+    with _loading():
+        from langevin_nn.sweeps import folder, report, results, status
+    found = folder.SweepFolder.existing(path)
+    text = report.standing(found, status.status(found), results.collect(path))
+    sys.stdout.write(f"{text}\n")
+    return 0
 
 
 def theory_command(arguments: argparse.Namespace) -> int:
@@ -171,6 +221,7 @@ def info_command(arguments: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": run_command,
+    "sweep": sweep_command,
     "theory": theory_command,
     "plot": plot_command,
     "data": data_command,
@@ -178,50 +229,10 @@ COMMANDS = {
 }
 
 
-class _Progress:
-    """tqdm on a terminal, plain lines (one in ten per cent) elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.bar: Any = None
-        self.told = -1
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def __call__(self, report: "Report") -> None:
-        if self.quiet:
-            return
-        phase = "warm-up" if report.steps < report.warmup_steps else "sampling"
-        numbers = f"training error {report.train_error:.3g}"
-        if report.diverged_chains:
-            numbers += f", {report.diverged_chains} chains diverged"
-        if not sys.stderr.isatty():
-            tenth = 10 * report.steps // report.total_steps
-            if tenth > self.told:
-                self.told = tenth
-                sys.stderr.write(f"{10 * tenth:3d} %  {phase}, {numbers}\n")
-            return
-        if self.bar is None:
-            from tqdm import tqdm
-
-            self.bar = tqdm(
-                total=report.total_steps, initial=report.steps, unit="step", unit_scale=True,
-                leave=False,
-            )  # fmt: skip
-        self.bar.set_description(phase)
-        self.bar.set_postfix_str(numbers)
-        self.bar.update(report.steps - self.bar.n)
-
-
-def _default_output(path: Path, config: RunConfig) -> Path:
+def _default_output(path: Path, content_hash: str, folder: str = "runs") -> Path:
     """`runs/NAME-HASH`: NAME from the file, or from its folder if it is a config.toml."""
     name = path.resolve().parent.name if path.stem == "config" else path.stem
-    return Path("runs") / f"{name or 'run'}-{config.content_hash}"
+    return Path(folder) / f"{name or 'run'}-{content_hash}"
 
 
 def _what_is_left(arguments: argparse.Namespace, folder: "RunFolder") -> str:
@@ -249,11 +260,16 @@ def _loading() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _configure_jax() -> None:
-    """float64 for the theories; one CPU device for each core, so that chains run side by side."""
+def _configure_jax(*, workers: bool = False) -> None:
+    """float64 for the theories; one CPU device for each core, so that chains run side by side.
+
+    Where workers do the work, this process leaves the GPUs to them.
+    """
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    if workers:
+        jax.config.update("jax_platforms", "cpu")
     flags = os.environ.get("XLA_FLAGS", "")
     if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in flags:
         return

@@ -40,7 +40,9 @@ __all__ = [
     "SamplerConfig",
     "from_dict",
     "load",
+    "located",
     "options",
+    "read",
 ]
 
 
@@ -192,6 +194,16 @@ def load(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> Ru
     A relative `data.path` is looked for beside the file first, then in the current folder.
     Raises `InputError` if the file cannot be read or is not TOML, and as `from_dict` does.
     """
+    values = read(path, overrides)
+    if "sweep" in values:
+        raise InputError(
+            f"{path} has a [sweep] table, it is a grid of runs: write langevin-nn sweep {path}"
+        )
+    return from_dict(values)
+
+
+def read(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+    """The values of the file and of `overrides`, as `load` has them before they are checked."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
@@ -201,14 +213,19 @@ def load(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> Ru
         raise InputError(f"{path} is not valid TOML: {error}") from error
     for name, words in (overrides or {}).items():
         _override(values, name, words)
-    config = from_dict(values)
-    if not config.data.path:
-        return config
-    given = Path(config.data.path).expanduser()
-    beside = path.parent / given
-    found = given if given.exists() and not beside.exists() else beside
-    data = dataclasses.replace(config.data, path=str(found.resolve()))
-    return dataclasses.replace(config, data=data)
+    data = values.get("data")
+    if isinstance(data, dict) and data.get("source") == "npz" and isinstance(data.get("path"), str):
+        data["path"] = located(data["path"], path.parent)
+    return values
+
+
+def located(given: str, folder: Path) -> str:
+    """An absolute `data.path`: of the file in `folder`, else of that in the current folder."""
+    if not given:
+        return given
+    here = Path(given).expanduser()
+    beside = folder / here
+    return str((here if here.exists() and not beside.exists() else beside).resolve())
 
 
 def _parsed(name: str, value: Any, known: Mapping[str, dataclasses.Field[Any]]) -> Any:

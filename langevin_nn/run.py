@@ -18,7 +18,7 @@ import numpy as np
 from langevin_nn import plotting, store
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.analysis.tempering import summarise_ladder
-from langevin_nn.config import RunConfig
+from langevin_nn.config import RunConfig, SamplerConfig
 from langevin_nn.model.datasets import Dataset, load_dataset
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
@@ -31,6 +31,7 @@ from langevin_nn.sampling.driver import Report
 from langevin_nn.sampling.tempering import temper
 from langevin_nn.store import RunFolder
 from langevin_nn.tables import caption
+from langevin_nn.theory.decompositions import Decompositions
 from langevin_nn.theory.evidence import evidence_gradient
 from langevin_nn.theory.one_layer import OneLayerSweep, one_layer
 from langevin_nn.theory.suite import Predictions, predict
@@ -85,38 +86,66 @@ def run(
     *,
     resume: bool = False,
     progress: Callable[[Report], None] | None = None,
+    figures: bool = True,
+    decompositions: Decompositions | None = None,
 ) -> Result:
     """Sample, compare with every theory that applies, and fill the run folder."""
     began = time.monotonic()
-    config, data, posterior = problem.config, problem.data, problem.posterior
-    settings = config.sampler
-    predictions = predict(posterior.spec, data, config.theory)
-    counts: dict[str, Any] = {
+    settings = problem.config.sampler
+    predictions = expect(problem, decompositions)
+    counts = counts_of(settings)
+    counts |= {"checkpoint": folder.checkpoint, "resume": resume, "progress": progress}
+    transition, tempering = transition_of(settings), None
+    if settings.ladder:
+        ladder = temper(problem.posterior, transition, settings.ladder, key=problem.key, **counts)
+        chains = ladder.chains[0]
+        tempering = summarise_ladder(ladder, key=jax.random.fold_in(problem.key, 1))
+    else:
+        chains = sample(problem.posterior, transition, key=problem.key, **counts)
+    result = Result(problem.config, chains, summarise(chains), predictions, tempering)
+    keep(problem, folder, result, began, figures=figures)
+    return result
+
+
+def expect(problem: Problem, decompositions: Decompositions | None = None) -> Predictions:
+    """What the theories say; `decompositions` are shared with other problems."""
+    spec, data = problem.posterior.spec, problem.data
+    shared = None if decompositions is None else decompositions.regression(spec, data)
+    return predict(spec, data, problem.config.theory, shared)
+
+
+def counts_of(settings: SamplerConfig) -> dict[str, Any]:
+    """How many chains, and how long they are, as `sample` takes them."""
+    return {
         "num_chains": settings.num_chains,
         "num_warmup": settings.num_warmup,
         "num_samples": settings.num_samples,
         "thinning": settings.thinning,
-        "checkpoint": folder.checkpoint,
-        "resume": resume,
-        "progress": progress,
     }
-    transition, tempering = transition_of(settings), None
-    if settings.ladder:
-        ladder = temper(posterior, transition, settings.ladder, key=problem.key, **counts)
-        chains = ladder.chains[0]
-        tempering = summarise_ladder(ladder, key=jax.random.fold_in(problem.key, 1))
-    else:
-        chains = sample(posterior, transition, key=problem.key, **counts)
-    measured = summarise(chains)
-    folder.save_posterior(chains, data.y_train, predictions.results)
-    draw_figures(folder, config, chains, measured, predictions.results)
-    folder.save_json("manifest.json", manifest(config, data.provenance, time.monotonic() - began))
-    summary = {"experiment": store.experiment_summary(measured, chains), **theory_part(predictions)}
-    if tempering is not None:
-        summary["tempering"] = store.tempering_summary(tempering)
+
+
+def keep(
+    problem: Problem, folder: RunFolder, result: Result, began: float, *, figures: bool = True
+) -> None:
+    """Fill the run folder. `began` is when the run did, by `time.monotonic`.
+
+    The summary, which makes the run a finished one, comes last.
+    """
+    config, chains, measured = result.config, result.chains, result.measured
+    theories = result.predictions.results
+    folder.save_posterior(chains, problem.data.y_train, theories)
+    if figures:
+        draw_figures(folder, config, chains, measured, theories)
+    seconds = time.monotonic() - began
+    folder.save_json("manifest.json", manifest(config, problem.data.provenance, seconds))
+    summary = {
+        "experiment": store.experiment_summary(measured, chains),
+        **theory_part(result.predictions),
+    }
+    if result.tempering is not None:
+        summary["tempering"] = store.tempering_summary(result.tempering)
     folder.save_json("summary.json", summary)
     folder.remove_checkpoint()
-    return Result(config, chains, measured, predictions, tempering)
 
 
 def theory_part(predictions: Predictions) -> dict[str, object]:

@@ -26,6 +26,15 @@ num_samples = 8
 thinning = 2
 """
 
+TINY_GRID = (
+    """
+precision = "float64"
+theory = ["infinite_width", "scale_mixture"]
+"""
+    + TINY
+)
+"""The same for sweeps, whose points are compared to rounding."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Answer:

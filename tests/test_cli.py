@@ -616,7 +616,7 @@ def test_words_that_make_no_command(cli, words, fragments):
     assert cli.files() == {"tiny.toml"}
 
 
-@pytest.mark.parametrize("command", ["", "run", "theory", "plot", "data", "info"])
+@pytest.mark.parametrize("command", ["", "run", "sweep", "theory", "plot", "data", "info"])
 def test_help_fits_a_terminal_and_explains_every_option(cli, capsys, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
@@ -624,7 +624,7 @@ def test_help_fits_a_terminal_and_explains_every_option(cli, capsys, command, mo
     text = capsys.readouterr().out
     assert caught.value.code == 0
     assert all(len(line) <= 80 for line in text.splitlines())
-    if command in ("run", "theory"):
+    if command in ("run", "sweep", "theory"):
         for name in configuration.options():
             after = text.partition(f"--{name} VALUE")[2].removeprefix(" [VALUE ...]")
             assert after.strip() and not after.strip().startswith("--"), name

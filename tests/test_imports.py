@@ -21,11 +21,15 @@ LAYERS = [
     {"tables"},
     {"store"},
     {"run"},
-    {"arguments"},
+    {"sweeps"},
+    {"arguments", "progress"},
     {"cli"},
 ]
 ONE_IMPORTER = {
     "arviz": {"analysis.diagnostics"},
+    "dask": {"sweeps.executors"},
+    "dask_jobqueue": {"sweeps.executors"},
+    "distributed": {"sweeps.executors"},
     "matplotlib": {"plotting"},
     "numpyro": {"sampling.numpyro_bridge", "sampling.numpyro_models"},
 }

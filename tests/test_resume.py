@@ -64,14 +64,14 @@ def stop_after(monkeypatch, reports) -> None:
     """Ctrl-C after so many chunks: the signal itself."""
     told = []
 
-    class Progress(cli_module._Progress):
+    class Progress(cli_module.RunProgress):
         def __call__(self, report):
             told.append(report)
             super().__call__(report)
             if len(told) == reports:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(cli_module, "_Progress", Progress)
+    monkeypatch.setattr(cli_module, "RunProgress", Progress)
 
 
 @pytest.fixture

@@ -70,6 +70,15 @@ class Regression:
         columns = self.projected_targets.reshape(self.eigenvalues.size, -1).T
         return [replace(self, projected_targets=targets) for targets in columns]
 
+    def scaled(self, factor: float) -> "Regression":
+        """The regression with factor·K in place of K, as another read-out precision makes it."""
+        return replace(
+            self,
+            eigenvalues=factor * self.eigenvalues,
+            projected_cross=factor * self.projected_cross,
+            test_diagonal=factor * self.test_diagonal,
+        )
+
     def check_temperature(self, temperature: Scale) -> None:
         """Raise `InputError` where T I + K is singular to rounding, as with T = 0 and a double."""
         smallest, largest = self.eigenvalues[[0, -1]]

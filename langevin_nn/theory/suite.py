@@ -53,8 +53,15 @@ class Predictions:
     eigenvalues: tuple[float, float] | None = None
 
 
-def predict(spec: EnsembleSpec, data: Dataset, names: Iterable[str] | None = None) -> Predictions:
+def predict(
+    spec: EnsembleSpec,
+    data: Dataset,
+    names: Iterable[str] | None = None,
+    regression: Regression | None = None,
+) -> Predictions:
     """The theories of `names` on one factorised Gram matrix; if left out, all that apply.
+
+    `regression` is that Gram matrix of `spec` and `data`, if it is there already.
 
     Of theories that coincide for this network, such as `nested` and `one_layer` with one hidden
     layer, the default takes one; a theory that is named is computed.
@@ -78,7 +85,7 @@ def predict(spec: EnsembleSpec, data: Dataset, names: Iterable[str] | None = Non
     for name in chosen:
         theory_named(name)
     try:
-        regression = gram_regression(spec, data)
+        regression = gram_regression(spec, data, regression)
     except NotApplicable as error:
         return Predictions({}, dict.fromkeys(chosen, str(error)), None, str(error))
     results, not_applicable = {}, {}

@@ -1,0 +1,89 @@
+"""Progress on stderr: tqdm on a terminal, plain lines (one in ten per cent) elsewhere."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langevin_nn.sampling.driver import Report
+    from langevin_nn.sweeps.status import Status
+
+
+class _Shown:
+    """One bar, or one line for each tenth."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.bar: Any = None
+        self.told = -1
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def line(self, fraction: float, words: str) -> None:
+        """A line, if another tenth is done."""
+        tenth = int(10 * fraction)
+        if tenth > self.told:
+            self.told = tenth
+            sys.stderr.write(f"{10 * tenth:3d} %  {words}\n")
+
+    def bar_of(self, **settings: Any) -> Any:
+        if self.bar is None:
+            from tqdm import tqdm
+
+            self.bar = tqdm(leave=False, **settings)
+        return self.bar
+
+
+class RunProgress(_Shown):
+    """Of one run: the steps of its chains."""
+
+    def __call__(self, report: "Report") -> None:
+        if self.quiet:
+            return
+        phase = "warm-up" if report.steps < report.warmup_steps else "sampling"
+        numbers = f"training error {report.train_error:.3g}"
+        if report.diverged_chains:
+            numbers += f", {report.diverged_chains} chains diverged"
+        if not sys.stderr.isatty():
+            self.line(report.steps / report.total_steps, f"{phase}, {numbers}")
+            return
+        bar = self.bar_of(
+            total=report.total_steps, initial=report.steps, unit="step", unit_scale=True
+        )
+        bar.set_description(phase)
+        bar.set_postfix_str(numbers)
+        bar.update(report.steps - bar.n)
+
+
+class SweepProgress(_Shown):
+    """Of a sweep: its points, and the time that the rest will take."""
+
+    def __call__(self, status: "Status") -> None:
+        if self.quiet:
+            return
+        words = f"{status.done} of {status.points} points done"
+        if status.failed:
+            words += f", {status.failed} failed"
+        if status.seconds_left and status.fraction < 1:
+            words += f", about {duration(status.seconds_left)} left"
+        if not sys.stderr.isatty():
+            self.line(status.fraction, words)
+            return
+        bar = self.bar_of(total=100, bar_format="{percentage:3.0f}%|{bar}| {desc}")
+        bar.set_description_str(words)
+        bar.update(100 * status.fraction - bar.n)
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    >>> duration(38.2), duration(1000), duration(9000)
+    ('38 s', '17 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,168 @@
+"""Axes of a grid: a field of the configuration, or one entry of a list, with its values.
+
+`posterior.temperature` is an axis, and so is `prior.precisions[-1]`. This module imports no JAX.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langevin_nn import config as configuration
+from langevin_nn.config import RunConfig
+from langevin_nn.errors import InputError
+from langevin_nn.validation import Kind, nearest
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A field of the configuration, or the entry `index` of one that is a list, and its values."""
+
+    field: str
+    index: int | None
+    values: tuple[Any, ...]
+
+    @property
+    def name(self) -> str:
+        return self.field if self.index is None else f"{self.field}[{self.index}]"
+
+    def put(self, values: dict[str, Any], value: Any) -> None:
+        """`value` into the nested values of a configuration."""
+        *section, key = self.field.split(".")
+        table = values.setdefault(section[0], {}) if section else values
+        if self.index is None:
+            table[key] = value
+            return
+        entries = list(table.get(key, configuration.options()[self.field].default))
+        if not -len(entries) <= self.index < len(entries):
+            raise InputError(
+                f"{self.name} is out of range: {self.field} = {entries} has {len(entries)} "
+                f"entries, [0] to [{len(entries) - 1}] or [-{len(entries)}] to [-1]"
+            )
+        entries[self.index] = value
+        table[key] = entries
+
+    def of(self, config: RunConfig) -> Any:
+        """The value that the configuration has here."""
+        value: Any = config
+        for part in self.field.split("."):
+            value = getattr(value, part)
+        return value if self.index is None else value[self.index]
+
+
+def axis_of(name: str, listed: Any, folder: Path | None = None) -> Axis:
+    """The axis of that name; a relative `data.path` is looked for in `folder` first.
+
+    Raises `InputError` for what is no field, and for values that it does not take.
+    """
+    field, index = _addressed(name)
+    listed = listed.tolist() if hasattr(listed, "tolist") else listed
+    if isinstance(listed, str | Mapping) or not isinstance(listed, Sequence):
+        raise InputError(f"a sweep over {name} takes a list of values, got {listed!r}")
+    if not listed:
+        raise InputError(f"a sweep over {name} has no values: write at least one")
+    values = [plain(value) for value in listed]
+    if field == "data.path" and folder is not None:
+        values = [configuration.located(v, folder) if isinstance(v, str) else v for v in values]
+    if index is None:
+        values = [kind_of(field).check(field, value) for value in values]
+    return Axis(field, index, tuple(values))
+
+
+def over_of(words: Sequence[str]) -> dict[str, list[Any]]:
+    """Axes from the command line's words, each `FIELD=VALUES`.
+
+    >>> over_of(["network.hidden_widths=[50],[100, 100]", "prior.precisions[-1]=0.1,1"])
+    {'network.hidden_widths': [[50], [100, 100]], 'prior.precisions[-1]': [0.1, 1]}
+    """
+    axes: dict[str, list[Any]] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name.strip():
+            raise InputError(
+                f"--over {word}: write FIELD=VALUES, for example --over posterior.temperature=0.1,1"
+            )
+        name = normal(name)
+        if name in axes:
+            raise InputError(f"--over {name} is given twice: write all its values in one")
+        axes[name] = [_value(name, part) for part in _split(name, text)]
+    return axes
+
+
+def label(value: Any) -> Any:
+    """A value of an axis as a coordinate: a number or a word; of a list its text."""
+    return json.dumps(plain(value)) if isinstance(value, tuple) else value
+
+
+def place(axes: Sequence[Axis], values: Sequence[Any]) -> str:
+    pairs = zip(axes, values, strict=True)
+    return ", ".join(f"{axis.name} = {label(value)}" for axis, value in pairs)
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists, and NumPy's numbers as Python's, as in the TOML."""
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def normal(name: str) -> str:
+    """The axis's name as it is kept; `InputError` for what is no field."""
+    field, index = _addressed(name)
+    return field if index is None else f"{field}[{index}]"
+
+
+def _addressed(name: str) -> tuple[str, int | None]:
+    """`prior.precisions[-1]` as field and index. Raises `InputError` for what is no field."""
+    match = re.fullmatch(r"\s*([\w.-]+?)\s*(?:\[\s*(-?\d{1,9})\s*\])?\s*", name)
+    field = (match[1] if match else name.partition("[")[0]).strip().replace("-", "_")
+    known = configuration.options()
+    if field not in known:
+        hint = nearest(field, tuple(known)) or "; the fields are " + ", ".join(known)
+        raise InputError(f'a sweep over an unknown field "{field}"{hint}')
+    if match is None:
+        raise InputError(f'"{name}" is not a field or one entry of it: write {field}[-1]')
+    if match[2] is not None and not isinstance(known[field].default, tuple):
+        raise InputError(f"{field} is not a list, {name} has an index: write {field}")
+    return field, None if match[2] is None else int(match[2])
+
+
+def kind_of(field: str) -> Kind:
+    kind = configuration.options()[field].metadata["kind"]
+    assert isinstance(kind, Kind)
+    return kind
+
+
+def _split(name: str, text: str) -> list[str]:
+    """The parts between the commas that no bracket and no quote encloses."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        else:
+            depth += (letter == "[") - (letter == "]")
+        if letter == "," and not quote and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    if depth or quote:
+        raise InputError(f"--over {name}={text}: a bracket or a quote is not closed")
+    parts = [part.strip() for part in parts]
+    if not all(parts):
+        raise InputError(
+            f"--over {name}={text} has an empty value: write values with commas between them, "
+            f"for example --over {name}=VALUE,VALUE"
+        )
+    return parts
+
+
+def _value(name: str, word: str) -> Any:
+    """A word as the value of the field, or of one of its entries, as the TOML would have it."""
+    field, index = _addressed(name)
+    value = kind_of(field).from_words([word])
+    one = index is not None and isinstance(value, list) and len(value) == 1
+    return value[0] if one else value

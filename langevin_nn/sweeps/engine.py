@@ -1,0 +1,208 @@
+"""A sweep from beginning to end: the folder, the tasks, the results.
+
+Any number of processes may work on one folder. None waits for what another computes as long as it
+finds something else to do, none computes what another has finished, and each ends with the results
+of all.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from langevin_nn import run
+from langevin_nn.config import RunConfig
+from langevin_nn.errors import InputError
+from langevin_nn.sweeps import executors, grid, plan, results
+from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.sweeps.grid import Grid
+from langevin_nn.sweeps.plan import Task
+from langevin_nn.sweeps.status import Outlook, Status
+from langevin_nn.sweeps.task import still_open
+from langevin_nn.theory.gram import require_float64
+
+POLL_SECONDS = 0.5
+TELL_SECONDS = 1.0
+
+
+def sweep(
+    config: RunConfig | Path | str,
+    over: Mapping[str, Any] | None = None,
+    seeds: int | None = None,
+    *,
+    output: Path | str,
+    executor: str = "serial",
+    workers: int | None = None,
+    slurm: Mapping[str, Any] | None = None,
+    progress: Callable[[Status], None] | None = None,
+) -> xr.Dataset:
+    """Run a grid of configurations; its numbers as a Dataset over the grid.
+
+    A sweep that was interrupted goes on when it is called again, points that failed are tried
+    again, and calls that run at the same time share the work. A point that fails or does not
+    converge is marked in the result (`status`, `reason`; `converged`, `message`) and stops nothing.
+
+    Args:
+        config: a configuration, or the path of one; its [sweep] table then counts too.
+        over: the values of each axis, by field (`"posterior.temperature"`) or by one entry of a
+            list (`"prior.precisions[-1]"`).
+        seeds: so many seeds, from the configuration's own on.
+        output: the folder; `sweep.toml`, `points/` and `results.nc` are in it.
+        executor: "serial"; "local" for processes of this machine, one for each GPU where there are
+            some; "slurm" for jobs. The last two need Dask, and a script that calls this must keep
+            the call below `if __name__ == "__main__":`, since the processes are spawned.
+        workers: how many processes or jobs; of processes, if left out, as many as GPUs, else cores.
+        slurm: the settings of the jobs, as the table [sweep.slurm] has them.
+        progress: called now and then with where the sweep stands.
+
+    Raises:
+        InputError: a grid that makes no sense, a folder that is not this sweep's, an executor that
+            does not exist, data that do not fit any point; float64 switched off.
+
+    >>> import jax, tempfile, langevin_nn as lnn
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> sampler = {"num_chains": 2, "num_warmup": 10, "num_samples": 5, "thinning": 1}
+    >>> data = {"source": "teacher_linear", "in_size": 3, "num_train": 5, "num_test": 4}
+    >>> config = lnn.config.from_dict({"data": data, "sampler": sampler})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = lnn.sweep(config, {"posterior.temperature": [0.1, 1.0]}, seeds=2, output=folder)
+    >>> found.bias2.dims, found.bias2.shape, bool((found.status == "done").all())
+    (('posterior.temperature', 'seed'), (2, 2), True)
+    """
+    if isinstance(config, RunConfig):
+        wanted, table = grid.grid(config.to_dict(), over, seeds), {}
+    else:
+        wanted = grid.load(Path(config), None, over, seeds)
+        table = grid.slurm_settings(Path(config))
+    executors.check(executor, workers, slurm or table)
+    require_float64()
+    number = executors.number_of_workers(executor, workers)
+    # Preparing a point takes a GPU, which is for the workers.
+    folder = begin(wanted, Path(output), number, prepare=executor == "serial")
+    work_off(
+        folder, folder.tasks, executor=executor, workers=workers, slurm=slurm or table,
+        progress=progress,
+    )  # fmt: skip
+    return gather(folder)
+
+
+def begin(wanted: Grid, output: Path, workers: int, *, prepare: bool = True) -> SweepFolder:
+    """The folder of the grid. Raises `InputError`, before anything is written, if it is not free,
+    and with `prepare` if a sweep that begins has no point that could be run."""
+    folder = SweepFolder(output)
+    folder.check(wanted)
+    if prepare and not folder.has_begun:
+        check_points(wanted)
+    return SweepFolder.begin(output, wanted, plan.points_per_task(wanted, workers))
+
+
+def check_points(wanted: Grid) -> None:
+    """Raise the error of the first point if none can be prepared."""
+    first: InputError | None = None
+    for point in wanted.points:
+        try:
+            run.prepare(point)
+            return
+        except InputError as error:
+            first = first or error
+    assert first is not None, "a grid has points"
+    raise first
+
+
+def work_off(
+    folder: SweepFolder,
+    tasks: Sequence[Task],
+    *,
+    executor: str = "serial",
+    workers: int | None = None,
+    slurm: Mapping[str, Any] | None = None,
+    progress: Callable[[Status], None] | None = None,
+) -> tuple[str, ...]:
+    """Run what is open of these tasks, wait for what others hold; the points finished here."""
+    earlier = folder.attempts()
+    tell = _Teller(folder, earlier, progress)
+    done: list[str] = []
+
+    def is_open(task: Task) -> bool:
+        return bool(still_open(folder, task, earlier))
+
+    pending = [task for task in tasks if is_open(task)]
+    tell.now()
+    if not pending:
+        return ()
+    with executors.started(executor, workers, slurm) as execute:
+        while pending:
+            held = []
+            for outcome in execute(folder, pending, earlier, tell):
+                if outcome.done is None:
+                    held.append(outcome.task)
+                    continue
+                done += outcome.done
+                if outcome.error:
+                    _give_up(folder, outcome, earlier)
+            pending = _freed(folder, held, is_open, tell)
+    tell.now()
+    return tuple(done)
+
+
+def gather(folder: SweepFolder) -> xr.Dataset:
+    """The results of all that is there, written to results.nc too.
+
+    One process at a time, so that the last one writes what all have found.
+    """
+    with folder.gathering():
+        found = results.collect(folder.path)
+        results.save(folder, found)
+    return found
+
+
+def _freed(
+    folder: SweepFolder,
+    held: Sequence[Task],
+    is_open: Callable[[Task], bool],
+    tell: Callable[[], None],
+) -> list[Task]:
+    """Of tasks that others had: those that are open once more than none are free or done."""
+    while True:
+        left = [task for task in held if is_open(task)]
+        free = [task for task in left if folder.holder(task) is None]
+        if free or not left:
+            return left
+        tell()
+        time.sleep(POLL_SECONDS)
+
+
+def _give_up(folder: SweepFolder, outcome: executors.Outcome, earlier: Mapping[str, str]) -> None:
+    """A task that ended its workers again and again: its open points have failed."""
+    with folder.claimed(outcome.task) as mine:
+        if mine:
+            for point in still_open(folder, outcome.task, earlier):
+                folder.record_failure(point, f"its worker died ({outcome.error})")
+
+
+class _Teller:
+    """Calls `progress` with the status, not too often."""
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        earlier: Mapping[str, str],
+        progress: Callable[[Status], None] | None,
+    ) -> None:
+        self.progress = progress
+        self.outlook = Outlook(folder, earlier) if progress else None
+        self.next = 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self.next:
+            self.now()
+
+    def now(self) -> None:
+        if self.progress is None or self.outlook is None:
+            return
+        began = time.monotonic()
+        self.progress(self.outlook())
+        ended = time.monotonic()
+        self.next = ended + max(TELL_SECONDS, 20 * (ended - began))

@@ -1,0 +1,245 @@
+"""Who works off the tasks: this process, processes of this machine, or jobs of a cluster.
+
+The one importer of Dask, which only `local` and `slurm` need. Tasks go to the workers as the path
+of the sweep's folder and the names of points; all else passes through that folder. A task whose
+worker dies goes to another one, where it goes on from its checkpoint.
+
+This module imports no JAX: a worker sets up its environment first.
+"""
+
+import contextlib
+import functools
+import inspect
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langevin_nn.errors import InputError
+from langevin_nn.validation import nearest
+
+if TYPE_CHECKING:
+    from langevin_nn.sweeps.folder import SweepFolder
+    from langevin_nn.sweeps.plan import Task
+
+EXECUTORS = ("serial", "local", "slurm")
+ALLOWED_FAILURES = 5
+"""How many workers may die under a task before it is held to be the reason."""
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: the points finished, None where another process has it; an error."""
+
+    task: "Task"
+    done: tuple[str, ...] | None
+    error: str = ""
+
+
+Execute = Callable[
+    ["SweepFolder", Sequence["Task"], Mapping[str, str], Callable[[], None]], Iterator[Outcome]
+]
+"""Works off tasks of a folder, given the earlier failures and what to call now and then."""
+
+
+def check(executor: str, workers: int | None, slurm: Mapping[str, Any]) -> None:
+    """Raise `InputError` for an executor that does not exist or that lacks something."""
+    if executor not in EXECUTORS:
+        raise InputError(f"executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers must be a whole number from 1, got {workers}")
+    if executor == "serial" and workers not in (None, 1):
+        raise InputError(
+            f'executor = "serial" is one process, got workers = {workers}: write '
+            'executor = "local" or leave workers out'
+        )
+    if executor != "serial":
+        with _explained():
+            import distributed  # noqa: F401
+    if executor == "slurm":
+        slurm_cluster(slurm).close()
+        if workers is None:
+            raise InputError(
+                'executor = "slurm" needs workers, the number of jobs: write for example 8'
+            )
+
+
+def number_of_workers(executor: str, workers: int | None) -> int:
+    """As many as there are GPUs, else cores, if not given; one for serial."""
+    if executor == "serial":
+        return 1
+    return workers or len(_gpus()) or _cores()
+
+
+@contextlib.contextmanager
+def started(
+    executor: str, workers: int | None = None, slurm: Mapping[str, Any] | None = None
+) -> Iterator[Execute]:
+    """The executor, its workers started; they end with the block."""
+    if executor == "serial":
+        yield _serial
+        return
+    with _explained():
+        import dask
+        import distributed
+    number = number_of_workers(executor, workers)
+    with contextlib.ExitStack() as stack:
+        settings = {"distributed.scheduler.allowed-failures": ALLOWED_FAILURES}
+        stack.enter_context(dask.config.set(settings))
+        if executor == "local":
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+            cluster = distributed.LocalCluster(
+                n_workers=number, threads_per_worker=1, processes=True, memory_limit=0,
+                dashboard_address=None, local_directory=scratch, silence_logs=logging.CRITICAL,
+            )  # fmt: skip
+            environment = {"NPROC": str(max(1, _cores() // number)), "JAX_NUM_CPU_DEVICES": "1"}
+        else:
+            cluster = slurm_cluster(slurm or {})
+            cluster.scale(jobs=number)
+            environment = {"JAX_NUM_CPU_DEVICES": str((slurm or {})["cores"])}
+        stack.enter_context(cluster)
+        client = stack.enter_context(distributed.Client(cluster))
+        gpus = _gpus() if executor == "local" else []
+        yield functools.partial(_on_dask, client, environment, gpus)
+
+
+def slurm_cluster(settings: Mapping[str, Any]) -> Any:
+    """A SLURMCluster of dask-jobqueue with these settings, no job started.
+
+    `settings` are SLURMCluster's own: queue, cores, memory, walltime, account,
+    job_extra_directives, … A worker has all `cores` of its job and one task at a time.
+    `job_script()` of the result is what goes to sbatch. Raises `InputError` for settings that it
+    does not take, and without dask-jobqueue.
+    """
+    given = dict(settings)
+    if missing := [name for name in ("cores", "memory") if name not in given]:
+        raise InputError(
+            f"a SLURM job needs {' and '.join(missing)}: write for example cores = 8, "
+            'memory = "16GB" and walltime = "04:00:00" under [sweep.slurm]'
+        )
+    given.setdefault("job_cpu", given["cores"])
+    given |= {"cores": 1, "processes": 1}
+    given.setdefault("python", sys.executable)
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    with _explained():
+        from dask_jobqueue import core, slurm
+    if signal.getsignal(signal.SIGINT) is not ctrl_c:
+        signal.signal(signal.SIGINT, ctrl_c)  # importing dask_jobqueue made it a silent exit
+    takers = (core.JobQueueCluster, core.Job, slurm.SLURMJob)
+    known = {name for taker in takers for name in inspect.signature(taker).parameters}
+    for name in given:
+        if name not in known:
+            hint = nearest(name, sorted(known)) or "; SLURMCluster's documentation lists them"
+            raise InputError(f'[sweep.slurm] has an unknown setting "{name}"{hint}')
+    return slurm.SLURMCluster(**given)
+
+
+def _serial(
+    folder: "SweepFolder",
+    tasks: Sequence["Task"],
+    earlier: Mapping[str, str],
+    tick: Callable[[], None],
+) -> Iterator[Outcome]:
+    from langevin_nn.sweeps import task as tasks_module
+
+    for task in tasks:
+        yield Outcome(task, tasks_module.work(folder, task, earlier, lambda _: tick()))
+        tick()
+
+
+def _on_dask(
+    client: Any,
+    environment: Mapping[str, str],
+    gpus: Sequence[str],
+    folder: "SweepFolder",
+    tasks: Sequence["Task"],
+    earlier: Mapping[str, str],
+    tick: Callable[[], None],
+) -> Iterator[Outcome]:
+    path = str(folder.path.absolute())
+    futures = {
+        client.submit(
+            _in_worker, dict(environment), list(gpus), path, task.points, dict(earlier), pure=False
+        ): task
+        for task in tasks
+    }
+    while futures:
+        for future in [future for future in futures if future.done()]:
+            task = futures.pop(future)
+            error = future.exception()
+            yield Outcome(task, () if error else future.result(), str(error) if error else "")
+        tick()
+        time.sleep(POLL_SECONDS)
+
+
+def _in_worker(
+    environment: dict[str, str],
+    gpus: list[str],
+    path: str,
+    points: tuple[str, ...],
+    earlier: dict[str, str],
+) -> tuple[str, ...] | None:
+    """One task, in a worker's process. The first one there sets the process up."""
+    import dask
+    import distributed
+
+    if "jax" not in sys.modules:
+        os.environ.update(environment)
+        if gpus:
+            name = distributed.get_worker().name
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(name) % len(gpus)]
+    import jax
+
+    from langevin_nn.sweeps import task as tasks_module
+    from langevin_nn.sweeps.plan import Task
+
+    jax.config.update("jax_enable_x64", True)
+    # Else xarray, which finds itself in a worker, asks the scheduler for a lock for each file.
+    with dask.config.set(scheduler="synchronous"):
+        return tasks_module.work(_opened(path), Task(tuple(points)), earlier)
+
+
+@functools.cache
+def _opened(path: str) -> "SweepFolder":
+    from langevin_nn.sweeps.folder import SweepFolder
+
+    return SweepFolder.existing(Path(path))
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """An import of Dask that fails says what to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"the executors local and slurm need {error.name or 'dask'}: write "
+            "pip install 'langevin_nn[dask]', or executor = \"serial\""
+        ) from error
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _gpus() -> list[str]:
+    """The GPUs that JAX would use, as CUDA_VISIBLE_DEVICES names them."""
+    if "cuda" not in os.environ.get("JAX_PLATFORMS", "cuda"):
+        return []
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.split(",") if name]
+    words = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return done.stdout.split()

@@ -1,0 +1,104 @@
+"""How a grid is cut into tasks: the points of one task run side by side in one compiled program.
+
+A task's points differ in precisions, temperature and seed only, and it has as many of them as fit
+into the memory and leave work for every worker. A point with a ladder, which is a batch of its own,
+is a task. The plan is made once for a sweep folder, so that whoever works on it agrees on it.
+"""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+
+from langevin_nn.config import RunConfig
+from langevin_nn.sections import PosteriorConfig, PriorConfig
+from langevin_nn.sweeps.grid import Grid
+
+LARGEST_TASK = 32
+"""Points: what one program gains by more of them is little, what an interruption costs is more."""
+TASK_BYTES = 2e9
+
+
+@dataclass(frozen=True)
+class Task:
+    """Points of a grid, by their content hashes, that run side by side."""
+
+    points: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return joint_name(self.points)
+
+
+def joint_name(hashes: tuple[str, ...]) -> str:
+    """Twelve hexadecimal digits that name these points together."""
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:12]
+
+
+def tasks(grid: Grid, points_per_task: int) -> list[Task]:
+    """The grid in tasks of at most `points_per_task` points, in the order of the points.
+
+    >>> from langevin_nn.sweeps.grid import grid
+    >>> small = grid({}, {"network.hidden_widths": [[5], [6]], "posterior.temperature": [0.1, 1.0]})
+    >>> [len(task.points) for task in tasks(small, 8)], len(tasks(small, 1))
+    ([2, 2], 4)
+    """
+    return [
+        Task(tuple(point.content_hash for point in part))
+        for group in _groups(grid)
+        for part in _parts(group, 1 if group[0].sampler.ladder else points_per_task)
+    ]
+
+
+def points_per_task(grid: Grid, workers: int) -> int:
+    """So many that the memory is enough, and that no worker is idle from the start."""
+    groups = _groups(grid)
+    fitting = min(int(TASK_BYTES / _bytes(group[0])) for group in groups)
+    shared_out = -(-len(grid.points) // workers) if workers > 1 else LARGEST_TASK
+    return max(1, min(LARGEST_TASK, fitting, shared_out))
+
+
+def total_steps(config: RunConfig) -> int:
+    """Steps of every chain, warm-up and sampling."""
+    sampler = config.sampler
+    assert sampler.num_warmup is not None and sampler.thinning is not None
+    return sampler.num_warmup + sampler.num_samples * sampler.thinning
+
+
+def _groups(grid: Grid) -> list[list[RunConfig]]:
+    """The points that one program can run."""
+    groups: dict[RunConfig, list[RunConfig]] = {}
+    for point in grid.points:
+        groups.setdefault(_shape(point), []).append(point)
+    return list(groups.values())
+
+
+def _shape(config: RunConfig) -> RunConfig:
+    """The same for all points of one program."""
+    depth = len(config.network.hidden_widths)
+    return dataclasses.replace(
+        config,
+        seed=0,
+        theory=None,
+        prior=PriorConfig((1.0,) * (depth + 1), (1.0,) * len(config.prior.bias_precisions)),
+        posterior=PosteriorConfig(1e-300, config.posterior.readout),  # below every ladder
+    )
+
+
+def _parts(group: list[RunConfig], size: int) -> list[list[RunConfig]]:
+    """Parts of at most `size`, as equal as can be."""
+    number = -(-len(group) // size)
+    bounds = [len(group) * i // number for i in range(number + 1)]
+    return [group[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
+
+
+def _bytes(config: RunConfig) -> float:
+    """About what one point takes: its draws, three times, and what a step moves."""
+    data, widths, sampler = config.data, config.network.hidden_widths, config.sampler
+    num_train, num_test = data.num_train or 1000, data.num_test or 1000
+    outputs = 1 if not isinstance(data.targets, str) else len(data.classes)
+    draws = sampler.num_samples * num_test * (outputs + 1)
+    sizes = (num_train, *widths, outputs)
+    weights = sum(before * after for before, after in zip(sizes, sizes[1:], strict=False))
+    units = num_train * sum(widths)
+    number = 4.0 if config.precision == "float32" else 8.0
+    return number * sampler.num_chains * (3 * draws + 8 * weights + 8 * units)

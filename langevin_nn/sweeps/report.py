@@ -1,0 +1,91 @@
+"""What a sweep says in words: the table of its points, what failed, what has not converged."""
+
+import itertools
+import math
+
+import numpy as np
+import xarray as xr
+
+from langevin_nn.analysis.comparison import QUANTITIES, aligned, plus_minus
+from langevin_nn.sweeps.axes import place
+from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.sweeps.status import Status
+from langevin_nn.types import Estimate
+
+
+def report(folder: SweepFolder, results: xr.Dataset, here: int) -> str:
+    """The table of all points and what is needed to judge it; `here` were finished by this call."""
+    grid = folder.grid
+    flat = {str(name): values.to_numpy().reshape(len(grid.points), -1)[:, 0]
+            for name, values in results.data_vars.items()
+            if "theory" not in values.dims}  # fmt: skip
+    rows = [[*grid.names, *QUANTITIES.values(), "s", "R̂ max", "ESS min", ""]]
+    for i, values in enumerate(itertools.product(*grid.coordinates.values())):
+        numbers = [_estimate(flat[name][i], flat[f"{name}_mcse"][i]) for name in QUANTITIES]
+        rows.append(
+            [
+                *map(str, values), *numbers, _short(flat["criterion"][i], ".4g"),
+                _short(flat["rhat_max"][i], ".4f"), _short(flat["ess_min"][i], ".0f"),
+                _verdict(flat, i),
+            ]
+        )  # fmt: skip
+    lines = [aligned(rows), "", _counts(flat, here)]
+    lines += complaints(folder, results)
+    return "\n".join([*lines, "", f"sweep folder: {folder.path}  (results.nc has the theories)"])
+
+
+def complaints(folder: SweepFolder, results: xr.Dataset) -> list[str]:
+    """A line for each point that failed or has not converged, with the reason."""
+    lines = []
+    for i, values in enumerate(itertools.product(*(axis.values for axis in folder.grid.axes))):
+        at = {name: results[name].to_numpy().ravel()[i] for name in ("status", "reason", "message")}
+        where = place(folder.grid.axes, values)
+        if at["status"] == "failed":
+            lines.append(f"failed         {where}: {at['reason']}")
+        elif at["message"]:
+            lines.append(f"not converged  {where}: {at['message']}")
+    return lines
+
+
+def standing(folder: SweepFolder, status: Status, results: xr.Dataset) -> str:
+    """Where a sweep stands, for `sweep --status`."""
+    grid = folder.grid
+    axes = ", ".join(f"{name} ({size})" for name, size in zip(grid.names, grid.shape, strict=True))
+    lines = [
+        f"{folder.path}: {status.points} points over {axes}",
+        f"{status.done} done, {status.failed} failed, {status.missing} missing; "
+        f"{status.fraction:.0%} of the work",
+    ]
+    for task in folder.tasks:
+        parts = folder.fractions(task)
+        holder = folder.holder(task)
+        began = any(0 < part < 1 for part in parts.values())
+        if holder or began:
+            state = f"in {holder}" if holder else "interrupted"
+            part = sum(parts.values()) / len(parts)
+            lines.append(f"task {task.name}: {len(parts)} points, {part:.0%}, {state}")
+    return "\n".join([*lines, *complaints(folder, results)])
+
+
+def _counts(flat: dict[str, np.ndarray], here: int) -> str:
+    states = list(flat["status"])
+    words = [f"{states.count('done')} done ({here} of them now)"]
+    words += [f"{n} {state}" for state in ("failed", "missing") if (n := states.count(state))]
+    restless = int(np.sum((flat["status"] == "done") & ~flat["converged"].astype(bool)))
+    if "done" in states:
+        words.append(f"{restless} not converged" if restless else "all of these converged")
+    return f"{len(states)} points: {', '.join(words)}"
+
+
+def _verdict(flat: dict[str, np.ndarray], i: int) -> str:
+    if flat["status"][i] != "done":
+        return str(flat["status"][i])
+    return "" if flat["converged"][i] else "NOT CONVERGED"
+
+
+def _estimate(value: float, mcse: float) -> str:
+    return "" if math.isnan(value) else plus_minus(Estimate(float(value), float(mcse)))
+
+
+def _short(value: float, form: str) -> str:
+    return "" if math.isnan(value) else format(float(value), form)

@@ -1,0 +1,54 @@
+"""Where a sweep stands: how many points are done, what runs, and how long the rest will take."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from langevin_nn.sweeps.folder import SweepFolder
+
+
+@dataclass(frozen=True)
+class Status:
+    """Numbers of points, and the part of all work that is done, from 0 to 1.
+
+    `seconds_left` goes by what was done since the sweep was started here; None as long as that
+    tells nothing.
+    """
+
+    points: int
+    done: int
+    failed: int
+    fraction: float
+    seconds_left: float | None = None
+
+    @property
+    def missing(self) -> int:
+        return self.points - self.done - self.failed
+
+
+def status(folder: SweepFolder, earlier: Mapping[str, str] | None = None) -> Status:
+    """From the files alone: whoever works on the sweep. `earlier` failures are not counted."""
+    parts = {p: part for task in folder.tasks for p, part in folder.fractions(task).items()}
+    done = sum(folder.run(point).is_finished for point in parts)
+    attempts, earlier = folder.attempts(), earlier or {}
+    failed = {point for point, mark in attempts.items() if mark != earlier.get(point)}
+    whole = sum(1.0 if point in failed else min(part, 1.0) for point, part in parts.items())
+    return Status(len(parts), done, len(failed), whole / len(parts))
+
+
+class Outlook:
+    """Status after status, with an estimate of the time left."""
+
+    def __init__(self, folder: SweepFolder, earlier: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.earlier = earlier
+        self.began = time.monotonic()
+        self.first = status(folder, earlier).fraction
+
+    def __call__(self) -> Status:
+        now = status(self.folder, self.earlier)
+        gained = now.fraction - self.first
+        left = None
+        if gained > 0:
+            left = (time.monotonic() - self.began) * (1 - now.fraction) / gained
+        return Status(now.points, now.done, now.failed, now.fraction, left)

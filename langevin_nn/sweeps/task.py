@@ -1,0 +1,236 @@
+"""One task of a sweep: its points run side by side, each into its own run folder.
+
+A task can be stopped at any moment and taken up by another process: what is finished is skipped,
+what was begun goes on from its checkpoint. A point that fails is recorded and leaves the others
+alone: it is prepared by itself, and a batch that fails as a whole is run again point by point.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from langevin_nn import run
+from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.errors import InputError
+from langevin_nn.files import write_text
+from langevin_nn.problem import transition_of
+from langevin_nn.results import Result
+from langevin_nn.run import Problem
+from langevin_nn.sampling.chains import sample_points
+from langevin_nn.sampling.draws import Chains
+from langevin_nn.sampling.driver import Report
+from langevin_nn.sampling.step_size import Diverged
+from langevin_nn.store import RunFolder
+from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.sweeps.plan import Task
+from langevin_nn.theory.decompositions import Decompositions
+from langevin_nn.theory.suite import Predictions
+
+Tell = Callable[[Report], None]
+
+
+def work(
+    folder: SweepFolder, task: Task, earlier: Mapping[str, str], tell: Tell | None = None
+) -> tuple[str, ...] | None:
+    """Run what is open of the task; the points that were finished here.
+
+    None, at once, where another process has the task. `earlier` are the attempts that had failed
+    when the sweep was started: those are tried again, any that failed since are not. `tell` is
+    called after each chunk of steps.
+    """
+    with folder.claimed(task) as mine:
+        if not mine:
+            return None
+        wanted = still_open(folder, task, earlier)
+        if not wanted:
+            return ()
+        finished = _Ladder if folder.points[wanted[0]].sampler.ladder else _Batches
+        done = finished(folder, task, tell).run(wanted)
+        folder.remove_batches(task)
+        return done
+
+
+def still_open(folder: SweepFolder, task: Task, earlier: Mapping[str, str]) -> tuple[str, ...]:
+    """The points that are neither finished nor failed since the sweep was started."""
+
+    def is_open(point: str) -> bool:
+        failure = folder.failure(point)
+        again = failure is None or failure["attempt"] == earlier.get(point)
+        return again and not folder.run(point).is_finished
+
+    return tuple(point for point in task.points if is_open(point))
+
+
+@functools.cache
+def shared_decompositions() -> Decompositions:
+    """Those of this process."""
+    return Decompositions()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A point that is ready to be sampled, and the seconds that took."""
+
+    point: str
+    problem: Problem
+    predictions: Predictions
+    seconds: float
+
+    @property
+    def shapes(self) -> tuple[object, ...]:
+        """Points of one program have the same: the rank of the inputs, say, differs with seeds."""
+        return tuple(np.shape(leaf) for leaf in jax.tree.leaves(self.problem.posterior))
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """The points of a task without a ladder."""
+
+    folder: SweepFolder
+    task: Task
+    tell: Tell | None
+
+    def run(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        saved = [
+            points
+            for points in self.folder.batches(self.task)
+            if not set(wanted).isdisjoint(points)
+        ]
+        needed = {*wanted}.union(*saved)
+        found = (self._prepared(point) for point in self.task.points if point in needed)
+        prepared = {each.point: each for each in found if each is not None}
+        done: list[str] = []
+        for batch in self._batches(saved, [p for p in wanted if p in prepared], prepared):
+            done += self._run(batch, wanted)
+        return tuple(done)
+
+    def _prepared(self, point: str) -> _Prepared | None:
+        with _recorded(self.folder, point):
+            began = time.monotonic()
+            problem = run.prepare(self.folder.points[point])
+            predictions = run.expect(problem, shared_decompositions())
+            return _Prepared(point, problem, predictions, time.monotonic() - began)
+        return None
+
+    def _batches(
+        self,
+        saved: Sequence[tuple[str, ...]],
+        wanted: Sequence[str],
+        prepared: Mapping[str, _Prepared],
+    ) -> list[list[_Prepared]]:
+        """Those that were begun, and the other points by their shapes."""
+        batches, left = [], dict.fromkeys(wanted)
+        for points in saved:
+            if prepared.keys() >= set(points) and not left.keys().isdisjoint(points):
+                batches.append([prepared[point] for point in points])
+                left = {point: None for point in left if point not in points}
+        by_shape: dict[object, list[_Prepared]] = {}
+        for point in left:
+            by_shape.setdefault(prepared[point].shapes, []).append(prepared[point])
+        return [*batches, *by_shape.values()]
+
+    def _run(self, batch: Sequence[_Prepared], wanted: Sequence[str]) -> list[str]:
+        """Sample the batch and keep what is wanted of it."""
+        checkpoint = self.folder.batch(self.task, tuple(each.point for each in batch))
+        try:
+            sampled = self._sampled(batch, checkpoint)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+            shutil.rmtree(checkpoint)
+            mine = [each for each in batch if each.point in wanted]
+            if len(batch) == 1:
+                self.folder.record_failure(mine[0].point, _reason(error))
+                return []
+            return [point for each in mine for point in self._run([each], wanted)]
+        pairs = zip(batch, sampled, strict=True)
+        return [
+            each.point
+            for each, chains in pairs
+            if each.point in wanted and self._kept(each, chains, len(batch))
+        ]
+
+    def _sampled(self, batch: Sequence[_Prepared], checkpoint: Path) -> list[Chains]:
+        settings = batch[0].problem.config.sampler
+        sample = functools.partial(
+            sample_points,
+            [each.problem.posterior for each in batch],
+            transition_of(settings),
+            keys=[each.problem.key for each in batch],
+            checkpoint=checkpoint,
+            progress=self.tell,
+            **run.counts_of(settings),
+        )
+        try:
+            return sample(resume=True)
+        except Diverged:
+            raise
+        except InputError:
+            if not (checkpoint / "state.npz").exists():
+                raise
+            return sample(resume=False)  # the checkpoint was damaged
+
+    def _kept(self, each: _Prepared, chains: Chains, number: int) -> bool:
+        """Fill the point's run folder; its seconds are its share of the batch's."""
+        chains = dataclasses.replace(chains, wall_seconds=chains.wall_seconds / number)
+        run_folder, problem = self.folder.run(each.point), each.problem
+        with _recorded(self.folder, each.point):
+            result = Result(problem.config, chains, summarise(chains), each.predictions)
+            run_folder.path.mkdir(exist_ok=True)
+            write_text(run_folder.path / "config.toml", problem.config.to_toml())
+            began = time.monotonic() - each.seconds - chains.wall_seconds
+            run.keep(problem, run_folder, result, began, figures=False)
+            self.folder.remove_failure(each.point)
+            return True
+        return False
+
+
+class _Ladder(_Batches):
+    """A point with a ladder, which fills the program alone."""
+
+    def run(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        (point,) = wanted
+        run_folder = self.folder.run(point)
+        with _recorded(self.folder, point):
+            problem = run.prepare(self.folder.points[point])
+            try:
+                self._go_on(problem, run_folder)
+            except Diverged:
+                raise
+            except InputError:
+                if not run_folder.has_state:
+                    raise
+                shutil.rmtree(run_folder.path)  # the checkpoint was damaged
+                self._go_on(problem, run_folder)
+            self.folder.remove_failure(point)
+            return (point,)
+        return ()
+
+    def _go_on(self, problem: Problem, run_folder: RunFolder) -> None:
+        if run_folder.path.exists() and not run_folder.has_state:
+            shutil.rmtree(run_folder.path)
+        with run_folder.claimed(problem.config, resume=True, overwrite=False):
+            run.run(
+                problem, run_folder, resume=True, progress=self.tell, figures=False,
+                decompositions=shared_decompositions(),
+            )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _recorded(folder: SweepFolder, point: str) -> Iterator[None]:
+    """Whatever goes wrong with the point ends here, as its recorded reason."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - one failed point never stops the others
+        folder.record_failure(point, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return words if isinstance(error, InputError) else f"{type(error).__name__}: {words}"

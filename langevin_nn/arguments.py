@@ -57,9 +57,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     _add_fields(run, ["--output", "--resume", "--overwrite", "--quiet"])
     sweep = command(
         "sweep", "run a grid of configurations, or say where one stands",
-        "CONFIG.toml --over FIELD=VALUES ... [--seeds N] [--output DIR]\n"
-        "                         [--executor serial|local|slurm] [--workers N]\n"
-        "                         [--task I/N] [--SECTION.FIELD VALUE ...] [--quiet]\n"
+        "CONFIG.toml --over FIELD=VALUES ... [--seeds N]\n"
+        "                         [--output DIR] [--executor serial|local|slurm]\n"
+        "                         [--workers N] [--task I/N] [--quiet]\n"
+        "                         [--SECTION.FIELD VALUE ...]\n"
         "       langevin-nn sweep --status DIR",
     )  # fmt: skip
     sweep.add_argument("config", type=Path, metavar="CONFIG.toml", nargs="?")

@@ -81,7 +81,7 @@ class SweepProgress(_Shown):
 def duration(seconds: float) -> str:
     """A time in the unit that suits it.
 
-    >>> duration(38.2), duration(1000), duration(9000)
+    >>> duration(38.2), duration(1e3), duration(9e3)
     ('38 s', '17 min', '2.5 h')
     """
     if seconds < 120:

@@ -148,7 +148,7 @@ def _checked_table(table: Any) -> dict[str, Any]:
     return dict(table)
 
 
-def _axes_of(base: Mapping[str, Any], over: Mapping[str, Any], seeds: int | None) -> dict[str, Any]:
+def _axes_of(base: Mapping[str, Any], over: Mapping[str, Any], seeds: Any) -> dict[str, Any]:
     """The values of each axis by its name, of one source."""
     given: dict[str, Any] = {}
     for name, listed in over.items():

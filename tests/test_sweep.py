@@ -73,9 +73,18 @@ def task_of(folder):
     return found
 
 
-def draws(folder, point):
-    with xr.open_datatree(folder.run(point).path / "posterior.nc", engine="h5netcdf") as tree:
+def draws(run_folder):
+    with xr.open_datatree(run_folder.path / "posterior.nc", engine="h5netcdf") as tree:
         return tree["posterior"]["f"].to_numpy()
+
+
+def run_alone(config, path):
+    """The folder of a run of this configuration."""
+    folder = RunFolder(path / "alone")
+    problem = run_module.prepare(config)
+    with folder.claimed(problem.config, resume=False, overwrite=False):
+        run_module.run(problem, folder, figures=False)
+    return folder
 
 
 def written(folder):
@@ -86,7 +95,7 @@ def written(folder):
 
 def assert_same_numbers(folder, reference):
     for point in cold_and_warm(reference)[1]:
-        np.testing.assert_array_equal(draws(folder, point), draws(reference, point))
+        np.testing.assert_array_equal(draws(folder.run(point)), draws(reference.run(point)))
     mine, theirs = results.collect(folder.path), results.collect(reference.path)
     xr.testing.assert_equal(mine.drop_vars("seconds"), theirs.drop_vars("seconds"))
 
@@ -96,15 +105,10 @@ def assert_same_numbers(folder, reference):
 
 def test_a_point_is_what_it_is_alone(whole, tmp_path):
     """Numbers to rounding, files and configuration to the letter."""
-    _, (point, _) = cold_and_warm(whole)
-    config = whole.points[point]
-    folder = RunFolder(tmp_path / "alone")
-    problem = run_module.prepare(config)
-    with folder.claimed(problem.config, resume=False, overwrite=False):
-        run_module.run(problem, folder, figures=False)
+    _, (_, point) = cold_and_warm(whole)  # not the first of its batch
+    folder = run_alone(whole.points[point], tmp_path)
     alone, mine = folder.load_summary(), whole.run(point).load_summary()
-    with xr.open_datatree(folder.path / "posterior.nc", engine="h5netcdf") as tree:
-        np.testing.assert_allclose(draws(whole, point), tree["posterior"]["f"], rtol=1e-9)
+    np.testing.assert_allclose(draws(whole.run(point)), draws(folder), rtol=1e-9)
     for name in NUMBERS[:4]:
         expected = alone["experiment"][name]
         assert mine["experiment"][name] == pytest.approx(expected, rel=1e-7), name
@@ -116,6 +120,16 @@ def test_a_point_is_what_it_is_alone(whole, tmp_path):
     assert {p.name for p in whole.run(point).path.iterdir()} == names
     manifest = json.loads((whole.run(point).path / "manifest.json").read_text())
     assert manifest["run_id"] == point and manifest["wall_seconds"] > 0
+
+
+def test_another_seed_has_its_own_data_and_noise_in_a_batch(tmp_path):
+    config = configuration.from_dict(values() | {"posterior": {"temperature": 0.5}})
+    lnn.sweep(config, seeds=2, output=tmp_path / "sweep")
+    folder = SweepFolder.existing(tmp_path / "sweep")
+    first, second = (draws(folder.run(point)) for point in folder.points)
+    assert len(folder.tasks) == 1 and not np.allclose(first, second)
+    alone = run_alone(dataclasses.replace(config, seed=config.seed + 1), tmp_path)
+    np.testing.assert_allclose(second, draws(alone), rtol=1e-9)
 
 
 def test_failed_points_have_their_reason_and_no_folder(whole):
@@ -299,7 +313,7 @@ def test_a_batch_that_fails_is_run_point_by_point(begun, whole, monkeypatch):
     assert task.work(begun, task_of(begun), {}) == (good,)
     assert asked == [[0.5, 2.0], [0.5], [2.0]]
     assert begun.failure(bad)["reason"] == "RuntimeError: out of memory"
-    np.testing.assert_allclose(draws(begun, good), draws(whole, good), rtol=1e-9)
+    np.testing.assert_allclose(draws(begun.run(good)), draws(whole.run(good)), rtol=1e-9)
 
 
 def test_a_point_whose_chains_all_diverge_leaves_the_others(begun, whole, monkeypatch):
@@ -314,7 +328,7 @@ def test_a_point_whose_chains_all_diverge_leaves_the_others(begun, whole, monkey
     _, (bad, good) = cold_and_warm(begun)
     assert task.work(begun, task_of(begun), {}) == (good,)
     assert "every chain diverged" in begun.failure(bad)["reason"]
-    np.testing.assert_array_equal(draws(begun, good), draws(whole, good))
+    np.testing.assert_array_equal(draws(begun.run(good)), draws(whole.run(good)))
 
 
 def test_points_of_other_shapes_are_batches_of_their_own(tmp_path, monkeypatch):
@@ -365,7 +379,7 @@ def test_a_ladder_is_run_alone_and_goes_on(tmp_path, monkeypatch):
         told = []
         assert task.work(folder, folder.tasks[0], {}, told.append) == (point,)
         assert (told[0].steps < 5) == damage
-        np.testing.assert_array_equal(draws(folder, point), draws(whole, point))
+        np.testing.assert_array_equal(draws(folder.run(point)), draws(whole.run(point)))
         shutil.rmtree(folder.run(point).path)
 
 

@@ -85,18 +85,28 @@ def evolved(posterior, transition, params, key, steps):
     return jax.lax.fori_loop(0, jnp.asarray(steps), step, start).params
 
 
-class HalfTheNoise(lnn.Langevin):
-    """√(ηT) ξ in place of √(2ηT) ξ."""
+class OtherNoise(lnn.Langevin):
+    """Langevin dynamics with `replaced` of its noise √(2ηT) ξ."""
 
     def step(self, posterior, state, keys):
         moved, info = super().step(posterior, state, keys)
         gradient = jax.grad(lambda p: jnp.sum(posterior.energy(p)))(state.params)
 
-        def weaken(new, old, slope):
+        def replace(new, old, slope):
             drift = old - self.step_size * slope
-            return drift + (new - drift) / jnp.sqrt(jnp.asarray(2, new.dtype))
+            return drift + self.replaced(new - drift)
 
-        return type(moved)(jax.tree.map(weaken, moved.params, state.params, gradient)), info
+        return type(moved)(jax.tree.map(replace, moved.params, state.params, gradient)), info
+
+    def replaced(self, noise):
+        raise NotImplementedError
+
+
+class HalfTheNoise(OtherNoise):
+    """√(ηT) ξ in place of √(2ηT) ξ."""
+
+    def replaced(self, noise):
+        return noise / 2**0.5
 
 
 class Unadjusted(lnn.Split):

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 from langevin_nn.sweeps.folder import SweepFolder
 
+SAMPLED = 0.99
+"""The part that is done of a point that is sampled and not yet written."""
+
 
 @dataclass(frozen=True)
 class Status:
     """Numbers of points, and the part of all work that is done, from 0 to 1.
 
+    A point whose steps are all done is not whole before its results are written.
     `seconds_left` goes by what was done since the sweep was started here; None as long as that
     tells nothing.
     """
@@ -29,11 +33,11 @@ class Status:
 def status(folder: SweepFolder, earlier: Mapping[str, str] | None = None) -> Status:
     """From the files alone: whoever works on the sweep. `earlier` failures are not counted."""
     parts = {p: part for task in folder.tasks for p, part in folder.fractions(task).items()}
-    done = sum(folder.run(point).is_finished for point in parts)
     attempts, earlier = folder.attempts(), earlier or {}
     failed = {point for point, mark in attempts.items() if mark != earlier.get(point)}
-    whole = sum(1.0 if point in failed else min(part, 1.0) for point, part in parts.items())
-    return Status(len(parts), done, len(failed), whole / len(parts))
+    ended = {p for p in parts if p in failed or folder.run(p).is_finished}
+    whole = sum(1.0 if p in ended else min(part, SAMPLED) for p, part in parts.items())
+    return Status(len(parts), len(ended - failed), len(failed), whole / len(parts))
 
 
 class Outlook:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import gaussian_task, linear_langevin_law
-from samplers import KEY, HalfTheNoise, Unadjusted, evolved, slow_unless, traced
+from samplers import KEY, HalfTheNoise, OtherNoise, Unadjusted, evolved, slow_unless, traced
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
@@ -173,18 +173,11 @@ class PriorTwice(lnn.Langevin):
         return type(moved)(params), info
 
 
-class SharedNoise(lnn.Langevin):
+class SharedNoise(OtherNoise):
     """The same ξ for all outputs."""
 
-    def step(self, posterior, state, keys):
-        moved, info = super().step(posterior, state, keys)
-        gradient = jax.grad(lambda p: jnp.sum(posterior.energy(p)))(state.params)
-
-        def share(new, old, slope):
-            drift = old - self.step_size * slope
-            return drift + (new - drift)[:, :1]
-
-        return type(moved)(jax.tree.map(share, moved.params, state.params, gradient)), info
+    def replaced(self, noise):
+        return jnp.broadcast_to(noise[:, :1], noise.shape)
 
 
 MISTAKES = {

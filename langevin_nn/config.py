@@ -88,15 +88,18 @@ class RunConfig(Checked):
             raise InputError('data.source = "npz" needs data.path: write path = "FILE.npz"')
 
     def _check_precisions(self) -> None:
-        """One number for each layer; those of biases that were left out are 1."""
+        """One number for each layer, 1 where they were left out."""
         depth = len(self.network.hidden_widths)
-        if len(self.prior.precisions) != depth + 1:
+        ones, prior = (1.0,) * (depth + 1), self.prior
+        if not prior.precisions:
+            prior = dataclasses.replace(prior, precisions=ones)
+        if len(prior.precisions) != depth + 1:
             raise InputError(
-                f"prior.precisions has {len(self.prior.precisions)} number(s) "
-                f"{list(self.prior.precisions)}, but {depth} hidden layer(s) need {depth + 1} "
-                f"(λ_0 … λ_{depth}): write precisions = {[1.0] * (depth + 1)}"
+                f"prior.precisions has {len(prior.precisions)} number(s) "
+                f"{list(prior.precisions)}, but {depth} hidden layer(s) need {depth + 1} "
+                f"(λ_0 … λ_{depth}): write precisions = {list(ones)}"
             )
-        given = self.prior.bias_precisions
+        given = prior.bias_precisions
         if given and not self.network.biases:
             raise InputError(
                 f"prior.bias_precisions = {list(given)}, but the network has no biases: write "
@@ -106,11 +109,11 @@ class RunConfig(Checked):
             raise InputError(
                 f"prior.bias_precisions has {len(given)} number(s) {list(given)}, but {depth} "
                 f"hidden layer(s) need {depth + 1}, the read-out's last: write bias_precisions = "
-                f"{[1.0] * (depth + 1)}"
+                f"{list(ones)}"
             )
         if self.network.biases and not given:
-            prior = dataclasses.replace(self.prior, bias_precisions=(1.0,) * (depth + 1))
-            object.__setattr__(self, "prior", prior)
+            prior = dataclasses.replace(prior, bias_precisions=ones)
+        object.__setattr__(self, "prior", prior)
 
     def _check_ladder(self) -> None:
         """Temperatures above the posterior's, all different; kept in order."""

@@ -113,9 +113,9 @@ class PriorConfig(Checked):
     prefix = "prior."
 
     precisions: tuple[float, ...] = option(
-        (1.0, 1.0),
+        (),
         tuple_of(POSITIVE, "a list of positive numbers, for example [1.0, 1.0]"),
-        "lambda_0 ... lambda_L: one more than there are hidden layers",
+        "lambda_0 ... lambda_L, one more than there are hidden layers; left out: all 1",
     )
     bias_precisions: tuple[float, ...] = option(
         (),

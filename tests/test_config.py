@@ -293,7 +293,7 @@ BAD_TOML = {
     "ladder twice": ("[sampler]\nladder = [1.0, 1.0]", ["different temperatures"]),
     "ladder of words": ("[sampler]\nladder = ['hot']", ["list of temperatures"]),
     "negative for a bias": ("[prior]\nbias_precisions = [-1.0]", ["list of positive numbers"]),
-    "too few precisions": ("[network]\nhidden_widths = [5, 5]",
+    "too few precisions": ("[network]\nhidden_widths = [5, 5]\n[prior]\nprecisions = [1, 2]",
                           ["prior.precisions has 2 number(s)", "2 hidden layer(s) need 3",
                            "write precisions = [1.0, 1.0, 1.0]"]),
     "npz without path": ('[data]\nsource = "npz"', ["needs data.path", 'write path = "FILE.npz"']),

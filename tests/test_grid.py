@@ -74,6 +74,12 @@ def test_depth_and_precisions_vary_together_where_they_fit():
     assert found.shape == (1,) and found.points[0].prior.precisions == (1.0, 1.0, 1.0)
 
 
+def test_precisions_that_are_left_out_follow_the_depth():
+    axes = {"network.hidden_widths": [[5], [5, 5]], "prior.precisions[-1]": [1.0, 2.0]}
+    found = [point.prior.precisions for point in grid({}, axes).points]
+    assert found == [(1.0, 1.0), (1.0, 2.0), (1.0, 1.0, 1.0), (1.0, 1.0, 2.0)]
+
+
 def test_entries_are_put_into_the_lists_of_another_axis():
     found = grid_of("prior.precisions[-1]=3,4", "prior.precisions=[1,1],[2,2]")
     assert [point.prior.precisions for point in found.points] == [
@@ -173,7 +179,7 @@ def test_settings_of_slurm(tmp_path):
         (["prior.precisions[-3]=1"], ["out of range", "[-2] to [-1]"]),
         (["prior.precisions[-1]=x"], ["prior.precisions must be", "'x'"]),
         (["network.hidden_widths=[5"], ["not closed"]),
-        (["network.hidden_widths=[5],[5,5]"],
+        (["network.hidden_widths=[5],[5,5]", "prior.precisions=[1,2]"],
          ["at the point network.hidden_widths = [5, 5]", "write precisions = [1.0, 1.0, 1.0]"]),
         (["posterior.temperature=1", "posterior.temperature=2"], ["given twice"]),
         (["sampler.num-chains=1", "sampler.num_chains=2"], ["given twice"]),

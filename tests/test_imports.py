@@ -30,7 +30,7 @@ ONE_IMPORTER = {
     "dask": {"sweeps.executors"},
     "dask_jobqueue": {"sweeps.executors"},
     "distributed": {"sweeps.executors"},
-    "matplotlib": {"plotting"},
+    "matplotlib": {f"plotting.{name}" for name in ("grids", "overview", "runs", "style")},
     "numpyro": {"sampling.numpyro_bridge", "sampling.numpyro_models"},
 }
 

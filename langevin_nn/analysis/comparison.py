@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 
 from langevin_nn.types import Estimate, Generalisation
 
@@ -72,6 +73,18 @@ class Comparison:
 def compare(measured: Generalisation, *expected: Generalisation) -> Comparison:
     """Hold an experiment against one or more theories."""
     return Comparison(measured, expected)
+
+
+def grid_deviations(results: xr.Dataset, quantity: str) -> xr.Dataset:
+    """`z` and `relative`, as a `Deviation` has them, of each theory over the grid of a sweep.
+
+    `results` is the Dataset of a sweep; both have its axes and the dimension `theory`.
+    """
+    measured, expected = results[quantity], results[f"theory_{quantity}"]
+    error = (results[f"{quantity}_mcse"] ** 2 + results[f"theory_{quantity}_mcse"] ** 2) ** 0.5
+    difference = measured - expected
+    relative = difference / expected.where(expected != 0)
+    return xr.Dataset({"z": difference / error.where(error > 0), "relative": relative})
 
 
 def theory_table(theories: Iterable[Generalisation]) -> str:

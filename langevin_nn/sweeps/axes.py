@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from langevin_nn import config as configuration
-from langevin_nn.config import RunConfig
+from langevin_nn.config import NetworkConfig, RunConfig
 from langevin_nn.errors import InputError
 from langevin_nn.validation import Kind, nearest
 
@@ -35,7 +35,11 @@ class Axis:
         if self.index is None:
             table[key] = value
             return
-        entries = list(table.get(key, configuration.options()[self.field].default))
+        default: Any = configuration.options()[self.field].default
+        entries = list(table.get(key) or default)
+        if not entries and section == ["prior"]:  # precisions that were left out
+            widths = values.get("network", {}).get("hidden_widths") or NetworkConfig().hidden_widths
+            entries = [1.0] * (len(widths) + 1)
         if not -len(entries) <= self.index < len(entries):
             raise InputError(
                 f"{self.name} is out of range: {self.field} = {entries} has {len(entries)} "

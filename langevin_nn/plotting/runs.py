@@ -1,12 +1,6 @@
-"""Figures: axes in, axes out. The one importer of matplotlib.
-
-Experiments are points with error bars of one standard error, theories are lines. Colours are Okabe
-and Ito's, which colour-blind readers can tell apart.
-"""
+"""Figures of one run: bias² and variance against theory, the chains, the test points."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,27 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from langevin_nn.analysis.diagnostics import mcse
-from langevin_nn.files import write_atomically
+from langevin_nn.plotting.style import CHAIN_COLOURS, EXPERIMENT_COLOUR, style_of
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.one_layer import OneLayerSweep
 from langevin_nn.types import Generalisation
-
-EXPERIMENT_COLOUR = "#000000"
-THEORY_STYLES: Mapping[str, Mapping[str, Any]] = {
-    "infinite_width": {"color": "#E69F00", "linestyle": "--", "marker": "s"},
-    "one_layer": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "one_layer_nonodd": {"color": "#56B4E9", "linestyle": "-.", "marker": "P"},
-    "nested": {"color": "#D55E00", "linestyle": "-.", "marker": "v"},
-    "global": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "scale_mixture": {"color": "#009E73", "linestyle": ":", "marker": "^"},
-    "multi_output": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "convolutional": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "width_expansion": {"color": "#CC79A7", "linestyle": (0, (5, 1)), "marker": "D"},
-    "matched": {"color": "#D55E00", "linestyle": (0, (3, 1, 1, 1)), "marker": "v"},
-}
-CHAIN_COLOURS = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
-)  # fmt: skip
 
 
 def plot_generalisation(
@@ -47,7 +24,7 @@ def plot_generalisation(
         places = np.arange(len(keys))
         ax.hlines(
             values, places - 0.32, places + 0.32, label=theory.name, linewidth=2,
-            color=_style(theory.name)["color"], linestyle=_style(theory.name)["linestyle"],
+            color=style_of(theory.name)["color"], linestyle=style_of(theory.name)["linestyle"],
         )  # fmt: skip
     if measured is not None:
         estimates = [getattr(measured, key) for key in keys]
@@ -75,7 +52,7 @@ def plot_deviations(ax: Axes, measured: Generalisation, theories: Sequence[Gener
         errors = np.array([getattr(measured, key).mcse for key in keys])
         ax.errorbar(
             np.arange(len(keys)) + offset, 100 * (values / expected - 1), 100 * errors / expected,
-            fmt=_style(theory.name)["marker"], color=_style(theory.name)["color"], capsize=3,
+            fmt=style_of(theory.name)["marker"], color=style_of(theory.name)["color"], capsize=3,
             markersize=5, label=theory.name,
         )  # fmt: skip
     ax.set_ylabel("experiment / theory − 1  (%)")
@@ -181,7 +158,7 @@ def plot_predictions(
     predicted, sampled, error = predicted.ravel(), sampled.ravel(), error.ravel()
     ax.errorbar(
         predicted, sampled, error, fmt=".", markersize=3, elinewidth=0.6,
-        color=_style(theory)["color"], ecolor="0.6",
+        color=style_of(theory)["color"], ecolor="0.6",
     )  # fmt: skip
     ends = [min(predicted.min(), sampled.min()), max(predicted.max(), sampled.max())]
     ax.plot(ends, ends, color="black", linewidth=0.8, zorder=3)
@@ -233,22 +210,6 @@ def run_figures(
     return figures
 
 
-def save(figures: Mapping[str, Figure], folder: Path) -> None:
-    """Write each figure as a PNG into `folder`."""
-    folder.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        _write(figure, folder / f"{name}.png")
-
-
-def save_as(figure: Figure, path: Path) -> None:
-    """Write one figure as a PNG."""
-    _write(figure, path)
-
-
-def _write(figure: Figure, path: Path) -> None:
-    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=130))
-
-
 def _predictions_figure(
     f: np.ndarray,
     within: np.ndarray,
@@ -271,7 +232,3 @@ def _predictions_figure(
             "std of f", theory.name,
         )  # fmt: skip
     return figure
-
-
-def _style(theory: str) -> Mapping[str, Any]:
-    return THEORY_STYLES.get(theory, {"color": "#CC79A7", "linestyle": "-.", "marker": "D"})

@@ -1,0 +1,231 @@
+"""Figures of a sweep, from its Dataset: lines along an axis of the grid, maps over two.
+
+Points of the experiment have error bars of one standard error, and are hollow where they have not
+converged. Over seeds, experiment and theories are averaged, with the standard error of that average
+of independent runs (the seeds are the same on both sides, so their own scatter does not count).
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+
+from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations
+from langevin_nn.errors import InputError
+from langevin_nn.plotting.style import EXPERIMENT_COLOUR, style_of
+
+SYMBOLS = {
+    "network.hidden_widths[0]": "N_1",
+    "network.hidden_widths": "N",
+    "prior.precisions[0]": "λ_0",
+    "prior.precisions": "λ",
+    "posterior.temperature": "T",
+    "data.num_train": "P",
+    "network.activation": "σ",
+    "data.source": "data",
+}
+
+
+def plot_along(
+    ax: Axes,
+    results: xr.Dataset,
+    quantity: str,
+    along: str,
+    *,
+    theories: Sequence[str] | None = None,
+    colour: str | None = None,
+    label: str | None = None,
+) -> Axes:
+    """One quantity along one axis of the grid: the experiment as points, theories as lines.
+
+    Args:
+        results: a sweep's Dataset in which `along`, and possibly `seed`, are the only axes left:
+            choose with `.sel` or `.isel` from the others.
+        quantity: "bias2", "variance", "generalisation_error", "train_error", "test_accuracy".
+        along: the axis's name.
+        theories: their names; all of the Dataset if left out.
+        colour: of points and lines; if left out points are black, and each theory has its own.
+        label: of the points; "experiment (± 1 s.e.)" if left out, none if empty.
+
+    Raises:
+        InputError: an axis, a quantity or a theory that is not there; further axes.
+    """
+    check_axes(results, (along,))
+    names = theories_of(results, theories)
+    averaged = over_seeds(results, quantity)
+    places, ticks = places_of(averaged[along])
+    for name in names:
+        style = style_of(name)
+        ax.plot(
+            places, averaged[f"theory_{quantity}"].sel(theory=name), color=colour or style["color"],
+            linestyle=style["linestyle"], linewidth=1.4, label=name if colour is None else None,
+        )  # fmt: skip
+    own: dict[str, Any] = {"color": colour or EXPERIMENT_COLOUR, "fmt": "o", "capsize": 2}
+    settled = averaged["converged"].to_numpy()
+    label = "experiment (± 1 s.e.)" if label is None else label
+    for chosen, fill in ((settled, "full"), (~settled, "none")):
+        values, errors = (
+            np.where(chosen, averaged[name], np.nan) for name in (quantity, f"{quantity}_mcse")
+        )
+        if np.any(np.isfinite(values)):
+            ax.errorbar(
+                places, values, errors, label=label, fillstyle=fill, markersize=4, zorder=3, **own
+            )
+            label = None
+    if ticks is None:
+        if np.all(places > 0) and places.max() >= 5 * places.min():
+            ax.set_xscale("log")
+    else:
+        ax.set_xticks(places, ticks, fontsize="small")
+    ax.set_xlabel(symbol(along))
+    ax.set_ylabel(QUANTITIES.get(quantity, quantity.replace("_", " ")))
+    return ax
+
+
+def plot_deviation_map(
+    ax: Axes,
+    results: xr.Dataset,
+    theory: str,
+    quantity: str,
+    x: str,
+    y: str,
+    *,
+    unit: str = "per cent",
+    limit: float | None = None,
+) -> QuadMesh:
+    """How far the experiment is from a theory over two axes of the grid; for a colour bar.
+
+    Each cell has its number: experiment/theory − 1 in per cent (unit "per cent"), or (experiment −
+    theory)/(standard error of both) (unit "sigmas"). In per cent, cells whose deviation is not
+    resolved, below two standard errors, are in brackets; the colours end at ±`limit`, and points
+    that have not converged are crossed out.
+
+    Raises:
+        InputError: as `plot_along`, and for another unit.
+    """
+    if unit not in ("per cent", "sigmas"):
+        raise InputError(f'unit is "per cent" or "sigmas", got {unit!r}')
+    check_axes(results, (x, y))
+    (name,) = theories_of(results, [theory])
+    deviations = grid_deviations(over_seeds(results, quantity), quantity).sel(theory=name)
+    z = deviations["z"].transpose(y, x).to_numpy()
+    relative = 100 * deviations["relative"].transpose(y, x).to_numpy()
+    values = relative if unit == "per cent" else z
+    limit = limit or (20.0 if unit == "per cent" else 10.0)
+    converged = over_seeds(results, quantity)["converged"].transpose(y, x).to_numpy()
+    mesh = ax.pcolormesh(
+        np.arange(values.shape[1] + 1) - 0.5, np.arange(values.shape[0] + 1) - 0.5, values,
+        cmap="RdBu_r", vmin=-limit, vmax=limit,
+    )  # fmt: skip
+    for (row, column), value in np.ndenumerate(values):
+        text = "–" if math.isnan(value) else _short(value)
+        if unit == "per cent" and abs(z[row, column]) < 2:
+            text = f"({text})"
+        if not converged[row, column]:
+            text += "\n×"
+        dark = abs(value) > 0.6 * limit
+        ax.text(
+            column, row, text, ha="center", va="center", fontsize="x-small",
+            color="white" if dark else "black",
+        )  # fmt: skip
+    for name, set_ticks, set_label in (
+        (x, ax.set_xticks, ax.set_xlabel),
+        (y, ax.set_yticks, ax.set_ylabel),
+    ):
+        labels = [str(shown(value)) for value in results[name].to_numpy()]
+        set_ticks(range(len(labels)), labels, fontsize="small")
+        set_label(symbol(name))
+    return mesh
+
+
+def over_seeds(results: xr.Dataset, quantity: str) -> xr.Dataset:
+    """The quantity of experiment and theories averaged over `seed`, if that is an axis.
+
+    With n seeds that are done, the standard error is √(Σ mcse²)/n. `converged` is whether all are.
+    """
+    names = [quantity, f"{quantity}_mcse", f"theory_{quantity}"]
+    missing = [name for name in names if name not in results]
+    if missing:
+        raise InputError(
+            f"the Dataset has no {missing[0]!r}: write one of {', '.join(QUANTITIES)}, of the "
+            "Dataset that lnn.sweep or lnn.collect returns"
+        )
+    error = f"theory_{quantity}_mcse"
+    found = results[names].assign(converged=results["converged"])
+    found[error] = results[error] if error in results else xr.zeros_like(found[names[2]])
+    if "seed" not in results[quantity].dims:
+        return found
+    done = results[quantity].notnull()
+    number = done.sum("seed")
+    averaged = found[[names[0], names[2]]].where(done).mean("seed")
+    squares = (found[[names[1], error]].where(done) ** 2).sum("seed")
+    averaged = averaged.assign(squares**0.5 / number)
+    averaged["converged"] = (found["converged"] | ~done).all("seed")
+    return averaged
+
+
+def check_axes(results: xr.Dataset, wanted: Sequence[str]) -> None:
+    """Raise `InputError` unless these, and possibly `seed`, are the grid's axes."""
+    axes = axes_of(results)
+    for name in wanted:
+        if name not in axes:
+            raise InputError(f"the sweep has no axis {name!r}: its axes are {', '.join(axes)}")
+    if left := [name for name in axes if name not in (*wanted, "seed")]:
+        raise InputError(
+            f"the sweep has the further axes {', '.join(left)}: choose a value of each, for "
+            f'example results.isel({{"{left[0]}": 0}})'
+        )
+
+
+def places_of(coordinate: xr.DataArray) -> tuple[np.ndarray, list[str] | None]:
+    """Where the values lie on an axis, and their labels where they are not numbers.
+
+    Lists of one number, or of equal ones, such as "[100]" and "[100, 100]", lie at that number.
+    """
+    values = [shown(value) for value in coordinate.to_numpy()]
+    if all(isinstance(value, int | float) for value in values) and len(set(values)) == len(values):
+        return np.array(values, dtype=float), None
+    return np.arange(len(values), dtype=float), [str(value) for value in coordinate.to_numpy()]
+
+
+def symbol(axis: str) -> str:
+    """An axis's name as physicists write it, where they do.
+
+    >>> symbol("network.hidden_widths[0]"), symbol("sampler.thinning")
+    ('N_1', 'sampler.thinning')
+    """
+    return SYMBOLS.get(axis, axis.replace("prior.precisions[-1]", "λ_L"))
+
+
+def axes_of(results: xr.Dataset) -> list[str]:
+    return [str(name) for name in results["status"].dims]
+
+
+def theories_of(results: xr.Dataset, names: Sequence[str] | None) -> list[str]:
+    there = [str(name) for name in results["theory"].to_numpy()]
+    for name in names or ():
+        if name not in there:
+            raise InputError(f"the sweep has no theory {name!r}: it has {', '.join(there)}")
+    return there if names is None else list(names)
+
+
+def shown(value: Any) -> Any:
+    """A coordinate as a number where it is one, or a list of equal ones."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str) and value.startswith("["):
+        entries = json.loads(value)
+        if entries and len(set(entries)) == 1 and isinstance(entries[0], int | float):
+            return entries[0]
+    return value
+
+
+def _short(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:+.0e}" if abs(value) >= 1e4 else f"{value:+.0f}"
+    return f"{value:+.1f}"

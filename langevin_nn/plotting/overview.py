@@ -1,0 +1,103 @@
+"""The figures of any sweep, whatever its axes."""
+
+import itertools
+from collections.abc import Sequence
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from langevin_nn.analysis.comparison import QUANTITIES
+from langevin_nn.plotting.grids import (
+    axes_of,
+    plot_along,
+    plot_deviation_map,
+    shown,
+    symbol,
+    theories_of,
+)
+from langevin_nn.plotting.style import CHAIN_COLOURS, style_of
+
+MOST_ROWS = 8
+MOST_CURVES = 6
+BESIDE_CURVES = 3
+"""Theories that are drawn for each of several curves."""
+FIRST = ("one_layer", "global", "one_layer_nonodd", "multi_output", "convolutional", "matched")
+
+
+def grid_figures(results: xr.Dataset, caption: str = "") -> dict[str, Figure]:
+    """The figures of any sweep by file name: `lines`, and `maps` if two axes are long enough.
+
+    `lines` is along the axis with the most values, a colour for each value of the next, a row of
+    panels for each of the others. `maps` has the deviation of each theory from the experiment in
+    per cent over those two axes (at the first value of the others).
+    """
+    axes = sorted((d for d in axes_of(results) if d != "seed"), key=lambda d: -results.sizes[d])
+    if not axes:
+        axes, results = ["seed"], results.expand_dims("seed") if "seed" not in results.dims else (
+            results
+        )  # fmt: skip
+    figures = {"lines": _lines(results, axes, caption)}
+    if len(axes) > 1 and results.sizes[axes[1]] > 1 and results.sizes["theory"]:
+        figures["maps"] = _maps(results, axes, caption)
+    return figures
+
+
+def _lines(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
+    along, *others = axes
+    curve, rows = (others[0], others[1:]) if others else (None, [])
+    keys = list(QUANTITIES)
+    combinations = list(itertools.product(*(range(results.sizes[name]) for name in rows)))
+    shown = combinations[:MOST_ROWS]
+    figure = Figure(figsize=(3.4 * len(keys), 0.8 + 2.9 * len(shown)), layout="constrained")
+    panels = figure.subplots(len(shown), len(keys), squeeze=False)
+    for row, combination in zip(panels, shown, strict=True):
+        chosen = results.isel(dict(zip(rows, combination, strict=True)))
+        words = [f"{symbol(name)} = {chosen[name].item()}" for name in rows]
+        for ax, key in zip(row, keys, strict=True):
+            _curves(ax, chosen, key, along, curve)
+            ax.set_title(", ".join(words), fontsize="small")
+            if key != "test_accuracy" and float(results[key].min()) > 0:
+                ax.set_yscale("log")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize="small"
+    )
+    if len(combinations) > len(shown):
+        caption += f"\nthe first {len(shown)} of {len(combinations)} rows"
+    figure.suptitle(caption, fontsize="small", wrap=True)
+    return figure
+
+
+def _curves(ax: Axes, chosen: xr.Dataset, key: str, along: str, curve: str | None) -> None:
+    """One panel: a single curve with every theory, or a colour for each of several."""
+    if curve is None or chosen.sizes[curve] == 1:
+        plot_along(ax, chosen.isel({curve: 0}) if curve else chosen, key, along)
+        return
+    there = theories_of(chosen, None)
+    ordered = sorted(there, key=lambda name: name not in FIRST)
+    theories = ordered[:BESIDE_CURVES]
+    for index in range(min(chosen.sizes[curve], MOST_CURVES)):
+        part = chosen.isel({curve: index})
+        colour = CHAIN_COLOURS[index % len(CHAIN_COLOURS)]
+        label = f"{symbol(curve)} = {shown(part[curve].item())}"
+        plot_along(ax, part, key, along, theories=theories, colour=colour, label=label)
+    for name in theories:
+        ax.plot([], [], color="0.4", linestyle=style_of(name)["linestyle"], label=name)
+
+
+def _maps(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
+    x, y, *others = axes
+    chosen = results.isel(dict.fromkeys(others, 0))
+    theories = theories_of(results, None)
+    figure = Figure(figsize=(1.2 + 2.9 * len(theories), 5.6), layout="constrained")
+    panels = figure.subplots(2, len(theories), squeeze=False, sharex=True, sharey=True)
+    for row, key in zip(panels, ("bias2", "variance"), strict=True):
+        for ax, name in zip(row, theories, strict=True):
+            mesh = plot_deviation_map(ax, chosen, name, key, x, y)
+            ax.set_title(f"{QUANTITIES[key]}, {name}", fontsize="small")
+            ax.label_outer()
+    figure.colorbar(mesh, ax=panels, label="experiment / theory − 1  (%)")
+    words = [f"{symbol(name)} = {chosen[name].item()}" for name in others]
+    figure.suptitle(", ".join([caption, *words]) if words else caption, fontsize="small", wrap=True)
+    return figure

@@ -1,0 +1,50 @@
+"""How experiments and theories look, and how a figure is written.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from langevin_nn.files import write_atomically
+
+EXPERIMENT_COLOUR = "#000000"
+THEORY_STYLES: Mapping[str, Mapping[str, Any]] = {
+    "infinite_width": {"color": "#E69F00", "linestyle": "--", "marker": "s"},
+    "one_layer": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "one_layer_nonodd": {"color": "#56B4E9", "linestyle": "-.", "marker": "P"},
+    "nested": {"color": "#D55E00", "linestyle": "-.", "marker": "v"},
+    "global": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "scale_mixture": {"color": "#009E73", "linestyle": ":", "marker": "^"},
+    "multi_output": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "convolutional": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    "width_expansion": {"color": "#CC79A7", "linestyle": (0, (5, 1)), "marker": "D"},
+    "matched": {"color": "#D55E00", "linestyle": (0, (3, 1, 1, 1)), "marker": "v"},
+}
+CHAIN_COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
+)  # fmt: skip
+
+
+def style_of(theory: str) -> Mapping[str, Any]:
+    """Colour, line style and marker of a theory; of one of your own, what no other has."""
+    return THEORY_STYLES.get(theory, {"color": "#CC79A7", "linestyle": "-.", "marker": "D"})
+
+
+def save(figures: Mapping[str, Figure], folder: Path) -> None:
+    """Write each figure as a PNG into `folder`."""
+    folder.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        _write(figure, folder / f"{name}.png")
+
+
+def save_as(figure: Figure, path: Path) -> None:
+    """Write one figure as a PNG."""
+    _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=130))

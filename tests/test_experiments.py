@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from langevin_nn import config as configuration
+from langevin_nn.sweeps.grid import grid
+
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 SCRIPTS = sorted(EXPERIMENTS.glob("*/run.py"))
 
@@ -19,6 +22,17 @@ def test_short_form_of_an_experiment(script, tmp_path):
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 3
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXPERIMENTS.glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_configuration_of_an_experiment(path):
+    values = configuration.read(path)
+    if "sweep" in values:
+        assert len(grid(values, folder=path.parent).points) > 1
+    else:
+        configuration.from_dict(values)
 
 
 def test_each_experiment_has_its_readme_and_small_figures():

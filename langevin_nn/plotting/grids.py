@@ -19,6 +19,8 @@ from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations
 from langevin_nn.errors import InputError
 from langevin_nn.plotting.style import EXPERIMENT_COLOUR, style_of
 
+MOST_TICKS = 8
+"""Values of an axis that are all written beside it."""
 SYMBOLS = {
     "network.hidden_widths[0]": "N_1",
     "network.hidden_widths": "N",
@@ -80,6 +82,9 @@ def plot_along(
     if ticks is None:
         if np.all(places > 0) and places.max() >= 5 * places.min():
             ax.set_xscale("log")
+            if len(places) <= MOST_TICKS:
+                ax.set_xticks(places, [f"{place:g}" for place in places])
+                ax.minorticks_off()
     else:
         ax.set_xticks(places, ticks, fontsize="small")
     ax.set_xlabel(symbol(along))

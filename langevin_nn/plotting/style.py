@@ -21,7 +21,7 @@ THEORY_STYLES: Mapping[str, Mapping[str, Any]] = {
     "scale_mixture": {"color": "#009E73", "linestyle": ":", "marker": "^"},
     "multi_output": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
     "convolutional": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "width_expansion": {"color": "#CC79A7", "linestyle": (0, (5, 1)), "marker": "D"},
+    "width_expansion": {"color": "#CC79A7", "linestyle": (0, (1, 2.5)), "marker": "D"},
     "matched": {"color": "#D55E00", "linestyle": (0, (3, 1, 1, 1)), "marker": "v"},
 }
 CHAIN_COLOURS = (

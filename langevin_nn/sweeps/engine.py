@@ -28,7 +28,7 @@ TELL_SECONDS = 1.0
 
 
 def sweep(
-    config: RunConfig | Path | str,
+    config: RunConfig | Mapping[str, Any] | Path | str,
     over: Mapping[str, Any] | None = None,
     seeds: int | None = None,
     *,
@@ -45,7 +45,8 @@ def sweep(
     converge is marked in the result (`status`, `reason`; `converged`, `message`) and stops nothing.
 
     Args:
-        config: a configuration, or the path of one; its [sweep] table then counts too.
+        config: a configuration; or its values, nested as in the TOML, or the path of one, whose
+            [sweep] table then counts too.
         over: the values of each axis, by field (`"posterior.temperature"`) or by one entry of a
             list (`"prior.precisions[-1]"`).
         seeds: so many seeds, from the configuration's own on.
@@ -73,6 +74,8 @@ def sweep(
     """
     if isinstance(config, RunConfig):
         wanted, table = grid.grid(config.to_dict(), over, seeds), {}
+    elif isinstance(config, Mapping):
+        wanted, table = grid.grid(config, over, seeds), grid.slurm_table(config)
     else:
         wanted = grid.load(Path(config), None, over, seeds)
         table = grid.slurm_settings(Path(config))

@@ -126,7 +126,11 @@ def load(
 
 def slurm_settings(path: Path) -> dict[str, Any]:
     """The table [sweep.slurm] of a TOML file."""
-    values = configuration.read(path)
+    return slurm_table(configuration.read(path))
+
+
+def slurm_table(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a configuration's values."""
     return dict(_checked_table(values.get("sweep", {})).get("slurm", {}))
 
 

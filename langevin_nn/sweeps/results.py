@@ -2,8 +2,10 @@
 
 The dimensions are the axes. The experiment has `bias2`, `variance`, … with their standard errors
 `…_mcse`, and its diagnostics; the theories have `theory_bias2`, … with the further dimension
-`theory`, and `order_parameter` with `order` too. What is not there is NaN, or False; `status` says
-whether a point is done, failed or missing, and `seconds` is a point's share of the sampling.
+`theory`, and `order_parameter` with `order` too. `criterion` is s = yᵀK⁻¹y/P, `eigenvalue_min` and
+`eigenvalue_max` are the ends of the Gram matrix's spectrum. What is not there is NaN, or False;
+`status` says whether a point is done, failed or missing, and `seconds` is a point's share of the
+sampling.
 """
 
 import json
@@ -53,6 +55,9 @@ def collect(path: Path | str) -> xr.Dataset:
     add("status", [state for state, _ in status])
     add("reason", [reason for _, reason in status])
     add("criterion", [_number(_at(each, "criterion")) for each in summaries])
+    for place, name in enumerate(("eigenvalue_min", "eigenvalue_max")):
+        ends = [_at(each, "eigenvalues") for each in summaries]
+        add(name, [math.nan if pair is None else _number(pair[place]) for pair in ends])
     add("point", points)
 
     theories = list(dict.fromkeys(name for each in summaries for name in each.get("theory", {})))

@@ -11,7 +11,12 @@ from langevin_nn.theory.nested import nested
 from langevin_nn.theory.nonodd import one_layer_nonodd
 from langevin_nn.theory.one_layer import OneLayerSweep, one_layer
 from langevin_nn.theory.patch_pairs import patch_gram
-from langevin_nn.theory.predictive import PredictiveDistribution, predictive_distribution
+from langevin_nn.theory.predictive import (
+    OrderParameterDistribution,
+    PredictiveDistribution,
+    order_parameter_distribution,
+    predictive_distribution,
+)
 from langevin_nn.theory.predictors import (
     global_,
     gram_regression,
@@ -25,6 +30,7 @@ from langevin_nn.theory.width_expansion import matched, width_expansion
 __all__ = [
     "Evidence",
     "OneLayerSweep",
+    "OrderParameterDistribution",
     "THEORIES",
     "PredictiveDistribution",
     "Predictions",
@@ -41,6 +47,7 @@ __all__ = [
     "ntk",
     "one_layer",
     "one_layer_nonodd",
+    "order_parameter_distribution",
     "patch_gram",
     "predict",
     "predictive_distribution",

@@ -1,4 +1,4 @@
-"""The whole predictive distribution of f at a point, where a theory has one.
+"""The whole distribution of f at a point, and of the order parameter, where a theory has one.
 
 A saddle point makes f(x) Gaussian; the scale mixture makes it an average of Gaussians over the
 posterior of Q, with tails that are heavier.
@@ -16,7 +16,12 @@ from langevin_nn.theory.predictors import gram_regression, scale_action
 from langevin_nn.theory.suite import theory_named
 from langevin_nn.types import EnsembleSpec, NotApplicable
 
-__all__ = ["PredictiveDistribution", "predictive_distribution"]
+__all__ = [
+    "OrderParameterDistribution",
+    "PredictiveDistribution",
+    "order_parameter_distribution",
+    "predictive_distribution",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,3 +111,45 @@ def predictive_distribution(
     return PredictiveDistribution(
         np.ones(1), result.predictive_mean[..., None], result.predictive_variance[..., None]
     )
+
+
+@dataclass(frozen=True, eq=False)
+class OrderParameterDistribution:
+    """The posterior density of the common scale Q at `scales`, equally spaced in log Q.
+
+    Made by `order_parameter_distribution`.
+    """
+
+    scales: Float[np.ndarray, " K"]
+    density: Float[np.ndarray, " K"]
+
+    def moment(self, power: int) -> float:
+        """E[Q^power | data], by the trapezoidal rule in log Q."""
+        spacing = np.log(self.scales[1] / self.scales[0])
+        return float(np.sum(self.density * self.scales ** (power + 1)) * spacing)
+
+
+def order_parameter_distribution(spec: EnsembleSpec, data: Dataset) -> OrderParameterDistribution:
+    """p(Q | data) ∝ p(Q) N(y; 0, T I + Q K) of `scale_mixture`, Q = Q_1 ⋯ Q_L.
+
+    For one hidden layer p(Q) is Gamma(N_1/2, rate N_1/2), for more that of the product of such
+    numbers (`moments`). In the network Q is λ_1‖v‖²/N_1 for one hidden layer: given v, and exactly
+    so for a linear network, f has the covariance (λ_1‖v‖²/N_1) K_1.
+
+    Raises `NotApplicable` and `InputError` as `scale_mixture`.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (10,), identity, (1.0, 1.0), temperature=0.1)
+    >>> found = order_parameter_distribution(spec, data)
+    >>> print(f"{found.moment(0):.6f} {found.moment(1):.3f}")
+    1.000000 1.639
+    """
+    theory_named("scale_mixture")(spec, data, None)
+    regression = gram_regression(spec, data)
+    assert spec.hidden_widths is not None, "the theory has checked it"
+    average = average_over_scale(scale_action(spec, regression, spec.hidden_widths), regression)
+    spacing = np.log(average.scales[1] / average.scales[0])
+    return OrderParameterDistribution(average.scales, average.weights / (spacing * average.scales))

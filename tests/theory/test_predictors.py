@@ -14,6 +14,7 @@ from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory import suite
 from langevin_nn.theory.gram import gram_blocks, nngp
 from langevin_nn.theory.one_layer import one_layer
+from langevin_nn.theory.predictive import order_parameter_distribution
 from langevin_nn.theory.predictors import (
     gram_regression,
     infinite_width,
@@ -190,6 +191,41 @@ def test_scale_mixture_is_the_average_over_draws_of_the_scale():
     for mistaken in (hotter, wider):
         shifted = mistaken.predictive_variance + mistaken.predictive_mean**2
         assert np.max(weighted_z_scores(weights, squares, shifted)) > 5
+
+
+@pytest.mark.parametrize("widths", [(4,), (3, 2)])
+def test_order_parameter_of_a_linear_network_is_that_of_the_mixture(widths):
+    """Q = λ_1‖v‖²/N_1, of two layers with ‖vW‖²: drawn from the prior, weighted with N(y; 0, A_Q).
+
+    The density of one layer is that of a Gamma, times the likelihood, at each point.
+    """
+    data, temperature = small_task(num_train=3, num_test=2, in_size=3), 0.3
+    spec = spec_of(data, widths, "identity", (0.9, 1.3, 0.8)[: len(widths) + 1], temperature)
+    found = order_parameter_distribution(spec, data)
+    gram = gram_blocks(spec, data).train
+
+    def likelihood(scales):
+        noisy = scales[:, None, None] * gram + temperature * np.eye(3)
+        return multivariate_normal.pdf(
+            np.linalg.solve(np.linalg.cholesky(noisy), data.y_train[:, None])[..., 0], np.zeros(3)
+        ) / np.sqrt(np.linalg.det(noisy))
+
+    rng = np.random.default_rng(SEED + 4)
+    readout = rng.standard_normal((200_000, 1, widths[-1]))
+    for width in widths[-2::-1]:
+        readout = readout @ rng.standard_normal((len(readout), readout.shape[2], width))
+    scales = np.sum(np.square(readout), axis=(1, 2)) / np.prod(widths)
+    weights = likelihood(scales)
+    assert abs(found.moment(0) - 1) < 1e-12
+    assert weighted_z_scores(weights, scales, found.moment(1)) < 5
+    assert weighted_z_scores(weights, scales**2, found.moment(2)) < 5
+    assert weighted_z_scores(weights, scales, 1.1 * found.moment(1)) > 5
+    if len(widths) == 1:
+        expected = gamma(widths[0] / 2, scale=2 / widths[0]).pdf(found.scales)
+        expected = expected * likelihood(found.scales)
+        bulk = found.density > 1e-6 * found.density.max()
+        ratio = found.density[bulk] / expected[bulk]
+        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-8)
 
 
 @pytest.mark.parametrize("widths", [(2,), (3, 2), (1, 4, 2)])

@@ -1,0 +1,230 @@
+"""What the experiments share: their sizes, the sweep, the numbers that stay, their tables.
+
+An experiment is a folder with `config.toml`, a configuration with a [sweep] table (or the base that
+`run.py` makes one of), and perhaps `full.toml`, the size of the papers. `run.py` sweeps it, keeps
+the numbers in `results.json`, draws its figure from these and prints its table.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+jax.config.update("jax_enable_x64", True)
+if "JAX_NUM_CPU_DEVICES" not in os.environ:
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+
+import xarray as xr  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from PIL import Image  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn import config as configuration  # noqa: E402
+from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus  # noqa: E402
+from langevin_nn.progress import SweepProgress  # noqa: E402
+from langevin_nn.sweeps import grid as grids  # noqa: E402
+from langevin_nn.types import Estimate  # noqa: E402
+
+SMOKE_SAMPLER = {"num_chains": 2, "num_warmup": 4, "num_samples": 6, "thinning": 1}
+SMOKE_DATA = {"num_train": 10, "num_test": 10}
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the command line asked for; `size` is "smoke", "config" or "full"."""
+
+    here: Path
+    folder: Path
+    size: str
+    draw: bool
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results.json"
+
+    def values(self) -> Values:
+        """The configuration of this size with its [sweep] table, as in the TOML."""
+        values = configuration.read(self.here / ("full.toml" if self.size == "full" else CONFIG))
+        return shrunk(values) if self.size == "smoke" else values
+
+    def swept(self, values: Mapping[str, Any]) -> xr.Dataset:
+        """The Dataset of the sweep; one that was interrupted goes on."""
+        name = grids.grid(values).content_hash
+        home = self.folder if self.size == "smoke" else Path()
+        output = home / "sweeps" / f"{self.here.name}-{name}"
+        with SweepProgress(quiet=self.size == "smoke") as progress:
+            found = lnn.sweep(values, output=output, progress=progress)
+        self.say(f"sweep {name}, {float(found.seconds.sum()):.0f} s of sampling")
+        for reason in filter(None, np.unique(found.reason)):
+            self.say(f"failed: {reason}")
+        for place in np.argwhere(~found.converged.to_numpy() & (found.status == "done").to_numpy()):
+            point = found.isel(dict(zip(found.status.dims, place, strict=True)))
+            where = ", ".join(f"{name} = {point[name].item()}" for name in found.status.dims)
+            self.say(f"not converged: {where}: {point.message.item()}")
+        return found
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+    def save(self, figure: Figure, name: str | None = None) -> None:
+        """The figure as a PNG of few colours, small enough for a repository."""
+        path = self.folder / f"{name or self.here.name}.png"
+        figure.savefig(path, dpi=130)
+        with Image.open(path) as image:
+            few = image.convert("RGB").quantize(96, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
+        if path.stat().st_size >= 200_000:
+            raise RuntimeError(f"{path} is too large: draw less")
+
+
+CONFIG = "config.toml"
+
+
+def called(script: str, meaning: str) -> Call:
+    parser = argparse.ArgumentParser(description=meaning.splitlines()[0])
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--smoke", action="store_true", help="a short form, for the tests")
+    size.add_argument("--full", action="store_true", help="the size of the papers, for a GPU")
+    size.add_argument("--draw", action="store_true", help="the figure again from results.json")
+    here = Path(script).resolve().parent
+    parser.add_argument("folder", nargs="?", type=Path, default=here, metavar="FOLDER")
+    arguments = parser.parse_args()
+    chosen = "smoke" if arguments.smoke else "full" if arguments.full else "config"
+    arguments.folder.mkdir(exist_ok=True)
+    return Call(here, arguments.folder, chosen, arguments.draw)
+
+
+def shrunk(values: Mapping[str, Any]) -> Values:
+    """The same with the first and the last value of each axis, and the shortest of chains."""
+    small = dict(values)
+    over = {}
+    for name, listed in values.get("sweep", {}).get("over", {}).items():
+        over[name] = [listed[0], listed[-1]] if len(listed) > 1 else listed
+        if name == "data.num_train":
+            over[name] = [8, 10][: len(over[name])]
+        if name == "network.hidden_widths":
+            over[name] = [[5], [5, 5], [6], [6, 6]]
+    small["sweep"] = {"over": over}
+    small["sampler"] = dict(values.get("sampler", {})) | SMOKE_SAMPLER
+    small["data"] = dict(values.get("data", {})) | SMOKE_DATA
+    return small
+
+
+def keep(path: Path, results: Mapping[str, xr.Dataset]) -> None:
+    """Datasets by name as JSON with six digits of each number."""
+    content = {name: _rounded(found.to_dict()) for name, found in results.items()}
+    path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def kept(path: Path) -> dict[str, xr.Dataset]:
+    """What `keep` wrote."""
+    content = json.loads(path.read_text())
+    return {name: xr.Dataset.from_dict(_with_nan(found)) for name, found in content.items()}
+
+
+def table(
+    results: xr.Dataset, theories: Sequence[str], quantities: Sequence[str] = ("bias2", "variance")
+) -> str:
+    """A Markdown table: a row for each point, predicted beside measured, deviations in σ."""
+    axes = [str(name) for name in results.status.dims]
+    heads = [lnn.plotting.symbol(name) for name in axes] + ["s"]
+    for key in quantities:
+        heads += [QUANTITIES[key], *(f"{name}" for name in theories)]
+    rows = [heads, ["---"] * len(heads)]
+    for place in np.ndindex(*(results.sizes[name] for name in axes)):
+        point = results.isel(dict(zip(axes, place, strict=True)))
+        cells = [str(point[name].item()) for name in axes] + [f"{float(point.criterion):.3g}"]
+        for key in quantities:
+            error = float(point[f"{key}_mcse"])
+            mark = "" if bool(point.converged) else " (not converged)"
+            cells.append(plus_minus(Estimate(float(point[key]), error)) + mark)
+            z = grid_deviations(point, key)["z"]
+            cells += [
+                f"{float(point[f'theory_{key}'].sel(theory=name)):.4g} "
+                f"({float(z.sel(theory=name)):+.1f})"
+                for name in theories
+            ]
+        rows.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def by_depth(results: xr.Dataset) -> xr.Dataset:
+    """The axis of lists of equal widths as two, `depth` and `width`."""
+    name = "network.hidden_widths"
+    widths = [json.loads(str(text)) for text in results[name].values]
+    coordinates = {
+        "depth": (name, [len(w) for w in widths]),
+        "width": (name, [w[0] for w in widths]),
+    }
+    return results.assign_coords(coordinates).set_index({name: ["depth", "width"]}).unstack(name)
+
+
+def curves(
+    ax: Axes,
+    results: xr.Dataset,
+    quantity: str,
+    along: str,
+    curve: str,
+    theories: Sequence[str],
+    label: str,
+) -> None:
+    """The quantity along an axis, a colour for each value of the axis `curve`, named `label`."""
+    values = results[curve].values
+    for colour, value in zip(lnn.plotting.CHAIN_COLOURS, values, strict=False):
+        lnn.plotting.plot_along(
+            ax, results.sel({curve: value}), quantity, along, theories=theories, colour=colour,
+            label=f"{label} = {value}",
+        )  # fmt: skip
+    for name in theories:
+        ax.plot([], [], color="0.4", linestyle=lnn.plotting.style_of(name)["linestyle"], label=name)
+
+
+def frame(ax: Axes, *values: xr.DataArray, margin: float = 0.12, log: bool = False) -> None:
+    """Limits of the vertical axis around these values, so that a theory far off is cut."""
+    numbers = np.concatenate([np.ravel(value) for value in values])
+    numbers = np.log(numbers) if log else numbers
+    lowest, highest = np.nanmin(numbers), np.nanmax(numbers)
+    ends = lowest - margin * (highest - lowest), highest + margin * (highest - lowest)
+    if log:
+        ax.set_yscale("log")
+    ax.set_ylim(*(np.exp(ends) if log else ends))
+
+
+def legend_below(figure: Figure, ax: Axes, ncols: int = 4) -> None:
+    """One legend for all panels, from the labels of one."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=ncols, frameon=False, fontsize="small"
+    )
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    return value
+
+
+def _with_nan(content: Values) -> Values:
+    """null back as NaN in what are numbers."""
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, list):
+            return [filled(item) for item in value]
+        return np.nan if value is None else value
+
+    for part in ("coords", "data_vars"):
+        for variable in content[part].values():
+            variable["data"] = filled(variable["data"])
+    return content

@@ -1,0 +1,138 @@
+"""One convolutional layer: experiment, local kernel renormalisation, infinite width; the matrix Q.
+
+    python experiments/convolution/run.py [--smoke | --full | --draw] [FOLDER]
+
+Sweeps config.toml (full.toml with --full) over the number of channels, samples the matrix of order
+parameters at one of them, keeps results.json and draws convolution.png in FOLDER (this one), and
+prints the table; --draw makes the figure again from results.json.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import Call, called, frame, keep, kept, legend_below, table  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn import config as configuration  # noqa: E402
+from langevin_nn import problem, run  # noqa: E402
+from langevin_nn.analysis.diagnostics import mcse  # noqa: E402
+
+WIDTH = "network.hidden_widths[0]"
+NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
+MATRIX_CHANNELS = 50
+"""Channels of the networks whose matrix is sampled."""
+
+
+def matrices(call: Call, values: dict[str, Any]) -> xr.Dataset:
+    """Q_ij = (λ_1/N_c) Σ_c v_ic v_jc, averaged over the posterior, and the theory's saddle point.
+
+    Given v, f has the covariance Σ_ij Q_ij K_ij/n if its fluctuations are taken as Gaussian.
+    """
+    base = {name: part for name, part in values.items() if name not in ("sweep", "theory")}
+    sources = values["sweep"]["over"]["data.source"]
+    channels = values["sweep"]["over"][WIDTH][-1] if call.size == "smoke" else MATRIX_CHANNELS
+    found: dict[str, list[np.ndarray]] = {"sampled": [], "error": [], "theory": []}
+    for source in sources:
+        data = base["data"] | {"source": source}
+        network = base["network"] | {"hidden_widths": [channels]}
+        config = configuration.from_dict(base | {"data": data, "network": network})
+        setup = run.prepare(config)
+        precision = config.prior.precisions[-1]
+
+        def order_parameters(network: lnn.Convolutional, precision: float = precision) -> Any:
+            v = network.weights[-1]
+            return precision * (v @ v.T) / v.shape[-1]
+
+        chains = lnn.sample(
+            setup.posterior, problem.transition_of(config.sampler), key=setup.key,
+            observables={"Q": order_parameters}, **run.counts_of(config.sampler),
+        )  # fmt: skip
+        measured = lnn.summarise(chains)
+        call.say(f"Q, {source}: run {config.content_hash}, {chains.wall_seconds:.0f} s "
+                 f"{measured.message}")  # fmt: skip
+        draws = chains.observables["Q"].astype(np.float64)
+        theory = lnn.theory.convolutional(setup.posterior.spec, setup.data)
+        found["sampled"].append(draws.mean(axis=(0, 1)))
+        flat = draws.reshape(*draws.shape[:2], -1)
+        found["error"].append(mcse(flat).reshape(draws.shape[2:]))
+        found["theory"].append(np.array(theory.order_parameters))
+    dims = ("source", "i", "j")
+    return xr.Dataset(
+        {name: (dims, np.array(matrix)) for name, matrix in found.items()},
+        coords={"source": sources},
+        attrs={"channels": channels, "num_train": values["data"]["num_train"],
+               "temperature": values["posterior"]["temperature"]},
+    )  # fmt: skip
+
+
+def draw(results: xr.Dataset, found: xr.Dataset) -> Figure:
+    """A row for each data set: bias² and variance against N_c, Q in theory and sampled."""
+    sources = results["data.source"].values
+    figure = Figure(figsize=(14, 0.8 + 3.3 * len(sources)), layout="constrained")
+    panels = figure.subplots(len(sources), 4, squeeze=False)
+    theories = [str(name) for name in results.theory.values]
+    for row, source in zip(panels, sources, strict=True):
+        here, matrix = results.sel({"data.source": source}), found.sel(source=source)
+        for ax, quantity in zip(row, ("bias2", "variance"), strict=False):
+            lnn.plotting.plot_along(ax, here, quantity, WIDTH, theories=theories)
+            frame(ax, here[quantity], here[f"theory_{quantity}"])
+            s = float(here.criterion[0])
+            ax.set_title(f"{NAMES.get(source, source)}, s = {s:.2f}", fontsize="small")
+            ax.set_xlabel("channels N_c")
+        limit = float(np.max(np.abs([matrix.sampled - np.eye(len(matrix.i)),
+                                     matrix.theory - np.eye(len(matrix.i))])))  # fmt: skip
+        for ax, name in zip(row[2:], ("theory", "sampled"), strict=True):
+            image = picture(ax, matrix[name].to_numpy(), limit)
+            words = {"theory": "saddle point", "sampled": "sampled"}[name]
+            ax.set_title(f"Q − 1, {words}, N_c = {found.channels}", fontsize="small")
+        figure.colorbar(image, ax=list(row[2:]), shrink=0.85)
+    figure.suptitle(
+        f"one convolutional layer, erf, 7×7 patches, P = {found.num_train}, "
+        f"T = {found.temperature:g}", fontsize="small",
+    )  # fmt: skip
+    legend_below(figure, panels[0, 0])
+    return figure
+
+
+def picture(ax: Axes, matrix: np.ndarray, limit: float) -> Any:
+    ax.set_xlabel("patch j")
+    ax.set_ylabel("patch i")
+    return ax.imshow(matrix - np.eye(len(matrix)), cmap="RdBu_r", vmin=-limit, vmax=limit)
+
+
+def agreement(found: xr.Dataset) -> str:
+    """How well the entries of the matrix agree."""
+    heads = ["", "correlation of the entries of Q − 1", "rms (sampled − theory)",
+             "rms (sampled − 1)", "rms standard error"]  # fmt: skip
+    rows = [heads, ["---"] * len(heads)]
+    for source in found.source.values:
+        here = found.sel(source=source)
+        upper = np.triu_indices(len(here.i))
+        one = np.eye(len(here.i))[upper]
+        sampled, error, theory = (here[n].to_numpy()[upper] for n in ("sampled", "error", "theory"))
+        correlation = np.corrcoef(sampled - one, theory - one)[0, 1]
+        sizes = [np.sqrt(np.mean(x**2)) for x in (sampled - theory, sampled - one, error)]
+        rows.append([str(source), f"{correlation:.3f}", *(f"{size:.4f}" for size in sizes)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        values = call.values()
+        keep(call.results, {"channels": call.swept(values), "matrices": matrices(call, values)})
+    results = kept(call.results)
+    call.save(draw(results["channels"], results["matrices"]))
+    call.say(agreement(results["matrices"]))
+    call.say(table(results["channels"], ["infinite_width", "convolutional"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Deep linear networks: experiment, saddle point (Li and Sompolinsky's) and exact scale mixture.
+
+    python experiments/deep_linear/run.py [--smoke | --full | --draw] [FOLDER]
+
+Sweeps config.toml (full.toml with --full), keeps results.json and draws deep_linear.png in FOLDER
+(this one), and prints the table; --draw makes the figure again from results.json.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import by_depth, called, curves, frame, keep, kept, legend_below, table  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations  # noqa: E402
+
+THEORIES = ("infinite_width", "global", "scale_mixture")
+SHOWN = ("bias2", "variance")
+
+
+def draw(results: xr.Dataset) -> Figure:
+    """A row for each noise of the teacher, bias² and variance against N, a colour for each L."""
+    noises = results["data.noise_variance"].values
+    figure = Figure(figsize=(9, 0.8 + 3.2 * len(noises)), layout="constrained")
+    panels = figure.subplots(len(noises), len(SHOWN), sharex=True, squeeze=False)
+    for row, noise in zip(panels, noises, strict=True):
+        here = results.sel({"data.noise_variance": noise})
+        for ax, quantity in zip(row, SHOWN, strict=True):
+            curves(ax, here, quantity, "width", "depth", THEORIES, "L")
+            s = float(here.criterion[0, 0])
+            ax.set_title(f"teacher's noise {noise:g}, s = {s:.2f}", fontsize="small")
+            frame(ax, here[quantity], here[f"theory_{quantity}"])
+            ax.set_xlabel("N")
+    legend_below(figure, panels[0, 0], ncols=6)
+    return figure
+
+
+def agreement(results: xr.Dataset) -> str:
+    """Mean square of the deviations in standard errors: about 1 for a theory that is exact."""
+    rows = [["", *THEORIES], ["---"] * (len(THEORIES) + 1)]
+    for quantity in SHOWN:
+        z = grid_deviations(results, quantity)["z"]
+        squares = [f"{np.mean(z.sel(theory=name).to_numpy() ** 2):.4g}" for name in THEORIES]
+        rows.append([f"mean z² of the {QUANTITIES[quantity]}", *squares])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        keep(call.results, {"depths": call.swept(call.values())})
+    results = kept(call.results)["depths"]
+    call.save(draw(by_depth(results)))
+    call.say(agreement(results))
+    call.say(table(results, THEORIES))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""One to five hidden layers, erf and relu: where depth helps, and where infinite width wins.
+
+    python experiments/depth/run.py [--smoke | --full | --draw] [FOLDER]
+
+Sweeps config.toml (full.toml with --full), adds the theories alone for up to 20 layers, keeps
+results.json and draws depth.png in FOLDER (this one), and prints the tables; --draw makes the
+figure again from results.json.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import by_depth, called, curves, frame, keep, kept, legend_below, table  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn import config as configuration  # noqa: E402
+from langevin_nn import run  # noqa: E402
+
+THEORIES = ("infinite_width", "nested", "global")
+DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
+ENSEMBLES = {"erf": ("erf", 1.0), "relu": ("relu", 1.0), "relu, λ = ½": ("relu", 0.5)}
+"""For the theories alone: activation and λ_1 = … = λ_L. At ½ relu keeps the scale of the Gram
+matrix through the layers, so that only its shape changes."""
+COLOURS = {"erf": "#0072B2", "relu": "#D55E00", "relu, λ = ½": "#E69F00"}
+
+
+def theory_alone(values: dict[str, Any], depths: tuple[int, ...]) -> xr.Dataset:
+    """The Gram matrix and the generalisation error of two theories, for each depth."""
+    base = {name: part for name, part in values.items() if name not in ("sweep", "theory")}
+    width = values["sweep"]["over"]["network.hidden_widths"][-1][0]
+    names = ("criterion", "eigenvalue_min", "infinite_width", "global")
+    found = {name: np.full((len(ENSEMBLES), len(depths)), np.nan) for name in names}
+    for place in np.ndindex(len(ENSEMBLES), len(depths)):
+        (activation, precision), depth = list(ENSEMBLES.values())[place[0]], depths[place[1]]
+        network = {"activation": activation, "hidden_widths": [width] * depth}
+        prior = {"precisions": [1.0] + [precision] * depth}
+        config = configuration.from_dict(base | {"network": network, "prior": prior})
+        _, data, spec = run.prepare_theory(config)
+        predictions = lnn.theory.predict(spec, data, ("infinite_width", "global"))
+        assert predictions.criterion is not None and predictions.eigenvalues is not None
+        found["criterion"][place] = predictions.criterion
+        found["eigenvalue_min"][place] = predictions.eigenvalues[0]
+        for name, result in predictions.results.items():
+            found[name][place] = result.generalisation_error.value
+    axes = ("activation", "depth")
+    return xr.Dataset(
+        {name: (axes, numbers) for name, numbers in found.items()},
+        coords={"activation": list(ENSEMBLES), "depth": list(depths)},
+        attrs={"width": width, "num_train": values["data"]["num_train"],
+               "temperature": values["posterior"]["temperature"]},
+    )  # fmt: skip
+
+
+def draw(results: xr.Dataset, alone: xr.Dataset) -> Figure:
+    """bias² and variance against depth for each activation; the Gram matrix against depth."""
+    activations = results["network.activation"].values
+    figure = Figure(figsize=(11.5, 0.8 + 3.1 * len(activations)), layout="constrained")
+    panels = figure.subplots(len(activations), 3, squeeze=False)
+    for row, activation in zip(panels, activations, strict=True):
+        here = results.sel({"network.activation": activation})
+        for ax, quantity in zip(row, ("bias2", "variance"), strict=False):
+            curves(ax, here, quantity, "depth", "width", THEORIES, "N")
+            frame(ax, here[quantity], here[f"theory_{quantity}"])
+            ax.set_title(f"{activation}, MNIST 0/1, P = {alone.num_train}, T = {alone.temperature}",
+                         fontsize="small")  # fmt: skip
+            ax.set_xlabel("hidden layers L")
+            ax.set_xscale("linear")
+    spectrum(panels[0, -1], alone)
+    for ax in panels[1:, -1]:
+        advantage(ax, alone)
+    legend_below(figure, panels[0, 0], ncols=5)
+    return figure
+
+
+def spectrum(ax: Axes, alone: xr.Dataset) -> None:
+    """The smallest eigenvalue of the Gram matrix, and s, against depth."""
+    for activation in alone.activation.values:
+        here = alone.sel(activation=activation)
+        colour = COLOURS.get(str(activation))
+        ax.plot(here.depth, here.eigenvalue_min, "o-", color=colour, markersize=3,
+                label=f"smallest eigenvalue, {activation}")  # fmt: skip
+        ax.plot(here.depth, here.criterion, "s--", color=colour, markersize=3,
+                label=f"s = yᵀK⁻¹y/P, {activation}")  # fmt: skip
+    ax.axhline(1, color="black", linewidth=0.8)
+    ax.set_yscale("log")
+    ax.set_xlabel("hidden layers L")
+    ax.set_title("NNGP Gram matrix", fontsize="small")
+    ax.legend(frameon=False, fontsize="x-small")
+
+
+def advantage(ax: Axes, alone: xr.Dataset) -> None:
+    """Generalisation error at finite width over that of infinite width, by the theories."""
+    for activation in alone.activation.values:
+        here = alone.sel(activation=activation)
+        ratio = here["global"] / here.infinite_width
+        ax.plot(here.depth, ratio, "o-", color=COLOURS.get(str(activation)), markersize=3,
+                label=str(activation))  # fmt: skip
+    ax.axhline(1, color="black", linewidth=0.8)
+    ax.set_xlabel("hidden layers L")
+    ax.set_ylabel("generalisation error,\nglobal / infinite_width")
+    ax.set_title(f"N = {alone.width}: below 1 finite width wins", fontsize="small")
+    ax.legend(frameon=False, fontsize="small")
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        values = call.values()
+        alone = theory_alone(values, DEPTHS[:2] if call.size == "smoke" else DEPTHS)
+        keep(call.results, {"depths": call.swept(values), "alone": alone})
+    results = kept(call.results)
+    call.save(draw(by_depth(results["depths"]), results["alone"]))
+    call.say(results["alone"].to_dataframe().to_string(float_format="{:.4g}".format))
+    call.say(table(results["depths"], THEORIES))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The order parameter and an output of a narrow network: what is sampled, and three theories.
+
+    python experiments/student_t/run.py [--smoke | --full | --draw] [FOLDER]
+
+Samples config.toml with identity and erf units, keeps results.json and draws student_t.png in
+FOLDER (this one), and prints the table; --draw makes the figure again from results.json.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import called, keep, kept  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn import config as configuration  # noqa: E402
+from langevin_nn import problem, run  # noqa: E402
+from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
+from langevin_nn.plotting import style_of  # noqa: E402
+from langevin_nn.types import Estimate  # noqa: E402
+
+ACTIVATIONS = ("identity", "erf")
+THEORIES = ("infinite_width", "one_layer", "scale_mixture")
+SCALES = np.geomspace(0.05, 12, 45)
+REACH = 8.0
+"""Standard deviations of f, by infinite width, on either side of its mean."""
+
+
+def sampled(config: configuration.RunConfig) -> xr.Dataset:
+    """Histogram of Q, density of f at one test input, and their moments, by chain and in theory."""
+    setup = run.prepare(config)
+    spec, data = setup.posterior.spec, setup.data
+    width, precision = config.network.hidden_widths[0], config.prior.precisions[-1]
+    chains = lnn.sample(
+        setup.posterior, problem.transition_of(config.sampler), key=setup.key,
+        observables={"Q": lambda network: precision * jnp.sum(network.weights[-1] ** 2) / width},
+        **run.counts_of(config.sampler),
+    )  # fmt: skip
+    measured = lnn.summarise(chains)
+    wide = lnn.theory.infinite_width(spec, data)
+    point = int(np.argmax(wide.predictive_variance))
+    centre, spread = wide.predictive_mean[point], np.sqrt(wide.predictive_variance[point])
+    f = centre + spread * np.linspace(-REACH, REACH, 161)
+    densities, moments = by_chain(chains, point, f)
+    scale = chains.observables["Q"].astype(np.float64)
+    histograms = np.array([np.histogram(row, SCALES)[0] for row in scale]) / scale.shape[1]
+    exact = lnn.theory.order_parameter_distribution(spec, data)
+    numbers = {
+        name: lnn.theory.predictive_distribution(spec, data, data.x_test[point : point + 1], name)
+        for name in THEORIES
+    }
+    orders = {name: lnn.theory.predict(spec, data, [name]).results[name] for name in THEORIES}
+    found = {
+        "Q_density": with_error(histograms / np.diff(SCALES), "bin"),
+        "f_density": with_error(densities, "f"),
+        "moments": with_error(
+            np.stack([scale.mean(1), (scale**2).mean(1) - scale.mean(1) ** 2, *moments], axis=1),
+            "moment",
+        ),
+        "theory_Q_density": ("bin", np.interp(middles(), exact.scales, exact.density)),
+        "theory_Q": ("theory", [(*orders[n].order_parameters, 1.0)[0] for n in THEORIES]),
+        "theory_f": (("theory", "f"), [numbers[n].density(f)[0] for n in THEORIES]),
+        "theory_moments": (("theory", "moment"), [
+            [*of_scale(n, exact), *of_density(numbers[n], centre)] for n in THEORIES
+        ]),
+    }  # fmt: skip
+    return xr.Dataset(
+        {name: value for name, value in found.items()},
+        coords={"f": f, "bin": middles(), "theory": list(THEORIES), "of": ["value", "error"],
+                "moment": ["mean of Q", "variance of Q", "variance of f", "kurtosis of f"]},
+        attrs={"rhat_max": measured.diagnostics.rhat_max if measured.diagnostics else np.nan,
+               "converged": int(measured.converged), "message": measured.message,
+               "run": config.content_hash, "point": point, "seconds": chains.wall_seconds},
+    )  # fmt: skip
+
+
+def by_chain(chains: lnn.Chains, point: int, f: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """For each chain the density of f, an average of Gaussians N(m_W, s_W); variance, kurtosis."""
+    assert chains.test_variances is not None
+    means = chains.test_outputs[:, :, point].astype(np.float64)
+    variances = chains.test_variances[:, :, point].astype(np.float64)
+    densities = np.empty((len(means), len(f)))
+    for chain, (m, s) in enumerate(zip(means, variances, strict=True)):
+        gaussians = np.exp(-np.square(f[:, None] - m) / (2 * s)) / np.sqrt(2 * np.pi * s)
+        densities[chain] = gaussians.mean(axis=1)
+    d = means - means.mean()
+    second = (d**2 + variances).mean(axis=1)
+    fourth = (d**4 + 6 * d**2 * variances + 3 * variances**2).mean(axis=1)
+    return densities, [second, fourth / second.mean() ** 2]
+
+
+def with_error(by_chain: np.ndarray, axis: str) -> tuple[tuple[str, str], np.ndarray]:
+    """Average over the chains and its standard error."""
+    error = by_chain.std(axis=0, ddof=1) / np.sqrt(len(by_chain))
+    return ("of", axis), np.stack([by_chain.mean(axis=0), error])
+
+
+def of_scale(theory: str, exact: lnn.theory.OrderParameterDistribution) -> tuple[float, float]:
+    """Mean and variance of Q, which only the mixture has as a distribution."""
+    if theory != "scale_mixture":
+        return np.nan, 0.0
+    mean = exact.moment(1)
+    return mean, exact.moment(2) - mean**2
+
+
+def of_density(found: lnn.theory.PredictiveDistribution, centre: float) -> tuple[float, float]:
+    """Variance and kurtosis of f."""
+    d, s, w = found.means[0] - found.mean[0], found.variances[0], found.weights
+    second = w @ (d**2 + s)
+    return float(second), float(w @ (d**4 + 6 * d**2 * s + 3 * s**2) / second**2)
+
+
+def middles() -> np.ndarray:
+    return np.sqrt(SCALES[1:] * SCALES[:-1])
+
+
+def draw(results: dict[str, xr.Dataset]) -> Figure:
+    """A row for each activation: Q, and f on a linear and a logarithmic axis."""
+    figure = Figure(figsize=(11, 0.8 + 3.1 * len(results)), layout="constrained")
+    panels = figure.subplots(len(results), 3, squeeze=False)
+    for row, (activation, found) in zip(panels, results.items(), strict=True):
+        order_parameter(row[0], found, activation)
+        for ax in row[1:]:
+            output(ax, found, activation)
+        row[1].set_xlim(*(found.f.values[[0, -1]] * 0.5 + found.f.values[80] * 0.5))
+        row[2].set_yscale("log")
+        row[2].set_ylim(1e-6, 2)
+    figure.suptitle("N_1 = 5, P = 5, T = 0.1, network teacher of 10 inputs", fontsize="small")
+    handles, labels = panels[0, 1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def order_parameter(ax: Axes, found: xr.Dataset, activation: str) -> None:
+    value, error = found.Q_density.sel(of="value"), found.Q_density.sel(of="error")
+    ax.errorbar(found.bin, value.where(value > 0), error, fmt="k.", markersize=4, capsize=1.5)
+    ax.plot(found.bin, found.theory_Q_density, color=style_of("scale_mixture")["color"],
+            label="scale_mixture")  # fmt: skip
+    for name in ("infinite_width", "one_layer"):
+        style = style_of(name)
+        ax.axvline(float(found.theory_Q.sel(theory=name)), color=style["color"],
+                   linestyle=style["linestyle"])  # fmt: skip
+    ax.set_yscale("log")
+    ax.set_ylim(1e-5, 3)
+    ax.set_xlabel("Q = λ_1‖v‖²/N_1")
+    ax.set_ylabel("density")
+    ax.set_title(f"order parameter, {activation}", fontsize="small")
+
+
+def output(ax: Axes, found: xr.Dataset, activation: str) -> None:
+    for name in THEORIES:
+        style = style_of(name)
+        ax.plot(found.f, found.theory_f.sel(theory=name), color=style["color"],
+                linestyle=style["linestyle"], label=name)  # fmt: skip
+    value, error = found.f_density.sel(of="value"), found.f_density.sel(of="error")
+    ax.errorbar(found.f[::4], value[::4], error[::4], fmt="k.", markersize=4, capsize=1.5,
+                label="sampled (± 1 s.e.)", zorder=3)  # fmt: skip
+    ax.set_xlabel("f at one test input")
+    ax.set_ylabel("density")
+    ax.set_title(f"output, {activation}", fontsize="small")
+
+
+def table(results: dict[str, xr.Dataset]) -> str:
+    heads = ["units", "", "sampled", *THEORIES]
+    rows = [heads, ["---"] * len(heads)]
+    for activation, found in results.items():
+        for moment in found.moment.values:
+            value, error = (float(found.moments.sel(of=of, moment=moment)) for of in found.of)
+            cells = [activation, str(moment), plus_minus(Estimate(value, error))]
+            for name in THEORIES:
+                expected = float(found.theory_moments.sel(theory=name, moment=moment))
+                order = float(found.theory_Q.sel(theory=name))
+                expected = order if moment == "mean of Q" else expected
+                cells.append(f"{expected:.4g} ({(value - expected) / error:+.1f}σ)")
+            rows.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        config = configuration.load(call.here / "config.toml")
+        sizes = {"smoke": (4, 5, 20), "full": (256, 2000, 20_000)}
+        if call.size in sizes:
+            chains, warmup, draws = sizes[call.size]
+            sampler = replace(
+                config.sampler, num_chains=chains, num_warmup=warmup, num_samples=draws
+            )
+            config = replace(config, sampler=sampler)
+        found = {}
+        for activation in ACTIVATIONS:
+            here = replace(config, network=replace(config.network, activation=activation))
+            found[activation] = sampled(here)
+            words = found[activation].attrs
+            call.say(f"{activation}: run {words['run']}, {words['seconds']:.0f} s, R̂ max "
+                     f"{words['rhat_max']:.4f} {words['message']}")  # fmt: skip
+        keep(call.results, found)
+    results = kept(call.results)
+    call.save(draw(results))
+    call.say(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""From T = 0.001 to 1: training and test error, and the free energy, against the theories.
+
+    python experiments/temperature/run.py [--smoke | --full | --draw] [FOLDER]
+
+Runs the ladder of config.toml on two data sets, keeps results.json and draws temperature.png in
+FOLDER (this one), and prints the table; --draw makes the figure again from results.json.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import called, frame, keep, kept, legend_below  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn import config as configuration  # noqa: E402
+from langevin_nn import problem, run  # noqa: E402
+from langevin_nn.analysis.comparison import QUANTITIES, plus_minus  # noqa: E402
+from langevin_nn.plotting import style_of  # noqa: E402
+from langevin_nn.types import Estimate  # noqa: E402
+
+SOURCES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
+THEORIES = ("infinite_width", "one_layer", "scale_mixture", "matched")
+KEYS = ("train_error", "bias2", "variance", "generalisation_error")
+SIZES = {"smoke": (2, 4, 8, 10), "full": (16, 2000, 5000, 500)}
+"""Chains, warm-up, draws, examples."""
+
+
+def sized(config: configuration.RunConfig, size: str) -> configuration.RunConfig:
+    if size not in SIZES:
+        return config
+    chains, warmup, draws, num_train = SIZES[size]
+    ladder = (0.03, 1.0) if size == "smoke" else config.sampler.ladder
+    sampler = replace(
+        config.sampler, num_chains=chains, num_warmup=warmup, num_samples=draws, ladder=ladder
+    )
+    network = replace(config.network, hidden_widths=(num_train,))
+    data = replace(config.data, num_train=num_train)
+    return replace(config, sampler=sampler, data=data, network=network)
+
+
+def measured(config: configuration.RunConfig) -> xr.Dataset:
+    """Every temperature of the ladder, sampled and in theory."""
+    setup = run.prepare(config)
+    ladder = lnn.temper(
+        setup.posterior, problem.transition_of(config.sampler), config.sampler.ladder,
+        key=setup.key, **run.counts_of(config.sampler),
+    )  # fmt: skip
+    found = lnn.summarise_ladder(ladder, key=jax.random.fold_in(setup.key, 1))
+    temperatures = found.integration.temperatures
+    rungs = {key: [getattr(m, key) for m in found.measured] for key in KEYS}
+    rungs["log_evidence"] = list(found.integration.log_evidence)
+    variables = {}
+    for key, estimates in rungs.items():
+        variables[key] = ("T", [e.value for e in estimates])
+        variables[f"{key}_mcse"] = ("T", [e.mcse for e in estimates])
+    variables["quadrature"] = ("T", list(found.integration.quadrature))
+    variables["rhat_max"] = ("T", [m.diagnostics.rhat_max for m in found.measured if m.diagnostics])
+    variables["converged"] = ("T", [m.converged for m in found.measured])
+    variables["swaps"] = ("pair", list(found.swap_acceptance))
+    expected = {key: np.full((len(THEORIES), len(temperatures)), np.nan) for key in rungs}
+    for column, temperature in enumerate(temperatures):
+        spec = replace(setup.posterior.spec, temperature=temperature)
+        predictions = lnn.theory.predict(spec, setup.data, THEORIES)
+        for row, name in enumerate(THEORIES):
+            result = predictions.results[name]
+            for key in KEYS:
+                expected[key][row, column] = getattr(result, key).value
+            expected["log_evidence"][row, column] = result.log_evidence
+    variables |= {f"theory_{key}": (("theory", "T"), table) for key, table in expected.items()}
+    return xr.Dataset(
+        variables, coords={"T": list(temperatures), "theory": list(THEORIES)},
+        attrs={"criterion": predictions.criterion, "round_trips": found.round_trips,
+               "complaint": found.complaint, "run": config.content_hash,
+               "num_train": config.data.num_train, "width": config.network.hidden_widths[0],
+               "seconds": ladder.chains[0].wall_seconds},
+    )  # fmt: skip
+
+
+def draw(results: dict[str, xr.Dataset]) -> Figure:
+    """A row for each data set: errors against T, then the evidence, theory − sampled."""
+    figure = Figure(figsize=(12, 0.8 + 3.3 * len(results)), layout="constrained")
+    panels = figure.subplots(len(results), 3, squeeze=False, sharex=True)
+    for row, (source, found) in zip(panels, results.items(), strict=True):
+        for ax, key in zip(row, ("train_error", "generalisation_error"), strict=False):
+            for name in THEORIES:
+                style = style_of(name)
+                ax.plot(found["T"], found[f"theory_{key}"].sel(theory=name), label=name,
+                        color=style["color"], linestyle=style["linestyle"])  # fmt: skip
+            ax.errorbar(found["T"], found[key], found[f"{key}_mcse"], fmt="k.", capsize=2,
+                        markersize=5, label="sampled (± 1 s.e.)", zorder=3)  # fmt: skip
+            frame(ax, found[key], log=True)
+            ax.set_ylabel(QUANTITIES[key])
+            ax.set_title(f"{SOURCES[source]}, P = {found.num_train}, N_1 = {found.width}, "
+                         f"s = {found.criterion:.2f}", fontsize="small")  # fmt: skip
+        ax = row[2]
+        error = np.hypot(found.log_evidence_mcse, found.quadrature)
+        for name in THEORIES:
+            style = style_of(name)
+            distance = found.theory_log_evidence.sel(theory=name) - found.log_evidence
+            ax.plot(found["T"], distance, color=style["color"], linestyle=style["linestyle"])
+        ax.errorbar(found["T"], 0 * error, error, fmt="k.", capsize=2, markersize=3)
+        reach = 1.2 * float(np.nanmax(np.abs(
+            found.theory_log_evidence.sel(theory=["one_layer", "scale_mixture"])
+             - found.log_evidence
+        )))  # fmt: skip
+        ax.set_ylim(-reach, reach)
+        ax.set_ylabel("log evidence, theory − sampled")
+        ax.set_title("thermodynamic integration", fontsize="small")
+    for ax in panels.ravel():
+        ax.set_xscale("log")
+    for ax in panels[-1]:
+        ax.set_xlabel("temperature T")
+    legend_below(figure, panels[0, 0], ncols=5)
+    return figure
+
+
+def table(results: dict[str, xr.Dataset]) -> str:
+    heads = ["data", "T", "training error", "generalisation error", "log evidence", *(
+        f"{name} − sampled" for name in THEORIES)]  # fmt: skip
+    rows = [heads, ["---"] * len(heads)]
+    for source, found in results.items():
+        for place in range(0, found.sizes["T"], 4):
+            here = found.isel({"T": place})
+            cells = [source, f"{float(here['T']):.3g}"]
+            for key in ("train_error", "generalisation_error"):
+                cells.append(plus_minus(Estimate(float(here[key]), float(here[f"{key}_mcse"]))))
+            error = float(np.hypot(here.log_evidence_mcse, here.quadrature))
+            cells.append(plus_minus(Estimate(float(here.log_evidence), error)))
+            for name in THEORIES:
+                distance = float(here.theory_log_evidence.sel(theory=name) - here.log_evidence)
+                cells.append(f"{distance:+.3g} ({distance / error:+.1f}σ)")
+            rows.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        found = {}
+        for source in SOURCES:
+            config = sized(configuration.load(call.here / "config.toml"), call.size)
+            found[source] = measured(replace(config, data=replace(config.data, source=source)))
+            words = found[source].attrs
+            call.say(
+                f"{source}: run {words['run']}, {words['seconds']:.0f} s, R̂ max "
+                f"{float(found[source].rhat_max.max()):.4f}, swaps accepted at least "
+                f"{float(found[source].swaps.min()):.2f}, {words['round_trips']} round trips "
+                f"{words['complaint']}"
+            )
+        keep(call.results, found)
+    results = kept(call.results)
+    call.save(draw(results))
+    call.say(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Where may one trust which theory? Deviations from the exact sampler over (N_1, λ_1), as maps.
+
+    python experiments/validity_map/run.py [--smoke | --full | --draw] [FOLDER]
+
+Sweeps config.toml (full.toml with --full), keeps results.json and draws validity_map.png (in per
+cent) and validity_map_sigmas.png (in standard errors) in FOLDER (this one), and prints how much of
+the map each theory has right; --draw makes the figures again from results.json.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import called, keep, kept, table  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations  # noqa: E402
+
+WIDTH, PRECISION = "network.hidden_widths[0]", "prior.precisions[-1]"
+SHOWN = ("bias2", "variance")
+WITHIN = (1, 2, 5, 10)
+
+
+def draw(results: xr.Dataset, unit: str, caption: str) -> Figure:
+    """A row for each quantity, a column for each theory."""
+    theories = [str(name) for name in results.theory.values]
+    figure = Figure(figsize=(2.6 * len(theories) + 1, 6.6), layout="constrained")
+    panels = figure.subplots(len(SHOWN), len(theories), sharex=True, sharey=True)
+    for row, quantity in zip(panels, SHOWN, strict=True):
+        for ax, theory in zip(row, theories, strict=True):
+            mesh = lnn.plotting.plot_deviation_map(
+                ax, results, theory, quantity, WIDTH, PRECISION, unit=unit
+            )
+            ax.set_title(f"{QUANTITIES[quantity]}, {theory}", fontsize="small")
+            ax.label_outer()
+    words = {
+        "per cent": "experiment / theory − 1  (%)",
+        "sigmas": "(experiment − theory) / standard error",
+    }
+    figure.colorbar(mesh, ax=panels, label=words[unit], extend="both", pad=0.01)
+    figure.suptitle(caption, fontsize="medium")
+    return figure
+
+
+def shares(results: xr.Dataset) -> str:
+    """How much of the map each theory has within some per cent, and its largest deviation."""
+    heads = ["", "theory", *(f"within {limit} %" for limit in WITHIN), "within 2σ", "largest"]
+    rows = [heads, ["---"] * len(heads)]
+    for quantity in SHOWN:
+        found = grid_deviations(results, quantity)
+        for theory in results.theory.values:
+            relative = 100 * np.abs(found["relative"].sel(theory=theory).to_numpy())
+            z = np.abs(found["z"].sel(theory=theory).to_numpy())
+            parts = [f"{np.sum(relative < limit)}/{relative.size}" for limit in WITHIN]
+            parts += [f"{np.sum(z < 2)}/{z.size}", f"{np.nanmax(relative):.3g} %"]
+            rows.append([QUANTITIES[quantity], str(theory), *parts])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        values = call.values()
+        caption = (
+            f"MNIST 0/1, P = {values['data']['num_train']}, erf, T = "
+            f"{values['posterior']['temperature']:g}; in brackets: below 2σ"
+        )
+        found = call.swept(values)
+        keep(call.results, {"map": found.assign_attrs(caption=caption)})
+    results = kept(call.results)["map"]
+    call.save(draw(results, "per cent", results.caption))
+    call.save(draw(results, "sigmas", results.caption.split(";")[0]), "validity_map_sigmas")
+    call.say(shares(results))
+    call.say(table(results, [str(name) for name in results.theory.values]))
+
+
+if __name__ == "__main__":
+    main()

@@ -79,7 +79,7 @@ class Call:
         path = self.folder / f"{name or self.here.name}.png"
         figure.savefig(path, dpi=130)
         with Image.open(path) as image:
-            few = image.convert("RGB").quantize(96, dither=Image.Dither.NONE)
+            few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
         few.save(path, optimize=True)
         if path.stat().st_size >= 200_000:
             raise RuntimeError(f"{path} is too large: draw less")
@@ -109,7 +109,7 @@ def shrunk(values: Mapping[str, Any]) -> Values:
     for name, listed in values.get("sweep", {}).get("over", {}).items():
         over[name] = [listed[0], listed[-1]] if len(listed) > 1 else listed
         if name == "data.num_train":
-            over[name] = [8, 10][: len(over[name])]
+            over[name] = [10]
         if name == "network.hidden_widths":
             over[name] = [[5], [5, 5], [6], [6, 6]]
     small["sweep"] = {"over": over}

@@ -1,10 +1,12 @@
 """The scripts of the experiments run, in their short form."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import FEW_OPTIMISATIONS
 
 from langevin_nn import config as configuration
 from langevin_nn.sweeps.grid import grid
@@ -19,7 +21,10 @@ def test_short_form_of_an_experiment(script, tmp_path):
     words = [sys.executable, str(script), "--smoke"]
     if "FOLDER" in script.read_text():
         words.append(str(tmp_path))
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    environment = os.environ | {"XLA_FLAGS": FEW_OPTIMISATIONS}
+    done = subprocess.run(
+        words, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 3
 

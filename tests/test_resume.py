@@ -92,9 +92,18 @@ def contents(folder) -> dict[str, bytes]:
 
 # --- real processes and signals
 
-LONG = TINY.replace("num_warmup = 30", "num_warmup = 60000").replace(
-    "thinning = 2", "thinning = 8000"
-)
+LANGEVIN = ["--sampler.num_warmup", "60000", "--sampler.thinning", "8000"]
+SPLIT = ["--sampler.dynamics", "split", "--sampler.num_warmup", "6000", "--sampler.thinning", "800"]
+MARGINALISED = ["--posterior.readout", "marginalised"]
+LADDER = ["--sampler.ladder", "1", "3"]
+WAYS = {
+    "langevin": LANGEVIN,
+    "langevin, marginalised": LANGEVIN + MARGINALISED,
+    "langevin, ladder": LANGEVIN + LADDER,
+    "split": SPLIT,
+    "split, marginalised": SPLIT + MARGINALISED,
+    "split, marginalised, ladder": SPLIT + MARGINALISED + LADDER,
+}
 PROGRAM = """
 import sys
 from langevin_nn import cli
@@ -139,22 +148,29 @@ def killed(folder, words, wanted):
     return err
 
 
-def test_killed_in_the_warmup_and_while_sampling(cli, monkeypatch):
+@pytest.mark.parametrize(
+    "way", [way if way == "langevin" else pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
+)
+def test_killed_in_the_warmup_and_while_sampling(cli, monkeypatch, way):
     """The numbers are those of a run that nothing interrupted, in one process."""
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 2.0)
-    (cli.folder / "long.toml").write_text(LONG)
-    assert cli("run", "long.toml", "--output", "whole", "--quiet").code == 3
-    words = ["run", "long.toml", "--output", "the run"]
+    longer = WAYS[way]
+    warmup, thinning = (
+        int(longer[longer.index(f"--sampler.{n}") + 1]) for n in ("num_warmup", "thinning")
+    )
+    (cli.folder / "tiny.toml").write_text(TINY)
+    assert cli("run", "tiny.toml", "--output", "whole", "--quiet", *longer).code == 3
+    words = ["run", "tiny.toml", "--output", "the run", *longer]
 
-    killed(cli.folder, words, lambda moment: moment.steps > 5000)
+    killed(cli.folder, words, lambda moment: moment.steps > warmup / 12)
     warm = Moment.of(cli.folder / "the run")
-    assert 5000 < warm.steps < 60000 and warm.draws == 0
+    assert warmup / 12 < warm.steps < warmup and warm.draws == 0
 
     words.append("--resume")
     err = killed(cli.folder, words, lambda moment: moment.draws > 1)
     sampling = Moment.of(cli.folder / "the run")
     assert 1 < sampling.draws < 8
-    assert "  0 %" not in err or warm.steps < 0.1 * (60000 + 8 * 8000), "it began anew"
+    assert "  0 %" not in err or warm.steps < 0.1 * (warmup + 8 * thinning), "it began anew"
 
     assert cli(*words).code == 3
     assert_same_run("the run", "whole")

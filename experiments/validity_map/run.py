@@ -36,6 +36,7 @@ def draw(results: xr.Dataset, unit: str, caption: str) -> Figure:
                 ax, results, theory, quantity, WIDTH, PRECISION, unit=unit
             )
             ax.set_title(f"{QUANTITIES[quantity]}, {theory}", fontsize="small")
+            ax.set_ylabel("λ_1")
             ax.label_outer()
     words = {
         "per cent": "experiment / theory − 1  (%)",
@@ -56,7 +57,10 @@ def shares(results: xr.Dataset) -> str:
             relative = 100 * np.abs(found["relative"].sel(theory=theory).to_numpy())
             z = np.abs(found["z"].sel(theory=theory).to_numpy())
             parts = [f"{np.sum(relative < limit)}/{relative.size}" for limit in WITHIN]
-            parts += [f"{np.sum(z < 2)}/{z.size}", f"{np.nanmax(relative):.3g} %"]
+            largest = f"{np.nanmax(relative):.3g} %"
+            if lost := int(np.isnan(relative).sum()):
+                largest += f", negative at {lost}"
+            parts += [f"{np.sum(z < 2)}/{z.size}", largest]
             rows.append([QUANTITIES[quantity], str(theory), *parts])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 

@@ -78,12 +78,13 @@ def compare(measured: Generalisation, *expected: Generalisation) -> Comparison:
 def grid_deviations(results: xr.Dataset, quantity: str) -> xr.Dataset:
     """`z` and `relative`, as a `Deviation` has them, of each theory over the grid of a sweep.
 
-    `results` is the Dataset of a sweep; both have its axes and the dimension `theory`.
+    `results` is the Dataset of a sweep; both have its axes and the dimension `theory`. Of numbers
+    that cannot be negative: where an expansion is, `relative` is NaN.
     """
     measured, expected = results[quantity], results[f"theory_{quantity}"]
     error = (results[f"{quantity}_mcse"] ** 2 + results[f"theory_{quantity}_mcse"] ** 2) ** 0.5
     difference = measured - expected
-    relative = difference / expected.where(expected != 0)
+    relative = difference / expected.where(expected > 0)
     return xr.Dataset({"z": difference / error.where(error > 0), "relative": relative})
 
 

@@ -107,8 +107,9 @@ def plot_deviation_map(
 
     Each cell has its number: experiment/theory − 1 in per cent (unit "per cent"), or (experiment −
     theory)/(standard error of both) (unit "sigmas"). In per cent, cells whose deviation is not
-    resolved, below two standard errors, are in brackets; the colours end at ±`limit`, and points
-    that have not converged are crossed out.
+    resolved, below two standard errors, are in brackets; the colours end at ±`limit`. Points that
+    have not converged are marked ×, and grey is what does not exist: "< 0" for a theory that is
+    negative, – for a number that is not there.
 
     Raises:
         InputError: as `plot_along`, and for another unit.
@@ -117,18 +118,23 @@ def plot_deviation_map(
         raise InputError(f'unit is "per cent" or "sigmas", got {unit!r}')
     check_axes(results, (x, y))
     (name,) = theories_of(results, [theory])
-    deviations = grid_deviations(over_seeds(results, quantity), quantity).sel(theory=name)
+    averaged = over_seeds(results, quantity)
+    deviations = grid_deviations(averaged, quantity).sel(theory=name)
+    expected = averaged[f"theory_{quantity}"].sel(theory=name).transpose(y, x).to_numpy()
     z = deviations["z"].transpose(y, x).to_numpy()
     relative = 100 * deviations["relative"].transpose(y, x).to_numpy()
     values = relative if unit == "per cent" else z
     limit = limit or (20.0 if unit == "per cent" else 10.0)
-    converged = over_seeds(results, quantity)["converged"].transpose(y, x).to_numpy()
+    converged = averaged["converged"].transpose(y, x).to_numpy()
+    ax.set_facecolor("0.75")
     mesh = ax.pcolormesh(
         np.arange(values.shape[1] + 1) - 0.5, np.arange(values.shape[0] + 1) - 0.5, values,
         cmap="RdBu_r", vmin=-limit, vmax=limit,
     )  # fmt: skip
     for (row, column), value in np.ndenumerate(values):
-        text = "–" if math.isnan(value) else _short(value)
+        text = _short(value)
+        if math.isnan(value):
+            text = "< 0" if expected[row, column] < 0 else "–"
         if unit == "per cent" and abs(z[row, column]) < 2:
             text = f"({text})"
         if not converged[row, column]:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import by_depth, called, curves, frame, keep, kept, legend_below, table  # noqa: E402
+from common import Call, by_depth, called, curves, frame, keep, kept, legend_below, table  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -25,10 +25,11 @@ from langevin_nn import run  # noqa: E402
 
 THEORIES = ("infinite_width", "nested", "global")
 DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
-ENSEMBLES = {"erf": ("erf", 1.0), "relu": ("relu", 1.0), "relu, λ = ½": ("relu", 0.5)}
+ENSEMBLES = {"erf": ("erf", 1.0), "relu, λ = ½": ("relu", 0.5), "relu, λ = 1": ("relu", 1.0)}
 """For the theories alone: activation and λ_1 = … = λ_L. At ½ relu keeps the scale of the Gram
 matrix through the layers, so that only its shape changes."""
-COLOURS = {"erf": "#0072B2", "relu": "#D55E00", "relu, λ = ½": "#E69F00"}
+SAMPLED = ("erf", "relu, λ = ½")
+COLOURS = {"erf": "#0072B2", "relu, λ = ½": "#D55E00", "relu, λ = 1": "#E69F00"}
 
 
 def theory_alone(values: dict[str, Any], depths: tuple[int, ...]) -> xr.Dataset:
@@ -49,26 +50,44 @@ def theory_alone(values: dict[str, Any], depths: tuple[int, ...]) -> xr.Dataset:
         found["eigenvalue_min"][place] = predictions.eigenvalues[0]
         for name, result in predictions.results.items():
             found[name][place] = result.generalisation_error.value
-    axes = ("activation", "depth")
+    axes = ("ensemble", "depth")
     return xr.Dataset(
         {name: (axes, numbers) for name, numbers in found.items()},
-        coords={"activation": list(ENSEMBLES), "depth": list(depths)},
+        coords={"ensemble": list(ENSEMBLES), "depth": list(depths)},
         attrs={"width": width, "num_train": values["data"]["num_train"],
                "temperature": values["posterior"]["temperature"]},
     )  # fmt: skip
 
 
+def sampled(call: Call, values: dict[str, Any]) -> xr.Dataset:
+    """erf as configured, and relu with λ_1 = … = λ_L = ½, whose precisions go with the depth."""
+    found = [by_depth(call.swept(values).drop_dims("order"))]
+    lists = values["sweep"]["over"]["network.hidden_widths"]
+    rows = []
+    for depth in sorted({len(widths) for widths in lists}):
+        mine = [widths for widths in lists if len(widths) == depth]
+        changed = {
+            "network": {"activation": "relu"},
+            "prior": {"precisions": [1.0] + [0.5] * depth},
+            "sweep": {"over": {"network.hidden_widths": mine}},
+        }
+        rows.append(by_depth(call.swept(values | changed).drop_dims("order")))
+    found.append(xr.concat(rows, "depth", data_vars="all", join="exact", combine_attrs="drop"))
+    together = xr.concat(found, "ensemble", data_vars="all", join="exact", combine_attrs="drop")
+    return together.assign_coords(ensemble=list(SAMPLED))
+
+
 def draw(results: xr.Dataset, alone: xr.Dataset) -> Figure:
-    """bias² and variance against depth for each activation; the Gram matrix against depth."""
-    activations = results["network.activation"].values
-    figure = Figure(figsize=(11.5, 0.8 + 3.1 * len(activations)), layout="constrained")
-    panels = figure.subplots(len(activations), 3, squeeze=False)
-    for row, activation in zip(panels, activations, strict=True):
-        here = results.sel({"network.activation": activation})
+    """bias² and variance against depth for each ensemble; the Gram matrix against depth."""
+    ensembles = results["ensemble"].values
+    figure = Figure(figsize=(11.5, 0.8 + 3.1 * len(ensembles)), layout="constrained")
+    panels = figure.subplots(len(ensembles), 3, squeeze=False)
+    for row, ensemble in zip(panels, ensembles, strict=True):
+        here = results.sel({"ensemble": ensemble})
         for ax, quantity in zip(row, ("bias2", "variance"), strict=False):
             curves(ax, here, quantity, "depth", "width", THEORIES, "N")
             frame(ax, here[quantity], here[f"theory_{quantity}"])
-            ax.set_title(f"{activation}, MNIST 0/1, P = {alone.num_train}, T = {alone.temperature}",
+            ax.set_title(f"{ensemble}, MNIST 0/1, P = {alone.num_train}, T = {alone.temperature}",
                          fontsize="small")  # fmt: skip
             ax.set_xlabel("hidden layers L")
             ax.set_xscale("linear")
@@ -81,13 +100,13 @@ def draw(results: xr.Dataset, alone: xr.Dataset) -> Figure:
 
 def spectrum(ax: Axes, alone: xr.Dataset) -> None:
     """The smallest eigenvalue of the Gram matrix, and s, against depth."""
-    for activation in alone.activation.values:
-        here = alone.sel(activation=activation)
-        colour = COLOURS.get(str(activation))
+    for ensemble in alone.ensemble.values:
+        here = alone.sel(ensemble=ensemble)
+        colour = COLOURS.get(str(ensemble))
         ax.plot(here.depth, here.eigenvalue_min, "o-", color=colour, markersize=3,
-                label=f"smallest eigenvalue, {activation}")  # fmt: skip
+                label=f"smallest eigenvalue, {ensemble}")  # fmt: skip
         ax.plot(here.depth, here.criterion, "s--", color=colour, markersize=3,
-                label=f"s = yᵀK⁻¹y/P, {activation}")  # fmt: skip
+                label=f"s = yᵀK⁻¹y/P, {ensemble}")  # fmt: skip
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_yscale("log")
     ax.set_xlabel("hidden layers L")
@@ -97,11 +116,11 @@ def spectrum(ax: Axes, alone: xr.Dataset) -> None:
 
 def advantage(ax: Axes, alone: xr.Dataset) -> None:
     """Generalisation error at finite width over that of infinite width, by the theories."""
-    for activation in alone.activation.values:
-        here = alone.sel(activation=activation)
+    for ensemble in alone.ensemble.values:
+        here = alone.sel(ensemble=ensemble)
         ratio = here["global"] / here.infinite_width
-        ax.plot(here.depth, ratio, "o-", color=COLOURS.get(str(activation)), markersize=3,
-                label=str(activation))  # fmt: skip
+        ax.plot(here.depth, ratio, "o-", color=COLOURS.get(str(ensemble)), markersize=3,
+                label=str(ensemble))  # fmt: skip
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_xlabel("hidden layers L")
     ax.set_ylabel("generalisation error,\nglobal / infinite_width")
@@ -114,9 +133,9 @@ def main() -> None:
     if not call.draw:
         values = call.values()
         alone = theory_alone(values, DEPTHS[:2] if call.size == "smoke" else DEPTHS)
-        keep(call.results, {"depths": call.swept(values), "alone": alone})
+        keep(call.results, {"depths": sampled(call, values), "alone": alone})
     results = kept(call.results)
-    call.save(draw(by_depth(results["depths"]), results["alone"]))
+    call.save(draw(results["depths"], results["alone"]))
     call.say(results["alone"].to_dataframe().to_string(float_format="{:.4g}".format))
     call.say(table(results["depths"], THEORIES))
 

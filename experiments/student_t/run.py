@@ -149,6 +149,7 @@ def order_parameter(ax: Axes, found: xr.Dataset, activation: str) -> None:
                    linestyle=style["linestyle"])  # fmt: skip
     ax.set_yscale("log")
     ax.set_ylim(1e-5, 3)
+    ax.set_xlim(0, 7)
     ax.set_xlabel("Q = λ_1‖v‖²/N_1")
     ax.set_ylabel("density")
     ax.set_title(f"order parameter, {activation}", fontsize="small")

@@ -1,4 +1,4 @@
-"""The command line: `langevin-nn run | sweep | theory | plot | data | info`.
+"""The command line: `langevin-nn run | sweep | theory | plot | report | data | info`.
 
 Bad input ends in one line and exit code 2, a run that has not converged in exit code 3, a sweep
 with points that failed in 1, Ctrl-C in 130. This module imports JAX only inside the commands, after
@@ -183,6 +183,13 @@ def plot_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def report_command(arguments: argparse.Namespace) -> int:
+    with _loading():
+        from langevin_nn.reports.report import report
+    sys.stdout.write(f"{report(arguments.folder, arguments.output)}\n")
+    return 0
+
+
 def data_command(arguments: argparse.Namespace) -> int:
     with _loading():
         from langevin_nn.analysis.comparison import aligned
@@ -224,6 +231,7 @@ COMMANDS = {
     "sweep": sweep_command,
     "theory": theory_command,
     "plot": plot_command,
+    "report": report_command,
     "data": data_command,
     "info": info_command,
 }

@@ -3,6 +3,7 @@
 Colours are Okabe and Ito's, which colour-blind readers can tell apart.
 """
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,5 +47,17 @@ def save_as(figure: Figure, path: Path) -> None:
     _write(figure, path)
 
 
+def pngs(figures: Mapping[str, Figure]) -> dict[str, bytes]:
+    """Each figure as the content of a PNG."""
+    contents = {name: io.BytesIO() for name in figures}
+    for name, figure in figures.items():
+        _draw(figure, contents[name])
+    return {name: content.getvalue() for name, content in contents.items()}
+
+
 def _write(figure: Figure, path: Path) -> None:
-    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=130))
+    write_atomically(path, lambda part: _draw(figure, part))
+
+
+def _draw(figure: Figure, where: Path | io.BytesIO) -> None:
+    figure.savefig(where, format="png", dpi=130)

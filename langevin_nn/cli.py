@@ -149,8 +149,7 @@ def theory_command(arguments: argparse.Namespace) -> int:
         raise InputError(f"--plot {arguments.plot}: its folder does not exist")
     predictions = predict(spec, data, config.theory)
     if arguments.json:
-        part = run.theory_json(spec, data, predictions)
-        text = json.dumps(part, indent=2, allow_nan=False)
+        text = json.dumps(run.theory_json(spec, data, predictions), indent=2, allow_nan=False)
     else:
         table = theory_table(predictions.results.values())
         text = "\n".join([tables.caption(config), "", table, "", *tables.remarks(predictions)])

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langevin_nn.reports.html import Markup, element, table
-from langevin_nn.reports.numbers import NOTHING, duration
+from langevin_nn.reports.formats import NOTHING, duration
 
 NAMED = 3
 """Points that are named where a value is not that of all."""
@@ -56,7 +56,7 @@ def _entries(kind: str, content: Any) -> dict[str, str]:
     if isinstance(content, Mapping):
         return {str(name).replace("_", " "): _text(value) for name, value in content.items()}
     if isinstance(content, list):
-        return {kind: ", ".join(map(_text, content)) or "drawn from the seed"}
+        return {kind: ", ".join(map(_text, content)) or NOTHING}
     return {kind if kind != "git" else "commit": _text(content)}
 
 

@@ -12,7 +12,7 @@ from langevin_nn.analysis.comparison import (
     grid_deviations,
 )
 from langevin_nn.reports.html import Markup, element, listing, table
-from langevin_nn.reports.numbers import NOTHING, beside, estimate, number, per_cent, share
+from langevin_nn.reports.formats import NOTHING, beside, estimate, number, per_cent, share
 from langevin_nn.reports.points import Points
 
 OVER_THE_GRID = ("bias2", "variance")
@@ -70,7 +70,7 @@ def _of_quantity(points: Points, names: list[str], key: str) -> Markup:
     expected = np.stack(
         [points.of(f"theory_{key}"), points.of(f"theory_{key}_mcse"), z, relative], axis=-1
     )
-    converged = points.of("theory_converged")
+    converged = points.of("theory_converged").tolist()
     rows = [
         [estimate(*value), *map(_cell, row, oks)]
         for value, row, oks in zip(measured, expected, converged, strict=True)

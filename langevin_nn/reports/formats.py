@@ -45,7 +45,7 @@ def beside(expected: float, mcse: float, z: float, relative: float) -> str:
 def signed(value: float) -> str:
     """A number with its sign and one decimal, as z is written.
 
-    >>> signed(-0.04), signed(12.34), signed(-12345)
+    >>> signed(-0.04), signed(12.34), signed(-12345.0)
     ('−0.0', '+12.3', '−1e+04')
     """
     return number(value, "+.1f" if abs(value) < 1000 else "+.0e")
@@ -71,7 +71,7 @@ def share(part: float) -> str:
 def duration(seconds: float | None) -> str:
     """Seconds in the unit that suits them.
 
-    >>> duration(3.28), duration(95), duration(7300)
+    >>> duration(3.28), duration(95.0), duration(7300.0)
     ('3.3 s', '1.6 min', '2.0 h')
     """
     if seconds is None or math.isnan(seconds):

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langevin_nn.reports.html import Markup, element, table
 from langevin_nn.reports.formats import NOTHING, duration
+from langevin_nn.reports.html import Markup, element, table
 
 NAMED = 3
 """Points that are named where a value is not that of all."""

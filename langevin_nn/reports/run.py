@@ -7,8 +7,8 @@ from langevin_nn import plotting, tables
 from langevin_nn.analysis.comparison import QUANTITIES, compare, orders
 from langevin_nn.analysis.diagnostics import ESS_LIMIT, RHAT_LIMIT
 from langevin_nn.analysis.generalisation import summarise
-from langevin_nn.reports.html import Markup, element, figures, page, table
 from langevin_nn.reports.formats import beside, duration, estimate, number, per_cent
+from langevin_nn.reports.html import Markup, element, figures, page, table
 from langevin_nn.reports.provenance import provenance
 from langevin_nn.reports.theories import remarks_on
 from langevin_nn.store import RunFolder, experiment_summary

@@ -3,8 +3,8 @@
 from langevin_nn import plotting, tables
 from langevin_nn.analysis.comparison import QUANTITIES
 from langevin_nn.reports import theories
-from langevin_nn.reports.html import Markup, element, figures, listing, page, table
 from langevin_nn.reports.formats import duration, estimate, number, share
+from langevin_nn.reports.html import Markup, element, figures, listing, page, table
 from langevin_nn.reports.points import MARKS, MOST_ROWS, Points
 from langevin_nn.reports.provenance import provenance
 from langevin_nn.sweeps import report

@@ -11,8 +11,8 @@ from langevin_nn.analysis.comparison import (
     grid_agreement,
     grid_deviations,
 )
-from langevin_nn.reports.html import Markup, element, listing, table
 from langevin_nn.reports.formats import NOTHING, beside, estimate, number, per_cent, share
+from langevin_nn.reports.html import Markup, element, listing, table
 from langevin_nn.reports.points import Points
 
 OVER_THE_GRID = ("bias2", "variance")

@@ -1,6 +1,7 @@
 """The points of a sweep as the tables of a report need them."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +14,7 @@ from langevin_nn.reports.html import Markup, table
 from langevin_nn.sweeps import report
 from langevin_nn.sweeps.folder import SweepFolder
 
-MOST_ROWS = 400
+MOST_ROWS = 200
 """Rows of a table of points; `results.nc` has the others too."""
 MARKS = {"failed": "failed", "not converged": "restless"}
 """The classes of rows that call for attention, by the state of the point."""
@@ -29,8 +30,8 @@ class Points:
     @cached_property
     def labels(self) -> list[list[str]]:
         """The values of each point on the axes."""
-        values = itertools.product(*self.folder.grid.coordinates.values())
-        return [[str(value) for value in row] for row in values]
+        values = self.folder.grid.coordinates.values()
+        return [list(row) for row in itertools.product(*map(_short, values))]
 
     @cached_property
     def places(self) -> list[str]:
@@ -81,3 +82,13 @@ class Points:
             caption, [*names, *header], whole[:MOST_ROWS], labels=len(names),
             marks=self.marks[:MOST_ROWS],
         )  # fmt: skip
+
+
+def _short(values: Sequence[Any]) -> list[str]:
+    """The values of an axis, long numbers to six digits where that tells them apart."""
+    whole = [str(value) for value in values]
+    short = [
+        f"{value:.6g}" if isinstance(value, float) and len(text) > 8 else text
+        for value, text in zip(values, whole, strict=True)
+    ]
+    return short if len(set(short)) == len(short) else whole

@@ -49,16 +49,13 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
     when = (
         f"As of {time.strftime('%Y-%m-%d %H:%M %z')}, by langevin_nn {versions()['langevin-nn']}."
     )
-    sweep, run = SweepFolder(path), RunFolder(path)
-    if sweep.has_begun:
-        page = sweep_page(sweep, when)
-    elif run.is_run:
-        page = run_page(run, when)
-    else:
+    try:
+        page = _page(path, when)
+    except OSError as error:
         raise InputError(
-            f"{path} is neither a sweep's folder nor a run's: write the folder that langevin-nn "
-            "run or sweep named"
-        )
+            f"cannot read {error.filename or path} ({error.strerror or error}): write the folder "
+            "of a sweep or of a run that can be read"
+        ) from error
     try:
         write_text(target, page)
     except OSError as error:
@@ -67,3 +64,15 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
             "folder that can be written"
         ) from error
     return target
+
+
+def _page(path: Path, when: str) -> str:
+    sweep, run = SweepFolder(path), RunFolder(path)
+    if sweep.has_begun:
+        return sweep_page(sweep, when)
+    if run.is_run:
+        return run_page(run, when)
+    raise InputError(
+        f"{path} is neither a sweep's folder nor a run's: write the folder that langevin-nn run or "
+        "sweep named"
+    )

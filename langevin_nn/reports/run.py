@@ -92,6 +92,8 @@ def _of_theories(theories: Mapping[str, Generalisation], criterion: float | None
         ]
         for name, theory in theories.items()
     ]  # fmt: skip
+    if not theories:
+        return element("p", "There is no theory to compare with.")
     caption = f"Theories; s = yᵀK⁻¹y/P = {number(criterion, '.4g')}"
     header = ["theory", "log evidence, log p(y | X)", "order parameters", "state"]
     return table(caption, header, rows)

@@ -20,8 +20,8 @@ FIGURES = {
     ),
     "maps": (
         "How far the experiment is from each theory, experiment/theory − 1 in per cent, over two "
-        "axes. In brackets where it is below two standard errors, crossed out where the experiment "
-        "has not converged."
+        "axes (at the first value of the others). In brackets where it is below two standard "
+        "errors, crossed out where the experiment has not converged."
     ),
 }
 
@@ -46,7 +46,8 @@ def _lead(points: Points, when: str) -> list[Markup]:
     if "missing" in points.states:
         part = status(points.folder).fraction
         lines.append(element("p", f"{share(part)} of the work is done."))
-        lines.append(listing(report.under_way(points.folder)))
+        if tasks := report.under_way(points.folder):
+            lines.append(listing(tasks))
     return [*lines, element("p", when, class_="note")]
 
 
@@ -77,12 +78,8 @@ def _table_of_points(points: Points) -> Markup:
         [estimate(*pair) for pair in zip(points.of(name), points.of(f"{name}_mcse"), strict=True)]
         for name in QUANTITIES
     ]
-    for name, form in (
-        ("test_accuracy", ".4f"),
-        ("criterion", ".4g"),
-        ("rhat_max", ".4f"),
-        ("ess_min", ".0f"),
-    ):
+    forms = {"test_accuracy": ".4f", "criterion": ".4g", "rhat_max": ".4f", "ess_min": ".0f"}
+    for name, form in forms.items():
         columns.append([number(value, form) for value in points.of(name)])
     rows = [list(row) for row in zip(*columns, points.states, strict=True)]
     header = [*QUANTITIES.values(), "test accuracy", "s", "R̂ max", "ESS min", "state"]
@@ -90,14 +87,13 @@ def _table_of_points(points: Points) -> Markup:
 
 
 def _convergence(points: Points) -> list[Markup]:
-    parts = [_troubles(points)]
     forms = {"rhat_max": ".4f", "ess_min": ".0f", "acceptance": ".3f", "step_size": ".3g"}
     columns = [[number(value, form) for value in points.of(name)] for name, form in forms.items()]
     columns.append([duration(value) for value in points.of("seconds")])
     columns.append([str(point) for point in points.of("point")])
     rows = [list(row) for row in zip(*columns, strict=True)]
     header = ["R̂ max", "ESS min", "acceptance", "step size", "sampling", "folder, in points/"]
-    return [*parts, points.table("The chains of each point", header, rows)]
+    return [_troubles(points), points.table("The chains of each point", header, rows)]
 
 
 def _troubles(points: Points) -> Markup:

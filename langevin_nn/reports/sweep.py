@@ -60,7 +60,7 @@ def _grid(points: Points) -> list[Markup]:
     axes = table("Axes", ["axis", "here called", "number", "values"], rows)
     return [
         element("div", axes, class_="words"),
-        element("p", f"At all points (“…” where they differ): {tables.caption(*grid.points)}."),
+        element("p", f"At all points (“…” where they differ): {tables.caption(*grid.points)}"),
         element("p", f"Sampled by {tables.sampling(*grid.points)}."),
     ]
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from langevin_nn.model.networks import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
     from langevin_nn.model.prior import GaussianPrior
+    from langevin_nn.reports.report import report
     from langevin_nn.sampling.chains import sample, sample_points
     from langevin_nn.sampling.draws import Chains
     from langevin_nn.sampling.langevin import Langevin
@@ -77,6 +78,7 @@ __all__ = [
     "load_dataset",
     "numpyro_model",
     "plotting",
+    "report",
     "sample",
     "sample_points",
     "summarise",
@@ -97,6 +99,7 @@ _MODULES = {
     "model.networks": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),
     "model.prior": ("GaussianPrior",),
+    "reports.report": ("report",),
     "sampling.chains": ("sample", "sample_points"),
     "sampling.draws": ("Chains",),
     "sampling.langevin": ("Langevin",),

@@ -93,6 +93,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     _add_fields(theory, ["--json", "--plot"])
     plot = command("plot", "draw the figures of a run folder again", "RUN_DIR")
     plot.add_argument("folder", type=Path, metavar="RUN_DIR")
+    report = command(
+        "report", "one HTML page of a sweep or a run: figures, tables, provenance",
+        "DIR [--output FILE.html]",
+    )  # fmt: skip
+    report.add_argument(
+        "folder", type=Path, metavar="DIR", help="of a sweep, at any time; of a run"
+    )
+    report.add_argument(
+        "--output", type=Path, metavar="FILE.html", help="the page (report.html in that folder)"
+    )
+    report.set_defaults(options=["--output"])
     data = command("data", "list or fetch data sets", "list | fetch NAME")
     data.add_argument("action", choices=("list", "fetch"), metavar="list|fetch")
     data.add_argument("name", nargs="?", metavar="NAME")

@@ -1,4 +1,4 @@
-"""The command line: `langevin-nn run | sweep | theory | plot | data | info`.
+"""The command line: `langevin-nn run | sweep | theory | plot | report | data | info`.
 
 Bad input ends in one line and exit code 2, a run that has not converged in exit code 3, a sweep
 with points that failed in 1, Ctrl-C in 130. This module imports JAX only inside the commands, after
@@ -149,8 +149,7 @@ def theory_command(arguments: argparse.Namespace) -> int:
         raise InputError(f"--plot {arguments.plot}: its folder does not exist")
     predictions = predict(spec, data, config.theory)
     if arguments.json:
-        part = run.theory_json(spec, data, predictions)
-        text = json.dumps(part, indent=2, allow_nan=False)
+        text = json.dumps(run.theory_json(spec, data, predictions), indent=2, allow_nan=False)
     else:
         table = theory_table(predictions.results.values())
         text = "\n".join([tables.caption(config), "", table, "", *tables.remarks(predictions)])
@@ -180,6 +179,13 @@ def plot_command(arguments: argparse.Namespace) -> int:
             "to a place that can be written"
         ) from error
     sys.stdout.write("".join(f"{path}\n" for path in sorted(folder.figures.glob("*.png"))))
+    return 0
+
+
+def report_command(arguments: argparse.Namespace) -> int:
+    with _loading():
+        from langevin_nn.reports.report import report
+    sys.stdout.write(f"{report(arguments.folder, arguments.output)}\n")
     return 0
 
 
@@ -224,6 +230,7 @@ COMMANDS = {
     "sweep": sweep_command,
     "theory": theory_command,
     "plot": plot_command,
+    "report": report_command,
     "data": data_command,
     "info": info_command,
 }

@@ -7,6 +7,7 @@
                      a further dimension, output, where there are several
     summary.json     the numbers, with their standard errors
     figures/         PNG
+    report.html      the page that `langevin-nn report` made of it, if it was asked to
     checkpoint/      while the run lasts: the state and the draws so far
     .replaced/       while the run lasts: the run that it replaces
 
@@ -50,7 +51,7 @@ __all__ = [
     "theory_summary",
 ]
 
-FILES = ("config.toml", "manifest.json", "posterior.nc", "summary.json")
+FILES = ("config.toml", "manifest.json", "posterior.nc", "summary.json", "report.html")
 FOLDERS = {"figures": ".png", "checkpoint": ".npz"}
 """What a run's folder may hold, and the endings of the files in its subfolders."""
 
@@ -139,13 +140,14 @@ class RunFolder:
                 f"{self.path} holds no finished run (no summary.json): "
                 "run it first, or go on with --resume"
             )
-        try:
-            content = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._damaged("summary.json", error) from error
-        if not (isinstance(content, dict) and {"experiment", "theory"} <= content.keys()):
+        content = self._load_json("summary.json")
+        if not {"experiment", "theory"} <= content.keys():
             raise self._damaged("summary.json", "it lacks the experiment or the theory")
         return content
+
+    def load_manifest(self) -> dict[str, Any]:
+        """What a finished run says of where its numbers come from."""
+        return self._load_json("manifest.json")
 
     def load_results(self) -> tuple[Chains, dict[str, Generalisation]]:
         """The chains (without their last state) and the theories of a finished run."""
@@ -255,6 +257,15 @@ class RunFolder:
             shutil.rmtree(item)
         else:
             item.unlink(missing_ok=True)
+
+    def _load_json(self, name: str) -> dict[str, Any]:
+        try:
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._damaged(name, error) from error
+        if not isinstance(content, dict):
+            raise self._damaged(name, "it is no table")
+        return content
 
     def _damaged(self, name: str, reason: object) -> InputError:
         return InputError(

@@ -1,7 +1,9 @@
 """What a run says in words: its caption, its table, and under it what is needed to judge it."""
 
 import math
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 from langevin_nn.analysis.comparison import QUANTITIES, aligned, compare, plus_minus
 from langevin_nn.analysis.tempering import Tempering
@@ -13,32 +15,74 @@ from langevin_nn.theory.suite import Predictions
 from langevin_nn.types import Generalisation
 
 
-def caption(config: RunConfig) -> str:
-    """The run's parameters in one line, for figures and tables."""
-    network, prior = config.network, config.prior
-    widths = ", ".join(str(width) for width in network.hidden_widths)
-    layers = f"N = ({widths})"
-    if network.is_convolutional:
-        size = f"{network.patch_size}×{network.patch_size}"
-        layers = f"convolution on {size} patches (stride {network.stride}), N_c = {widths}"
-    biases = f", λ_b = ({_listed(prior.bias_precisions)})" if network.biases else ""
+def caption(*configs: RunConfig) -> str:
+    """The parameters of a run in one line, for figures and tables.
+
+    Of several runs what they have in common, with "…" where they differ.
+
+    >>> from langevin_nn.config import from_dict
+    >>> caption(*(from_dict({"prior": {"precisions": [1, x]}}) for x in (0.5, 2)))
+    'digits: P = 100, N = (200), erf, λ = (1, …), T = 0.1'
+    """
+    biases = ""
+    if any(config.network.biases for config in configs):
+        biases = f", λ_b = ({_common(configs, 'prior.bias_precisions')})"
     return (
-        f"{config.data.source}{_coding(config)}: P = {config.data.num_train}, {layers}, "
-        f"{network.activation}, λ = ({_listed(prior.precisions)}){biases}, "
-        f"T = {config.posterior.temperature:g}"
+        f"{_alike([_source(config) for config in configs])}: "
+        f"P = {_common(configs, 'data.num_train')}, {_layers(configs)}, "
+        f"{_common(configs, 'network.activation')}, λ = ({_common(configs, 'prior.precisions')})"
+        f"{biases}, T = {_common(configs, 'posterior.temperature')}"
     )
 
 
-def _listed(numbers: Sequence[float]) -> str:
-    return ", ".join(f"{number:g}" for number in numbers)
+def sampling(*configs: RunConfig) -> str:
+    """How the runs are sampled, in one line; what differs as for `caption`."""
+
+    def of(name: str) -> str:
+        return _common(configs, f"sampler.{name}")
+
+    unit = "trajectories" if of("dynamics") == "split" else "steps"
+    ladder = f", ladder T = {of('ladder')}" if any(c.sampler.ladder for c in configs) else ""
+    return (
+        f"{of('dynamics')} dynamics, read-out {_common(configs, 'posterior.readout')}{ladder}; "
+        f"{of('num_chains')} chains of {of('num_warmup')} {unit} of warm-up and "
+        f"{of('num_samples')} draws, thinning {of('thinning')}, step size {of('step_size')}, "
+        f"{_common(configs, 'precision')}"
+    )
 
 
-def _coding(config: RunConfig) -> str:
-    """How many classes there are, where each has an output of its own."""
+def _layers(configs: Sequence[RunConfig]) -> str:
+    kinds = {config.network.is_convolutional for config in configs}
+    widths = _common(configs, "network.hidden_widths")
+    if kinds == {True}:
+        size, stride = (_common(configs, f"network.{name}") for name in ("patch_size", "stride"))
+        return f"convolution on {size}×{size} patches (stride {stride}), N_c = {widths}"
+    return f"N = ({widths})" if kinds == {False} else "…"
+
+
+def _source(config: RunConfig) -> str:
+    """The data, and how many classes there are where each has an output of its own."""
     data = config.data
     if data.source not in IMAGE_SOURCES or not isinstance(data.targets, str):
-        return ""
-    return f" ({len(data.classes)} classes, {data.targets})"
+        return data.source
+    return f"{data.source} ({len(data.classes)} classes, {data.targets})"
+
+
+def _common(configs: Sequence[RunConfig], field: str) -> str:
+    return _alike([operator.attrgetter(field)(config) for config in configs])
+
+
+def _alike(values: Sequence[Any]) -> str:
+    """What all of these are, "…" where they differ; lists of one length entry by entry."""
+    first = values[0]
+    lengths = {len(value) if isinstance(value, tuple) else None for value in values}
+    if isinstance(first, tuple) and len(lengths) == 1:
+        return ", ".join(_alike(entries) for entries in zip(*values, strict=True))
+    if any(value != first for value in values):
+        return "…"
+    if first is None:  # a number of examples that is left to the file
+        return "all"
+    return f"{first:g}" if isinstance(first, float) else str(first)
 
 
 def report(result: Result) -> str:

@@ -616,7 +616,9 @@ def test_words_that_make_no_command(cli, words, fragments):
     assert cli.files() == {"tiny.toml"}
 
 
-@pytest.mark.parametrize("command", ["", "run", "sweep", "theory", "plot", "data", "info"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "sweep", "theory", "plot", "report", "data", "info"]
+)
 def test_help_fits_a_terminal_and_explains_every_option(cli, capsys, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:

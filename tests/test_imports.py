@@ -22,6 +22,7 @@ LAYERS = [
     {"store"},
     {"run"},
     {"sweeps"},
+    {"reports"},
     {"arguments", "progress"},
     {"cli"},
 ]

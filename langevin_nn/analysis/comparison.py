@@ -1,8 +1,9 @@
 """Theory against experiment: deviations in standard errors and in per cent, and their table."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -88,6 +89,54 @@ def grid_deviations(results: xr.Dataset, quantity: str) -> xr.Dataset:
     return xr.Dataset({"z": difference / error.where(error > 0), "relative": relative})
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """How well a theory describes one quantity over the grid of a sweep.
+
+    Counted are the `number` points where experiment and theory have converged. `median_z` is of
+    |z|; `within_two_sigmas`, `within_one_per_cent` and `within_five_per_cent` are shares of points;
+    `largest` is the relative deviation that is largest in size, with its sign, and `place` that
+    point's place in the grid, in C order (None where no point counts). NaN is what does not exist.
+    """
+
+    quantity: str
+    theory: str
+    number: int
+    median_z: float
+    within_two_sigmas: float
+    within_one_per_cent: float
+    within_five_per_cent: float
+    largest: float
+    place: int | None
+
+
+def grid_agreement(results: xr.Dataset, quantity: str) -> tuple[Agreement, ...]:
+    """Each theory of a sweep's Dataset against the experiment, over all points that count."""
+    axes = results["status"].dims
+    settled = results["converged"] & results["theory_converged"]
+    deviations = grid_deviations(results, quantity).where(settled).transpose(*axes, "theory")
+    found = []
+    for name in results["theory"].to_numpy():
+        z, relative = (
+            np.abs(deviations[key].sel(theory=name).to_numpy().ravel()) for key in ("z", "relative")
+        )
+        signed = deviations["relative"].sel(theory=name).to_numpy().ravel()
+        place = int(np.nanargmax(relative)) if np.any(np.isfinite(relative)) else None
+        z, relative = z[np.isfinite(z)], relative[np.isfinite(relative)]
+        found.append(
+            Agreement(
+                quantity, str(name), len(relative), _mean(z, np.median), _mean(z <= 2),
+                _mean(relative <= 0.01), _mean(relative <= 0.05),
+                math.nan if place is None else float(signed[place]), place,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _mean(values: np.ndarray, average: Callable[[np.ndarray], Any] = np.mean) -> float:
+    return float(average(values)) if values.size else math.nan
+
+
 def theory_table(theories: Iterable[Generalisation]) -> str:
     """The theories' numbers, one row each."""
     rows = [["", *QUANTITIES.values(), "test accuracy", "log evidence", "order parameters"]]
@@ -95,11 +144,11 @@ def theory_table(theories: Iterable[Generalisation]) -> str:
         numbers = [plus_minus(getattr(theory, key)) for key in QUANTITIES]
         evidence = "" if theory.log_evidence is None else f"{theory.log_evidence:.6g}"
         accuracy = f"{theory.test_accuracy.value:.4f}"
-        rows.append([theory.name, *numbers, accuracy, evidence, _orders(theory)])
+        rows.append([theory.name, *numbers, accuracy, evidence, orders(theory)])
     return aligned(rows)
 
 
-def _orders(theory: Generalisation) -> str:
+def orders(theory: Generalisation) -> str:
     """The order parameters; of a matrix its smallest and its largest eigenvalue."""
     orders = np.array(theory.order_parameters)
     if orders.ndim < 2 or not np.all(np.isfinite(orders)):

@@ -59,7 +59,7 @@ def plot_along(
     """
     check_axes(results, (along,))
     names = theories_of(results, theories)
-    averaged = over_seeds(results, quantity)
+    averaged = over_seeds(results, quantity, along)
     places, ticks = places_of(averaged[along])
     for name in names:
         style = style_of(name)
@@ -154,8 +154,10 @@ def plot_deviation_map(
     return mesh
 
 
-def over_seeds(results: xr.Dataset, quantity: str) -> xr.Dataset:
+def over_seeds(results: xr.Dataset, quantity: str, along: str | None = None) -> xr.Dataset:
     """The quantity of experiment and theories averaged over `seed`, if that is an axis.
+
+    Not where it is the axis `along` which they are drawn.
 
     With n seeds that are done, the standard error is √(Σ mcse²)/n. `converged` is whether all are.
     """
@@ -169,7 +171,7 @@ def over_seeds(results: xr.Dataset, quantity: str) -> xr.Dataset:
     error = f"theory_{quantity}_mcse"
     found = results[names].assign(converged=results["converged"])
     found[error] = results[error] if error in results else xr.zeros_like(found[names[2]])
-    if "seed" not in results[quantity].dims:
+    if "seed" not in results[quantity].dims or along == "seed":
         return found
     done = results[quantity].notnull()
     number = done.sum("seed")

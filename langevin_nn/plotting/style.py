@@ -3,6 +3,8 @@
 Colours are Okabe and Ito's, which colour-blind readers can tell apart.
 """
 
+import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 
 from langevin_nn.files import write_atomically
 
+DPI = 130.0
 EXPERIMENT_COLOUR = "#000000"
 THEORY_STYLES: Mapping[str, Mapping[str, Any]] = {
     "infinite_width": {"color": "#E69F00", "linestyle": "--", "marker": "s"},
@@ -46,5 +49,20 @@ def save_as(figure: Figure, path: Path) -> None:
     _write(figure, path)
 
 
+def pngs(figures: Mapping[str, Figure], pixels: float = 3e6) -> dict[str, bytes]:
+    """Each figure as the content of a PNG; coarser where it would have more than so many pixels."""
+    contents = {}
+    for name, figure in figures.items():
+        content = io.BytesIO()
+        width, height = figure.get_size_inches()
+        _draw(figure, content, min(DPI, math.sqrt(pixels / (width * height))))
+        contents[name] = content.getvalue()
+    return contents
+
+
 def _write(figure: Figure, path: Path) -> None:
-    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=130))
+    write_atomically(path, lambda part: _draw(figure, part))
+
+
+def _draw(figure: Figure, where: Path | io.BytesIO, dpi: float = DPI) -> None:
+    figure.savefig(where, format="png", dpi=dpi)

@@ -7,6 +7,7 @@
     tasks/NAME/lock        held by the process that works on the task
     tasks/NAME/BATCH/      while it lasts: members.json and the checkpoint of a batch
     results.nc             the numbers of all points
+    report.html            the page that `langevin-nn report` made of them, if it was asked to
 
 A task's lock is the kernel's (`flock`): it goes with the process that holds it, however that ends.
 Whatever is in a file was renamed into place, and a point's `summary.json`, which makes it finished,

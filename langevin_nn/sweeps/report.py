@@ -29,22 +29,33 @@ def report(folder: SweepFolder, results: xr.Dataset, here: int) -> str:
                 _verdict(flat, i),
             ]
         )  # fmt: skip
-    lines = [aligned(rows), "", _counts(flat, here)]
+    lines = [aligned(rows), "", counts(results, here)]
     lines += complaints(folder, results)
     return "\n".join([*lines, "", f"sweep folder: {folder.path}  (results.nc has the theories)"])
 
 
 def complaints(folder: SweepFolder, results: xr.Dataset) -> list[str]:
     """A line for each point that failed or has not converged, with the reason."""
-    lines = []
-    for i, values in enumerate(itertools.product(*(axis.values for axis in folder.grid.axes))):
-        at = {name: results[name].to_numpy().ravel()[i] for name in ("status", "reason", "message")}
-        where = place(folder.grid.axes, values)
-        if at["status"] == "failed":
-            lines.append(f"failed         {where}: {at['reason']}")
-        elif at["message"]:
-            lines.append(f"not converged  {where}: {at['message']}")
-    return lines
+    return [f"{state:<13}  {where}: {why}" for where, state, why in troubles(folder, results)]
+
+
+def troubles(folder: SweepFolder, results: xr.Dataset) -> list[tuple[str, str, str]]:
+    """Each point that failed or has not converged: its place, which of the two, the reason."""
+    names = ("status", "reason", "message")
+    status, reasons, messages = (results[name].to_numpy().ravel() for name in names)
+    found = []
+    for i, where in enumerate(places(folder)):
+        if status[i] == "failed":
+            found.append((where, "failed", str(reasons[i])))
+        elif messages[i]:
+            found.append((where, "not converged", str(messages[i])))
+    return found
+
+
+def places(folder: SweepFolder) -> list[str]:
+    """Where each point lies, in words."""
+    axes = folder.grid.axes
+    return [place(axes, values) for values in itertools.product(*(axis.values for axis in axes))]
 
 
 def standing(folder: SweepFolder, status: Status, results: xr.Dataset) -> str:
@@ -56,6 +67,12 @@ def standing(folder: SweepFolder, status: Status, results: xr.Dataset) -> str:
         f"{status.done} done, {status.failed} failed, {status.missing} missing; "
         f"{status.fraction:.0%} of the work",
     ]
+    return "\n".join([*lines, *under_way(folder), *complaints(folder, results)])
+
+
+def under_way(folder: SweepFolder) -> list[str]:
+    """A line for each task that a process works on, or was interrupted in."""
+    lines = []
     for task in folder.tasks:
         parts = folder.fractions(task)
         holder = folder.holder(task)
@@ -64,14 +81,16 @@ def standing(folder: SweepFolder, status: Status, results: xr.Dataset) -> str:
             state = f"in {holder}" if holder else "interrupted"
             part = sum(parts.values()) / len(parts)
             lines.append(f"task {task.name}: {len(parts)} points, {part:.0%}, {state}")
-    return "\n".join([*lines, *complaints(folder, results)])
+    return lines
 
 
-def _counts(flat: dict[str, np.ndarray], here: int) -> str:
-    states = list(flat["status"])
-    words = [f"{states.count('done')} done ({here} of them now)"]
+def counts(results: xr.Dataset, here: int | None = None) -> str:
+    """How many points are done (`here`: by this call), failed, missing, not converged."""
+    states = results["status"].to_numpy().ravel().tolist()
+    now = "" if here is None else f" ({here} of them now)"
+    words = [f"{states.count('done')} done{now}"]
     words += [f"{n} {state}" for state in ("failed", "missing") if (n := states.count(state))]
-    restless = int(np.sum((flat["status"] == "done") & ~flat["converged"].astype(bool)))
+    restless = int(((results["status"] == "done") & ~results["converged"]).sum())
     if "done" in states:
         words.append(f"{restless} not converged" if restless else "all of these converged")
     return f"{len(states)} points: {', '.join(words)}"

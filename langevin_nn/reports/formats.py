@@ -1,0 +1,87 @@
+"""How numbers are written in a report."""
+
+import math
+
+from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.types import Estimate
+
+NOTHING = "–"
+"""In place of a number that does not exist."""
+
+
+def number(value: float | None, form: str) -> str:
+    """A number that may be NaN or None.
+
+    >>> number(-1.00594, ".4f"), number(float("nan"), ".4f")
+    ('−1.0059', '–')
+    """
+    if value is None or math.isnan(value):
+        return NOTHING
+    return _with_minus(format(float(value), form))
+
+
+def estimate(value: float | None, mcse: float | None) -> str:
+    """A number with its standard error."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    error = math.nan if mcse is None else float(mcse)
+    return _with_minus(plus_minus(Estimate(float(value), error)))
+
+
+def beside(expected: float, mcse: float, z: float, relative: float) -> str:
+    """A theory's number, and how far the experiment is from it, as far as that is defined.
+
+    >>> beside(0.0544312, 0.0, -4.5, -0.025), beside(0.0544312, 0.0, float("nan"), 0.5)
+    ('0.054431 (−4.5σ, −2.5 %)', '0.054431 (+50.0 %)')
+    """
+    if math.isnan(expected):
+        return NOTHING
+    value = estimate(expected, mcse) if mcse > 0 else number(expected, ".5g")
+    deviations = [f"{signed(z)}σ"] if math.isfinite(z) else []
+    deviations += [per_cent(relative)] if math.isfinite(relative) else []
+    return f"{value} ({', '.join(deviations)})" if deviations else value
+
+
+def signed(value: float) -> str:
+    """A number with its sign and one decimal, as z is written.
+
+    >>> signed(-0.04), signed(12.34), signed(-12345.0)
+    ('−0.0', '+12.3', '−1e+04')
+    """
+    return number(value, "+.1f" if abs(value) < 1000 else "+.0e")
+
+
+def per_cent(relative: float | None) -> str:
+    """A relative deviation in per cent, with its sign; small ones with a digit more.
+
+    >>> per_cent(-0.0251), per_cent(0.00312)
+    ('−2.5 %', '+0.31 %')
+    """
+    if relative is None or math.isnan(relative):
+        return NOTHING
+    value = 100 * relative
+    return f"{number(value, '+.2f') if abs(value) < 1 else signed(value)} %"
+
+
+def share(part: float) -> str:
+    """A part of the whole in per cent."""
+    return NOTHING if math.isnan(part) else f"{part:.0%}".replace("%", " %")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that suits them.
+
+    >>> duration(3.28), duration(95.0), duration(7300.0)
+    ('3.3 s', '1.6 min', '2.0 h')
+    """
+    if seconds is None or math.isnan(seconds):
+        return NOTHING
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _with_minus(text: str) -> str:
+    """The sign in front as a minus, which is as wide as a plus."""
+    return f"−{text[1:]}" if text.startswith("-") else text

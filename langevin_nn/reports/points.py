@@ -1,0 +1,94 @@
+"""The points of a sweep as the tables of a report need them."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from langevin_nn import plotting
+from langevin_nn.reports.html import Markup, table
+from langevin_nn.sweeps import report
+from langevin_nn.sweeps.folder import SweepFolder
+
+MOST_ROWS = 200
+"""Rows of a table of points; `results.nc` has the others too."""
+MARKS = {"failed": "failed", "not converged": "restless"}
+"""The classes of rows that call for attention, by the state of the point."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of a sweep as rows of tables: in C order, with their values on the axes."""
+
+    folder: SweepFolder
+    results: xr.Dataset
+
+    @cached_property
+    def labels(self) -> list[list[str]]:
+        """The values of each point on the axes."""
+        values = self.folder.grid.coordinates.values()
+        return [list(row) for row in itertools.product(*map(_short, values))]
+
+    @cached_property
+    def places(self) -> list[str]:
+        return report.places(self.folder)
+
+    @cached_property
+    def finished(self) -> dict[str, str]:
+        """The hashes of the points that the results have, by their places in words."""
+        done = self.of("status") == "done"
+        pairs = zip(self.places, self.of("point"), done, strict=True)
+        return {place: str(point) for place, point, is_done in pairs if is_done}
+
+    @cached_property
+    def summaries(self) -> dict[str, dict[str, Any]]:
+        """Those of the finished points, by their places in words."""
+        found = self.finished.items()
+        return {place: self.folder.run(point).load_summary() for place, point in found}
+
+    def of(self, name: str) -> np.ndarray:
+        """A variable of the Dataset, (points, …) with its dimensions that are no axes."""
+        return self.flat(self.results[name])
+
+    def flat(self, values: xr.DataArray) -> np.ndarray:
+        array = values.to_numpy()
+        axes = len(self.folder.grid.names)
+        return array.reshape(len(self.labels), *array.shape[axes:])
+
+    @property
+    def marks(self) -> list[str]:
+        """The class of each row."""
+        return [MARKS.get(state, "") for state in self.states]
+
+    @cached_property
+    def states(self) -> list[str]:
+        pairs = zip(self.of("status"), self.of("converged"), strict=True)
+        return [
+            str(state) if state != "done" else "converged" if converged else "not converged"
+            for state, converged in pairs
+        ]
+
+    def table(self, caption: str, header: list[str], rows: list[list[str]]) -> Markup:
+        """A table with a row for each point, which its values on the axes begin."""
+        names = [plotting.symbol(name) for name in self.folder.grid.names]
+        whole = [[*labels, *row] for labels, row in zip(self.labels, rows, strict=True)]
+        if len(whole) > MOST_ROWS:
+            caption += f" (the first {MOST_ROWS} of {len(whole)} points; results.nc has them all)"
+        return table(
+            caption, [*names, *header], whole[:MOST_ROWS], labels=len(names),
+            marks=self.marks[:MOST_ROWS],
+        )  # fmt: skip
+
+
+def _short(values: Sequence[Any]) -> list[str]:
+    """The values of an axis, long numbers to six digits where that tells them apart."""
+    whole = [str(value) for value in values]
+    short = [
+        f"{value:.6g}" if isinstance(value, float) and len(text) > 8 else text
+        for value, text in zip(values, whole, strict=True)
+    ]
+    return short if len(set(short)) == len(short) else whole

@@ -1,0 +1,78 @@
+"""`report`: a folder in, a page out."""
+
+import time
+from pathlib import Path
+
+from langevin_nn.errors import InputError
+from langevin_nn.files import write_text
+from langevin_nn.provenance import versions
+from langevin_nn.reports.run import run_page
+from langevin_nn.reports.sweep import sweep_page
+from langevin_nn.store import RunFolder
+from langevin_nn.sweeps.folder import SweepFolder
+
+NAME = "report.html"
+
+
+def report(path: Path | str, output: Path | str | None = None) -> Path:
+    """One HTML page of a sweep or a run: figures, tables, convergence, provenance.
+
+    The page is one file that needs nothing beside it and asks for nothing from elsewhere. A sweep
+    has it at any time, also while it runs; a run when it is finished.
+
+    Args:
+        path: the folder of a sweep or of a run.
+        output: where to write it; `report.html` in that folder if left out.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: a folder that is neither, a run that is not finished, a file in it that cannot
+            be read, a page that cannot be written.
+
+    >>> import jax, tempfile, langevin_nn as lnn
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> sampler = {"num_chains": 2, "num_warmup": 10, "num_samples": 5, "thinning": 1}
+    >>> data = {"source": "teacher_linear", "in_size": 3, "num_train": 5, "num_test": 4}
+    >>> config = lnn.config.from_dict({"data": data, "sampler": sampler})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = lnn.sweep(config, {"posterior.temperature": [0.1, 1.0]}, output=folder)
+    ...     page = lnn.report(folder)
+    ...     print(page.name, "2 points: 2 done" in page.read_text())
+    report.html True
+    """
+    path = Path(path)
+    target = path / NAME if output is None else Path(output)
+    if target.suffix not in (".html", ".htm"):
+        raise InputError(f"{target}: a report is an HTML page, write --output FILE.html")
+    when = (
+        f"As of {time.strftime('%Y-%m-%d %H:%M %z')}, by langevin_nn {versions()['langevin-nn']}."
+    )
+    try:
+        page = _page(path, when)
+    except OSError as error:
+        raise InputError(
+            f"cannot read {error.filename or path} ({error.strerror or error}): write the folder "
+            "of a sweep or of a run that can be read"
+        ) from error
+    try:
+        write_text(target, page)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {target} ({error.strerror or error}): write --output FILE.html in a "
+            "folder that can be written"
+        ) from error
+    return target
+
+
+def _page(path: Path, when: str) -> str:
+    sweep, run = SweepFolder(path), RunFolder(path)
+    if sweep.has_begun:
+        return sweep_page(sweep, when)
+    if run.is_run:
+        return run_page(run, when)
+    raise InputError(
+        f"{path} is neither a sweep's folder nor a run's: write the folder that langevin-nn run or "
+        "sweep named"
+    )

@@ -1,0 +1,158 @@
+"""The page of one run: its figures, the theories beside it, convergence and provenance."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from langevin_nn import plotting, tables
+from langevin_nn.analysis.comparison import QUANTITIES, compare, orders
+from langevin_nn.analysis.diagnostics import ESS_LIMIT, RHAT_LIMIT
+from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.reports.formats import beside, duration, estimate, number, per_cent
+from langevin_nn.reports.html import Markup, element, figures, page, table
+from langevin_nn.reports.provenance import provenance
+from langevin_nn.reports.theories import remarks_on
+from langevin_nn.store import RunFolder, experiment_summary
+from langevin_nn.types import Generalisation
+
+FIGURES = {
+    "generalisation": (
+        "The experiment as points with error bars of one standard error, theories as lines; on "
+        "the right the experiment over each theory, minus one, in per cent."
+    ),
+    "chains": (
+        "Traces of the chains after the warm-up, and histograms of the ranks of their draws, flat "
+        "where the chains agree."
+    ),
+    "predictions": (
+        "Mean and spread of f at each test point: sampled, with one standard error, against each "
+        "theory."
+    ),
+}
+
+
+def run_page(folder: RunFolder, when: str) -> str:
+    """The whole page of a finished run."""
+    summary = folder.load_summary()
+    manifest, config = folder.load_manifest(), folder.load_config()
+    chains, theories = folder.load_results()
+    measured = summarise(chains)
+    title = f"Run {folder.path.resolve().name}"
+    verdict = "Converged." if measured.converged else f"NOT CONVERGED: {measured.message}."
+    caption = tables.caption(config)
+    lead = [
+        element("p", verdict, class_="verdict"),
+        element("p", f"{caption}."),
+        element("p", f"Sampled by {tables.sampling(config)}."),
+        element("p", when, class_="note"),
+    ]
+    drawn = plotting.run_figures(chains, measured, theories, caption)
+    sections = {
+        "Theory and experiment": [
+            _comparison(measured, theories),
+            _of_theories(theories, summary.get("criterion")),
+            *remarks_on({title: summary}),
+        ],
+        "Figures": figures(plotting.pngs(drawn), FIGURES),
+    }
+    if "tempering" in summary:
+        sections["Ladder"] = _ladder(summary["tempering"])
+    sections["Convergence"] = _convergence(experiment_summary(measured, chains))
+    hashes = {"configuration hash": config.content_hash}
+    sections["Provenance"] = provenance({title: manifest}, hashes, config.to_toml())
+    return page(title, lead, sections)
+
+
+def _comparison(measured: Generalisation, theories: Mapping[str, Generalisation]) -> Markup:
+    numbers = [getattr(measured, key) for key in QUANTITIES]
+    rows = [
+        [measured.name, *(estimate(n.value, n.mcse) for n in numbers),
+         number(measured.test_accuracy.value, ".4f")]
+    ]  # fmt: skip
+    deviations = iter(compare(measured, *theories.values()).deviations)
+    for theory in theories.values():
+        cells = []
+        for _ in QUANTITIES:
+            each = next(deviations)
+            expected = each.expected
+            cells.append(beside(expected.value, expected.mcse, each.z, each.relative))
+        rows.append([theory.name, *cells, number(theory.test_accuracy.value, ".4f")])
+    header = ["result", *QUANTITIES.values(), "test accuracy"]
+    caption = (
+        "Beside a theory: (experiment − theory)/(standard error of both) in σ, and "
+        "experiment/theory − 1"
+    )
+    return table(caption, header, rows)
+
+
+def _of_theories(theories: Mapping[str, Generalisation], criterion: float | None) -> Markup:
+    rows = [
+        [
+            name, number(theory.log_evidence, ".6g"), orders(theory),
+            "converged" if theory.converged else "not converged",
+        ]
+        for name, theory in theories.items()
+    ]  # fmt: skip
+    if not theories:
+        return element("p", "There is no theory to compare with.")
+    caption = f"Theories; s = yᵀK⁻¹y/P = {number(criterion, '.4g')}"
+    header = ["theory", "log evidence, log p(y | X)", "order parameters", "state"]
+    return table(caption, header, rows)
+
+
+def _convergence(experiment: Mapping[str, Any]) -> list[Markup]:
+    """By the part `experiment` of a summary."""
+    rows = [
+        [QUANTITIES.get(name, name), number(rhat, ".4f"), number(experiment["ess"][name], ".0f")]
+        for name, rhat in experiment["rhat"].items()
+    ]
+    worst = [number(experiment["rhat_max"], ".4f"), number(experiment["ess_min"], ".0f")]
+    rows.append(["worst, with f at every test point", *worst])
+    chains = [
+        ["chains", str(experiment["num_chains"])],
+        ["of these diverged", str(experiment["diverged_chains"])],
+        ["draws of each", str(experiment["num_draws"])],
+        ["acceptance", number(experiment["acceptance"], ".3f")],
+        ["step size", number(experiment["step_size"], ".3g")],
+        ["stability limit", number(experiment["stability_limit"], ".3g")],
+        ["trajectory length", number(experiment["trajectory_length"], ".3g")],
+        ["share of proposals not finite", number(experiment["nonfinite_proposals"], ".2g")],
+        ["predicted bias of the variance by the step size",
+         per_cent(experiment["step_size_relative_bias"])],
+        ["time of sampling", duration(experiment["wall_seconds"])],
+    ]  # fmt: skip
+    return [
+        table(f"Converged: R̂ < {RHAT_LIMIT}, ESS > {ESS_LIMIT}", ["series", "R̂", "ESS"], rows),
+        table("The chains", ["what", "value"], chains),
+    ]
+
+
+def _ladder(tempering: Mapping[str, Any]) -> list[Markup]:
+    """By the part `tempering` of a summary."""
+    names = ("bias2", "variance", "train_error")
+    rows, marks = [], []
+    for rung in tempering["rungs"]:
+        evidence = rung["log_evidence"]
+        rows.append(
+            [
+                f"{rung['temperature']:g}", *(_stored(rung[name]) for name in names),
+                _stored(evidence), number(rung["log_evidence_quadrature"], ".2g"),
+                number(rung["rhat_max"], ".4f"), number(rung["ess_min"], ".0f"),
+                "converged" if rung["converged"] else "not converged",
+            ]
+        )  # fmt: skip
+        marks.append("" if rung["converged"] else "restless")
+    header = [
+        "T", *(QUANTITIES[name] for name in names), "log evidence", "error of the quadrature",
+        "R̂ max", "ESS min", "state",
+    ]  # fmt: skip
+    swaps = ", ".join(f"{swap:.2f}" for swap in tempering["swap_acceptance"])
+    words = f"Accepted swaps between neighbours: {swaps}. Round trips: {tempering['round_trips']}."
+    parts = [
+        table("Every temperature, the coldest first", header, rows, marks=marks),
+        element("p", words),
+    ]
+    return [*parts, element("p", f"{tempering['message']}.")] if tempering["message"] else parts
+
+
+def _stored(kept: Mapping[str, float | None]) -> str:
+    return estimate(kept["value"], kept["mcse"])

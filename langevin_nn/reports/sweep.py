@@ -1,0 +1,118 @@
+"""The page of a sweep: its grid, figures, points and theories, convergence and provenance."""
+
+from langevin_nn import plotting, tables
+from langevin_nn.analysis.comparison import QUANTITIES
+from langevin_nn.reports import theories
+from langevin_nn.reports.formats import duration, estimate, number, share
+from langevin_nn.reports.html import Markup, element, figures, listing, page, table
+from langevin_nn.reports.points import MARKS, MOST_ROWS, Points
+from langevin_nn.reports.provenance import provenance
+from langevin_nn.sweeps import report
+from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.sweeps.results import collect
+from langevin_nn.sweeps.status import status
+
+FIGURES = {
+    "lines": (
+        "Along the axis with the most values: the experiment as points with error bars of one "
+        "standard error, hollow where it has not converged; theories as lines. Over seeds both are "
+        "averaged."
+    ),
+    "maps": (
+        "How far the experiment is from each theory, experiment/theory − 1 in per cent, over two "
+        "axes (at the first value of the others). In brackets where it is below two standard "
+        "errors, crossed out where the experiment has not converged."
+    ),
+}
+
+
+def sweep_page(folder: SweepFolder, when: str) -> str:
+    """The whole page of a sweep, whatever there is of it."""
+    points = Points(folder, collect(folder.path))
+    title = f"Sweep {folder.path.resolve().name}"
+    sections = {
+        "Grid": _grid(points),
+        "Figures": _figures(points, title),
+        "Points": [_table_of_points(points)],
+        "Theories": theories.of_grid(points),
+        "Convergence": _convergence(points),
+        "Provenance": _provenance(points),
+    }
+    return page(title, _lead(points, when), sections)
+
+
+def _lead(points: Points, when: str) -> list[Markup]:
+    lines = [element("p", f"{report.counts(points.results)}.", class_="verdict")]
+    if "missing" in points.states:
+        part = status(points.folder).fraction
+        lines.append(element("p", f"{share(part)} of the work is done."))
+        if tasks := report.under_way(points.folder):
+            lines.append(listing(tasks))
+    return [*lines, element("p", when, class_="note")]
+
+
+def _grid(points: Points) -> list[Markup]:
+    grid = points.folder.grid
+    rows = [
+        [name, plotting.symbol(name), str(len(values)), ", ".join(map(str, values))]
+        for name, values in grid.coordinates.items()
+    ]
+    axes = table("Axes", ["axis", "here called", "number", "values"], rows)
+    return [
+        element("div", axes, class_="words"),
+        element("p", f"At all points (“…” where they differ): {tables.caption(*grid.points)}"),
+        element("p", f"Sampled by {tables.sampling(*grid.points)}."),
+    ]
+
+
+def _figures(points: Points, title: str) -> list[Markup]:
+    if not points.finished:
+        return [element("p", "No point is done yet, so that there is nothing to draw.")]
+    caption = f"{title}: {tables.caption(*points.folder.grid.points)}"
+    drawn = plotting.grid_figures(points.results, caption)
+    return figures(plotting.pngs(drawn), FIGURES)
+
+
+def _table_of_points(points: Points) -> Markup:
+    columns = [
+        [estimate(*pair) for pair in zip(points.of(name), points.of(f"{name}_mcse"), strict=True)]
+        for name in QUANTITIES
+    ]
+    forms = {"test_accuracy": ".4f", "criterion": ".4g", "rhat_max": ".4f", "ess_min": ".0f"}
+    for name, form in forms.items():
+        columns.append([number(value, form) for value in points.of(name)])
+    rows = [list(row) for row in zip(*columns, points.states, strict=True)]
+    header = [*QUANTITIES.values(), "test accuracy", "s", "R̂ max", "ESS min", "state"]
+    return points.table("The experiment, ± one standard error", header, rows)
+
+
+def _convergence(points: Points) -> list[Markup]:
+    forms = {"rhat_max": ".4f", "ess_min": ".0f", "acceptance": ".3f", "step_size": ".3g"}
+    columns = [[number(value, form) for value in points.of(name)] for name, form in forms.items()]
+    columns.append([duration(value) for value in points.of("seconds")])
+    columns.append([str(point) for point in points.of("point")])
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    header = ["R̂ max", "ESS min", "acceptance", "step size", "sampling", "folder, in points/"]
+    return [_troubles(points), points.table("The chains of each point", header, rows)]
+
+
+def _troubles(points: Points) -> Markup:
+    found = report.troubles(points.folder, points.results)
+    if not found:
+        return element("p", "No point has failed, and every point that is done has converged.")
+    caption = "Points that failed or have not converged"
+    if len(found) > MOST_ROWS:
+        caption += f" (the first {MOST_ROWS} of {len(found)})"
+    marks = [MARKS[state] for _, state, _ in found]
+    rows = [list(each) for each in found]
+    return element(
+        "div",
+        table(caption, ["point", "state", "reason"], rows[:MOST_ROWS], marks=marks[:MOST_ROWS]),
+        class_="words",
+    )
+
+
+def _provenance(points: Points) -> list[Markup]:
+    folder = points.folder
+    manifests = {p: folder.run(point).load_manifest() for p, point in points.finished.items()}
+    return provenance(manifests, {"grid hash": folder.grid.content_hash}, folder.definition)

@@ -1,0 +1,130 @@
+"""Theories against the experiments of a sweep: how well over the grid, and point by point."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from langevin_nn.analysis.comparison import (
+    QUANTITIES,
+    Agreement,
+    grid_agreement,
+    grid_deviations,
+)
+from langevin_nn.reports.formats import NOTHING, beside, estimate, number, per_cent, share
+from langevin_nn.reports.html import Markup, element, listing, table
+from langevin_nn.reports.points import Points
+
+OVER_THE_GRID = ("bias2", "variance")
+
+
+def of_grid(points: Points) -> list[Markup]:
+    """The section on theories."""
+    names = [str(name) for name in points.results["theory"].to_numpy()]
+    left_out = remarks_on(points.summaries)
+    if not names:
+        return [element("p", "There is no theory to compare with."), *left_out]
+    return [
+        _agreement(points),
+        element(
+            "p",
+            "Beside a theory: z, in σ, is (experiment − theory)/(standard error of both); the per "
+            "cent are experiment/theory − 1. They mean little where a point has not converged.",
+        ),
+        *(_of_quantity(points, names, key) for key in QUANTITIES),
+        _accuracy(points, names),
+        _evidence(points, names),
+        _orders(points, names),
+        *left_out,
+    ]
+
+
+def _agreement(points: Points) -> Markup:
+    if "converged" not in points.states:
+        return element("p", "No point has converged, so that no theory can be judged.")
+    found = [each for key in OVER_THE_GRID for each in grid_agreement(points.results, key)]
+    header = [
+        "quantity", "theory", "points", "median |z|", "within 2σ", "within 1 %", "within 5 %",
+        "largest deviation",
+    ]  # fmt: skip
+    caption = "Each theory over the points where it and the experiment have converged"
+    return table(caption, header, [_row(points, each) for each in found], labels=2)
+
+
+def _row(points: Points, each: Agreement) -> list[str]:
+    largest = NOTHING
+    if each.place is not None:
+        largest = f"{per_cent(each.largest)} at {points.places[each.place]}"
+    shares = (each.within_two_sigmas, each.within_one_per_cent, each.within_five_per_cent)
+    return [
+        QUANTITIES[each.quantity], each.theory, str(each.number), number(each.median_z, ".1f"),
+        *map(share, shares), largest,
+    ]  # fmt: skip
+
+
+def _of_quantity(points: Points, names: list[str], key: str) -> Markup:
+    deviations = grid_deviations(points.results, key)
+    order = points.results[f"theory_{key}"].dims
+    z, relative = (points.flat(deviations[name].transpose(*order)) for name in ("z", "relative"))
+    measured = zip(points.of(key), points.of(f"{key}_mcse"), strict=True)
+    expected = np.stack(
+        [points.of(f"theory_{key}"), points.of(f"theory_{key}_mcse"), z, relative], axis=-1
+    )
+    converged = points.of("theory_converged").tolist()
+    rows = [
+        [estimate(*value), *map(_cell, row, oks)]
+        for value, row, oks in zip(measured, expected, converged, strict=True)
+    ]
+    return points.table(QUANTITIES[key], ["experiment", *names], rows)
+
+
+def _cell(numbers: np.ndarray, converged: bool) -> str:
+    text = beside(*map(float, numbers))
+    return text if converged or text == NOTHING else f"{text}, not converged"
+
+
+def _accuracy(points: Points, names: list[str]) -> Markup:
+    measured, expected = points.of("test_accuracy"), points.of("theory_test_accuracy")
+    rows = [
+        [number(value, ".4f"), *(number(each, ".4f") for each in row)]
+        for value, row in zip(measured, expected, strict=True)
+    ]
+    return points.table("test accuracy", ["experiment", *names], rows)
+
+
+def _evidence(points: Points, names: list[str]) -> Markup:
+    found = points.of("theory_log_evidence")
+    rows = [[number(value, ".6g") for value in row] for row in found]
+    return points.table("log evidence, log p(y | X)", names, rows)
+
+
+def _orders(points: Points, names: list[str]) -> Markup:
+    rows = [[_listed(each) for each in row] for row in points.of("order_parameter")]
+    caption = "order parameters (of a matrix: in the point's summary.json)"
+    return points.table(caption, names, rows)
+
+
+def _listed(orders: np.ndarray) -> str:
+    return ", ".join(f"{value:.5g}" for value in orders if np.isfinite(value)) or NOTHING
+
+
+def remarks_on(summaries: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
+    """What theories say of themselves, and why others were left out, at which points."""
+    said: dict[str, list[str]] = {}
+    for place, summary in summaries.items():
+        for name, theory in summary["theory"].items():
+            if theory.get("message"):
+                said.setdefault(f"{name}: {theory['message']}", []).append(place)
+        for name, why in summary.get("not_applicable", {}).items():
+            said.setdefault(f"{name}: left out ({why})", []).append(place)
+    if not said:
+        return []
+    lines = [
+        words if len(places) == len(summaries) else f"{words}, at {_named(places)}"
+        for words, places in said.items()
+    ]
+    return [element("h3", "Remarks"), listing(lines)]
+
+
+def _named(places: list[str]) -> str:
+    return places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1} more"

@@ -1,0 +1,66 @@
+"""Theories over the grid of a sweep: what counts, and how it is counted."""
+
+import math
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from langevin_nn.analysis.comparison import grid_agreement
+
+AXES = ("N", "T")
+
+
+def results(measured, expected, *, mcse=0.01, converged=True, settled=True):
+    """A sweep over 2 × 3 points with one theory."""
+    shape = (2, 3)
+    filled = {
+        "variance": measured, "variance_mcse": mcse, "converged": converged,
+        "status": np.full(shape, "done"),
+    }  # fmt: skip
+    of_theory = {
+        "theory_variance": expected, "theory_variance_mcse": 0.0, "theory_converged": settled,
+    }  # fmt: skip
+    variables = {name: (AXES, np.broadcast_to(value, shape)) for name, value in filled.items()}
+    variables |= {
+        name: ((*AXES, "theory"), np.broadcast_to(value, shape)[..., None])
+        for name, value in of_theory.items()
+    }
+    return xr.Dataset(variables, coords={"theory": ["one_layer"]})
+
+
+MEASURED = np.array([[1.0, 1.005, 1.03], [0.9, 1.0, 1.0]])
+"""Beside 1 ± 0.01: z = 0, 0.5, 3, −10, 0, 0."""
+
+
+def test_counted_by_hand():
+    (found,) = grid_agreement(results(MEASURED, 1.0), "variance")
+    assert (found.quantity, found.theory, found.number) == ("variance", "one_layer", 6)
+    assert found.median_z == pytest.approx(0.25)
+    assert found.within_two_sigmas == pytest.approx(4 / 6)
+    assert found.within_one_per_cent == pytest.approx(4 / 6)
+    assert found.within_five_per_cent == pytest.approx(5 / 6)
+    assert found.largest == pytest.approx(-0.1) and found.place == 3
+
+
+@pytest.mark.parametrize("name", ["converged", "settled"])
+def test_only_points_that_have_converged_count(name):
+    """Of the experiment and of the theory."""
+    counts = np.array([[True, True, True], [False, True, True]])
+    (found,) = grid_agreement(results(MEASURED, 1.0, **{name: counts}), "variance")
+    assert found.number == 5 and found.place == 2
+    assert found.largest == pytest.approx(0.03) and found.within_five_per_cent == 1
+
+
+def test_points_that_are_missing_or_have_no_theory_do_not_count():
+    measured, expected = MEASURED.copy(), np.ones((2, 3))
+    measured[1, 0], expected[0, 2] = np.nan, np.nan
+    (found,) = grid_agreement(results(measured, expected), "variance")
+    assert found.number == 4 and found.within_two_sigmas == 1 and found.place == 1
+
+
+def test_nothing_to_count():
+    (found,) = grid_agreement(results(np.nan, 1.0, converged=False), "variance")
+    assert found.number == 0 and found.place is None
+    numbers = (found.median_z, found.within_two_sigmas, found.within_one_per_cent, found.largest)
+    assert all(math.isnan(number) for number in numbers)

@@ -22,7 +22,10 @@ from matplotlib.figure import Figure  # noqa: E402
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
 from langevin_nn import problem, run  # noqa: E402
+from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
 from langevin_nn.analysis.diagnostics import mcse  # noqa: E402
+from langevin_nn.theory.patch_pairs import patch_diagonal, patch_gram  # noqa: E402
+from langevin_nn.types import Estimate  # noqa: E402
 
 WIDTH = "network.hidden_widths[0]"
 NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
@@ -70,6 +73,62 @@ def matrices(call: Call, values: dict[str, Any]) -> xr.Dataset:
         attrs={"channels": channels, "num_train": values["data"]["num_train"],
                "temperature": values["posterior"]["temperature"]},
     )  # fmt: skip
+
+
+def mixtures(call: Call, values: dict[str, Any]) -> xr.Dataset:
+    """bias² and variance averaged over Q ~ Wishart(N_c, 1/N_c) given the data, at large N_c.
+
+    f | Q ~ GP(0, Σ_ij Q_ij K_ij/n), of which `convolutional` is the saddle point: importance
+    sampling from the Wishart with weights N(y; 0, A_Q), in blocks for the standard errors.
+    """
+    base = {name: part for name, part in values.items() if name not in ("sweep", "theory")}
+    sources = values["sweep"]["over"]["data.source"]
+    channels = values["sweep"]["over"][WIDTH][-1:]
+    blocks, draws = (3, 5) if call.size == "smoke" else (10, 400)
+    found = np.empty((2, 2, len(sources), len(channels)))
+    for column, source in enumerate(sources):
+        data = base["data"] | {"source": source}
+        config = configuration.from_dict(base | {"data": data, "network": base["network"] | {
+            "hidden_widths": [channels[0]]}})  # fmt: skip
+        _, task, spec = run.prepare_theory(config)
+        grams = [patch_gram(spec, task.x_train), patch_gram(spec, task.x_test, task.x_train)]
+        grams.append(patch_diagonal(spec, task.x_test))
+        rng = np.random.default_rng(0)
+        for place, width in enumerate(channels):
+            parts = [averaged(rng, grams, task, spec.temperature, width, draws)
+                     for _ in range(blocks)]  # fmt: skip
+            found[:, 0, column, place] = np.mean(parts, axis=0)
+            found[:, 1, column, place] = np.std(parts, axis=0, ddof=1) / np.sqrt(blocks)
+    return xr.Dataset(
+        {"mixture": (("quantity", "of", "source", "channels"), found)},
+        coords={"quantity": ["bias2", "variance"], "of": ["value", "error"], "source": sources,
+                "channels": channels},
+    )  # fmt: skip
+
+
+def averaged(
+    rng: np.random.Generator,
+    grams: list[np.ndarray],
+    data: lnn.Dataset,
+    temperature: float,
+    width: int,
+    draws: int,
+) -> tuple[float, float]:
+    n = len(grams[0])
+    log_weights, means, variances = np.empty(draws), [], []
+    for draw in range(draws):
+        z = rng.standard_normal((n, width))
+        train, cross, diagonal = (np.tensordot(z @ z.T / (n * width), gram, 2) for gram in grams)
+        root = np.linalg.cholesky(train + temperature * np.eye(len(train)))
+        fit, explained = np.linalg.solve(root, data.y_train), np.linalg.solve(root, cross.T)
+        log_weights[draw] = -0.5 * fit @ fit - np.sum(np.log(np.diagonal(root)))
+        means.append(explained.T @ fit)
+        variances.append(diagonal - np.sum(explained**2, axis=0))
+    weights = np.exp(log_weights - log_weights.max())
+    weights /= weights.sum()
+    mean = weights @ np.array(means)
+    spread = weights @ np.square(np.array(means) - mean)
+    return float(np.mean((data.y_test - mean) ** 2)), float(np.mean(weights @ variances + spread))
 
 
 def draw(results: xr.Dataset, found: xr.Dataset) -> Figure:
@@ -123,14 +182,40 @@ def agreement(found: xr.Dataset) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
+def of_mixtures(found: xr.Dataset, results: xr.Dataset) -> str:
+    """The mixture over Q beside its saddle point and the experiment."""
+    heads = ["data", "N_c", "", "sampled", "infinite_width", "convolutional", "mixture over Q"]
+    rows = [heads, ["---"] * len(heads)]
+    for source in found.source.values:
+        for width in found.channels.values:
+            here = results.sel({"data.source": source, WIDTH: width})
+            for key in found.quantity.values:
+                value, error = found.mixture.sel(source=source, channels=width, quantity=key).values
+                expected = here[f"theory_{key}"]
+                cells = [str(source), str(width), str(key).replace("bias2", "bias²")]
+                cells.append(plus_minus(Estimate(float(here[key]), float(here[f"{key}_mcse"]))))
+                cells += [f"{float(expected.sel(theory=name)):.5f}"
+                          for name in ("infinite_width", "convolutional")]  # fmt: skip
+                rows.append([*cells, plus_minus(Estimate(float(value), float(error)))])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
 def main() -> None:
     call = called(__file__, __doc__ or "")
     if not call.draw:
         values = call.values()
-        keep(call.results, {"channels": call.swept(values), "matrices": matrices(call, values)})
+        keep(
+            call.results,
+            {
+                "channels": call.swept(values),
+                "matrices": matrices(call, values),
+                "mixtures": mixtures(call, values),
+            },
+        )
     results = kept(call.results)
     call.save(draw(results["channels"], results["matrices"]))
     call.say(agreement(results["matrices"]))
+    call.say(of_mixtures(results["mixtures"], results["channels"]))
     call.say(table(results["channels"], ["infinite_width", "convolutional"]))
 
 

@@ -125,7 +125,7 @@ def work_off(
 ) -> tuple[str, ...]:
     """Run what is open of these tasks, wait for what others hold; the points finished here."""
     earlier = folder.attempts()
-    tell = _Teller(folder, earlier, progress)
+    tell = _Teller(folder, earlier, tasks, progress)
     done: list[str] = []
 
     def is_open(task: Task) -> bool:
@@ -192,10 +192,11 @@ class _Teller:
         self,
         folder: SweepFolder,
         earlier: Mapping[str, str],
+        tasks: Sequence[Task],
         progress: Callable[[Status], None] | None,
     ) -> None:
         self.progress = progress
-        self.outlook = Outlook(folder, earlier) if progress else None
+        self.outlook = Outlook(folder, earlier, tasks) if progress else None
         self.next = 0.0
 
     def __call__(self) -> None:

@@ -76,7 +76,7 @@ def under_way(folder: SweepFolder) -> list[str]:
     for task in folder.tasks:
         parts = folder.fractions(task)
         holder = folder.holder(task)
-        began = any(0 < part < 1 for part in parts.values())
+        began = any(part > 0 and not folder.run(p).is_finished for p, part in parts.items())
         if holder or began:
             state = f"in {holder}" if holder else "interrupted"
             part = sum(parts.values()) / len(parts)

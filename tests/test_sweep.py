@@ -24,7 +24,7 @@ from langevin_nn import run as run_module
 from langevin_nn.errors import InputError
 from langevin_nn.sampling import driver
 from langevin_nn.store import RunFolder
-from langevin_nn.sweeps import engine, executors, grid, results, task
+from langevin_nn.sweeps import engine, executors, grid, report, results, task
 from langevin_nn.sweeps.axes import over_of
 from langevin_nn.sweeps.folder import SweepFolder
 
@@ -246,17 +246,21 @@ def interrupted(folder, monkeypatch, steps):
             task.work(folder, task_of(folder), {}, end)
 
 
-@pytest.mark.parametrize("steps", [4, 14])
+@pytest.mark.parametrize("steps", [4, 14, 22])
 def test_an_interrupted_batch_goes_on_from_its_checkpoint(begun, whole, monkeypatch, steps):
+    """Also where all is sampled and nothing is written; `--status` shows it."""
     interrupted(begun, monkeypatch, steps)
+    (line,) = report.under_way(begun)
+    assert task_of(begun).name in line and "interrupted" in line
     (points,) = begun.batches(task_of(begun))
     assert points == tuple(cold_and_warm(begun)[1])
     assert begun.fractions(task_of(begun))[points[0]] == pytest.approx(steps / 22, abs=0.1)
     told = []
     monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 1)
     assert task.work(begun, task_of(begun), {}, told.append) == points
-    assert told[0].steps in (steps + 1, steps + 2), "it began anew"
+    assert not told or told[0].steps in (steps + 1, steps + 2), "it began anew"
     assert_same_numbers(begun, whole)
+    assert not report.under_way(begun)
     assert not begun.batches(task_of(begun))
     assert {path.name for path in (begun.path / "tasks" / task_of(begun).name).iterdir()} == {
         "lock"
@@ -555,7 +559,7 @@ def test_every_nth_task(cli, whole):
     assert answer.code == 3 and "1 done (0 of them now), 3 missing" in answer.out
     answer = cli(*words, "0/4")
     assert answer.code == 1 and "1 failed, 2 missing" in answer.out
-    assert "it is one process" not in answer.err
+    assert "0 of 1 points done, 1 failed" in answer.err, "progress is that of the part"
 
 
 def test_interrupted_by_the_user(cli, monkeypatch):

@@ -1,0 +1,140 @@
+"""Figures from a sweep's Dataset: what is drawn is what is in it."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from langevin_nn import plotting
+from langevin_nn.errors import InputError
+from langevin_nn.plotting import overview
+
+WIDTH, PRECISION = "network.hidden_widths[0]", "prior.precisions[-1]"
+
+
+def sweep(**axes):
+    """A Dataset as `lnn.collect` makes it, with numbers that tell the points apart."""
+    coordinates = {name.replace("__", "."): values for name, values in axes.items()}
+    dims, shape = tuple(coordinates), tuple(len(values) for values in coordinates.values())
+    numbers = 1.0 + np.arange(np.prod(shape)).reshape(shape)
+    found = {"status": (dims, np.full(shape, "done")), "converged": (dims, np.ones(shape, bool))}
+    for name in ("bias2", "variance", "generalisation_error", "train_error"):
+        found[name] = (dims, numbers)
+        found[f"{name}_mcse"] = (dims, 0.01 * numbers)
+        found[f"theory_{name}"] = ((*dims, "theory"), np.stack([2 * numbers, numbers], -1))
+        found[f"theory_{name}_mcse"] = ((*dims, "theory"), np.zeros((*shape, 2)))
+    return xr.Dataset(found, coords=coordinates | {"theory": ["infinite_width", "one_layer"]})
+
+
+def drawn(ax):
+    """Points with their errors, by their colour and filling; lines by their label."""
+    points = {}
+    for container in ax.containers:
+        line, _, (bars,) = container.lines
+        ends = [s[:, 1] if len(s) else np.full(2, np.nan) for s in bars.get_segments()]
+        errors = [(high - low) / 2 for low, high in ends]
+        points[line.get_fillstyle()] = np.array([*line.get_data(), errors])
+    bars = {container.lines[0] for container in ax.containers}
+    caps = {cap for container in ax.containers for cap in container.lines[1]}
+    lines = [line for line in ax.lines if line not in bars | caps]
+    return points, {line.get_label(): np.array(line.get_data()) for line in lines}
+
+
+def test_points_and_lines_along_an_axis():
+    results = sweep(**{WIDTH: [10, 100, 1000]})
+    results.converged[1] = False
+    ax = plotting.plot_along(Figure().subplots(), results, "bias2", WIDTH)
+    points, lines = drawn(ax)
+    np.testing.assert_allclose(points["full"][:, [0, 2]], [[10, 1000], [1, 3], [0.01, 0.03]])
+    assert np.isnan(points["full"][1, 1]) and points["none"][1, 1] == 2, "hollow: not converged"
+    np.testing.assert_allclose(lines["infinite_width"], [[10, 100, 1000], [2, 4, 6]])
+    np.testing.assert_allclose(lines["one_layer"][1], [1, 2, 3])
+    assert (ax.get_xscale(), ax.get_xlabel(), ax.get_ylabel()) == ("log", "N_1", "bias²")
+
+
+def test_seeds_are_averaged_over_those_that_are_done():
+    """The standard error is √(Σ mcse²)/n; theories are averaged over the same seeds."""
+    results = sweep(**{WIDTH: [10, 20], "seed": [0, 1, 2]})
+    results.bias2[1, 2] = results.bias2_mcse[1, 2] = np.nan
+    points, lines = drawn(plotting.plot_along(Figure().subplots(), results, "bias2", WIDTH))
+    errors = [0.01 * np.sqrt(1 + 4 + 9) / 3, 0.01 * np.sqrt(16 + 25) / 2]
+    np.testing.assert_allclose(points["full"], [[10, 20], [2, 4.5], errors])
+    np.testing.assert_allclose(lines["one_layer"], [[10, 20], [2, 4.5]])
+    along = plotting.plot_along(Figure().subplots(), results.isel({WIDTH: 0}), "bias2", "seed")
+    np.testing.assert_allclose(drawn(along)[0]["full"][1], [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("values", "places", "labels"),
+    [
+        (["[50]", "[100, 100]"], [50, 100], None),
+        (["[50]", "[50, 50]"], [0, 1], ["[50]", "[50, 50]"]),
+        (["[50, 20]", "[20, 50]"], [0, 1], ["[50, 20]", "[20, 50]"]),
+        (["erf", "relu"], [0, 1], ["erf", "relu"]),
+    ],
+)
+def test_places_of_values_that_are_no_numbers(values, places, labels):
+    found = plotting.places_of(xr.DataArray(values))
+    assert found[0].tolist() == places and found[1] == labels
+
+
+@pytest.mark.parametrize("unit", ["per cent", "sigmas"])
+def test_numbers_of_a_deviation_map(unit):
+    """experiment/theory − 1, with what is not resolved in brackets; or standard errors."""
+    results = sweep(**{WIDTH: [10, 20], PRECISION: [0.1, 1.0, 10.0]})
+    results.converged[0, 1] = False
+    results.theory_bias2[1, 2, 0] = -1.0
+    results.theory_bias2[1, 1, 0] = 5.05  # of 5 ± 0.05
+    ax = Figure().subplots()
+    mesh = plotting.plot_deviation_map(
+        ax, results, "infinite_width", "bias2", WIDTH, PRECISION, unit=unit
+    )
+    texts = {text.get_position(): text.get_text() for text in ax.texts}
+    assert texts[(0, 1)].endswith("×") and not texts[(0, 0)].endswith("×")
+    values = np.ma.filled(mesh.get_array(), np.nan).reshape(3, 2)
+    if unit == "per cent":
+        assert texts[(0, 0)] == "-50.0" and texts[(1, 1)] == "(-1.0)" and texts[(1, 2)] == "< 0"
+        np.testing.assert_allclose(values[0], [-50, -50])
+    else:
+        np.testing.assert_allclose(values[:2, 1], [-100, -1], atol=1e-9)
+        assert texts[(1, 1)] == "-1.0"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("N_1", "λ_L")
+
+
+@pytest.mark.parametrize(
+    ("axes", "names", "shape"),
+    [
+        ({"seed": [0, 1]}, {"lines"}, (1, 4)),
+        ({PRECISION: [0.1, 1.0]}, {"lines"}, (1, 4)),
+        ({PRECISION: [1.0, 2.0], WIDTH: [1, 2, 3]}, {"lines", "maps"}, (1, 4)),
+        ({PRECISION: [1.0, 2.0], WIDTH: [1, 2, 3], "seed": [0, 1]}, {"lines", "maps"}, (1, 4)),
+        ({"a": [1, 2], "b": [1, 2, 3], "c": [1, 2, 3, 4]}, {"lines", "maps"}, (2, 4)),
+        ({"a": range(9), "b": range(10), "c": range(11)}, {"lines", "maps"},
+         (overview.MOST_ROWS, 4)),
+    ],
+)  # fmt: skip
+def test_figures_of_any_sweep(axes, names, shape):
+    figures = plotting.grid_figures(sweep(**axes), "caption")
+    assert set(figures) == names
+    grid = figures["lines"].axes[0].get_gridspec()
+    assert (grid.nrows, grid.ncols) == shape
+    if "maps" in names:
+        assert len(figures["maps"].axes) == 2 * 2 + 1, "two quantities, two theories, colours"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r, ax: plotting.plot_along(ax, r, "bias2", "width"), "no axis 'width': its axes"),
+        (lambda r, ax: plotting.plot_along(ax, r, "bias2", WIDTH), "further axes prior.precisions"),
+        (lambda r, ax: plotting.plot_along(ax, r[{PRECISION: 0}], "bias", WIDTH),
+         "no 'bias': write one of bias2"),
+        (lambda r, ax: plotting.plot_along(ax, r[{PRECISION: 0}], "bias2", WIDTH,
+                                           theories=["nested"]), "no theory 'nested': it has"),
+        (lambda r, ax: plotting.plot_deviation_map(ax, r, "one_layer", "bias2", WIDTH, PRECISION,
+                                                   unit="%"), "per cent"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn(call, message):
+    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+        call(sweep(**{WIDTH: [1, 2], PRECISION: [1.0, 2.0]}), Figure().subplots())

@@ -95,10 +95,13 @@ def mixtures(call: Call, values: dict[str, Any]) -> xr.Dataset:
         grams.append(patch_diagonal(spec, task.x_test))
         rng = np.random.default_rng(0)
         for place, width in enumerate(channels):
-            parts = [averaged(rng, grams, task, spec.temperature, width, draws)
-                     for _ in range(blocks)]  # fmt: skip
-            found[:, 0, column, place] = np.mean(parts, axis=0)
-            found[:, 1, column, place] = np.std(parts, axis=0, ddof=1) / np.sqrt(blocks)
+            drawn = drawn_scales(rng, grams, task, spec.temperature, width, blocks * draws)
+            found[:, 0, column, place] = averaged(task, drawn)
+            # The error from leaving out one block of the draws after the other.
+            parts = np.array_split(np.arange(blocks * draws), blocks)
+            less = [averaged(task, [np.delete(each, part, axis=0) for each in drawn])
+                    for part in parts]  # fmt: skip
+            found[:, 1, column, place] = np.std(less, axis=0) * np.sqrt(blocks - 1)
     return xr.Dataset(
         {"mixture": (("quantity", "of", "source", "channels"), found)},
         coords={"quantity": ["bias2", "variance"], "of": ["value", "error"], "source": sources,
@@ -106,29 +109,35 @@ def mixtures(call: Call, values: dict[str, Any]) -> xr.Dataset:
     )  # fmt: skip
 
 
-def averaged(
+def drawn_scales(
     rng: np.random.Generator,
     grams: list[np.ndarray],
     data: lnn.Dataset,
     temperature: float,
     width: int,
     draws: int,
-) -> tuple[float, float]:
+) -> list[np.ndarray]:
+    """log N(y; 0, A_Q) up to a constant, and mean and variance of f, at each draw of Q."""
     n = len(grams[0])
-    log_weights, means, variances = np.empty(draws), [], []
-    for draw in range(draws):
+    found = []
+    for _ in range(draws):
         z = rng.standard_normal((n, width))
         train, cross, diagonal = (np.tensordot(z @ z.T / (n * width), gram, 2) for gram in grams)
         root = np.linalg.cholesky(train + temperature * np.eye(len(train)))
         fit, explained = np.linalg.solve(root, data.y_train), np.linalg.solve(root, cross.T)
-        log_weights[draw] = -0.5 * fit @ fit - np.sum(np.log(np.diagonal(root)))
-        means.append(explained.T @ fit)
-        variances.append(diagonal - np.sum(explained**2, axis=0))
+        log_weight = -0.5 * fit @ fit - np.sum(np.log(np.diagonal(root)))
+        found.append((log_weight, explained.T @ fit, diagonal - np.sum(explained**2, axis=0)))
+    return [np.array(each) for each in zip(*found, strict=True)]
+
+
+def averaged(data: lnn.Dataset, drawn: list[np.ndarray]) -> tuple[float, float]:
+    """bias² and variance of the mixture."""
+    log_weights, means, variances = drawn
     weights = np.exp(log_weights - log_weights.max())
     weights /= weights.sum()
-    mean = weights @ np.array(means)
-    spread = weights @ np.square(np.array(means) - mean)
-    return float(np.mean((data.y_test - mean) ** 2)), float(np.mean(weights @ variances + spread))
+    mean = weights @ means
+    variance = weights @ variances + weights @ np.square(means - mean)
+    return float(np.mean((data.y_test - mean) ** 2)), float(np.mean(variance))
 
 
 def draw(results: xr.Dataset, found: xr.Dataset) -> Figure:

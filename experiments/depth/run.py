@@ -111,7 +111,8 @@ def spectrum(ax: Axes, alone: xr.Dataset) -> None:
     ax.set_yscale("log")
     ax.set_xlabel("hidden layers L")
     ax.set_title("NNGP Gram matrix", fontsize="small")
-    ax.legend(frameon=False, fontsize="x-small")
+    ax.set_ylim(top=1e15)
+    ax.legend(frameon=False, fontsize="x-small", loc="upper left")
 
 
 def advantage(ax: Axes, alone: xr.Dataset) -> None:

@@ -304,7 +304,9 @@ def test_a_theory_that_has_not_converged_says_so(whole):
     assert f"scale_mixture: it did not settle, at {T} = 0.5, {LAMBDA} = 2.0" in page.text
 
 
-def test_what_files_say_is_escaped(whole):
+def test_what_files_say_is_escaped(whole, monkeypatch):
+    """Names are words, no markup and, in the figures, no formulas either."""
+    monkeypatch.undo()
     edit(
         whole.path / "failed" / f"{list(whole.points)[0]}.json",
         lambda content: content.update(reason=HOSTILE),
@@ -320,12 +322,15 @@ def test_what_files_say_is_escaped(whole):
         whole.run(warm(whole)[0]).path / "manifest.json",
         lambda content: content["versions"].update({"<i>jax": HOSTILE}),
     )
-    named = whole.path.rename(whole.path.with_name("<b>a & b"))
+    named = whole.path.rename(whole.path.with_name("<b>a & b $\\frac$"))
     page = Page(lnn.report(named))
     assert not {"script", "b", "i"} & {tag for tag, _ in page.tags}
     reasons = [row["reason"] for row in page.rows("Points that failed")]
     assert reasons[0] == SHOWN and reasons[2] == SHOWN
-    assert page.headings[0] == ("h1", "Sweep <b>a & b") and "<b>own" in page.rows("variance")[0]
+    assert (
+        page.headings[0] == ("h1", "Sweep <b>a & b $\\frac$")
+        and "<b>own" in page.rows("variance")[0]
+    )
     assert f"<b>own: {SHOWN}" in page.text and f"nested: left out ({SHOWN})" in page.text
     assert [row["value"] for row in page.rows("What the") if row["what"] == "<i>jax"] == [SHOWN]
 

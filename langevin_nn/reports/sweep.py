@@ -32,7 +32,7 @@ def sweep_page(folder: SweepFolder, when: str) -> str:
     title = f"Sweep {folder.path.resolve().name}"
     sections = {
         "Grid": _grid(points),
-        "Figures": _figures(points, title),
+        "Figures": _figures(points),
         "Points": [_table_of_points(points)],
         "Theories": theories.of_grid(points),
         "Convergence": _convergence(points),
@@ -65,11 +65,10 @@ def _grid(points: Points) -> list[Markup]:
     ]
 
 
-def _figures(points: Points, title: str) -> list[Markup]:
+def _figures(points: Points) -> list[Markup]:
     if not points.finished:
         return [element("p", "No point is done yet, so that there is nothing to draw.")]
-    caption = f"{title}: {tables.caption(*points.folder.grid.points)}"
-    drawn = plotting.grid_figures(points.results, caption)
+    drawn = plotting.grid_figures(points.results, tables.caption(*points.folder.grid.points))
     return figures(plotting.pngs(drawn), FIGURES)
 
 

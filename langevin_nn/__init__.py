@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from langevin_nn.model.activations import activation
     from langevin_nn.model.convolutional import Convolutional
     from langevin_nn.model.datasets import Dataset, load_dataset
+    from langevin_nn.model.losses import Hinge, Logistic, Squared
     from langevin_nn.model.marginalised import MarginalisedPosterior
     from langevin_nn.model.networks import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
@@ -63,14 +64,17 @@ __all__ = [
     "GaussianPrior",
     "Generalisation",
     "GibbsPosterior",
+    "Hinge",
     "InputError",
     "Ladder",
     "Langevin",
+    "Logistic",
     "MarginalisedPosterior",
     "NotApplicable",
     "NumPyroKernel",
     "Patches",
     "Split",
+    "Squared",
     "activation",
     "collect",
     "compare",
@@ -95,6 +99,7 @@ _MODULES = {
     "model.activations": ("activation",),
     "model.convolutional": ("Convolutional",),
     "model.datasets": ("Dataset", "load_dataset"),
+    "model.losses": ("Hinge", "Logistic", "Squared"),
     "model.marginalised": ("MarginalisedPosterior",),
     "model.networks": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),

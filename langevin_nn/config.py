@@ -145,8 +145,14 @@ class RunConfig(Checked):
 
     @property
     def content_hash(self) -> str:
-        """Twelve hexadecimal digits that name this configuration whatever file it came from."""
-        content = json.dumps(self.to_dict(), sort_keys=True)
+        """Twelve hexadecimal digits that name this configuration whatever file it came from.
+
+        The squared loss is not in them: names are those from before there were others.
+        """
+        values = self.to_dict()
+        if self.posterior.loss == "squared":
+            del values["posterior"]["loss"]
+        content = json.dumps(values, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from langevin_nn.config import RunConfig, SamplerConfig
 from langevin_nn.model.convolutional import Convolutional
 from langevin_nn.model.datasets import Dataset
+from langevin_nn.model.losses import Loss, loss_named
 from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks import FullyConnected, Network
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
@@ -17,6 +18,11 @@ READOUTS: dict[str, type[Posterior]] = {
     "sampled": GibbsPosterior,
     "marginalised": MarginalisedPosterior,
 }
+
+
+def loss_of(config: RunConfig) -> Loss:
+    chosen = config.posterior
+    return loss_named(chosen.loss, power=chosen.hinge_power or 2, margin=chosen.margin or 1.0)
 
 
 def transition_of(settings: SamplerConfig) -> Langevin | Split:

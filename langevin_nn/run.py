@@ -22,7 +22,7 @@ from langevin_nn.config import RunConfig, SamplerConfig
 from langevin_nn.model.datasets import Dataset, load_dataset
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
-from langevin_nn.problem import READOUTS, network_of, transition_of
+from langevin_nn.problem import READOUTS, loss_of, network_of, transition_of
 from langevin_nn.provenance import manifest
 from langevin_nn.results import Result
 from langevin_nn.sampling.chains import sample
@@ -66,7 +66,7 @@ def prepare(config: RunConfig) -> Problem:
     network = network_of(config, data, key_network)
     prior = GaussianPrior(config.prior.precisions, config.prior.bias_precisions or None)
     kind = READOUTS[config.posterior.readout]
-    posterior = kind(network, prior, data, config.posterior.temperature)
+    posterior = kind(network, prior, data, config.posterior.temperature, loss_of(config))
     return Problem(config, data, posterior, key_chains)
 
 

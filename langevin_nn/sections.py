@@ -134,6 +134,33 @@ class PosteriorConfig(Checked):
         choice("sampled", "marginalised"),
         "the read-out's weights: sampled, or marginalised, integrated out exactly",
     )
+    loss: str = option(
+        "squared",
+        choice("squared", "hinge", "logistic"),
+        "of an output f and its target y: squared, (y - f)^2/2; hinge and logistic for y = -1, 1",
+    )
+    hinge_power: int | None = option(
+        None, whole(1, 2), "hinge: max(0, margin - y f)^power / power, 1 or 2 (default 2)"
+    )
+    margin: float | None = option(None, POSITIVE, "hinge: the margin (default 1)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss != "squared" and self.readout == "marginalised":
+            raise InputError(
+                f'posterior.readout = "marginalised" integrates out a Gaussian, which the read-out '
+                f'is with loss = "squared" alone, got loss = "{self.loss}": write '
+                'readout = "sampled"'
+            )
+        for name, default in (("hinge_power", 2), ("margin", 1.0)):
+            value = getattr(self, name)
+            if self.loss == "hinge":
+                object.__setattr__(self, name, default if value is None else value)
+            elif value is not None:
+                raise InputError(
+                    f'posterior.{name} = {value} is used by loss = "hinge" only, got '
+                    f'loss = "{self.loss}": write loss = "hinge" or leave it out'
+                )
 
 
 @dataclass(frozen=True)

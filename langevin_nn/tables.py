@@ -31,7 +31,7 @@ def caption(*configs: RunConfig) -> str:
         f"{_alike([_source(config) for config in configs])}: "
         f"P = {_common(configs, 'data.num_train')}, {_layers(configs)}, "
         f"{_common(configs, 'network.activation')}, λ = ({_common(configs, 'prior.precisions')})"
-        f"{biases}, T = {_common(configs, 'posterior.temperature')}"
+        f"{biases}, T = {_common(configs, 'posterior.temperature')}{_loss(configs)}"
     )
 
 
@@ -58,6 +58,20 @@ def _layers(configs: Sequence[RunConfig]) -> str:
         size, stride = (_common(configs, f"network.{name}") for name in ("patch_size", "stride"))
         return f"convolution on {size}×{size} patches (stride {stride}), N_c = {widths}"
     return f"N = ({widths})" if kinds == {False} else "…"
+
+
+def _loss(configs: Sequence[RunConfig]) -> str:
+    """Which loss, where it is not the squared one."""
+    chosen = [config.posterior for config in configs]
+    if all(each.loss == "squared" for each in chosen):
+        return ""
+    words = [
+        f"hinge loss (power {each.hinge_power}, margin {each.margin:g})"
+        if each.loss == "hinge"
+        else f"{each.loss} loss"
+        for each in chosen
+    ]
+    return f", {_alike(words)}"
 
 
 def _source(config: RunConfig) -> str:
@@ -137,7 +151,7 @@ def _of_ladder(tempering: Tempering, predictions: Predictions) -> list[str]:
         aligned(rows),
         "",
         f"swaps      accepted {swaps}; {tempering.round_trips} round trips",
-        f"evidence   log p(y | X) = {plus_minus(evidence)} by thermodynamic integration "
+        f"evidence   {name} = {plus_minus(evidence)} by thermodynamic integration "
         f"(quadrature ± {quadrature:.2g})",
         f"           of the theories: {', '.join(theories)}",
     ]

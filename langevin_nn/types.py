@@ -118,7 +118,8 @@ class EnsembleSpec:
     know; `architecture` then says which network that is. `temperature` is T = 1/β; a theory takes
     T = 0 as well. `bias_precisions` are those of the biases of layers 0 … L (the read-out's last),
     None for a network without biases. `patches` are a convolutional layer's, whose channels are
-    the one hidden width; None for a fully connected network.
+    the one hidden width; None for a fully connected network. `loss` is the name of ℓ in 𝓛; the
+    theories describe the squared one.
     """
 
     in_size: int
@@ -130,6 +131,7 @@ class EnsembleSpec:
     num_outputs: int = 1
     bias_precisions: tuple[float, ...] | None = None
     patches: Patches | None = None
+    loss: str = "squared"
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):

@@ -1,7 +1,8 @@
 """The log evidence from a ladder of temperatures, by thermodynamic integration.
 
-With E = ½ Σ_μ (y_μ − f(x_μ))² and Z(β) = ∫ dθ p(θ) exp(−βE), d log Z/dβ = −⟨E⟩_β, so that the log
-evidence log p(y | X) = log Z − (PD/2) log 2πT at rung k is that at the hottest rung, less
+With the data's energy E = Σ_μ ℓ(f(x_μ), y_μ), of the squared loss ½ Σ_μ (y_μ − f(x_μ))², and
+Z(β) = ∫ dθ p(θ) exp(−βE), d log Z/dβ = −⟨E⟩_β, so that the log evidence
+log p(y | X) = log Z − (PD/2) log 2πT at rung k is that at the hottest rung, less
 
     ∫ (β⟨E⟩_β − PD/2) d log β        from the hottest rung to rung k.
 
@@ -9,7 +10,8 @@ Between neighbours, h apart in log β, it is h/2 (g_1 + g_2) + h²/12 (g'_1 − 
 slope of the integrand g = β⟨E⟩ − PD/2 is known too: dg/d log β = β⟨E⟩ − β² Var E. All of this is a
 sum of what was recorded at the rungs, hence one series for each chain, whose Monte-Carlo error has
 the correlations of the rungs in it. At the hottest rung log p(y | X) = log ⟨p(y | θ)⟩ over draws of
-the prior, with the read-out integrated out where it can be.
+the prior, with the read-out integrated out where it can be. With other losses exp(−βE) is no
+normalised likelihood: "evidence" is then log Z itself, and the PD/2 is left out.
 """
 
 import math
@@ -22,6 +24,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.analysis.diagnostics import mcse
 from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.model.losses import Squared
 from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks import Network
 from langevin_nn.model.posterior import Posterior
@@ -105,13 +108,13 @@ def thermodynamic_integration(
     hottest = ladder.posteriors[-1]
     start = prior_log_evidence(hottest, key, num_prior)
     beta = 1 / np.array(ladder.temperatures)
-    errors, spreads = (
+    energies, spreads = (
         np.stack([series[keep] for series in each], axis=-1).astype(np.float64)
-        for each in ([chains.train_error for chains in ladder.chains], ladder.energy_variances)
-    )
-    energies = 0.5 * hottest.num_train * errors  # (chain, draw, rung)
+        for each in (ladder.data_energies, ladder.energy_variances)
+    )  # (chain, draw, rung)
     variances = np.square(energies - energies.mean(axis=(0, 1))) + spreads
-    integrand = beta * energies - 0.5 * hottest.y_train.size
+    normalised = isinstance(hottest.loss, Squared)
+    integrand = beta * energies - (0.5 * hottest.y_train.size if normalised else 0.0)
     slope = beta * energies - np.square(beta) * variances
     found, quadrature = [], []
     for rung in range(len(beta)):
@@ -150,7 +153,8 @@ def prior_log_evidence(posterior: Posterior, key: PRNGKeyArray, num_draws: int) 
     Of use where the posterior is not far from the prior: at high temperatures.
     """
     network = posterior.network
-    if isinstance(network, Network) and network.hidden_widths:
+    squared = isinstance(posterior.loss, Squared)
+    if squared and isinstance(network, Network) and network.hidden_widths:
         posterior = MarginalisedPosterior.of(posterior)
     shape = (posterior.num_train, *jax.tree.leaves(posterior.sample_prior(key, 1))[0].shape)
     batch = int(np.clip(BATCH_BYTES / (8 * np.prod(shape)), 1, num_draws))

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from langevin_nn.model import readout
 from langevin_nn.model.datasets import Dataset
+from langevin_nn.model.losses import Loss, Squared
 from langevin_nn.model.networks import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
@@ -47,15 +48,22 @@ class MarginalisedPosterior(Posterior):
     """
 
     def __init__(
-        self, network: Any, prior: GaussianPrior, data: Dataset, temperature: float
+        self,
+        network: Any,
+        prior: GaussianPrior,
+        data: Dataset,
+        temperature: float,
+        loss: Loss | None = None,
     ) -> None:
-        super().__init__(network, prior, data, temperature)
+        super().__init__(network, prior, data, temperature, loss)
         _require_readout(network)
+        _require_squared(self.loss)
 
     @classmethod
     def of(cls, posterior: Posterior) -> "MarginalisedPosterior":
         """The same posterior with its read-out integrated out; the same errors."""
         _require_readout(posterior.network)
+        _require_squared(posterior.loss)
         marginalised = object.__new__(cls)
         for field in dataclasses.fields(posterior):
             object.__setattr__(marginalised, field.name, getattr(posterior, field.name))
@@ -94,6 +102,10 @@ class MarginalisedPosterior(Posterior):
     def squared_errors(self, params: Any) -> Float[Array, "chains P"]:
         """⟨(y_μ − f(x_μ))²⟩ = (y_μ − m_μ)² + s_μ given W, summed over the outputs."""
         return self.regression(params).squared_errors
+
+    def data_energy(self, params: Any) -> Float[Array, " chains"]:
+        """⟨½ Σ_μ (y_μ − f(x_μ))²⟩ given W, summed over the outputs."""
+        return 0.5 * jnp.sum(self.squared_errors(params), axis=1)
 
     def energy_variance(self, params: Any) -> Float[Array, " chains"]:
         """Var(½ Σ_μ (y_μ − f(x_μ))²) given W, summed over the outputs."""
@@ -188,6 +200,14 @@ class MarginalisedPosterior(Posterior):
 
     def _number(self, value: float | Array) -> Array:
         return jnp.asarray(value, self.y_train.dtype)
+
+
+def _require_squared(loss: Loss) -> None:
+    if not isinstance(loss, Squared):
+        raise InputError(
+            f"the read-out is Gaussian given the hidden weights with the squared loss alone, got "
+            f'loss {loss.name}: write GibbsPosterior (in a configuration readout = "sampled")'
+        )
 
 
 def _require_readout(network: Any) -> None:

@@ -3,7 +3,8 @@
     𝓛(θ) = ½ Σ_μ (y_μ − f(x_μ))² + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²,      p(θ) ∝ exp(−β𝓛(θ)),   β = 1/T
 
 (Pacelli et al., arXiv:2209.04882.) The likelihood is N(y; f, T) and the prior is not tempered. With
-several outputs (y − f)² is summed over them; biases have terms of their own, λ_bℓ‖b^ℓ‖².
+several outputs (y − f)² is summed over them; biases have terms of their own, λ_bℓ‖b^ℓ‖². Other
+losses ℓ (`losses`) may stand for ½(y − f)².
 
 Parameters of many chains are one pytree whose arrays have a leading chain axis; every method
 takes such a batch and returns one value, or one row, for each chain.
@@ -24,6 +25,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.model.input_space import InputSpace
+from langevin_nn.model.losses import Loss, Squared
 from langevin_nn.model.networks import FullyConnected, Network, evaluate, output_problem
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError
@@ -42,9 +44,15 @@ class Posterior(eqx.Module):
     targets_midpoint: float
     space: InputSpace | None
     in_size: int = eqx.field(static=True)
+    loss: Loss = eqx.field(static=True)
 
     def __init__(
-        self, network: Any, prior: GaussianPrior, data: Dataset, temperature: float
+        self,
+        network: Any,
+        prior: GaussianPrior,
+        data: Dataset,
+        temperature: float,
+        loss: Loss | None = None,
     ) -> None:
         if not 0 < temperature < float("inf"):
             raise InputError(
@@ -60,6 +68,8 @@ class Posterior(eqx.Module):
             raise InputError("the network has no floating-point arrays: nothing can be sampled")
         dtype = jnp.result_type(*arrays)
         prior.check(network)
+        self.loss = loss or Squared()
+        self.loss.check(data.y_train)
         if isinstance(network, FullyConnected):
             self.space = InputSpace(data.x_train, data.x_test)
             self.network = self.space.reduce(network)
@@ -91,6 +101,7 @@ class Posterior(eqx.Module):
             num_outputs=self.y_train.shape[1] if self.y_train.ndim == 2 else 1,
             bias_precisions=None if biases is None else tuple(float(p) for p in biases),
             patches=self.network.receptive_fields if known else None,
+            loss=self.loss.name,
         )
 
     @property
@@ -138,7 +149,7 @@ class Posterior(eqx.Module):
 
     @abc.abstractmethod
     def misfit(self, params: Any) -> Float[Array, " chains"]:
-        """−log p(y | params) without its constant: what the data add to the prior's energy."""
+        """What the data add to the prior's energy: −log p(y | params) without its constant."""
 
     @property
     @abc.abstractmethod
@@ -150,8 +161,12 @@ class Posterior(eqx.Module):
         """⟨(y_μ − f(x_μ))²⟩ given the parameters, summed over the outputs if there are several."""
 
     @abc.abstractmethod
+    def data_energy(self, params: Any) -> Float[Array, " chains"]:
+        """⟨Σ_μ ℓ(f(x_μ), y_μ)⟩ given the parameters, with the squared loss ⟨½ Σ_μ (y_μ − f)²⟩."""
+
+    @abc.abstractmethod
     def energy_variance(self, params: Any) -> Float[Array, " chains"]:
-        """The variance of ½ Σ_μ (y_μ − f(x_μ))² given the parameters."""
+        """The variance of Σ_μ ℓ(f(x_μ), y_μ) given the parameters."""
 
     @abc.abstractmethod
     def predictions(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
@@ -187,7 +202,8 @@ class GibbsPosterior(Posterior):
     serve as a template of shapes and precision only.
 
     Raises `InputError` for a temperature that is not positive, a network that does not fit the
-    data, and a prior that does not fit the network.
+    data, a prior that does not fit the network, and targets that do not fit the `loss` (squared, if
+    left out).
 
     >>> import jax, langevin_nn as lnn
     >>> key = jax.random.key(0)
@@ -210,6 +226,11 @@ class GibbsPosterior(Posterior):
         squares = jnp.square(self.residuals(params))
         return jnp.sum(squares, axis=2) if squares.ndim == 3 else squares
 
+    def data_energy(self, params: Any) -> Float[Array, " chains"]:
+        """Σ_μ ℓ(f(x_μ), y_μ), summed over the outputs where there are several."""
+        losses = self.loss(self.train_outputs(params), self.y_train[None])
+        return jnp.sum(jnp.sum(losses, axis=2) if losses.ndim == 3 else losses, axis=1)
+
     def energy_variance(self, params: Any) -> Float[Array, " chains"]:
         """0: the parameters determine f."""
         return jnp.zeros(jax.tree.leaves(params)[0].shape[0], self.y_train.dtype)
@@ -222,18 +243,19 @@ class GibbsPosterior(Posterior):
         return {"test_outputs": self.test_outputs(params, keys)}
 
     def misfit(self, params: Any) -> Float[Array, " chains"]:
-        """½ Σ_μ (y_μ − f(x_μ))²/T."""
-        return 0.5 * jnp.sum(self.squared_errors(params), axis=1) / self.temperature
+        """Σ_μ ℓ(f(x_μ), y_μ)/T."""
+        return self.data_energy(params) / self.temperature
 
     @property
     def log_normalisation(self) -> float:
-        """(PD/2) log 2πT."""
+        """(PD/2) log 2πT with the squared loss; 0 with others, whose weights are as they are."""
+        if not isinstance(self.loss, Squared):
+            return 0.0
         return 0.5 * self.y_train.size * math.log(2 * math.pi * float(self.temperature))
 
     def energy(self, params: Any) -> Float[Array, " chains"]:
-        """𝓛(θ) = ½ Σ_μ (y_μ − f(x_μ))² + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²."""
-        squares = jnp.sum(self.squared_errors(params), axis=1)
-        return 0.5 * squares + self.temperature * self.prior.energy(params)
+        """𝓛(θ) = Σ_μ ℓ(f(x_μ), y_μ) + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²."""
+        return self.data_energy(params) + self.temperature * self.prior.energy(params)
 
 
 def _require_fit(network: Network, data: Dataset) -> None:

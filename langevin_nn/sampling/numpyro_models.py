@@ -26,6 +26,7 @@ from numpyro.infer import init_to_uniform
 from numpyro.infer.util import compute_log_probs, initialize_model, potential_energy
 
 from langevin_nn.model.input_space import InputSpace
+from langevin_nn.model.losses import Squared
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, InputError
@@ -36,7 +37,8 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
 
     Latent sites `network.…`, one for each parameter array, with their priors N(0, 1/λ_ℓ) (the
     network's first layer in coordinates of the training span, as it is sampled); the likelihood
-    N(y; f, T) at the site `y`, or the marginal one where the read-out is integrated out. What the
+    N(y; f, T) at the site `y`, or the marginal one where the read-out is integrated out, or the
+    factor exp(−βΣℓ) of another loss. What the
     posterior predicts at the test inputs is deterministic: `test_outputs` and, marginalised,
     `test_variances`. For them the first layer's columns outside the span are a latent site
     `outside`, which meets no data; `test_outputs=False` leaves all that out.
@@ -71,7 +73,7 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
     def model() -> None:
         params = random_eqx_module("network", template, priors, scope_divider=".")
         params = jax.tree.map(lambda w: w[None], params)
-        if isinstance(posterior, GibbsPosterior):
+        if isinstance(posterior, GibbsPosterior) and isinstance(posterior.loss, Squared):
             f = posterior.train_outputs(params)[0]
             with numpyro.plate("train_example", posterior.num_train):
                 likelihood = dist.Normal(f, jnp.sqrt(posterior.temperature)).to_event(f.ndim - 1)
@@ -123,6 +125,7 @@ class ModelPosterior(Posterior):
         self.network, self.space, self.in_size, self.targets_midpoint = None, None, 0, 0.0
         self.x_train, self.x_test = jnp.zeros((0, 0), dtype), jnp.zeros((0, 0), dtype)
         self.y_train, self.y_test = jnp.zeros(0, dtype), np.zeros(0)
+        self.loss = Squared()
 
     def _latent(self) -> dict[str, LatentSite]:
         """What is known of the latent sites without computing them."""
@@ -164,6 +167,10 @@ class ModelPosterior(Posterior):
     @property
     def log_normalisation(self) -> float:
         raise InputError("what a model's misfit leaves out of −log p is not known")
+
+    def data_energy(self, params: dict[str, Array]) -> Float[Array, " chains"]:
+        """0: what part of U is the data's is not known."""
+        return self.energy_variance(params)
 
     def energy_variance(self, params: dict[str, Array]) -> Float[Array, " chains"]:
         """0: nothing is left open."""

@@ -17,6 +17,7 @@ A chain of the ladder is one such set of rungs; chains are independent of each o
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -40,14 +41,16 @@ class Ladder:
     """Chains at every temperature of a ladder, the coldest first.
 
     `posteriors` and `chains` are those of the rungs, `temperatures` T_0 < … < T_{K−1}, and
-    `energy_variances` (chain, draw) each rung's variance of ½ Σ (y − f)² given the weights that are
-    sampled: 0 with the read-out among them. `swap_acceptance` (K − 1,) is the mean acceptance of
+    `data_energies` (chain, draw) each rung's Σ_μ ℓ(f, y), with the squared loss ½ Σ (y − f)²: its
+    mean given the weights that are sampled, and in `energy_variances` its variance, 0 with the
+    read-out among them. `swap_acceptance` (K − 1,) is the mean acceptance of
     the swaps between neighbours, and `round_trips` (chain,) counts, after the warm-up, the weights
     that came down to the coldest rung after they had been on the hottest.
     """
 
     posteriors: tuple[Posterior, ...]
     chains: tuple[Chains, ...]
+    data_energies: tuple[Float[np.ndarray, "chain draw"], ...]
     energy_variances: tuple[Float[np.ndarray, "chain draw"], ...]
     swap_acceptance: Float[np.ndarray, " rungs_less_1"]
     round_trips: Float[np.ndarray, " chain"]
@@ -94,13 +97,17 @@ def temper(
         rungs, transition, list(jax.random.split(key, len(rungs))), counts, exchange=swaps,
         observables=observables, checkpoint=checkpoint, resume=resume, progress=progress,
     )  # fmt: skip
-    accepted, trips, spreads = (
-        found.draws.pop(name) for name in ("swap_acceptance", "round_trips", "energy_variance")
-    )
+    names = ("swap_acceptance", "round_trips", "data_energy", "energy_variance")
+    accepted, trips, energies, spreads = (found.draws.pop(name) for name in names)
+
+    def by_rung(series: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(np.moveaxis(series, 1, 0).swapaxes(1, 2))
+
     return Ladder(
         posteriors=tuple(rungs),
         chains=tuple(found.chains(i) for i in range(len(rungs))),
-        energy_variances=tuple(np.moveaxis(spreads, 1, 0).swapaxes(1, 2)),
+        data_energies=by_rung(energies),
+        energy_variances=by_rung(spreads),
         # Each pair takes every second turn.
         swap_acceptance=2 * accepted[:, :-1].mean(axis=(0, 2), dtype=np.float64),
         round_trips=counts.thinning * trips[:, 0].sum(axis=0, dtype=np.float64),
@@ -170,8 +177,12 @@ class _Swaps:
 
     def observe(self, posterior: Posterior, states: States) -> dict[str, Array]:
         params = states.chains.params
-        variance = eqx.filter_vmap(lambda p, params: p.energy_variance(params))(posterior, params)
-        return {"energy_variance": variance}
+
+        def of_data(posterior: Posterior, params: Any) -> dict[str, Array]:
+            variance = posterior.energy_variance(params)
+            return {"data_energy": posterior.data_energy(params), "energy_variance": variance}
+
+        return dict(eqx.filter_vmap(of_data)(posterior, params))
 
 
 swaps = _Swaps()

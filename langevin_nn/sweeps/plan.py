@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 
 from langevin_nn.config import RunConfig
-from langevin_nn.sections import PosteriorConfig, PriorConfig
+from langevin_nn.sections import PriorConfig
 from langevin_nn.sweeps.grid import Grid
 
 LARGEST_TASK = 32
@@ -80,7 +80,7 @@ def _shape(config: RunConfig) -> RunConfig:
         seed=0,
         theory=None,
         prior=PriorConfig((1.0,) * (depth + 1), (1.0,) * len(config.prior.bias_precisions)),
-        posterior=PosteriorConfig(1e-300, config.posterior.readout),  # below every ladder
+        posterior=dataclasses.replace(config.posterior, temperature=1e-300),  # below every ladder
     )
 
 

@@ -38,8 +38,8 @@ class Decompositions:
         self._kept: dict[Any, tuple[float, Regression]] = {}
 
     def regression(self, spec: EnsembleSpec, data: Dataset) -> Regression | None:
-        """`gram_regression(spec, data)` up to rounding; None where K is not known."""
-        if spec.hidden_widths is None:
+        """`gram_regression(spec, data)` up to rounding; None where it does not apply."""
+        if spec.hidden_widths is None or spec.loss != "squared":
             return None
         key, precision = _key(spec, data), spec.prior_precisions[-1]
         found = self._kept.pop(key, None)

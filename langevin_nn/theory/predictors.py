@@ -25,7 +25,7 @@ from langevin_nn.theory.moments import (
     moments_at_scale,
 )
 from langevin_nn.theory.regression import Regression, decompose
-from langevin_nn.types import EnsembleSpec, Generalisation, InputError
+from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 
 __all__ = [
     "global_",
@@ -52,7 +52,8 @@ def gram_regression(
     Raises:
         InputError: inputs or targets that do not fit `spec`, a `regression` of other data, or
             float64 switched off.
-        NotApplicable: the package does not know the network's Gram matrix.
+        NotApplicable: the package does not know the network's Gram matrix; a loss that is not the
+            squared one.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
@@ -63,6 +64,10 @@ def gram_regression(
     >>> gram_regression(linear, data).eigenvalues  # of I/(λ_0 N_0)
     array([2., 2.])
     """
+    if spec.loss != "squared":
+        raise NotApplicable(
+            f"the theories describe the squared loss, this ensemble has {spec.loss}"
+        )
     if regression is None:
         return decompose(gram_blocks(spec, data), data.y_train)
     targets, num_test = regression.projected_targets.shape, len(regression.projected_cross)
@@ -90,7 +95,8 @@ def infinite_width(
         regression: `gram_regression(spec, data)`, if it is there already.
 
     Raises:
-        NotApplicable: the package does not know the network's Gram matrix.
+        NotApplicable: the package does not know the network's Gram matrix; a loss that is not the
+            squared one.
         InputError: inputs that do not fit `spec`; T = 0 with a singular Gram matrix.
 
     >>> import jax, numpy as np

@@ -122,13 +122,15 @@ def report(result: Result) -> str:
         *remarks(predictions, reasons=False),
     ]
     if result.tempering is not None:
-        lines += ["", *_of_ladder(result.tempering, predictions)]
+        lines += ["", *_of_ladder(result.tempering, predictions, result.config)]
     verdict = "converged" if measured.converged else f"NOT CONVERGED: {measured.message}"
     return "\n".join([*lines, "", f"{verdict}  ({chains.wall_seconds:.0f} s of sampling)"])
 
 
-def _of_ladder(tempering: Tempering, predictions: Predictions) -> list[str]:
+def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig) -> list[str]:
     """Every temperature with its log evidence, and what the theories say of the coldest's."""
+    squared = config.posterior.loss == "squared"
+    evidence_of = "log p(y | X)" if squared else "log ⟨exp(−βΣℓ)⟩"
     names = ("bias2", "variance", "train_error")
     rows = [["T", *(QUANTITIES[name] for name in names), "log evidence", "R̂ max"]]
     integration = tempering.integration
@@ -151,10 +153,11 @@ def _of_ladder(tempering: Tempering, predictions: Predictions) -> list[str]:
         aligned(rows),
         "",
         f"swaps      accepted {swaps}; {tempering.round_trips} round trips",
-        f"evidence   {name} = {plus_minus(evidence)} by thermodynamic integration "
+        f"evidence   {evidence_of} = {plus_minus(evidence)} by thermodynamic integration "
         f"(quadrature ± {quadrature:.2g})",
-        f"           of the theories: {', '.join(theories)}",
     ]
+    if theories:
+        lines.append(f"           of the theories: {', '.join(theories)}")
     return [*lines, f"ladder     {tempering.complaint}"] if tempering.complaint else lines
 
 

@@ -84,7 +84,7 @@ def mixtures(call: Call, values: dict[str, Any]) -> xr.Dataset:
     base = {name: part for name, part in values.items() if name not in ("sweep", "theory")}
     sources = values["sweep"]["over"]["data.source"]
     channels = values["sweep"]["over"][WIDTH][-1:]
-    blocks, draws = (3, 5) if call.size == "smoke" else (10, 400)
+    blocks, draws = (3, 5) if call.size == "smoke" else (40, 200)
     found = np.empty((2, 2, len(sources), len(channels)))
     for column, source in enumerate(sources):
         data = base["data"] | {"source": source}

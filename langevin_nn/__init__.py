@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from langevin_nn import config, plotting, theory
     from langevin_nn.analysis.comparison import compare
+    from langevin_nn.analysis.ensembles import summarise_flow
     from langevin_nn.analysis.generalisation import summarise
     from langevin_nn.analysis.tempering import summarise_ladder
     from langevin_nn.model.activations import activation
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from langevin_nn.reports.report import report
     from langevin_nn.sampling.chains import sample, sample_points
     from langevin_nn.sampling.draws import Chains
+    from langevin_nn.sampling.gradient_flow import gradient_flow
     from langevin_nn.sampling.langevin import Langevin
     from langevin_nn.sampling.numpyro_bridge import NumPyroKernel
     from langevin_nn.sampling.numpyro_models import numpyro_model
@@ -79,6 +81,7 @@ __all__ = [
     "collect",
     "compare",
     "config",
+    "gradient_flow",
     "load_dataset",
     "numpyro_model",
     "plotting",
@@ -86,6 +89,7 @@ __all__ = [
     "sample",
     "sample_points",
     "summarise",
+    "summarise_flow",
     "summarise_ladder",
     "sweep",
     "temper",
@@ -94,6 +98,7 @@ __all__ = [
 
 _MODULES = {
     "analysis.comparison": ("compare",),
+    "analysis.ensembles": ("summarise_flow",),
     "analysis.generalisation": ("summarise",),
     "analysis.tempering": ("summarise_ladder",),
     "model.activations": ("activation",),
@@ -107,6 +112,7 @@ _MODULES = {
     "reports.report": ("report",),
     "sampling.chains": ("sample", "sample_points"),
     "sampling.draws": ("Chains",),
+    "sampling.gradient_flow": ("gradient_flow",),
     "sampling.langevin": ("Langevin",),
     "sampling.numpyro_bridge": ("NumPyroKernel",),
     "sampling.numpyro_models": ("numpyro_model",),

@@ -28,6 +28,7 @@ LAYERS = [
 ]
 ONE_IMPORTER = {
     "arviz": {"analysis.diagnostics"},
+    "diffrax": {"sampling.gradient_flow"},
     "dask": {"sweeps.executors"},
     "dask_jobqueue": {"sweeps.executors"},
     "distributed": {"sweeps.executors"},

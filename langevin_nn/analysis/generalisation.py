@@ -77,7 +77,7 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     bias2 = num_outputs * float(np.square(residual).mean()) - excess
     variance = num_outputs * float(plug_in_variance.mean()) + excess
     if num_outputs == 1:
-        accuracy = _accuracy(y, mean, error, chains.targets_midpoint)
+        accuracy = accuracy_of_the_mean(y, mean, error, chains.targets_midpoint)
     else:
         accuracy = accuracy_of_the_largest(chains.y_test, outputs)
     return Generalisation(
@@ -108,7 +108,9 @@ def _sum_of_squared_correlations(centred: np.ndarray, error: np.ndarray) -> floa
     return float(np.square(covariance).sum())
 
 
-def _accuracy(y: np.ndarray, mean: np.ndarray, error: np.ndarray, midpoint: float) -> Estimate:
+def accuracy_of_the_mean(
+    y: np.ndarray, mean: np.ndarray, error: np.ndarray, midpoint: float
+) -> Estimate:
     """The fraction of test points where f̄ lies on the target's side of the midpoint.
 
     Its standard error is that of the sign of f̄, given the Monte-Carlo error of f̄.

@@ -6,6 +6,7 @@ docstrings give equation, shapes and an example all the same.
 
 from langevin_nn.theory.evidence import Evidence, evidence
 from langevin_nn.theory.gram import gram_blocks, nngp
+from langevin_nn.theory.lazy import infinite_width_flow
 from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.nested import nested
 from langevin_nn.theory.nonodd import one_layer_nonodd
@@ -40,6 +41,7 @@ __all__ = [
     "gram_blocks",
     "gram_regression",
     "infinite_width",
+    "infinite_width_flow",
     "matched",
     "multi_output",
     "nested",

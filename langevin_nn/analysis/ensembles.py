@@ -1,0 +1,89 @@
+"""An ensemble over initialisations: what gradient flow makes of draws of the prior.
+
+With f_i(x) of n independent initialisations and f̄ their mean, averages over the test set of
+bias² = (y − f̄)² and of the variance Σ_i (f_i − f̄)²/(n − 1). f̄ has the variance's n-th part as an
+error, which the plug-in bias² contains and which is subtracted. Standard errors are the jackknife's
+over the initialisations.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from langevin_nn.analysis.generalisation import accuracy_of_the_mean
+from langevin_nn.sampling.gradient_flow import Flow
+from langevin_nn.types import Estimate, Generalisation, InputError
+
+__all__ = ["summarise_flow"]
+
+
+def summarise_flow(flow: Flow, name: str = "flow") -> Generalisation:
+    """Bias², variance, errors and accuracy of the mean predictor over the initialisations.
+
+    Raises `InputError` for fewer than three, of which a variance has no error.
+
+    >>> import jax, langevin_nn as lnn
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=10, num_test=20, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (50,), key=key, dtype=jax.numpy.float64)
+    >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    >>> found = lnn.summarise_flow(lnn.gradient_flow(posterior, key=key, num_initialisations=8))
+    >>> found.converged, bool(found.train_error.value < 1e-6)
+    (True, True)
+    """
+    number = len(flow.test_outputs)
+    if number < 3:
+        raise InputError(
+            f"an ensemble needs three initialisations at least, got {number}: write a larger "
+            "num_initialisations"
+        )
+    outputs = flow.test_outputs.astype(np.float64)
+    f, y = outputs.reshape(number, -1), flow.y_test.ravel()
+    num_test = len(flow.y_test)
+    train = np.square(flow.y_train - flow.train_outputs.astype(np.float64))
+    train_errors = train.reshape(number, -1).sum(axis=1) / len(flow.y_train)
+
+    def variance(chosen: Float[np.ndarray, "m K"]) -> float:
+        return float(chosen.var(axis=0, ddof=1).sum() / num_test)
+
+    def bias2(chosen: Float[np.ndarray, "m K"]) -> float:
+        plug_in = float(np.square(y - chosen.mean(axis=0)).sum() / num_test)
+        return plug_in - variance(chosen) / len(chosen)
+
+    errors = np.square(y - f).sum(axis=1) / num_test
+    deviation = f.std(axis=0, ddof=1)
+    if flow.y_test.ndim == 1:
+        error = deviation / np.sqrt(number)
+        accuracy = accuracy_of_the_mean(y, f.mean(axis=0), error, flow.targets_midpoint)
+    else:
+
+        def right(chosen: Float[np.ndarray, "m K"]) -> float:
+            mean = chosen.mean(axis=0).reshape(flow.y_test.shape)
+            return float(np.mean(mean.argmax(axis=1) == flow.y_test.argmax(axis=1)))
+
+        accuracy = _jackknifed(right, f)
+    return Generalisation(
+        name=name,
+        predictive_mean=outputs.mean(axis=0),
+        predictive_variance=outputs.var(axis=0, ddof=1),
+        bias2=_jackknifed(bias2, f),
+        variance=_jackknifed(variance, f),
+        generalisation_error=_mean(errors),
+        train_error=_mean(train_errors),
+        test_accuracy=accuracy,
+        converged=flow.converged,
+        message=flow.message,
+    )
+
+
+def _mean(values: Float[np.ndarray, " n"]) -> Estimate:
+    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+
+
+def _jackknifed(of: Callable[[np.ndarray], float], f: Float[np.ndarray, "n K"]) -> Estimate:
+    """The estimate from all rows, with √((n − 1) Var of those without one row each)."""
+    number = len(f)
+    without = [of(np.delete(f, i, axis=0)) for i in range(number)]
+    return Estimate(of(f), float(np.std(without) * np.sqrt(number - 1)))

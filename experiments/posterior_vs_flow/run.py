@@ -1,0 +1,132 @@
+"""The posterior as T → 0 against an ensemble of gradient flows of the same networks.
+
+    python experiments/posterior_vs_flow/run.py [--smoke | --full | --draw] [FOLDER]
+
+Sweeps config.toml (full.toml with --full), follows the gradient from draws of the prior at each of
+its points, keeps results.json and draws posterior_vs_flow.png in FOLDER (this one), and prints the
+table; --draw makes the figure again from results.json.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import Call, called, frame, keep, kept, legend_below  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn import config as configuration  # noqa: E402
+from langevin_nn import run  # noqa: E402
+from langevin_nn.analysis.comparison import QUANTITIES, plus_minus  # noqa: E402
+from langevin_nn.types import Estimate  # noqa: E402
+
+WIDTH = "network.hidden_widths[0]"
+KEYS = ("bias2", "variance", "generalisation_error")
+NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
+NUMBER = {"smoke": 3, "config": 100, "full": 256}
+"""Initialisations."""
+
+
+def flows(call: Call, values: dict[str, Any]) -> xr.Dataset:
+    """bias², variance and their sum over initialisations, and for infinite width in theory."""
+    base = {name: part for name, part in values.items() if name not in ("sweep", "theory")}
+    over = values["sweep"]["over"]
+    sources, widths = over["data.source"], over[WIDTH]
+    found = np.full((len(KEYS), 2, len(sources), len(widths)), np.nan)
+    wide = np.full((len(KEYS), len(sources)), np.nan)
+    for row, source in enumerate(sources):
+        for column, width in enumerate(widths):
+            config = configuration.from_dict(base | {
+                "data": base["data"] | {"source": source}, "precision": "float64",
+                "network": base["network"] | {"hidden_widths": [width]},
+                "posterior": {"temperature": 1.0},
+            })  # fmt: skip
+            setup = run.prepare(config)
+            flow = lnn.gradient_flow(
+                setup.posterior, key=setup.key, num_initialisations=NUMBER[call.size],
+                gradient_tolerance=1e-4, rtol=1e-6, atol=1e-8,
+            )  # fmt: skip
+            measured = lnn.summarise_flow(flow)
+            error = measured.train_error.value
+            call.say(f"flow, {source}, N_1 = {width}: {flow.num_steps} steps to t = {flow.time:.3g}"
+                     f", training error {error:.1e} {measured.message}")  # fmt: skip
+            for place, key in enumerate(KEYS):
+                estimate = getattr(measured, key)
+                found[place, :, row, column] = estimate.value, estimate.mcse
+        limit = lnn.theory.infinite_width_flow(setup.posterior.spec, setup.data)
+        wide[:, row] = [getattr(limit, key).value for key in KEYS]
+    return xr.Dataset(
+        {"flow": (("key", "of", "source", "width"), found), "wide": (("key", "source"), wide)},
+        coords={"key": list(KEYS), "of": ["value", "error"], "source": sources, "width": widths},
+        attrs={"number": NUMBER[call.size], "num_train": values["data"]["num_train"],
+               "temperature": values["posterior"]["temperature"]},
+    )  # fmt: skip
+
+
+def draw(posterior: xr.Dataset, flow: xr.Dataset) -> Figure:
+    """A row for each data set, a column for each quantity."""
+    sources = flow.source.values
+    figure = Figure(figsize=(11, 0.9 + 3.1 * len(sources)), layout="constrained")
+    panels = figure.subplots(len(sources), len(KEYS), sharex=True, squeeze=False)
+    for row, source in zip(panels, sources, strict=True):
+        here = posterior.sel({"data.source": source})
+        for ax, key in zip(row, KEYS, strict=True):
+            lnn.plotting.plot_along(
+                ax, here, key, WIDTH, theories=["infinite_width", "one_layer"], colour="#0072B2",
+                label=f"posterior, T = {flow.temperature:g}",
+            )  # fmt: skip
+            value, error = flow.flow.sel(source=source, key=key).to_numpy()
+            ax.errorbar(flow.width, value, error, fmt="s", color="#D55E00", markersize=4, capsize=2,
+                        label=f"gradient flow, {flow.number} initialisations")  # fmt: skip
+            limit = float(flow.wide.sel(source=source, key=key))
+            ax.axhline(limit, color="#D55E00", linestyle="--", linewidth=1.4)
+            frame(ax, here[key], value, np.array(limit), here[f"theory_{key}"])
+            ax.set_title(f"{NAMES.get(source, source)}, P = {flow.num_train}, "
+                         f"s = {float(here.criterion[0]):.2g}", fontsize="small")  # fmt: skip
+    for name, style in (("infinite width", "--"), ("one_layer", "-")):
+        panels[0, 0].plot([], [], color="0.4", linestyle=style, label=name)
+    legend_below(figure, panels[0, 0])
+    return figure
+
+
+def table(posterior: xr.Dataset, flow: xr.Dataset) -> str:
+    heads = ["data", "N_1", *(f"{QUANTITIES[key]}, {who}" for key in KEYS
+                              for who in ("posterior", "flow"))]  # fmt: skip
+    rows = [heads, ["---"] * len(heads)]
+    for source in flow.source.values:
+        for width in flow.width.values:
+            here = posterior.sel({"data.source": source, WIDTH: width})
+            cells = [str(source), str(width)]
+            for key in KEYS:
+                value, error = flow.flow.sel(source=source, width=width, key=key).to_numpy()
+                cells.append(plus_minus(Estimate(float(here[key]), float(here[f"{key}_mcse"]))))
+                cells.append(plus_minus(Estimate(float(value), float(error))))
+            rows.append(cells)
+        cells = [str(source), "∞"]
+        for key in KEYS:
+            expected = here[f"theory_{key}"].sel(theory="infinite_width")
+            cells += [
+                f"{float(expected):.5f}",
+                f"{float(flow.wide.sel(source=source, key=key)):.5f}",
+            ]
+        rows.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        values = call.values()
+        found = {"flow": flows(call, values), "posterior": call.swept(values)}
+        keep(call.results, found)
+    results = kept(call.results)
+    call.save(draw(results["posterior"], results["flow"]))
+    call.say(table(results["posterior"], results["flow"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -158,7 +158,6 @@ def drive(
     chunks: list[dict[str, np.ndarray]] = []
     if saved and resume and saved.exists:
         states, done, chunks = saved.load(states)
-        states = jax.tree.map(jnp.asarray, states)
     else:
         first = [
             dict(transition.prepare(*each))

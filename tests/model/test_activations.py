@@ -20,9 +20,12 @@ CORRELATIONS = [-1.0, -0.999, -0.6, 0.0, 0.4, 0.9999, 1.0]
 GRID = [(a, b, rho) for a, b in VARIANCES for rho in CORRELATIONS]
 
 
-def panels(breaks, nodes=128):
+NODES = np.polynomial.legendre.leggauss(128)
+
+
+def panels(breaks):
     """Gauss–Legendre nodes and weights on each interval between breaks (…, intervals + 1)."""
-    x, w = np.polynomial.legendre.leggauss(nodes)
+    x, w = NODES
     left, right = breaks[..., :-1, None], breaks[..., 1:, None]
     z = 0.5 * (left + right) + 0.5 * (right - left) * x
     w = 0.5 * (right - left) * w * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)

@@ -34,6 +34,7 @@ __all__ = ["Evidence", "evidence", "evidence_gradient"]
 
 Lambdas = tuple[Float[np.ndarray | Array, " layers"], Float[np.ndarray | Array, " layers"] | None]
 Arrays = tuple[Float[np.ndarray | Array, "n P M"], Float[np.ndarray | Array, " *orders"]]
+OWN_KERNELS = ("nested", "one_layer_nonodd", "convolutional")
 Sensitivity = tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]
 
 
@@ -108,8 +109,9 @@ def evidence_gradient(
             f"{result.name} is an expansion around a Gaussian process, without a Gram matrix of "
             "its own: its log evidence has no derivative here"
         )
-    kernel = _Kernel(result.name, skeleton_of(spec))
-    arrays = fields(spec, data.x_train), np.array(result.order_parameters)
+    own = result.name in OWN_KERNELS
+    kernel = _Kernel(result.name if own else "", skeleton_of(spec))
+    arrays = fields(spec, data.x_train), np.array(result.order_parameters if own else ())
     lambdas = np.array(spec.prior_precisions), _array(spec.bias_precisions)
     scaled, whole = _sensitivities(spec, data, result, kernel, lambdas, arrays, regression)
     by_precision, by_bias = _gradient(lambdas, arrays, scaled, np.sum(whole), kernel)
@@ -128,8 +130,8 @@ def _array(precisions: tuple[float, ...] | None) -> Float[np.ndarray, " layers"]
 class _Kernel(NamedTuple):
     """K of the precisions: K_R at the theory's order parameters, or what its one scale scales.
 
-    Its program depends on the theory's name and on what `skeleton_of` leaves of the
-    ensemble.
+    Its program depends on what `skeleton_of` leaves of the ensemble, and on the theory if that is
+    one of `OWN_KERNELS`; all others share the one of K_L.
     """
 
     theory: str
@@ -199,7 +201,7 @@ def _sensitivities(
     regression: Regression | None,
 ) -> Sensitivity:
     """Γ in what the kernel is scaled by, and Γ in A itself, summed over the outputs."""
-    if result.name in ("nested", "one_layer_nonodd", "convolutional"):
+    if result.name in OWN_KERNELS:
         gram = np.asarray(_gram_of(lambdas, arrays, kernel))
         blocks = GramBlocks(
             gram, np.zeros((1, len(gram))), np.zeros(1), readout_columns(spec, len(gram)),

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from conftest import FEW_OPTIMISATIONS
 from jax.extend.random import threefry_2x32
 from oracles import gaussian_task
 
@@ -176,7 +177,7 @@ def test_chains_are_shared_out_over_devices(tmp_path):
     )
     path, here = tmp_path / "f.npy", Path(__file__).parent
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": f"{FEW_OPTIMISATIONS} --xla_force_host_platform_device_count=4",
         "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]),
         "JAX_ENABLE_X64": "1",
     }

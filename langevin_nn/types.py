@@ -47,6 +47,9 @@ class Activation:
     def __call__(self, z: Array) -> Array:
         return self.function(z)
 
+    def __hash__(self) -> int:  # a callable object need not have one
+        return hash((self.name, self.dual, self.odd))
+
     def derivative_dual(self, a: Array, b: Array, c: Array) -> Array:
         """E[σ'(u)σ'(v)] = ∂κ/∂c (Price's theorem), exact where κ is; arguments as for `dual`."""
         shape = jnp.broadcast_shapes(a.shape, b.shape, c.shape)

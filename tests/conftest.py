@@ -1,5 +1,8 @@
 """Tests run in float64 where they ask for it, with silent broadcasting of ranks forbidden.
 
+One thread of BLAS: the tests' matrices are small, and with as many processes as cores the threads
+of each would wait for those of the others, at twice the time and more.
+
 Compilation is most of what the fast tests take, and XLA's optimisations most of that: these tests
 run with few of them. The slow ones, and the package in use, have them all.
 """
@@ -9,7 +12,11 @@ import signal
 
 import jax
 import pytest
+import scipy.linalg  # noqa: F401  (its BLAS is one of those that are limited)
+import threadpoolctl
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of the processes that tests start
+threadpoolctl.threadpool_limits(1, user_api="blas")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -1,6 +1,10 @@
 """Independent answers: closed forms and other people's samplers, in NumPy and NumPyro."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -9,6 +13,7 @@ from jax.scipy.special import erf
 from numpyro.infer import MCMC, NUTS
 
 from langevin_nn.model.datasets import Dataset
+from langevin_nn.model.posterior import Posterior
 
 NUMPY_ACTIVATIONS = {
     "erf": scipy.special.erf,
@@ -29,6 +34,16 @@ def gaussian_task(
     rule = rng.normal(size=(in_size, *outputs)) / np.sqrt(in_size)
     y = x @ rule + 0.3 * rng.normal(size=(num_train, *outputs))
     return Dataset("gaussian", x, y, x_test, x_test @ rule)
+
+
+def some_params(posterior: Posterior, num_chains: int, seed: int = 0) -> Any:
+    """Standard Gaussian parameters from NumPy, for tests of what is made of them.
+
+    `sample_prior` would compile a program for the shape of every array.
+    """
+    rng = np.random.default_rng(seed)
+    shapes = eqx.filter_eval_shape(posterior.sample_prior, jax.random.key(0), num_chains)
+    return jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape), s.dtype), shapes)
 
 
 def linear_langevin_law(

@@ -1,11 +1,14 @@
 """Interrupted runs: killed, stopped, out of space, or damaged; then resumed, bit for bit."""
 
+import contextlib
 import dataclasses
 import errno
+import io
 import json
 import os
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,16 +26,23 @@ from langevin_nn import files
 from langevin_nn import run as run_module
 from langevin_nn.sampling import driver, langevin
 
+QUICK = 'theory = ["infinite_width", "scale_mixture"]' + TINY
+SHORT = QUICK.replace("num_warmup = 30", "num_warmup = 6")
 
-@pytest.fixture
-def cli(tmp_path, capsys, monkeypatch):
-    """Runs without figures, saved after every step of the warm-up and every draw."""
-    monkeypatch.chdir(tmp_path)
+
+def in_chunks(folder, monkeypatch) -> None:
+    """Runs in `folder` without figures, saved after every step of the warm-up and every draw."""
+    monkeypatch.chdir(folder)
     monkeypatch.setattr(run_module, "draw_figures", lambda *_: None)
     monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 2)
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
+
+
+@pytest.fixture
+def cli(tmp_path, capsys, monkeypatch):
+    in_chunks(tmp_path, monkeypatch)
     line = CommandLine(tmp_path, capsys)
-    (tmp_path / "tiny.toml").write_text(TINY.replace("num_warmup = 30", "num_warmup = 6"))
+    (tmp_path / "tiny.toml").write_text(SHORT)
     return line
 
 
@@ -74,16 +84,34 @@ def stop_after(monkeypatch, reports) -> None:
     monkeypatch.setattr(cli_module, "RunProgress", Progress)
 
 
-@pytest.fixture
-def stopped(cli, monkeypatch):
-    """A run in `out` that Ctrl-C ended after some draws, and an uninterrupted one in `whole`."""
-    assert cli("run", "tiny.toml", "--output", "whole").code == 3
-    with monkeypatch.context() as patch:
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory) -> Path:
+    """A folder with a run in `out` that Ctrl-C ended after some draws, and a whole one."""
+    folder = tmp_path_factory.mktemp("two runs")
+    (folder / "tiny.toml").write_text(SHORT)
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        in_chunks(folder, patch)
+        assert cli_module.main(["run", "tiny.toml", "--output", "whole", "--quiet"]) == 3
         stop_after(patch, 9)
-        answer = cli("run", "tiny.toml", "--output", "out")
-    assert (answer.code, answer.out) == (130, "")
-    assert len(list((cli.folder / "out/checkpoint").glob("draws-*.npz"))) > 1
+        assert cli_module.main(["run", "tiny.toml", "--output", "out"]) == 130
+    assert out.getvalue() == ""
+    assert len(list((folder / "out/checkpoint").glob("draws-*.npz"))) > 1
+    return folder
+
+
+@pytest.fixture
+def whole(cli, two_runs):
+    """An uninterrupted run in `whole`."""
+    shutil.copytree(two_runs / "whole", cli.folder / "whole")
     return cli
+
+
+@pytest.fixture
+def stopped(whole, two_runs):
+    """A run in `out` that Ctrl-C ended after some draws, and an uninterrupted one in `whole`."""
+    shutil.copytree(two_runs / "out", whole.folder / "out")
+    return whole
 
 
 def contents(folder) -> dict[str, bytes]:
@@ -158,7 +186,7 @@ def test_killed_in_the_warmup_and_while_sampling(cli, monkeypatch, way):
     warmup, thinning = (
         int(longer[longer.index(f"--sampler.{n}") + 1]) for n in ("num_warmup", "thinning")
     )
-    (cli.folder / "tiny.toml").write_text(TINY)
+    (cli.folder / "tiny.toml").write_text(QUICK)
     assert cli("run", "tiny.toml", "--output", "whole", "--quiet", *longer).code == 3
     words = ["run", "tiny.toml", "--output", "the run", *longer]
 
@@ -277,9 +305,9 @@ def test_a_limit_on_the_size_of_files(cli, monkeypatch, limit, what):
     assert left - {"figures"} == expected[what]
 
 
-def test_killed_before_the_first_state(cli):
+def test_killed_before_the_first_state(whole):
+    cli = whole
     (cli.folder / "out/checkpoint").mkdir(parents=True)
-    assert cli("run", "tiny.toml", "--output", "whole").code == 3
     (cli.folder / "out/config.toml").write_text((cli.folder / "whole/config.toml").read_text())
     answer = cli("run", "tiny.toml", "--output", "out")
     assert answer.code == 2 and "out holds an unfinished run: write --resume to go on" in answer.err
@@ -290,10 +318,10 @@ def test_killed_before_the_first_state(cli):
 # --- what may be resumed, and what not
 
 
-def test_interrupted_run_says_how_to_go_on(cli, monkeypatch):
+def test_interrupted_run_says_how_to_go_on(whole, monkeypatch):
     """Also where the command line left the folder open, and with spaces in names."""
+    cli = whole
     (cli.folder / "tiny.toml").rename("my task.toml")
-    assert cli("run", "my task.toml", "--output", "whole").code == 3
     with monkeypatch.context() as patch:
         stop_after(patch, 9)
         answer = cli("run", "my task.toml", "--quiet", "--overwrite")
@@ -389,9 +417,8 @@ def test_resume_of_a_finished_run_computes_nothing(cli, monkeypatch):
     assert contents("out") == before
 
 
-def test_resume_of_nothing_begins(cli):
-    assert cli("run", "tiny.toml", "--output", "whole").code == 3
-    assert cli("run", "tiny.toml", "--output", "out", "--resume").code == 3
+def test_resume_of_nothing_begins(whole):
+    assert whole("run", "tiny.toml", "--output", "out", "--resume").code == 3
     assert_same_run("out", "whole")
 
 

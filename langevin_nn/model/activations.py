@@ -14,9 +14,13 @@ other, so the block of a Gram matrix with variances a (P,) and b (P',) is
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.quadrature import correlation, with_quadrature
@@ -24,6 +28,7 @@ from langevin_nn.types import Activation, InputError
 
 __all__ = [
     "ACTIVATIONS",
+    "ClosedForm",
     "activation",
     "erf",
     "gelu",
@@ -31,6 +36,8 @@ __all__ = [
     "relu",
     "tanh",
 ]
+
+Numbers = Float[np.ndarray | np.float64, "..."]
 
 
 def activation(choice: str | Activation | Callable[[Array], Array]) -> Activation:
@@ -73,58 +80,82 @@ def activation(choice: str | Activation | Callable[[Array], Array]) -> Activatio
     return with_quadrature(name, choice, odd=_is_odd(name, choice))
 
 
-@jax.jit
-def _erf_dual(
-    a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
+@dataclass(frozen=True)
+class ClosedForm:
+    """A dual by a formula of (xp, a, b, c), xp being `jax.numpy` or `numpy`.
+
+    Called as any dual it is a compiled JAX function; `on_host` is the same in NumPy, which compiles
+    nothing.
+
+    >>> import numpy as np
+    >>> product = ClosedForm(lambda xp, a, b, c: c * xp.sqrt(a * b))
+    >>> four, one = np.array(4.0), np.array(1.0)
+    >>> product(*map(jnp.asarray, (four, one, one))).tolist(), product.on_host(four, one, one)
+    (2.0, np.float64(2.0))
+    """
+
+    formula: Callable[..., Any]
+
+    def __call__(
+        self, a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        return _compiled(self.formula, a, b, c)
+
+    def on_host(self, a: Numbers, b: Numbers, c: Numbers) -> Numbers:
+        return self.formula(np, a, b, c)
+
+
+@partial(jax.jit, static_argnames=("formula",))
+def _compiled(
+    formula: Callable[..., Any],
+    a: Float[Array, "..."],
+    b: Float[Array, "..."],
+    c: Float[Array, "..."],
 ) -> Float[Array, "..."]:
+    return formula(jnp, a, b, c)
+
+
+def _erf_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
     """(2/π) arcsin(2c / √((1 + 2a)(1 + 2b)))."""
-    return 2 / jnp.pi * jnp.arcsin(2 * c / jnp.sqrt((1 + 2 * a) * (1 + 2 * b)))
+    return 2 / xp.pi * xp.arcsin(2 * c / xp.sqrt((1 + 2 * a) * (1 + 2 * b)))
 
 
-@jax.jit
-def _relu_dual(
-    a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
-) -> Float[Array, "..."]:
+def _relu_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
     """√(ab)/(2π) · J(ρ), J = ρ(π − arccos ρ) + √(1 − ρ²).
 
     J(ρ) is replaced by its tangent, π max(ρ, 0), at ρ = ±1: values and derivatives stay exact
     there, where those of arccos and of the root are infinite and cancel.
     """
-    scale, rho = correlation(a, b, c)
-    inside = jnp.abs(rho) < 1
-    rho_inside = jnp.where(inside, rho, 0.0)
-    angle_part = rho_inside * (jnp.pi - jnp.arccos(rho_inside)) + jnp.sqrt(1 - rho_inside**2)
-    tangent = jnp.where(rho > 0, jnp.pi * rho, 0.0)
-    return scale / (2 * jnp.pi) * jnp.where(inside, angle_part, tangent)
+    scale, rho = correlation(a, b, c, xp)
+    inside = xp.abs(rho) < 1
+    rho_inside = xp.where(inside, rho, 0.0)
+    angle_part = rho_inside * (xp.pi - xp.arccos(rho_inside)) + xp.sqrt(1 - rho_inside**2)
+    tangent = xp.where(rho > 0, xp.pi * rho, 0.0)
+    return scale / (2 * xp.pi) * xp.where(inside, angle_part, tangent)
 
 
 def _identity(z: Float[Array, "..."]) -> Float[Array, "..."]:
     return z
 
 
-def _identity_dual(
-    a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
-) -> Float[Array, "..."]:
-    return jnp.broadcast_to(c, jnp.broadcast_shapes(a.shape, b.shape, c.shape))
+def _identity_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
+    return xp.broadcast_to(c, np.broadcast_shapes(a.shape, b.shape, c.shape))
 
 
 def _gelu(z: Float[Array, "..."]) -> Float[Array, "..."]:
     return jax.nn.gelu(z, approximate=False)
 
 
-@jax.jit
-def _gelu_dual(
-    a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
-) -> Float[Array, "..."]:
+def _gelu_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
     """With D = (1 + a)(1 + b) − c², from E[uv Φ(u)Φ(v)] by Gaussian integration by parts,
 
         c/4 + c arcsin(c/√((1+a)(1+b)))/(2π) + [ab − c² + c²/(1+a) + c²/(1+b)] / (2π√D).
     """  # fmt: skip
     product = (1 + a) * (1 + b)
-    sine = c / jnp.sqrt(product)
+    sine = c / xp.sqrt(product)
     numerator = a * b - c**2 + c**2 / (1 + a) + c**2 / (1 + b)
-    rational = numerator / jnp.sqrt(product - c**2)
-    return c / 4 + (c * jnp.arcsin(sine) + rational) / (2 * jnp.pi)
+    rational = numerator / xp.sqrt(product - c**2)
+    return c / 4 + (c * xp.arcsin(sine) + rational) / (2 * xp.pi)
 
 
 def _is_odd(name: str, function: Callable[[Array], Array]) -> bool:
@@ -151,10 +182,10 @@ def _is_odd(name: str, function: Callable[[Array], Array]) -> bool:
     return bool(jnp.all(jnp.abs(values + mirrored) <= tolerance))
 
 
-erf = Activation("erf", jax.scipy.special.erf, _erf_dual, odd=True)
-relu = Activation("relu", jax.nn.relu, _relu_dual, odd=False)
-identity = Activation("identity", _identity, _identity_dual, odd=True)
+erf = Activation("erf", jax.scipy.special.erf, ClosedForm(_erf_dual), odd=True)
+relu = Activation("relu", jax.nn.relu, ClosedForm(_relu_dual), odd=False)
+identity = Activation("identity", _identity, ClosedForm(_identity_dual), odd=True)
 tanh = with_quadrature("tanh", jnp.tanh, odd=True)
-gelu = Activation("gelu", _gelu, _gelu_dual, odd=False)
+gelu = Activation("gelu", _gelu, ClosedForm(_gelu_dual), odd=False)
 
 ACTIVATIONS: dict[str, Activation] = {each.name: each for each in (erf, relu, identity, tanh, gelu)}

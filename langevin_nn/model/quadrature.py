@@ -15,7 +15,7 @@ The mean E[σ(√a z)] is by Gauss–Legendre quadrature on either side of zero.
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,20 +35,18 @@ _MEAN_NODES = 256  # on each side of zero
 _MOST_VARIANCES = 2**15  # that are expanded at once
 
 
-def correlation(
-    a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
-) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+def correlation(a: Any, b: Any, c: Any, xp: Any = jnp) -> tuple[Any, Any]:
     """√(ab) and ρ = c/√(ab), both 0 with zero derivatives where a variance is 0.
 
-    Arrays that broadcast against each other.
+    Arrays that broadcast against each other, of `jax.numpy` or, if `xp` is it, of `numpy`.
 
     >>> scale, rho = correlation(jnp.array([4.0, 0.0]), jnp.ones(2), jnp.array([1.0, 0.0]))
     >>> scale.tolist(), rho.tolist()
     ([2.0, 0.0], [0.5, 0.0])
     """
     positive = (a > 0) & (b > 0)
-    scale = jnp.sqrt(jnp.where(positive, a, 1.0)) * jnp.sqrt(jnp.where(positive, b, 1.0))
-    return jnp.where(positive, scale, 0.0), jnp.where(positive, c / scale, 0.0)
+    scale = xp.sqrt(xp.where(positive, a, 1.0)) * xp.sqrt(xp.where(positive, b, 1.0))
+    return xp.where(positive, scale, 0.0), xp.where(positive, c / scale, 0.0)
 
 
 def gaussian_mean(activation: Activation, variances: Float[Array, " P"]) -> Float[Array, " P"]:

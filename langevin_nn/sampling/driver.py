@@ -108,7 +108,9 @@ class Driven:
 
     def chains(self, index: int) -> Chains:
         draws = {name: values[:, index] for name, values in self.draws.items()}
-        params = point(self.states.chains.params, index)
+        # Shared out over the devices as the chains were.
+        mesh = mesh_for(self.draws["energy"].shape[2])
+        params = shared(mesh, point(self.states.chains.params, index), axis=0)
         return assemble(self.posteriors[index], params, self.numbers[index], draws, self.thinning)
 
 
@@ -156,7 +158,6 @@ def drive(
     chunks: list[dict[str, np.ndarray]] = []
     if saved and resume and saved.exists:
         states, done, chunks = saved.load(states)
-        states = jax.tree.map(jnp.asarray, states)
     else:
         first = [
             dict(transition.prepare(*each))
@@ -169,11 +170,11 @@ def drive(
     states, streams = shared(mesh, (states, streams), axis=1)
     target, dynamics = copied(mesh, (target, _moving(transition, numbers, points[0])))
     with jax.set_mesh(mesh):
-        buffer = buffer_for(
+        zeros = buffer_for(
             target, dynamics, states, streams, copied(mesh, jnp.int32(0)), extra, exchange,
             counts.num_samples, BUFFER_BYTES,
         )  # fmt: skip
-    buffer = shared(mesh, buffer, axis=2)
+    buffer: dict[str, Array] = shared(mesh, zeros, axis=2)
     capacity = len(buffer["energy"])
 
     # Cholesky factors of a few hundred rows are slower, up to forty times on a busy machine, where
@@ -184,9 +185,10 @@ def drive(
         pace.start()
         warm = done.steps < counts.num_warmup
         if not warm and "settled" not in numbers[0]:
-            here = jax.tree.map(jnp.asarray, jax.device_get(states.chains))
+            here = jax.device_get(states.chains)
             for i, (posterior, key) in enumerate(zip(points, key_geometry, strict=True)):
-                found = transition.settle(posterior, point(here, i), numbers[i], key)
+                state = jax.tree.map(jnp.asarray, point(here, i))
+                found = transition.settle(posterior, state, numbers[i], key)
                 numbers[i] |= {**found, "settled": 1.0}
             dynamics = copied(mesh, _moving(transition, numbers, points[0]))
         if warm:

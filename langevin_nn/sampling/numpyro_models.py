@@ -50,15 +50,15 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
     >>> data = lnn.load_dataset("digits", num_train=10, num_test=5, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (3,), activation="erf", key=key)
     >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
-    >>> nuts = numpyro.infer.NUTS(lnn.numpyro_model(posterior))
-    >>> mcmc = numpyro.infer.MCMC(nuts, num_warmup=5, num_samples=5, progress_bar=False)
-    >>> mcmc.run(key)
-    >>> for name, draws in sorted(mcmc.get_samples().items()):
+    >>> model = lnn.numpyro_model(posterior)  # as in numpyro.infer.NUTS(model)
+    >>> from_prior = numpyro.infer.Predictive(model, num_samples=5)(key)
+    >>> for name, draws in sorted(from_prior.items()):
     ...     print(name, draws.shape)
     network.weights[0] (5, 3, 10)
     network.weights[1] (5, 1, 3)
     outside (5, 3, 5)
     test_outputs (5, 5)
+    y (5, 10)
     """
     key = jax.random.key(0)
     drawn = eqx.filter_eval_shape(posterior.sample_prior, key, 1)

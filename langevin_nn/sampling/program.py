@@ -152,18 +152,25 @@ def record(
 
 
 def stacked(points: Sequence[Any]) -> Any:
-    """Trees of one structure as one, their arrays behind a leading point axis.
+    """Trees of one structure as one, their arrays behind a leading point axis: on the host.
 
-    Raises `ValueError` where structures or shapes differ.
+    As JAX operations each shape would be a program to compile. Raises `ValueError` where structures
+    or shapes differ.
     """
-    return jax.tree.map(
-        lambda *leaves: jnp.stack(leaves) if eqx.is_array_like(leaves[0]) else leaves[0], *points
-    )
+
+    def together(*leaves: Any) -> Any:
+        return (
+            np.stack(list(map(np.asarray, leaves))) if eqx.is_array_like(leaves[0]) else leaves[0]
+        )
+
+    return jax.tree.map(together, *points)
 
 
 def point(tree: Any, index: int) -> Any:
-    """One point of a stacked tree."""
-    return jax.tree.map(lambda leaf: leaf[index] if eqx.is_array(leaf) else leaf, tree)
+    """One point of a stacked tree, on the host."""
+    return jax.tree.map(
+        lambda leaf: np.asarray(leaf)[index] if eqx.is_array_like(leaf) else leaf, tree
+    )
 
 
 def fold(keys: PointKeys, number: Array) -> PointKeys:
@@ -203,7 +210,7 @@ def buffer_for(
     exchange: Exchange | None,
     num_samples: int,
     max_bytes: float,
-) -> dict[str, Array]:
+) -> dict[str, np.ndarray]:
     """Zeros for as many draws as are worth keeping on the device between two chunks.
 
     With the arguments placed as they are for `advance`, what is traced here is not again there.
@@ -214,4 +221,4 @@ def buffer_for(
     shapes |= eqx.filter_eval_shape(move, *moving)[1]
     bytes_each = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
     capacity = min(max(int(max_bytes / bytes_each), 1), num_samples)
-    return {name: jnp.zeros((capacity, *s.shape), s.dtype) for name, s in shapes.items()}
+    return {name: np.zeros((capacity, *s.shape), s.dtype) for name, s in shapes.items()}

@@ -11,8 +11,9 @@ make S stationary. So a derivative is taken at fixed Q (or Q's posterior weights
 differentiation (forward mode) through the Gram matrix; exactly where the Gaussian dual is exact.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,23 +21,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.datasets import Dataset
-from langevin_nn.theory.gram import (
-    GramBlocks,
-    Precisions,
-    feature_gram,
-    fields,
-    readout_columns,
-)
+from langevin_nn.theory.gram import GramBlocks, fields, readout_columns
 from langevin_nn.theory.moments import average_over_scale
 from langevin_nn.theory.nonodd import feature_means
 from langevin_nn.theory.predictors import gram_regression, scale_action
+from langevin_nn.theory.recursion import feature_gram, skeleton_of
 from langevin_nn.theory.regression import Regression, decompose
 from langevin_nn.theory.suite import theory_named
 from langevin_nn.types import EnsembleSpec, Generalisation, NotApplicable
 
 __all__ = ["Evidence", "evidence", "evidence_gradient"]
 
-Kernel = Callable[[Precisions, Precisions | None], Float[Array, "P P"]]
+Lambdas = tuple[Float[np.ndarray | Array, " layers"], Float[np.ndarray | Array, " layers"] | None]
+Arrays = tuple[Float[np.ndarray | Array, "n P M"], Float[np.ndarray | Array, " *orders"]]
+OWN_KERNELS = ("nested", "one_layer_nonodd", "convolutional")
 Sensitivity = tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]
 
 
@@ -106,16 +104,17 @@ def evidence_gradient(
     >>> print(f"{found.temperature_gradient:.6f} {found.precision_gradient[0]:.6f}")
     -0.375000 0.750000
     """
-    kernel = _kernel(spec, data, result)
-    scaled, whole = _sensitivities(spec, data, result, kernel, regression)
-    precisions = jnp.asarray(spec.prior_precisions)
-    biases = None if spec.bias_precisions is None else jnp.asarray(spec.bias_precisions)
-
-    def objective(precisions: Precisions, biases: Precisions | None) -> Float[Array, ""]:
-        total = jnp.sum(jnp.asarray(scaled) * kernel(precisions, biases))
-        return total if biases is None else total + jnp.sum(jnp.asarray(whole)) / biases[-1]
-
-    by_precision, by_bias = jax.jacfwd(objective, argnums=(0, 1))(precisions, biases)
+    if result.name in ("width_expansion", "matched"):
+        raise NotApplicable(
+            f"{result.name} is an expansion around a Gaussian process, without a Gram matrix of "
+            "its own: its log evidence has no derivative here"
+        )
+    own = result.name in OWN_KERNELS
+    kernel = _Kernel(result.name if own else "", skeleton_of(spec))
+    arrays = fields(spec, data.x_train), np.array(result.order_parameters if own else ())
+    lambdas = np.array(spec.prior_precisions), _array(spec.bias_precisions)
+    scaled, whole = _sensitivities(spec, data, result, kernel, lambdas, arrays, regression)
+    by_precision, by_bias = _gradient(lambdas, arrays, scaled, np.sum(whole), kernel)
     return Evidence(
         log_evidence=np.nan if result.log_evidence is None else result.log_evidence,
         precision_gradient=tuple(map(float, by_precision)),
@@ -124,59 +123,86 @@ def evidence_gradient(
     )
 
 
-def _kernel(spec: EnsembleSpec, data: Dataset, result: Generalisation) -> Kernel:
-    """K of the precisions: K_R at the theory's order parameters, or what its one scale scales."""
-    train = fields(spec, data.x_train)
-    orders = result.order_parameters
+def _array(precisions: tuple[float, ...] | None) -> Float[np.ndarray, " layers"] | None:
+    return None if precisions is None else np.array(precisions)
 
-    def plain(precisions: Precisions, biases: Precisions | None) -> Float[Array, "P P"]:
-        return feature_gram(spec, train, train, precisions=precisions, bias_precisions=biases)
 
-    def nested(precisions: Precisions, biases: Precisions | None) -> Float[Array, "P P"]:
-        return feature_gram(
-            spec,
-            train,
-            train,
-            precisions=precisions,
-            bias_precisions=biases,
-            orders=np.array(orders),
-        )
+class _Kernel(NamedTuple):
+    """K of the precisions: K_R at the theory's order parameters, or what its one scale scales.
 
-    def nonodd(precisions: Precisions, biases: Precisions | None) -> Float[Array, "P P"]:
-        scale, r = np.array(orders)
-        means = feature_means(spec, data.x_train, precisions, biases)
+    Its program depends on what `skeleton_of` leaves of the ensemble, and on the theory if that is
+    one of `OWN_KERNELS`; all others share the one of K_L.
+    """
+
+    theory: str
+    skeleton: EnsembleSpec
+
+    def __call__(self, lambdas: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
+        (precisions, biases), (train, orders) = lambdas, arrays
+        given = {"precisions": precisions, "bias_precisions": biases}
+        if self.theory == "convolutional":
+            return self._of_patches(given, train, orders / len(train))
+        layers = {"orders": orders} if self.theory == "nested" else {}
+        gram = feature_gram(self.skeleton, train, train, **given, **layers)
+        if self.theory != "one_layer_nonodd":
+            return gram
+        means = feature_means(self.skeleton, train[0], precisions, biases)
         outer = means[:, None] * means[None, :]
-        return scale * (plain(precisions, biases) - outer) + outer / (1 + r)
+        return orders[0] * (gram - outer) + outer / (1 + orders[1])
 
-    def patches(precisions: Precisions, biases: Precisions | None) -> Float[Array, "P P"]:
-        weights = np.array(orders) / len(train)
-        total = jnp.zeros((data.num_train, data.num_train))
-        for i, j in np.ndindex(*weights.shape):
-            pair = feature_gram(
-                spec, train[i][None], train[j][None], precisions=precisions, bias_precisions=biases
-            )
-            total += weights[i, j] * pair
-        return total
+    def _of_patches(
+        self,
+        given: dict[str, Any],
+        train: Float[np.ndarray | Array, "n P M"],
+        weights: Float[np.ndarray | Array, "n n"],
+    ) -> Float[Array, "P P"]:
+        """Σ_ij Q_ij K_ij/n, one pair of patches after the other."""
 
-    if result.name in ("width_expansion", "matched"):
-        raise NotApplicable(
-            f"{result.name} is an expansion around a Gaussian process, without a Gram matrix of "
-            "its own: its log evidence has no derivative here"
-        )
-    special = {"nested": nested, "one_layer_nonodd": nonodd, "convolutional": patches}
-    return special.get(result.name, plain)
+        def add(total: Array, pair: tuple[Array, Array, Array]) -> tuple[Array, None]:
+            row, column, weight = pair
+            gram = feature_gram(self.skeleton, train[row][None], train[column][None], **given)
+            return total + weight * gram, None
+
+        n, num_train = train.shape[:2]
+        rows, columns = (jnp.asarray(each.ravel()) for each in np.indices((n, n)))
+        zero = jnp.zeros((num_train, num_train))
+        return jax.lax.scan(add, zero, (rows, columns, jnp.ravel(weights)))[0]
+
+
+@partial(jax.jit, static_argnames=("kernel",))
+def _gram_of(lambdas: Lambdas, arrays: Arrays, kernel: _Kernel) -> Float[Array, "P P"]:
+    return kernel(lambdas, arrays)
+
+
+@partial(jax.jit, static_argnames=("kernel",))
+def _gradient(
+    lambdas: Lambdas,
+    arrays: Arrays,
+    scaled: Float[Array, "P P"],
+    whole: Float[Array, ""],
+    kernel: _Kernel,
+) -> Lambdas:
+    """The derivatives of Σ Γ K, and of Σ Γ times the variance of the read-out's bias."""
+
+    def objective(lambdas: Lambdas) -> Float[Array, ""]:
+        total = jnp.sum(scaled * kernel(lambdas, arrays))
+        return total if lambdas[1] is None else total + whole / lambdas[1][-1]
+
+    return jax.jacfwd(objective)(lambdas)
 
 
 def _sensitivities(
     spec: EnsembleSpec,
     data: Dataset,
     result: Generalisation,
-    kernel: Kernel,
+    kernel: _Kernel,
+    lambdas: Lambdas,
+    arrays: Arrays,
     regression: Regression | None,
 ) -> Sensitivity:
     """Γ in what the kernel is scaled by, and Γ in A itself, summed over the outputs."""
-    if result.name in ("nested", "one_layer_nonodd", "convolutional"):
-        gram = np.asarray(kernel(spec.prior_precisions, spec.bias_precisions))
+    if result.name in OWN_KERNELS:
+        gram = np.asarray(_gram_of(lambdas, arrays, kernel))
         blocks = GramBlocks(
             gram, np.zeros((1, len(gram))), np.zeros(1), readout_columns(spec, len(gram)),
             readout_columns(spec, 1),

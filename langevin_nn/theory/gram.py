@@ -14,22 +14,19 @@ K_ij(x, x') = κ(patch i of x, patch j of x')/λ_1, its K is Σ_i K_ii/n (Aiudi 
 arXiv:2307.11807). A fully connected network is the case of one patch, the whole input.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from langevin_nn.model.datasets import Dataset
+from langevin_nn.theory.recursion import host_gram
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 
 __all__ = [
     "GramBlocks",
-    "Precisions",
-    "feature_gram",
     "fields",
-    "first_covariances",
     "gram_blocks",
     "input_covariance",
     "nngp",
@@ -38,8 +35,6 @@ __all__ = [
 ]
 
 Inputs = Float[np.ndarray, "P N_0"]
-Fields = Float[np.ndarray | Array, "n P M"]
-Precisions = Sequence[float] | Float[np.ndarray | Array, " _"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +123,7 @@ def nngp(
     """
     rows = fields(spec, x)
     columns = rows if x2 is None else fields(spec, x2)
-    return np.asarray(feature_gram(spec, rows, columns)) + _readout_variance(spec)
+    return host_gram(spec, rows, columns) + _readout_variance(spec)
 
 
 def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
@@ -154,9 +149,9 @@ def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
             f"{data.y_train.shape}: give one number for each output to each example"
         )
     return GramBlocks(
-        train=np.asarray(feature_gram(spec, train, train)),
-        cross=np.asarray(feature_gram(spec, test, train)),
-        test_diagonal=np.asarray(feature_gram(spec, test)),
+        train=host_gram(spec, train, train),
+        cross=host_gram(spec, test, train),
+        test_diagonal=host_gram(spec, test),
         train_columns=readout_columns(spec, data.num_train),
         test_columns=readout_columns(spec, data.num_test),
     )
@@ -203,65 +198,6 @@ def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
     if spec.patches is None:
         return x[None]
     return np.moveaxis(x[:, spec.patches.indices()], 1, 0)
-
-
-def feature_gram(
-    spec: EnsembleSpec,
-    rows: Fields,
-    columns: Float[np.ndarray | Array, "n P2 M"] | None = None,
-    *,
-    precisions: Precisions | None = None,
-    bias_precisions: Precisions | None = None,
-    orders: Precisions | None = None,
-) -> Float[Array, "P ..."]:
-    """K_L without the read-out's bias, averaged over the fields; the diagonal without `columns`.
-
-    A JAX function of the precisions, which take the place of those of `spec`, and of the orders
-    Q_1 … Q_L, which multiply each layer: K_ℓ = (Q_ℓ/λ_ℓ) κ(K_{ℓ−1} + b_{ℓ−1}).
-
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> linear = EnsembleSpec(2, (9, 9), identity, (0.5, 1.0, 2.0), temperature=0.1)
-    >>> feature_gram(linear, fields(linear, np.eye(2)), orders=(3.0, 2.0))  # 3 · 2/(2 N_0 λ_0)
-    Array([3., 3.], dtype=float64)
-    """
-    lambdas = spec.prior_precisions if precisions is None else precisions
-    biases = spec.bias_precisions if bias_precisions is None else bias_precisions
-    widths = spec.hidden_widths or ()
-    factors = [1.0] * len(widths) if orders is None else orders
-    total = jnp.zeros(())
-    for row, column in zip(rows, rows if columns is None else columns, strict=True):
-        a, b, c = first_covariances(row, column, lambdas[0])
-        c = a if columns is None else c
-        for layer in range(len(widths)):
-            shift = 0.0 if biases is None else 1 / biases[layer]
-            factor = factors[layer] / lambdas[layer + 1]
-            a, b, c = a + shift, b + shift, c + shift
-            assert spec.activation is not None, "`fields` has checked it"
-            dual = spec.activation.dual
-            c = factor * (dual(a, b, c) if columns is None else dual(a[:, None], b[None, :], c))
-            a, b = factor * dual(a, a, a), factor * dual(b, b, b)
-        total = total + c
-    return total / len(rows)
-
-
-def first_covariances(
-    row: Float[np.ndarray | Array, "P M"],
-    column: Float[np.ndarray | Array, "P2 M"],
-    precision: float | Array,
-) -> tuple[Float[Array, " P"], Float[Array, " P2"], Float[Array, "P P2"]]:
-    """The variances of either side and the covariances, C without the bias.
-
-    >>> import numpy as np
-    >>> a, b, c = first_covariances(np.eye(2), np.ones((1, 2)), precision=0.5)
-    >>> a.tolist(), b.tolist(), c.tolist()
-    ([1.0, 1.0], [2.0], [[1.0], [1.0]])
-    """
-    row, column = jnp.asarray(row), jnp.asarray(column)
-    scale = precision * row.shape[1]
-    a, b = (jnp.einsum("pi,pi->p", each, each) / scale for each in (row, column))
-    return a, b, row @ column.T / scale
 
 
 def _readout_variance(spec: EnsembleSpec) -> float:

@@ -7,7 +7,6 @@
 minimum takes a factorisation for each step (`newton`).
 """
 
-from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,10 +17,11 @@ from jaxtyping import Array, Float
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.action import minimise
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.gram import GramBlocks, feature_gram, fields, readout_columns
+from langevin_nn.theory.gram import GramBlocks, fields, readout_columns
 from langevin_nn.theory.moments import gaussian_evidence, generalisation, moments_at_scale
 from langevin_nn.theory.newton import local_minimum, lowest
 from langevin_nn.theory.predictors import about_the_mean, gram_regression, joined, scale_action
+from langevin_nn.theory.recursion import feature_gram, host_gram, skeleton_of
 from langevin_nn.theory.regression import Regression, decompose
 from langevin_nn.types import EnsembleSpec, Generalisation
 
@@ -67,13 +67,13 @@ def nested(
     starts = [np.zeros(len(widths))]
     if shared.converged:
         starts.append(np.log(common.orders(float(np.log(shared.value)))))
-    skeleton = _skeleton(spec)
+    skeleton = skeleton_of(spec)
     found = lowest([local_minimum(_action, start, arrays, skeleton) for start in starts])
     orders = tuple(float(order) for order in np.exp(found.point))
     renormalised = GramBlocks(
-        train=np.asarray(feature_gram(spec, train, train, orders=orders)),
-        cross=np.asarray(feature_gram(spec, test, train, orders=orders)),
-        test_diagonal=np.asarray(feature_gram(spec, test, orders=orders)),
+        train=host_gram(spec, train, train, orders),
+        cross=host_gram(spec, test, train, orders),
+        test_diagonal=host_gram(spec, test, orders=orders),
         train_columns=columns,
         test_columns=readout_columns(spec, data.num_test),
     )
@@ -96,12 +96,3 @@ def _action(q: Float[Array, " L"], arrays: Any, skeleton: EnsembleSpec) -> Float
     whitened = solve_triangular(factor, y, lower=True)
     misfit = 2 * jnp.sum(jnp.log(jnp.diagonal(factor))) + jnp.sum(whitened**2)
     return jnp.sum(widths * (jnp.expm1(q) - q)) + misfit
-
-
-def _skeleton(spec: EnsembleSpec) -> EnsembleSpec:
-    """What the program of S depends on: σ, the number of layers, whether there are biases."""
-    ones = (1.0,) * len(spec.prior_precisions)
-    return replace(
-        spec, hidden_widths=(1,) * (len(ones) - 1), prior_precisions=ones, temperature=0.0,
-        bias_precisions=None if spec.bias_precisions is None else ones,
-    )  # fmt: skip

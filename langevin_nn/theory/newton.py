@@ -148,8 +148,13 @@ def _derivatives(
 ) -> tuple[Float[Array, ""], Float[Array, " n"], Float[Array, "n n"]]:
     """S, its gradient and its Hessian."""
 
-    def at(x: Float[Array, " n"]) -> Float[Array, ""]:
-        return action(x, arrays, static)
+    def slope_and_value(x: Float[Array, " n"]) -> tuple[Array, tuple[Array, Array]]:
+        def twice(x: Float[Array, " n"]) -> tuple[Array, Array]:
+            value = action(x, arrays, static)
+            return value, value
 
-    gradient = jax.jacfwd(at)
-    return at(x), gradient(x), jax.jacfwd(gradient)(x)
+        slope, value = jax.jacfwd(twice, has_aux=True)(x)
+        return slope, (value, slope)
+
+    curvature, (value, slope) = jax.jacfwd(slope_and_value, has_aux=True)(x)
+    return value, slope, curvature

@@ -21,8 +21,10 @@ Without a mean c = Q, and S is that of `action.ScaleAction`.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -33,12 +35,15 @@ from langevin_nn.theory import columns
 from langevin_nn.theory.action import ScaleAction, minimise
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.columns import ColumnTerms, Form, Numbers
-from langevin_nn.theory.gram import GramBlocks, Precisions, gram_blocks
+from langevin_nn.theory.gram import GramBlocks, gram_blocks
 from langevin_nn.theory.moments import gaussian_evidence, generalisation, moments_at_scale
+from langevin_nn.theory.recursion import Precisions
 from langevin_nn.theory.regression import Regression, decompose
-from langevin_nn.types import EnsembleSpec, Generalisation
+from langevin_nn.types import Activation, EnsembleSpec, Generalisation
 
 __all__ = ["NonOddAction", "feature_means", "one_layer_nonodd"]
+
+Number = float | Float[Array, ""]
 
 
 def one_layer_nonodd(
@@ -107,7 +112,7 @@ def _centred_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
 
 def feature_means(
     spec: EnsembleSpec,
-    x: Float[np.ndarray, "P N_0"],
+    x: Float[np.ndarray | Array, "P N_0"],
     precisions: Precisions | None = None,
     bias_precisions: Precisions | None = None,
 ) -> Float[Array, " P"]:
@@ -123,9 +128,16 @@ def feature_means(
     lambdas = spec.prior_precisions if precisions is None else precisions
     biases = spec.bias_precisions if bias_precisions is None else bias_precisions
     shift = 0.0 if biases is None else 1 / biases[0]
-    variances = jnp.asarray(np.einsum("pi,pi->p", x, x)) / (lambdas[0] * x.shape[1]) + shift
     assert spec.activation is not None, "the Gram matrix is known"
-    return gaussian_mean(spec.activation, variances) / jnp.sqrt(lambdas[1])
+    return _feature_means(x, lambdas[0], lambdas[1], shift, spec.activation)
+
+
+@partial(jax.jit, static_argnames=("activation",))
+def _feature_means(
+    x: Float[Array, "P N_0"], first: Number, second: Number, shift: Number, activation: Activation
+) -> Float[Array, " P"]:
+    variances = jnp.einsum("pi,pi->p", x, x) / (first * x.shape[1]) + shift
+    return gaussian_mean(activation, variances) / jnp.sqrt(second)
 
 
 class _AtScale(NamedTuple):

@@ -7,7 +7,8 @@ of x' under the same weights (`gram`; Aiudi et al., arXiv:2307.11807).
 import numpy as np
 from jaxtyping import Float
 
-from langevin_nn.theory.gram import Inputs, feature_gram, fields
+from langevin_nn.theory.gram import Inputs, fields
+from langevin_nn.theory.recursion import host_gram
 from langevin_nn.types import EnsembleSpec
 
 __all__ = ["patch_diagonal", "patch_gram"]
@@ -35,11 +36,11 @@ def patch_gram(
     rows = fields(spec, x)
     columns = rows if x2 is None else fields(spec, x2)
     if x2 is not None:
-        return np.array([[feature_gram(spec, i[None], j[None]) for j in columns] for i in rows])
+        return np.array([[host_gram(spec, i[None], j[None]) for j in columns] for i in rows])
     n = len(rows)
     gram = np.empty((n, n, len(x), len(x)))
     for i, j in zip(*np.triu_indices(n), strict=True):
-        gram[i, j] = feature_gram(spec, rows[i : i + 1], rows[j : j + 1])
+        gram[i, j] = host_gram(spec, rows[i : i + 1], rows[j : j + 1])
         gram[j, i] = gram[i, j].T
     return gram
 
@@ -57,5 +58,5 @@ def patch_diagonal(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n n P"]:
            [2., 4.]])
     """
     patches = np.moveaxis(fields(spec, x), 1, 0)  # as so many inputs of a dense network each
-    each = [feature_gram(spec, one[None], one[None]) for one in patches]
+    each = [host_gram(spec, one[None], one[None]) for one in patches]
     return np.stack(each, axis=-1)

@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
-from langevin_nn.theory.gram import fields, first_covariances
+from langevin_nn.theory.gram import fields
+from langevin_nn.theory.recursion import first_covariances
 from langevin_nn.types import EnsembleSpec
 
 __all__ = ["ntk"]

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from oracles import gaussian_task, some_params
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
@@ -101,7 +101,7 @@ def numbers_of(posterior, params):
 
 def test_potential_predictions_and_errors_equal_numpy(case):
     posterior = marginalised(case)
-    params = posterior.sample_prior(KEY, CHAINS)
+    params = some_params(posterior, CHAINS)
     found = numbers_of(posterior, params)
     temperature = float(posterior.temperature)
     features = numpy_features(posterior, params, posterior.x_train)
@@ -141,11 +141,13 @@ def test_potential_predictions_and_errors_equal_numpy(case):
 def test_gradient_is_the_finite_difference(case, dtype, tolerance):
     """Along random directions; of the float64 potential, for float32 gradients too."""
     posterior, exact = marginalised(case, dtype), marginalised(case)
-    params = jax.tree.map(lambda leaf: leaf.astype(dtype), exact.sample_prior(KEY, CHAINS))
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), some_params(exact, CHAINS))
     gradient = jax.jit(jax.grad(lambda p: posterior.misfit(p).sum()))(params)
-    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+    wide, direction = (
+        jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), each)
+        for each in (params, some_params(exact, CHAINS, seed=1))
+    )
     misfit = eqx.filter_jit(exact.misfit)
-    direction = exact.sample_prior(jax.random.key(1), CHAINS)
     step = 1e-5
 
     def at(distance):
@@ -153,10 +155,10 @@ def test_gradient_is_the_finite_difference(case, dtype, tolerance):
 
     ahead, behind = at(step), at(-step)
     slopes = sum(
-        np.sum(np.asarray(g, np.float64) * np.asarray(d), axis=tuple(range(1, d.ndim)))
+        np.sum(np.asarray(g, np.float64) * d, axis=tuple(range(1, d.ndim)))
         for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
     )
-    differences = np.asarray((ahead - behind) / (2 * step))
+    differences = (np.asarray(ahead) - np.asarray(behind)) / (2 * step)
     np.testing.assert_allclose(
         slopes, differences, rtol=tolerance, atol=tolerance * abs(differences).max()
     )

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import erf_dual, erf_gram, gaussian_task
+from oracles import erf_dual, erf_gram, gaussian_task, some_params
 from scipy.special import erf
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
@@ -26,19 +26,22 @@ def numpy_outputs(weights, biases, activation, x):
     return h
 
 
+INSIDE, BEYOND = (12, 5), (4, 9)  # P and N_0: inputs that span their space, and inputs that do not
+
+
 @pytest.mark.parametrize(
-    ("widths", "biases", "outputs"),
+    ("num_train", "in_size", "widths", "biases", "outputs"),
     [
-        ((), False, 1),
-        ((7,), False, 1),
-        ((7, 5), False, 1),
-        ((4, 6, 3), False, 1),
-        ((), True, 3),
-        ((7, 5), True, 1),
-        ((7, 5), False, 3),
+        (*INSIDE, (), True, 3),
+        (*INSIDE, (7,), False, 1),
+        (*BEYOND, (), False, 1),
+        (*BEYOND, (7,), False, 1),
+        (*BEYOND, (4, 6, 3), False, 1),
+        (*BEYOND, (), True, 3),
+        (*BEYOND, (7, 5), True, 1),
+        (*BEYOND, (7, 5), False, 3),
     ],
 )
-@pytest.mark.parametrize(("num_train", "in_size"), [(12, 5), (4, 9)])
 def test_energy_is_the_definition_whatever_the_input_coordinates(
     widths, num_train, in_size, biases, outputs
 ):
@@ -51,7 +54,7 @@ def test_energy_is_the_definition_whatever_the_input_coordinates(
     )
     prior = lnn.GaussianPrior(precisions, bias_precisions)
     posterior = lnn.GibbsPosterior(network, prior, data, 0.3)
-    params = posterior.sample_prior(KEY, 3)
+    params = some_params(posterior, 3)
 
     @eqx.filter_jit
     def found(posterior, params):
@@ -66,7 +69,7 @@ def test_energy_is_the_definition_whatever_the_input_coordinates(
     complement = np.eye(in_size) - basis @ basis.T
     outside = np.square(np.asarray(lifted.weights[0]) @ complement).sum(axis=(1, 2))
     for chain in range(3):
-        leaves = [np.asarray(leaf[chain]) for leaf in jax.tree.leaves(lifted)]
+        leaves = [np.asarray(leaf)[chain] for leaf in jax.tree.leaves(lifted)]
         f = numpy_outputs(leaves[:layers], leaves[layers:], np.tanh, data.x_train)
         squares = np.sum((data.y_train.reshape(num_train, -1) - f) ** 2)
         by_leaf = precisions + (bias_precisions or ())
@@ -89,13 +92,13 @@ def test_jitted_potential_and_gradient_equal_numpy_on_many_rows(dtype, tolerance
     if own_module:
         network = OwnNetwork(*network.weights)
     posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior(precisions), data, temperature)
-    params = posterior.sample_prior(KEY, 2)
+    params = some_params(posterior, 2)
     x = np.asarray(posterior.x_train, np.float64)
     value, gradient = eqx.filter_jit(
         lambda p: (posterior.potential(p), jax.grad(lambda q: posterior.potential(q).sum())(p))
     )(params)
     for chain in range(2):
-        w, v = (np.asarray(leaf[chain], np.float64) for leaf in jax.tree.leaves(params))
+        w, v = (np.asarray(leaf, np.float64)[chain] for leaf in jax.tree.leaves(params))
         h = x @ w.T / np.sqrt(in_size)
         residual = erf(h) @ v[0] / np.sqrt(width) - data.y_train
         slopes = 2 / np.sqrt(np.pi) * np.exp(-(h**2)) * v[0] / np.sqrt(width * in_size)
@@ -122,16 +125,28 @@ class OwnNetwork(eqx.Module):
         return self.last[0] @ jax.lax.erf(h) / jnp.sqrt(jnp.asarray(h.size, x.dtype))
 
 
-@eqx.filter_jit
 def prior_outputs(posterior, key, draws, change=lambda params: params):
-    """f at the training and the test inputs, (draws, P + P_test, *D)."""
+    """f at the training and the test inputs, (draws, P + P_test, *D).
+
+    The change is made between two compiled programs, which are the same for all changes.
+    """
     key_weights, key_outside = jax.random.split(key)
-    params = change(posterior.sample_prior(key_weights, draws))
-    outside = posterior.test_outputs(params, jax.random.split(key_outside, draws))
-    return jnp.concatenate([posterior.train_outputs(params), outside], axis=1)
+    params = jax.tree.map(np.asarray, prior_draws(posterior, key_weights, draws))
+    return np.concatenate(all_outputs(posterior, change(params), key_outside, draws), axis=1)
 
 
-@pytest.mark.parametrize("width", [1, 3, 40])
+@eqx.filter_jit
+def prior_draws(posterior, key, draws):
+    return posterior.sample_prior(key, draws)
+
+
+@eqx.filter_jit
+def all_outputs(posterior, params, key, draws):
+    outside = posterior.test_outputs(params, jax.random.split(key, draws))
+    return posterior.train_outputs(params), outside
+
+
+@pytest.mark.parametrize("width", [1, 40])
 def test_prior_draws_have_the_gram_matrix_at_any_width(width, seed):
     """E[f fᵀ] = K_1 exactly, inside the span of the training inputs and outside it."""
     data = gaussian_task(3, 4, 8)
@@ -184,7 +199,7 @@ def test_potential_and_gradient_of_each_network_equal_numpy(name, dtype, toleran
     network, prior, outputs = network_of(name, 5, dtype)
     data = gaussian_task(40, 2, 24, num_outputs=network.num_outputs)
     posterior = lnn.GibbsPosterior(network, prior, data, 0.5)
-    params = posterior.sample_prior(KEY, 2)
+    params = some_params(posterior, 2)
     x = np.asarray(posterior.x_train, np.float64)
     value, gradient = eqx.filter_jit(
         lambda p: (posterior.potential(p), jax.grad(lambda q: posterior.potential(q).sum())(p))
@@ -196,7 +211,7 @@ def test_potential_and_gradient_of_each_network_equal_numpy(name, dtype, toleran
         terms = [p * np.sum(a**2) for p, a in zip(prior.by_array, leaves, strict=True)]
         return 0.5 * squares / 0.5 + 0.5 * sum(terms)
 
-    leaves = [np.array(leaf[1], np.float64) for leaf in jax.tree.leaves(params)]
+    leaves = [np.array(leaf, np.float64)[1] for leaf in jax.tree.leaves(params)]
     np.testing.assert_allclose(value[1], potential(leaves), rtol=tolerance)
     for mine, leaf in zip(jax.tree.leaves(gradient), leaves, strict=True):
         theirs = np.empty_like(leaf)
@@ -223,7 +238,7 @@ def prior_deviations(name, seed, change=lambda params: params):
     grams = [erf_dual(z @ z.T / (5.0 * z.shape[1]) + shifts[0]) / 0.5 for z in fields]
     gram = np.mean(grams, axis=0) + shifts[1]
     expected = np.kron(gram, np.eye(network.num_outputs))
-    f = np.asarray(f).reshape(draws, -1)
+    f = f.reshape(draws, -1)
     return worst(z_scores(f[:, :, None] * f[:, None, :], expected))
 
 
@@ -241,7 +256,7 @@ def scaled_biases(layer, factor):
 
 def shared_readout(params):
     """The same read-out for all outputs, or for all patches."""
-    readout = jnp.broadcast_to(params.weights[1][:, :1], params.weights[1].shape)
+    readout = np.broadcast_to(params.weights[1][:, :1], params.weights[1].shape)
     return eqx.tree_at(lambda n: n.weights[1], params, readout)
 
 
@@ -381,7 +396,7 @@ def test_an_own_module_with_several_outputs_is_the_package_s():
     """The same function and parameters, one input at a time: the same energies and records."""
     network = dense(num_outputs=3, dtype=jnp.float64)
     mine, own = fits(network, targets=3), fits(OwnOutputs(*network.weights), targets=3)
-    params = own.sample_prior(KEY, 2)
+    params = some_params(own, 2)
     w, v = jax.tree.leaves(params)
     same = eqx.tree_at(lambda n: n.weights, mine.network, (w @ mine.space.basis, v))
     np.testing.assert_allclose(own.squared_errors(params), mine.squared_errors(same), rtol=1e-10)

@@ -138,6 +138,16 @@ def test_blocks_are_those_of_the_whole(name, depth, kind):
     np.testing.assert_allclose(diagonal, np.diagonal(whole)[5:], atol=1e-12)
 
 
+@pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"tanh"}))
+def test_blocks_of_a_dual_in_closed_form_compile_nothing(name, caplog):
+    """Other numbers of examples would be other programs: more time than small matrices take."""
+    x, y = inputs(11), np.arange(11.0)
+    data = Dataset("eleven points", x[:7], y[:7], x[7:], y[7:])
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        gram_blocks(spec_of(widths=(5, 5), activation=name), data)
+    assert not [record for record in caplog.records if "XLA compilation" in record.message]
+
+
 def tangent_products(spec, x, draws):
     """∇_θ f(x)·∇_θ f(x') of networks drawn from the prior (draws, P, P), by reverse mode."""
     sizes = (x.shape[1], *spec.hidden_widths, 1)

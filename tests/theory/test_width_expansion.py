@@ -16,9 +16,10 @@ from statistics_in_sigmas import SIGMAS, worst
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory import hidden_units
-from langevin_nn.theory.gram import feature_gram, fields
+from langevin_nn.theory.gram import fields
 from langevin_nn.theory.hidden_units import Terms, width_terms, with_training_points
 from langevin_nn.theory.predictors import gram_regression, infinite_width, scale_mixture
+from langevin_nn.theory.recursion import host_gram
 from langevin_nn.theory.suite import THEORIES
 from langevin_nn.theory.width_expansion import matched, width_expansion
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
@@ -94,7 +95,7 @@ def exact_posterior(spec, data, num_networks, seed):
     targets = data.y_train.reshape(num_train, -1)
     hidden_bias, readout_bias = (1 / p for p in spec.bias_precisions or (np.inf, np.inf))
     everywhere = fields(spec, x)
-    gram = np.asarray(feature_gram(spec, everywhere, everywhere))
+    gram = host_gram(spec, everywhere, everywhere)
     rows, columns = np.triu_indices(len(x))
     known = (columns >= num_test) | (rows == columns)
     rng = np.random.default_rng(seed)

@@ -228,8 +228,9 @@ class GibbsPosterior(Posterior):
 
     def data_energy(self, params: Any) -> Float[Array, " chains"]:
         """Σ_μ ℓ(f(x_μ), y_μ), summed over the outputs where there are several."""
-        losses = self.loss(self.train_outputs(params), self.y_train[None])
-        return jnp.sum(jnp.sum(losses, axis=2) if losses.ndim == 3 else losses, axis=1)
+        if isinstance(self.loss, Squared):  # rounded as the squared errors are
+            return 0.5 * jnp.sum(self.squared_errors(params), axis=1)
+        return jnp.sum(self.loss(self.train_outputs(params), self.y_train[None]), axis=1)
 
     def energy_variance(self, params: Any) -> Float[Array, " chains"]:
         """0: the parameters determine f."""

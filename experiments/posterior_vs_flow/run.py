@@ -27,7 +27,7 @@ from langevin_nn.types import Estimate  # noqa: E402
 WIDTH = "network.hidden_widths[0]"
 KEYS = ("bias2", "variance", "generalisation_error")
 NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
-NUMBER = {"smoke": 3, "config": 100, "full": 256}
+NUMBER = {"smoke": 3, "config": 64, "full": 256}
 """Initialisations."""
 
 

@@ -138,7 +138,7 @@ def table(
     heads = [lnn.plotting.symbol(name) for name in axes] + ["s"]
     for key in quantities:
         heads += [QUANTITIES[key], *(f"{name}" for name in theories)]
-    rows = [heads, ["---"] * len(heads)]
+    rows = []
     for place in np.ndindex(*(results.sizes[name] for name in axes)):
         point = results.isel(dict(zip(axes, place, strict=True)))
         cells = [str(point[name].item()) for name in axes] + [f"{float(point.criterion):.3g}"]
@@ -153,7 +153,18 @@ def table(
                 for name in theories
             ]
         rows.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return markdown(heads, rows)
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))
+
+
+def mnist_caption(values: Mapping[str, Any]) -> str:
+    """What does not vary in a sweep over MNIST 0/1."""
+    data, posterior = values["data"], values["posterior"]
+    return f"MNIST 0/1, P = {data['num_train']}, erf, T = {posterior['temperature']:g}"
 
 
 def by_depth(results: xr.Dataset) -> xr.Dataset:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import Call, called, frame, keep, kept, legend_below, table  # noqa: E402
+from common import Call, called, frame, keep, kept, legend_below, markdown, table  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -179,7 +179,7 @@ def agreement(found: xr.Dataset) -> str:
     """How well the entries of the matrix agree."""
     heads = ["", "correlation of the entries of Q − 1", "rms (sampled − theory)",
              "rms (sampled − 1)", "rms standard error"]  # fmt: skip
-    rows = [heads, ["---"] * len(heads)]
+    rows = []
     for source in found.source.values:
         here = found.sel(source=source)
         upper = np.triu_indices(len(here.i))
@@ -188,13 +188,13 @@ def agreement(found: xr.Dataset) -> str:
         correlation = np.corrcoef(sampled - one, theory - one)[0, 1]
         sizes = [np.sqrt(np.mean(x**2)) for x in (sampled - theory, sampled - one, error)]
         rows.append([str(source), f"{correlation:.3f}", *(f"{size:.4f}" for size in sizes)])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return markdown(heads, rows)
 
 
 def of_mixtures(found: xr.Dataset, results: xr.Dataset) -> str:
     """The mixture over Q beside its saddle point and the experiment."""
     heads = ["data", "N_c", "", "sampled", "infinite_width", "convolutional", "mixture over Q"]
-    rows = [heads, ["---"] * len(heads)]
+    rows = []
     for source in found.source.values:
         for width in found.channels.values:
             here = results.sel({"data.source": source, WIDTH: width})
@@ -206,7 +206,7 @@ def of_mixtures(found: xr.Dataset, results: xr.Dataset) -> str:
                 cells += [f"{float(expected.sel(theory=name)):.5f}"
                           for name in ("infinite_width", "convolutional")]  # fmt: skip
                 rows.append([*cells, plus_minus(Estimate(float(value), float(error)))])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return markdown(heads, rows)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import by_depth, called, curves, frame, keep, kept, legend_below, table  # noqa: E402
+from common import by_depth, called, curves, frame, keep, kept, legend_below, markdown, table  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations  # noqa: E402
@@ -41,12 +41,12 @@ def draw(results: xr.Dataset) -> Figure:
 
 def agreement(results: xr.Dataset) -> str:
     """Mean square of the deviations in standard errors: about 1 for a theory that is exact."""
-    rows = [["", *THEORIES], ["---"] * (len(THEORIES) + 1)]
+    heads, rows = ["", *THEORIES], []
     for quantity in SHOWN:
         z = grid_deviations(results, quantity)["z"]
         squares = [f"{np.mean(z.sel(theory=name).to_numpy() ** 2):.4g}" for name in THEORIES]
         rows.append([f"mean z² of the {QUANTITIES[quantity]}", *squares])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return markdown(heads, rows)
 
 
 def main() -> None:

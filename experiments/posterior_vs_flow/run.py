@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import Call, called, frame, keep, kept, legend_below  # noqa: E402
+from common import Call, called, frame, keep, kept, legend_below, markdown  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
@@ -96,7 +96,7 @@ def draw(posterior: xr.Dataset, flow: xr.Dataset) -> Figure:
 def table(posterior: xr.Dataset, flow: xr.Dataset) -> str:
     heads = ["data", "N_1", *(f"{QUANTITIES[key]}, {who}" for key in KEYS
                               for who in ("posterior", "flow"))]  # fmt: skip
-    rows = [heads, ["---"] * len(heads)]
+    rows = []
     for source in flow.source.values:
         for width in flow.width.values:
             here = posterior.sel({"data.source": source, WIDTH: width})
@@ -114,7 +114,7 @@ def table(posterior: xr.Dataset, flow: xr.Dataset) -> str:
                 f"{float(flow.wide.sel(source=source, key=key)):.5f}",
             ]
         rows.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return markdown(heads, rows)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import called, curves, frame, keep, kept, legend_below, table  # noqa: E402
+from common import called, curves, frame, keep, kept, legend_below, mnist_caption, table  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -73,10 +73,7 @@ def main() -> None:
     call = called(__file__, __doc__ or "")
     if not call.draw:
         values = call.values()
-        caption = (
-            f"MNIST 0/1, P = {values['data']['num_train']}, erf, T = "
-            f"{values['posterior']['temperature']:g}"
-        )
+        caption = mnist_caption(values)
         found = call.swept(values).assign_attrs(caption=caption)
         keep(call.results, {"precisions": found})
     results = kept(call.results)["precisions"]

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import called, keep, kept  # noqa: E402
+from common import called, keep, kept, markdown  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -170,7 +170,7 @@ def output(ax: Axes, found: xr.Dataset, activation: str) -> None:
 
 def table(results: dict[str, xr.Dataset]) -> str:
     heads = ["units", "", "sampled", *THEORIES]
-    rows = [heads, ["---"] * len(heads)]
+    rows = []
     for activation, found in results.items():
         for moment in found.moment.values:
             value, error = (float(found.moments.sel(of=of, moment=moment)) for of in found.of)
@@ -181,7 +181,7 @@ def table(results: dict[str, xr.Dataset]) -> str:
                 expected = order if moment == "mean of Q" else expected
                 cells.append(f"{expected:.4g} ({(value - expected) / error:+.1f}σ)")
             rows.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return markdown(heads, rows)
 
 
 def main() -> None:

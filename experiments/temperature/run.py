@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import called, frame, keep, kept, legend_below  # noqa: E402
+from common import called, frame, keep, kept, legend_below, markdown  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
@@ -124,7 +124,7 @@ def draw(results: dict[str, xr.Dataset]) -> Figure:
 def table(results: dict[str, xr.Dataset]) -> str:
     heads = ["data", "T", "training error", "generalisation error", "log evidence", *(
         f"{name} − sampled" for name in THEORIES)]  # fmt: skip
-    rows = [heads, ["---"] * len(heads)]
+    rows = []
     for source, found in results.items():
         for place in range(0, found.sizes["T"], 4):
             here = found.isel({"T": place})
@@ -137,7 +137,7 @@ def table(results: dict[str, xr.Dataset]) -> str:
                 distance = float(here.theory_log_evidence.sel(theory=name) - here.log_evidence)
                 cells.append(f"{distance:+.3g} ({distance / error:+.1f}σ)")
             rows.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return markdown(heads, rows)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import called, keep, kept, table  # noqa: E402
+from common import called, keep, kept, markdown, mnist_caption, table  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
@@ -50,7 +50,7 @@ def draw(results: xr.Dataset, unit: str, caption: str) -> Figure:
 def shares(results: xr.Dataset) -> str:
     """How much of the map each theory has within some per cent, and its largest deviation."""
     heads = ["", "theory", *(f"within {limit} %" for limit in WITHIN), "within 2σ", "largest"]
-    rows = [heads, ["---"] * len(heads)]
+    rows = []
     for quantity in SHOWN:
         found = grid_deviations(results, quantity)
         for theory in results.theory.values:
@@ -62,17 +62,14 @@ def shares(results: xr.Dataset) -> str:
                 largest += f", negative at {lost}"
             parts += [f"{np.sum(z < 2)}/{z.size}", largest]
             rows.append([QUANTITIES[quantity], str(theory), *parts])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return markdown(heads, rows)
 
 
 def main() -> None:
     call = called(__file__, __doc__ or "")
     if not call.draw:
         values = call.values()
-        caption = (
-            f"MNIST 0/1, P = {values['data']['num_train']}, erf, T = "
-            f"{values['posterior']['temperature']:g}; in brackets: below 2σ"
-        )
+        caption = mnist_caption(values) + "; in brackets: below 2σ"
         found = call.swept(values)
         keep(call.results, {"map": found.assign_attrs(caption=caption)})
     results = kept(call.results)["map"]

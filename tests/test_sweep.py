@@ -580,7 +580,10 @@ BAD = [
     (["--over", "posterior.temperature=cold"], ["zero or a positive number"]),
     (["--over", "posterior.temperature=1,,2"], ["empty value"]),
     (["--over", "posterior.temperature=1", "--over", "posterior.temperature=2"], ["given twice"]),
-    (["--over", "network.hidden_widths=[5],[5,5]"], ["at the point", "write precisions"]),
+    (
+        ["--over", "network.hidden_widths=[5],[5,5]", "--prior.precisions", "1", "1"],
+        ["at the point", "write precisions"],
+    ),
     (["--seeds", "0"], ["seeds must be"]),
     (["--seeds", "few"], ["--seeds", "few"]),
     (["--seeds", "2", "--executor", "cloud"], ["--executor", "cloud"]),

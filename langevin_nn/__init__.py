@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from langevin_nn.analysis.comparison import compare
     from langevin_nn.analysis.ensembles import summarise_flow
     from langevin_nn.analysis.generalisation import summarise
+    from langevin_nn.analysis.landscape import hessian, tangent_kernel
     from langevin_nn.analysis.tempering import summarise_ladder
     from langevin_nn.model.activations import activation
     from langevin_nn.model.convolutional import Convolutional
@@ -82,6 +83,7 @@ __all__ = [
     "compare",
     "config",
     "gradient_flow",
+    "hessian",
     "load_dataset",
     "numpyro_model",
     "plotting",
@@ -92,6 +94,7 @@ __all__ = [
     "summarise_flow",
     "summarise_ladder",
     "sweep",
+    "tangent_kernel",
     "temper",
     "theory",
 ]
@@ -100,6 +103,7 @@ _MODULES = {
     "analysis.comparison": ("compare",),
     "analysis.ensembles": ("summarise_flow",),
     "analysis.generalisation": ("summarise",),
+    "analysis.landscape": ("hessian", "tangent_kernel"),
     "analysis.tempering": ("summarise_ladder",),
     "model.activations": ("activation",),
     "model.convolutional": ("Convolutional",),

@@ -1,0 +1,177 @@
+"""The landscape of the data's energy: tangent kernel, Hessian and its two parts.
+
+With E = Σ_μ ℓ(f(x_μ), y_μ) of one network with weights θ, the tangent kernel and the Hessian are
+
+    Θ_μν = ∇_θ f(x_μ)·∇_θ f(x_ν)
+    H = H_0 + H_p,   H_0 = Σ_μ ℓ''_μ ∇f_μ ∇f_μᵀ,   H_p = Σ_μ ℓ'_μ ∇∇f_μ
+
+(Geiger et al., arXiv:1809.09349, who have ℓ = ½ max(0, 1 − yf)², for which the rank of H_0 is the
+number of unsatisfied examples N_Δ as long as their gradients are independent). All of it is exact,
+from the matrix of gradients (P, number of weights): for networks of up to some thousand weights.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from langevin_nn.model.posterior import GibbsPosterior
+from langevin_nn.types import InputError
+
+__all__ = ["Hessian", "hessian", "relative_change", "tangent_kernel"]
+
+LARGEST_HESSIAN = 5_000
+"""Weights of a network whose Hessian is computed: 200 MB of float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hessian:
+    """H of one network and its two parts, (K, K) for K weights; made by `hessian`.
+
+    `unsatisfied` is N_Δ, the number of training examples whose loss is positive.
+    """
+
+    whole: Float[np.ndarray, "K K"]
+    of_gradients: Float[np.ndarray, "K K"]
+    unsatisfied: int
+
+    @property
+    def of_curvature(self) -> Float[np.ndarray, "K K"]:
+        """H_p = H − H_0."""
+        return self.whole - self.of_gradients
+
+    def rank(self, tolerance: float = 1e-9) -> int:
+        """That of H_0: its eigenvalues above `tolerance` times the largest."""
+        values = np.linalg.eigvalsh(self.of_gradients)
+        return int(np.sum(values > tolerance * max(values[-1], np.finfo(np.float64).tiny)))
+
+
+def tangent_kernel(posterior: GibbsPosterior, params: Any) -> Float[np.ndarray, "n P P"]:
+    """Θ over the training inputs, of each of the n networks with these weights.
+
+    Of the weights as they are sampled: what lies outside the span of the training inputs has no
+    gradient there. At infinite width it is `theory.ntk`.
+
+    Raises `InputError` for a network with several outputs.
+
+    >>> import jax, langevin_nn as lnn
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=5, num_test=5, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (20,), activation="erf", key=key)
+    >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    >>> tangent_kernel(posterior, posterior.sample_prior(key, 3)).shape
+    (3, 5, 5)
+    """
+    _require_one_output(posterior)
+    weights, structure = _flat(params)
+    return np.asarray(_kernels(posterior, weights, structure), np.float64)
+
+
+def relative_change(
+    after: Float[np.ndarray, "n P P"], before: Float[np.ndarray, "n P P"]
+) -> Float[np.ndarray, " n"]:
+    """‖Θ_t − Θ_0‖/‖Θ_0‖ in the Frobenius norm, of each network.
+
+    >>> import numpy as np
+    >>> relative_change(3 * np.eye(2)[None], np.eye(2)[None])
+    array([2.])
+    """
+    return np.linalg.norm(after - before, axis=(1, 2)) / np.linalg.norm(before, axis=(1, 2))
+
+
+def hessian(posterior: GibbsPosterior, params: Any) -> Hessian:
+    """H, H_0 and N_Δ of one network: `params` have a leading axis of length one.
+
+    In the order of the flattened weights of the layers, one behind the other.
+
+    Raises `InputError` for several networks, several outputs, and for more weights than
+    `LARGEST_HESSIAN`.
+
+    >>> import jax, langevin_nn as lnn, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=8, num_test=5, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (3,), "tanh", key=key, dtype=np.float64)
+    >>> prior = lnn.GaussianPrior((1.0, 1.0))
+    >>> posterior = lnn.GibbsPosterior(network, prior, data, 0.1, lnn.Hinge())
+    >>> found = hessian(posterior, posterior.sample_prior(key, 1))
+    >>> found.whole.shape, found.rank() == found.unsatisfied
+    ((27, 27), True)
+    """
+    _require_one_output(posterior)
+    weights, structure = _flat(params)
+    number, size = weights.shape
+    if number != 1:
+        raise InputError(f"a Hessian is of one network, got {number}: take one of them")
+    if size > LARGEST_HESSIAN:
+        raise InputError(
+            f"the Hessian of {size} weights is too large: {LARGEST_HESSIAN} at most, write a "
+            "smaller network"
+        )
+    whole, gradients, losses = _second_order(posterior, weights[0], structure)
+    curvature = _curvatures(posterior, params)
+    of_gradients = (np.asarray(gradients, np.float64).T * curvature) @ np.asarray(gradients)
+    return Hessian(np.asarray(whole, np.float64), of_gradients, int(np.sum(np.asarray(losses) > 0)))
+
+
+def _flat(params: Any) -> tuple[Float[Array, "n K"], Any]:
+    """The weights of each network as one row, and how to undo it."""
+    leaves, structure = jax.tree.flatten(params)
+    rows = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+    shapes = tuple(leaf.shape[1:] for leaf in leaves)
+    return rows, (structure, shapes)
+
+
+def _outputs(posterior: GibbsPosterior, row: Float[Array, " K"], structure: Any) -> Array:
+    """f at the training inputs of the network with these weights."""
+    tree, shapes = structure
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    parts = jnp.split(row, ends)
+    leaves = [part.reshape(1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+    return posterior.train_outputs(jax.tree.unflatten(tree, leaves))[0]
+
+
+@eqx.filter_jit
+def _kernels(posterior: GibbsPosterior, weights: Float[Array, "n K"], structure: Any) -> Array:
+    def of_one(row: Array) -> Array:
+        gradients = jax.jacrev(lambda w: _outputs(posterior, w, structure))(row)
+        return gradients @ gradients.T
+
+    return jax.lax.map(of_one, weights)
+
+
+@eqx.filter_jit
+def _second_order(
+    posterior: GibbsPosterior, row: Float[Array, " K"], structure: Any
+) -> tuple[Array, Array, Array]:
+    """The Hessian of E, the gradients of f (P, K), the losses (P,)."""
+
+    def losses(w: Array) -> Array:
+        return posterior.loss(_outputs(posterior, w, structure), posterior.y_train)
+
+    whole = jax.hessian(lambda w: jnp.sum(losses(w)))(row)
+    gradients = jax.jacrev(lambda w: _outputs(posterior, w, structure))(row)
+    return whole, gradients, losses(row)
+
+
+def _curvatures(posterior: GibbsPosterior, params: Any) -> Float[np.ndarray, " P"]:
+    """ℓ'' of each training example."""
+    f = posterior.train_outputs(params)[0]
+
+    def slope(f: Array, y: Array) -> Array:
+        return jax.grad(lambda f: posterior.loss(f, y))(f)
+
+    return np.asarray(jax.vmap(jax.grad(slope))(f, posterior.y_train), np.float64)
+
+
+def _require_one_output(posterior: GibbsPosterior) -> None:
+    if posterior.y_train.ndim > 1:
+        raise InputError(
+            f"the landscape is of networks with one output, this one has "
+            f"{posterior.y_train.shape[1]}"
+        )

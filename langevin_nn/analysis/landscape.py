@@ -61,11 +61,11 @@ def tangent_kernel(posterior: GibbsPosterior, params: Any) -> Float[np.ndarray, 
 
     >>> import jax, langevin_nn as lnn
     >>> key = jax.random.key(0)
-    >>> data = lnn.load_dataset("digits", num_train=5, num_test=5, key=key)
+    >>> data = lnn.load_dataset("digits", num_train=10, num_test=5, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (20,), activation="erf", key=key)
     >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
-    >>> tangent_kernel(posterior, posterior.sample_prior(key, 3)).shape
-    (3, 5, 5)
+    >>> lnn.tangent_kernel(posterior, posterior.sample_prior(key, 3)).shape
+    (3, 10, 10)
     """
     _require_one_output(posterior)
     weights, structure = _flat(params)
@@ -99,7 +99,7 @@ def hessian(posterior: GibbsPosterior, params: Any) -> Hessian:
     >>> network = lnn.FullyConnected(data.in_size, (3,), "tanh", key=key, dtype=np.float64)
     >>> prior = lnn.GaussianPrior((1.0, 1.0))
     >>> posterior = lnn.GibbsPosterior(network, prior, data, 0.1, lnn.Hinge())
-    >>> found = hessian(posterior, posterior.sample_prior(key, 1))
+    >>> found = lnn.hessian(posterior, posterior.sample_prior(key, 1))
     >>> found.whole.shape, found.rank() == found.unsatisfied
     ((27, 27), True)
     """

@@ -56,7 +56,10 @@ class Call:
         return shrunk(values) if self.size == "smoke" else values
 
     def swept(self, values: Mapping[str, Any]) -> xr.Dataset:
-        """The Dataset of the sweep; one that was interrupted goes on."""
+        """The Dataset of the sweep in `sweeps/NAME-HASH` of the current folder.
+
+        One that was interrupted goes on, and `langevin-nn report` makes a page of it.
+        """
         name = grids.grid(values).content_hash
         home = self.folder if self.size == "smoke" else Path()
         output = home / "sweeps" / f"{self.here.name}-{name}"

@@ -148,7 +148,7 @@ def plot_deviation_map(
         (x, ax.set_xticks, ax.set_xlabel),
         (y, ax.set_yticks, ax.set_ylabel),
     ):
-        labels = [str(shown(value)) for value in results[name].to_numpy()]
+        labels = [written(value) for value in results[name].to_numpy()]
         set_ticks(range(len(labels)), labels, fontsize="small")
         set_label(symbol(name))
     return mesh
@@ -236,6 +236,16 @@ def shown(value: Any) -> Any:
         if entries and len(set(entries)) == 1 and isinstance(entries[0], int | float):
             return entries[0]
     return value
+
+
+def written(value: Any) -> str:
+    """A coordinate for a label: numbers with four digits.
+
+    >>> written(0.0166810053), written(30.0), written("[100, 100]"), written("erf")
+    ('0.01668', '30', '100', 'erf')
+    """
+    number = shown(value)
+    return f"{number:.4g}" if isinstance(number, float) else str(number)
 
 
 def _short(value: float) -> str:

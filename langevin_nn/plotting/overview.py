@@ -12,9 +12,9 @@ from langevin_nn.plotting.grids import (
     axes_of,
     plot_along,
     plot_deviation_map,
-    shown,
     symbol,
     theories_of,
+    written,
 )
 from langevin_nn.plotting.style import CHAIN_COLOURS, style_of
 
@@ -53,7 +53,7 @@ def _lines(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
     panels = figure.subplots(len(shown), len(keys), squeeze=False)
     for row, combination in zip(panels, shown, strict=True):
         chosen = results.isel(dict(zip(rows, combination, strict=True)))
-        words = [f"{symbol(name)} = {chosen[name].item()}" for name in rows]
+        words = [f"{symbol(name)} = {written(chosen[name].item())}" for name in rows]
         for ax, key in zip(row, keys, strict=True):
             _curves(ax, chosen, key, along, curve)
             ax.set_title(", ".join(words), fontsize="small")
@@ -80,7 +80,7 @@ def _curves(ax: Axes, chosen: xr.Dataset, key: str, along: str, curve: str | Non
     for index in range(min(chosen.sizes[curve], MOST_CURVES)):
         part = chosen.isel({curve: index})
         colour = CHAIN_COLOURS[index % len(CHAIN_COLOURS)]
-        label = f"{symbol(curve)} = {shown(part[curve].item())}"
+        label = f"{symbol(curve)} = {written(part[curve].item())}"
         plot_along(ax, part, key, along, theories=theories, colour=colour, label=label)
     for name in theories:
         ax.plot([], [], color="0.4", linestyle=style_of(name)["linestyle"], label=name)
@@ -98,6 +98,6 @@ def _maps(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
             ax.set_title(f"{QUANTITIES[key]}, {name}", fontsize="small")
             ax.label_outer()
     figure.colorbar(mesh, ax=panels, label="experiment / theory − 1  (%)")
-    words = [f"{symbol(name)} = {chosen[name].item()}" for name in others]
+    words = [f"{symbol(name)} = {written(chosen[name].item())}" for name in others]
     figure.suptitle(", ".join([caption, *words]) if words else caption, fontsize="small", wrap=True)
     return figure

@@ -220,6 +220,19 @@ def test_finished_points_are_skipped_and_failed_ones_tried_again(whole, monkeypa
     xr.testing.assert_identical(found, lnn.collect(whole.path))
 
 
+def test_configuration_as_nested_values_with_its_table(whole, monkeypatch):
+    """The same grid, so that everything finished is there already; slurm's settings are read."""
+    monkeypatch.setattr(task, "sample_points", stop)
+    given = []
+    monkeypatch.setattr(executors, "check", lambda *words: given.append(words[2]))
+    table = {"over": OVER, "slurm": {"queue": "gpu"}}
+    found = lnn.sweep(values() | {"sweep": table}, output=whole.path)
+    xr.testing.assert_identical(found, lnn.collect(whole.path))
+    assert given == [{"queue": "gpu"}]
+    with pytest.raises(InputError, match='unknown key "sweep.overs"'):
+        lnn.sweep(values() | {"sweep": {"overs": OVER}}, output=whole.path)
+
+
 def test_a_failed_point_that_can_be_run_again_is_no_longer_failed(begun, whole, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(run_module, "prepare", lambda _: 1 / 0)

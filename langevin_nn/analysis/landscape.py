@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.model.posterior import GibbsPosterior
+from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.types import InputError
 
 __all__ = ["Hessian", "hessian", "relative_change", "tangent_kernel"]
@@ -51,13 +51,13 @@ class Hessian:
         return int(np.sum(values > tolerance * max(values[-1], np.finfo(np.float64).tiny)))
 
 
-def tangent_kernel(posterior: GibbsPosterior, params: Any) -> Float[np.ndarray, "n P P"]:
+def tangent_kernel(posterior: Posterior, params: Any) -> Float[np.ndarray, "n P P"]:
     """Θ over the training inputs, of each of the n networks with these weights.
 
     Of the weights as they are sampled: what lies outside the span of the training inputs has no
     gradient there. At infinite width it is `theory.ntk`.
 
-    Raises `InputError` for a network with several outputs.
+    Raises `InputError` for a posterior that is no `GibbsPosterior`, and for several outputs.
 
     >>> import jax, langevin_nn as lnn
     >>> key = jax.random.key(0)
@@ -67,7 +67,7 @@ def tangent_kernel(posterior: GibbsPosterior, params: Any) -> Float[np.ndarray, 
     >>> lnn.tangent_kernel(posterior, posterior.sample_prior(key, 3)).shape
     (3, 10, 10)
     """
-    _require_one_output(posterior)
+    posterior = _with_one_output(posterior)
     weights, structure = _flat(params)
     return np.asarray(_kernels(posterior, weights, structure), np.float64)
 
@@ -84,13 +84,13 @@ def relative_change(
     return np.linalg.norm(after - before, axis=(1, 2)) / np.linalg.norm(before, axis=(1, 2))
 
 
-def hessian(posterior: GibbsPosterior, params: Any) -> Hessian:
+def hessian(posterior: Posterior, params: Any) -> Hessian:
     """H, H_0 and N_Δ of one network: `params` have a leading axis of length one.
 
     In the order of the flattened weights of the layers, one behind the other.
 
-    Raises `InputError` for several networks, several outputs, and for more weights than
-    `LARGEST_HESSIAN`.
+    Raises `InputError` for several networks, for more weights than `LARGEST_HESSIAN`, and as
+    `tangent_kernel`.
 
     >>> import jax, langevin_nn as lnn, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
@@ -103,7 +103,7 @@ def hessian(posterior: GibbsPosterior, params: Any) -> Hessian:
     >>> found.whole.shape, found.rank() == found.unsatisfied
     ((27, 27), True)
     """
-    _require_one_output(posterior)
+    posterior = _with_one_output(posterior)
     weights, structure = _flat(params)
     number, size = weights.shape
     if number != 1:
@@ -169,9 +169,15 @@ def _curvatures(posterior: GibbsPosterior, params: Any) -> Float[np.ndarray, " P
     return np.asarray(jax.vmap(jax.grad(slope))(f, posterior.y_train), np.float64)
 
 
-def _require_one_output(posterior: GibbsPosterior) -> None:
+def _with_one_output(posterior: Posterior) -> GibbsPosterior:
+    if not isinstance(posterior, GibbsPosterior):
+        raise InputError(
+            f"the landscape is that of all weights, got a {type(posterior).__name__}: write "
+            "GibbsPosterior(network, prior, data, temperature)"
+        )
     if posterior.y_train.ndim > 1:
         raise InputError(
             f"the landscape is of networks with one output, this one has "
             f"{posterior.y_train.shape[1]}"
         )
+    return posterior

@@ -104,15 +104,15 @@ def gradient_flow(
         output_scale: α; None for the network's own output, f̃ at time 0 included.
         gradient_tolerance: the flow ends where every ‖∇E_α‖ is at most this times its own at time
             0, or the energy is zero.
-        max_time: or here, at the latest; the flow has then converged only if this is where it was
-            to end, and says so.
+        max_time: or here, at the latest, for the outputs at that time; `converged` is then False.
         rtol, atol: of the weights, for each step. Where the flow is stiff the weights keep an error
-            of this size, and gradients do not fall below Λ_max times that.
+            of this size, and gradients do not fall below Λ_max times that. Above the rounding of
+            the weights: with float32 write rtol = 1e-5, atol = 1e-6, gradient_tolerance = 1e-2.
         max_steps: an error of the integration if they are not enough: reported, not raised.
 
     Raises:
         InputError: a posterior whose read-out is integrated out; the hinge loss of power 1, whose
-            slope jumps; numbers that are not positive.
+            slope jumps; numbers that are not positive; an rtol below the rounding of the weights.
 
     >>> import jax, langevin_nn as lnn
     >>> jax.config.update("jax_enable_x64", True)
@@ -127,6 +127,7 @@ def gradient_flow(
     """
     _check(posterior, num_initialisations, output_scale, gradient_tolerance, max_time, max_steps)
     assert isinstance(posterior, GibbsPosterior), "it has been checked"
+    _check_rounding(posterior, rtol)
     key_start, key_outside = jax.random.split(key)
     start = posterior.sample_prior(key_start, num_initialisations)
     outside = jax.random.split(key_outside, num_initialisations)
@@ -222,6 +223,17 @@ def _worst(tree: Any) -> Float[Array, ""]:
     """The largest root mean square over the initialisations: no step is larger than one needs."""
     sizes = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(tree))
     return jnp.max(_norms(tree)) / math.sqrt(sizes)
+
+
+def _check_rounding(posterior: GibbsPosterior, rtol: float) -> None:
+    dtype = posterior.y_train.dtype
+    rounding = float(jnp.finfo(dtype).eps)
+    if not rtol > 10 * rounding:
+        raise InputError(
+            f"rtol = {rtol:g} is not above the rounding of {dtype} weights ({rounding:.0e}): build "
+            "the network with dtype=jax.numpy.float64, or write rtol = 1e-5, atol = 1e-6 and "
+            "gradient_tolerance = 1e-2"
+        )
 
 
 def _check(

@@ -139,6 +139,8 @@ def test_what_has_no_landscape(monkeypatch):
     with pytest.raises(InputError, match="one output, this one has 2"):
         tangent_kernel(posterior, posterior.sample_prior(KEY, 1))
     posterior = posterior_of()
+    with pytest.raises(InputError, match="all weights, got a MarginalisedPosterior: write Gibbs"):
+        tangent_kernel(lnn.MarginalisedPosterior.of(posterior), posterior.sample_prior(KEY, 1))
     with pytest.raises(InputError, match="of one network, got 2"):
         hessian(posterior, posterior.sample_prior(KEY, 2))
     monkeypatch.setattr(landscape, "LARGEST_HESSIAN", 20)

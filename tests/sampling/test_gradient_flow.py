@@ -245,6 +245,17 @@ def test_what_cannot_flow(call, message):
         call(posterior_of(TASK, (4,)))
 
 
+def test_flow_of_float32_weights():
+    """Refused with tolerances below their rounding; with those that the error names it ends."""
+    network = lnn.FullyConnected(3, (4,), key=KEY)
+    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), TASK, 0.1)
+    with pytest.raises(InputError, match="rounding of float32 weights.*dtype=jax.numpy.float64"):
+        lnn.gradient_flow(posterior, key=KEY)
+    rough = {"rtol": 1e-5, "atol": 1e-6, "gradient_tolerance": 1e-2, "num_initialisations": 4}
+    flow = lnn.gradient_flow(posterior, key=KEY, **rough)
+    assert flow.converged and np.all(np.isfinite(flow.test_outputs))
+
+
 def test_flow_that_did_not_get_there_says_so():
     flow = lnn.gradient_flow(posterior_of(TASK, (4,)), key=KEY, max_steps=3)
     assert not flow.converged and "after 3 steps" in flow.message and "max_steps" in flow.message

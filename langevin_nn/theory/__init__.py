@@ -6,6 +6,7 @@ docstrings give equation, shapes and an example all the same.
 
 from langevin_nn.theory.evidence import Evidence, evidence
 from langevin_nn.theory.gram import gram_blocks, nngp
+from langevin_nn.theory.kernel_machines import kernel_flow, support_vectors
 from langevin_nn.theory.lazy import infinite_width_flow
 from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.nested import nested
@@ -42,6 +43,7 @@ __all__ = [
     "gram_regression",
     "infinite_width",
     "infinite_width_flow",
+    "kernel_flow",
     "matched",
     "multi_output",
     "nested",
@@ -54,5 +56,6 @@ __all__ = [
     "predict",
     "predictive_distribution",
     "scale_mixture",
+    "support_vectors",
     "width_expansion",
 ]

@@ -20,6 +20,9 @@ from langevin_nn.types import CHAIN_AXIS
 
 __all__ = ["End", "Rules", "integrated"]
 
+_SHORT = 1e-3
+"""How far the first step moves the fastest number of the state, which is of order one."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -105,13 +108,16 @@ def _integrated_alone(energy: _Energy, start: Any, rules: Rules) -> End:
         fitted = jnp.mean(energy.losses(params) <= rules.loss_tolerance) >= rules.fitted_fraction
         return (_norm(gradient(params)) <= limit) | fitted
 
+    # diffrax's own first step can be so long that the weights overflow, after which it finds none.
+    state = [jnp.zeros_like(leaf) for leaf in leaves] if scaled else leaves
+    fastest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in descent(0.0, state, None)]))
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(descent),
         diffrax.Tsit5(),
         t0=0.0,
         t1=rules.max_time,
-        dt0=None,
-        y0=[jnp.zeros_like(leaf) for leaf in leaves] if scaled else leaves,
+        dt0=_SHORT / jnp.maximum(fastest, jnp.finfo(fastest.dtype).tiny ** 0.5),
+        y0=state,
         stepsize_controller=diffrax.PIDController(
             rtol=rules.rtol, atol=rules.atol, pcoeff=0.2, icoeff=0.4
         ),

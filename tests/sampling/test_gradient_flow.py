@@ -303,6 +303,15 @@ def test_flow_of_float32_weights():
     assert flow.converged and np.all(np.isfinite(flow.test_outputs))
 
 
+def test_flow_starts_at_any_output_scale():
+    """The smaller α, the faster: diffrax's own first step overflows there and never ends."""
+    posterior = posterior_of(LABELLED, (20,), "swish10", lnn.Hinge())
+    rough = {"rtol": 1e-4, "atol": 1e-5, "fitted_fraction": 0.2, "max_steps": 2000}
+    flow = lnn.gradient_flow(posterior, key=KEY, num_initialisations=2, output_scale=1e-8, **rough)
+    assert flow.converged and np.all(flow.time > 0)
+    assert np.all((LABELLED.y_train * flow.train_outputs >= 1).sum(axis=1) >= 1)
+
+
 def test_flow_that_did_not_get_there_says_so():
     flow = lnn.gradient_flow(posterior_of(TASK, (4,)), key=KEY, max_steps=3)
     assert not flow.converged and "after 3 steps" in flow.message and "max_steps" in flow.message

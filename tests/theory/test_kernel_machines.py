@@ -134,6 +134,17 @@ def test_flow_integrated_by_hand(loss):
     np.testing.assert_allclose(flow.predictive_mean, found.y[:, -1], atol=1e-5)
 
 
+def test_flow_ends_at_the_loss_tolerance_or_at_the_time_that_is_asked_for():
+    data = labelled(8)
+    spec = spec_of(data, precisions=(0.3, 1.0), loss="hinge")
+    for tolerance in (0.02, 5e-5):
+        found = kernel_flow(spec, data, lnn.Hinge(), loss_tolerance=tolerance, rtol=1e-8)
+        missing = np.max(1 - data.y_train * found.predictive_mean)
+        np.testing.assert_allclose(0.5 * missing**2, tolerance, rtol=1e-3)
+    later = kernel_flow(spec, data, lnn.Hinge(), loss_tolerance=0.02, time=1e4, rtol=1e-8)
+    assert np.max(1 - data.y_train * later.predictive_mean) < 1e-3
+
+
 def test_flow_reaches_the_margins_with_a_larger_norm_than_the_support_vectors():
     data = labelled()
     spec = spec_of(data, precisions=(0.3, 1.0), biases=True, loss="hinge")

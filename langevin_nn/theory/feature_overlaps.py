@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +47,7 @@ class FeatureMoments:
         return self.linear_power / self.power
 
 
+@lru_cache(maxsize=64)
 def feature_moments(activation: Activation) -> FeatureMoments:
     """E σ, E σ² and E z σ by Gauss–Legendre quadrature on either side of zero.
 

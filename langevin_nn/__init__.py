@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from langevin_nn.analysis.spectra import spectral_density
     from langevin_nn.analysis.tempering import summarise_ladder
+    from langevin_nn.analysis.variances import error_parts
     from langevin_nn.model.activations import activation
     from langevin_nn.model.convolutional import Convolutional
     from langevin_nn.model.datasets import Dataset, load_dataset
@@ -91,6 +92,7 @@ __all__ = [
     "compare",
     "config",
     "effective_parameters",
+    "error_parts",
     "gradient_flow",
     "hessian",
     "kernel_alignment",
@@ -119,6 +121,7 @@ _MODULES = {
     ),
     "analysis.spectra": ("spectral_density",),
     "analysis.tempering": ("summarise_ladder",),
+    "analysis.variances": ("error_parts",),
     "model.activations": ("activation",),
     "model.convolutional": ("Convolutional",),
     "model.datasets": ("Dataset", "load_dataset"),

@@ -33,7 +33,7 @@ def estimate(values: xr.DataArray) -> Estimate:
     return Estimate(float(numbers.mean()), float(numbers.std(ddof=1) / np.sqrt(numbers.size)))
 
 
-def norm(values: xr.DataArray) -> Estimate:
+def geometric(values: xr.DataArray) -> Estimate:
     """Geometric mean over the seeds, among which norms below jamming differ by factors."""
     logs = estimate(np.log(values))
     return Estimate(float(np.exp(logs.value)), float(np.exp(logs.value) * logs.mcse))
@@ -103,10 +103,10 @@ def draw(results: Results) -> Figure:
 
 def _norms(ax: Axes, results: Results) -> None:
     chains, flows = results["chains"], results["flows"]
-    along(ax, flows.f2, norm, fmt="k^-", label="T = 0 (gradient flow)")
+    along(ax, flows.norm, geometric, fmt="k^-", label="T = 0 (gradient flow)")
     for temperature, colour in reversed(by_temperature(results)):
         along(
-            ax, chains.f2.sel(T=temperature), norm, fmt="o-", color=colour,
+            ax, chains.norm.sel(T=temperature), geometric, fmt="o-", color=colour,
             label=f"T = {temperature:g}",
         )  # fmt: skip
     ax.set_yscale("log")
@@ -132,7 +132,7 @@ def _lengths(mixing: Axes, gap: Axes, results: Results, temperature: float) -> N
     chosen = [h for h in (4, 6, 8, 20) if h in short.h] or list(short.h.values)
     for h, colour in zip(chosen, ("#D55E00", "#E69F00", "#009E73", "#0072B2"), strict=False):
         at = short.sel(h=h)
-        each = [ratio(at.B.sel(t=t), whole.V.sel(h=h)) for t in short.t]
+        each = [ratio(at.between.sel(t=t), whole.total.sel(h=h)) for t in short.t]
         mixing.errorbar(short.t, [e.value for e in each], [e.mcse for e in each], fmt="o-",
                         color=colour, capsize=2, markersize=4, label=f"h = {h}")  # fmt: skip
         each = [estimate(at.chain.sel(t=t) - whole.ensemble.sel(h=h)) for t in short.t]
@@ -199,11 +199,11 @@ def _plane(results: Results) -> str:
         for h in chains.h.values:
             at = chains.sel(T=T, h=h)
             rows.append([
-                f"{T:g}", str(h), plus_minus(norm(at.f2)),
+                f"{T:g}", str(h), plus_minus(geometric(at.norm)),
                 *_cells(at, ("draw", "chain", "ensemble")),
                 plus_minus(estimate(at.draw - at.chain)),
                 plus_minus(estimate(at.chain - at.ensemble)),
-                plus_minus(share(at)), plus_minus(ratio(at.B, at.V)),
+                plus_minus(share(at)), plus_minus(ratio(at.between, at.total)),
                 f"{float(at.rhat.max()):.2f}",
                 f"{int(at.stuck.sum())} of {at.stuck.size * chains.num_chains}",
             ])  # fmt: skip
@@ -217,7 +217,7 @@ def _flows(results: Results) -> str:
     rows = [
         [str(h), f"{float(flows.fitted.sel(h=h).mean()):.2f}",
          f"{float(flows.unsatisfied.sel(h=h).mean()):.1f}",
-         plus_minus(norm(flows.f2.sel(h=h))),
+         plus_minus(geometric(flows.norm.sel(h=h))),
          *_cells(flows.sel(h=h), ("draw", "few", "ensemble"))]
         for h in flows.h.values
     ]  # fmt: skip
@@ -235,8 +235,9 @@ def _ladder(results: Results) -> str:
             alone = results["chains"].sel(T=float(ladder["T"]), h=h, seed=seed)
             for words, at in (("alone", alone), ("ladder", ladder.sel(h=h, seed=seed))):
                 cells = [plus_minus(Estimate(float(at[key]), float(at[f"{key}_mcse"])))
-                         for key in ("f2", "draw", "chain", "ensemble")]  # fmt: skip
+                         for key in ("norm", "draw", "chain", "ensemble")]  # fmt: skip
                 trips = f"{int(at.round_trips)}" if "round_trips" in at else ""
-                rows.append([str(h), str(seed), words, *cells, f"{float(at.B / at.V):.3f}",
+                apart = f"{float(at.between / at.total):.3f}"
+                rows.append([str(h), str(seed), words, *cells, apart,
                              f"{float(at.rhat):.2f}", f"{int(at.stuck)}", trips])  # fmt: skip
     return markdown(heads, rows)

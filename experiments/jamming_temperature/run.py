@@ -30,7 +30,8 @@ LADDER = tuple(float(round(0.1 * 10 ** (k / 7), 4)) for k in range(1, 8))
 """From T = 0.1 up to 1."""
 LADDER_WIDTHS = {"smoke": 1, "config": 3, "full": 3}
 """So many of the narrowest, at the temperature below the ladder and the first two seeds."""
-MIXING = ("rhat", "rhat_f2", "stuck", "acceptance", "steps")
+NUMBERS = (*KEYS, *(f"{key}_mcse" for key in KEYS))
+MIXING = ("rhat", "rhat_norm", "stuck", "acceptance", "steps")
 
 
 def in_order(values: dict[str, Any]) -> tuple[np.ndarray, list[float], list[int]]:
@@ -47,23 +48,23 @@ def measured(call: Call, values: dict[str, Any]) -> dict[str, xr.Dataset]:
     place = {"T": temperatures, "h": widths, "seed": seeds}
     settings = points[0, 0, 0].sampler
     series = lengths(settings.num_samples)
-    chains = empty(place, (*KEYS, *(f"{key}_mcse" for key in KEYS), *MIXING))
+    chains = empty(place, (*NUMBERS, *MIXING))
     short = empty(place | {"t": series}, KEYS)
     for i, j in np.ndindex(points.shape[:2]):
         began = time.monotonic()
         for seed, found in zip(seeds, sampled(points[i, j]), strict=True):
             fill(chains, (i, j, seed), found)
             for t, each in enumerate(found["shorter"]):
-                fill(short, (i, j, seed, t), {"value": each})
+                fill(short, (i, j, seed, t), each)
         where = chains.isel({"T": i, "h": j})
         call.say(
             f"T = {temperatures[i]:g}, h = {widths[j]}: {time.monotonic() - began:.0f} s, "
             f"{float(where.steps.max()):.0f} steps, R̂ {np.round(where.rhat.values, 3)}, "
-            f"stuck {int(where.stuck.sum())}, ⟨f²⟩ {np.round(where.f2.values, 1)}"
+            f"stuck {int(where.stuck.sum())}, ⟨f²⟩ {np.round(where.norm.values, 1)}"
         )
     number, most = FLOWS[call.size]
     quality = ("few", "fitted", "unsatisfied", "settled")
-    flows = empty({"h": widths, "seed": seeds}, (*KEYS, *(f"{k}_mcse" for k in KEYS), *quality))
+    flows = empty({"h": widths, "seed": seeds}, (*NUMBERS, *quality))
     for j, seed in np.ndindex(points.shape[1:]):
         found = flowed(points[0, j, seed], number, settings.num_chains, most)
         fill(flows, (j, seed), found)
@@ -82,7 +83,7 @@ def on_ladders(
     """The narrowest widths at the temperature just below the ladder."""
     row = max(i for i, T in enumerate(temperatures) if T < LADDER[0])
     narrow, seeds = widths[: LADDER_WIDTHS[call.size]], [0, 1]
-    names = (*KEYS, *(f"{key}_mcse" for key in KEYS), *MIXING, "round_trips", "swaps")
+    names = (*NUMBERS, *MIXING, "round_trips", "swaps")
     found = empty({"h": narrow, "seed": seeds}, names)
     for j, seed in np.ndindex(len(narrow), len(seeds)):
         config: RunConfig = points[row, j, seed]
@@ -93,7 +94,7 @@ def on_ladders(
         call.say(
             f"ladder, h = {narrow[j]}: {time.monotonic() - began:.0f} s, R̂ {float(here.rhat):.3f}, "
             f"{int(here.round_trips)} round trips, swaps {float(here.swaps):.2f}, stuck "
-            f"{int(here.stuck)}, ⟨f²⟩ {float(here.f2):.1f}"
+            f"{int(here.stuck)}, ⟨f²⟩ {float(here.norm):.1f}"
         )
     return found.assign_coords(T=temperatures[row])
 
@@ -107,9 +108,8 @@ def empty(place: dict[str, list[Any]], names: tuple[str, ...]) -> xr.Dataset:
 
 def fill(into: xr.Dataset, where: tuple[int, ...], found: dict[str, Any]) -> None:
     """One entry of every variable that was found."""
-    flat = found["value"] | {f"{name}_mcse": e for name, e in found.get("error", {}).items()}
-    for name, value in (flat | {k: v for k, v in found.items() if k in into}).items():
-        into[name].values[where] = value
+    for name in into:
+        into[name].values[where] = found[str(name)]
 
 
 def main() -> None:

@@ -20,7 +20,8 @@ from langevin_nn.config import RunConfig  # noqa: E402
 
 KEYS = ("norm", "draw", "chain", "ensemble", "total", "between")
 STUCK = 0.05
-"""A chain whose trajectories are accepted more rarely has not left its draw of the prior."""
+"""A chain that accepts more rarely in a quarter of its record stands still, where it began mostly:
+draws of the prior can be steeper than what the others have taught the step size."""
 RHAT_POINTS = 60
 """Test points of which R̂ is computed."""
 MARGIN = {"loss_tolerance": 5e-5, "gradient_tolerance": 1e-4, "rtol": 1e-4, "atol": 1e-6}
@@ -41,8 +42,9 @@ def lengths(num_draws: int) -> list[int]:
 def of_chains(chains: lnn.Chains) -> dict[str, Any]:
     """Their averages, those of shorter chains, and how well the chains have mixed."""
     assert chains.acceptance is not None
-    accepted = chains.acceptance.mean(axis=1)
-    moving = (accepted > STUCK) & ~chains.diverged
+    quarters = np.array_split(chains.acceptance, 4, axis=1)
+    moving = np.min([quarter.mean(axis=1) for quarter in quarters], axis=0) > STUCK
+    moving &= ~chains.diverged
     stuck = int(np.sum(~moving))
     if moving.sum() < 3:  # too few to tell anything: all are kept, and marked
         moving = ~chains.diverged
@@ -54,7 +56,7 @@ def of_chains(chains: lnn.Chains) -> dict[str, Any]:
         "rhat": float(np.quantile(at_points, 0.9)),
         "rhat_norm": float(rhat(np.square(f).mean(axis=2))),
         "stuck": stuck,
-        "acceptance": float(accepted[moving].mean()),
+        "acceptance": float(chains.acceptance[moving].mean()),
         "steps": float(np.ceil((chains.trajectory_length or 0) / chains.step_size)),
     }
 

@@ -177,8 +177,8 @@ def _map(ax: Axes, results: Results) -> None:
     ax.set_yticks(range(len(temperatures) + 1), ["0", *(f"{T:g}" for T in temperatures)])
     ax.set_xlabel("width h of both hidden layers")
     ax.set_ylabel("temperature T")
-    ax.set_title("what one chain has of the ensemble's gain\n(* chains have not mixed)",
-                 fontsize="medium")  # fmt: skip
+    words = "what one chain has of the ensemble's gain\n(* not mixed, or a chain stands still)"
+    ax.set_title(words, fontsize="medium")
 
 
 def tables(results: Results) -> str:
@@ -193,7 +193,8 @@ def _cells(found: xr.Dataset, keys: tuple[str, ...]) -> list[str]:
 def _plane(results: Results) -> str:
     chains = results["chains"]
     heads = ["T", "h", "⟨f²⟩", "one draw", "mean of a chain", "mean of all chains",
-             "draw − chain", "chain − all", "share", "B/V", "R̂", "stuck"]  # fmt: skip
+             "draw − chain", "chain − all", "share", "chain − flows",
+             "B/V", "R̂", "stuck"]  # fmt: skip
     rows = []
     for T in chains["T"].values:
         for h in chains.h.values:
@@ -203,7 +204,9 @@ def _plane(results: Results) -> str:
                 *_cells(at, ("draw", "chain", "ensemble")),
                 plus_minus(estimate(at.draw - at.chain)),
                 plus_minus(estimate(at.chain - at.ensemble)),
-                plus_minus(share(at)), plus_minus(ratio(at.between, at.total)),
+                plus_minus(share(at)),
+                plus_minus(estimate(at.chain - results["flows"].ensemble.sel(h=h))),
+                plus_minus(ratio(at.between, at.total)),
                 f"{float(at.rhat.max()):.2f}",
                 f"{int(at.stuck.sum())} of {at.stuck.size * chains.num_chains}",
             ])  # fmt: skip

@@ -24,7 +24,7 @@ STUCK = 0.05
 draws of the prior can be steeper than what the others have taught the step size."""
 RHAT_POINTS = 60
 """Test points of which R̂ is computed."""
-MARGIN = {"loss_tolerance": 5e-5, "gradient_tolerance": 1e-4, "rtol": 1e-4, "atol": 1e-6}
+MARGIN = {"loss_tolerance": 5e-5, "gradient_tolerance": 1e-6, "rtol": 1e-4, "atol": 1e-6}
 """A flow ends where every margin is 0.99."""
 
 

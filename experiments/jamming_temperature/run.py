@@ -23,11 +23,11 @@ from measuring import KEYS, flowed, lengths, sampled, tempered  # noqa: E402
 
 from langevin_nn.sweeps.grid import grid  # noqa: E402
 
-FLOWS = {"smoke": (4, 50), "config": (12, 4_000), "full": (96, 200_000)}
+FLOWS = {"smoke": (4, 50), "config": (12, 3_000), "full": (96, 200_000)}
 """Initialisations of each flow, steps at most."""
 LADDER = tuple(float(round(0.1 * 10 ** (k / 7), 4)) for k in range(1, 8))
 """From T = 0.1 up to 1."""
-LADDER_WIDTHS = slice(1, 3)
+LADDER_WIDTHS = slice(2, 4)
 """Widths that are tempered, at the temperature below the ladder and with the first two seeds."""
 NUMBERS = (*KEYS, *(f"{key}_mcse" for key in KEYS))
 HOT, LONGER = 0.1, 2
@@ -141,7 +141,7 @@ def main() -> None:
     if not call.draw:
         values = call.values()
         if call.size == "smoke":
-            over = values["sweep"]["over"] | {"network.hidden_widths": [[3, 3], [5, 5]]}
+            over = values["sweep"]["over"] | {"network.hidden_widths": [[3, 3], [4, 4], [5, 5]]}
             values |= {"sweep": {"seeds": 2, "over": over}}
             values["sampler"] |= {"num_chains": 3}
         keep(call.results, measured(call, values))

@@ -66,7 +66,7 @@ def averaging(
     >>> f = y + 2 * rng.standard_normal((8, 16, 500))  # independent: one chain is worth 16 draws
     >>> found = averaging(f, y)
     >>> print(f"{found.draw.value:.2f} {found.chain.value:.2f} {found.ensemble.value:.2f}")
-    0.31 0.02 0.00
+    0.31 0.03 0.00
     >>> print(f"{found.between.value:.2f} {averaging(f, y, length=4).between.value:.2f}")
     0.25 1.00
     """

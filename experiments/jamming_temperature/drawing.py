@@ -148,7 +148,10 @@ def _lengths(mixing: Axes, gap: Axes, results: Results, temperature: float) -> N
         ax.set_xticks(short.t.values, [str(t) for t in short.t.values])
         ax.set_xlabel("draws in the chain, t")
         ax.set_title(f"longer chains at T = {temperature:g}", fontsize="medium")
-        ax.legend(frameon=False, fontsize="small")
+    mixing.legend(frameon=False, fontsize="small")
+    gap.legend(
+        frameon=False, fontsize="small", ncols=2, loc="center right", bbox_to_anchor=(1, 0.41)
+    )
 
 
 def share(found: xr.Dataset) -> Estimate:

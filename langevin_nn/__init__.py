@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from langevin_nn.model.networks import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
     from langevin_nn.model.prior import GaussianPrior
+    from langevin_nn.model.random_features import RandomFeatures
     from langevin_nn.reports.report import report
     from langevin_nn.sampling.chains import sample, sample_points
     from langevin_nn.sampling.draws import Chains
@@ -84,6 +85,7 @@ __all__ = [
     "NotApplicable",
     "NumPyroKernel",
     "Patches",
+    "RandomFeatures",
     "Split",
     "Squared",
     "activation",
@@ -129,6 +131,7 @@ _MODULES = {
     "model.networks": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),
     "model.prior": ("GaussianPrior",),
+    "model.random_features": ("RandomFeatures",),
     "reports.report": ("report",),
     "sampling.chains": ("sample", "sample_points"),
     "sampling.draws": ("Chains",),

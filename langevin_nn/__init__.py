@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langevin_nn import config, plotting, theory
+    from langevin_nn.analysis.averaging import Averaging, averaging
     from langevin_nn.analysis.comparison import compare
     from langevin_nn.analysis.ensembles import summarise_flow
     from langevin_nn.analysis.generalisation import summarise
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Activation",
+    "Averaging",
     "Chains",
     "Convolutional",
     "Dataset",
@@ -88,6 +90,7 @@ __all__ = [
     "Split",
     "Squared",
     "activation",
+    "averaging",
     "collect",
     "compare",
     "config",
@@ -113,6 +116,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "analysis.averaging": ("Averaging", "averaging"),
     "analysis.comparison": ("compare",),
     "analysis.ensembles": ("summarise_flow",),
     "analysis.generalisation": ("summarise",),

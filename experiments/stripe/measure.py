@@ -20,7 +20,7 @@ FITTED = 5e-5
 
 @dataclass(frozen=True)
 class Sizes:
-    """`tasks` are independent training sets of each size; of each, two networks are trained."""
+    """`tasks` are independent training sets of each size; on each, two networks are trained."""
 
     dimensions: tuple[int, ...]
     trained_dimensions: tuple[int, ...]
@@ -31,17 +31,18 @@ class Sizes:
     trained: tuple[int, ...]
     compared: int
     amplified: tuple[int, ...]
+    amplified_tasks: int
     amplified_scales: tuple[float, ...] = (1e-3, 1e-6)
     scale: float = 0.1
     pictured: int = 5
 
 
 SIZES = {
-    "smoke": Sizes((2,), (2,), 2, 200, 16, (16, 32), (16, 32), 16, (16, 32), pictured=2),
+    "smoke": Sizes((2,), (2,), 2, 200, 16, (16, 32), (16, 32), 16, (16, 32), 2, pictured=2),
     "config": Sizes((2, 5, 10), (5, 10), 3, 5000, 128, (64, 128, 256, 512, 1024, 2048),
-                    (128, 256, 512), 256, (128, 512, 2048)),
+                    (128, 256, 512), 256, (128, 512, 2048), 8),
     "full": Sizes((2, 5, 10), (2, 5, 10), 8, 20_000, 1000, (128, 256, 512, 1024, 2048, 4096),
-                  (128, 256, 512, 1024, 2048, 4096), 1024, (32, 128, 512, 2048, 8192)),
+                  (128, 256, 512, 1024, 2048, 4096), 1024, (32, 128, 512, 2048, 8192), 16),
 }  # fmt: skip
 
 
@@ -122,7 +123,7 @@ def trained(call: Call, sizes: Sizes) -> xr.Dataset:
     """Errors of gradient flow in the feature regime, and kernel components before and after."""
     shape = len(sizes.trained_dimensions), len(sizes.trained), sizes.tasks
     errors, ends = np.empty(shape), np.empty(shape)
-    shown = min(10, sizes.trained[-1])
+    shown = min(20, sizes.trained[-1])
     overlaps = np.empty((2, shape[0], sizes.tasks, shown))
     for row, dimension in enumerate(sizes.trained_dimensions):
         for column, number in enumerate(sizes.trained):
@@ -158,11 +159,11 @@ def trained(call: Call, sizes: Sizes) -> xr.Dataset:
 def amplified(call: Call, sizes: Sizes) -> xr.Dataset:
     """Λ when a tenth of the examples reach the margin; weights of one network then."""
     scales, numbers = sizes.amplified_scales, sizes.amplified
-    found = np.empty((len(scales), len(sizes.dimensions), len(numbers), sizes.tasks))
+    found = np.empty((len(scales), len(sizes.dimensions), len(numbers), sizes.amplified_tasks))
     picture = np.empty((2, 2, sizes.width))
     for column, dimension in enumerate(sizes.dimensions):
         for place, number in enumerate(numbers):
-            for task in range(sizes.tasks):
+            for task in range(sizes.amplified_tasks):
                 data = stripe(number, dimension, task, 10)
                 posterior = posterior_of(data, sizes.width, jnp.float64)
                 for row, scale in enumerate(scales):

@@ -16,6 +16,7 @@ import xarray as xr  # noqa: E402
 from common import called, keep, kept, markdown  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import NullLocator  # noqa: E402
 from measure import SIZES, amplified, lazy, trained  # noqa: E402
 
 from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
@@ -75,21 +76,28 @@ def draw(results: dict[str, xr.Dataset]) -> Figure:
         curve(ax, here, COLOURS[d], "s", f"features, d = {d}")
         guide(ax, here, -predicted("features", d), COLOURS[d])
     ax.set_title(f"gradient flow at α̃ = {flow.scale:g}, {flow.width} units", fontsize="small")
-    for ax in panels[0, :2]:
-        ax.set(xscale="log", yscale="log", xlabel="P", ylabel="test error")
-        ax.legend(fontsize="small", frameon=False)
+    for ax, found in zip(panels[0, :2], (kernel, flow), strict=True):
+        logarithmic(ax, found.P, "test error")
+        ax.legend(fontsize="x-small", frameon=False)
     ax = panels[0, 2]
     for scale, fmt in zip(growth.scale.values, ("o", "^"), strict=True):
         for d in growth.d.values:
             here = growth.amplification.sel(scale=scale, d=d)
             curve(ax, here, COLOURS[d], fmt, f"α̃ = {scale:g}, d = {d}")
             guide(ax, here, 0.5, COLOURS[d])
-    ax.set(xscale="log", yscale="log", xlabel="P", ylabel="Λ when 10 % are fitted")
+    logarithmic(ax, growth.P, "Λ when 10 % are fitted")
     ax.set_title("amplification of the informative direction", fontsize="small")
     ax.legend(fontsize="x-small", frameon=False, ncols=2)
     picture(panels[1, :2], growth)
     components(panels[1, 2], flow)
     return figure
+
+
+def logarithmic(ax: Axes, numbers: xr.DataArray, label: str) -> None:
+    ax.set(xscale="log", yscale="log", xlabel="P", ylabel=label)
+    ax.set_xticks(numbers.values, [str(number) for number in numbers.values])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(top=2 * ax.get_ylim()[1])  # for the legend
 
 
 def picture(panels: np.ndarray, growth: xr.Dataset) -> None:
@@ -117,7 +125,7 @@ def components(ax: Axes, flow: xr.Dataset) -> None:
     ax.set(xlabel="leading kernel components", ylabel="part of the labels in them",
            ylim=(0, 1.02))  # fmt: skip
     ax.set_title(f"kernel PCA, P = {flow.P.values[-1]}", fontsize="small")
-    ax.legend(fontsize="small", frameon=False)
+    ax.legend(fontsize="small", frameon=False, loc="upper left")
 
 
 def exponents(results: dict[str, xr.Dataset]) -> str:

@@ -60,6 +60,7 @@ def prepare(config: RunConfig) -> Problem:
         classes=chosen.classes, targets=chosen.targets, standardize=chosen.standardize,
         colour=chosen.colour, path=chosen.path or None, in_size=chosen.in_size,
         noise_variance=chosen.noise_variance, teacher_width=chosen.teacher_width,
+        num_components=chosen.num_components,
     )  # fmt: skip
     resolved = dataclasses.replace(chosen, num_train=data.num_train, num_test=data.num_test)
     config = dataclasses.replace(config, data=resolved)

@@ -70,6 +70,9 @@ class DataConfig(Checked):
         0.0, NOT_NEGATIVE, "variance of the noise on a teacher's training labels"
     )
     teacher_width: int = option(100, whole(1), "hidden units of teacher_network")
+    num_components: int | None = option(
+        None, whole(1), "images: this many principal components (default: all pixels)"
+    )
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class NetworkConfig(Checked):
     activation: str = option(
         "erf",
         text('the name of an activation, for example "erf"'),
-        "erf, relu, identity, tanh or gelu",
+        "erf, relu, identity, tanh, gelu, swish10 or softplus5",
     )
     biases: bool = option(False, FLAG, "a bias in each layer, the read-out's included")
     patch_size: int = option(4, whole(1), "convolutional: pixels on each side of a patch")

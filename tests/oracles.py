@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import scipy.integrate
 import scipy.special
 from jax.scipy.special import erf
 from numpyro.infer import MCMC, NUTS
@@ -15,12 +16,25 @@ from numpyro.infer import MCMC, NUTS
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.model.posterior import Posterior
 
+
+def _of_unit_power(formula):
+    """The formula with E[σ(z)²] = 1, z ~ N(0, 1)."""
+
+    def density(z):
+        return formula(z) ** 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+
+    power = sum(scipy.integrate.quad(density, *ends, epsabs=1e-14)[0] for ends in ((-9, 0), (0, 9)))
+    return lambda z: formula(z) / np.sqrt(power)
+
+
 NUMPY_ACTIVATIONS = {
     "erf": scipy.special.erf,
     "relu": lambda z: np.maximum(z, 0),
     "identity": lambda z: z,
     "tanh": np.tanh,
     "gelu": lambda z: z * scipy.special.ndtr(z),
+    "swish10": _of_unit_power(lambda z: z * scipy.special.expit(10 * z)),
+    "softplus5": _of_unit_power(lambda z: np.logaddexp(0, 5 * z) / 5),
 }
 
 

@@ -26,6 +26,7 @@ standardize = false
 in_size = 5
 noise_variance = 0.25
 teacher_width = 9
+num_components = 3
 [network]
 hidden_widths = [30, 20]
 activation = "relu"

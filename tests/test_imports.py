@@ -28,7 +28,7 @@ LAYERS = [
 ]
 ONE_IMPORTER = {
     "arviz": {"analysis.diagnostics"},
-    "diffrax": {"sampling.gradient_flow"},
+    "diffrax": {"sampling.flow_integration"},
     "dask": {"sweeps.executors"},
     "dask_jobqueue": {"sweeps.executors"},
     "distributed": {"sweeps.executors"},

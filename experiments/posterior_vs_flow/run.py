@@ -51,9 +51,9 @@ def flows(call: Call, values: dict[str, Any]) -> xr.Dataset:
                 gradient_tolerance=1e-4, rtol=1e-6, atol=1e-8,
             )  # fmt: skip
             measured = lnn.summarise_flow(flow)
-            error = measured.train_error.value
-            call.say(f"flow, {source}, N_1 = {width}: {flow.num_steps} steps to t = {flow.time:.3g}"
-                     f", training error {error:.1e} {measured.message}")  # fmt: skip
+            error, time = measured.train_error.value, flow.time.max()
+            call.say(f"flow, {source}, N_1 = {width}: {flow.num_steps.max()} steps to t = "
+                     f"{time:.3g}, training error {error:.1e} {measured.message}")  # fmt: skip
             for place, key in enumerate(KEYS):
                 estimate = getattr(measured, key)
                 found[place, :, row, column] = estimate.value, estimate.mcse

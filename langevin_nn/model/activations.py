@@ -7,7 +7,7 @@ The dual of σ is
 in closed form for erf (Williams 1997, "Computing with infinite networks"), relu (Cho and Saul 2009,
 "Kernel methods for deep learning"; the arc-cosine kernel of order one), identity and gelu
 (Tsuchida et al. 2021, "Avoiding kernel fixed points", arXiv:2002.08517), and by quadrature
-(`quadrature`) for tanh and for any other callable. The arguments of a dual broadcast against each
+(`quadrature`) for the others and any other callable. The arguments of a dual broadcast against each
 other, so the block of a Gram matrix with variances a (P,) and b (P',) is
 `dual(a[:, None], b[None, :], c)`.
 """
@@ -34,6 +34,8 @@ __all__ = [
     "gelu",
     "identity",
     "relu",
+    "softplus5",
+    "swish10",
     "tanh",
 ]
 
@@ -158,6 +160,25 @@ def _gelu_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
     return c / 4 + (c * xp.arcsin(sine) + rational) / (2 * xp.pi)
 
 
+def _unit_power(formula: Callable[[np.ndarray], np.ndarray]) -> float:
+    """1/√E[σ(z)²], z ~ N(0, 1), by the trapezoidal rule, to rounding for σ analytic near ℝ."""
+    z = np.linspace(-9.5, 9.5, 1217)
+    power = np.sum(formula(z) ** 2 * np.exp(-(z**2) / 2)) * (z[1] - z[0]) / np.sqrt(2 * np.pi)
+    return float(1 / np.sqrt(power))
+
+
+_SWISH10_FACTOR = _unit_power(lambda z: z / (1 + np.exp(-10 * z)))
+_SOFTPLUS5_FACTOR = _unit_power(lambda z: np.logaddexp(0, 5 * z) / 5)
+
+
+def _swish10(z: Float[Array, "..."]) -> Float[Array, "..."]:
+    return _SWISH10_FACTOR * z * jax.nn.sigmoid(10 * z)
+
+
+def _softplus5(z: Float[Array, "..."]) -> Float[Array, "..."]:
+    return _SOFTPLUS5_FACTOR / 5 * jax.nn.softplus(5 * z)
+
+
 def _is_odd(name: str, function: Callable[[Array], Array]) -> bool:
     """Whether σ(−z) = −σ(z) at 96 points of (0, 8], after a look at whether σ is elementwise."""
     z = jnp.linspace(8.0 / 96, 8.0, 96)
@@ -188,4 +209,11 @@ identity = Activation("identity", _identity, ClosedForm(_identity_dual), odd=Tru
 tanh = with_quadrature("tanh", jnp.tanh, odd=True)
 gelu = Activation("gelu", _gelu, ClosedForm(_gelu_dual), odd=False)
 
-ACTIVATIONS: dict[str, Activation] = {each.name: each for each in (erf, relu, identity, tanh, gelu)}
+# z/(1 + e^(−10z)) and log(1 + e^(5z))/5 with E[σ(z)²] = 1: relu with a slope that does not jump,
+# which gradient flow needs (Geiger et al., arXiv:2012.15110 and arXiv:1906.08034).
+swish10 = with_quadrature("swish10", _swish10, odd=False)
+softplus5 = with_quadrature("softplus5", _softplus5, odd=False)
+
+ACTIVATIONS: dict[str, Activation] = {
+    each.name: each for each in (erf, relu, identity, tanh, gelu, swish10, softplus5)
+}

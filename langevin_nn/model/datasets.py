@@ -9,18 +9,19 @@ leaves the test set as it is, and the other way round.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, SupportsIndex
 
 import jax
 import numpy as np
+import scipy.linalg
 from jaxtyping import Array, Float
 
 from langevin_nn.model.labels import Groups, class_groups, class_targets, targets_of
 from langevin_nn.model.raw_files import fingerprint, nearest, read_images
-from langevin_nn.model.raw_formats import IMAGE_SHAPES, as_images, read_npz
+from langevin_nn.model.raw_formats import IMAGE_SHAPES, RawImages, as_images, read_npz
 from langevin_nn.model.task import Dataset
 from langevin_nn.model.teachers import TEACHERS, draw_task, positive
 from langevin_nn.types import InputError
@@ -45,6 +46,7 @@ def load_dataset(
     in_size: int = 100,
     noise_variance: float | int = 0.0,
     teacher_width: int = 100,
+    num_components: SupportsIndex | None = None,
     folder: str | Path | None = None,
 ) -> Dataset:
     """The task of one of SOURCES.
@@ -65,8 +67,14 @@ def load_dataset(
     - "teacher_linear", "teacher_network", "random": Gaussian inputs of `in_size` dimensions and
       the rules of `teachers.py`, with `teacher_width` hidden units and `noise_variance`.
 
+    `num_components` turns images into that many of their principal components, largest first,
+    those of all published training images of these classes (digits: of the pool): they depend on
+    neither `num_train` nor the key. They keep their variances, nothing is whitened. Pixels are
+    centred at their means first.
+
     `standardize` subtracts one mean and divides by one standard deviation, both over all inputs
-    of all selected training examples, from training and test inputs.
+    of all selected training examples, from training and test inputs; of components it subtracts
+    nothing, so that the scale is the root of their mean square.
 
     Parameters that a source does not use are ignored, except `colour`. Raises `InputError` for
     everything that cannot be done, with what to write instead.
@@ -75,6 +83,11 @@ def load_dataset(
         raise InputError(f"unknown data source {source!r}: write {nearest(source, SOURCES)}")
     if colour and source != "cifar10":
         raise InputError(f"{source} has no colours: write colour=False, or use cifar10")
+    if num_components is not None and source not in IMAGE_SOURCES:
+        raise InputError(
+            f"principal components are those of images, {source} has none to take them from: "
+            "leave num_components out"
+        )
     rng = _generator(key)
     if source in TEACHERS:
         arrays, words = draw_task(
@@ -86,22 +99,25 @@ def load_dataset(
     else:
         groups = class_groups(classes)
         values = class_targets(targets, len(groups))
-        task = _image_task(source, rng, num_train, num_test, groups, values, colour, folder)
+        raw = read_images(source, folder, [label for group in groups for label in group])
+        task = _image_task(source, raw, rng, num_train, num_test, groups, values, colour)
+        if num_components is not None:
+            number = positive("num_components", num_components)
+            task = _projected(task, _pool(raw, groups, colour), number)
     return _standardized(task) if standardize else task
 
 
 def _image_task(
     source: str,
+    raw: RawImages,
     rng: np.random.Generator,
     num_train: SupportsIndex | None,
     num_test: SupportsIndex | None,
     groups: Groups,
     values: Float[np.ndarray, " K *D"],
     colour: bool,
-    folder: str | Path | None,
 ) -> Dataset:
     wanted = [label for group in groups for label in group]
-    raw = read_images(source, folder, wanted)
     train, test = (
         rng.permutation(np.flatnonzero(np.isin(labels, wanted)))
         for labels in (raw.y_train, raw.y_test)
@@ -123,6 +139,37 @@ def _image_task(
         provenance=raw.files,
         image_shape=_image_shape(x_train),
     )
+
+
+def _pool(raw: RawImages, groups: Groups, colour: bool) -> Iterator[Float[np.ndarray, "B N_0"]]:
+    """All published training images of these classes, some at a time."""
+    chosen = np.flatnonzero(np.isin(raw.y_train, [label for group in groups for label in group]))
+    for rows in np.array_split(chosen, max(1, len(chosen) // 2_000)):
+        yield _as_rows(as_images(raw.x_train[rows], colour) / raw.white)
+
+
+def _projected(task: Dataset, pool: Iterable[Float[np.ndarray, "B N_0"]], number: int) -> Dataset:
+    """The task in the leading eigenvectors of the pool's covariance, each with a stated sign."""
+    size = task.in_size
+    if number > size:
+        raise InputError(
+            f"num_components = {number}, but images of {task.name} have {size} pixels: write "
+            f"num_components = {size} or less"
+        )
+    count, total, products = 0, np.zeros(size), np.zeros((size, size))
+    for rows in pool:
+        count, total, products = (
+            count + len(rows),
+            total + rows.sum(axis=0),
+            products + rows.T @ rows,
+        )
+    mean = total / count
+    covariance = products / count - np.outer(mean, mean)
+    axes = scipy.linalg.eigh(covariance, subset_by_index=(size - number, size - 1))[1][:, ::-1]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(number)])
+    x_train, x_test = ((x - mean) @ axes for x in (task.x_train, task.x_test))
+    words = (*task.provenance, f"{number} principal components")
+    return replace(task, x_train=x_train, x_test=x_test, provenance=words, image_shape=None)
 
 
 def _two_ends(

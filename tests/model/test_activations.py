@@ -69,10 +69,14 @@ def test_function_is_the_named_one(name):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_dual_is_the_double_integral(name):
-    assert worst_error(ACTIVATIONS[name].dual, name) < 1e-11
+    # At variance 10 the poles of swish10 are so near that 2048 Hermite polynomials leave 3e-8.
+    assert worst_error(ACTIVATIONS[name].dual, name) < (1e-7 if name == "swish10" else 1e-11)
 
 
-@pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"tanh"}))
+CLOSED_FORMS = ("erf", "gelu", "identity", "relu")
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
 def test_a_closed_form_is_the_same_on_the_host(name):
     dual = ACTIVATIONS[name].dual
     assert worst_error(lambda *each: dual.on_host(*map(np.asarray, each)), name) < 1e-11
@@ -208,7 +212,7 @@ def test_odd_callables_are_recognised(function, odd):
 @pytest.mark.parametrize(
     "choice, message",
     [
-        ("rellu", "did you mean 'relu'.*erf, relu, identity, tanh, gelu"),
+        ("rellu", "did you mean 'relu'.*erf, relu, identity, tanh, gelu, swish10"),
         ("xyz", "unknown activation 'xyz': known are erf"),
         (jax.nn.softmax, "'softmax' does not act on each element"),
         (jnp.sum, "'sum' does not act on each element"),

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sklearn.datasets
 from scipy.optimize import curve_fit
 from scipy.special import erf
 
@@ -247,6 +248,27 @@ def test_npz_may_hold_several_outputs_and_colours(tmp_path):
     assert everything("npz", path=path, standardize=True).image_shape == (2, 2, 3)
 
 
+def test_principal_components_are_those_of_the_pool():
+    """Held against the singular vectors of all images, however many are used."""
+
+    def task(num_train, standardize=False, **changes):
+        return digits(num_train=num_train, standardize=standardize, **changes)
+
+    images = sklearn.datasets.load_digits()
+    pool = images.data[np.isin(images.target, (0, 1))] / 16
+    few, pixels = task(30, num_components=5), task(30)
+    vectors = np.linalg.svd(pool - pool.mean(axis=0), full_matrices=False)[2][:5]
+    for x, images in ((few.x_train, pixels.x_train), (few.x_test, pixels.x_test)):
+        expected = (images - pool.mean(axis=0)) @ vectors.T
+        signs = np.sign(np.sum(expected * x, axis=0))
+        np.testing.assert_allclose(x, expected * signs, atol=1e-12)
+    more = task(60, num_components=6)
+    np.testing.assert_allclose(more.x_train[:30, :5], few.x_train, atol=1e-12)
+    assert few.image_shape is None and "5 principal components" in few.provenance
+    standard = task(30, standardize=True, num_components=5).x_train
+    np.testing.assert_allclose(standard, (few.x_train - few.x_train.mean()) / few.x_train.std())
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "fragments"),
     [
@@ -315,6 +337,9 @@ def test_files_that_are_no_npz(tmp_path):
         ("digits", {"num_train": 1}, ["all 1 training targets", "num_train", "another seed"]),
         ("teacher_linear", {"num_train": None}, ["num_train must be", "got None"]),
         ("random", {"targets": (2.0, 2.0)}, ["two different finite numbers"]),
+        ("digits", {"num_components": 65}, ["num_components = 65", "64 pixels"]),
+        ("digits", {"num_components": 0}, ["num_components must be a positive"]),
+        ("random", {"num_components": 3}, ["principal components", "random has none"]),
         ("teacher_linear", {"in_size": 0}, ["in_size must be a positive"]),
         ("teacher_network", {"teacher_width": 0}, ["teacher_width must be a positive"]),
         ("teacher_linear", {"noise_variance": -0.1}, ["noise_variance", "-0.1"]),

@@ -68,8 +68,9 @@ def test_one_hidden_layer_integrated_by_hand(loss, scale):
     posterior = posterior_of(LABELLED, (3,), loss=loss)
     time = 2.5
     flow = lnn.gradient_flow(
-        posterior, key=KEY, num_initialisations=1, max_time=time, output_scale=scale
-    )
+        posterior, key=KEY, num_initialisations=1, max_time=time, output_scale=scale,
+        rtol=1e-10, atol=1e-12,
+    )  # fmt: skip
     first, last = (np.asarray(w)[0] for w in flow.initial_params.weights)
     x, y = np.asarray(posterior.x_train), LABELLED.y_train
     slopes = {
@@ -109,7 +110,50 @@ def test_hinge_ends_where_the_margins_are_reached():
         missing = np.maximum(0.5 - margins, 0)
         np.testing.assert_allclose(flow.energy, 0.5 * np.square(missing).sum(axis=1), atol=1e-15)
     assert flow.converged and np.max(missing) < 1e-4 and np.max(margins) > 0.6
-    assert np.isfinite(flow.time)
+    assert np.all(np.isfinite(flow.time))
+
+
+def test_flow_ends_once_a_part_is_fitted():
+    """Hinge losses at most the tolerance: of a part of the examples, then of all."""
+    posterior = posterior_of(LABELLED, (30,), loss=lnn.Hinge(2, 0.5))
+    half, whole, start = (
+        lnn.gradient_flow(posterior, key=KEY, loss_tolerance=1e-4, **changes)
+        for changes in ({"fitted_fraction": 0.6}, {}, {"max_time": 1e-12})
+    )
+    losses = [0.5 * np.maximum(0.5 - LABELLED.y_train * flow.train_outputs, 0) ** 2
+              for flow in (half, whole, start)]  # fmt: skip
+    for flow, each, fitted in zip((half, whole), losses, (3, 5), strict=False):
+        assert flow.converged and np.all((each <= 1e-4).sum(axis=1) >= fitted)
+        assert np.array_equal(flow.unsatisfied, (each > 1e-4).sum(axis=1))
+    already = (losses[2] <= 1e-4).sum(axis=1) >= 3
+    assert not already.all() and np.array_equal(half.time == 0, already)
+    later = half.time[~already] < whole.time[~already]
+    assert later.any() and np.all((losses[0] <= 1e-4).sum(axis=1)[~already][later] == 3)
+
+
+def test_no_tolerance_needs_to_know_the_output_scale():
+    """Ten decades of α with a hinge: small ones fit with large weights, large ones agree."""
+    posterior = posterior_of(LABELLED, (20,), "swish10", loss=lnn.Hinge())
+
+    def flow(alpha, **until):
+        return lnn.gradient_flow(
+            posterior, key=KEY, num_initialisations=4, output_scale=alpha, rtol=1e-6, atol=1e-8,
+            **until,
+        )  # fmt: skip
+
+    for alpha in (1e-4, 1e6):
+        found = flow(alpha, loss_tolerance=5e-5)
+        assert found.converged and np.all(found.unsatisfied == 0) and found.num_steps.max() < 2000
+    some, more, fewer = (flow(alpha, max_time=3.0).test_outputs for alpha in (1e6, 1e5, 1.0))
+    np.testing.assert_allclose(more, some, atol=1e-4)
+    assert np.max(np.abs(fewer - some)) > 0.1
+
+
+def test_initialisations_do_not_know_of_each_other():
+    posterior = posterior_of(TASK, (4,))
+    flow = lnn.gradient_flow(posterior, key=KEY, num_initialisations=6)
+    assert len(set(flow.num_steps.tolist())) > 1
+    assert flow.time.shape == flow.settled.shape == (6,)
 
 
 def test_lazy_limit_is_the_flow_of_the_tangent_kernel_at_the_start():
@@ -215,7 +259,8 @@ def test_ensemble_of_known_outputs():
         f = mean + spread * rng.standard_normal((8, 6))
         zeros = np.zeros(8)
         of_each = (f[:, :2], f, zeros, zeros, zeros.astype(int))
-        flow = Flow(*of_each, y[:2], y, 0.0, None, None, 1.0, 1, True, "")
+        rest = np.ones(8), np.ones(8, int), np.ones(8, bool), ""
+        flow = Flow(*of_each, y[:2], y, 0.0, None, None, *rest)
         found = lnn.summarise_flow(flow)
         numbers = [found.bias2, found.variance, found.generalisation_error, found.train_error]
         values.append([(n.value, n.mcse) for n in numbers])
@@ -235,6 +280,8 @@ def test_ensemble_of_known_outputs():
         (lambda p: lnn.gradient_flow(p, key=KEY, output_scale=0.0), "output_scale must be"),
         (lambda p: lnn.gradient_flow(p, key=KEY, num_initialisations=0), "num_initialisations"),
         (lambda p: lnn.gradient_flow(p, key=KEY, max_time=-1.0), "max_time must be positive"),
+        (lambda p: lnn.gradient_flow(p, key=KEY, loss_tolerance=-1.0), "must not be negative"),
+        (lambda p: lnn.gradient_flow(p, key=KEY, fitted_fraction=1.2), "at most 1, got 1.2"),
         (lambda p: lnn.summarise_flow(lnn.gradient_flow(p, key=KEY, num_initialisations=2)),
          "three initialisations at least, got 2"),
         (lambda p: infinite_width_flow(p.spec, TASK, time=0.0), "must be positive, got 0.0"),

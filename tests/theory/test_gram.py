@@ -138,7 +138,7 @@ def test_blocks_are_those_of_the_whole(name, depth, kind):
     np.testing.assert_allclose(diagonal, np.diagonal(whole)[5:], atol=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"tanh"}))
+@pytest.mark.parametrize("name", ["erf", "gelu", "identity", "relu"])
 def test_blocks_of_a_dual_in_closed_form_compile_nothing(name, caplog):
     """Other numbers of examples would be other programs: more time than small matrices take."""
     x, y = inputs(11), np.arange(11.0)

@@ -26,7 +26,7 @@ BOX = 1e5
 """Bound of |ν|, for programmes whose directions do not yet fit the data."""
 FACES = 400_000
 """Up to so many all faces of the cells are looked at for the largest |g|."""
-STARTS, NEIGHBOURS = 4, 12
+STARTS, NEIGHBOURS = 2, 12
 """Of ascents within hyperplanes where they are not: for each example, and the nearest of others."""
 ROUNDING = 1e-10
 
@@ -63,20 +63,23 @@ def interpolant(
     It ends where the gap is below the tolerance, or after `max_rounds` with the gap that it has.
     """
     n, d = x.shape
-    certain = math.comb(n, d - 1) * 3 ** (d - 1) <= FACES
+    countable = math.comb(n, d - 1) * 3 ** (d - 1) <= FACES
     directions = np.concatenate([on_sphere(rng, 6 * n, d), x, -x])
-    total = math.inf
-    for rounds in range(1, max_rounds + 1):
+    total, rounds, gap = math.inf, 0, math.inf
+    while gap >= tolerance and rounds < max_rounds:
+        rounds += 1
         weights, dual = _programme(x, y, directions)
         used = np.abs(weights) > ROUNDING * np.abs(weights).max()
         merged, amounts = _merged(x, directions[used], weights[used])
         if (variation := float(np.abs(amounts).sum())) < total:
             total, atoms = variation, (merged, amounts)
-        found = _critical(x, dual, 1.0) if certain else _ascended(x, dual, merged, rng)
-        peaks, largest = _highest(x, dual, found)
+        certain = countable and d == 2  # where looking at all faces is the faster
+        if not certain:
+            peaks, largest = _highest(x, dual, _ascended(x, dual, merged, rng))
+            certain = countable and 1 - float(y @ dual) / largest / total < tolerance
+        if certain:
+            peaks, largest = _highest(x, dual, _critical(x, dual, 1.0))
         gap = 1 - float(y @ dual) / largest / total
-        if gap < tolerance:
-            break
         # What binds or nearly does stays, what is slack goes.
         slack = 1 - np.abs(np.maximum(directions @ x.T, 0) @ dual)
         stays = used | (slack < 2 * (largest - 1))
@@ -132,9 +135,7 @@ def _merged(
     return sums / norms[:, None], signs * norms
 
 
-def _highest(
-    x: np.ndarray, dual: np.ndarray, peaks: np.ndarray
-) -> tuple[np.ndarray, float]:
+def _highest(x: np.ndarray, dual: np.ndarray, peaks: np.ndarray) -> tuple[np.ndarray, float]:
     """The highest of these above 1, each once, and the largest |g| there, or 1."""
     heights = np.abs(np.maximum(peaks @ x.T, 0) @ dual)
     above = heights > 1 + ROUNDING
@@ -154,7 +155,9 @@ def _ascended(
     some of the neighbours of x_i besides, and all cells that meet there are looked at.
     """
     n, d = x.shape
-    found = [_in_cells(x, dual, _climbed(x, dual, np.concatenate([atoms, on_sphere(rng, 8 * n, d)])))]
+    found = [
+        _in_cells(x, dual, _climbed(x, dual, np.concatenate([atoms, on_sphere(rng, 8 * n, d)])))
+    ]
     near = np.argsort(-np.abs(x @ x.T), axis=1)  # each itself first
     for number in range(1, d):
         tight = np.repeat(near[:, :1], STARTS, axis=0)

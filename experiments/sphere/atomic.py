@@ -65,10 +65,11 @@ def interpolant(
     n, d = x.shape
     countable = math.comb(n, d - 1) * 3 ** (d - 1) <= FACES
     directions = np.concatenate([on_sphere(rng, 6 * n, d), x, -x])
-    total, rounds, gap = math.inf, 0, math.inf
+    total, last, rounds, gap = math.inf, math.inf, 0, math.inf
     while gap >= tolerance and rounds < max_rounds:
         rounds += 1
         weights, dual = _programme(x, y, directions)
+        value = float(y @ dual)
         used = np.abs(weights) > ROUNDING * np.abs(weights).max()
         merged, amounts = _merged(x, directions[used], weights[used])
         if (variation := float(np.abs(amounts).sum())) < total:
@@ -76,13 +77,14 @@ def interpolant(
         certain = countable and d == 2  # where looking at all faces is the faster
         if not certain:
             peaks, largest = _highest(x, dual, _ascended(x, dual, merged, rng))
-            certain = countable and 1 - float(y @ dual) / largest / total < tolerance
+            certain = countable and 1 - value / largest / total < tolerance
         if certain:
             peaks, largest = _highest(x, dual, _critical(x, dual, 1.0))
-        gap = 1 - float(y @ dual) / largest / total
-        # What binds or nearly does stays, what is slack goes.
+        gap = 1 - value / largest / total
+        # What is slack goes, but for where ν is not unique and might come back to it.
         slack = 1 - np.abs(np.maximum(directions @ x.T, 0) @ dual)
-        stays = used | (slack < 2 * (largest - 1))
+        stays = used | (slack < 2 * (largest - 1)) | (value > last * (1 - ROUNDING))
+        last = value
         directions = np.concatenate([directions[stays], merged, peaks])
     left = y - np.maximum(x @ atoms[0].T, 0) @ atoms[1]
     residual = float(np.abs(left).max())

@@ -131,16 +131,21 @@ def counted(weights: np.ndarray, readout: np.ndarray, x: np.ndarray) -> int:
     return int(np.sum(carried > 1e-3 * carried.max()))
 
 
-def closed_form() -> tuple[float, Interpolant]:
-    """Total variation for n = 9 points evenly on the circle and the constant target, and found.
+def closed_forms() -> list[tuple[float, int, Interpolant]]:
+    """Known total variations, the most atoms that a solution has, and what is found.
 
-    With n odd, ν_i = 2 sin(π/2n) has |g| ≤ 1, and the even measure on the bisectors reaches it.
+    The constant target at n = 9 points evenly on the circle, 2n sin(π/2n): ν_i = 2 sin(π/2n) has
+    |g| ≤ 1. Orthonormal points with y = 1 at p of them and −1 at m, √p + √m: one atom of each
+    sign, at the sum of its points, and ν_i = 1/√p and −1/√m.
     """
-    n = 9
+    n, rng = 9, np.random.default_rng(0)
     angle = 2 * np.pi * np.arange(n) / n
-    x = np.column_stack([np.cos(angle), np.sin(angle)])
-    found = interpolant(x, np.ones(n), np.random.default_rng(0))
-    return 2 * n * math.sin(math.pi / (2 * n)), found
+    circle = np.column_stack([np.cos(angle), np.sin(angle)])
+    signs = np.array([1.0, 1.0, 1.0, -1.0, -1.0])
+    return [
+        (2 * n * math.sin(math.pi / (2 * n)), n, interpolant(circle, np.ones(n), rng)),
+        (math.sqrt(3) + math.sqrt(2), 2, interpolant(np.eye(5), signs, rng)),
+    ]
 
 
 def kernel_deviation() -> float:

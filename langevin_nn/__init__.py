@@ -18,11 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langevin_nn import config, plotting, theory
+    from langevin_nn.analysis.averaging import Averaging, averaging
     from langevin_nn.analysis.comparison import compare
     from langevin_nn.analysis.ensembles import summarise_flow
     from langevin_nn.analysis.generalisation import summarise
-    from langevin_nn.analysis.landscape import hessian, tangent_kernel
+    from langevin_nn.analysis.landscape import (
+        effective_parameters,
+        hessian,
+        kernel_alignment,
+        tangent_kernel,
+    )
+    from langevin_nn.analysis.spectra import spectral_density
     from langevin_nn.analysis.tempering import summarise_ladder
+    from langevin_nn.analysis.variances import error_parts
     from langevin_nn.model.activations import activation
     from langevin_nn.model.convolutional import Convolutional
     from langevin_nn.model.datasets import Dataset, load_dataset
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
     from langevin_nn.model.networks import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
     from langevin_nn.model.prior import GaussianPrior
+    from langevin_nn.model.random_features import RandomFeatures
     from langevin_nn.reports.report import report
     from langevin_nn.sampling.chains import sample, sample_points
     from langevin_nn.sampling.draws import Chains
@@ -56,6 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Activation",
+    "Averaging",
     "Chains",
     "Convolutional",
     "Dataset",
@@ -76,20 +86,26 @@ __all__ = [
     "NotApplicable",
     "NumPyroKernel",
     "Patches",
+    "RandomFeatures",
     "Split",
     "Squared",
     "activation",
+    "averaging",
     "collect",
     "compare",
     "config",
+    "effective_parameters",
+    "error_parts",
     "gradient_flow",
     "hessian",
+    "kernel_alignment",
     "load_dataset",
     "numpyro_model",
     "plotting",
     "report",
     "sample",
     "sample_points",
+    "spectral_density",
     "summarise",
     "summarise_flow",
     "summarise_ladder",
@@ -100,11 +116,16 @@ __all__ = [
 ]
 
 _MODULES = {
+    "analysis.averaging": ("Averaging", "averaging"),
     "analysis.comparison": ("compare",),
     "analysis.ensembles": ("summarise_flow",),
     "analysis.generalisation": ("summarise",),
-    "analysis.landscape": ("hessian", "tangent_kernel"),
+    "analysis.landscape": (
+        "effective_parameters", "hessian", "kernel_alignment", "tangent_kernel",
+    ),
+    "analysis.spectra": ("spectral_density",),
     "analysis.tempering": ("summarise_ladder",),
+    "analysis.variances": ("error_parts",),
     "model.activations": ("activation",),
     "model.convolutional": ("Convolutional",),
     "model.datasets": ("Dataset", "load_dataset"),
@@ -113,6 +134,7 @@ _MODULES = {
     "model.networks": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),
     "model.prior": ("GaussianPrior",),
+    "model.random_features": ("RandomFeatures",),
     "reports.report": ("report",),
     "sampling.chains": ("sample", "sample_points"),
     "sampling.draws": ("Chains",),

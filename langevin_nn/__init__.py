@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langevin_nn import config, plotting, theory
+    from langevin_nn.analysis.averaging import Averaging, averaging
     from langevin_nn.analysis.comparison import compare
     from langevin_nn.analysis.ensembles import classification_errors, summarise_flow
     from langevin_nn.analysis.generalisation import summarise
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from langevin_nn.analysis.scaling import power_law
     from langevin_nn.analysis.spectra import spectral_density
     from langevin_nn.analysis.tempering import summarise_ladder
+    from langevin_nn.analysis.variances import error_parts
     from langevin_nn.model.activations import activation
     from langevin_nn.model.convolutional import Convolutional
     from langevin_nn.model.datasets import Dataset, load_dataset
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from langevin_nn.model.networks import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
     from langevin_nn.model.prior import GaussianPrior
+    from langevin_nn.model.random_features import RandomFeatures
     from langevin_nn.reports.report import report
     from langevin_nn.sampling.chains import sample, sample_points
     from langevin_nn.sampling.draws import Chains
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Activation",
+    "Averaging",
     "Chains",
     "Convolutional",
     "Dataset",
@@ -83,14 +87,17 @@ __all__ = [
     "NotApplicable",
     "NumPyroKernel",
     "Patches",
+    "RandomFeatures",
     "Split",
     "Squared",
     "activation",
+    "averaging",
     "classification_errors",
     "collect",
     "compare",
     "config",
     "effective_parameters",
+    "error_parts",
     "gradient_flow",
     "hessian",
     "kernel_alignment",
@@ -112,6 +119,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "analysis.averaging": ("Averaging", "averaging"),
     "analysis.comparison": ("compare",),
     "analysis.ensembles": ("classification_errors", "summarise_flow"),
     "analysis.generalisation": ("summarise",),
@@ -121,6 +129,7 @@ _MODULES = {
     "analysis.scaling": ("power_law",),
     "analysis.spectra": ("spectral_density",),
     "analysis.tempering": ("summarise_ladder",),
+    "analysis.variances": ("error_parts",),
     "model.activations": ("activation",),
     "model.convolutional": ("Convolutional",),
     "model.datasets": ("Dataset", "load_dataset"),
@@ -129,6 +138,7 @@ _MODULES = {
     "model.networks": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),
     "model.prior": ("GaussianPrior",),
+    "model.random_features": ("RandomFeatures",),
     "reports.report": ("report",),
     "sampling.chains": ("sample", "sample_points"),
     "sampling.draws": ("Chains",),

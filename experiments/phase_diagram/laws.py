@@ -19,6 +19,8 @@ def slope(found: xr.Dataset, source: str, width: int, *, lazy: bool) -> Estimate
     """d log ρ / d log α̃ at one end, ρ = ‖ΔΘ‖/‖Θ_0‖: fitted to each network, then averaged."""
     scales = found.scale.to_numpy()
     end = scales >= LAZY if lazy else scales <= FEATURE
+    if end.sum() < 2:
+        return Estimate(np.nan, np.nan)
     change = found.change.sel(source=source, width=width).to_numpy()[end]  # (scale, network)
     fitted = np.polyfit(np.log(scales[end]), np.log(change), 1)[0]
     return _mean(fitted)

@@ -43,14 +43,14 @@ class Size:
 
 SIZES = {
     "smoke": Size((4, 8), (1e-2, 1e2), 3, 8, 4),
-    "config": Size((4, 6, 8, 12, 16, 24, 40, 64), tuple(10.0 ** np.arange(-3, 7)), 8, 60, 64),
+    "config": Size((3, 4, 6, 8, 11, 16, 28, 48), tuple(10.0 ** np.arange(-3, 7)), 8, 60, 64),
     "full": Size((20, 28, 40, 56, 80, 113, 160, 226, 320, 453, 640, 905, 1280),
                  tuple(10.0 ** np.arange(-3, 8)), 16, 500, 64),
 }  # fmt: skip
 TASKS = ("config.toml", "cifar10.toml")
 FULL_DATA = {"num_train": 5000, "num_test": 10_000}
 FLOW: dict[str, Any] = {
-    "loss_tolerance": 5e-5, "rtol": 1e-3, "atol": 1e-4, "max_steps": 1000, "solver": "stabilised",
+    "loss_tolerance": 5e-5, "rtol": 1e-3, "atol": 1e-4, "max_steps": 800, "solver": "stabilised",
 }  # fmt: skip
 """Fitted: every margin y f above 0.99."""
 
@@ -98,7 +98,7 @@ def column(call: Call, task: run.Problem, width: int) -> dict[str, Any]:
         found["change"].append(relative_change(lnn.tangent_kernel(few, flow.params), before))
         found["fitted"].append(np.mean(flow.unsatisfied == 0))
         found["settled"].append(np.mean(flow.settled))
-        found["steps"].append(flow.num_steps.max())
+        found["steps"].append(int(flow.num_steps.max()))
     call.say(
         f"{task.config.data.source}, h = {width}: {found['steps']} steps, fitted "
         f"{np.round(found['fitted'], 2)}, error {np.round(found['ensemble'], 3)[:, 0]}"

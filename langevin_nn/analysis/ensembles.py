@@ -133,8 +133,9 @@ def classification_errors(flow: Flow) -> ClassificationErrors:
 
     each = wrong(f)  # (n, P_test)
     singly, together = each.mean(axis=0), wrong(f.mean(axis=0)[None])[0]
+    each_count = each.sum(axis=1)  # whole numbers, whose mean has no rounding
     counts = np.random.default_rng(0).multinomial(number, np.ones(number) / number, RESAMPLES)
-    single = counts @ each.mean(axis=1) / number
+    single = (counts @ each_count) / (number * num_test)
     ensemble = wrong(counts @ f / number).mean(axis=1)
 
     def estimate(value: float, resampled: Float[np.ndarray, " B"]) -> Estimate:
@@ -143,7 +144,10 @@ def classification_errors(flow: Flow) -> ClassificationErrors:
 
     errors = [part.std() / np.sqrt(num_test) for part in (singly, together, singly - together)]
     return ClassificationErrors(
-        single=_mean(each.mean(axis=1)),
+        single=Estimate(
+            float(each_count.mean() / num_test),
+            float(each_count.std(ddof=1) / np.sqrt(number) / num_test),
+        ),
         ensemble=estimate(float(together.mean()), ensemble),
         difference=estimate(float(singly.mean() - together.mean()), single - ensemble),
         over_test_set=(float(errors[0]), float(errors[1]), float(errors[2])),

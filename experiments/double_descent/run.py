@@ -43,6 +43,8 @@ FLOW: dict[str, Any] = {
 """Fitted: every margin y f above 0.99."""
 WIDE = 3.0
 """Exponents are fitted to networks with more weights than this times N*."""
+NEAR = 0.15
+"""The singularity at N* is fitted from N/N* − 1 above this: N* is known no better."""
 MEASURED = ("single", "ensemble", "difference", "variance", "norm2", "unsatisfied")
 COLOURS = {"lazy": "#0072B2", "feature": "#D55E00"}
 
@@ -127,14 +129,26 @@ def transition(found: xr.Dataset, regime: str) -> float:
     return float(np.exp(np.interp(0.5, fitted[pair], np.log(found.weights.to_numpy()[pair]))))
 
 
-def law(found: xr.Dataset, regime: str, name: str, shift: float = 0.0) -> PowerLaw | None:
-    """Of N − shift, for the widths with N > WIDE N*; None if there are too few of them."""
-    limit = WIDE * transition(found, regime)
-    wide = found.sel(regime=regime).isel(width=found.weights.to_numpy() > limit)
-    y = [Estimate(*row) for row in wide[name].to_numpy().tolist()]
+def law(found: xr.Dataset, regime: str, name: str) -> PowerLaw | None:
+    """Of N, for the widths with N > WIDE N*; None if there are too few of them."""
+    chosen = found.weights.to_numpy() > WIDE * transition(found, regime)
+    return fitted_law(found.weights.to_numpy(), found, regime, name, chosen)
+
+
+def singularity(found: xr.Dataset, regime: str) -> PowerLaw | None:
+    """⟨‖f‖²⟩ in powers of N/N* − 1, for the widths from just above N* to WIDE N*."""
+    distance = found.weights.to_numpy() / transition(found, regime) - 1
+    chosen = (distance > NEAR) & (distance < WIDE - 1)
+    return fitted_law(distance, found, regime, "norm2", chosen)
+
+
+def fitted_law(
+    x: np.ndarray, found: xr.Dataset, regime: str, name: str, chosen: np.ndarray
+) -> PowerLaw | None:
+    y = [Estimate(*row) for row in found[name].sel(regime=regime).to_numpy()[chosen].tolist()]
     if len(y) < 3 or min(estimate.value for estimate in y) <= 0:
         return None
-    return lnn.power_law(wide.weights.to_numpy() - shift, y)
+    return lnn.power_law(x[chosen], y)
 
 
 def draw(found: xr.Dataset) -> Figure:
@@ -199,18 +213,15 @@ def table(found: xr.Dataset) -> str:
 
 
 def exponents(found: xr.Dataset) -> str:
-    heads = ["regime", "N*", "P/N*", "⟨‖f − f̄‖²⟩", "χ²/dof", "difference", "χ²/dof"]
+    heads = ["regime", "N*", "P/N*", "⟨‖f − f̄‖²⟩ (−1/2)", "χ²/dof", "difference (−1/2)", "χ²/dof",
+             "⟨‖f‖²⟩ near N* (−2)", "χ²/dof"]  # fmt: skip
     rows = []
     for regime in found.regime.values:
         threshold = transition(found, regime)
         cells = [str(regime), f"{threshold:.0f}", f"{found.num_train / threshold:.2f}"]
-        for name in ("variance", "difference"):
-            fitted = law(found, regime, name)
-            cells += (
-                ["–", "–"]
-                if fitted is None
-                else [f"N^({plus_minus(fitted.exponent)})", f"{fitted.chi2:.1f}"]
-            )
+        laws = [law(found, regime, name) for name in ("variance", "difference")]
+        for each in (*laws, singularity(found, regime)):
+            cells += ["–", "–"] if each is None else [plus_minus(each.exponent), f"{each.chi2:.1f}"]
         rows.append(cells)
     return markdown(heads, rows)
 

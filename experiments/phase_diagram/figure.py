@@ -34,6 +34,7 @@ def _plane(figure: Figure, ax: Any, found: xr.Dataset, source: str) -> None:
     ax.plot([jamming(found, source, scale) for scale in scales], scales, color="#D55E00",
             marker="s", markersize=3, label="half of them fit")  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="h, width", ylabel="α̃ = √h α")
+    _name(ax, widths)
     ax.legend(fontsize="x-small", loc="upper right")
     ax.set_title(f"{NAMES.get(source, source)}, P = {found.num_train}, {found.number} networks",
                  fontsize="small")  # fmt: skip
@@ -73,8 +74,13 @@ def _fluctuation(ax: Any, found: xr.Dataset, source: str) -> None:
         ax.legend(fontsize="small")
     ax.set(xscale="log", yscale="log", xlabel="h, width")
     ax.set_ylabel(r"$\langle\|\Theta_0-\bar\Theta_0\|^2\rangle^{1/2} / \|\bar\Theta_0\|$")
-    ax.set_xticks(widths, [str(w) for w in widths])
-    ax.minorticks_off()
+    _name(ax, widths)
+
+
+def _name(ax: Any, widths: np.ndarray) -> None:
+    """Every width on the axis."""
+    ax.set_xticks(widths, [str(width) for width in widths])
+    ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 
 
 def _edges(values: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from langevin_nn import config, plotting, theory
     from langevin_nn.analysis.averaging import Averaging, averaging
     from langevin_nn.analysis.comparison import compare
-    from langevin_nn.analysis.ensembles import summarise_flow
+    from langevin_nn.analysis.ensembles import classification_errors, summarise_flow
     from langevin_nn.analysis.generalisation import summarise
     from langevin_nn.analysis.landscape import (
         effective_parameters,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         kernel_alignment,
         tangent_kernel,
     )
+    from langevin_nn.analysis.scaling import power_law
     from langevin_nn.analysis.spectra import spectral_density
     from langevin_nn.analysis.tempering import summarise_ladder
     from langevin_nn.analysis.variances import error_parts
@@ -91,6 +92,7 @@ __all__ = [
     "Squared",
     "activation",
     "averaging",
+    "classification_errors",
     "collect",
     "compare",
     "config",
@@ -102,6 +104,7 @@ __all__ = [
     "load_dataset",
     "numpyro_model",
     "plotting",
+    "power_law",
     "report",
     "sample",
     "sample_points",
@@ -118,11 +121,12 @@ __all__ = [
 _MODULES = {
     "analysis.averaging": ("Averaging", "averaging"),
     "analysis.comparison": ("compare",),
-    "analysis.ensembles": ("summarise_flow",),
+    "analysis.ensembles": ("classification_errors", "summarise_flow"),
     "analysis.generalisation": ("summarise",),
     "analysis.landscape": (
         "effective_parameters", "hessian", "kernel_alignment", "tangent_kernel",
     ),
+    "analysis.scaling": ("power_law",),
     "analysis.spectra": ("spectral_density",),
     "analysis.tempering": ("summarise_ladder",),
     "analysis.variances": ("error_parts",),

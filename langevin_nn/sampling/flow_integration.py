@@ -1,9 +1,9 @@
 """Gradient flow's differential equation, integrated for many initialisations side by side.
 
-diffrax's Tsit5 with a PID controller, its own steps for each initialisation. The state is made of
-the weights, or with an output scale of max(α, 1)(θ − θ(0)), whose flow has a limit as α → ∞: no
-tolerance needs to know α. As α → 0 its time is α times a fixed one, and the first step is one in
-which the state moves by a given length.
+diffrax's Tsit5, or `stabilised`, with a PID controller, its own steps for each initialisation. The
+state is made of the weights, or with an output scale of max(α, 1)(θ − θ(0)), whose flow has a limit
+as α → ∞: no tolerance needs to know α. As α → 0 its time is α times a fixed one, and the first step
+is one in which the state moves by a given length.
 """
 
 import math
@@ -18,9 +18,12 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from langevin_nn.model.posterior import GibbsPosterior
+from langevin_nn.sampling.stabilised import Stabilised
 from langevin_nn.types import CHAIN_AXIS
 
-__all__ = ["End", "Rules", "integrated"]
+__all__ = ["SOLVERS", "End", "Rules", "integrated"]
+
+SOLVERS = {"tsit5": diffrax.Tsit5, "stabilised": Stabilised}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Rules:
     rtol: float
     atol: float
     max_steps: int
+    solver: str = "tsit5"
 
 
 FIRST_MOVE = 1e-3
@@ -118,7 +122,7 @@ def _integrated_alone(energy: _Energy, start: Any, rules: Rules) -> End:
 
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(descent),
-        diffrax.Tsit5(),
+        SOLVERS[rules.solver](),
         t0=0.0,
         t1=rules.max_time,
         dt0=jnp.minimum(first_step, rules.max_time),

@@ -163,6 +163,25 @@ def test_first_step_knows_how_fast_the_flow_is():
     assert np.all(moved[0] > 1) and np.all(moved[1] > 2 * moved[0]), moved
 
 
+def test_solvers_of_a_stiff_flow():
+    """Both follow the closed form; where stability limits the steps one needs far fewer."""
+    stiff = replace(TASK, x_train=TASK.x_train * np.array([20.0, 1.0, 1.0]))
+    posterior = posterior_of(stiff, (), "identity")
+    gram = stiff.x_train @ stiff.x_train.T / 3
+    for time, tolerance, deviation in ((0.5, 1e-6, 1e-5), (2.0, 1e-3, 0.01)):
+        steps = {}
+        for solver in ("tsit5", "stabilised"):
+            flow = lnn.gradient_flow(
+                posterior, key=KEY, num_initialisations=3, max_time=time, rtol=tolerance,
+                atol=tolerance / 10, gradient_tolerance=1e-12, solver=solver,
+            )  # fmt: skip
+            start = np.asarray(posterior.train_outputs(flow.initial_params))
+            expected = stiff.y_train + (start - stiff.y_train) @ scipy.linalg.expm(-gram * time)
+            np.testing.assert_allclose(flow.train_outputs, expected, atol=deviation)
+            steps[solver] = flow.num_steps
+    assert np.all(5 * steps["stabilised"] < steps["tsit5"]), steps
+
+
 def test_initialisations_do_not_know_of_each_other():
     posterior = posterior_of(TASK, (4,))
     flow = lnn.gradient_flow(posterior, key=KEY, num_initialisations=6)
@@ -296,6 +315,7 @@ def test_ensemble_of_known_outputs():
         (lambda p: lnn.gradient_flow(p, key=KEY, max_time=-1.0), "max_time must be positive"),
         (lambda p: lnn.gradient_flow(p, key=KEY, loss_tolerance=-1.0), "must not be negative"),
         (lambda p: lnn.gradient_flow(p, key=KEY, fitted_fraction=1.2), "at most 1, got 1.2"),
+        (lambda p: lnn.gradient_flow(p, key=KEY, solver="euler"), "unknown solver 'euler': write"),
         (lambda p: lnn.summarise_flow(lnn.gradient_flow(p, key=KEY, num_initialisations=2)),
          "three initialisations at least, got 2"),
         (lambda p: infinite_width_flow(p.spec, TASK, time=0.0), "must be positive, got 0.0"),

@@ -1,0 +1,150 @@
+"""The plane of width and output scale: error of the ensemble, lazy and feature regime, jamming.
+
+    python experiments/phase_diagram/run.py [--smoke | --full | --draw] [FOLDER]
+
+Follows the gradient from draws of the prior at every width and output scale, on the tasks of
+config.toml and cifar10.toml, keeps results.json and draws phase_diagram.png in FOLDER (this one),
+and prints the tables; --draw makes the figure again from results.json.
+"""
+
+import dataclasses
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import equinox as eqx  # noqa: E402
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import SMOKE_DATA, Call, called, keep, kept  # noqa: E402
+from figure import draw  # noqa: E402
+from laws import exponents, slopes, transitions  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn import config as configuration  # noqa: E402
+from langevin_nn import run  # noqa: E402
+from langevin_nn.analysis.landscape import relative_change  # noqa: E402
+from langevin_nn.problem import loss_of  # noqa: E402
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Widths, output scales α̃ and initialisations; of the kernel, examples and draws."""
+
+    widths: tuple[int, ...]
+    scales: tuple[float, ...]
+    number: int
+    kernel_points: int
+    kernel_draws: int
+
+
+SIZES = {
+    "smoke": Size((4, 8), (1e-2, 1e2), 3, 8, 4),
+    "config": Size((3, 4, 6, 8, 11, 16, 28, 48), tuple(10.0 ** np.arange(-3, 7)), 8, 60, 64),
+    "full": Size((20, 28, 40, 56, 80, 113, 160, 226, 320, 453, 640, 905, 1280),
+                 tuple(10.0 ** np.arange(-3, 8)), 16, 500, 64),
+}  # fmt: skip
+TASKS = ("config.toml", "cifar10.toml")
+FULL_DATA = {"num_train": 5000, "num_test": 10_000}
+FLOW: dict[str, Any] = {
+    "loss_tolerance": 5e-5, "rtol": 1e-3, "atol": 1e-4, "max_steps": 800, "solver": "stabilised",
+}  # fmt: skip
+"""Fitted: every margin y f above 0.99."""
+
+
+def tasks(call: Call) -> list[run.Problem]:
+    """Both tasks at this size."""
+    change = {"smoke": SMOKE_DATA, "config": {}, "full": FULL_DATA}[call.size]
+    values = [configuration.read(call.here / name) for name in TASKS]
+    return [
+        run.prepare(configuration.from_dict(each | {"data": each["data"] | change}))
+        for each in values
+    ]
+
+
+def column(call: Call, task: run.Problem, width: int) -> dict[str, Any]:
+    """All output scales of one width: the same initialisations, and one compilation."""
+    size, data = SIZES[call.size], task.data
+    key = jax.random.fold_in(task.key, width)
+    network = lnn.FullyConnected(
+        data.in_size, (width, width), task.config.network.activation, key=key, dtype=np.float64
+    )
+    prior = lnn.GaussianPrior((1.0, 1.0, 1.0))
+    posterior = lnn.GibbsPosterior(network, prior, data, 1.0, loss_of(task.config))
+    few = eqx.tree_at(
+        lambda p: (p.x_train, p.y_train), posterior,
+        (posterior.x_train[: size.kernel_points], posterior.y_train[: size.kernel_points]),
+    )  # fmt: skip
+    draws = lnn.tangent_kernel(few, posterior.sample_prior(key, size.kernel_draws))
+    spread = np.linalg.norm(draws - draws.mean(axis=0), axis=(1, 2)) ** 2
+    spread *= size.kernel_draws / (size.kernel_draws - 1)
+    before = None
+    names = ("single", "ensemble", "difference", "change")
+    found: dict[str, Any] = {name: [] for name in (*names, "fitted", "settled", "steps")}
+    for scale in size.scales:
+        flow = lnn.gradient_flow(
+            posterior, key=key, num_initialisations=size.number, output_scale=scale / width**0.5,
+            **FLOW,
+        )  # fmt: skip
+        errors = lnn.classification_errors(flow)
+        for name in names[:3]:
+            estimate = getattr(errors, name)
+            found[name].append((estimate.value, estimate.mcse))
+        if before is None:
+            before = lnn.tangent_kernel(few, flow.initial_params)
+        found["change"].append(relative_change(lnn.tangent_kernel(few, flow.params), before))
+        found["fitted"].append(np.mean(flow.unsatisfied == 0))
+        found["settled"].append(np.mean(flow.settled))
+        found["steps"].append(int(flow.num_steps.max()))
+    call.say(
+        f"{task.config.data.source}, h = {width}: {found['steps']} steps, fitted "
+        f"{np.round(found['fitted'], 2)}, error {np.round(found['ensemble'], 3)[:, 0]}"
+    )
+    relative = spread / np.linalg.norm(draws.mean(axis=0)) ** 2
+    error = relative.std(ddof=1) / np.sqrt(size.kernel_draws)
+    root = np.sqrt(relative.mean())
+    return found | {"fluctuation": (root, error / (2 * root))}
+
+
+def measured(call: Call) -> xr.Dataset:
+    """Every task, width and output scale."""
+    size, both = SIZES[call.size], tasks(call)
+    with ThreadPoolExecutor(2) as pool:  # one compiles while the other runs; large widths first
+        jobs = [(task, width) for task in both for width in size.widths[::-1]]
+        done = list(pool.map(lambda job: column(call, *job), jobs))
+    by_task = [done[i : i + len(size.widths)][::-1] for i in range(0, len(done), len(size.widths))]
+
+    def whole(name: str) -> list[list[Any]]:
+        return [[found[name] for found in row] for row in by_task]
+
+    dims = ("source", "width", "scale")
+    content: dict[str, Any] = {
+        name: ((*dims, "of"), whole(name)) for name in ("single", "ensemble", "difference")
+    }
+    content |= {name: (dims, whole(name)) for name in ("fitted", "settled", "steps")}
+    content["change"] = ((*dims, "network"), whole("change"))
+    content["fluctuation"] = (("source", "width", "of"), whole("fluctuation"))
+    return xr.Dataset(
+        content,
+        coords={"source": [task.config.data.source for task in both], "width": list(size.widths),
+                "scale": list(size.scales), "of": ["value", "error"]},
+        attrs={"number": size.number, "num_train": both[0].data.num_train,
+               "num_test": both[0].data.num_test, "kernel_points": size.kernel_points,
+               "kernel_draws": size.kernel_draws},
+    )  # fmt: skip
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        keep(call.results, {"measured": measured(call)})
+    found = kept(call.results)["measured"]
+    call.save(draw(found))
+    call.say("\n\n".join([slopes(found), exponents(found), transitions(found)]))
+
+
+if __name__ == "__main__":
+    main()

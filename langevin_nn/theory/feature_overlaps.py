@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from langevin_nn.types import Activation, InputError
 
-__all__ = ["FeatureMoments", "factors", "feature_moments", "order_parameters", "overlaps"]
+__all__ = ["FeatureMoments", "feature_moments"]
 
 
 @dataclass(frozen=True)

@@ -176,10 +176,10 @@ def draw(found: xr.Dataset) -> Figure:
             fitted = law(found, regime, name)
             if fitted is not None:
                 far = np.array([WIDE * transition(found, regime), weights[-1]])
-                exponent = fitted.exponent
+                power = f"{fitted.exponent.value:.2f}\\pm{fitted.exponent.mcse:.2f}"
                 ax.plot(far, fitted(far), color="black", linewidth=1,
                         linestyle="-" if regime == "lazy" else "--",
-                        label=rf"$N^{{{exponent.value:.2f}\pm{exponent.mcse:.2f}}}$")  # fmt: skip
+                        label=f"{regime} $N^{{{power}}}$")  # fmt: skip
         for ax in (error, size, gain):
             ax.axvline(transition(found, regime), color=colour, linestyle="-.", linewidth=0.9)
     error.set_ylabel("test error")
@@ -191,8 +191,8 @@ def draw(found: xr.Dataset) -> Figure:
         ax.set_xscale("log")
         ax.set_xlabel("N, number of weights")
         ax.legend(fontsize="x-small")
-    error.set_title(f"{found.source} parity, P = {found.num_train}, {found.number} networks; "
-                    "dash-dotted: N*", fontsize="small")  # fmt: skip
+    words = f"{found.source.upper()} parity, P = {found.num_train}, {found.number} networks"
+    error.set_title(f"{words}; dash-dotted: N*", fontsize="small")
     return figure
 
 

@@ -62,7 +62,8 @@ def along_width(found: xr.Dataset, values: list[Estimate]) -> PowerLaw | None:
     pairs = [(w, v) for w, v in zip(found.width.to_numpy(), values, strict=True) if v.value > 0]
     if len(pairs) < 3 or not all(estimate.mcse > 0 for _, estimate in pairs):
         return None
-    return lnn.power_law([width for width, _ in pairs], [estimate for _, estimate in pairs])
+    widths = np.array([width for width, _ in pairs])
+    return lnn.power_law(widths, [estimate for _, estimate in pairs])
 
 
 def slopes(found: xr.Dataset) -> str:

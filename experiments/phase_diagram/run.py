@@ -48,7 +48,7 @@ SIZES = {
                  tuple(10.0 ** np.arange(-3, 8)), 16, 500, 64),
 }  # fmt: skip
 TASKS = ("config.toml", "cifar10.toml")
-FULL_DATA = {"num_train": 5000, "num_test": 10_000}
+FULL_DATA = {"num_train": 5000}
 FLOW: dict[str, Any] = {
     "loss_tolerance": 5e-5, "rtol": 1e-3, "atol": 1e-4, "max_steps": 800, "solver": "stabilised",
 }  # fmt: skip
@@ -132,7 +132,7 @@ def measured(call: Call) -> xr.Dataset:
         coords={"source": [task.config.data.source for task in both], "width": list(size.widths),
                 "scale": list(size.scales), "of": ["value", "error"]},
         attrs={"number": size.number, "num_train": both[0].data.num_train,
-               "num_test": both[0].data.num_test, "kernel_points": size.kernel_points,
+               "kernel_points": size.kernel_points,
                "kernel_draws": size.kernel_draws},
     )  # fmt: skip
 

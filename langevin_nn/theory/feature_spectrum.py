@@ -64,7 +64,7 @@ class FeatureSpectrum:
                 "the resolvent is that of z off the positive real axis: write density for the "
                 "eigenvalues there"
             )
-        return np.array([self._followed(point) for point in points])
+        return self._followed(points)
 
     def density(
         self, eigenvalues: float | np.ndarray, broadening: float = 1e-10
@@ -85,43 +85,52 @@ class FeatureSpectrum:
         grown = (1 + np.sqrt(self.features / self.examples)) ** 2
         return self.moments.centred_power * float(grown * (1 + np.sqrt(self.features)) ** 2)
 
-    def _followed(self, z: complex) -> complex:
-        """Along the ray from far above to z (from far left for negative z)."""
-        direction = 1j * np.sign(z.imag) if z.imag else -1.0
-        reach = _START * self._scale
-        left, root, share = 1.0, 1.0 + 0j, 0.5
-        distance = reach
-        while left > 0:
-            following = distance * share if distance * share > 1e-3 * abs(z) else 0.0
+    def _followed(self, z: Complex[np.ndarray, " n"]) -> Complex[np.ndarray, " n"]:
+        """All points side by side along rays, from far above them (from far left for z < 0)."""
+        direction = np.where(z.imag != 0, 1j * np.sign(z.imag), -1.0)
+        distance = _START * self._scale
+        root, share = np.ones_like(z), 0.5
+        nearest = 1e-3 * np.min(np.abs(z))
+        while distance > 0:
+            following = distance * share if distance * share > nearest else 0.0
             roots = self._roots(z + direction * following)
-            gaps = np.sort(np.abs(roots - root))
-            if len(gaps) == 1 or gaps[0] <= _CLOSEST * gaps[1] or share > 1 - 1e-6:
-                root = roots[np.argmin(np.abs(roots - root))]
-                distance, left = following, following
+            gaps = np.sort(np.abs(roots - root[:, None]), axis=1)
+            clear = gaps.shape[1] == 1 or np.all(gaps[:, 0] <= _CLOSEST * gaps[:, 1])
+            if clear or share > 1 - 1e-6:
+                chosen = np.argmin(np.abs(roots - root[:, None]), axis=1)
+                root, distance = roots[np.arange(len(z)), chosen], following
                 share = max(share**2, 0.25)
             else:
                 share = np.sqrt(share)
         psi = 1 / self.features
-        return complex((psi * root + 1 - psi) / z)
+        return (psi * root + 1 - psi) / z
 
-    def _roots(self, z: complex) -> Complex[np.ndarray, " n"]:
-        """All A at this z, from u(1 − ζq) − (η − ζ)q(1 − ζq) − ζq = 0, q = t(1 + φu)(1 + ψu)."""
+    def _roots(self, z: Complex[np.ndarray, " n"]) -> Complex[np.ndarray, "n roots"]:
+        """All A at each z, from u(1 − ζq) − (η − ζ)q(1 − ζq) − ζq = 0, q = t(1 + φu)(1 + ψu)."""
         psi, phi = 1 / self.features, 1 / self.examples
         eta, zeta = self.moments.centred_power, self.moments.linear_power
-        rest = self.moments.nonlinear_power
         t = 1 / (z * psi)
-        q = np.array([t * phi * psi, t * (phi + psi), t])  # highest power first
-        whole = np.zeros(5, np.complex128)
-        whole[0:5] += zeta * rest * np.polymul(q, q)
-        whole[1:4] -= zeta * q
-        whole[2:5] -= eta * q
-        whole[3] += 1
-        whole = whole[np.flatnonzero(np.abs(whole) > 0)[0] :]
-        roots = np.roots(whole)
-        slope = np.polyder(whole)
+        factor = np.array([phi * psi, phi + psi, 1.0])  # of q, the highest power first
+        q = t[:, None] * factor
+        whole = np.zeros((len(z), 5), np.complex128)
+        whole += zeta * self.moments.nonlinear_power * (t**2)[:, None] * np.polymul(factor, factor)
+        whole[:, 1:4] -= zeta * q
+        whole[:, 2:5] -= eta * q
+        whole[:, 3] += 1
+        whole = whole[:, np.flatnonzero(np.abs(whole).max(axis=0) > 0)[0] :]
+        degree = whole.shape[1] - 1
+        companion = np.zeros((len(z), degree, degree), np.complex128)
+        companion[:, 0] = -whole[:, 1:] / whole[:, :1]
+        companion[:, np.arange(1, degree), np.arange(degree - 1)] = 1
+        roots = np.linalg.eigvals(companion)
+        powers = np.arange(degree, 0, -1)
         for _ in range(3):  # Newton's method: eigenvalues of the companion matrix are rounded
-            steep = np.polyval(slope, roots)
-            move = np.polyval(whole, roots) / np.where(steep == 0, np.inf, steep)
+            value, steep = np.zeros_like(roots), np.zeros_like(roots)
+            for k in range(degree + 1):
+                value = value * roots + whole[:, k, None]
+                if k < degree:
+                    steep = steep * roots + powers[k] * whole[:, k, None]
+            move = value / np.where(steep == 0, np.inf, steep)
             roots = roots - np.where(np.abs(move) < 1e-6 * (1 + np.abs(roots)), move, 0)
         return 1 + roots
 

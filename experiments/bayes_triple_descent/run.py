@@ -1,0 +1,146 @@
+"""The posterior of the fully trained network over the number of examples: which peaks survive.
+
+    python experiments/bayes_triple_descent/run.py [--smoke | --full | --draw] [FOLDER]
+
+Sweeps config.toml (full.toml with --full), keeps results.json and draws bayes_triple_descent.png in
+FOLDER (this one), and prints the table; --draw makes the figure again from results.json.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import called, keep, kept, legend_below, markdown  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn import theory  # noqa: E402
+from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
+from langevin_nn.plotting import style_of  # noqa: E402
+from langevin_nn.types import Estimate  # noqa: E402
+
+WIDTH, TEMPERATURE, EXAMPLES = (
+    "network.hidden_widths[0]", "posterior.temperature", "data.num_train",
+)  # fmt: skip
+COLOURS = ("#0072B2", "#009E73", "#D55E00")
+MIXED = 1.05
+"""R̂ of a filled point."""
+
+
+def averaged(found: xr.Dataset) -> xr.Dataset:
+    """Means over the seeds, and their standard errors, of what was sampled and of the theories.
+
+    The seeds are teachers, examples and test points of their own: deviations are taken seed by
+    seed, where the theories' predictions are of the same data.
+    """
+    number = found.sizes["seed"]
+    values = {}
+    for key in ("bias2", "variance", "theory_bias2", "theory_variance"):
+        values[key] = found[key].mean("seed")
+        values[f"{key}_error"] = found[key].std("seed", ddof=1) / np.sqrt(max(number, 2))
+    for key in ("bias2", "variance"):
+        ratio = found[f"theory_{key}"] / found[key] - 1
+        values[f"{key}_off"] = ratio.mean("seed")
+        values[f"{key}_off_error"] = ratio.std("seed", ddof=1) / np.sqrt(max(number, 2))
+    values["rhat_max"] = found.rhat_max.max("seed")
+    values["mixed"] = values["rhat_max"] < MIXED
+    return xr.Dataset(values, attrs={"num_seeds": number})
+
+
+def frozen(examples: np.ndarray, features: float, temperature: float) -> np.ndarray:
+    """The mean's error with random features in their limit, of the same teacher and noise."""
+    return np.array([
+        theory.random_feature_error(
+            lnn.activation("erf"), features, float(ratio), temperature=temperature,
+            noise_variance=5.0,
+        ).test_error
+        for ratio in examples
+    ])  # fmt: skip
+
+
+def draw(found: xr.Dataset, in_size: int) -> Figure:
+    """A row for each width; bias² and variance over the number of examples."""
+    widths, temperatures = found[WIDTH].values, found[TEMPERATURE].values
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    panels = figure.subplots(len(widths), 2, squeeze=False, sharex=True)
+    examples = found[EXAMPLES].to_numpy()
+    for row, width in zip(panels, widths, strict=True):
+        for ax, key in zip(row, ("bias2", "variance"), strict=True):
+            for colour, temperature in zip(COLOURS, temperatures, strict=False):
+                here = found.sel({WIDTH: width, TEMPERATURE: temperature})
+                mixed = here.mixed.to_numpy()
+                for chosen, fill in ((mixed, "full"), (~mixed, "none")):
+                    ax.errorbar(
+                        examples[chosen], here[key].to_numpy()[chosen],
+                        here[f"{key}_error"].to_numpy()[chosen], fmt="o", color=colour,
+                        markersize=5, fillstyle=fill, capsize=2,
+                        label=f"T = {temperature:g}" if fill == "full" else None,
+                    )  # fmt: skip
+                for name in ("infinite_width", "one_layer"):
+                    ax.plot(examples, here[f"theory_{key}"].sel(theory=name), color=colour,
+                            linestyle=style_of(name)["linestyle"], linewidth=1.2)  # fmt: skip
+            if key == "bias2":
+                fine = np.geomspace(examples.min(), examples.max(), 80)
+                ax.plot(fine, frozen(fine / in_size, width / in_size, float(temperatures[0])),
+                        color="0.6", linewidth=1,
+                        label=f"hidden weights frozen, T = {temperatures[0]:g}")  # fmt: skip
+            if len(examples) > 1:
+                ax.set_xscale("log")
+            ax.set_yscale("log")
+            for place in (in_size, width, width * (in_size + 1)):
+                if examples.min() <= place <= examples.max():
+                    ax.axvline(place, color="0.85", linewidth=0.8, zorder=0)
+            ax.set_xticks(examples, [str(p) for p in examples])
+            ax.minorticks_off()
+            words = {"bias2": "bias², the posterior mean's error", "variance": "variance"}
+            ax.set_title(f"N_1 = {width}: {words[key]}", fontsize="small")
+    for ax in panels[-1]:
+        ax.set_xlabel(f"P (N_0 = {in_size})")
+    for name in ("infinite_width", "one_layer"):
+        panels[0, 0].plot([], [], color="0.4", linestyle=style_of(name)["linestyle"], label=name)
+    legend_below(figure, panels[0, 0], ncols=6)
+    return figure
+
+
+def table(found: xr.Dataset) -> str:
+    heads = ["N_1", "T", "P", "bias²", "variance", "R̂ max"]
+    heads += [f"{name}: bias², variance off" for name in found.theory.values]
+    rows = []
+    for width in found[WIDTH].values:
+        for temperature in found[TEMPERATURE].values:
+            for examples in found[EXAMPLES].values:
+                point = found.sel({WIDTH: width, TEMPERATURE: temperature, EXAMPLES: examples})
+                cells = [str(width), f"{temperature:g}", str(examples)]
+                for key in ("bias2", "variance"):
+                    error = float(point[f"{key}_error"])
+                    cells.append(plus_minus(Estimate(float(point[key]), error)))
+                cells.append(f"{float(point.rhat_max):.3f}")
+                for name in found.theory.values:
+                    off = [
+                        f"{100 * float(point[f'{key}_off'].sel(theory=name)):+.0f}"
+                        f"({100 * float(point[f'{key}_off_error'].sel(theory=name)):.0f}) %"
+                        for key in ("bias2", "variance")
+                    ]
+                    cells.append(", ".join(off))
+                rows.append(cells)
+    return markdown(heads, rows)
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    values = call.values()
+    if not call.draw:
+        found = call.swept(values)
+        if "seed" not in found.dims:
+            found = found.expand_dims("seed")
+        keep(call.results, {"sweep": found})
+    results = averaged(kept(call.results)["sweep"])
+    call.save(draw(results, values["data"]["in_size"]))
+    call.say(table(results))
+
+
+if __name__ == "__main__":
+    main()

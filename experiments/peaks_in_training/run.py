@@ -1,0 +1,208 @@
+"""The two peaks during training: gradient flow over sample size and time, with noisy labels.
+
+    python experiments/peaks_in_training/run.py [--smoke | --full | --draw] [FOLDER]
+
+Follows flows on a teacher's data and on MNIST (digits where it is not at hand), keeps results.json
+and draws peaks_in_training.png in FOLDER (this one), and prints the table; --draw makes the figure
+again from results.json.
+"""
+
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import Call, called, keep, kept, legend_below, markdown  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from threadpoolctl import threadpool_limits  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
+from langevin_nn.types import Estimate  # noqa: E402
+
+IN_SIZE, WIDTH, NOISE = 30, 10, 5.0
+"""N_0, N_1 and τ²: there are N_1(N_0 + 1) = 310 weights."""
+NUM_WEIGHTS = WIDTH * (IN_SIZE + 1)
+SIZES = {
+    "smoke": ((15, 40), (0.3,), 3, 2, 50),
+    "config": ((10, 18, 30, 50, 90, 160, 230, 310, 420, 620), (0.3, 1.0, 10.0, 100.0), 8, 4, 800),
+    "full": (
+        (10, 15, 22, 30, 40, 60, 90, 130, 180, 240, 310, 400, 500, 620, 1000),
+        (0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 1000.0), 16, 10, 2000,
+    ),
+}  # fmt: skip
+"""Numbers of examples, times, initialisations, data sets, test points."""
+COLOURS = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#CC79A7", "#009E73", "black")
+
+
+def teacher_task(num_train: int, num_test: int, seed: int) -> lnn.Dataset:
+    """y = v·tanh(W² tanh(W¹x/√N_0)/10)/10 + ε: 100 units in each layer, the same for all seeds."""
+    rules, rng = np.random.default_rng(0), np.random.default_rng([1, seed, num_train])
+    first, second = rules.standard_normal((100, IN_SIZE)), rules.standard_normal((100, 100))
+    last = rules.standard_normal(100)
+
+    def label(x: np.ndarray) -> np.ndarray:
+        return np.tanh(np.tanh(x @ first.T / np.sqrt(IN_SIZE)) @ second.T / 10) @ last / 10
+
+    x = rng.standard_normal((num_train, IN_SIZE))
+    x_test = rng.standard_normal((num_test, IN_SIZE))
+    noise = np.sqrt(NOISE) * rng.standard_normal(num_train)
+    return lnn.Dataset("teacher", x, label(x) + noise, x_test, label(x_test))
+
+
+def image_task(source: str, num_train: int, num_test: int, seed: int) -> lnn.Dataset:
+    """Two classes in 30 principal components; noise on the training labels alone."""
+    data = lnn.load_dataset(
+        source, num_train=num_train, num_test=num_test, num_components=IN_SIZE,
+        classes=((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)), key=jax.random.key(seed),
+    )  # fmt: skip
+    rng = np.random.default_rng([2, seed, num_train])
+    noisy = data.y_train + np.sqrt(NOISE) * rng.standard_normal(num_train)
+    return lnn.Dataset(source, data.x_train, noisy, data.x_test, data.y_test)
+
+
+def measured(job: tuple[str, int, tuple[float, ...], int, int, int]) -> np.ndarray:
+    """(data set, time, quantity): error of one network and of the ensemble, training error."""
+    source, num_train, times, number, repeats, num_test = job
+    rows = np.empty((repeats, len(times), 3))
+    with threadpool_limits(1):
+        for seed in range(repeats):
+            if source == "teacher":
+                data = teacher_task(num_train, num_test, seed)
+            else:
+                data = image_task(source, num_train, num_test, seed)
+            key = jax.random.key(100 + seed)
+            network = lnn.FullyConnected(IN_SIZE, (WIDTH,), "tanh", key=key, dtype=np.float64)
+            posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 1.0)
+            for place, time in enumerate(times):
+                flow = lnn.gradient_flow(
+                    posterior, key=key, num_initialisations=number, max_time=time, rtol=1e-4,
+                    atol=1e-5, gradient_tolerance=1e-7,
+                )  # fmt: skip
+                f = flow.test_outputs
+                rows[seed, place] = (
+                    np.mean((f - data.y_test) ** 2),
+                    np.mean((f.mean(axis=0) - data.y_test) ** 2),
+                    np.mean((flow.train_outputs - data.y_train) ** 2),
+                )
+    return rows
+
+
+def sources() -> list[str]:
+    present = {each.name for each in _available() if each.present}
+    return ["teacher", "mnist" if "mnist" in present else "digits"]
+
+
+def _available() -> Any:
+    from langevin_nn.model.raw_files import available
+
+    return available()
+
+
+def flows(call: Call) -> xr.Dataset:
+    examples, times, number, repeats, num_test = SIZES[call.size]
+    chosen = sources()
+    jobs = [(source, p, times, number, repeats, num_test) for source in chosen for p in examples]
+    longest = sorted(jobs, key=lambda job: -job[1])
+    cores = 1 if call.size == "smoke" else os.cpu_count() or 1
+    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = dict(zip(longest, pool.map(measured, longest), strict=True))
+    values = np.array([[found[source, p, *longest[0][2:]] for p in examples] for source in chosen])
+    return xr.Dataset(
+        {
+            "value": (("source", "P", "t", "of"), values.mean(axis=2)),
+            "error": (
+                ("source", "P", "t", "of"), values.std(axis=2, ddof=1) / np.sqrt(repeats)
+            ),
+            "gain": (("source", "P", "t"), (values[..., 1] / values[..., 0]).mean(axis=2)),
+        },
+        coords={"source": chosen, "P": list(examples), "t": list(times),
+                "of": ["one", "ensemble", "train"]},
+        attrs={"initialisations": number, "data_sets": repeats},
+    )  # fmt: skip
+
+
+def draw(found: xr.Dataset) -> Figure:
+    """A row for each data set: one network, the ensemble, and over time at three sizes."""
+    figure = Figure(figsize=(12, 0.8 + 3.2 * found.sizes["source"]), layout="constrained")
+    panels = figure.subplots(found.sizes["source"], 3, squeeze=False)
+    examples, times = found.P.to_numpy(), found.t.to_numpy()
+    titles = {"teacher": "network teacher", "mnist": "MNIST parity", "digits": "digits parity"}
+    for row, source in zip(panels, found.source.values, strict=True):
+        here = found.sel(source=source)
+        for ax, which in zip(row, ("one", "ensemble"), strict=False):
+            for colour, time in zip(COLOURS, times, strict=False):
+                point = here.sel(t=time, of=which)
+                look = {"color": colour, "markersize": 4, "capsize": 2, "linewidth": 1}
+                ax.errorbar(
+                    examples, point.value, point.error, fmt="o-", label=f"t = {time:g}", **look
+                )
+            for place in (IN_SIZE, NUM_WEIGHTS):
+                ax.axvline(place, color="0.85", linewidth=0.8, zorder=0)
+            ax.set_xlabel(f"P (N_0 = {IN_SIZE}, {NUM_WEIGHTS} weights)")
+            words = {"one": "one network", "ensemble": f"mean of {found.initialisations}"}
+            ax.set_title(f"{titles[source]}: {words[which]}", fontsize="small")
+            ax.set_ylabel("test error (labels without noise)")
+            ax.set_xscale("log")
+            ax.set_yscale("log")
+            # the same scale for one network and for the ensemble
+            both = here.value.sel(of=["one", "ensemble"])
+            ax.set_ylim(0.8 * float(both.min()), 1.3 * float(both.max()))
+        ax = row[2]
+        for colour, p in zip(("#0072B2", "0.5", "#D55E00"), _three(examples), strict=False):
+            point = here.sel(P=p, of="one")
+            ax.errorbar(times, point.value, point.error, fmt="o-", color=colour, markersize=4,
+                        capsize=2, linewidth=1, label=f"P = {p}")  # fmt: skip
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel("time t")
+        ax.set_title(f"{titles[source]}: over time", fontsize="small")
+        ax.legend(frameon=False, fontsize="small")
+    legend_below(figure, panels[0, 0], ncols=len(times))
+    return figure
+
+
+def _three(examples: np.ndarray) -> list[int]:
+    """The sizes nearest to N_0, between the peaks, and nearest to the number of weights."""
+    wanted = (IN_SIZE, 0.5 * NUM_WEIGHTS, NUM_WEIGHTS)
+    return sorted({int(examples[np.argmin(np.abs(np.log(examples / p)))]) for p in wanted})
+
+
+def table(found: xr.Dataset) -> str:
+    heads = ["data", "P"]
+    heads += [f"t = {time:g}: one, ensemble" for time in found.t.values]
+    heads += [f"training error at t = {found.t.values[-1]:g}"]
+    rows = []
+    for source in found.source.values:
+        for p in found.P.values:
+            cells = [str(source), str(p)]
+            for time in found.t.values:
+                point = found.sel(source=source, P=p, t=time)
+                cells.append(", ".join(
+                    plus_minus(Estimate(float(point.value.sel(of=which)),
+                                        float(point.error.sel(of=which))))
+                    for which in ("one", "ensemble")
+                ))  # fmt: skip
+            cells.append(f"{float(point.value.sel(of='train')):.2g}")
+            rows.append(cells)
+    return markdown(heads, rows)
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        keep(call.results, {"flows": flows(call)})
+    found = kept(call.results)["flows"]
+    call.save(draw(found))
+    call.say(table(found))
+
+
+if __name__ == "__main__":
+    main()

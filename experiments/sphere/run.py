@@ -1,0 +1,261 @@
+"""Random functions on the sphere: the lazy regime, and the sparse one of features.
+
+    python experiments/sphere/run.py [--smoke | --full | --draw] [FOLDER]
+
+Learning curves of the tangent kernel and of the interpolant of minimal total variation (`atomic`)
+through the same points, and of gradient flow from small outputs; keeps results.json, draws
+sphere.png in FOLDER (this one) and prints the tables; --draw makes the figure again.
+"""
+
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import Call, called, keep, kept, markdown  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from regimes import SMOOTHNESS, Task, closed_forms, done, kernel_deviation  # noqa: E402
+
+from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
+from langevin_nn.types import Estimate  # noqa: E402
+
+Sizes = dict[str, dict[int, tuple[int, tuple[int, ...]]]]
+SIZES: dict[str, Sizes] = {
+    # for each d the number of seeds and of training points n
+    "smoke": {
+        "lazy": {3: (2, (32, 64, 128, 256))},
+        "feature": {3: (2, (8, 16, 32))},
+        "flow": {3: (1, (8,))},
+    },
+    "config": {
+        "lazy": {
+            2: (6, (16, 32, 64, 128, 256, 512, 1024)),
+            3: (6, (16, 32, 64, 128, 256, 512, 1024, 2048)),
+            5: (6, (16, 32, 64, 128, 256, 512, 1024, 2048)),
+        },
+        "feature": {
+            2: (6, (16, 32, 64, 128)), 3: (5, (16, 32, 64, 128)), 5: (4, (16, 32, 64, 128)),
+        },
+        "flow": {3: (3, (16, 32, 64))},
+    },
+    "full": {
+        "lazy": {
+            2: (20, (16, 32, 64, 128, 256, 512, 1024)),
+            3: (20, (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)),
+            5: (20, (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)),
+        },
+        "feature": {
+            2: (20, (16, 32, 64, 128, 256)), 3: (20, (16, 32, 64, 128, 256, 512)),
+            5: (20, (16, 32, 64, 128, 256, 512)),
+        },
+        "flow": {3: (10, (16, 32, 64, 128, 256))},
+    },
+}  # fmt: skip
+SCALES = (1e-1, 1e-2, 1e-3)
+"""α̃ of the flows."""
+WIDTH = {"smoke": 30, "config": 200, "full": 10_000}
+FITTED_FROM = {"lazy": 128, "feature": 32}
+"""n from which exponents are fitted."""
+COLOURS = {"lazy": "#0072B2", "feature": "#D55E00", "flow": "#009E73"}
+NAMES = {
+    "constant": "constant", "smooth": "smooth, $\\nu_t = 5.5$", "rough": "rough, $\\nu_t = 1.5$"
+}  # fmt: skip
+
+
+def expected(regime: str, d: int, target: str) -> float:
+    """β: min(2ν_t, 2d)/(d − 1) and min(2ν_t, d + 2)/(d − 1)."""
+    return min(2 * SMOOTHNESS[target], 2 * d if regime == "lazy" else d + 2) / (d - 1)
+
+
+def measured(call: Call) -> dict[str, xr.Dataset]:
+    """Every task, as many at once as there are cores."""
+    sizes = SIZES[call.size]
+    tasks = [
+        Task(kind, d, seed, nums, SCALES if kind == "flow" else (), WIDTH[call.size])
+        for kind in ("flow", "feature", "lazy")  # the longest first
+        for d, (seeds, nums) in reversed(sizes[kind].items())
+        for seed in range(seeds)
+    ]
+    workers = 1 if call.size == "smoke" else len(os.sched_getaffinity(0))
+    if workers == 1:
+        found = dict(map(done, tasks))
+    else:
+        # not forked, as JAX has threads
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            found = {}
+            for task, result in pool.map(done, tasks):
+                found[task] = result
+                call.say(f"{task.kind}, d = {task.d}, seed {task.seed}")
+    return {kind: gathered(kind, found) for kind in sizes}
+
+
+def gathered(kind: str, found: dict[Task, np.ndarray]) -> xr.Dataset:
+    """The tasks of one kind; NaN where there was none."""
+    mine = {task: result for task, result in found.items() if task.kind == kind}
+    dims = sorted({task.d for task in mine})
+    nums = sorted({n for task in mine for n in task.nums})
+    seeds = sorted({task.seed for task in mine})
+    example = next(iter(mine.values()))
+    values = np.full((len(dims), len(seeds), len(nums), *example.shape[1:]), np.nan)
+    for task, result in mine.items():
+        values[dims.index(task.d), seeds.index(task.seed), : len(task.nums)] = result
+    axes: dict[str, list] = {"d": dims, "seed": seeds, "n": nums}
+    if kind == "flow":
+        axes |= {"scale": list(SCALES)}
+        names = ["error", "distance", "atoms", "steps", "settled"]
+    else:
+        axes |= {"target": list(SMOOTHNESS)}
+        names = ["error", "atoms", "gap", "certain", "residual"]
+    if kind == "lazy":
+        return xr.Dataset({"error": (list(axes), values)}, axes)
+    parts = {name: (list(axes), values[..., place]) for place, name in enumerate(names)}
+    return xr.Dataset(parts, axes)
+
+
+def mean(values: np.ndarray) -> Estimate:
+    """Over the seeds, the first axis, with its standard error."""
+    there = values[np.isfinite(values)]
+    return Estimate(float(there.mean()), float(there.std(ddof=1) / np.sqrt(len(there))))
+
+
+def shown(values: xr.DataArray) -> str:
+    numbers = values.to_numpy().ravel()
+    return plus_minus(mean(numbers)) if len(numbers) > 1 else f"{numbers[0]:.3g}"
+
+
+def curve(error: xr.DataArray, d: int, target: str) -> tuple[np.ndarray, np.ndarray]:
+    """n and log error (seed, n), of the seeds and n that there are."""
+    values = error.sel(d=d, target=target).transpose("seed", "n")
+    values = values.dropna("n", how="all").dropna("seed", how="all")
+    return values.n.to_numpy(), np.log(values.to_numpy())
+
+
+def exponent(error: xr.DataArray, regime: str, d: int, target: str) -> Estimate:
+    """β from a line through log error against log n for each seed."""
+    nums, logs = curve(error, d, target)
+    used = nums >= FITTED_FROM[regime]
+    if used.sum() < 2:  # the short form
+        used[:] = True
+    return mean(-np.polyfit(np.log(nums[used]), logs[:, used].T, 1)[0])
+
+
+def draw(results: dict[str, xr.Dataset]) -> Figure:
+    """A row for each target, a column for each d."""
+    dims = results["lazy"].d.values
+    figure = Figure(figsize=(3.7 * len(dims), 9.4), layout="constrained")
+    panels = figure.subplots(3, len(dims), squeeze=False, sharex="col")
+    for row, target in zip(panels, SMOOTHNESS, strict=True):
+        for ax, d in zip(row, dims, strict=True):
+            for regime, mark in (("lazy", "o"), ("feature", "s")):
+                nums, logs = curve(results[regime].error, d, target)
+                centre, spread = logs.mean(0), logs.std(0, ddof=1) / np.sqrt(len(logs))
+                beta = expected(regime, d, target)
+                low, high = np.exp(centre) - np.exp(centre - spread), np.expm1(spread)
+                ax.errorbar(nums, np.exp(centre), [low, np.exp(centre) * high], fmt=mark,
+                            markersize=4, capsize=2, color=COLOURS[regime],
+                            label=f"{regime}: $\\beta$ = {beta:.3g}")  # fmt: skip
+                line = np.exp(centre[-1]) * (nums[-1] / nums) ** beta
+                ax.plot(nums, line, color=COLOURS[regime], linewidth=1.2)
+            flow = results["flow"]
+            if target == "constant" and d in flow.d.values:
+                few = flow.error.sel(d=d, scale=min(SCALES))
+                ax.plot(flow.n, np.exp(np.log(few).mean("seed")), "^", color=COLOURS["flow"],
+                        markersize=5, label="gradient flow")  # fmt: skip
+            ax.set(xscale="log", yscale="log")
+            ax.set_title(f"d = {d}, {NAMES[target]}", fontsize="medium")
+            ax.legend(fontsize="small", frameon=False)
+            ax.grid(alpha=0.25)
+    for ax in panels[-1]:
+        ax.set_xlabel("training points n")
+    for ax in panels[:, 0]:
+        ax.set_ylabel("relative test error")
+    return figure
+
+
+def exponents(results: dict[str, xr.Dataset]) -> str:
+    """Fitted and local β, and the ratio of the errors where both regimes have the same points."""
+    rows = []
+    for d in results["feature"].d.values:
+        for target in SMOOTHNESS:
+            cells = [str(d), target]
+            for regime in ("lazy", "feature"):
+                nums, logs = curve(results[regime].error, d, target)
+                slopes = -np.diff(logs, axis=1) / np.diff(np.log(nums))
+                local = ", ".join(f"{slope:.2f}" for slope in slopes.mean(0)[-4:])
+                fitted = exponent(results[regime].error, regime, d, target)
+                cells += [f"{expected(regime, d, target):.3g}", plus_minus(fitted), local]
+            ratio = results["feature"].error / results["lazy"].error
+            last = ratio.sel(d=d, target=target).dropna("n", how="all").isel(n=-1)
+            estimate = mean(np.log(last.to_numpy()))
+            cells.append(f"{np.exp(estimate.value):.3g} ×/÷ {np.exp(estimate.mcse):.2f} "
+                         f"(n = {int(last.n)})")  # fmt: skip
+            atoms = (results["feature"].atoms / results["feature"].n).sel(d=d, target=target)
+            some = atoms.dropna("n", how="all").isel(n=[0, -1])
+            cells.append(" … ".join(plus_minus(mean(some.isel(n=k).to_numpy())) for k in (0, 1)))
+            rows.append(cells)
+    heads = ["d", "target"]
+    for regime in ("lazy", "feature"):
+        heads += [f"β {regime}, expected", "fitted", "local"]
+    return markdown([*heads, "feature/lazy", "n_A/n"], rows)
+
+
+def flows(results: dict[str, xr.Dataset]) -> str:
+    """Gradient flow of the constant target beside the atomic and the lazy solution."""
+    flow, rows = results["flow"], []
+    d = int(flow.d[0])
+    for n in flow.n.values:
+        for scale in flow.scale.values:
+            here = flow.sel(d=d, n=n, scale=scale).dropna("seed", how="all")
+            cells = [str(n), f"{scale:g}"]
+            cells.append(shown(here.error))
+            cells += [f"{float(v.mean()):.3g}" for v in (here.distance, here.atoms / n, here.steps)]
+            cells.append(f"{int(here.settled.sum())} of {len(here.seed)}")
+            for regime in ("feature", "lazy"):
+                other = results[regime].error.sel(d=d, target="constant", seed=here.seed.values)
+                cells.append(shown(other.sel(n=n)) if n in other.n.values else "")
+            rows.append(cells)
+    heads = ["n", "α̃", "error of the flow", "distance² from the atomic one", "n_A/n", "steps",
+             "settled", "error, atomic", "error, lazy"]  # fmt: skip
+    return markdown(heads, rows)
+
+
+def checks(call: Call) -> None:
+    """The kernel and the linear programme against what is known of them."""
+    kernel = kernel_deviation()
+    call.say(f"tangent kernel: off by {kernel:.0e}")
+    if not kernel < 1e-7:  # √ε, from arccos where points coincide
+        raise RuntimeError("the tangent kernel is not c k_0 + k_1")
+    for known, atoms, found in closed_forms():
+        away = abs(found.total_variation / known - 1)
+        call.say(f"total variation {known:.6f}: off by {away:.0e} after {found.rounds} programmes, "
+                 f"gap {found.gap:.0e}")  # fmt: skip
+        closed = abs(found.gap) < 1e-6 and found.certain
+        if not (away < 1e-6 and closed and len(found.weights) <= atoms):
+            raise RuntimeError("the minimal total variation is not the known one")
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        checks(call)
+        keep(call.results, measured(call))
+    results = kept(call.results)
+    feature = results["feature"]
+    call.save(draw(results))
+    call.say(exponents(results))
+    call.say(flows(results))
+    gap, residual = float(feature.gap.max()), float(feature.residual.max())
+    call.say(f"largest gap {gap:.1e}, largest residual {residual:.1e}, certain of "
+             f"{float(feature.certain.mean()):.0%}")  # fmt: skip
+    if not (gap < 1e-4 and residual < 1e-6):
+        raise RuntimeError("a linear programme has not converged")
+
+
+if __name__ == "__main__":
+    main()

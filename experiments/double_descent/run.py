@@ -38,9 +38,11 @@ WIDTHS = {
 NUMBER = {"smoke": 3, "config": 16, "full": 20}
 """Initialisations."""
 FLOW: dict[str, Any] = {
-    "loss_tolerance": 5e-5, "rtol": 1e-3, "atol": 1e-4, "max_steps": 1000, "solver": "stabilised",
+    "loss_tolerance": 5e-5, "rtol": 1e-3, "atol": 1e-4, "solver": "stabilised",
 }  # fmt: skip
 """Fitted: every margin y f above 0.99."""
+STEPS = {"smoke": 200, "config": 1000, "full": 20_000}
+"""After which a network counts as one that does not fit."""
 WIDE = 3.0
 """Exponents are fitted to networks with more weights than this times N*."""
 NEAR = 0.15
@@ -61,7 +63,7 @@ def ensemble(call: Call, task: run.Problem, width: int, scale: float) -> dict[st
     posterior = lnn.GibbsPosterior(network, prior, data, 1.0, loss_of(config))
     flow = lnn.gradient_flow(
         posterior, key=key, num_initialisations=NUMBER[call.size],
-        output_scale=scale / width**0.5, **FLOW,
+        output_scale=scale / width**0.5, max_steps=STEPS[call.size], **FLOW,
     )  # fmt: skip
     errors = lnn.classification_errors(flow)
 
@@ -176,10 +178,10 @@ def draw(found: xr.Dataset) -> Figure:
             fitted = law(found, regime, name)
             if fitted is not None:
                 far = np.array([WIDE * transition(found, regime), weights[-1]])
-                exponent = fitted.exponent
+                power = f"{fitted.exponent.value:.2f}\\pm{fitted.exponent.mcse:.2f}"
                 ax.plot(far, fitted(far), color="black", linewidth=1,
                         linestyle="-" if regime == "lazy" else "--",
-                        label=rf"$N^{{{exponent.value:.2f}\pm{exponent.mcse:.2f}}}$")  # fmt: skip
+                        label=f"{regime} $N^{{{power}}}$")  # fmt: skip
         for ax in (error, size, gain):
             ax.axvline(transition(found, regime), color=colour, linestyle="-.", linewidth=0.9)
     error.set_ylabel("test error")
@@ -191,8 +193,8 @@ def draw(found: xr.Dataset) -> Figure:
         ax.set_xscale("log")
         ax.set_xlabel("N, number of weights")
         ax.legend(fontsize="x-small")
-    error.set_title(f"{found.source} parity, P = {found.num_train}, {found.number} networks; "
-                    "dash-dotted: N*", fontsize="small")  # fmt: skip
+    words = f"{found.source.upper()} parity, P = {found.num_train}, {found.number} networks"
+    error.set_title(f"{words}; dash-dotted: N*", fontsize="small")
     return figure
 
 

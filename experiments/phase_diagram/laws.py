@@ -13,6 +13,8 @@ DEPTH = 2
 """L, the number of hidden layers."""
 LAZY, FEATURE = 1e4, 1e-1
 """Exponents are fitted to the output scales α̃ from here up, and to those up to here."""
+BEYOND = 1.5
+"""That of the cross-over with h is fitted beyond this times the jamming width."""
 
 
 def slope(found: xr.Dataset, source: str, width: int, *, lazy: bool) -> Estimate:
@@ -62,7 +64,8 @@ def along_width(found: xr.Dataset, values: list[Estimate]) -> PowerLaw | None:
     pairs = [(w, v) for w, v in zip(found.width.to_numpy(), values, strict=True) if v.value > 0]
     if len(pairs) < 3 or not all(estimate.mcse > 0 for _, estimate in pairs):
         return None
-    return lnn.power_law([width for width, _ in pairs], [estimate for _, estimate in pairs])
+    widths = np.array([width for width, _ in pairs])
+    return lnn.power_law(widths, [estimate for _, estimate in pairs])
 
 
 def slopes(found: xr.Dataset) -> str:
@@ -85,9 +88,11 @@ def exponents(found: xr.Dataset) -> str:
     heads = ["data", "α̃ where ρ = 1 (0)", "χ²/dof", "fluctuation of Θ_0 (−1/2)", "χ²/dof"]
     rows = []
     for source in found.source.values:
-        middles = [crossover(found, source, width) for width in found.width.values]
+        widths = [jamming(found, source, scale) for scale in found.scale.values]
+        fit = found.sel(width=found.width > BEYOND * np.median(widths))
+        middles = [crossover(fit, source, width) for width in fit.width.values]
         cells = [str(source)]
-        for law in (along_width(found, middles), fluctuation(found, source)):
+        for law in (along_width(fit, middles), fluctuation(found, source)):
             cells += ["–", "–"] if law is None else [
                 f"h^({plus_minus(law.exponent)})", f"{law.chi2:.1f}"
             ]  # fmt: skip

@@ -8,9 +8,10 @@ their errors leave out) they are enlarged by its root.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from jaxtyping import Num
 
 from langevin_nn.types import Estimate, InputError
 
@@ -25,11 +26,11 @@ class PowerLaw:
     prefactor: Estimate
     chi2: float
 
-    def __call__(self, x: ArrayLike) -> np.ndarray:
-        return self.prefactor.value * np.asarray(x, np.float64) ** self.exponent.value
+    def __call__(self, x: float | Num[np.ndarray, "..."]) -> Any:
+        return self.prefactor.value * x**self.exponent.value
 
 
-def power_law(x: ArrayLike, y: Sequence[Estimate]) -> PowerLaw:
+def power_law(x: Sequence[float] | Num[np.ndarray, " n"], y: Sequence[Estimate]) -> PowerLaw:
     """The power law through at least three points (x, y), all of them positive.
 
     Points without standard errors (all of them zero) count alike, and their scatter gives the

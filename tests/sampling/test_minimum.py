@@ -51,7 +51,7 @@ def test_linear_network_is_least_squares(number):
 
 def test_linear_network_with_several_outputs():
     targets = np.stack([TASK.y_train, np.sin(TASK.y_train)], axis=1)
-    data = replace(TASK, y_train=targets, y_test=np.ones((4, 2)))
+    data = replace(TASK, y_train=targets, y_test=np.ones((3, 2)))
     posterior = posterior_of(data, (), "identity", num_outputs=2)
     found = lnn.find_minimum(posterior, posterior.sample_prior(KEY, 1))
     weights = np.linalg.lstsq(data.x_train, targets, rcond=None)[0]
@@ -65,7 +65,7 @@ def test_hinge_of_a_linear_network_is_convex():
     def energy(w):
         return 0.5 * np.sum(np.maximum(0.6 - LABELLED.y_train * (LABELLED.x_train @ w), 0) ** 2)
 
-    expected = scipy.optimize.minimize(energy, np.zeros(3), method="BFGS", options={"gtol": 1e-9})
+    expected = scipy.optimize.minimize(energy, np.zeros(4), method="BFGS", options={"gtol": 1e-9})
     found = lnn.find_minimum(posterior, posterior.sample_prior(KEY, 2), gradient_tolerance=1e-9)
     np.testing.assert_allclose(found.energy, expected.fun, rtol=1e-8)
     assert found.converged.all() and expected.fun > 1
@@ -74,7 +74,7 @@ def test_hinge_of_a_linear_network_is_convex():
 
 
 @pytest.mark.parametrize("loss", [lnn.Squared(), lnn.Hinge()], ids=lambda loss: loss.name)
-@pytest.mark.parametrize("max_steps", [3, 3000])
+@pytest.mark.parametrize("max_steps", [3, 1000])
 def test_gradients_are_those_of_automatic_differentiation(loss, max_steps):
     """At the end of each, small or not, with and without the divisor ‖J‖‖r‖."""
     posterior = posterior_of(LABELLED, (3,), loss=loss)
@@ -93,8 +93,9 @@ def test_gradients_are_those_of_automatic_differentiation(loss, max_steps):
         slopes = np.linalg.norm(np.concatenate(own, axis=1) * active)
         expected = norm / slopes / np.linalg.norm(residual)
         np.testing.assert_allclose(found.relative_gradient[one], expected, rtol=1e-6)
-        assert found.converged[one] == (max_steps == 3000) == (expected <= 1e-6)
-        assert ("write a larger max_steps" in found.message[one]) == (max_steps == 3)
+        assert found.converged[one] == (expected <= 1e-6)
+        assert ("write a larger max_steps" in found.message[one]) == (not found.converged[one])
+    assert np.any(found.converged) == (max_steps == 1000)
 
 
 @pytest.mark.parametrize("widths", [(10,), (6, 5)])
@@ -111,23 +112,28 @@ def test_hinge_that_can_be_satisfied_ends_at_exactly_zero(widths):
 
 
 def test_minimum_has_as_many_unsatisfied_examples_as_its_curvature_has_descents():
-    """H_0 has to lift every direction in which H_p falls: N_Δ ≥ N⁻ where H has no descent."""
-    posterior = posterior_of(LABELLED, (4,), loss=lnn.Hinge())
-    number = 24
-    start = posterior.sample_prior(KEY, number)
-    found = lnn.find_minimum(posterior, start, gradient_tolerance=1e-8, max_steps=4000)
-    counted = 0
-    for one in np.flatnonzero(found.converged & (found.energy > 0)):
-        hessian = lnn.hessian(
-            posterior, jax.tree.map(lambda leaf, i=one: leaf[i : i + 1], found.params)
-        )
-        values = np.linalg.eigvalsh(hessian.whole)
-        curvature = np.linalg.eigvalsh(hessian.of_curvature)
-        if values[0] > -1e-10 * values[-1]:
-            counted += 1
+    """No descent is left in H, so H_0 lifts each of H_p: N_Δ ≥ N⁻. Not so after a few steps."""
+    labels = np.random.default_rng(1).choice([-1.0, 1.0], 40)
+    posterior = posterior_of(replace(TASK, y_train=labels), (3,), loss=lnn.Hinge())
+    start = posterior.sample_prior(KEY, 6)
+
+    def ends(**settings):
+        """Lowest eigenvalue of H over its largest, N_Δ, N⁻ and whether converged, of each end."""
+        found = lnn.find_minimum(posterior, start, **settings)
+        for one in np.flatnonzero(found.energy > 0):
+            params = jax.tree.map(lambda leaf, i=one: leaf[i : i + 1], found.params)
+            hessian = lnn.hessian(posterior, params)
+            values = np.linalg.eigvalsh(hessian.whole)
+            curvature = np.linalg.eigvalsh(hessian.of_curvature)
+            descents = int(np.sum(curvature < -1e-8 * np.abs(curvature).max()))
             assert hessian.unsatisfied == found.unsatisfied[one]
-            assert hessian.unsatisfied >= np.sum(curvature < -1e-8 * np.abs(curvature).max())
-    assert counted > 5, counted
+            yield values[0] / values[-1], hessian.unsatisfied, descents, found.converged[one]
+
+    minima = [end for end in ends(gradient_tolerance=1e-8, max_steps=400) if end[3]]
+    assert len(minima) >= 3 and max(end[2] for end in minima) >= 3
+    for lowest, unsatisfied, descents, _ in minima:
+        assert lowest > -1e-10 and unsatisfied >= descents
+    assert all(lowest < -1e-4 for lowest, *_ in ends(max_steps=5))
 
 
 def test_what_has_no_minimum_to_be_found(monkeypatch):
@@ -141,13 +147,14 @@ def test_what_has_no_minimum_to_be_found(monkeypatch):
     start = posterior.sample_prior(KEY, 1)
     with pytest.raises(InputError, match="all weights, got a MarginalisedPosterior: write Gibbs"):
         lnn.find_minimum(lnn.MarginalisedPosterior.of(posterior), start)
-    for name in ("gradient_tolerance", "max_steps"):
-        with pytest.raises(InputError, match=f"{name} must be positive, got 0"):
-            lnn.find_minimum(posterior, start, **{name: 0})
-    network = lnn.FullyConnected(3, (3,), "gelu", key=KEY, dtype=jnp.float32)
+    with pytest.raises(InputError, match="gradient_tolerance must be positive, got 0.0"):
+        lnn.find_minimum(posterior, start, gradient_tolerance=0.0)
+    with pytest.raises(InputError, match="max_steps must be positive, got 0"):
+        lnn.find_minimum(posterior, start, max_steps=0)
+    network = lnn.FullyConnected(4, (3,), "gelu", key=KEY, dtype=jnp.float32)
     single = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), LABELLED, 1.0)
     with pytest.raises(InputError, match="float64, the network has float32: build it with dtype"):
         lnn.find_minimum(single, single.sample_prior(KEY, 1))
-    monkeypatch.setattr(minimum, "LARGEST", 11)
-    with pytest.raises(InputError, match="12 weights are too many, 11 at most"):
+    monkeypatch.setattr(minimum, "LARGEST", 14)
+    with pytest.raises(InputError, match="15 weights are too many, 14 at most"):
         lnn.find_minimum(posterior, start)

@@ -36,6 +36,9 @@ def _line(ax: Axes, lines: dict[str, Any]) -> None:
     ax.set(xscale="log", yscale="log", xlabel="training examples $P$",
            ylabel="weights at the transition $N^*$")  # fmt: skip
     ax.set_title("a   satisfied above, not below", loc="left", fontsize="medium")
+    ax.set_xticks(grid, [f"{each:.0f}" for each in grid])
+    ax.set_yticks([20, 50, 100, 200], ["20", "50", "100", "200"])
+    ax.minorticks_off()
     ax.legend(frameon=False, fontsize="small")
 
 
@@ -59,16 +62,16 @@ def _jump(axes: Any, sweep: xr.Dataset) -> None:
             by_ratio.scatter((sweep.num_train / sweep.weights).values[own], ratio[own], **style)
     by_loss.set(xscale="log", xlabel=r"loss $E/P$ (leftmost: exactly 0)")
     by_ratio.set(xlabel="$P/N$")
-    for ax, title in ((by_loss, "b   the jump"), (by_ratio, "c")):
+    for ax, title in ((by_loss, "b"), (by_ratio, "c")):
         ax.axhspan(0.5, 1, color="0.9", zorder=0)
         ax.set_ylabel(r"unsatisfied examples $N_\Delta/N$")
-        ax.set_title(f"{title}   (grey: ½ to 1), P = {int(sweep.num_train[0])}", loc="left",
+        ax.set_title(f"{title}   P = {int(sweep.num_train[0])} (grey: ½ to 1)", loc="left",
                      fontsize="medium")  # fmt: skip
     by_loss.legend(frameon=False, fontsize="small")
 
 
 def _spectra(axes: Any, spectra: xr.Dataset) -> None:
-    titles = ("d   far below $N^*$", "just below", "above, one step before zero")
+    titles = ("d   far below $N^*$", "just below", "above, before zero")
     for ax, place, title in zip(axes, range(3), titles, strict=True):
         state = spectra.isel(run=place)
         weights = int(state.weights)
@@ -82,6 +85,6 @@ def _spectra(axes: Any, spectra: xr.Dataset) -> None:
         ax.set(xlabel="rank of the eigenvalue $/N$", ylabel=r"eigenvalue / largest of $H$")
         share = int(state.unsatisfied) / weights
         ax.axvline(max(1 - share, 0), color="0.6", linewidth=0.8, linestyle=":")
-        ax.set_title(f"{title}: N = {weights}, $N_\\Delta/N$ = {share:.2f}", loc="left",
+        ax.set_title(f"{title}: N = {weights}, $N_\\Delta$ = {share:.2f} N", loc="left",
                      fontsize="medium")  # fmt: skip
     axes[0].legend(frameon=False, fontsize="small", loc="lower right")

@@ -166,7 +166,7 @@ def states(sweep: xr.Dataset) -> str:
                 rows.append(cells + ["-"] * 7)
                 continue
             count = open_.unsatisfied.values
-            full = open_.rank.values == np.minimum(count, weights)
+            full = open_["rank"].values == np.minimum(count, weights)
             bound = count >= open_.negative.values
             loss = open_.energy.values / open_.num_train.values
             parts = (loss, count / weights, open_.negative.values / weights)

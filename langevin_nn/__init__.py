@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from langevin_nn.analysis.comparison import compare
     from langevin_nn.analysis.ensembles import summarise_flow
     from langevin_nn.analysis.generalisation import summarise
-    from langevin_nn.analysis.landscape import hessian, tangent_kernel
+    from langevin_nn.analysis.landscape import (
+        effective_parameters,
+        hessian,
+        kernel_alignment,
+        tangent_kernel,
+    )
+    from langevin_nn.analysis.spectra import spectral_density
     from langevin_nn.analysis.tempering import summarise_ladder
     from langevin_nn.model.activations import activation
     from langevin_nn.model.convolutional import Convolutional
@@ -83,15 +89,18 @@ __all__ = [
     "collect",
     "compare",
     "config",
+    "effective_parameters",
     "find_minimum",
     "gradient_flow",
     "hessian",
+    "kernel_alignment",
     "load_dataset",
     "numpyro_model",
     "plotting",
     "report",
     "sample",
     "sample_points",
+    "spectral_density",
     "summarise",
     "summarise_flow",
     "summarise_ladder",
@@ -105,7 +114,10 @@ _MODULES = {
     "analysis.comparison": ("compare",),
     "analysis.ensembles": ("summarise_flow",),
     "analysis.generalisation": ("summarise",),
-    "analysis.landscape": ("hessian", "tangent_kernel"),
+    "analysis.landscape": (
+        "effective_parameters", "hessian", "kernel_alignment", "tangent_kernel",
+    ),
+    "analysis.spectra": ("spectral_density",),
     "analysis.tempering": ("summarise_ladder",),
     "model.activations": ("activation",),
     "model.convolutional": ("Convolutional",),

@@ -7,7 +7,8 @@ With E = Σ_μ ℓ(f(x_μ), y_μ) of one network with weights θ, the tangent ke
 
 (Geiger et al., arXiv:1809.09349, who have ℓ = ½ max(0, 1 − yf)², for which the rank of H_0 is the
 number of unsatisfied examples N_Δ as long as their gradients are independent). All of it is exact,
-from the matrix of gradients (P, number of weights): for networks of up to some thousand weights.
+from the matrix of gradients (P, number of weights): for networks of up to some thousand weights;
+the spectra of larger ones are in `spectra`.
 """
 
 import math
@@ -19,11 +20,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
+from langevin_nn.model.networks import evaluate
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.types import InputError
 
-__all__ = ["Hessian", "hessian", "relative_change", "tangent_kernel"]
+__all__ = [
+    "Hessian",
+    "KernelAlignment",
+    "effective_parameters",
+    "hessian",
+    "kernel_alignment",
+    "relative_change",
+    "tangent_kernel",
+]
 
 LARGEST_HESSIAN = 5_000
 """Weights of a network whose Hessian is computed: 200 MB of float64."""
@@ -51,6 +62,81 @@ class Hessian:
         return int(np.sum(values > tolerance * max(values[-1], np.finfo(np.float64).tiny)))
 
 
+@dataclass(frozen=True, eq=False)
+class KernelAlignment:
+    """The leading principal components of n kernels and the labels; made by `kernel_alignment`.
+
+    `eigenvalues` (n, r), largest first, are those of Θ/P. `overlaps` (n, r) are (φ_k·y)²/‖y‖² with
+    the eigenvectors φ_k of unit length: over all P of them they sum up to one.
+    """
+
+    eigenvalues: Float[np.ndarray, "n r"]
+    overlaps: Float[np.ndarray, "n r"]
+
+
+def kernel_alignment(
+    kernel: ArrayLike, labels: ArrayLike, num_components: int = 10
+) -> KernelAlignment:
+    """How much of the labels lies in each of the kernels' leading principal components.
+
+    Of kernels (n, P, P) as they are, without a centring, and labels (P,): learned features move the
+    labels into the first ones (Geiger, Petrini, Wyart, arXiv:2012.15110, Fig. 10; Paccolat et al.,
+    arXiv:2007.11471).
+
+    Raises `InputError` for shapes that do not fit, for labels that are all zero, and for a number
+    of components that is not between 1 and P.
+
+    >>> import numpy as np
+    >>> found = kernel_alignment(np.diag([1.0, 9.0, 4.0])[None], np.array([1.0, 2.0, 0.0]), 2)
+    >>> found.eigenvalues, found.overlaps
+    (array([[3.        , 1.33333333]]), array([[0.8, 0. ]]))
+    """
+    kernel, labels = np.asarray(kernel, np.float64), np.asarray(labels, np.float64)
+    number = labels.shape[0] if labels.ndim == 1 else 0
+    if not number or kernel.shape[1:] != (number, number):
+        raise InputError(
+            f"kernels (n, P, P) and labels (P,) were expected, got {kernel.shape} and "
+            f"{labels.shape}"
+        )
+    if not 1 <= num_components <= number:
+        raise InputError(f"num_components must be from 1 to P = {number}, got {num_components!r}")
+    if not labels.any():
+        raise InputError("all labels are zero: nothing can be aligned with them")
+    values, vectors = np.linalg.eigh(kernel)
+    leading = slice(None, -num_components - 1, -1)
+    overlaps = np.square(np.einsum("npk,p->nk", vectors, labels)) / np.sum(labels**2)
+    return KernelAlignment(values[:, leading] / number, overlaps[:, leading])
+
+
+def effective_parameters(posterior: Posterior, params: Any, tolerance: float = 1e-9) -> int:
+    """N_eff, the number of directions of weight space that change the function, of one network.
+
+    The rank of ∇_θ f over many more Gaussian inputs than weights (singular values above
+    `tolerance` times the largest). Directions that leave f as it is are not counted: with relu
+    units the rescaling of each, so that N_eff is the number of weights minus that of hidden units
+    (Geiger et al., arXiv:1809.09349), and with linear units all but N_0.
+
+    Raises `InputError` as `hessian` does.
+
+    >>> import jax, langevin_nn as lnn, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=8, num_test=5, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (3,), "relu", key=key, dtype=np.float64)
+    >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    >>> lnn.effective_parameters(posterior, posterior.sample_prior(key, 1))  # of 8 × 3 + 3
+    24
+    """
+    posterior, row, structure = _one_network(posterior, params)
+    size = posterior.x_train.shape[1]
+    rng = np.random.default_rng(0)
+    inputs = jnp.asarray(rng.standard_normal((2 * row.size + 1_000, size)), posterior.x_train.dtype)
+    inputs = inputs * jnp.sqrt(jnp.mean(jnp.square(posterior.x_train)))
+    gradients = _gradients(posterior, row, structure, inputs)
+    singular = np.linalg.svd(np.asarray(gradients, np.float64), compute_uv=False)
+    return int(np.sum(singular > tolerance * singular[0]))
+
+
 def tangent_kernel(posterior: Posterior, params: Any) -> Float[np.ndarray, "n P P"]:
     """Θ over the training inputs, of each of the n networks with these weights.
 
@@ -67,8 +153,8 @@ def tangent_kernel(posterior: Posterior, params: Any) -> Float[np.ndarray, "n P 
     >>> lnn.tangent_kernel(posterior, posterior.sample_prior(key, 3)).shape
     (3, 10, 10)
     """
-    posterior = _with_one_output(posterior)
-    weights, structure = _flat(params)
+    posterior = with_one_output(posterior)
+    weights, structure = flattened(params)
     return np.asarray(_kernels(posterior, weights, structure), np.float64)
 
 
@@ -103,23 +189,31 @@ def hessian(posterior: Posterior, params: Any) -> Hessian:
     >>> found.whole.shape, found.rank() == found.unsatisfied
     ((27, 27), True)
     """
-    posterior = _with_one_output(posterior)
-    weights, structure = _flat(params)
+    posterior, row, structure = _one_network(posterior, params)
+    whole, gradients, losses = _second_order(posterior, row, structure)
+    curvature = _curvatures(posterior, params)
+    of_gradients = (np.asarray(gradients, np.float64).T * curvature) @ np.asarray(gradients)
+    return Hessian(np.asarray(whole, np.float64), of_gradients, int(np.sum(np.asarray(losses) > 0)))
+
+
+def _one_network(
+    posterior: Posterior, params: Any
+) -> tuple[GibbsPosterior, Float[Array, " K"], Any]:
+    """The posterior and the weights of one network as a row, if it is not too large."""
+    posterior = with_one_output(posterior)
+    weights, structure = flattened(params)
     number, size = weights.shape
     if number != 1:
         raise InputError(f"a Hessian is of one network, got {number}: take one of them")
     if size > LARGEST_HESSIAN:
         raise InputError(
             f"the Hessian of {size} weights is too large: {LARGEST_HESSIAN} at most, write a "
-            "smaller network"
+            "smaller network, or spectral_density for its spectrum"
         )
-    whole, gradients, losses = _second_order(posterior, weights[0], structure)
-    curvature = _curvatures(posterior, params)
-    of_gradients = (np.asarray(gradients, np.float64).T * curvature) @ np.asarray(gradients)
-    return Hessian(np.asarray(whole, np.float64), of_gradients, int(np.sum(np.asarray(losses) > 0)))
+    return posterior, weights[0], structure
 
 
-def _flat(params: Any) -> tuple[Float[Array, "n K"], Any]:
+def flattened(params: Any) -> tuple[Float[Array, "n K"], Any]:
     """The weights of each network as one row, and how to undo it."""
     leaves, structure = jax.tree.flatten(params)
     rows = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
@@ -127,19 +221,32 @@ def _flat(params: Any) -> tuple[Float[Array, "n K"], Any]:
     return rows, (structure, shapes)
 
 
-def _outputs(posterior: GibbsPosterior, row: Float[Array, " K"], structure: Any) -> Array:
-    """f at the training inputs of the network with these weights."""
+def outputs_of(
+    posterior: GibbsPosterior,
+    row: Float[Array, " K"],
+    structure: Any,
+    inputs: Float[Array, "P N_0"] | None = None,
+) -> Float[Array, " P"]:
+    """f of the network with these weights, at the training inputs if no others are given."""
     tree, shapes = structure
     ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
     parts = jnp.split(row, ends)
     leaves = [part.reshape(1, *shape) for part, shape in zip(parts, shapes, strict=True)]
-    return posterior.train_outputs(jax.tree.unflatten(tree, leaves))[0]
+    networks = posterior.networks(jax.tree.unflatten(tree, leaves))
+    return evaluate(networks, posterior.x_train if inputs is None else inputs)[0]
+
+
+@eqx.filter_jit
+def _gradients(
+    posterior: GibbsPosterior, row: Float[Array, " K"], structure: Any, inputs: Array
+) -> Float[Array, "P K"]:
+    return jax.jacrev(lambda w: outputs_of(posterior, w, structure, inputs))(row)
 
 
 @eqx.filter_jit
 def _kernels(posterior: GibbsPosterior, weights: Float[Array, "n K"], structure: Any) -> Array:
     def of_one(row: Array) -> Array:
-        gradients = jax.jacrev(lambda w: _outputs(posterior, w, structure))(row)
+        gradients = jax.jacrev(lambda w: outputs_of(posterior, w, structure))(row)
         return gradients @ gradients.T
 
     return jax.lax.map(of_one, weights)
@@ -152,10 +259,10 @@ def _second_order(
     """The Hessian of E, the gradients of f (P, K), the losses (P,)."""
 
     def losses(w: Array) -> Array:
-        return posterior.loss(_outputs(posterior, w, structure), posterior.y_train)
+        return posterior.loss(outputs_of(posterior, w, structure), posterior.y_train)
 
     whole = jax.hessian(lambda w: jnp.sum(losses(w)))(row)
-    gradients = jax.jacrev(lambda w: _outputs(posterior, w, structure))(row)
+    gradients = jax.jacrev(lambda w: outputs_of(posterior, w, structure))(row)
     return whole, gradients, losses(row)
 
 
@@ -169,7 +276,7 @@ def _curvatures(posterior: GibbsPosterior, params: Any) -> Float[np.ndarray, " P
     return np.asarray(jax.vmap(jax.grad(slope))(f, posterior.y_train), np.float64)
 
 
-def _with_one_output(posterior: Posterior) -> GibbsPosterior:
+def with_one_output(posterior: Posterior) -> GibbsPosterior:
     if not isinstance(posterior, GibbsPosterior):
         raise InputError(
             f"the landscape is that of all weights, got a {type(posterior).__name__}: write "

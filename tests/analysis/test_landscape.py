@@ -10,7 +10,14 @@ from oracles import gaussian_task
 
 import langevin_nn as lnn
 from langevin_nn.analysis import landscape
-from langevin_nn.analysis.landscape import hessian, relative_change, tangent_kernel
+from langevin_nn.analysis.landscape import (
+    effective_parameters,
+    hessian,
+    kernel_alignment,
+    relative_change,
+    tangent_kernel,
+)
+from langevin_nn.analysis.spectra import spectral_density
 from langevin_nn.errors import InputError
 
 KEY = jax.random.key(2)
@@ -133,6 +140,90 @@ def test_tangent_kernel_at_large_width():
     np.testing.assert_allclose(change.mean(), spreads[1])
 
 
+def test_alignment_is_the_part_of_the_labels_in_each_component():
+    """A kernel made of known components; the labels a known mixture."""
+    rng = np.random.default_rng(3)
+    basis = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    values = np.array([9.0, 5.0, 2.0, 1.0, 0.5, 0.1])
+    mixture = np.array([1.0, -3.0, 0.0, 2.0, 0.0, 0.5])
+    kernels = np.stack([basis * values @ basis.T, np.eye(6) * values])
+    found = kernel_alignment(kernels, 2 * basis @ mixture, 6)
+    np.testing.assert_allclose(found.eigenvalues, np.stack([values, values]) / 6)
+    np.testing.assert_allclose(found.overlaps[0], mixture**2 / np.sum(mixture**2), atol=1e-12)
+    np.testing.assert_allclose(found.overlaps.sum(axis=1), 1)
+    few = kernel_alignment(kernels, 2 * basis @ mixture, 2)
+    np.testing.assert_allclose(few.overlaps, found.overlaps[:, :2])
+
+
+@pytest.mark.parametrize(
+    ("activation", "widths", "lost"),
+    [
+        ("tanh", (5,), 0),
+        ("relu", (5,), 5),
+        ("relu", (4, 3), 7),
+        ("swish10", (4, 3), 0),
+        ("identity", (5,), 5 * 4 + 5 - 4),
+    ],
+)
+def test_effective_parameters_leave_symmetries_out(activation, widths, lost):
+    """The rescaling of relu units; of a linear network its N_0 numbers remain."""
+    posterior = posterior_of(widths=widths, activation=activation)
+    params = posterior.sample_prior(KEY, 1)
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert effective_parameters(posterior, params) == size - lost
+
+
+def exact_part(found, part):
+    parts = {"whole": found.whole, "gradients": found.of_gradients, "curvature": found.of_curvature}
+    return np.linalg.eigvalsh(parts[part])
+
+
+@pytest.mark.parametrize(
+    ("part", "loss"),
+    [("whole", loss) for loss in LOSSES]
+    + [("gradients", lnn.Hinge()), ("curvature", lnn.Logistic())],
+    ids=str,
+)
+def test_spectral_density_is_that_of_the_hessian(part, loss):
+    """With as many steps as weights all eigenvalues, with few of them the moments."""
+    posterior = posterior_of(loss=loss)
+    params = posterior.sample_prior(KEY, 1)
+    exact = exact_part(hessian(posterior, params), part)
+    few = spectral_density(posterior, params, key=KEY, part=part, num_probes=300, num_steps=3)
+    np.testing.assert_allclose(few.weights.sum(axis=1), 1)
+    assert few.size == len(exact)
+    for order in (1, 2, 5):
+        value, error = few.moment(order)
+        assert abs(value - np.mean(exact**order)) < 5 * error, order
+        assert order != 2 or abs(value - 1.5 * np.mean(exact**order)) > 5 * error
+    all_ = spectral_density(posterior, params, key=KEY, part=part, num_probes=2, num_steps=99)
+    matter = all_.weights[0] > 1e-9
+    nodes = all_.nodes[0][matter]
+    present = np.abs(exact) > 1e-9 * np.abs(exact).max()
+    distances = np.abs(nodes[:, None] - exact[None, :])
+    assert np.max(distances.min(axis=1)) < 1e-7 * np.abs(exact).max()
+    assert np.max(distances.min(axis=0)[present]) < 1e-7 * np.abs(exact).max()
+    count, error = few.count_above(-1e9)
+    assert count == pytest.approx(len(exact)) and error == pytest.approx(0, abs=1e-9)
+
+
+def test_spectral_density_of_a_large_network():
+    """H_0 of the squared loss has the tangent kernel's eigenvalues, all the others are zero."""
+    posterior = posterior_of(widths=(1500,), loss=lnn.Squared())
+    params = posterior.sample_prior(KEY, 1)
+    with pytest.raises(InputError, match="of 7500 weights is too large: 5000 at most"):
+        hessian(posterior, params)
+    found = spectral_density(posterior, params, key=KEY, part="gradients", num_steps=12)
+    expected = np.linalg.eigvalsh(tangent_kernel(posterior, params)[0])
+    np.testing.assert_allclose(found.nodes.max(axis=1), expected[-1], rtol=1e-9)
+    heavy = np.sort(found.nodes[found.weights > 1e-12].ravel())
+    assert np.max(np.min(np.abs(heavy[:, None] - [*expected, 0.0]), axis=1)) < 1e-6 * expected[-1]
+    count, error = found.count_above(expected[0] / 2)
+    assert abs(count - 7) < 5 * error < 7
+    whole = spectral_density(posterior, params, key=KEY, num_steps=20)
+    assert whole.nodes.min() < 0 < whole.nodes.max()
+
+
 def test_what_has_no_landscape(monkeypatch):
     several = replace(TASK, y_train=np.ones((7, 2)) * TASK.y_train[:, None], y_test=np.ones((3, 2)))
     posterior = posterior_of(several, num_outputs=2)
@@ -143,6 +234,18 @@ def test_what_has_no_landscape(monkeypatch):
         tangent_kernel(lnn.MarginalisedPosterior.of(posterior), posterior.sample_prior(KEY, 1))
     with pytest.raises(InputError, match="of one network, got 2"):
         hessian(posterior, posterior.sample_prior(KEY, 2))
+    with pytest.raises(InputError, match="unknown part 'all'.*whole, gradients, curvature"):
+        spectral_density(posterior, posterior.sample_prior(KEY, 1), key=KEY, part="all")
+    with pytest.raises(InputError, match="of one network, got 2"):
+        spectral_density(posterior, posterior.sample_prior(KEY, 2), key=KEY)
+    with pytest.raises(InputError, match="num_probes and num_steps must be positive, got 0"):
+        spectral_density(posterior, posterior.sample_prior(KEY, 1), key=KEY, num_probes=0)
+    with pytest.raises(InputError, match=r"got \(1, 3, 3\) and \(4,\)"):
+        kernel_alignment(np.eye(3)[None], np.ones(4))
+    with pytest.raises(InputError, match="from 1 to P = 3, got 4"):
+        kernel_alignment(np.eye(3)[None], np.ones(3), 4)
+    with pytest.raises(InputError, match="all labels are zero"):
+        kernel_alignment(np.eye(3)[None], np.zeros(3), 1)
     monkeypatch.setattr(landscape, "LARGEST_HESSIAN", 20)
     with pytest.raises(InputError, match="of 25 weights is too large: 20 at most"):
         hessian(posterior, posterior.sample_prior(KEY, 1))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langevin_nn import config, plotting, theory
+    from langevin_nn.analysis.averaging import Averaging, averaging
     from langevin_nn.analysis.comparison import compare
     from langevin_nn.analysis.ensembles import summarise_flow
     from langevin_nn.analysis.generalisation import summarise
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from langevin_nn.analysis.spectra import spectral_density
     from langevin_nn.analysis.tempering import summarise_ladder
+    from langevin_nn.analysis.variances import error_parts
     from langevin_nn.model.activations import activation
     from langevin_nn.model.convolutional import Convolutional
     from langevin_nn.model.datasets import Dataset, load_dataset
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from langevin_nn.model.networks import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
     from langevin_nn.model.prior import GaussianPrior
+    from langevin_nn.model.random_features import RandomFeatures
     from langevin_nn.reports.report import report
     from langevin_nn.sampling.chains import sample, sample_points
     from langevin_nn.sampling.draws import Chains
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Activation",
+    "Averaging",
     "Chains",
     "Convolutional",
     "Dataset",
@@ -83,13 +87,16 @@ __all__ = [
     "NotApplicable",
     "NumPyroKernel",
     "Patches",
+    "RandomFeatures",
     "Split",
     "Squared",
     "activation",
+    "averaging",
     "collect",
     "compare",
     "config",
     "effective_parameters",
+    "error_parts",
     "find_minimum",
     "gradient_flow",
     "hessian",
@@ -111,6 +118,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "analysis.averaging": ("Averaging", "averaging"),
     "analysis.comparison": ("compare",),
     "analysis.ensembles": ("summarise_flow",),
     "analysis.generalisation": ("summarise",),
@@ -119,6 +127,7 @@ _MODULES = {
     ),
     "analysis.spectra": ("spectral_density",),
     "analysis.tempering": ("summarise_ladder",),
+    "analysis.variances": ("error_parts",),
     "model.activations": ("activation",),
     "model.convolutional": ("Convolutional",),
     "model.datasets": ("Dataset", "load_dataset"),
@@ -127,6 +136,7 @@ _MODULES = {
     "model.networks": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),
     "model.prior": ("GaussianPrior",),
+    "model.random_features": ("RandomFeatures",),
     "reports.report": ("report",),
     "sampling.chains": ("sample", "sample_points"),
     "sampling.draws": ("Chains",),

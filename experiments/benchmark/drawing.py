@@ -48,14 +48,22 @@ def _draw_speed(ax: Axes, found: Any) -> None:
     ax.hlines(
         floor, places - 0.4, places, color="black", label="its matrix products alone", linewidth=2
     )
+    many = len(found) > 3
     names = [
-        f"{row['size']['source']}\nP = {row['size']['num_train']}, N_1 = {row['size']['width']}\n"
-        f"N_0 = {row['in_size']}, r = {row['rank']}"
+        f"{row['size']['source']}\nP = {row['size']['num_train']}"
+        + (",\n" if many else ", ")
+        + f"N_1 = {row['size']['width']}\nN_0 = {row['in_size']}"
+        + (",\n" if many else ", ")
+        + f"r = {row['rank']}"
+        + (f"\n{row['size']['num_chains']} chains" if many else "")
         for row in found
     ]
-    ax.set_xticks(places, names)
+    ax.set_xticks(places, names, fontsize="small" if many else None)
     ax.set_xlim(-0.7, len(found) - 0.3)
     ax.set_ylabel("ms per chain and step")
+    if many:
+        ax.set_yscale("log")
+        ax.set_ylim(top=10 * ax.get_ylim()[1])
     ax.legend(frameon=False, fontsize="small")
     ax.set_title("a  speed of a step", loc="left", fontsize="medium")
 

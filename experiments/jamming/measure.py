@@ -19,6 +19,8 @@ IN_SIZE = 10
 PARITY = ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9))
 NEGLIGIBLE = 1e-10
 """An eigenvalue, in units of the largest, that is taken for zero."""
+ON_ITS_WAY = 1e-7
+"""Loss E/P of a state that is about to be satisfied."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Sizes:
     """P of the line N*(P)."""
     seeds: int
     brackets: dict[str, tuple[float, float]]
-    """Of P/N*, by source: where bisection begins."""
+    """Of P/N*, by source, or by algorithm: where bisection begins."""
     line_steps: int
     sweep: int
     """P of the sweep over widths."""
@@ -114,7 +116,7 @@ def record(job: Job, width: int, found: Any) -> dict[str, Any]:
 
 def bisected(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
     """Widths between the widest that is not satisfied and the narrowest that is."""
-    low, high = sizes.brackets[job.source]
+    low, high = sizes.brackets.get(job.algorithm, sizes.brackets[job.source])
     lower = int(job.num_train / high / (IN_SIZE + 1))
     upper = int(np.ceil(job.num_train / low / (IN_SIZE + 1))) + 1
     tried = []
@@ -133,7 +135,7 @@ def bisected(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
 
 def with_hessian(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
     """The end at one width, and what the Hessian is there."""
-    posterior, found = minimum(job, sizes, job.width, sizes.sweep_steps, 1e-6)
+    posterior, found = minimum(job, sizes, job.width, sizes.sweep_steps, 1e-8)
     line = record(job, job.width, found)
     empty = {"negative": 0, "positive": 0, "rank": 0, "lowest": 0.0, "trace": 0.0, "ratio": 0.0}
     if line["energy"] == 0:
@@ -158,12 +160,12 @@ def scaled_rank(matrix: np.ndarray) -> int:
 
 
 def spectra(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
-    """Eigenvalues of H, H_0 and H_p; where the energy vanishes, one step before it does."""
-    posterior, found = minimum(job, sizes, job.width, sizes.sweep_steps, 1e-6)
+    """Eigenvalues of H, H_0 and H_p; where the energy vanishes, when it was ON_ITS_WAY last."""
+    posterior, found = minimum(job, sizes, job.width, sizes.sweep_steps, 1e-8)
     steps = int(found.num_steps[0])
-    while found.energy[0] == 0:
+    while found.energy[0] < ON_ITS_WAY * job.num_train:
         steps -= 1
-        posterior, found = minimum(job, sizes, job.width, steps, 1e-6)
+        posterior, found = minimum(job, sizes, job.width, steps, 1e-8)
     hessian = lnn.hessian(posterior, found.params)
     parts = (hessian.whole, hessian.of_gradients, hessian.of_curvature)
     return [record(job, job.width, found) | {"values": [np.linalg.eigvalsh(p) for p in parts]}]

@@ -22,7 +22,7 @@ from measure import IN_SIZE, Job, Sizes, all_done  # noqa: E402
 from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
-BRACKETS = {"random": (1.7, 4.5), "mnist": (3.5, 12.0)}
+BRACKETS = {"random": (1.7, 4.5), "mnist": (2.5, 12.0), "swish10": (0.9, 3.0)}
 SIZES = {
     "smoke": Sizes(
         line=(30, 60), seeds=2, brackets=BRACKETS, line_steps=30, sweep=30,
@@ -31,7 +31,7 @@ SIZES = {
     ),
     "config": Sizes(
         line=(100, 200, 400, 800), seeds=5, brackets=BRACKETS, line_steps=1000, sweep=200,
-        widths={"random": (3, 4, 5, 6, 7, 8, 10), "mnist": (1, 2, 3, 4, 6)}, sweep_seeds=5,
+        widths={"random": (3, 4, 5, 6, 7, 8, 10), "mnist": (2, 3, 4, 5, 6)}, sweep_seeds=5,
         sweep_steps=2000, compared=200, flow_time=100.0,
     ),
     "full": Sizes(

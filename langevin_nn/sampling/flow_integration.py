@@ -2,9 +2,11 @@
 
 diffrax's Tsit5 with a PID controller, its own steps for each initialisation. The state is made of
 the weights, or with an output scale of max(α, 1)(θ − θ(0)), whose flow has a limit as α → ∞: no
-tolerance needs to know α.
+tolerance needs to know α. As α → 0 its time is α times a fixed one, and the first step is one in
+which the state moves by a given length.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +34,10 @@ class Rules:
     rtol: float
     atol: float
     max_steps: int
+
+
+FIRST_MOVE = 1e-3
+"""The root mean square of what the first step adds to the state."""
 
 
 class _Energy(eqx.Module):
@@ -88,10 +94,15 @@ def integrated(
 
 def _integrated_alone(energy: _Energy, start: Any, rules: Rules) -> End:
     gradient = jax.grad(energy)
-    limit = rules.gradient_tolerance * _norm(gradient(start))
+    slope = _norm(gradient(start))
+    limit = rules.gradient_tolerance * slope
     leaves, structure = jax.tree.flatten(start)  # diffrax's buffers take arrays alone
     scaled = energy.origin is not None
     factor = jnp.maximum(energy.scale, 1)
+    pace = slope * factor if scaled else slope
+    size = sum(leaf.size for leaf in leaves)
+    # diffrax's own choice, from a state of zeros, is a step so long that the weights overflow
+    first_step = FIRST_MOVE * math.sqrt(size) / jnp.where(pace > 0, pace, 1.0)
 
     def weights(state: list[Array]) -> Any:
         if scaled:
@@ -110,7 +121,7 @@ def _integrated_alone(energy: _Energy, start: Any, rules: Rules) -> End:
         diffrax.Tsit5(),
         t0=0.0,
         t1=rules.max_time,
-        dt0=None,
+        dt0=jnp.minimum(first_step, rules.max_time),
         y0=[jnp.zeros_like(leaf) for leaf in leaves] if scaled else leaves,
         stepsize_controller=diffrax.PIDController(
             rtol=rules.rtol, atol=rules.atol, pcoeff=0.2, icoeff=0.4

@@ -16,13 +16,14 @@ fall for ever, ever more slowly, while some weights grow. Such ends are not conv
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from langevin_nn.model.losses import Hinge, Squared
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
@@ -30,7 +31,6 @@ from langevin_nn.sampling.residuals import (
     energy_and_gradient,
     energy_hessian,
     gauss_newton,
-    largest_residual,
     unflattened,
 )
 from langevin_nn.types import InputError
@@ -152,8 +152,8 @@ class _Descent:
         if isinstance(posterior.loss, Hinge):
             self.unit = posterior.loss.margin
         self.steps = 0
-        self._place: np.ndarray | None = None
-        self._gram = np.zeros(0)
+        self._values = _Kept(energy_and_gradient, self)
+        self._grams = _Kept(gauss_newton, self)
 
     def run(self) -> _End:
         leaves = jax.tree.leaves(self.start)
@@ -180,7 +180,6 @@ class _Descent:
         self, row: np.ndarray, factor: float, finished: Callable[[np.ndarray], bool]
     ) -> np.ndarray:
         """From `row` with `factor` times the margin."""
-        self._place = None
         if finished(row) or self.steps >= self.max_steps:
             return row
 
@@ -188,7 +187,6 @@ class _Descent:
             if finished(intermediate_result.x):
                 raise StopIteration
 
-        self._place = None
         found = scipy.optimize.minimize(
             lambda x: self.value(x, factor),
             row,
@@ -199,40 +197,48 @@ class _Descent:
             options={"gtol": 0.0, "maxiter": self.max_steps - self.steps},
         )
         self.steps += int(found.nit)
-        self._place = None
         return np.asarray(found.x)
 
-    def at(self, row: np.ndarray, factor: float) -> tuple[GibbsPosterior, Any, Array, Array]:
-        return self.posterior, self.start, jnp.asarray(row), jnp.asarray(factor)
-
     def value(self, row: np.ndarray, factor: float = 1.0) -> tuple[float, np.ndarray]:
-        value, gradient = energy_and_gradient(*self.at(row, factor))
+        value, gradient, _ = self._values(row, factor)
         return float(value), np.asarray(gradient)
-
-    def gram(self, row: np.ndarray, factor: float = 1.0) -> np.ndarray:
-        """H_0, once for each point."""
-        if self._place is None or not np.array_equal(self._place, row):
-            self._place = row.copy()
-            self._gram = np.asarray(gauss_newton(*self.at(row, factor)))
-        return self._gram
-
-    def model(self, row: np.ndarray, factor: float) -> np.ndarray:
-        """The Hessian of the quadratic model."""
-        if factor == 1 and self.relative(row) < NEWTON:
-            return np.asarray(energy_hessian(*self.at(row, factor)))
-        gram = self.gram(row, factor)
-        return gram + RIDGE * np.trace(gram) / len(row) * np.eye(len(row))
 
     def missing(self, row: np.ndarray) -> float:
         """The largest residual."""
-        return float(largest_residual(self.posterior, self.start, jnp.asarray(row)))
+        return float(self._values.latest(row)[2])
 
     def relative(self, row: np.ndarray) -> float:
         value, gradient = self.value(row)
         if value == 0:
             return 0.0
-        scale = np.sqrt(np.trace(self.gram(row)) * 2 * value)
+        scale = np.sqrt(np.trace(np.asarray(self._grams(row, 1.0))) * 2 * value)
         return float(np.linalg.norm(gradient) / max(scale, np.finfo(np.float64).tiny))
+
+    def model(self, row: np.ndarray, factor: float) -> np.ndarray:
+        """The Hessian of the quadratic model."""
+        if factor == 1 and self.relative(row) < NEWTON:
+            place = self.posterior, self.start, jnp.asarray(row), jnp.asarray(factor)
+            return np.asarray(energy_hessian(*place))
+        gram = np.asarray(self._grams(row, factor))
+        return gram + RIDGE * np.trace(gram) / len(row) * np.eye(len(row))
+
+
+class _Kept:
+    """A function of a descent's row and factor that remembers where it was last asked."""
+
+    def __init__(self, function: Callable[..., Any], descent: _Descent) -> None:
+        self.of = partial(function, descent.posterior, descent.start)
+        self._row, self._factor, self._found = np.zeros(0), 0.0, None
+
+    def __call__(self, row: np.ndarray, factor: float) -> Any:
+        if factor != self._factor or not np.array_equal(row, self._row):
+            self._row, self._factor = row.copy(), factor
+            self._found = self.of(jnp.asarray(row), jnp.asarray(factor))
+        return self._found
+
+    def latest(self, row: np.ndarray) -> Any:
+        """With the last factor, whichever it was."""
+        return self(row, self._factor or 1.0)
 
 
 def _checked(

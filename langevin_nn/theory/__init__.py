@@ -5,6 +5,8 @@ docstrings give equation, shapes and an example all the same.
 """
 
 from langevin_nn.theory.evidence import Evidence, evidence
+from langevin_nn.theory.feature_overlaps import FeatureMoments, feature_moments
+from langevin_nn.theory.feature_spectrum import FeatureSpectrum, feature_spectrum
 from langevin_nn.theory.gram import gram_blocks, nngp
 from langevin_nn.theory.lazy import infinite_width_flow
 from langevin_nn.theory.matrices import convolutional, multi_output
@@ -24,20 +26,32 @@ from langevin_nn.theory.predictors import (
     infinite_width,
     scale_mixture,
 )
+from langevin_nn.theory.random_features import (
+    FeatureDecomposition,
+    RandomFeatureError,
+    random_feature_decomposition,
+    random_feature_error,
+)
 from langevin_nn.theory.suite import THEORIES, Predictions, predict
 from langevin_nn.theory.tangent import ntk
 from langevin_nn.theory.width_expansion import matched, width_expansion
 
 __all__ = [
     "Evidence",
+    "FeatureDecomposition",
+    "FeatureMoments",
+    "FeatureSpectrum",
     "OneLayerSweep",
     "OrderParameterDistribution",
     "THEORIES",
     "PredictiveDistribution",
     "Predictions",
+    "RandomFeatureError",
     "convolutional",
     "evidence",
     "global_",
+    "feature_moments",
+    "feature_spectrum",
     "gram_blocks",
     "gram_regression",
     "infinite_width",
@@ -53,6 +67,8 @@ __all__ = [
     "patch_gram",
     "predict",
     "predictive_distribution",
+    "random_feature_decomposition",
+    "random_feature_error",
     "scale_mixture",
     "width_expansion",
 ]

@@ -149,6 +149,20 @@ def test_no_tolerance_needs_to_know_the_output_scale():
     assert np.max(np.abs(fewer - some)) > 0.1
 
 
+def test_first_step_knows_how_fast_the_flow_is():
+    """At small α its time is of order α: steps that are too long have weights that overflow."""
+    posterior = posterior_of(LABELLED, (6, 6), "swish10", loss=lnn.Hinge())
+    moved = []
+    for alpha in (1e-5, 1e-8):
+        flow = lnn.gradient_flow(
+            posterior, key=KEY, num_initialisations=6, output_scale=alpha, rtol=1e-4, atol=1e-6,
+            loss_tolerance=0.4, fitted_fraction=0.2, max_steps=300,
+        )  # fmt: skip
+        pairs = zip(flow.initial_params.weights, flow.params.weights, strict=True)
+        moved.append(np.max([np.abs(end - start).max((1, 2)) for start, end in pairs], axis=0))
+    assert np.all(moved[0] > 1) and np.all(moved[1] > 2 * moved[0]), moved
+
+
 def test_initialisations_do_not_know_of_each_other():
     posterior = posterior_of(TASK, (4,))
     flow = lnn.gradient_flow(posterior, key=KEY, num_initialisations=6)

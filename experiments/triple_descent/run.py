@@ -1,0 +1,127 @@
+"""Triple descent: the test error of random features against its limit, over P/N_0 and N_1/N_0.
+
+    python experiments/triple_descent/run.py [--smoke | --full | --draw] [FOLDER]
+
+Regresses on drawn features at every point, keeps results.json and draws triple_descent.png in
+FOLDER (this one), and prints the table; --draw makes the figure again from results.json.
+"""
+
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import drawing  # noqa: E402
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import Call, called, keep, kept  # noqa: E402
+from points import ACTIVATIONS, RIDGES, THEORY_FIELDS, named, predicted  # noqa: E402
+from threadpoolctl import threadpool_limits  # noqa: E402
+
+import langevin_nn as lnn  # noqa: E402
+
+SIZES = {
+    "smoke": {"in_size": 20, "data_draws": 2, "ensemble": 2, "num_test": 50, "columns": 3},
+    "config": {"in_size": 400, "data_draws": 4, "ensemble": 3, "num_test": 1000, "columns": 8},
+    "full": {"in_size": 1000, "data_draws": 8, "ensemble": 10, "num_test": 4000, "columns": 16},
+}
+FIXED = 3.0
+"""N_1/N_0 where P varies, and P/N_0 where N_1 does."""
+RATIOS = (0.3, 0.6, 1.0, 1.5, 2.2, 3.0, 4.5, 7.0)
+CUTS = [(name, FIXED, ratio) for name in ACTIVATIONS for ratio in RATIOS]
+CUTS += [(name, ratio, FIXED) for name in ("tanh", "relu") for ratio in RATIOS if ratio != FIXED]
+"""(activation, N_1/N_0, P/N_0)."""
+
+
+def measured(job: tuple[str, float, float, dict[str, int], int]) -> np.ndarray:
+    """(quantity, member, ridge) of one draw of the data: B and V of one network (mean over the
+    ensemble's), of the ensemble, the thermal factor and the training error's two parts.
+
+    The predictor is linear in the labels: those of teachers and those of noise alone are columns of
+    their own, whose errors add up for every noise variance.
+    """
+    name, features, examples, size, seed = job
+    with threadpool_limits(1):
+        rng = np.random.default_rng([seed, round(1e6 * features), round(1e6 * examples)])
+        in_size, columns = size["in_size"], size["columns"]
+        num_train, width = round(examples * in_size), round(features * in_size)
+        x = rng.standard_normal((num_train, in_size))
+        x_test = rng.standard_normal((size["num_test"], in_size))
+        teachers = rng.standard_normal((in_size, columns))
+        teachers /= np.linalg.norm(teachers, axis=0)
+        labels = np.hstack([x @ teachers, rng.standard_normal((num_train, columns))])
+        clean = np.hstack([x_test @ teachers, np.zeros((len(x_test), columns))])
+        data = lnn.Dataset("linear teachers", x, labels, x_test, clean)
+        keys = jax.random.split(jax.random.key(seed), size["ensemble"])
+        means, rows = [], []
+        for key in keys:
+            drawn = lnn.RandomFeatures(in_size, width, named(name), key=key, centred=True)
+            found = drawn.regress(data)
+            means.append([found.mean(ridge) for ridge in RIDGES])
+            rows.append([
+                [*_parts(means[-1][i], clean), found.variance(ridge, 1.0).mean(),
+                 *_parts(found.train_mean(ridge), labels)]
+                for i, ridge in enumerate(RIDGES)
+            ])  # fmt: skip
+        single = np.mean(rows, axis=0).T
+        together = np.array([_parts(mean, clean) for mean in np.mean(means, axis=0)]).T
+    return np.concatenate([single, together])
+
+
+def _parts(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """Mean squared errors of the teachers' columns, and of those of noise."""
+    errors = np.mean((found - expected) ** 2, axis=0)
+    half = len(errors) // 2
+    return float(errors[:half].mean()), float(errors[half:].mean())
+
+
+def points(call: Call) -> xr.Dataset:
+    size = SIZES[call.size]
+    chosen = CUTS if call.size != "smoke" else CUTS[::9]
+    jobs = [(*cut, size, seed) for cut in chosen for seed in range(size["data_draws"])]
+    jobs.sort(key=lambda job: -job[1] * job[2] * min(job[1], job[2]))  # the longest first
+    cores = 1 if call.size == "smoke" else os.cpu_count() or 1
+    spawn = multiprocessing.get_context("spawn")
+    found: dict[Any, list[np.ndarray]] = {cut: [] for cut in chosen}
+    with ProcessPoolExecutor(cores, mp_context=spawn) as pool:
+        for number, (job, row) in enumerate(zip(jobs, pool.map(measured, jobs), strict=True)):
+            found[job[:3]].append(row)
+            if number % 50 == 49:
+                call.say(f"{number + 1} of {len(jobs)} data sets")
+    values = np.array([np.mean(found[cut], axis=0) for cut in chosen])
+    spread = np.array([np.std(found[cut], axis=0, ddof=1) for cut in chosen])
+    theory = np.array([
+        [predicted(*cut, ridge, size["ensemble"]) for ridge in RIDGES] for cut in chosen
+    ]).swapaxes(1, 2)  # fmt: skip
+    return xr.Dataset(
+        {
+            "value": (("point", "field", "ridge"), values),
+            "error": (("point", "field", "ridge"), spread / np.sqrt(size["data_draws"])),
+            "theory": (("point", "field", "ridge"), theory),
+            "activation": ("point", [cut[0] for cut in chosen]),
+            "features": ("point", [cut[1] for cut in chosen]),
+            "examples": ("point", [cut[2] for cut in chosen]),
+        },
+        coords={"field": list(THEORY_FIELDS), "ridge": list(RIDGES)},
+        attrs=size,
+    )
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        keep(call.results, {"points": points(call)})
+    found = kept(call.results)["points"]
+    call.save(drawing.figure(found, FIXED))
+    call.say(drawing.table(found, FIXED))
+    call.say(drawing.agreement(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What averaging brings: errors of one draw, of one chain's mean, of the mean of all chains.
+
+With draws f_cs(x) of chains c = 1 … C (s = 1 … S), f̄_c the mean of one chain and f̄ that of all, and
+⟨·⟩_x the average over the test set,
+
+    norm      mean_cs ⟨f_cs²⟩_x                 draw      mean_cs of the fraction wrong by f_cs
+    total     ⟨Var_cs f_cs⟩_x                   chain     mean_c of the fraction wrong by f̄_c
+    between   ⟨Var_c f̄_c⟩_x                     ensemble  the fraction wrong by f̄
+
+Chains of one stationary law differ by what is left of their fluctuations alone: `between` is
+total × τ/S with the autocorrelation time τ, 1 for independent draws, so that a chain's mean tends
+to the ensemble's as S grows. Chains that stay where they fell keep a `between` of their own.
+Networks that gradient flow trained are chains of one draw each. The ensemble removes the peak of
+the error at jamming (Geiger et al., arXiv:1901.01608); the mean of one chain has the share
+(draw − chain)/(draw − ensemble) of its gain.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float
+
+from langevin_nn.types import Estimate, InputError
+
+__all__ = ["Averaging", "averaging"]
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """Norm, errors (fractions of the test points) and variances; made by `averaging`."""
+
+    norm: Estimate
+    draw: Estimate
+    chain: Estimate
+    ensemble: Estimate
+    total: Estimate
+    between: Estimate
+
+
+def averaging(
+    outputs: Float[np.ndarray, "..."],
+    y_test: Float[np.ndarray, "..."],
+    *,
+    length: int | None = None,
+    midpoint: float = 0.0,
+) -> Averaging:
+    """What the means of these draws of f are worth against single ones.
+
+    Args:
+        outputs: f at the test inputs, (chain, draw, P_test), `Chains.test_outputs`; or of a `Flow`
+            `flow.test_outputs[:, None]`.
+        y_test: (P_test,), targets of two classes, on either side of the midpoint.
+        length: t; all numbers are then averages over the S/t windows of so many draws, as if the
+            chains had been so short. All draws, if left out.
+        midpoint: a point is right where f and y are on the same side of it.
+
+    Standard errors are the jackknife's over the chains, which are taken to be independent.
+
+    Raises `InputError` for fewer than three chains, for a length that does not fit, for shapes that
+    do not, and for several outputs.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.where(np.arange(500) % 2, 1.0, -1.0)
+    >>> f = y + 2 * rng.standard_normal((8, 16, 500))  # independent: one chain is worth 16 draws
+    >>> found = averaging(f, y)
+    >>> print(f"{found.draw.value:.2f} {found.chain.value:.2f} {found.ensemble.value:.2f}")
+    0.31 0.03 0.00
+    >>> print(f"{found.between.value:.2f} {averaging(f, y, length=4).between.value:.2f}")
+    0.25 1.00
+    """
+    outputs = np.asarray(outputs, np.float64)
+    if outputs.ndim != 3 or y_test.shape != outputs.shape[2:]:
+        raise InputError(
+            "averaging takes f of one output (chain, draw, P_test) and targets (P_test,), got "
+            f"shapes {outputs.shape} and {np.shape(y_test)}: write outputs[:, None] for draws "
+            "without an axis of their own, and one output at a time"
+        )
+    num_chains, num_draws = outputs.shape[:2]
+    if num_chains < 3:
+        raise InputError(
+            f"a variance between chains needs three of them at least, got {num_chains}: write a "
+            "larger num_chains"
+        )
+    length = num_draws if length is None else length
+    if not 1 <= length <= num_draws:
+        raise InputError(
+            f"length = {length} draws do not fit into chains of {num_draws}: write 1 to {num_draws}"
+        )
+    begins = range(0, num_draws - length + 1, length)
+    windows = np.stack([outputs[:, begin : begin + length] for begin in begins])
+    f, y = windows - midpoint, y_test - midpoint
+
+    def wrong(values: np.ndarray) -> float:
+        return float(np.mean(values * y < 0))
+
+    # Every window and chain once: the jackknife leaves chains out of these.
+    mean = f.mean(axis=2)
+    of_chain = {
+        "norm": np.square(windows).mean(axis=(0, 2, 3)),
+        "draw": np.mean(f * y < 0, axis=(0, 2, 3)),
+        "chain": np.mean(mean * y < 0, axis=(0, 2)),
+    }
+    squares = np.square(f).mean(axis=2)
+
+    def numbers(chosen: np.ndarray) -> dict[str, float]:
+        here = mean[:, chosen]
+        centre = here.mean(axis=1)
+        return {
+            **{name: float(values[chosen].mean()) for name, values in of_chain.items()},
+            "ensemble": wrong(centre),
+            "total": float((squares[:, chosen].mean(axis=1) - np.square(centre)).mean()),
+            "between": float(here.var(axis=1, ddof=1).mean()),
+        }
+
+    return Averaging(**_jackknifed(numbers, num_chains))
+
+
+def _jackknifed(
+    numbers: Callable[[np.ndarray], dict[str, float]], num_chains: int
+) -> dict[str, Estimate]:
+    """The numbers of all chains, with √((n − 1) Var of those without one each)."""
+    everyone = np.arange(num_chains)
+    value = numbers(everyone)
+    without = [numbers(np.delete(everyone, chain)) for chain in everyone]
+    factor = np.sqrt(num_chains - 1)
+    return {
+        field.name: Estimate(
+            value[field.name], float(factor * np.std([each[field.name] for each in without]))
+        )
+        for field in fields(Averaging)
+    }

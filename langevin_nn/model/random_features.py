@@ -1,0 +1,158 @@
+"""Random features: the network with its hidden weights frozen, and regression on its read-out.
+
+    f(x) = Σ_i v_i σ(W_i·x/√N_0)/√N_1,    W_ij ~ N(0, 1) frozen,    v_i ~ N(0, 1/λ_L)
+
+The posterior of v at temperature T is Gaussian. With the singular values s_k of the features Z/√N_1
+(P × N_1), Z/√N_1 = Σ_k s_k a_k b_kᵀ, its mean and the covariance of f are those of ridge regression
+with the ridge λ_L T,
+
+    ⟨v⟩ = Σ_k s_k/(s_k² + λ_L T) (a_k·y) b_k,      Var f(x) = T z(x)ᵀ (ZᵀZ/N_1 + λ_L T)⁻¹ z(x)/N_1
+
+so that one decomposition serves every T, and T → 0 is the interpolation of the smallest norm.
+"""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float, PRNGKeyArray
+
+from langevin_nn.model.activations import activation as chosen_activation
+from langevin_nn.model.task import Dataset
+from langevin_nn.types import Activation, InputError
+
+__all__ = ["FeatureRegression", "RandomFeatures"]
+
+
+class RandomFeatures:
+    """A hidden layer of `width` units, frozen at a draw of its prior.
+
+    `activation` is a name, an `Activation` or an elementwise callable; `centred` subtracts its mean
+    under a standard Gaussian, E σ(z).
+
+    Raises `InputError` for sizes that are not positive and an unknown activation.
+
+    >>> import jax, langevin_nn as lnn
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
+    >>> features = lnn.RandomFeatures(data.in_size, 30, "relu", key=key)
+    >>> regression = features.regress(data)
+    >>> regression.mean(ridge=0.1).shape, regression.variance(ridge=0.1, temperature=0.1).shape
+    ((20,), (20,))
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        width: int,
+        activation: str | Activation = "erf",
+        *,
+        key: PRNGKeyArray,
+        centred: bool = False,
+    ) -> None:
+        for name, size in (("in_size", in_size), ("width", width)):
+            if not isinstance(size, int | np.integer) or size < 1:
+                raise InputError(f"{name} must be a positive whole number, got {size!r}")
+        self.activation = chosen_activation(activation)
+        weights = jax.random.normal(key, (width, in_size), jnp.float32)
+        self.weights = np.asarray(weights, np.float64)
+        self.mean = 0.0
+        if centred:
+            nodes, masses = np.polynomial.legendre.leggauss(300)
+            z = 4.75 * (nodes + 1)
+            both = self._values(z) + self._values(-z)
+            self.mean = float(both @ (4.75 * masses * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)))
+
+    def _values(self, z: np.ndarray) -> np.ndarray:
+        return np.asarray(self.activation(jnp.asarray(z)), np.float64)
+
+    def __call__(self, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "P N_1"]:
+        """σ(W x/√N_0), minus its mean where it is centred.
+
+        Raises `InputError` for inputs of another size.
+        """
+        x = np.asarray(x, np.float64)
+        width, size = self.weights.shape
+        if x.ndim != 2 or x.shape[1] != size:
+            raise InputError(f"inputs of shape (P, {size}) were expected, got {x.shape}")
+        return self._values(x @ self.weights.T / np.sqrt(size)) - self.mean
+
+    def task(self, data: Dataset) -> Dataset:
+        """The same task with the features as inputs, for a network without hidden layers.
+
+        Its weights are then the read-out's, its prior precision is λ_L: every dynamics of the
+        package samples what `regress` has in closed form.
+        """
+        return replace(
+            data, name=f"random features of {data.name}", x_train=self(data.x_train),
+            x_test=self(data.x_test), image_shape=None,
+        )  # fmt: skip
+
+    def regress(self, data: Dataset) -> "FeatureRegression":
+        """The read-out's posterior given the training examples, for every ridge at once."""
+        width = self.weights.shape[0]
+        left, singular, right = scipy.linalg.svd(
+            self(data.x_train) / np.sqrt(width), full_matrices=False
+        )
+        projected = self(data.x_test) / np.sqrt(width)
+        inside = projected @ right.T
+        outside = np.maximum(np.sum(projected**2, axis=1) - np.sum(inside**2, axis=1), 0)
+        return FeatureRegression(data, left, singular, inside, outside)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureRegression:
+    """Regression on features, decomposed; made by `RandomFeatures.regress`.
+
+    `left` (P, k) and `singular` (k,) are those of Z/√N_1, `inside` (P_test, k) the test features
+    along its right singular vectors and `outside` (P_test,) the squared length that is left.
+    """
+
+    data: Dataset
+    left: Float[np.ndarray, "P k"]
+    singular: Float[np.ndarray, " k"]
+    inside: Float[np.ndarray, "P_test k"]
+    outside: Float[np.ndarray, " P_test"]
+
+    def weights(
+        self, ridge: float | int, targets: Float[np.ndarray, " P *draws"] | None = None
+    ) -> Float[np.ndarray, " k *draws"]:
+        """⟨v⟩ along the right singular vectors; `targets` stand in for the task's own."""
+        y = self.data.y_train if targets is None else targets
+        return (self.left * self._gains(ridge)).T @ y
+
+    def mean(
+        self, ridge: float | int, targets: Float[np.ndarray, " P *draws"] | None = None
+    ) -> Float[np.ndarray, " P_test *draws"]:
+        """The posterior's mean of f at the test points, of the ridge λ_L T; 0 interpolates."""
+        return self.inside @ self.weights(ridge, targets)
+
+    def train_mean(
+        self, ridge: float | int, targets: Float[np.ndarray, " P *draws"] | None = None
+    ) -> Float[np.ndarray, " P *draws"]:
+        """The same at the training points."""
+        return (self.left * self.singular) @ self.weights(ridge, targets)
+
+    def variance(
+        self, ridge: float | int, temperature: float | int
+    ) -> Float[np.ndarray, " P_test"]:
+        """The posterior's variance of f at the test points, T z(ZᵀZ/N_1 + λ_L T)⁻¹z/N_1."""
+        self._check(ridge)
+        if not ridge > 0:
+            raise InputError(f"the variance needs a positive ridge λ_L T, got {ridge!r}")
+        inside = np.sum(self.inside**2 / (self.singular**2 + ridge), axis=1)
+        return temperature * (inside + self.outside / ridge)
+
+    def _gains(self, ridge: float | int) -> Float[np.ndarray, " k"]:
+        self._check(ridge)
+        if ridge > 0:
+            return self.singular / (self.singular**2 + ridge)
+        resolved = self.singular > 1e-13 * max(self.left.shape) * self.singular[0]
+        return np.where(resolved, 1 / np.where(resolved, self.singular, 1), 0)
+
+    @staticmethod
+    def _check(ridge: float | int) -> None:
+        if not 0 <= ridge < np.inf:
+            raise InputError(f"the ridge λ_L T must not be negative, got {ridge!r}")

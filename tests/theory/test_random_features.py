@@ -1,0 +1,274 @@
+"""Random features' limit: the literature's numbers, closed forms, and regression itself."""
+
+from functools import lru_cache
+
+import jax
+import numpy as np
+import pytest
+import scipy.integrate
+
+import langevin_nn as lnn
+from langevin_nn.model.activations import ACTIVATIONS, activation
+from langevin_nn.theory import (
+    feature_moments,
+    feature_spectrum,
+    random_feature_decomposition,
+    random_feature_error,
+)
+from langevin_nn.theory.feature_overlaps import order_parameters, overlaps
+from langevin_nn.types import InputError
+
+RELU, TANH, IDENTITY = (ACTIVATIONS[name] for name in ("relu", "tanh", "identity"))
+ABSOLUTE = activation(lambda z: jax.numpy.abs(z))
+
+# arXiv:1908.05355 and 2003.01054 evaluated independently, for relu, τ² = 1, at the ridge γ:
+# ψ_1, ψ_2, γ: B, V, Ψ_1, Ψ_2, Ψ_4, Ψ_5, Ψ_6, thermal factor, training error
+TABLE = [
+    (3, 2, 1e-2, 0.34177043, 0.94926246, 0.70782829, 0.75742701, 0.52955318, 0.33424141,
+     0.50102089, 3.85636743, 0.09714227),
+    (3, 3, 1e-2, 0.28261959, 0.79526646, 0.76209424, 0.80680808, 0.59437557, 0.24007303,
+     0.58078764, 1.79362519, 0.26624745),
+    (10, 1, 1e-3, 0.33955277, 0.54330023, 0.55015612, 0.43986501, 0.39050487, 0.43404487,
+     0.30267175, 183.08586564, 5.556e-5),
+    (10, 10, 1e-3, 0.08580538, 1.20528355, 0.94626908, 0.97834354, 0.89570910, 0.09834893,
+     0.89542517, 2.76768706, 0.16139583),
+    (0.5, 2, 0.1, 0.82260138, 0.20017908, 0.27127759, 0.36515657, 0.09387787, 0.03820142,
+     0.07359153, 0.25513917, 1.28399988),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", TABLE, ids=str)
+def test_numbers_of_the_literature(row):
+    psi1, psi2, gamma, bias, noise, first, second, fourth, fifth, sixth, thermal, train = row
+    common = {"temperature": gamma * psi2, "noise_variance": 1.0}
+    found = random_feature_error(RELU, psi1, psi2, **common)
+    numbers = [found.bias_factor, found.noise_factor, found.thermal_factor, found.train_error]
+    np.testing.assert_allclose(numbers, [bias, noise, thermal, train], rtol=1e-4, atol=6e-9)
+    np.testing.assert_allclose(numbers[:3], [bias, noise, thermal], rtol=4e-8, atol=6e-9)
+    psi = overlaps(feature_moments(RELU), psi1, psi2, gamma * psi2)
+    expected = [first, second, noise, fourth, fifth, sixth]
+    np.testing.assert_allclose([psi[i] for i in range(1, 7)], expected, atol=6e-9)
+
+
+def test_numbers_of_the_ensembles():
+    """arXiv:2003.01054's setting, τ = 5, ψ_1 = 100: at N_1 = P one of K = 10 has a ninth."""
+    common = {"temperature": 1e-5 * 115, "noise_variance": 25.0}
+    one = random_feature_decomposition(RELU, 100.0, 115.0, **common)
+    ten = random_feature_decomposition(RELU, 100.0, 115.0, num_ensemble=10, **common)
+    assert one.total / ten.total == pytest.approx(9.8, abs=0.1)
+    error = random_feature_error(RELU, 100.0, 115.0, **common).test_error
+    assert one.total == pytest.approx(error, rel=1e-6)
+
+
+MOMENTS = {
+    "relu": (1 / np.sqrt(2 * np.pi), 0.5, 0.5),
+    "tanh": (0.0, 0.39429449, 0.60570551),
+    "erf": (0.0, 2 / np.pi * np.arcsin(2 / 3), 2 / np.sqrt(3 * np.pi)),
+    "identity": (0.0, 1.0, 1.0),
+    "gelu": (0.28209479, 0.42522148, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_moments_in_closed_form(name):
+    found = feature_moments(ACTIVATIONS[name])
+    np.testing.assert_allclose((found.mean, found.power, found.linear), MOMENTS[name], atol=1e-8)
+    assert found.linearity == pytest.approx(MOMENTS[name][2] ** 2 / MOMENTS[name][1], abs=1e-8)
+
+
+def test_moments_of_what_is_even_or_jumps():
+    even = feature_moments(ABSOLUTE)
+    assert even.linear == even.linearity == 0 and even.power == pytest.approx(1)
+    assert even.nonlinear_power == pytest.approx(1 - 2 / np.pi)
+    sign = feature_moments(activation(jax.numpy.sign))
+    assert sign.linear == pytest.approx(np.sqrt(2 / np.pi))
+    assert feature_moments(IDENTITY).nonlinear_power == 0
+
+
+def marchenko_pastur(of, ratio):
+    """∫ of(s) over the eigenvalues of XᵀX/N_0, P/N_0 = ratio, the atom at zero with them."""
+    low, high = (1 - np.sqrt(ratio)) ** 2, (1 + np.sqrt(ratio)) ** 2
+
+    def density(s):
+        return of(s) * np.sqrt((s - low) * (high - s)) / (2 * np.pi * s)
+
+    return max(0, 1 - ratio) * of(0.0) + scipy.integrate.quad(density, low, high, limit=200)[0]
+
+
+@pytest.mark.parametrize("ratio", [0.5, 2.0, 5.0])
+def test_infinitely_many_linear_features_are_ridge_regression(ratio):
+    """On the inputs themselves, B = κ²⟨(s + κ)⁻²⟩, V = ⟨s(s + κ)⁻²⟩ with the ridge κ."""
+    ridge = 0.3
+    found = random_feature_error(IDENTITY, 1e7, ratio, temperature=0.1, precision=3.0)
+    bias = ridge**2 * marchenko_pastur(lambda s: 1 / (s + ridge) ** 2, ratio)
+    noise = marchenko_pastur(lambda s: s / (s + ridge) ** 2, ratio)
+    effective = marchenko_pastur(lambda s: s / (s + ridge), ratio)
+    np.testing.assert_allclose(
+        [found.bias_factor, found.noise_factor, found.effective_parameters],
+        [bias, noise, effective], rtol=1e-5,
+    )  # fmt: skip
+
+
+def test_infinitely_many_features_are_the_kernel():
+    """Their error no longer moves with ψ_1, and nothing depends on the draw of the features."""
+    errors = [
+        random_feature_error(TANH, psi1, 3.0, temperature=0.1, noise_variance=0.5).test_error
+        for psi1 in (1e3, 1e5, 1e7)
+    ]
+    assert abs(errors[2] - errors[1]) < 0.02 * abs(errors[1] - errors[0]) < 1e-2
+    parts = random_feature_decomposition(TANH, 1e6, 3.0, temperature=0.1, noise_variance=0.5)
+    assert parts.initialisation < 1e-5
+
+
+def peaks(which, noise_variance, features=10.0):
+    """Where the error has its maxima, over P/N_0."""
+    ratios = np.geomspace(0.2, 60, 241)
+    errors = np.array([
+        random_feature_error(
+            which, features, ratio, temperature=1e-5 * ratio, noise_variance=noise_variance
+        ).test_error
+        for ratio in ratios
+    ])  # fmt: skip
+    inside = (errors[1:-1] > errors[:-2]) & (errors[1:-1] > errors[2:])
+    return ratios[1:-1][inside], errors[1:-1][inside]
+
+
+def test_where_the_peaks_are():
+    """At P = N_0 by noise and a linear part, at P = N_1 by a non-linear one; N_1 = 10 N_0."""
+    where, high = peaks(TANH, 5.0)
+    np.testing.assert_allclose(where, [1.12, 10], rtol=0.05)
+    np.testing.assert_allclose(high, [7.69, 41.5], rtol=0.02)
+    assert np.allclose(peaks(ABSOLUTE, 5.0)[0], [10], rtol=0.03)  # r = 0: no linear peak
+    assert np.allclose(peaks(IDENTITY, 5.0)[0], [1], rtol=0.1)  # r = 1: no other
+    assert np.allclose(peaks(TANH, 0.0)[0], [10], rtol=0.03)  # without noise
+
+
+@lru_cache
+def regressions(which, num_draws=12, in_size=300, features=3.0, examples=2.0, noise=0.8):
+    """Error of the mean, thermal variance/T, training error and the parts, over draws."""
+    rows = []
+    width, num_train = int(features * in_size), int(examples * in_size)
+    for seed in range(num_draws):
+        rng = np.random.default_rng(seed)
+        teacher = rng.standard_normal(in_size)
+        teacher *= 1 / np.linalg.norm(teacher)
+        x, x_test = rng.standard_normal((num_train, in_size)), rng.standard_normal((1000, in_size))
+        y = x @ teacher + np.sqrt(noise) * rng.standard_normal(num_train)
+        data = lnn.Dataset("linear teacher", x, y, x_test, x_test @ teacher)
+        drawn = lnn.RandomFeatures(in_size, width, which, key=jax.random.key(seed), centred=True)
+        found = drawn.regress(data)
+        ridge, temperature = 0.05, 0.1
+        rows.append((
+            np.mean((found.mean(ridge) - data.y_test) ** 2),
+            np.mean(found.variance(ridge, temperature)),
+            np.mean((found.train_mean(ridge) - y) ** 2),
+        ))  # fmt: skip
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("which", ["tanh", "relu", "identity"])
+def test_regression_has_the_limits_errors(which):
+    """Error of the mean, thermal variance and training error, in standard errors over draws."""
+    found = regressions(which)
+    expected = random_feature_error(
+        ACTIVATIONS[which], 3.0, 2.0, temperature=0.1, precision=0.5, noise_variance=0.8
+    )
+    numbers = [expected.test_error, expected.thermal_variance, expected.train_error]
+    error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    # at N_0 = 300 the limit itself is off by up to about 1/N_0
+    allowed = 5 * error + np.array(numbers) / 300
+    assert np.all(np.abs(found.mean(axis=0) - numbers) < allowed), (found.mean(axis=0), numbers)
+    wrong = random_feature_error(
+        ACTIVATIONS[which], 3.0, 2.0, temperature=0.1, precision=1.0, noise_variance=0.8
+    )
+    off = [wrong.test_error, wrong.thermal_variance, wrong.train_error]
+    assert np.any(np.abs(found.mean(axis=0) - off) > 2 * allowed)
+
+
+REFERENCE = {
+    ("tanh", 5.0, 5.0): (38.997887, 6.900161, 0.863953),
+    ("tanh", 10.0, 1.0): (90.094422, 9.078957, 0.935738),
+    ("tanh", 2.0, 10.0): (16.590734, 4.951536, 0.798945),
+    ("relu", 5.0, 5.0): (25.086045, 5.580112, 0.841707),
+    ("relu", 10.0, 1.0): (90.054322, 9.050571, 0.931324),
+    ("relu", 2.0, 10.0): (7.428394, 3.823892, 0.793191),
+}
+
+
+@pytest.mark.parametrize("case", REFERENCE, ids=str)
+def test_resolvent_of_the_literature(case):
+    name, features, examples = case
+    spectrum = feature_spectrum(ACTIVATIONS[name], features, examples)
+    found = -spectrum.resolvent(-np.array([0.01, 0.1, 1.0])).real
+    np.testing.assert_allclose(found, REFERENCE[case], rtol=1e-7, atol=6e-7)
+
+
+@pytest.mark.parametrize("examples", [0.5, 3.0, 30.0])
+def test_even_features_have_marchenko_and_pasturs_law(examples):
+    """With η_c times a white covariance: edges and density in closed form."""
+    spectrum = feature_spectrum(ABSOLUTE, 10.0, examples)
+    scale, ratio = 1 - 2 / np.pi, 10.0 / examples
+    low, high = scale * (1 - np.sqrt(ratio)) ** 2, scale * (1 + np.sqrt(ratio)) ** 2
+    inside = np.linspace(low, high, 9)[1:-1]
+    root = np.sqrt((inside - low) * (high - inside))
+    expected = root / (2 * np.pi * ratio * scale * inside)
+    np.testing.assert_allclose(spectrum.density(inside), expected, rtol=1e-5)
+    assert np.all(spectrum.density(np.array([0.98 * low, 1.02 * high])) < 1e-6)
+    assert spectrum.atom == pytest.approx(max(0, 1 - 1 / ratio))
+
+
+@pytest.mark.parametrize(("name", "examples"), [("tanh", 1.0), ("tanh", 3.0), ("identity", 3.0)])
+def test_density_is_that_of_features(name, examples):
+    """Mass, first moment and the counts between quantiles of one large draw."""
+    in_size, features = 300, 5.0
+    spectrum = feature_spectrum(ACTIVATIONS[name], features, examples)
+    grid = np.geomspace(1e-3, 60, 400)
+    density = spectrum.density(grid)
+    mass = np.concatenate([[0], np.cumsum(np.diff(grid) * (density[1:] + density[:-1]) / 2)])
+    assert mass[-1] + spectrum.atom == pytest.approx(1, abs=5e-3)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((int(examples * in_size), in_size))
+    drawn = lnn.RandomFeatures(in_size, int(features * in_size), name, key=jax.random.key(1))
+    z = drawn(x * np.sqrt(in_size) / np.linalg.norm(x, axis=1, keepdims=True))
+    values = np.linalg.svd(z, compute_uv=False) ** 2 / len(x)
+    nonzero = values[values > 1e-9]
+    assert len(nonzero) == round((1 - spectrum.atom) * in_size * features)
+    counted = np.searchsorted(np.sort(nonzero), grid) / (in_size * features)
+    assert np.max(np.abs(counted - mass)) < 0.01
+
+
+def test_where_the_gap_closes():
+    """At P = N_0 for a linear activation alone (N_1 = 10 N_0); tanh's lower edge is 0.206."""
+    below = np.array([0.05, 0.19, 0.22])
+    assert np.all(feature_spectrum(IDENTITY, 10.0, 1.0).density(below) > 1e-3)
+    found = feature_spectrum(TANH, 10.0, 1.0).density(below)
+    assert np.all(found[:2] < 1e-6) and found[2] > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: random_feature_error(RELU, 0.0, 1.0, temperature=1.0), "features must be pos"),
+        (lambda: random_feature_error(RELU, 1.0, 1.0, temperature=-1.0), "temperature must be"),
+        (lambda: random_feature_error(RELU, 1.0, 1.0, temperature=1.0, noise_variance=-1.0),
+         "noise_variance must not be negative"),
+        (lambda: random_feature_decomposition(RELU, 1.0, 1.0, temperature=1.0, num_ensemble=0),
+         "num_ensemble must be at least 1"),
+        (lambda: feature_spectrum(RELU, 1.0, np.inf), "examples must be positive"),
+        (lambda: feature_spectrum(RELU, 1.0, 2.0).resolvent(0.5), "off the positive real axis"),
+        (lambda: feature_moments(activation(lambda z: 0 * z + 1)), "does not vary"),
+        (lambda: lnn.RandomFeatures(3, 0, key=jax.random.key(0)), "width must be a positive"),
+        (lambda: lnn.RandomFeatures(3, 2, key=jax.random.key(0))(np.ones((2, 4))),
+         r"\(P, 3\) were expected, got \(2, 4\)"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_order_parameters_at_small_ridges():
+    """Nothing cancels: v grows as the inverse of the ridge where the data are interpolated."""
+    moments = feature_moments(TANH)
+    found = [order_parameters(moments, 5.0, 2.0, ridge)[2] for ridge in (1e-9, 1e-11)]
+    assert found[1] / found[0] == pytest.approx(100, rel=1e-6)

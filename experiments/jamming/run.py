@@ -131,6 +131,13 @@ def slope(line: xr.Dataset, source: str) -> tuple[Estimate, float]:
     return mean(slopes), float(np.mean(each) - slopes.mean() * x.mean())
 
 
+def line_of(line: xr.Dataset, source: str) -> tuple[Estimate, Estimate]:
+    """c and N_0 of N* = P/c + N_0, least squares for each seed, and errors over seeds."""
+    found = {p: v for (s, a, p), v in thresholds(line).items() if s == source and a == "lm"}
+    rising, offset = np.polyfit(np.array(list(found), float), np.array(list(found.values())), 1)
+    return mean(1 / rising), mean(offset)
+
+
 def tables(results: dict[str, xr.Dataset]) -> str:
     line, sweep = results["line"], results["sweep"]
     rows, others = [], []
@@ -145,7 +152,10 @@ def tables(results: dict[str, xr.Dataset]) -> str:
         ):
             others.append([MEANINGS[algorithm], *cells[1:]])
     text = [markdown(["labels", "P", "N*", "P/N*"], rows), ""]
-    text += [f"slope, {NAMES[s]}: {plus_minus(slope(line, s)[0])}" for s in ("random", "mnist")]
+    for source in NAMES:
+        ratio, offset = map(plus_minus, line_of(line, source))
+        text.append(f"{NAMES[source]}: N* ~ P^({plus_minus(slope(line, source)[0])}), "
+                    f"or N* = P/({ratio}) + ({offset})")  # fmt: skip
     text += ["", markdown(["from the prior by", "P", "N*", "P/N*"], others), "", states(sweep)]
     return "\n".join(text)
 

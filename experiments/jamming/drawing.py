@@ -71,7 +71,7 @@ def _jump(axes: Any, sweep: xr.Dataset) -> None:
 
 
 def _spectra(axes: Any, spectra: xr.Dataset) -> None:
-    titles = ("d   far below $N^*$", "just below", "above, on its way to 0")
+    titles = ("d   far below $N^*$", "just below", "above, going to 0")
     for ax, place, title in zip(axes, range(3), titles, strict=True):
         state = spectra.isel(run=place)
         weights = int(state.weights)

@@ -44,6 +44,7 @@ class Sizes:
     sources: tuple[str, ...] = ("random", "mnist")
     activation: str = "gelu"
     line_tolerance: float = 1e-5
+    sweep_tolerance: float = 1e-6
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def bisected(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
 
 def with_hessian(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
     """The end at one width, and what the Hessian is there."""
-    posterior, found = minimum(job, sizes, job.width, sizes.sweep_steps, 1e-8)
+    posterior, found = minimum(job, sizes, job.width, sizes.sweep_steps, sizes.sweep_tolerance)
     line = record(job, job.width, found)
     empty = {"negative": 0, "positive": 0, "rank": 0, "lowest": 0.0, "trace": 0.0, "ratio": 0.0}
     if line["energy"] == 0:
@@ -161,11 +162,11 @@ def scaled_rank(matrix: np.ndarray) -> int:
 
 def spectra(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
     """Eigenvalues of H, H_0 and H_p; where the energy vanishes, when it was ON_ITS_WAY last."""
-    posterior, found = minimum(job, sizes, job.width, sizes.sweep_steps, 1e-8)
+    posterior, found = minimum(job, sizes, job.width, sizes.sweep_steps, sizes.sweep_tolerance)
     steps = int(found.num_steps[0])
     while found.energy[0] < ON_ITS_WAY * job.num_train:
         steps -= 1
-        posterior, found = minimum(job, sizes, job.width, steps, 1e-8)
+        posterior, found = minimum(job, sizes, job.width, steps, sizes.sweep_tolerance)
     hessian = lnn.hessian(posterior, found.params)
     parts = (hessian.whole, hessian.of_gradients, hessian.of_curvature)
     return [record(job, job.width, found) | {"values": [np.linalg.eigvalsh(p) for p in parts]}]

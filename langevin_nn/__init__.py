@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from langevin_nn.sampling.draws import Chains
     from langevin_nn.sampling.gradient_flow import gradient_flow
     from langevin_nn.sampling.langevin import Langevin
+    from langevin_nn.sampling.minimum import find_minimum
     from langevin_nn.sampling.numpyro_bridge import NumPyroKernel
     from langevin_nn.sampling.numpyro_models import numpyro_model
     from langevin_nn.sampling.split import Split
@@ -98,6 +99,7 @@ __all__ = [
     "config",
     "effective_parameters",
     "error_parts",
+    "find_minimum",
     "gradient_flow",
     "hessian",
     "kernel_alignment",
@@ -144,6 +146,7 @@ _MODULES = {
     "sampling.draws": ("Chains",),
     "sampling.gradient_flow": ("gradient_flow",),
     "sampling.langevin": ("Langevin",),
+    "sampling.minimum": ("find_minimum",),
     "sampling.numpyro_bridge": ("NumPyroKernel",),
     "sampling.numpyro_models": ("numpyro_model",),
     "sampling.split": ("Split",),

@@ -1,0 +1,212 @@
+"""The jamming transition of networks with the hinge loss: N*(P), N_Δ and the Hessian around it.
+
+    python experiments/jamming/run.py [--smoke | --full | --draw] [FOLDER]
+
+Minimises the energy from draws of the prior (`langevin_nn.find_minimum`) for random labels on a
+sphere and for the parity of MNIST, keeps results.json and draws jamming.png in FOLDER (this one),
+and prints the tables; --draw makes the figure again from results.json.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import called, keep, kept, markdown  # noqa: E402
+from drawing import NAMES, draw  # noqa: E402
+from measure import IN_SIZE, Job, Sizes, all_done  # noqa: E402
+
+from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
+from langevin_nn.types import Estimate  # noqa: E402
+
+BRACKETS = {"random": (1.7, 4.5), "mnist": (2.5, 12.0), "swish10": (0.9, 3.0)}
+SIZES = {
+    "smoke": Sizes(
+        line=(30, 60), seeds=2, brackets=BRACKETS, line_steps=30, sweep=30,
+        widths={"random": (1, 6), "mnist": (1, 6)}, sweep_seeds=1, sweep_steps=30, compared=30,
+        flow_time=0.1,
+    ),
+    "config": Sizes(
+        line=(100, 200, 400, 800), seeds=5, brackets=BRACKETS, line_steps=1000, sweep=200,
+        widths={"random": (3, 4, 5, 6, 7, 8, 10), "mnist": (2, 3, 4, 5, 6)}, sweep_seeds=5,
+        sweep_steps=2000, compared=200, flow_time=100.0,
+    ),
+    "full": Sizes(
+        line=(125, 250, 500, 1000, 2000, 4000), seeds=20, brackets=BRACKETS, line_steps=10_000,
+        sweep=1000, widths={"random": tuple(range(14, 50, 2)), "mnist": tuple(range(6, 26))},
+        sweep_seeds=20, sweep_steps=20_000, compared=500, flow_time=1000.0,
+    ),
+}  # fmt: skip
+ALGORITHMS = ("lm", "lm, 4 times the steps", "flow", "swish10")
+MEANINGS = {
+    "lm": "Levenberg–Marquardt",
+    "lm, 4 times the steps": "the same, four times as many steps",
+    "flow": "gradient flow, then Levenberg–Marquardt",
+    "swish10": "Levenberg–Marquardt, swish10 for gelu",
+}
+
+
+def measured(sizes: Sizes, say: Any) -> dict[str, xr.Dataset]:
+    line = [
+        Job("line", source, num_train, seed)
+        for num_train in sorted(sizes.line, reverse=True)
+        for source in sizes.sources
+        for seed in range(sizes.seeds)
+    ]
+    others = [
+        Job("line", "random", sizes.compared, seed, algorithm=algorithm)
+        for algorithm in ALGORITHMS
+        for seed in range(sizes.seeds)
+        if algorithm != "lm" or sizes.compared not in sizes.line
+    ]
+    sweep = [
+        Job("sweep", source, sizes.sweep, seed, width)
+        for source in sizes.sources
+        for width in sizes.widths[source]
+        for seed in range(sizes.sweep_seeds)
+    ]
+    rows = all_done(line + others + sweep, sizes, say)
+    bisections = [row for row in rows if "rank" not in row]
+    swept = [row for row in rows if "rank" in row]
+    return {
+        "line": table_of(bisections),
+        "sweep": table_of(swept),
+        "spectra": spectra_of(all_done(three_states(swept), sizes, say)),
+    }
+
+
+def three_states(swept: list[dict[str, Any]]) -> list[Job]:
+    """Far below, just below and above N*: the lowest N_Δ/N that is not 0, and a width above."""
+    own = [row for row in swept if row["source"] == "random"]
+    unsatisfied = [row for row in own if row["energy"] > 0 and row["converged"]]
+    unsatisfied = unsatisfied or [row for row in own if row["energy"] > 0]
+    nearest = min(unsatisfied, key=lambda row: row["unsatisfied"] / row["weights"])
+    states = (min(unsatisfied, key=lambda row: row["width"]), nearest,
+              max(own, key=lambda row: row["width"]))  # fmt: skip
+    return [Job("spectra", "random", s["num_train"], s["seed"], s["width"]) for s in states]
+
+
+def table_of(rows: list[dict[str, Any]]) -> xr.Dataset:
+    """A variable for each key, along the runs."""
+    return xr.Dataset({key: ("run", np.array([row[key] for row in rows])) for key in rows[0]})
+
+
+def spectra_of(rows: list[dict[str, Any]]) -> xr.Dataset:
+    """Eigenvalues (state, part, index), NaN behind the last."""
+    found = table_of([{k: v for k, v in row.items() if k != "values"} for row in rows])
+    longest = max(row["weights"] for row in rows)
+    values = np.full((len(rows), 3, longest), np.nan)
+    for place, row in enumerate(rows):
+        values[place, :, : row["weights"]] = row["values"]
+    return found.assign(values=(("run", "part", "index"), values))
+
+
+def thresholds(line: xr.Dataset) -> dict[tuple[str, str, int], np.ndarray]:
+    """N* of each seed, by source, algorithm and P: between the last two widths of the bisection."""
+    found: dict[tuple[str, str, int], list[float]] = {}
+    keys = [line[name].values for name in ("source", "algorithm", "num_train", "seed")]
+    for group in sorted(set(zip(*(key.tolist() for key in keys), strict=True))):
+        mine = np.all([key == part for key, part in zip(keys, group, strict=True)], axis=0)
+        width, energy = line.width.values[mine], line.energy.values[mine]
+        above, below = width[energy == 0], width[energy > 0]
+        # A bracket whose end was never tried is the neighbour of the last that was.
+        narrowest = above.min() if len(above) else below.max() + 1
+        found.setdefault(group[:3], []).append((IN_SIZE + 1) * (narrowest - 0.5))
+    return {group: np.array(values) for group, values in found.items()}
+
+
+def mean(values: np.ndarray) -> Estimate:
+    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+
+
+def slope(line: xr.Dataset, source: str) -> tuple[Estimate, float]:
+    """Of log N* against log P, least squares over all seeds; its error over seeds; the offset."""
+    found = {p: v for (s, a, p), v in thresholds(line).items() if s == source and a == "lm"}
+    x = np.log(list(found))
+    each = np.log(np.array(list(found.values())))
+    slopes = np.polyfit(x, each, 1)[0]
+    return mean(slopes), float(np.mean(each) - slopes.mean() * x.mean())
+
+
+def line_of(line: xr.Dataset, source: str) -> tuple[Estimate, Estimate]:
+    """c and N_0 of N* = P/c + N_0, least squares for each seed, and errors over seeds."""
+    found = {p: v for (s, a, p), v in thresholds(line).items() if s == source and a == "lm"}
+    rising, offset = np.polyfit(np.array(list(found), float), np.array(list(found.values())), 1)
+    return mean(1 / rising), mean(offset)
+
+
+def tables(results: dict[str, xr.Dataset]) -> str:
+    line, sweep = results["line"], results["sweep"]
+    rows, others = [], []
+    for (source, algorithm, num_train), values in thresholds(line).items():
+        estimate, ratio = mean(values), mean(num_train / values)
+        cells = [NAMES[source], str(num_train), plus_minus(estimate), plus_minus(ratio)]
+        if algorithm == "lm":
+            rows.append(cells)
+        if (source, num_train) == (
+            "random",
+            int(line.num_train.values[line.algorithm.values == "flow"][0]),
+        ):
+            others.append([MEANINGS[algorithm], *cells[1:]])
+    text = [markdown(["labels", "P", "N*", "P/N*"], rows), ""]
+    for source in NAMES:
+        ratio, offset = map(plus_minus, line_of(line, source))
+        text.append(f"{NAMES[source]}: N* ~ P^({plus_minus(slope(line, source)[0])}), "
+                    f"or N* = P/({ratio}) + ({offset})")  # fmt: skip
+    text += ["", markdown(["from the prior by", "P", "N*", "P/N*"], others), "", states(sweep)]
+    return "\n".join(text)
+
+
+def states(sweep: xr.Dataset) -> str:
+    """A row for each width of the sweep."""
+    heads = ["labels", "N", "P/N", "satisfied", "converged", "loss E/P", "N_Δ/N", "N⁻/N"]
+    heads += ["N_Δ ≥ N⁻", "rank H_0 = min(N_Δ, N)", "Tr H_p / Tr abs H_p"]
+    rows = []
+    for source in ("random", "mnist"):
+        for width in np.unique(sweep.width.values[sweep.source.values == source]):
+            own = sweep.isel(run=(sweep.source.values == source) & (sweep.width.values == width))
+            number, weights = own.sizes["run"], int(own.weights[0])
+            open_ = own.isel(run=own.energy.values > 0)
+            cells = [NAMES[source], str(weights), f"{float(own.num_train[0]) / weights:.2f}",
+                     f"{number - open_.sizes['run']}/{number}"]  # fmt: skip
+            if open_.sizes["run"] == 0:
+                rows.append(cells + ["-"] * 7)
+                continue
+            count = open_.unsatisfied.values
+            full = open_["rank"].values == np.minimum(count, weights)
+            bound = count >= open_.negative.values
+            loss = open_.energy.values / open_.num_train.values
+            parts = (loss, count / weights, open_.negative.values / weights)
+            cells += [f"{int(open_.converged.sum())}/{len(count)}", *map(ranged, parts)]
+            cells += [f"{bound.sum()}/{len(bound)}", f"{full.sum()}/{len(full)}"]
+            rows.append([*cells, ranged(open_.trace.values)])
+    return markdown(heads, rows)
+
+
+def ranged(values: np.ndarray) -> str:
+    low, high = values.min(), values.max()
+    return f"{low:.2g}" if len(values) == 1 else f"{low:.2g} to {high:.2g}"
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        keep(call.results, measured(SIZES[call.size], call.say))
+    results = kept(call.results)
+    lines = {
+        source: (
+            {p: mean(v) for (s, a, p), v in thresholds(results["line"]).items()
+             if s == source and a == "lm"},
+            slope(results["line"], source),
+        )
+        for source in NAMES
+    }  # fmt: skip
+    call.save(draw(results, lines))
+    call.say(tables(results))
+
+
+if __name__ == "__main__":
+    main()

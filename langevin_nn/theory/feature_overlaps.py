@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from langevin_nn.types import Activation, InputError
 
-__all__ = ["FeatureMoments", "feature_moments"]
+__all__ = ["FeatureMoments", "factors", "feature_moments", "order_parameters", "overlaps"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,13 @@ def feature_moments(activation: Activation) -> FeatureMoments:
 def order_parameters(
     moments: FeatureMoments, features: float | int, examples: float | int, ridge: float | int
 ) -> tuple[float, float, float]:
-    """w, g and v = g/(ψ_2 − g) at the ridge λ_L T; the root is bracketed in log w."""
+    """w, g and v = g/(ψ_2 − g) at the ridge λ_L T; the root is bracketed in log w.
+
+    >>> from langevin_nn.model.activations import identity
+    >>> w, g, v = order_parameters(feature_moments(identity), 1e9, 2.0, ridge=0.5)
+    >>> print(f"{0.5 * w * (1 + w) / (2 + 2 * w - w):.6f} {abs(g / (2 - g) - v):.6f}")
+    1.000000 0.000000
+    """
     linear, nonlinear = moments.linear_power, moments.nonlinear_power
 
     def effective(w: float) -> float:
@@ -110,7 +116,13 @@ def order_parameters(
 
 
 def factors(p: float, a: float, psi1: float | int, psi2: float | int) -> tuple[float, float]:
-    """B = E_1/E_0 and V = E_2/E_0 of Mei and Montanari's definition 1, with χ = −p, χζ² = −a."""
+    """B = E_1/E_0 and V = E_2/E_0 of Mei and Montanari's definition 1, with χ = −p, χζ² = −a.
+
+    Nothing is learnt where both are zero:
+
+    >>> factors(0.0, 0.0, 3.0, 2.0)
+    (1.0, 0.0)
+    """
     shared = p**2 * (1 + a) ** 3 + 2 * p * a * (1 + a)
     e0 = shared + a**2 * (1 - a) + (psi1 + psi2) * a**2 * (1 + a) - psi1 * psi2 * (1 + a) ** 3
     e1 = -psi2 * (1 + a) * (p * a + psi1)
@@ -126,6 +138,11 @@ def overlaps(
     The off-diagonal elements of the replicas' matrices matter to first order in r_2, the overlap's
     fluctuation, alone: a function of the matrices has there the derivative of the same function of
     numbers, taken below by a complex step.
+
+    >>> from langevin_nn.model.activations import relu
+    >>> psi = overlaps(feature_moments(relu), 3.0, 2.0, ridge=0.02)
+    >>> print(f"{psi[4]:.8f} {psi[5]:.8f} {psi[6]:.8f}")
+    0.52955318 0.33424141 0.50102089
     """
     linear, nonlinear = moments.linear_power, moments.nonlinear_power
     w, g, thermal = order_parameters(moments, psi1, psi2, ridge)

@@ -84,7 +84,7 @@ def measured(job: tuple[str, int, tuple[float, ...], int, int, int]) -> np.ndarr
             for place, time in enumerate(times):
                 flow = lnn.gradient_flow(
                     posterior, key=key, num_initialisations=number, max_time=time, rtol=1e-4,
-                    atol=1e-5, gradient_tolerance=1e-7,
+                    atol=1e-5, gradient_tolerance=1e-7, solver="stabilised",
                 )  # fmt: skip
                 f = flow.test_outputs
                 rows[seed, place] = (

@@ -28,7 +28,7 @@ LAYERS = [
 ]
 ONE_IMPORTER = {
     "arviz": {"analysis.diagnostics"},
-    "diffrax": {"sampling.flow_integration"},
+    "diffrax": {"sampling.flow_integration", "sampling.stabilised"},
     "dask": {"sweeps.executors"},
     "dask_jobqueue": {"sweeps.executors"},
     "distributed": {"sweeps.executors"},

@@ -8,6 +8,7 @@ from langevin_nn.theory.evidence import Evidence, evidence
 from langevin_nn.theory.feature_overlaps import FeatureMoments, feature_moments
 from langevin_nn.theory.feature_spectrum import FeatureSpectrum, feature_spectrum
 from langevin_nn.theory.gram import gram_blocks, nngp
+from langevin_nn.theory.kernel_machines import kernel_flow, support_vectors
 from langevin_nn.theory.lazy import infinite_width_flow
 from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.nested import nested
@@ -56,6 +57,7 @@ __all__ = [
     "gram_regression",
     "infinite_width",
     "infinite_width_flow",
+    "kernel_flow",
     "matched",
     "multi_output",
     "nested",
@@ -70,5 +72,6 @@ __all__ = [
     "random_feature_decomposition",
     "random_feature_error",
     "scale_mixture",
+    "support_vectors",
     "width_expansion",
 ]

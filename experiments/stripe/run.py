@@ -1,0 +1,194 @@
+"""The stripe model: learning curves of the lazy and the feature regime, and how features are made.
+
+    python experiments/stripe/run.py [--smoke | --full | --draw] [FOLDER]
+
+Trains on the stripe model at the sizes in measure.py, keeps results.json and draws stripe.png in
+FOLDER (this one), and prints the tables; --draw makes the figure again from results.json.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import xarray as xr  # noqa: E402
+from common import called, keep, kept, markdown  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import NullLocator  # noqa: E402
+from measure import SIZES, amplified, lazy, trained  # noqa: E402
+
+from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
+from langevin_nn.types import Estimate  # noqa: E402
+
+COLOURS = {2: "#009E73", 5: "#0072B2", 10: "#D55E00"}
+LAST = 4
+"""Sizes that an exponent is fitted to, the largest."""
+
+
+def predicted(regime: str, dimension: int) -> float:
+    """β of arXiv:2007.11471 for one informative direction."""
+    over = 3 * dimension - 2
+    return (dimension if regime == "lazy" else 2 * dimension - 1) / over
+
+
+def exponent(values: xr.DataArray, sign: float = -1.0) -> Estimate:
+    """Of values ~ P^(sign · exponent): least squares for each task, mean and its error."""
+    here = values.isel(P=slice(-LAST, None))
+    slopes = [sign * np.polyfit(np.log(here.P), np.log(here.sel(task=t)), 1)[0]
+              for t in range(here.sizes["task"])]  # fmt: skip
+    return Estimate(float(np.mean(slopes)), float(np.std(slopes, ddof=1) / np.sqrt(len(slopes))))
+
+
+def mean(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Over the tasks, with its standard error."""
+    error = values.std("task", ddof=1) / np.sqrt(values.sizes["task"])
+    return values.mean("task").to_numpy(), error.to_numpy()
+
+
+def curve(ax: Axes, values: xr.DataArray, colour: str, fmt: str, label: str) -> None:
+    ax.errorbar(values.P, *mean(values), fmt=fmt, color=colour, markersize=4, capsize=2,
+                linewidth=1.2, label=label)  # fmt: skip
+
+
+def guide(ax: Axes, values: xr.DataArray, power: float, colour: str) -> None:
+    """The predicted power through the middle of what is fitted."""
+    here = values.isel(P=slice(-LAST, None))
+    level = np.exp(np.mean(np.log(here.mean("task")) - power * np.log(here.P)))
+    ax.plot(here.P, float(level) * here.P.astype(float) ** power, "--", color=colour, linewidth=1)
+
+
+def draw(results: dict[str, xr.Dataset]) -> Figure:
+    kernel, flow, growth = (results[name] for name in ("lazy", "trained", "amplified"))
+    figure = Figure(figsize=(11, 6.6), layout="constrained")
+    panels = figure.subplots(2, 3)
+    ax = panels[0, 0]
+    for d in kernel.d.values:
+        here = kernel.error.sel(d=d)
+        curve(ax, here, COLOURS[d], "o", f"d = {d}")
+        guide(ax, here, -predicted("lazy", d), COLOURS[d])
+    ax.set_title("lazy: support vectors, exact tangent kernel", fontsize="small")
+    ax = panels[0, 1]
+    for d in flow.d.values:
+        here = flow.error.sel(d=d)
+        curve(ax, kernel.error.sel(d=d, P=flow.P), COLOURS[d], "o:", f"lazy, d = {d}")
+        curve(ax, here, COLOURS[d], "s", f"features, d = {d}")
+        guide(ax, here, -predicted("features", d), COLOURS[d])
+    ax.set_title(f"gradient flow at α̃ = {flow.scale:g}, {flow.width} units", fontsize="small")
+    for ax, found in zip(panels[0, :2], (kernel, flow), strict=True):
+        logarithmic(ax, found.P, "test error")
+        ax.legend(fontsize="x-small", frameon=False)
+    ax = panels[0, 2]
+    for scale, fmt in zip(growth.scale.values, ("o", "^"), strict=True):
+        for d in growth.d.values:
+            here = growth.amplification.sel(scale=scale, d=d)
+            curve(ax, here, COLOURS[d], fmt, f"α̃ = {scale:g}, d = {d}")
+            guide(ax, here, 0.5, COLOURS[d])
+    logarithmic(ax, growth.P, "Λ when 10 % are fitted")
+    ax.set_title("amplification of the informative direction", fontsize="small")
+    ax.legend(fontsize="x-small", frameon=False, ncols=2)
+    picture(panels[1, :2], growth)
+    components(panels[1, 2], flow)
+    return figure
+
+
+def logarithmic(ax: Axes, numbers: xr.DataArray, label: str) -> None:
+    ax.set(xscale="log", yscale="log", xlabel="P", ylabel=label)
+    ax.set_xticks(numbers.values, [str(number) for number in numbers.values])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(top=2 * ax.get_ylim()[1])  # for the legend
+
+
+def picture(panels: np.ndarray, growth: xr.Dataset) -> None:
+    """A dot for each hidden unit, in units of the root mean square of both directions."""
+    titles = "weights at the start", "when 10 % are fitted"
+    for ax, when, title in zip(panels, growth.when.values, titles, strict=True):
+        along, across = growth.weights.sel(when=when).to_numpy()
+        unit = np.sqrt(np.mean(along**2 + across**2) / 2)
+        ax.plot(across / unit, along / unit, ".", color="#0072B2", markersize=4)
+        reach = 1.1 * max(np.max(np.abs(along)), np.max(np.abs(across))) / unit
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="weight across the normal",
+               ylabel="weight along it", aspect="equal")  # fmt: skip
+        where = f"d = {growth.pictured}, P = {growth.P.values[-1]}, α̃ = {growth.scale.values[-1]:g}"
+        ax.set_title(f"{title} ({where})", fontsize="small")
+
+
+def components(ax: Axes, flow: xr.Dataset) -> None:
+    """What the leading principal components of the tangent kernel hold of the labels."""
+    for d in flow.d.values:
+        for when, fmt in (("before", "o:"), ("after", "s-")):
+            held = flow.overlap.sel(d=d, when=when).cumsum("component")
+            value, error = mean(held)
+            ax.errorbar(flow.component, value, error, fmt=fmt, color=COLOURS[d], markersize=4,
+                        capsize=2, linewidth=1.2, label=f"{when} training, d = {d}")  # fmt: skip
+    ax.set(xlabel="leading kernel components", ylabel="part of the labels in them",
+           ylim=(0, 1.02))  # fmt: skip
+    ax.set_title(f"kernel PCA, P = {flow.P.values[-1]}", fontsize="small")
+    ax.legend(fontsize="small", frameon=False, loc="upper left")
+
+
+def exponents(results: dict[str, xr.Dataset]) -> str:
+    kernel, flow, growth = (results[name] for name in ("lazy", "trained", "amplified"))
+    rows = []
+    for name, regime, found in (("β, lazy", "lazy", kernel), ("β, features", "features", flow)):
+        for d in found.d.values:
+            here = found.error.sel(d=d)
+            values, errors = mean(here)
+            rows.append([name, str(d), span(here), f"{predicted(regime, d):.3f}",
+                         plus_minus(exponent(here)),
+                         plus_minus(Estimate(float(values[-1]), float(errors[-1])))])  # fmt: skip
+    for scale in growth.scale.values:
+        for d in growth.d.values:
+            here = growth.amplification.sel(scale=scale, d=d)
+            values, errors = mean(here)
+            rows.append([f"Λ, α̃ = {scale:g}", str(d), span(here), "0.5",
+                         plus_minus(exponent(here, 1.0)),
+                         plus_minus(Estimate(float(values[-1]), float(errors[-1])))])  # fmt: skip
+    return markdown(["exponent of", "d", "P", "predicted", "fitted", "at the largest P"], rows)
+
+
+def span(values: xr.DataArray) -> str:
+    numbers = values.P.values[-LAST:]
+    return f"{numbers[0]}–{numbers[-1]}"
+
+
+def machines(results: dict[str, xr.Dataset]) -> str:
+    """Errors of the lazy machines at one P, and of the trained networks."""
+    kernel, flow = results["lazy"], results["trained"]
+    number = kernel.compared
+    rows = []
+    for d in kernel.d.values:
+        cells = [str(d)]
+        for machine in kernel.machine.values:
+            cells.append(cell(kernel.compared_error.sel(d=d, machine=machine)))
+        cells.append(cell(kernel.apart.sel(d=d)))
+        cells.append(cell(flow.error.sel(d=d, P=number)) if d in flow.d else "–")
+        rows.append(cells)
+    heads = [*(str(name) for name in kernel.machine.values), "‖flow − SVM‖/‖SVM‖", "features"]
+    return f"P = {number}\n\n" + markdown(["d", *heads], rows)
+
+
+def cell(values: xr.DataArray) -> str:
+    value, error = mean(values)
+    return plus_minus(Estimate(float(value), float(error))) if np.isfinite(value) else "–"
+
+
+def main() -> None:
+    call = called(__file__, __doc__ or "")
+    if not call.draw:
+        sizes = SIZES[call.size]
+        found = {
+            "amplified": amplified(call, sizes),
+            "lazy": lazy(call, sizes),
+            "trained": trained(call, sizes),
+        }
+        keep(call.results, found)
+    results = kept(call.results)
+    call.save(draw(results))
+    call.say(exponents(results))
+    call.say(machines(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The lazy limit with any loss: closed forms, other people's solvers, wide networks."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.linalg
+import scipy.optimize
+import scipy.special
+from oracles import gaussian_task
+from sklearn.svm import SVC
+from statistics_in_sigmas import SIGMAS, worst, z_scores
+from theory_cases import small_task, spec_of, two_outputs
+
+import langevin_nn as lnn
+from langevin_nn.theory import infinite_width_flow, kernel_flow, ntk, support_vectors
+from langevin_nn.types import InputError, NotApplicable
+
+KEY = jax.random.key(3)
+
+
+def labelled(num_train=20, in_size=4, num_test=None):
+    """Test examples are the training examples unless their number is given."""
+    task = gaussian_task(num_train, num_test or 1, in_size, seed=4)
+    y = np.sign(task.y_train)
+    if num_test is None:
+        return replace(task, y_train=y, x_test=task.x_train, y_test=y)
+    return replace(task, y_train=y, y_test=np.sign(task.y_test))
+
+
+def three_points(x, y):
+    """A linear network without biases, Θ = x·x'/3."""
+    data = lnn.Dataset("three points", np.array(x), np.array(y), np.array(x), np.array(y))
+    return data, spec_of(data, (), "identity", loss="hinge")
+
+
+def coefficients(found, spec, data):
+    """a in f = Θa, from f at the training points."""
+    return np.linalg.solve(ntk(spec, data.x_train), found.predictive_mean)
+
+
+def test_support_vectors_of_three_points():
+    """The second point lies beyond the margin of the first, the third is orthogonal to both."""
+    data, spec = three_points([[1.0, 0, 0], [2.0, 1, 0], [0, 0, 2.0]], [1.0, 1.0, -1.0])
+    found = support_vectors(spec, data, margin=0.5)
+    np.testing.assert_allclose(found.predictive_mean, [0.5, 1.0, -0.5], atol=1e-12)
+    # Moved to the other side of its plane it is a support vector: w = ½(1, −3, −½).
+    moved, _ = three_points([[1.0, 0, 0], [-2.0, -1, 0], [0, 0, 2.0]], [1.0, 1.0, -1.0])
+    found = support_vectors(spec, replace(moved, x_test=np.eye(3)), margin=0.5)
+    np.testing.assert_allclose(found.predictive_mean, [0.5, -1.5, -0.25], atol=1e-12)
+
+
+@pytest.mark.parametrize("biases", [False, True])
+def test_support_vectors_are_optimal(biases):
+    """Margins reached, forces of one sign, and none where a margin is exceeded (Karush 1939)."""
+    data = labelled()
+    spec = spec_of(data, (10, 10), precisions=(0.3, 1.0, 1.0), biases=biases, loss="hinge")
+    found = support_vectors(spec, data, margin=2.0)
+    excess = data.y_train * found.predictive_mean - 2.0
+    forces = data.y_train * coefficients(found, spec, data)
+    assert found.converged and np.all(excess > -1e-9) and np.all(forces > -1e-9)
+    assert np.max(np.abs(excess * forces)) < 1e-9
+    assert 3 < np.sum(forces > 1e-6) < data.num_train  # of both kinds
+    np.testing.assert_allclose(
+        found.train_error.value, np.mean((data.y_train - found.predictive_mean) ** 2)
+    )
+    assert found.log_evidence is None and not found.predictive_variance.any()
+
+
+def test_support_vectors_are_those_of_scikit_learn():
+    """Its SVC has an intercept, which vanishes for an odd kernel and every example twice: ±."""
+    data = labelled(num_test=30)
+    spec = spec_of(data, precisions=(0.3, 1.0), loss="hinge")
+    x, y = (np.concatenate([each, -each]) for each in (data.x_train, data.y_train))
+    machine = SVC(C=1e9, kernel="precomputed", tol=1e-9).fit(ntk(spec, x), y)
+    expected = machine.decision_function(ntk(spec, data.x_test, x))
+    assert abs(machine.intercept_[0]) < 1e-6
+    np.testing.assert_allclose(support_vectors(spec, data).predictive_mean, expected, atol=2e-5)
+
+
+def test_end_of_the_flow_of_two_points_that_meet_their_margins_one_after_the_other():
+    """r = κ − y f decays as e^(−Qt) until the first is zero; then the second alone pushes both."""
+    x, y = [[2.0, 0, 0], [0.75, 0.7, 0]], [1.0, -1.0]
+    data, spec = three_points([*x, [0, 0, 1.0]], [*y, 1.0])
+    data = replace(data, x_train=data.x_train * np.array([1, -1, 1])[:, None])  # both push one way
+    q = (data.x_train @ data.x_train.T * np.outer(data.y_train, data.y_train))[:2, :2] / 3
+
+    def left(time):
+        return scipy.linalg.expm(-q * time) @ np.ones(2)
+
+    met = scipy.optimize.brentq(lambda time: left(time)[0], 0.1, 15.0)
+    overshoot = q[0, 1] / q[1, 1] * left(met)[1]
+    assert overshoot > 0.05
+    expected = np.array([1 + overshoot, -1.0, 1.0])
+    data = replace(data, x_test=data.x_train)
+    found = kernel_flow(spec, data, lnn.Hinge(), loss_tolerance=1e-12, rtol=1e-9)
+    assert found.converged
+    np.testing.assert_allclose(found.predictive_mean, expected, atol=3e-6)
+    half = kernel_flow(spec, data, lnn.Hinge(), time=met / 2, rtol=1e-9).predictive_mean
+    np.testing.assert_allclose(half[:2], np.array(y) * (1 - left(met / 2)), atol=1e-6)
+    # For the support-vector machine the second alone pushes, from the start.
+    least = support_vectors(spec, data).predictive_mean
+    np.testing.assert_allclose(least, [q[0, 1] / q[1, 1], -1.0, 1.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("time", [0.2, 3.0, np.inf])
+def test_flow_of_the_squared_loss_has_its_closed_form(time):
+    data = small_task()
+    spec = spec_of(data, (10, 10), precisions=(0.5, 1.0, 2.0), biases=True)
+    expected = infinite_width_flow(spec, data, time=time, centred=True)
+    found = kernel_flow(spec, data, lnn.Squared(), time=time, loss_tolerance=1e-12, rtol=1e-8)
+    np.testing.assert_allclose(found.predictive_mean, expected.predictive_mean, atol=2e-5)
+    np.testing.assert_allclose(found.train_error.value, expected.train_error.value, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [lnn.Hinge(2, 0.7), lnn.Logistic()])
+def test_flow_integrated_by_hand(loss):
+    """With the slopes written out, by SciPy's Runge–Kutta method of order 8, f itself the state."""
+    data = labelled(8)
+    spec, y = spec_of(data, loss=loss.name), data.y_train
+    slopes = {
+        "hinge": lambda f: -y * np.maximum(0.7 - y * f, 0),
+        "logistic": lambda f: -y * scipy.special.expit(-y * f),
+    }
+    tangent = ntk(spec, data.x_train)
+    found = scipy.integrate.solve_ivp(
+        lambda _, f: -tangent @ slopes[loss.name](f),
+        (0, 4.0), np.zeros(8), "DOP853", rtol=1e-10, atol=1e-12,
+    )  # fmt: skip
+    flow = kernel_flow(spec, data, loss, time=4.0, rtol=1e-8)
+    np.testing.assert_allclose(flow.predictive_mean, found.y[:, -1], atol=1e-5)
+
+
+def test_flow_ends_at_the_loss_tolerance_or_at_the_time_that_is_asked_for():
+    data = labelled(8)
+    spec = spec_of(data, precisions=(0.3, 1.0), loss="hinge")
+    for tolerance in (0.02, 5e-5):
+        found = kernel_flow(spec, data, lnn.Hinge(), loss_tolerance=tolerance, rtol=1e-8)
+        missing = np.max(1 - data.y_train * found.predictive_mean)
+        np.testing.assert_allclose(0.5 * missing**2, tolerance, rtol=1e-3)
+    later = kernel_flow(spec, data, lnn.Hinge(), loss_tolerance=0.02, time=1e4, rtol=1e-8)
+    assert np.max(1 - data.y_train * later.predictive_mean) < 1e-3
+
+
+def test_flow_reaches_the_margins_with_a_larger_norm_than_the_support_vectors():
+    data = labelled()
+    spec = spec_of(data, precisions=(0.3, 1.0), biases=True, loss="hinge")
+    flow = kernel_flow(spec, data, lnn.Hinge(), loss_tolerance=1e-10)
+    least = support_vectors(spec, data)
+    norms = [f.predictive_mean @ coefficients(f, spec, data) for f in (flow, least)]
+    assert np.all(data.y_train * flow.predictive_mean > 1 - 2e-5)
+    assert 1.001 < norms[0] / norms[1] < 1.3, norms
+    distance = np.linalg.norm(flow.predictive_mean - least.predictive_mean)
+    assert 0.01 < distance / np.linalg.norm(least.predictive_mean) < 0.5
+
+
+def test_wide_networks_with_a_large_output_scale_are_those_of_the_flow():
+    """Over initialisations f scatters by 1/√N_1 around it, with a mean 1/N_1 off."""
+    data, number, time = labelled(6, num_test=4), 40, 0.5
+    network = lnn.FullyConnected(4, (400,), key=KEY, dtype=jnp.float64, biases=True)
+    prior = lnn.GaussianPrior((0.5, 1.0), (1.5, 2.0))
+    posterior = lnn.GibbsPosterior(network, prior, data, 0.1, lnn.Hinge())
+    flow = lnn.gradient_flow(
+        posterior, key=KEY, num_initialisations=number, output_scale=100.0, max_time=time,
+        rtol=1e-5, atol=1e-7,
+    )  # fmt: skip
+
+    def deviations(expected):
+        return z_scores(flow.test_outputs, expected.predictive_mean)
+
+    spec = posterior.spec
+    assert worst(deviations(kernel_flow(spec, data, lnn.Hinge(), time=time))) < SIGMAS
+    # It is seen if the time, the loss or the biases are others.
+    assert worst(deviations(kernel_flow(spec, data, lnn.Hinge(), time=1.4 * time))) > SIGMAS
+    assert worst(deviations(kernel_flow(spec, data, lnn.Hinge(margin=0.6), time=time))) > SIGMAS
+    without = replace(spec, bias_precisions=None)
+    assert worst(deviations(kernel_flow(without, data, lnn.Hinge(), time=time))) > SIGMAS
+
+
+def test_what_has_no_kernel_machine():
+    data = labelled()
+    hinge = spec_of(data, loss="hinge")
+    with pytest.raises(NotApplicable, match="hinge loss, this is squared"):
+        support_vectors(spec_of(data), data)
+    with pytest.raises(InputError, match="labels y = ±1"):
+        support_vectors(hinge, small_task(in_size=4))
+    with pytest.raises(InputError, match="margin of the hinge loss must be positive, got 0"):
+        support_vectors(hinge, data, margin=0.0)
+    rows = [0, *range(19)]
+    twice = replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])
+    with pytest.raises(InputError, match="singular.*remove training examples that occur twice"):
+        support_vectors(hinge, twice)
+    with pytest.raises(InputError, match='squared loss.*logistic: write EnsembleSpec.*"logistic"'):
+        kernel_flow(spec_of(data), data, lnn.Logistic())
+    with pytest.raises(InputError, match=r"write Hinge\(power=2\)"):
+        kernel_flow(hinge, data, lnn.Hinge(power=1))
+    with pytest.raises(InputError, match="time of a flow must be positive, got -1"):
+        kernel_flow(hinge, data, lnn.Hinge(), time=-1.0)
+    several = two_outputs(small_task())
+    with pytest.raises(InputError, match="one output.*columns one by one"):
+        kernel_flow(spec_of(several), several, lnn.Squared())

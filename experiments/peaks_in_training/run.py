@@ -32,7 +32,7 @@ IN_SIZE, WIDTH, NOISE = 30, 10, 5.0
 NUM_WEIGHTS = WIDTH * (IN_SIZE + 1)
 SIZES = {
     "smoke": ((15, 40), (0.3,), 3, 2, 50),
-    "config": ((10, 18, 30, 50, 90, 160, 230, 310, 420, 620), (0.3, 1.0, 10.0, 100.0), 8, 4, 800),
+    "config": ((10, 30, 60, 130, 220, 310, 620), (0.3, 1.0, 20.0), 8, 3, 800),
     "full": (
         (10, 15, 22, 30, 40, 60, 90, 130, 180, 240, 310, 400, 500, 620, 1000),
         (0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 1000.0), 16, 10, 2000,
@@ -84,7 +84,7 @@ def measured(job: tuple[str, int, tuple[float, ...], int, int, int]) -> np.ndarr
             for place, time in enumerate(times):
                 flow = lnn.gradient_flow(
                     posterior, key=key, num_initialisations=number, max_time=time, rtol=1e-4,
-                    atol=1e-5, gradient_tolerance=1e-7,
+                    atol=1e-5, gradient_tolerance=1e-7, solver="stabilised",
                 )  # fmt: skip
                 f = flow.test_outputs
                 rows[seed, place] = (

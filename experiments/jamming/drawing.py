@@ -86,5 +86,5 @@ def _spectra(axes: Any, spectra: xr.Dataset) -> None:
         share = int(state.unsatisfied) / weights
         ax.axvline(max(1 - share, 0), color="0.6", linewidth=0.8, linestyle=":")
         ax.set_title(f"{title}: N = {weights}, $N_\\Delta$ = {share:.2f} N", loc="left",
-                     fontsize="medium")  # fmt: skip
+                     fontsize="small")  # fmt: skip
     axes[0].legend(frameon=False, fontsize="small", loc="lower right")

@@ -44,7 +44,7 @@ class Sizes:
     sources: tuple[str, ...] = ("random", "mnist")
     activation: str = "gelu"
     line_tolerance: float = 1e-5
-    sweep_tolerance: float = 1e-6
+    sweep_tolerance: float = 1e-8
 
 
 @dataclass(frozen=True)

@@ -240,13 +240,18 @@ def outputs_of(
 def _gradients(
     posterior: GibbsPosterior, row: Float[Array, " K"], structure: Any, inputs: Array
 ) -> Float[Array, "P K"]:
-    return jax.jacrev(lambda w: outputs_of(posterior, w, structure, inputs))(row)
+    """∇_θ f at each input: one gradient for each, not one of the whole batch."""
+
+    def at(x: Float[Array, " N_0"]) -> Float[Array, " K"]:
+        return jax.grad(lambda w: outputs_of(posterior, w, structure, x[None])[0])(row)
+
+    return jax.vmap(at)(inputs)
 
 
 @eqx.filter_jit
 def _kernels(posterior: GibbsPosterior, weights: Float[Array, "n K"], structure: Any) -> Array:
     def of_one(row: Array) -> Array:
-        gradients = jax.jacrev(lambda w: outputs_of(posterior, w, structure))(row)
+        gradients = _gradients(posterior, row, structure, posterior.x_train)
         return gradients @ gradients.T
 
     return jax.lax.map(of_one, weights)
@@ -262,7 +267,7 @@ def _second_order(
         return posterior.loss(outputs_of(posterior, w, structure), posterior.y_train)
 
     whole = jax.hessian(lambda w: jnp.sum(losses(w)))(row)
-    gradients = jax.jacrev(lambda w: outputs_of(posterior, w, structure))(row)
+    gradients = _gradients(posterior, row, structure, posterior.x_train)
     return whole, gradients, losses(row)
 
 

@@ -204,11 +204,11 @@ def _one_network(
     weights, structure = flattened(params)
     number, size = weights.shape
     if number != 1:
-        raise InputError(f"a Hessian is of one network, got {number}: take one of them")
+        raise InputError(f"this is of one network, got {number}: give one of them")
     if size > LARGEST_HESSIAN:
         raise InputError(
-            f"the Hessian of {size} weights is too large: {LARGEST_HESSIAN} at most, write a "
-            "smaller network, or spectral_density for its spectrum"
+            f"the matrix of {size} weights is too large: {LARGEST_HESSIAN} at most, write a "
+            "smaller network, or spectral_density for the spectrum of a Hessian"
         )
     return posterior, weights[0], structure
 

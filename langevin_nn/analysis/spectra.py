@@ -84,7 +84,7 @@ def spectral_density(
     weights, structure = flattened(params)
     number, size = weights.shape
     if number != 1:
-        raise InputError(f"a Hessian is of one network, got {number}: take one of them")
+        raise InputError(f"this is of one network, got {number}: give one of them")
     if part not in PARTS:
         raise InputError(f"unknown part {part!r} of the Hessian: write one of {', '.join(PARTS)}")
     if num_probes < 1 or num_steps < 1:

@@ -20,6 +20,7 @@ import scipy.linalg
 from jaxtyping import Float, PRNGKeyArray
 
 from langevin_nn.model.activations import activation as chosen_activation
+from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.model.task import Dataset
 from langevin_nn.types import Activation, InputError
 
@@ -32,9 +33,11 @@ class RandomFeatures:
     `activation` is a name, an `Activation` or an elementwise callable; `centred` subtracts its mean
     under a standard Gaussian, E σ(z).
 
-    Raises `InputError` for sizes that are not positive and an unknown activation.
+    Raises `InputError` for sizes that are not positive, an unknown activation, and with float64
+    switched off, where rounded features could not be told from independent ones.
 
     >>> import jax, langevin_nn as lnn
+    >>> jax.config.update("jax_enable_x64", True)
     >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
     >>> features = lnn.RandomFeatures(data.in_size, 30, "relu", key=key)
@@ -55,18 +58,17 @@ class RandomFeatures:
         for name, size in (("in_size", in_size), ("width", width)):
             if not isinstance(size, int | np.integer) or size < 1:
                 raise InputError(f"{name} must be a positive whole number, got {size!r}")
+        if jnp.result_type(float) != np.float64:
+            raise InputError(
+                "random features are computed in float64, which JAX has switched off: add the line "
+                '`jax.config.update("jax_enable_x64", True)` before the first use of JAX'
+            )
         self.activation = chosen_activation(activation)
         weights = jax.random.normal(key, (width, in_size), jnp.float32)
         self.weights = np.asarray(weights, np.float64)
         self.mean = 0.0
         if centred:
-            nodes, masses = np.polynomial.legendre.leggauss(300)
-            z = 4.75 * (nodes + 1)
-            both = self._values(z) + self._values(-z)
-            self.mean = float(both @ (4.75 * masses * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)))
-
-    def _values(self, z: np.ndarray) -> np.ndarray:
-        return np.asarray(self.activation(jnp.asarray(z)), np.float64)
+            self.mean = float(gaussian_mean(self.activation, jnp.ones(1))[0])
 
     def __call__(self, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "P N_1"]:
         """σ(W x/√N_0), minus its mean where it is centred.
@@ -77,7 +79,8 @@ class RandomFeatures:
         width, size = self.weights.shape
         if x.ndim != 2 or x.shape[1] != size:
             raise InputError(f"inputs of shape (P, {size}) were expected, got {x.shape}")
-        return self._values(x @ self.weights.T / np.sqrt(size)) - self.mean
+        h = jnp.asarray(x @ self.weights.T / np.sqrt(size))
+        return np.asarray(self.activation(h), np.float64) - self.mean
 
     def task(self, data: Dataset) -> Dataset:
         """The same task with the features as inputs, for a network without hidden layers.

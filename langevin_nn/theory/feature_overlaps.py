@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq
 
+from langevin_nn.theory.gram import require_float64
 from langevin_nn.types import Activation, InputError
 
 __all__ = ["FeatureMoments", "factors", "feature_moments", "order_parameters", "overlaps"]
@@ -53,8 +54,10 @@ def feature_moments(activation: Activation) -> FeatureMoments:
 
     Exact to rounding for σ analytic there, with or without a kink or a jump at zero.
 
-    Raises `InputError` for σ that vanishes or is constant.
+    Raises `InputError` for σ that vanishes or is constant, and with float64 switched off.
 
+    >>> import jax
+    >>> jax.config.update("jax_enable_x64", True)
     >>> from langevin_nn.model.activations import relu
     >>> moments = feature_moments(relu)
     >>> print(f"{moments.mean:.7f} {moments.power:.7f} {moments.linear:.7f}")
@@ -62,6 +65,7 @@ def feature_moments(activation: Activation) -> FeatureMoments:
     >>> print(f"{moments.nonlinear_power:.8f}")
     0.09084506
     """
+    require_float64()
     nodes, weights = np.polynomial.legendre.leggauss(300)
     z = 4.75 * (nodes + 1)  # to 9.5, beyond which the density is below 1e-20
     density = 4.75 * weights * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)

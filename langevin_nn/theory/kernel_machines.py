@@ -115,7 +115,8 @@ def kernel_flow(
     Raises:
         NotApplicable: a network without a known Gram matrix.
         InputError: a loss that is not the ensemble's, or hinge^1; targets that the loss does not
-            take; several outputs; numbers that are not positive; float64 switched off.
+            take; several outputs; numbers that are not positive; a tangent kernel that is singular,
+            where the time is infinite; float64 switched off.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
@@ -127,6 +128,8 @@ def kernel_flow(
     """
     _check_flow(spec, data, loss, time, loss_tolerance, rtol)
     tangent, y = ntk(spec, data.x_train), jnp.asarray(data.y_train)
+    if math.isinf(time):
+        _factor(tangent)  # regular, or the flow might have no end
     slope = jax.grad(lambda f: jnp.sum(loss(f, y)))
     slopes, curvatures = jax.jit(slope), jax.jit(jax.grad(lambda f: jnp.sum(slope(f))))
 
@@ -162,8 +165,9 @@ def _factor(q: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
         smallest = 0.0
     if smallest <= len(q) * np.finfo(np.float64).eps * np.max(np.diag(q)):
         raise InputError(
-            "the tangent kernel is singular, so that the margins need not be within reach: remove "
-            "training examples that occur twice, or write a nonlinear activation"
+            "the tangent kernel is singular, so that the labels need not be within reach: remove "
+            "training examples that occur twice, write a nonlinear activation, or for a flow a "
+            "finite time"
         )
     return factor
 

@@ -193,6 +193,10 @@ def test_what_has_no_kernel_machine():
     twice = replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])
     with pytest.raises(InputError, match="singular.*remove training examples that occur twice"):
         support_vectors(hinge, twice)
+    torn = replace(twice, y_train=np.array([1.0, -1.0, *data.y_train[1:19]]))
+    with pytest.raises(InputError, match="singular.*for a flow a finite time"):
+        kernel_flow(hinge, torn, lnn.Hinge())  # one input with both labels: it would never end
+    assert np.all(np.isfinite(kernel_flow(hinge, torn, lnn.Hinge(), time=1.0).predictive_mean))
     with pytest.raises(InputError, match='squared loss.*logistic: write EnsembleSpec.*"logistic"'):
         kernel_flow(spec_of(data), data, lnn.Logistic())
     with pytest.raises(InputError, match=r"write Hinge\(power=2\)"):

@@ -267,6 +267,20 @@ def test_what_is_refused(call, message):
         call()
 
 
+def test_float64_is_required():
+    """In float32 a linear σ would seem to have a non-linear part."""
+    feature_moments.cache_clear()
+    with jax.enable_x64(False):
+        for call in (
+            lambda: random_feature_error(IDENTITY, 2.0, 1.0, temperature=1.0),
+            lambda: feature_spectrum(IDENTITY, 2.0, 1.0),
+            lambda: lnn.RandomFeatures(3, 2, key=jax.random.key(0)),
+        ):
+            with pytest.raises(InputError, match=r'config.update\("jax_enable_x64", True\)'):
+                call()
+    assert feature_moments(IDENTITY).nonlinear_power == 0
+
+
 def test_order_parameters_at_small_ridges():
     """Nothing cancels: v grows as the inverse of the ridge where the data are interpolated."""
     moments = feature_moments(TANH)

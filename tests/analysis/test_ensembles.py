@@ -49,6 +49,17 @@ def test_rates_of_gaussian_outputs(shared):
     assert np.all(np.abs(ratio - 1) < 0.2), ratio
 
 
+def test_error_of_few_networks():
+    """Three, whose mean's error is linear in their offsets b: its variance is Var b/(4 · 3)."""
+    rng = np.random.default_rng(4)
+    places, y = np.linspace(-1, 1, 1001), np.ones(1001)  # wrong where places + mean b < 0
+    squares = []
+    for _ in range(1500):
+        f = places + 0.1 * rng.standard_normal((3, 1))
+        squares.append(lnn.classification_errors(flow_of(f, y)).ensemble.mcse ** 2)
+    assert worst(z_scores(np.array(squares)[:, None], np.array([0.01 / 12]))) < SIGMAS
+
+
 def test_error_from_the_choice_of_the_test_set():
     """Each test example is wrong for some of the networks: means over examples drawn anew."""
     rng = np.random.default_rng(2)

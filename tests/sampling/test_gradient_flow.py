@@ -61,8 +61,11 @@ def test_deep_linear_flow_conserves_its_balance():
         np.testing.assert_allclose(end, start, atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [None, 0.4])
-@pytest.mark.parametrize("loss", [lnn.Squared(), lnn.Hinge(2, 0.8), lnn.Logistic()])
+@pytest.mark.parametrize(
+    ("loss", "scale"),
+    [(loss, scale) for loss in (lnn.Squared(), lnn.Hinge(2, 0.8), lnn.Logistic())
+     for scale in (None, 0.4)] + [(lnn.Squared(), 3.0)],
+)  # fmt: skip
 def test_one_hidden_layer_integrated_by_hand(loss, scale):
     """With the gradient written out, by SciPy's Runge–Kutta method of order 8."""
     posterior = posterior_of(LABELLED, (3,), loss=loss)

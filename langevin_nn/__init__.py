@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from langevin_nn.model.networks import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
     from langevin_nn.model.prior import GaussianPrior
-    from langevin_nn.model.random_features import RandomFeatures
+    from langevin_nn.model.random_features import RandomFeatures, feature_ensemble
     from langevin_nn.reports.report import report
     from langevin_nn.sampling.chains import sample, sample_points
     from langevin_nn.sampling.draws import Chains
@@ -99,6 +99,7 @@ __all__ = [
     "config",
     "effective_parameters",
     "error_parts",
+    "feature_ensemble",
     "find_minimum",
     "gradient_flow",
     "hessian",
@@ -140,7 +141,7 @@ _MODULES = {
     "model.networks": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),
     "model.prior": ("GaussianPrior",),
-    "model.random_features": ("RandomFeatures",),
+    "model.random_features": ("RandomFeatures", "feature_ensemble"),
     "reports.report": ("report",),
     "sampling.chains": ("sample", "sample_points"),
     "sampling.draws": ("Chains",),

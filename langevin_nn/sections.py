@@ -67,7 +67,7 @@ class DataConfig(Checked):
     colour: bool = option(False, FLAG, "cifar10 in full colour, not 28x28 grey")
     in_size: int = option(100, whole(1), "N_0 of a teacher's or random inputs")
     noise_variance: float = option(
-        0.0, NOT_NEGATIVE, "variance of the noise on a teacher's training labels"
+        0.0, NOT_NEGATIVE, "variance of Gaussian noise on the training labels"
     )
     teacher_width: int = option(100, whole(1), "hidden units of teacher_network")
     num_components: int | None = option(

@@ -23,7 +23,7 @@ from langevin_nn.model.labels import Groups, class_groups, class_targets, target
 from langevin_nn.model.raw_files import fingerprint, nearest, read_images
 from langevin_nn.model.raw_formats import IMAGE_SHAPES, RawImages, as_images, read_npz
 from langevin_nn.model.task import Dataset
-from langevin_nn.model.teachers import TEACHERS, draw_task, positive
+from langevin_nn.model.teachers import TEACHERS, draw_task, noise_scale, positive
 from langevin_nn.types import InputError
 
 __all__ = ["IMAGE_SOURCES", "SOURCES", "Dataset", "load_dataset"]
@@ -65,7 +65,10 @@ def load_dataset(
       in their order; the first `num_train` and `num_test` rows if given. Inputs are flattened;
       (P, H, W) and (P, H, W, C) are images.
     - "teacher_linear", "teacher_network", "random": Gaussian inputs of `in_size` dimensions and
-      the rules of `teachers.py`, with `teacher_width` hidden units and `noise_variance`.
+      the rules of `teachers.py`, with `teacher_width` hidden units.
+
+    `noise_variance` is that of independent Gaussian noise on the training targets, of any source.
+    Test targets have none, and which examples are drawn does not depend on it.
 
     `num_components` turns images into that many of their principal components, largest first,
     those of all published training images of these classes (digits: of the pool): they depend on
@@ -104,6 +107,8 @@ def load_dataset(
         if num_components is not None:
             number = positive("num_components", num_components)
             task = _projected(task, _pool(raw, groups, colour), number)
+    if source not in TEACHERS:
+        task = _noisy(task, noise_variance, rng.spawn(1)[0])
     return _standardized(task) if standardize else task
 
 
@@ -170,6 +175,16 @@ def _projected(task: Dataset, pool: Iterable[Float[np.ndarray, "B N_0"]], number
     x_train, x_test = ((x - mean) @ axes for x in (task.x_train, task.x_test))
     words = (*task.provenance, f"{number} principal components")
     return replace(task, x_train=x_train, x_test=x_test, provenance=words, image_shape=None)
+
+
+def _noisy(task: Dataset, variance: float | int, rng: np.random.Generator) -> Dataset:
+    """The task with noise on its training targets, from a stream of its own."""
+    scale = noise_scale(variance)
+    if scale == 0:
+        return task
+    words = (*task.provenance, f"noise of variance {variance:g} on the training targets")
+    y_train = task.y_train + scale * rng.standard_normal(task.y_train.shape)
+    return replace(task, y_train=y_train, provenance=words)
 
 
 def _two_ends(

@@ -22,9 +22,10 @@ from jaxtyping import Float, PRNGKeyArray
 from langevin_nn.model.activations import activation as chosen_activation
 from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.model.task import Dataset
+from langevin_nn.model.teachers import noise_scale
 from langevin_nn.types import Activation, InputError
 
-__all__ = ["FeatureRegression", "RandomFeatures"]
+__all__ = ["FeatureRegression", "RandomFeatures", "feature_ensemble"]
 
 
 class RandomFeatures:
@@ -159,3 +160,68 @@ class FeatureRegression:
     def _check(ridge: float | int) -> None:
         if not 0 <= ridge < np.inf:
             raise InputError(f"the ridge λ_L T must not be negative, got {ridge!r}")
+
+
+def feature_ensemble(
+    data: Dataset,
+    width: int,
+    activation: str | Activation = "erf",
+    *,
+    key: PRNGKeyArray,
+    ridge: float | int,
+    num_features: int,
+    num_noise: int = 1,
+    noise_variance: float | int = 0.0,
+    shared_noise: bool = False,
+    centred: bool = False,
+) -> Float[np.ndarray, "features noise P_test"]:
+    """Predictions at the test points by several draws of the features, of noise for each of them.
+
+    Their mean over the first axis is that of an ensemble, over the second that of bagging over the
+    noise. Stacked over data sets, they are what `lnn.error_parts` takes apart.
+
+    Args:
+        data: a task of one output; Gaussian noise is added to its training targets.
+        width, activation, centred: of the features, as for `RandomFeatures`.
+        ridge: λ_L T ≥ 0.
+        num_features: draws of the features.
+        num_noise: draws of the noise for each of them.
+        noise_variance: τ², 0 for the targets as they are.
+        shared_noise: all features have the same draws (the ensemble is trained on one data set,
+            its limit is `theory.random_feature_decomposition` with `num_ensemble`), or each has
+            draws of its own, as `lnn.error_parts` expects them.
+
+    Raises `InputError` for numbers that are not positive, several outputs, a negative variance, and
+    as `RandomFeatures`.
+
+    >>> import jax, langevin_nn as lnn
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
+    >>> f = lnn.feature_ensemble(
+    ...     data, 50, "relu", key=key, ridge=1e-3, num_features=6, num_noise=4, noise_variance=1.0
+    ... )
+    >>> f.shape
+    (6, 4, 20)
+    >>> mean_errors = [((each - data.y_test) ** 2).mean() for each in (f, f.mean(axis=(0, 1)))]
+    >>> bool(mean_errors[1] < 0.5 * mean_errors[0])
+    True
+    """
+    for name, number in (("num_features", num_features), ("num_noise", num_noise)):
+        if not isinstance(number, int | np.integer) or number < 1:
+            raise InputError(f"{name} must be a positive whole number, got {number!r}")
+    if data.y_train.ndim != 1:
+        raise InputError(
+            f"an ensemble is of one output, the task has {data.num_outputs}: give one column of "
+            "its targets at a time"
+        )
+    scale = noise_scale(noise_variance)
+    draws = []
+    for b in range(num_features):
+        own = jax.random.fold_in(key, b)
+        drawn = RandomFeatures(data.in_size, width, activation, key=own, centred=centred)
+        of_noise = jax.random.fold_in(key if shared_noise else own, num_features)
+        noise = jax.random.normal(of_noise, (data.num_train, num_noise), np.float64)
+        labels = data.y_train[:, None] + scale * np.asarray(noise)
+        draws.append(drawn.regress(data).mean(ridge, labels).T)
+    return np.stack(draws)

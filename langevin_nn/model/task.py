@@ -98,11 +98,13 @@ class Dataset:
 
     @property
     def targets_midpoint(self) -> float:
-        """Midway between smallest and largest training target.
+        """Midway between smallest and largest training target, the accuracy's threshold.
 
-        With one output it is the threshold of the accuracy.
+        Of test targets with two values, those: training targets may have noise.
         """
-        return float(self.y_train.min() + self.y_train.max()) / 2
+        two = len(np.unique(self.y_test)) == 2
+        y = self.y_test if two else self.y_train
+        return float(y.min() + y.max()) / 2
 
 
 def _as_float64(name: str, value: Any) -> np.ndarray:

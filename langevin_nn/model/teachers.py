@@ -7,7 +7,7 @@ With w, W, v and all inputs standard normal, N_0 inputs and `width` hidden units
     random            y drawn from the two targets with equal probability, independent of x
 
 with ε ~ N(0, noise_variance) on the training targets only: the test targets of the first two are
-what the teacher says.
+what the teacher says. (The targets of "random" have such noise too, where it is asked for.)
 """
 
 import math
@@ -40,30 +40,39 @@ def draw_task(
     """The arrays of a task of one of TEACHERS, and the teacher in words.
 
     Arrays in the order of ARRAY_NAMES, inputs of shapes (num_train, in_size) and
-    (num_test, in_size). `width` is for "teacher_network", `targets` for "random",
-    `noise_variance` for the two others. Raises `InputError` for parameters that are out of range.
+    (num_test, in_size). `width` is for "teacher_network", `targets` for "random".
+    Raises `InputError` for parameters that are out of range.
     """
-    if not 0 <= noise_variance < math.inf:
-        raise InputError(f"noise_variance must be zero or positive, got {noise_variance}")
+    scale = noise_scale(noise_variance)
     shape_train = positive("num_train", num_train), positive("in_size", in_size)
     shape_test = positive("num_test", num_test), in_size
     width = positive("teacher_width", width)
     # One stream for each array: the size of one never shifts the draws of another.
-    weights, train, test, train_noise, test_noise = rng.spawn(5)
+    weights, train, test, train_noise, test_noise, label_noise = rng.spawn(6)
     x_train, x_test = train.standard_normal(shape_train), test.standard_normal(shape_test)
     if teacher == "random":
         values = two_targets(targets)
         y_train = train_noise.choice(values, shape_train[0])
         y_test = test_noise.choice(values, shape_test[0])
+        y_train = y_train + scale * label_noise.standard_normal(shape_train[0])
         words = f"targets {values} with equal probability, N_0 = {in_size}"
+        if scale:
+            words += f", and noise of variance {noise_variance:g} on the training targets"
         return (x_train, y_train, x_test, y_test), words
     if teacher == "teacher_linear":
         rule, words = _linear(weights, in_size), "y = w·x/√N_0 + ε"
     else:
         rule, words = _network(weights, in_size, width), f"y = v·erf(W x/√N_0)/√{width} + ε"
-    noise = math.sqrt(noise_variance) * train_noise.standard_normal(shape_train[0])
+    noise = scale * train_noise.standard_normal(shape_train[0])
     words += f", N_0 = {in_size}, ε of variance {noise_variance:g} on the training targets only"
     return (x_train, rule(x_train) + noise, x_test, rule(x_test)), words
+
+
+def noise_scale(variance: float | int) -> float:
+    """The standard deviation of noise whose variance is the user's."""
+    if not 0 <= variance < math.inf:
+        raise InputError(f"noise_variance must be zero or positive, got {variance}")
+    return math.sqrt(variance)
 
 
 def positive(name: str, value: SupportsIndex | None) -> int:

@@ -6,6 +6,7 @@ docstrings give equation, shapes and an example all the same.
 
 from langevin_nn.theory.evidence import Evidence, evidence
 from langevin_nn.theory.feature_overlaps import FeatureMoments, feature_moments
+from langevin_nn.theory.feature_peaks import FeaturePeak, random_feature_peaks
 from langevin_nn.theory.feature_spectrum import FeatureSpectrum, feature_spectrum
 from langevin_nn.theory.gram import gram_blocks, nngp
 from langevin_nn.theory.kernel_machines import kernel_flow, support_vectors
@@ -41,6 +42,7 @@ __all__ = [
     "Evidence",
     "FeatureDecomposition",
     "FeatureMoments",
+    "FeaturePeak",
     "FeatureSpectrum",
     "OneLayerSweep",
     "OrderParameterDistribution",
@@ -71,6 +73,7 @@ __all__ = [
     "predictive_distribution",
     "random_feature_decomposition",
     "random_feature_error",
+    "random_feature_peaks",
     "scale_mixture",
     "support_vectors",
     "width_expansion",

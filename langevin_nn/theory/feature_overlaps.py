@@ -11,7 +11,14 @@ from scipy.optimize import brentq
 from langevin_nn.theory.gram import require_float64
 from langevin_nn.types import Activation, InputError
 
-__all__ = ["FeatureMoments", "factors", "feature_moments", "order_parameters", "overlaps"]
+__all__ = [
+    "FeatureMoments",
+    "factors",
+    "feature_moments",
+    "numerators",
+    "order_parameters",
+    "overlaps",
+]
 
 
 @dataclass(frozen=True)
@@ -129,9 +136,18 @@ def factors(p: float, a: float, psi1: float | int, psi2: float | int) -> tuple[f
     """
     shared = p**2 * (1 + a) ** 3 + 2 * p * a * (1 + a)
     e0 = shared + a**2 * (1 - a) + (psi1 + psi2) * a**2 * (1 + a) - psi1 * psi2 * (1 + a) ** 3
-    e1 = -psi2 * (1 + a) * (p * a + psi1)
-    e2 = -shared - (psi1 - 1) * a**3 - (psi1 + 1) * a**2
+    e1, e2 = numerators(p, a, psi1, psi2)
     return e1 / e0, e2 / e0
+
+
+def numerators(p: float, a: float, psi1: float | int, psi2: float | int) -> tuple[float, float]:
+    """E_1 and E_2 of the same.
+
+    >>> numerators(0.5, 1.0, 3.0, 2.0)
+    (-14.0, -10.0)
+    """
+    shared = p**2 * (1 + a) ** 3 + 2 * p * a * (1 + a)
+    return -psi2 * (1 + a) * (p * a + psi1), -shared - (psi1 - 1) * a**3 - (psi1 + 1) * a**2
 
 
 def overlaps(

@@ -155,20 +155,22 @@ def random_feature_decomposition(
     linear_power: float | int = 1.0,
     nonlinear_power: float | int = 0.0,
     num_ensemble: float | int = 1,
+    num_noise: float | int = 1,
 ) -> FeatureDecomposition:
     """Bias and the variances of the mean of K networks with features of their own on one data set.
 
     With f_θ the predictor of features θ and data (X, ε), averages over test inputs of
 
-        initialisation (Ψ_2 − Ψ_4)/K,   noise τ²[(Ψ_3 − Ψ_5)/K + Ψ_5],
+        initialisation (Ψ_2 − Ψ_4)/K,   noise τ²[(Ψ_3 − Ψ_5)/K + Ψ_5]/B,
         sampling Ψ_4 − Ψ_6,             bias 1 − 2Ψ_1 + Ψ_6
 
     where Ψ_1 = E β·f, Ψ_2 = E|f|², Ψ_4 = E_X|E_θ f|², Ψ_6 = |E_X E_θ f|² are of noise-free labels
-    and Ψ_3, Ψ_5 those of Ψ_2, Ψ_4 for labels of noise alone (d'Ascoli, Refinetti, Biroli, Krzakala,
-    arXiv:2003.01054, section 4). Theirs is a saddle point of two replicas; its stationary point and
-    its Hessian follow from w in closed form, so that nothing is solved here.
+    and Ψ_3, Ψ_5 those of Ψ_2, Ψ_4 for labels of noise alone, of which each of the K networks is
+    averaged over the same B draws (B = 1: one data set as it is); d'Ascoli, Refinetti, Biroli,
+    Krzakala, arXiv:2003.01054, section 4. Theirs is a saddle point of two replicas; its stationary
+    point and its Hessian follow from w in closed form, so that nothing is solved here.
 
-    Arguments and errors as `random_feature_error`, and num_ensemble, K ≥ 1.
+    Arguments and errors as `random_feature_error`, and num_ensemble, K ≥ 1, num_noise, B ≥ 1.
 
     >>> from langevin_nn.model.activations import relu
     >>> common = {"temperature": 0.02, "noise_variance": 1.0}
@@ -182,10 +184,11 @@ def random_feature_decomposition(
     moments = feature_moments(activation)
     _check(features, examples, temperature, precision)
     _check_powers(noise_variance, linear_power, nonlinear_power)
-    if not num_ensemble >= 1:
-        raise InputError(f"num_ensemble must be at least 1, got {num_ensemble!r}")
+    for name, number in (("num_ensemble", num_ensemble), ("num_noise", num_noise)):
+        if not number >= 1:
+            raise InputError(f"{name} must be at least 1, got {number!r}")
     psi = overlaps(moments, features, examples, precision * temperature)
-    noise = noise_variance + nonlinear_power
+    noise = noise_variance / num_noise + nonlinear_power
     return FeatureDecomposition(
         bias=linear_power * (1 - 2 * psi[1] + psi[6]),
         sampling=linear_power * (psi[4] - psi[6]),

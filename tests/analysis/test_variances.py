@@ -33,31 +33,56 @@ def test_parts_are_those_of_the_draws():
     assert worst(plug_in) > 2 * SIGMAS
 
 
-def test_parts_of_random_features_are_the_limits():
-    """N_0 = 150: data sets, features and noise drawn for one teacher."""
-    in_size, width, num_train, noise, ridge = 150, 450, 300, 0.6, 0.1
+def features_of_a_teacher(noise, shared, num_sets=8, num_noise=6):
+    """N_0 = 150, one teacher: (data sets, features, noise, P_test) of predictions, and labels."""
     rng = np.random.default_rng(2)
-    teacher = rng.standard_normal(in_size)
+    teacher = rng.standard_normal(150)
     teacher /= np.linalg.norm(teacher)
-    x_test = rng.standard_normal((800, in_size))
-    f = np.empty((8, 4, 6, 800))
-    for a in range(8):
-        x = rng.standard_normal((num_train, in_size))
+    x_test = rng.standard_normal((800, 150))
+    f = []
+    for a in range(num_sets):
+        x = rng.standard_normal((300, 150))
         data = lnn.Dataset("teacher", x, x @ teacher, x_test, x_test @ teacher)
-        for b in range(4):
-            key = jax.random.key(10 * a + b)
-            regression = lnn.RandomFeatures(in_size, width, "tanh", key=key).regress(data)
-            labels = (x @ teacher)[:, None] + np.sqrt(noise) * rng.standard_normal((num_train, 6))
-            f[a, b] = regression.mean(ridge, labels).T
-    found = error_parts(f, x_test @ teacher)
-    limit = random_feature_decomposition(
-        ACTIVATIONS["tanh"], 3.0, 2.0, temperature=ridge, noise_variance=noise
-    )
+        f.append(lnn.feature_ensemble(
+            data, 450, "tanh", key=jax.random.key(a), ridge=0.1, num_features=4,
+            num_noise=num_noise, noise_variance=noise, shared_noise=shared,
+        ))  # fmt: skip
+    return np.array(f), x_test @ teacher
+
+
+LIMIT = {"features": 3.0, "examples": 2.0, "temperature": 0.1, "noise_variance": 0.6}
+
+
+def test_parts_of_random_features_are_the_limits():
+    """Data sets, features and noise drawn for one teacher."""
+    found = error_parts(*features_of_a_teacher(0.6, shared=False))
+    limit = random_feature_decomposition(ACTIVATIONS["tanh"], **LIMIT)
     for name in NAMES:
         estimate = getattr(found, name)
         expected = getattr(limit, {"bias2": "bias"}.get(name, name))
-        assert abs(estimate.value - expected) < 5 * estimate.mcse + expected / in_size, name
+        assert abs(estimate.value - expected) < 5 * estimate.mcse + expected / 150, name
     assert abs(found.noise.value - 1.2 * limit.noise) > 5 * found.noise.mcse
+
+
+@pytest.mark.parametrize("bagged", [1, 6])
+def test_ensembles_of_features_have_the_limits_errors(bagged):
+    """Four draws of features on the same noise, each averaged over `bagged` draws of it."""
+    f, y = features_of_a_teacher(0.6, shared=True, num_noise=bagged)
+    together = ((f.mean(axis=(1, 2)) - y) ** 2).mean(axis=1)
+    alone = ((f.mean(axis=2) - y) ** 2).mean(axis=(1, 2))
+
+    def limit(num_ensemble, num_noise):
+        return random_feature_decomposition(
+            ACTIVATIONS["tanh"], num_ensemble=num_ensemble, num_noise=num_noise, **LIMIT
+        ).total
+
+    def off(values, expected):
+        error = values.std(ddof=1) / np.sqrt(len(values))
+        return abs(values.mean() - expected) / (5 * error + expected / 150)
+
+    assert off(together, limit(4, bagged)) < 1 < off(together, limit(4, 7 - bagged))
+    gain, other = alone - together, limit(1, bagged) - limit(2, bagged)
+    assert off(gain, limit(1, bagged) - limit(4, bagged)) < 1 < off(gain, other)
 
 
 @pytest.mark.parametrize(

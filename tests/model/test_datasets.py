@@ -81,7 +81,9 @@ def test_dataset_keeps_anything_numeric_as_read_only_float64():
             with pytest.raises(ValueError, match="read-only"):
                 kept[0] = 0.0
     assert good["x_train"].flags.writeable
-    assert Dataset("mine", **good_arrays(y_train=[0, 3, 1, 1, 1, 1])).targets_midpoint == 1.5
+    spread = good_arrays(y_train=[0, 3, 1, 1, 1, 1])
+    assert Dataset("mine", **spread).targets_midpoint == 0  # of the two test targets ±1
+    assert Dataset("mine", **spread | {"y_test": [1, 2, 3, 4]}).targets_midpoint == 1.5
 
 
 @pytest.mark.parametrize(
@@ -187,6 +189,25 @@ def test_everything_depends_on_the_key_alone(source):
         assert first == content(jax.random.key(7))
     assert first == content(jax.random.PRNGKey(7))
     assert first != content(jax.random.key(8))
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [("digits", {}), ("digits", {"targets": "one_hot"}), ("random", {"in_size": 5})],
+)
+def test_noise_is_on_training_targets_alone(source, options):
+    """The examples are those without noise; accuracy still tells the classes apart."""
+    common = {"num_train": 150, "num_test": 60, **options}
+    clean, noisy = load(source, **common), load(source, noise_variance=4.0, **common)
+    for name in ("x_train", "x_test", "y_test"):
+        np.testing.assert_array_equal(getattr(noisy, name), getattr(clean, name))
+    noise = (noisy.y_train - clean.y_train).ravel()
+    assert abs(noise.mean()) < 5 * 2 / np.sqrt(noise.size)
+    assert abs(noise.var() - 4) < 5 * 4 * np.sqrt(2 / noise.size)
+    assert abs(np.corrcoef(noise, clean.y_train.ravel())[0, 1]) < 5 / np.sqrt(noise.size)
+    assert noisy.targets_midpoint == clean.targets_midpoint
+    assert "noise of variance 4" in noisy.provenance[-1]
+    assert "noise" not in "".join(clean.provenance)
 
 
 def test_the_teachers_are_what_they_say():
@@ -344,6 +365,7 @@ def test_files_that_are_no_npz(tmp_path):
         ("teacher_network", {"teacher_width": 0}, ["teacher_width must be a positive"]),
         ("teacher_linear", {"noise_variance": -0.1}, ["noise_variance", "-0.1"]),
         ("teacher_linear", {"noise_variance": np.nan}, ["noise_variance", "nan"]),
+        ("digits", {"noise_variance": -0.1}, ["noise_variance", "-0.1"]),
     ],
 )
 def test_load_dataset_refuses(source, changes, fragments):

@@ -79,6 +79,22 @@ def test_each_dynamics_samples_it(dynamics):
     assert worst(z_scores((f - mean) ** 2, 1.5 * variance)) > SIGMAS
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_features": 0}, "num_features must be a positive whole number, got 0"),
+        ({"num_noise": -2}, "num_noise must be a positive whole number, got -2"),
+        ({"noise_variance": -1.0}, "noise_variance must be zero or positive, got -1.0"),
+        ({"ridge": -1.0}, "ridge λ_L T must not be negative"),
+        ({"data": gaussian_task(12, 5, 4, num_outputs=2)}, "of one output, the task has 2"),
+    ],
+)
+def test_ensembles_that_are_refused(changes, message):
+    given = {"data": DATA, "width": 7, "key": KEY, "ridge": 0.1, "num_features": 2} | changes
+    with pytest.raises(InputError, match=message):
+        lnn.feature_ensemble(**given)
+
+
 @pytest.mark.parametrize("ridge", [-0.1, np.nan, np.inf])
 def test_ridges_that_are_refused(ridge):
     with pytest.raises(InputError, match="must not be negative"):

@@ -14,6 +14,7 @@ from langevin_nn.theory import (
     feature_spectrum,
     random_feature_decomposition,
     random_feature_error,
+    random_feature_peaks,
 )
 from langevin_nn.theory.feature_overlaps import order_parameters, overlaps
 from langevin_nn.types import InputError
@@ -120,27 +121,59 @@ def test_infinitely_many_features_are_the_kernel():
     assert parts.initialisation < 1e-5
 
 
-def peaks(which, noise_variance, features=10.0):
-    """Where the error has its maxima, over P/N_0."""
-    ratios = np.geomspace(0.2, 60, 241)
-    errors = np.array([
-        random_feature_error(
-            which, features, ratio, temperature=1e-5 * ratio, noise_variance=noise_variance
-        ).test_error
-        for ratio in ratios
-    ])  # fmt: skip
-    inside = (errors[1:-1] > errors[:-2]) & (errors[1:-1] > errors[2:])
-    return ratios[1:-1][inside], errors[1:-1][inside]
+# arXiv:1908.05355 evaluated independently at N_1 = 10 N_0: σ, τ², ridge γ = λ_L T N_0/P, and the
+# maxima over P/N_0
+PEAKS = [
+    (TANH, 5.0, 1e-5, [("linear", 1.12, 7.69), ("nonlinear", 10.0, 41.5)]),
+    (TANH, 0.0, 1e-5, [("nonlinear", 10.0, 0.0764)]),
+    (RELU, 5.0, 1e-5, [("nonlinear", 10.0, 77.7)]),
+    (ABSOLUTE, 5.0, 1e-5, [("nonlinear", 10.0, 178.9)]),  # r = 0: no linear peak
+    (ABSOLUTE, 0.0, 1e-5, [("nonlinear", 10.0, 30.6)]),
+]
 
 
-def test_where_the_peaks_are():
-    """At P = N_0 by noise and a linear part, at P = N_1 by a non-linear one; N_1 = 10 N_0."""
-    where, high = peaks(TANH, 5.0)
-    np.testing.assert_allclose(where, [1.12, 10], rtol=0.05)
-    np.testing.assert_allclose(high, [7.69, 41.5], rtol=0.02)
-    assert np.allclose(peaks(ABSOLUTE, 5.0)[0], [10], rtol=0.03)  # r = 0: no linear peak
-    assert np.allclose(peaks(IDENTITY, 5.0)[0], [1], rtol=0.1)  # r = 1: no other
-    assert np.allclose(peaks(TANH, 0.0)[0], [10], rtol=0.03)  # without noise
+@pytest.mark.parametrize("row", PEAKS, ids=str)
+def test_where_the_peaks_are(row):
+    """At P = N_0 by noise and a linear part, at P = N_1 by a non-linear one."""
+    which, noise, gamma, expected = row
+    for kind, where, high in expected:
+        found = random_feature_peaks(which, 10.0, temperature=gamma * where, noise_variance=noise)
+        assert [peak.kind for peak in found] == [each[0] for each in expected]
+        peak = next(each for each in found if each.kind == kind)
+        assert peak.examples == pytest.approx(where, rel=0.05)
+        assert peak.test_error == pytest.approx(high, rel=3e-3)
+        assert peak.parts.total == pytest.approx(peak.test_error, rel=1e-6)
+
+
+@pytest.mark.parametrize("features", [0.5, 3.0])
+@pytest.mark.parametrize("which", [TANH, ABSOLUTE, IDENTITY], ids=lambda each: each.name)
+def test_weights_are_the_limits_without_a_ridge(which, features):
+    """√(λ_L T) E approaches them as √(λ_L T), at exactly P = N_0 or N_1, by noise and without."""
+    for noise in (2.0, 0.0):
+        common = {"noise_variance": noise, "linear_power": 0.7, "nonlinear_power": 0.4}
+        *_, peak = random_feature_peaks(which, features, temperature=1e-8, precision=2.0, **common)
+        place = 1.0 if peak.kind == "linear" else features
+        assert peak.kind == ("linear" if which is IDENTITY and features > 1 else "nonlinear")
+        rescaled = [
+            np.sqrt(2 * t) * random_feature_error(
+                which, features, place, temperature=t, precision=2.0, **common
+            ).test_error
+            for t in (1e-8, 1e-10)
+        ]  # fmt: skip
+        off = np.array(rescaled) / peak.weight - 1
+        assert abs(off[1]) < 1e-3 and off[1] == pytest.approx(off[0] / 10, rel=0.02)
+
+
+def test_a_peak_that_stays_finite_has_no_weight():
+    """Without a ridge tanh's peak at P = N_0 has the height 7.71: its rest is a ridge to it."""
+    heights = []
+    for ridge in (1e-6, 1e-12):
+        linear, nonlinear = random_feature_peaks(TANH, 10.0, temperature=ridge, noise_variance=5.0)
+        assert linear.weight == 0 and nonlinear.weight > 0
+        heights.append((linear.test_error, nonlinear.test_error))
+    assert heights[1][0] == pytest.approx(heights[0][0], rel=1e-4)
+    assert heights[1][1] == pytest.approx(1e3 * heights[0][1], rel=0.01)
+    assert random_feature_peaks(IDENTITY, 10.0, temperature=1e-6) == ()  # no noise, no peak
 
 
 @lru_cache
@@ -254,6 +287,9 @@ def test_where_the_gap_closes():
          "noise_variance must not be negative"),
         (lambda: random_feature_decomposition(RELU, 1.0, 1.0, temperature=1.0, num_ensemble=0),
          "num_ensemble must be at least 1"),
+        (lambda: random_feature_decomposition(RELU, 1.0, 1.0, temperature=1.0, num_noise=0.5),
+         "num_noise must be at least 1, got 0.5"),
+        (lambda: random_feature_peaks(RELU, -1.0, temperature=1.0), "features must be pos"),
         (lambda: feature_spectrum(RELU, 1.0, np.inf), "examples must be positive"),
         (lambda: feature_spectrum(RELU, 1.0, 2.0).resolvent(0.5), "off the positive real axis"),
         (lambda: feature_moments(activation(lambda z: 0 * z + 1)), "does not vary"),

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import called, keep, kept, legend_below, markdown  # noqa: E402
+from common import Call, called, keep, kept, legend_below, markdown  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
@@ -28,6 +28,30 @@ WIDTH, TEMPERATURE, EXAMPLES = (
 COLOURS = ("#0072B2", "#009E73", "#D55E00")
 MIXED = 1.05
 """R̂ of a filled point."""
+
+
+def swept(call: Call) -> xr.Dataset:
+    """The grid of the configuration, and with it P = the number of weights of the narrow network.
+
+    At so many examples the wide ones would take half of the time.
+    """
+    values = call.values()
+    parts = [call.swept(values)]
+    if call.size == "config":
+        over = values["sweep"]["over"]
+        width = over[WIDTH][0]
+        over = over | {WIDTH: [width], EXAMPLES: [width * (values["data"]["in_size"] + 1)]}
+        parts.append(call.swept(values | {"sweep": values["sweep"] | {"over": over}}))
+    found = (
+        parts[0]
+        if len(parts) == 1
+        else xr.concat(
+            [part.drop_vars("point") if "point" in part else part for part in parts],
+            EXAMPLES,
+            join="outer",
+        )
+    )
+    return found if "seed" in found.dims else found.expand_dims("seed")
 
 
 def averaged(found: xr.Dataset) -> xr.Dataset:
@@ -131,14 +155,10 @@ def table(found: xr.Dataset) -> str:
 
 def main() -> None:
     call = called(__file__, __doc__ or "")
-    values = call.values()
     if not call.draw:
-        found = call.swept(values)
-        if "seed" not in found.dims:
-            found = found.expand_dims("seed")
-        keep(call.results, {"sweep": found})
+        keep(call.results, {"sweep": swept(call)})
     results = averaged(kept(call.results)["sweep"])
-    call.save(draw(results, values["data"]["in_size"]))
+    call.save(draw(results, call.values()["data"]["in_size"]))
     call.say(table(results))
 
 

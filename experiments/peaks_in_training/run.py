@@ -12,7 +12,6 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,6 +24,7 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
+from langevin_nn.model.raw_files import available  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
 IN_SIZE, WIDTH, NOISE = 30, 10, 5.0
@@ -58,14 +58,12 @@ def teacher_task(num_train: int, num_test: int, seed: int) -> lnn.Dataset:
 
 
 def image_task(source: str, num_train: int, num_test: int, seed: int) -> lnn.Dataset:
-    """Two classes in 30 principal components; noise on the training labels alone."""
-    data = lnn.load_dataset(
+    """Even digits against odd ones in 30 principal components, noise on the training labels."""
+    return lnn.load_dataset(
         source, num_train=num_train, num_test=num_test, num_components=IN_SIZE,
-        classes=((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)), key=jax.random.key(seed),
+        classes=((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)), noise_variance=NOISE,
+        key=jax.random.fold_in(jax.random.key(seed), num_train),
     )  # fmt: skip
-    rng = np.random.default_rng([2, seed, num_train])
-    noisy = data.y_train + np.sqrt(NOISE) * rng.standard_normal(num_train)
-    return lnn.Dataset(source, data.x_train, noisy, data.x_test, data.y_test)
 
 
 def measured(job: tuple[str, int, tuple[float, ...], int, int, int]) -> np.ndarray:
@@ -96,14 +94,8 @@ def measured(job: tuple[str, int, tuple[float, ...], int, int, int]) -> np.ndarr
 
 
 def sources() -> list[str]:
-    present = {each.name for each in _available() if each.present}
+    present = {each.name for each in available() if each.present}
     return ["teacher", "mnist" if "mnist" in present else "digits"]
-
-
-def _available() -> Any:
-    from langevin_nn.model.raw_files import available
-
-    return available()
 
 
 def flows(call: Call) -> xr.Dataset:

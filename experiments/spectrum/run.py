@@ -24,8 +24,12 @@ from langevin_nn import theory  # noqa: E402
 from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
 from langevin_nn.types import Activation, Estimate  # noqa: E402
 
-SIZES = {"smoke": (20, 3), "config": (400, 6), "full": (1000, 10)}
-"""N_0, and how many draws of features and inputs."""
+SIZES = {
+    "smoke": ((10, 3), (20, 3)),
+    "config": ((100, 96), (200, 40), (400, 10)),
+    "full": ((250, 160), (500, 40), (1000, 10)),
+}
+"""N_0, and how many draws of features and inputs; the last has the histograms."""
 FEATURES = 4.0
 """N_1/N_0."""
 EXAMPLES = (0.5, 1.0, 4.0, 12.0)
@@ -54,33 +58,47 @@ def eigenvalues(name: str, examples: float, in_size: int, seed: int) -> np.ndarr
     return np.concatenate([np.zeros(width - len(values)), values])
 
 
+def extrapolated(sizes: np.ndarray, values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """c of the weighted least squares c + c_1/N_0, and its standard error."""
+    design = np.stack([np.ones(len(sizes)), 1 / sizes], axis=1) / errors[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    return np.array([(covariance @ design.T @ (values / errors))[0], np.sqrt(covariance[0, 0])])
+
+
 def measured(call: Call) -> xr.Dataset:
-    in_size, draws = SIZES[call.size]
+    sizes = np.array([in_size for in_size, _ in SIZES[call.size]])
     counts = np.zeros((len(NAMES), len(EXAMPLES), len(BINS) - 1))
-    traces = np.zeros((2, len(NAMES), len(EXAMPLES), len(SHIFTS)))
-    limits = np.zeros(traces.shape[1:])
+    traces = np.zeros((2, len(sizes), len(NAMES), len(EXAMPLES), len(SHIFTS)))
+    beyond = np.zeros((2, *traces.shape[2:]))
+    limits = np.zeros(traces.shape[2:])
     zeros = np.zeros((2, len(NAMES), len(EXAMPLES)))
     for i, name in enumerate(NAMES):
         for j, examples in enumerate(EXAMPLES):
-            sets = np.array([eigenvalues(name, examples, in_size, seed) for seed in range(draws)])
+            for k, (in_size, draws) in enumerate(SIZES[call.size]):
+                sets = np.array([
+                    eigenvalues(name, examples, in_size, seed) for seed in range(draws)
+                ])  # fmt: skip
+                each = np.array([np.mean(1 / (sets + x), axis=1) for x in SHIFTS])
+                traces[:, k, i, j] = each.mean(axis=1), each.std(axis=1, ddof=1) / np.sqrt(draws)
             counts[i, j] = np.histogram(sets, BINS)[0] / sets.size
-            each = np.array([np.mean(1 / (sets + x), axis=1) for x in SHIFTS])
-            traces[:, i, j] = each.mean(axis=1), each.std(axis=1, ddof=1) / np.sqrt(draws)
+            for m in range(len(SHIFTS)):
+                beyond[:, i, j, m] = extrapolated(sizes, *traces[:, :, i, j, m])
             limit = theory.feature_spectrum(chosen(name), FEATURES, examples)
             limits[i, j] = -limit.resolvent(-np.array(SHIFTS)).real
             zeros[:, i, j] = np.mean(sets < 1e-9), limit.atom
-        call.say(f"{name}: {draws} draws at {len(EXAMPLES)} ratios")
+        call.say(f"{name}: {len(EXAMPLES)} ratios P/N_0")
     here = ("activation", "examples")
     return xr.Dataset(
         {
             "counts": ((*here, "bin"), counts),
-            "trace": (("of", *here, "shift"), traces),
+            "trace": (("of", "in_size", *here, "shift"), traces),
+            "extrapolated": (("of", *here, "shift"), beyond),
             "limit": ((*here, "shift"), limits),
             "zero": (("what", *here), zeros),
         },
         coords={"activation": list(NAMES), "examples": list(EXAMPLES), "shift": list(SHIFTS),
-                "of": ["value", "error"], "what": ["measured", "limit"]},
-        attrs={"in_size": in_size, "draws": draws},
+                "in_size": sizes.tolist(), "of": ["value", "error"], "what": ["measured", "limit"]},
+        attrs={"draws": [draws for _, draws in SIZES[call.size]]},
     )  # fmt: skip
 
 
@@ -115,21 +133,35 @@ def draw(found: xr.Dataset) -> Figure:
 
 
 def table(found: xr.Dataset) -> str:
-    heads = ["σ", "P/N_0", "at zero, limit"]
-    heads += [f"{word} x = {x:g}" for x in SHIFTS for word in ("Tr (Σ + x)⁻¹/N_1,", "limit,")]
+    largest = int(found.in_size[-1])
+    heads = ["σ", "P/N_0", "x", f"Tr (Σ + x)⁻¹/N_1, N_0 = {largest}", "N_0 → ∞", "limit (σ)"]
     rows = []
     for name in NAMES:
         for examples in EXAMPLES:
-            point = found.sel(activation=name, examples=examples)
-            cells = [name, f"{examples:g}"]
-            cells.append(", ".join(f"{value:.4f}" for value in point.zero.to_numpy()))
             for x in SHIFTS:
-                value, error = point.trace.sel(shift=x).to_numpy()
-                limit = float(point.limit.sel(shift=x))
-                cells.append(plus_minus(Estimate(float(value), float(error))))
-                cells.append(f"{limit:.5g} ({100 * (value / limit - 1):+.2f} %)")
-            rows.append(cells)
+                point = found.sel(activation=name, examples=examples, shift=x)
+                limit = float(point.limit)
+                value, error = point.trace.sel(in_size=largest).to_numpy()
+                beyond, its_error = point.extrapolated.to_numpy()
+                at_size = plus_minus(Estimate(float(value), float(error)))
+                rows.append([
+                    name, f"{examples:g}", f"{x:g}",
+                    f"{at_size} ({100 * (value / limit - 1):+.2f} %)",
+                    plus_minus(Estimate(float(beyond), float(its_error))),
+                    f"{limit:.6g} ({(beyond - limit) / its_error:+.1f})",
+                ])  # fmt: skip
     return markdown(heads, rows)
+
+
+def agreement(found: xr.Dataset) -> str:
+    value, error = found.extrapolated
+    z = np.abs((value - found.limit) / error).to_numpy()
+    zeros = np.abs(np.diff(found.zero.to_numpy(), axis=0)).max()
+    return (
+        f"{np.sum(z < 2)} of {z.size} extrapolated traces within two standard errors of the "
+        f"limit, median {np.median(z):.2f}, largest {z.max():.1f}; the part of the eigenvalues "
+        f"that are zero is off by {zeros:.5f} at most"
+    )
 
 
 def main() -> None:
@@ -139,6 +171,7 @@ def main() -> None:
     found = kept(call.results)["spectrum"]
     call.save(draw(found))
     call.say(table(found))
+    call.say(agreement(found))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import xarray as xr
 from common import legend_below, markdown
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from nested import NOISE, PARTS
 from points import ACTIVATIONS, RIDGES, THEORY_FIELDS, named, predicted
 
 from langevin_nn import theory
@@ -15,6 +16,7 @@ NOISES = ((0.0, "#0072B2", "o"), (0.5, "#009E73", "s"), (5.0, "#D55E00", "^"))
 """τ², its colour and marker."""
 LINE = np.geomspace(0.2, 10, 80)
 TITLES = {"absolute": "|z|", "identity": "linear"}
+SOURCES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "digits"}
 
 
 def error_of(numbers: xr.DataArray, noise: float, which: str = "") -> np.ndarray:
@@ -36,7 +38,7 @@ def curve(name: str, ridge: float, ensemble: int, features: float, along: str) -
     return np.array([predicted(name, *pair, ridge, ensemble) for pair in pairs])
 
 
-def figure(found: xr.Dataset, fixed: float) -> Figure:
+def figure(found: xr.Dataset, parts: xr.Dataset, fixed: float) -> Figure:
     drawn = Figure(figsize=(13.5, 7), layout="constrained")
     panels = drawn.subplots(2, 4)
     along_p = found.where(found.features == fixed, drop=True)
@@ -56,7 +58,7 @@ def figure(found: xr.Dataset, fixed: float) -> Figure:
         ax.set_xlabel("P/N_0")
     panels[0, 0].set_ylabel(f"test error, ridge {RIDGES[0]:g}")
     _cures(panels[1, 0], along_p, fixed, int(found.attrs["ensemble"]), columns)
-    _parts(panels[1, 1], fixed)
+    _parts(panels[1, 1], parts, fixed)
     _along_width(panels[1, 2], found, fixed, columns)
     _plane(drawn, panels[1, 3])
     legend_below(drawn, panels[0, 0])
@@ -97,8 +99,13 @@ def _cures(ax, along_p: xr.Dataset, fixed: float, ensemble: int, columns) -> Non
     ax.legend(frameon=False, fontsize="x-small")
 
 
-def _parts(ax, fixed: float) -> None:
-    """The limit's bias and variances, tanh with noise."""
+PART_COLOURS = {
+    "bias2": "black", "sampling": "#56B4E9", "initialisation": "#009E73", "noise": "#D55E00",
+}  # fmt: skip
+
+
+def _parts(ax, parts: xr.Dataset, fixed: float) -> None:
+    """Bias and variances, tanh with noise: measured and in the limit."""
     rows = [
         theory.random_feature_decomposition(
             named("tanh"), fixed, ratio, temperature=RIDGES[0], noise_variance=5.0
@@ -112,13 +119,15 @@ def _parts(ax, fixed: float) -> None:
         ).noise
         for ratio in LINE
     ]  # fmt: skip
-    for name, colour in (
-        ("bias", "black"), ("sampling", "#56B4E9"), ("initialisation", "#009E73"),
-        ("noise", "#D55E00"),
-    ):  # fmt: skip
-        ax.plot(LINE, [getattr(row, name) for row in rows], color=colour, label=name)
+    for name, colour in PART_COLOURS.items():
+        of_limit = {"bias2": "bias"}.get(name, name)
+        ax.plot(LINE, [getattr(row, of_limit) for row in rows], color=colour, label=of_limit)
+        point = parts.sel(part=name)
+        seen = (point.value > 3 * point.error).to_numpy()
+        ax.errorbar(point.examples.to_numpy()[seen], point.value.to_numpy()[seen],
+                    point.error.to_numpy()[seen], fmt="o", color=colour, markersize=3)  # fmt: skip
     ax.plot(LINE, ten, color="#D55E00", linestyle=":", label="noise, infinite ensemble")
-    _dress(ax, "tanh, τ² = 5: the parts (theory)", fixed)
+    _dress(ax, "tanh, τ² = 5: the parts", fixed)
     ax.set_ylim(1e-3, None)
     ax.set_xlabel("P/N_0")
     ax.legend(frameon=False, fontsize="x-small")
@@ -178,6 +187,67 @@ def table(found: xr.Dataset, fixed: float) -> str:
             cells.append(plus_minus(Estimate(float(value), float(error))))
             cells.append(f"{float(expected):.4g} ({(value - expected) / error:+.1f})")
         rows.append(cells)
+    return markdown(heads, rows)
+
+
+def parts_table(parts: xr.Dataset, fixed: float) -> str:
+    """The parts of tanh's error at τ² = 5, measured beside the limit."""
+    heads = ["P/N_0"] + [f"{head}, limit (σ)" for head in ("bias", *PARTS[1:])]
+    rows = []
+    for ratio in parts.examples.values:
+        limit = theory.random_feature_decomposition(
+            named("tanh"), fixed, float(ratio), temperature=RIDGES[0], noise_variance=NOISE
+        )
+        cells = [f"{ratio:g}"]
+        for name in PARTS:
+            point = parts.sel(examples=ratio, part=name)
+            value, error = float(point.value), float(point.error)
+            expected = getattr(limit, {"bias2": "bias"}.get(name, name))
+            measured = plus_minus(Estimate(value, error))
+            cells.append(f"{measured}, {expected:.3g} ({(value - expected) / error:+.1f})")
+        rows.append(cells)
+    return markdown(heads, rows)
+
+
+CURE_LOOKS = {
+    "one network": ("#D55E00", "^"), "ensemble": ("#CC79A7", "D"), "bagged": ("#0072B2", "o"),
+    "ridge": ("0.3", "v"),
+}  # fmt: skip
+
+
+def images(found: xr.Dataset, fixed: float) -> Figure:
+    """A panel for each set of images."""
+    number = found.sizes["source"]
+    drawn = Figure(figsize=(0.5 + 4.5 * number, 3.9), layout="constrained")
+    panels = drawn.subplots(1, number, squeeze=False)[0]
+    words = {
+        "ensemble": f"ensemble of {found.attrs['ensemble']}",
+        "bagged": f"mean over {found.attrs['ensemble']} draws of the noise",
+        "ridge": f"one network, ridge {RIDGES[1]:g}",
+    }
+    for ax, source in zip(panels, found.source.values, strict=True):
+        for cure, (colour, marker) in CURE_LOOKS.items():
+            point = found.sel(source=source, cure=cure)
+            ax.errorbar(point.examples, point.value, point.error, fmt=f"{marker}-", color=colour,
+                        markersize=4, linewidth=1, label=words.get(cure, cure))  # fmt: skip
+        _dress(ax, f"{SOURCES[str(source)]}, tanh, τ² = {NOISE:g}", fixed)
+        ax.set_xlabel(f"P/N_0, N_0 = {found.attrs['components']} components")
+    panels[0].set_ylabel(f"test error, ridge {RIDGES[0]:g}")
+    legend_below(drawn, panels[0], ncols=2)
+    return drawn
+
+
+def images_table(found: xr.Dataset) -> str:
+    heads = ["data", "P/N_0", *found.cure.values]
+    rows = []
+    for source in found.source.values:
+        for ratio in found.examples.values:
+            point = found.sel(source=source, examples=ratio)
+            cells = [SOURCES[str(source)], f"{ratio:g}"]
+            for cure in found.cure.values:
+                at = point.sel(cure=cure)
+                cells.append(plus_minus(Estimate(float(at.value), float(at.error))))
+            rows.append(cells)
     return markdown(heads, rows)
 
 

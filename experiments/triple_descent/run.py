@@ -2,8 +2,8 @@
 
     python experiments/triple_descent/run.py [--smoke | --full | --draw] [FOLDER]
 
-Regresses on drawn features at every point, keeps results.json and draws triple_descent.png in
-FOLDER (this one), and prints the table; --draw makes the figure again from results.json.
+Regresses on drawn features at every point, keeps results.json and draws triple_descent.png and
+images.png in FOLDER (this one), and prints the tables; --draw makes the figures again.
 """
 
 import multiprocessing
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import drawing  # noqa: E402
 import jax  # noqa: E402
+import nested  # noqa: E402
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
 from common import Call, called, keep, kept  # noqa: E402
@@ -27,10 +28,22 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 import langevin_nn as lnn  # noqa: E402
 
 SIZES = {
-    "smoke": {"in_size": 20, "data_draws": 2, "ensemble": 2, "num_test": 50, "columns": 3},
-    "config": {"in_size": 400, "data_draws": 4, "ensemble": 3, "num_test": 1000, "columns": 8},
-    "full": {"in_size": 1000, "data_draws": 8, "ensemble": 10, "num_test": 4000, "columns": 16},
-}
+    "smoke": {
+        "in_size": 20, "data_draws": 2, "ensemble": 2, "num_test": 50, "columns": 3,
+        "parts_in_size": 10, "parts_data_sets": 3,
+        "components": 10, "image_ensemble": 2, "image_data_sets": 2,
+    },
+    "config": {
+        "in_size": 400, "data_draws": 4, "ensemble": 3, "num_test": 1000, "columns": 8,
+        "parts_in_size": 150, "parts_data_sets": 10,
+        "components": 100, "image_ensemble": 8, "image_data_sets": 6,
+    },
+    "full": {
+        "in_size": 1000, "data_draws": 8, "ensemble": 10, "num_test": 4000, "columns": 16,
+        "parts_in_size": 400, "parts_data_sets": 20,
+        "components": 196, "image_ensemble": 10, "image_data_sets": 20,
+    },
+}  # fmt: skip
 FIXED = 3.0
 """N_1/N_0 where P varies, and P/N_0 where N_1 does."""
 RATIOS = (0.3, 0.6, 1.0, 1.5, 2.2, 3.0, 4.5, 7.0)
@@ -81,19 +94,16 @@ def _parts(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
     return float(errors[:half].mean()), float(errors[half:].mean())
 
 
-def points(call: Call) -> xr.Dataset:
+def points(call: Call, pool: ProcessPoolExecutor) -> xr.Dataset:
     size = SIZES[call.size]
     chosen = CUTS if call.size != "smoke" else CUTS[::9]
     jobs = [(*cut, size, seed) for cut in chosen for seed in range(size["data_draws"])]
     jobs.sort(key=lambda job: -job[1] * job[2] * min(job[1], job[2]))  # the longest first
-    cores = 1 if call.size == "smoke" else os.cpu_count() or 1
-    spawn = multiprocessing.get_context("spawn")
     found: dict[Any, list[np.ndarray]] = {cut: [] for cut in chosen}
-    with ProcessPoolExecutor(cores, mp_context=spawn) as pool:
-        for number, (job, row) in enumerate(zip(jobs, pool.map(measured, jobs), strict=True)):
-            found[job[:3]].append(row)
-            if number % 50 == 49:
-                call.say(f"{number + 1} of {len(jobs)} data sets")
+    for number, (job, row) in enumerate(zip(jobs, pool.map(measured, jobs), strict=True)):
+        found[job[:3]].append(row)
+        if number % 50 == 49:
+            call.say(f"{number + 1} of {len(jobs)} data sets")
     values = np.array([np.mean(found[cut], axis=0) for cut in chosen])
     spread = np.array([np.std(found[cut], axis=0, ddof=1) for cut in chosen])
     theory = np.array([
@@ -116,11 +126,23 @@ def points(call: Call) -> xr.Dataset:
 def main() -> None:
     call = called(__file__, __doc__ or "")
     if not call.draw:
-        keep(call.results, {"points": points(call)})
-    found = kept(call.results)["points"]
-    call.save(drawing.figure(found, FIXED))
+        size = SIZES[call.size]
+        cores = 1 if call.size == "smoke" else os.cpu_count() or 1
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(cores, mp_context=spawn) as pool:
+            keep(call.results, {
+                "points": points(call, pool),
+                "parts": nested.parts(pool, FIXED, RATIOS, size),
+                "images": nested.images(pool, RATIOS, size),
+            })  # fmt: skip
+    results = kept(call.results)
+    found = results["points"]
+    call.save(drawing.figure(found, results["parts"], FIXED))
+    call.save(drawing.images(results["images"], FIXED), "images")
     call.say(drawing.table(found, FIXED))
     call.say(drawing.agreement(found))
+    call.say(drawing.parts_table(results["parts"], FIXED))
+    call.say(drawing.images_table(results["images"]))
 
 
 if __name__ == "__main__":

@@ -177,8 +177,13 @@ def test_a_peak_that_stays_finite_has_no_weight():
 
 
 @lru_cache
-def regressions(which, num_draws=12, in_size=300, features=3.0, examples=2.0, noise=0.8):
-    """Error of the mean, thermal variance/T, training error and the parts, over draws."""
+def regressions(
+    which, num_draws=12, in_size=300, features=3.0, examples=2.0, noise=0.8, quadratic=0.0
+):
+    """Error of the mean, thermal variance/T and training error, over draws.
+
+    The teacher has a random quadratic form of the power `quadratic` besides its linear part.
+    """
     rows = []
     width, num_train = int(features * in_size), int(examples * in_size)
     for seed in range(num_draws):
@@ -186,8 +191,15 @@ def regressions(which, num_draws=12, in_size=300, features=3.0, examples=2.0, no
         teacher = rng.standard_normal(in_size)
         teacher *= 1 / np.linalg.norm(teacher)
         x, x_test = rng.standard_normal((num_train, in_size)), rng.standard_normal((1000, in_size))
-        y = x @ teacher + np.sqrt(noise) * rng.standard_normal(num_train)
-        data = lnn.Dataset("linear teacher", x, y, x_test, x_test @ teacher)
+        form = rng.standard_normal((in_size, in_size))
+        form += form.T
+        form *= np.sqrt(quadratic / 2) / np.linalg.norm(form)
+
+        def label(x, teacher=teacher, form=form):
+            return x @ teacher + np.sum((x @ form) * x, axis=1) - np.trace(form)
+
+        y = label(x) + np.sqrt(noise) * rng.standard_normal(num_train)
+        data = lnn.Dataset("teacher", x, y, x_test, label(x_test))
         drawn = lnn.RandomFeatures(in_size, width, which, key=jax.random.key(seed), centred=True)
         found = drawn.regress(data)
         ridge, temperature = 0.05, 0.1
@@ -199,12 +211,15 @@ def regressions(which, num_draws=12, in_size=300, features=3.0, examples=2.0, no
     return np.array(rows)
 
 
-@pytest.mark.parametrize("which", ["tanh", "relu", "identity"])
-def test_regression_has_the_limits_errors(which):
+@pytest.mark.parametrize(
+    ("which", "quadratic"), [("tanh", 0.0), ("relu", 0.0), ("identity", 0.0), ("tanh", 1.5)]
+)
+def test_regression_has_the_limits_errors(which, quadratic):
     """Error of the mean, thermal variance and training error, in standard errors over draws."""
-    found = regressions(which)
+    found = regressions(which, quadratic=quadratic)
+    common = {"noise_variance": 0.8, "nonlinear_power": quadratic}
     expected = random_feature_error(
-        ACTIVATIONS[which], 3.0, 2.0, temperature=0.1, precision=0.5, noise_variance=0.8
+        ACTIVATIONS[which], 3.0, 2.0, temperature=0.1, precision=0.5, **common
     )
     numbers = [expected.test_error, expected.thermal_variance, expected.train_error]
     error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
@@ -212,7 +227,7 @@ def test_regression_has_the_limits_errors(which):
     allowed = 5 * error + np.array(numbers) / 300
     assert np.all(np.abs(found.mean(axis=0) - numbers) < allowed), (found.mean(axis=0), numbers)
     wrong = random_feature_error(
-        ACTIVATIONS[which], 3.0, 2.0, temperature=0.1, precision=1.0, noise_variance=0.8
+        ACTIVATIONS[which], 3.0, 2.0, temperature=0.1, precision=1.0, **common
     )
     off = [wrong.test_error, wrong.thermal_variance, wrong.train_error]
     assert np.any(np.abs(found.mean(axis=0) - off) > 2 * allowed)

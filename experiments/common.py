@@ -55,17 +55,19 @@ class Call:
         values = configuration.read(self.here / ("full.toml" if self.size == "full" else CONFIG))
         return shrunk(values) if self.size == "smoke" else values
 
+    def sweep_folder(self, values: Mapping[str, Any]) -> Path:
+        home = self.folder if self.size == "smoke" else Path()
+        return home / "sweeps" / f"{self.here.name}-{grids.grid(values).content_hash}"
+
     def swept(self, values: Mapping[str, Any]) -> xr.Dataset:
         """The Dataset of the sweep in `sweeps/NAME-HASH` of the current folder.
 
         One that was interrupted goes on, and `langevin-nn report` makes a page of it.
         """
-        name = grids.grid(values).content_hash
-        home = self.folder if self.size == "smoke" else Path()
-        output = home / "sweeps" / f"{self.here.name}-{name}"
+        output = self.sweep_folder(values)
         with SweepProgress(quiet=self.size == "smoke") as progress:
             found = lnn.sweep(values, output=output, progress=progress)
-        self.say(f"sweep {name}, {float(found.seconds.sum()):.0f} s of sampling")
+        self.say(f"{output.name}, {float(found.seconds.sum()):.0f} s of sampling")
         for reason in filter(None, np.unique(found.reason)):
             self.say(f"failed: {reason}")
         for place in np.argwhere(~found.converged.to_numpy() & (found.status == "done").to_numpy()):

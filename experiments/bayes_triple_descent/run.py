@@ -36,22 +36,29 @@ def swept(call: Call) -> xr.Dataset:
     At so many examples the wide ones would take half of the time.
     """
     values = call.values()
-    parts = [call.swept(values)]
+    grids = [values]
     if call.size == "config":
         over = values["sweep"]["over"]
         width = over[WIDTH][0]
         over = over | {WIDTH: [width], EXAMPLES: [width * (values["data"]["in_size"] + 1)]}
-        parts.append(call.swept(values | {"sweep": values["sweep"] | {"over": over}}))
-    found = (
-        parts[0]
-        if len(parts) == 1
-        else xr.concat(
-            [part.drop_vars("point") if "point" in part else part for part in parts],
-            EXAMPLES,
-            join="outer",
+        grids.append(values | {"sweep": values["sweep"] | {"over": over}})
+    parts = []
+    for each in grids:
+        part = call.swept(each)
+        points = call.sweep_folder(each) / "points"
+        part["chain_error"] = xr.apply_ufunc(
+            lambda name, points=points: chain_error(points / str(name)), part.point, vectorize=True
         )
-    )
+        parts.append(part.drop_vars("point"))
+    found = parts[0] if len(parts) == 1 else xr.concat(parts, EXAMPLES, join="outer")
     return found if "seed" in found.dims else found.expand_dims("seed")
+
+
+def chain_error(folder: Path) -> float:
+    """⟨(y − f̄_c)²⟩ over test points, with the mean f̄_c of one chain, averaged over the chains."""
+    with xr.open_datatree(folder / "posterior.nc", engine="h5netcdf") as tree:
+        f = tree["posterior"]["f"].astype(float).mean("draw")
+        return float(np.square(f - tree["constant_data"]["y_test"]).mean())
 
 
 def averaged(found: xr.Dataset) -> xr.Dataset:
@@ -62,7 +69,7 @@ def averaged(found: xr.Dataset) -> xr.Dataset:
     """
     number = found.sizes["seed"]
     values = {}
-    for key in ("bias2", "variance", "theory_bias2", "theory_variance"):
+    for key in ("bias2", "variance", "chain_error", "theory_bias2", "theory_variance"):
         values[key] = found[key].mean("seed")
         values[f"{key}_error"] = found[key].std("seed", ddof=1) / np.sqrt(max(number, 2))
     for key in ("bias2", "variance"):
@@ -106,6 +113,8 @@ def draw(found: xr.Dataset, in_size: int) -> Figure:
                 for name in ("infinite_width", "one_layer"):
                     ax.plot(examples, here[f"theory_{key}"].sel(theory=name), color=colour,
                             linestyle=style_of(name)["linestyle"], linewidth=1.2)  # fmt: skip
+                if key == "bias2":
+                    ax.plot(examples, here.chain_error, "x", color=colour, markersize=5)
             if key == "bias2":
                 fine = np.geomspace(examples.min(), examples.max(), 80)
                 ax.plot(fine, frozen(fine / in_size, width / in_size, float(temperatures[0])),
@@ -123,22 +132,25 @@ def draw(found: xr.Dataset, in_size: int) -> Figure:
             ax.set_title(f"N_1 = {width}: {words[key]}", fontsize="small")
     for ax in panels[-1]:
         ax.set_xlabel(f"P (N_0 = {in_size})")
+    panels[0, 0].plot([], [], "x", color="0.4", label="one chain's mean")
     for name in ("infinite_width", "one_layer"):
         panels[0, 0].plot([], [], color="0.4", linestyle=style_of(name)["linestyle"], label=name)
-    legend_below(figure, panels[0, 0], ncols=6)
+    legend_below(figure, panels[0, 0], ncols=7)
     return figure
 
 
 def table(found: xr.Dataset) -> str:
-    heads = ["N_1", "T", "P", "bias²", "variance", "R̂ max"]
+    heads = ["N_1", "T", "P", "bias²", "error of one chain's mean", "variance", "R̂ max"]
     heads += [f"{name}: bias², variance off" for name in found.theory.values]
     rows = []
     for width in found[WIDTH].values:
         for temperature in found[TEMPERATURE].values:
             for examples in found[EXAMPLES].values:
                 point = found.sel({WIDTH: width, TEMPERATURE: temperature, EXAMPLES: examples})
+                if np.isnan(point.bias2):
+                    continue
                 cells = [str(width), f"{temperature:g}", str(examples)]
-                for key in ("bias2", "variance"):
+                for key in ("bias2", "chain_error", "variance"):
                     error = float(point[f"{key}_error"])
                     cells.append(plus_minus(Estimate(float(point[key]), error)))
                 cells.append(f"{float(point.rhat_max):.3f}")

@@ -7,7 +7,6 @@ is one in which the state moves by a given length.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import diffrax
@@ -26,18 +25,20 @@ __all__ = ["SOLVERS", "End", "Rules", "integrated"]
 SOLVERS = {"tsit5": diffrax.Tsit5, "stabilised": Stabilised}
 
 
-@dataclass(frozen=True)
-class Rules:
-    """When a flow ends, and how closely it is followed. Static."""
+class Rules(eqx.Module):
+    """When a flow ends, and how closely it is followed.
 
-    gradient_tolerance: float
-    loss_tolerance: float
-    fitted_fraction: float
-    max_time: float
-    rtol: float
-    atol: float
-    max_steps: int
-    solver: str = "tsit5"
+    The numbers are traced: flows that differ in them alone are one program.
+    """
+
+    gradient_tolerance: float | Array
+    loss_tolerance: float | Array
+    fitted_fraction: float | Array
+    max_time: float | Array
+    rtol: float | Array
+    atol: float | Array
+    max_steps: int = eqx.field(static=True)
+    solver: str = eqx.field(static=True, default="tsit5")
 
 
 FIRST_MOVE = 1e-3
@@ -78,22 +79,31 @@ class End(eqx.Module):
     settled: Any
 
 
-@eqx.filter_jit
 def integrated(
+    posterior: GibbsPosterior, start: Any, origin: Any, scale: Array, rules: Rules, mesh: Mesh
+) -> End:
+    dtype = posterior.y_train.dtype
+    numbers = jax.tree.map(lambda number: jnp.asarray(number, dtype), rules)
+    numbers = eqx.tree_at(lambda r: r.max_time, numbers, jnp.asarray(rules.max_time, float))
+    return _integrated(posterior, start, origin, scale, numbers, mesh)
+
+
+@eqx.filter_jit
+def _integrated(
     posterior: GibbsPosterior, start: Any, origin: Any, scale: Array, rules: Rules, mesh: Mesh
 ) -> End:
     shared, whole = PartitionSpec(CHAIN_AXIS), PartitionSpec()
     arrays, static = eqx.partition(posterior, eqx.is_array)
 
-    def of_these(arrays: Any, start: Any, origin: Any, scale: Array) -> End:
+    def of_these(arrays: Any, start: Any, origin: Any, scale: Array, rules: Rules) -> End:
         here = eqx.combine(arrays, static)
         return jax.vmap(lambda s, o: _integrated_alone(_Energy(here, o, scale), s, rules))(
             start, origin
         )
 
-    specs = (whole, shared, shared, whole)
+    specs = (whole, shared, shared, whole, whole)
     mapped = jax.shard_map(of_these, mesh=mesh, in_specs=specs, out_specs=shared, check_vma=False)
-    return mapped(arrays, start, origin, scale)
+    return mapped(arrays, start, origin, scale, rules)
 
 
 def _integrated_alone(energy: _Energy, start: Any, rules: Rules) -> End:

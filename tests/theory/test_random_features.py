@@ -12,12 +12,13 @@ from langevin_nn.model.activations import ACTIVATIONS, activation
 from langevin_nn.theory import (
     feature_moments,
     feature_spectrum,
+    infinite_width,
     random_feature_decomposition,
     random_feature_error,
     random_feature_peaks,
 )
 from langevin_nn.theory.feature_overlaps import order_parameters, overlaps
-from langevin_nn.types import InputError
+from langevin_nn.types import EnsembleSpec, InputError
 
 RELU, TANH, IDENTITY = (ACTIVATIONS[name] for name in ("relu", "tanh", "identity"))
 ABSOLUTE = activation(lambda z: jax.numpy.abs(z))
@@ -119,6 +120,34 @@ def test_infinitely_many_features_are_the_kernel():
     assert abs(errors[2] - errors[1]) < 0.02 * abs(errors[1] - errors[0]) < 1e-2
     parts = random_feature_decomposition(TANH, 1e6, 3.0, temperature=0.1, noise_variance=0.5)
     assert parts.initialisation < 1e-5
+
+
+@pytest.mark.parametrize("precision", [1.0, 3.0])
+def test_infinitely_many_features_are_the_infinitely_wide_network(precision):
+    """bias² and variance of Gaussian-process regression with the tanh kernel on drawn data."""
+    in_size, temperature, noise = 200, 0.1, 0.5
+    spec = EnsembleSpec(in_size, (1_000,), TANH, (1.0, precision), temperature)
+    rows = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        teacher = rng.standard_normal(in_size)
+        teacher *= 1 / np.linalg.norm(teacher)
+        x, x_test = rng.standard_normal((600, in_size)), rng.standard_normal((500, in_size))
+        y = x @ teacher + np.sqrt(noise) * rng.standard_normal(len(x))
+        found = infinite_width(spec, lnn.Dataset("teacher", x, y, x_test, x_test @ teacher))
+        rows.append((found.bias2.value, found.variance.value))
+    rows = np.array(rows)
+    error = 5 * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
+
+    def limit(precision):
+        found = random_feature_error(
+            TANH, 1e7, 3.0, temperature=temperature, precision=precision, noise_variance=noise
+        )
+        return np.array([found.test_error, found.thermal_variance])
+
+    off = np.abs(rows.mean(axis=0) - limit(precision)) - limit(precision) / in_size
+    assert np.all(off < error), (rows.mean(axis=0), limit(precision), error)
+    assert np.all(np.abs(rows.mean(axis=0) - limit(1.5 * precision)) > error)
 
 
 # arXiv:1908.05355 evaluated independently at N_1 = 10 N_0: σ, τ², ridge γ = λ_L T N_0/P, and the

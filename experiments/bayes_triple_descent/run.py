@@ -31,17 +31,21 @@ MIXED = 1.05
 
 
 def swept(call: Call) -> xr.Dataset:
-    """The grid of the configuration, and with it P = the number of weights of the narrow network.
+    """The grid of the configuration, and for its narrow network P = its number of weights and twice
+    as many, the latter at the lowest temperature alone.
 
-    At so many examples the wide ones would take half of the time.
+    With all widths and temperatures these would take most of the time.
     """
     values = call.values()
     grids = [values]
     if call.size == "config":
         over = values["sweep"]["over"]
-        width = over[WIDTH][0]
-        over = over | {WIDTH: [width], EXAMPLES: [width * (values["data"]["in_size"] + 1)]}
-        grids.append(values | {"sweep": values["sweep"] | {"over": over}})
+        width, weights = over[WIDTH][0], over[WIDTH][0] * (values["data"]["in_size"] + 1)
+        for examples, temperatures in (
+            (weights, over[TEMPERATURE]), (2 * weights, over[TEMPERATURE][:1])
+        ):  # fmt: skip
+            here = {WIDTH: [width], TEMPERATURE: temperatures, EXAMPLES: [examples]}
+            grids.append(values | {"sweep": values["sweep"] | {"over": here}})
     parts = []
     for each in grids:
         part = call.swept(each)

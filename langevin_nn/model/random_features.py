@@ -12,6 +12,7 @@ so that one decomposition serves every T, and T → 0 is the interpolation of th
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ import scipy.linalg
 from jaxtyping import Float, PRNGKeyArray
 
 from langevin_nn.model.activations import activation as chosen_activation
+from langevin_nn.model.networks import Network
 from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.model.task import Dataset
 from langevin_nn.model.teachers import noise_scale
@@ -29,10 +31,10 @@ __all__ = ["FeatureRegression", "RandomFeatures", "feature_ensemble"]
 
 
 class RandomFeatures:
-    """A hidden layer of `width` units, frozen at a draw of its prior.
+    """A hidden layer of `width` units, frozen at a draw of its prior N(0, 1).
 
     `activation` is a name, an `Activation` or an elementwise callable; `centred` subtracts its mean
-    under a standard Gaussian, E σ(z).
+    under a standard Gaussian, E σ(z). `of` takes the hidden layers of a network as they are.
 
     Raises `InputError` for sizes that are not positive, an unknown activation, and with float64
     switched off, where rounded features could not be told from independent ones.
@@ -59,17 +61,50 @@ class RandomFeatures:
         for name, size in (("in_size", in_size), ("width", width)):
             if not isinstance(size, int | np.integer) or size < 1:
                 raise InputError(f"{name} must be a positive whole number, got {size!r}")
-        if jnp.result_type(float) != np.float64:
+        _require_float64()
+        chosen = chosen_activation(activation)
+        weights = np.asarray(jax.random.normal(key, (width, in_size), jnp.float32), np.float64)
+        mean = float(gaussian_mean(chosen, jnp.ones(1))[0]) if centred else 0.0
+
+        def hidden(x: Float[np.ndarray, "P N_0"]) -> Any:
+            return chosen(jnp.asarray(x @ weights.T / np.sqrt(in_size))) - mean
+
+        self.in_size, self.width, self._hidden = in_size, width, hidden
+
+    @classmethod
+    def of(cls, network: Network) -> "RandomFeatures":
+        """The features that the read-out of one of the package's networks sees, at any depth.
+
+        Of its hidden weights as they are: a draw of any prior, of a posterior, or trained.
+
+        Raises `InputError` for a network without hidden layers, with biases, and for several at
+        once.
+
+        >>> import equinox as eqx, jax, langevin_nn as lnn
+        >>> jax.config.update("jax_enable_x64", True)
+        >>> key = jax.random.key(0)
+        >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
+        >>> network = lnn.FullyConnected(data.in_size, (30, 40), "relu", key=key)
+        >>> v = lnn.RandomFeatures.of(network).regress(data).readout(ridge=0.1)
+        >>> best = eqx.tree_at(lambda network: network.weights[-1], network, v[None])
+        >>> bool(((best.batch(data.x_train) - data.y_train) ** 2).mean() < 0.1)
+        True
+        """
+        if not network.hidden_widths:
+            raise InputError("a network without hidden layers has no features but its inputs")
+        if network.biases:
             raise InputError(
-                "random features are computed in float64, which JAX has switched off: add the line "
-                '`jax.config.update("jax_enable_x64", True)` before the first use of JAX'
+                "random features are those of networks without biases: leave biases out"
             )
-        self.activation = chosen_activation(activation)
-        weights = jax.random.normal(key, (width, in_size), jnp.float32)
-        self.weights = np.asarray(weights, np.float64)
-        self.mean = 0.0
-        if centred:
-            self.mean = float(gaussian_mean(self.activation, jnp.ones(1))[0])
+        _require_float64()
+        exact = jax.tree.map(lambda leaf: leaf.astype(np.float64), network)
+        shape = jax.eval_shape(exact.features, jnp.zeros((1, network.in_size))).shape
+        if len(shape) != 2:
+            raise InputError(f"one network was expected, got several of shape {shape[:-2]}")
+        made = object.__new__(cls)
+        made.in_size, made.width = network.in_size, shape[-1]
+        made._hidden = lambda x: exact.features(jnp.asarray(x))
+        return made
 
     def __call__(self, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "P N_1"]:
         """σ(W x/√N_0), minus its mean where it is centred.
@@ -77,11 +112,9 @@ class RandomFeatures:
         Raises `InputError` for inputs of another size.
         """
         x = np.asarray(x, np.float64)
-        width, size = self.weights.shape
-        if x.ndim != 2 or x.shape[1] != size:
-            raise InputError(f"inputs of shape (P, {size}) were expected, got {x.shape}")
-        h = jnp.asarray(x @ self.weights.T / np.sqrt(size))
-        return np.asarray(self.activation(h), np.float64) - self.mean
+        if x.ndim != 2 or x.shape[1] != self.in_size:
+            raise InputError(f"inputs of shape (P, {self.in_size}) were expected, got {x.shape}")
+        return np.asarray(self._hidden(x), np.float64)
 
     def task(self, data: Dataset) -> Dataset:
         """The same task with the features as inputs, for a network without hidden layers.
@@ -96,27 +129,27 @@ class RandomFeatures:
 
     def regress(self, data: Dataset) -> "FeatureRegression":
         """The read-out's posterior given the training examples, for every ridge at once."""
-        width = self.weights.shape[0]
-        left, singular, right = scipy.linalg.svd(
-            self(data.x_train) / np.sqrt(width), full_matrices=False
-        )
-        projected = self(data.x_test) / np.sqrt(width)
+        scale = np.sqrt(self.width)
+        left, singular, right = scipy.linalg.svd(self(data.x_train) / scale, full_matrices=False)
+        projected = self(data.x_test) / scale
         inside = projected @ right.T
         outside = np.maximum(np.sum(projected**2, axis=1) - np.sum(inside**2, axis=1), 0)
-        return FeatureRegression(data, left, singular, inside, outside)
+        return FeatureRegression(data, left, singular, right, inside, outside)
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureRegression:
     """Regression on features, decomposed; made by `RandomFeatures.regress`.
 
-    `left` (P, k) and `singular` (k,) are those of Z/√N_1, `inside` (P_test, k) the test features
-    along its right singular vectors and `outside` (P_test,) the squared length that is left.
+    `left` (P, k), `singular` (k,) and `right` (k, N_1) are those of Z/√N_1, `inside` (P_test, k)
+    the test features along its right singular vectors and `outside` (P_test,) the squared length
+    that is left.
     """
 
     data: Dataset
     left: Float[np.ndarray, "P k"]
     singular: Float[np.ndarray, " k"]
+    right: Float[np.ndarray, "k N_1"]
     inside: Float[np.ndarray, "P_test k"]
     outside: Float[np.ndarray, " P_test"]
 
@@ -126,6 +159,12 @@ class FeatureRegression:
         """⟨v⟩ along the right singular vectors; `targets` stand in for the task's own."""
         y = self.data.y_train if targets is None else targets
         return (self.left * self._gains(ridge)).T @ y
+
+    def readout(
+        self, ridge: float | int, targets: Float[np.ndarray, " P *draws"] | None = None
+    ) -> Float[np.ndarray, " N_1 *draws"]:
+        """⟨v⟩, a read-out for the network whose hidden weights these are."""
+        return self.right.T @ self.weights(ridge, targets)
 
     def mean(
         self, ridge: float | int, targets: Float[np.ndarray, " P *draws"] | None = None
@@ -160,6 +199,14 @@ class FeatureRegression:
     def _check(ridge: float | int) -> None:
         if not 0 <= ridge < np.inf:
             raise InputError(f"the ridge λ_L T must not be negative, got {ridge!r}")
+
+
+def _require_float64() -> None:
+    if jnp.result_type(float) != np.float64:
+        raise InputError(
+            "random features are computed in float64, which JAX has switched off: add the line "
+            '`jax.config.update("jax_enable_x64", True)` before the first use of JAX'
+        )
 
 
 def feature_ensemble(

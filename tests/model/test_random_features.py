@@ -1,5 +1,6 @@
 """Frozen features: the posterior of the read-out in closed form, by theories and by dynamics."""
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ def drawn(width, activation="relu", **options):
 @pytest.mark.parametrize("width", [7, 30])
 def test_regression_is_that_of_the_normal_equations(width):
     features = drawn(width)
-    z = np.maximum(DATA.x_train @ features.weights.T / 2, 0) / np.sqrt(width)
-    z_test = np.maximum(DATA.x_test @ features.weights.T / 2, 0) / np.sqrt(width)
+    hidden = np.asarray(jax.random.normal(KEY, (width, 4), np.float32))
+    z = np.maximum(DATA.x_train @ hidden.T / 2, 0) / np.sqrt(width)
+    z_test = np.maximum(DATA.x_test @ hidden.T / 2, 0) / np.sqrt(width)
     found, ridge = features.regress(DATA), PRECISION * TEMPERATURE
     normal = z.T @ z + ridge * np.eye(width)
     weights = np.linalg.solve(normal, z.T @ DATA.y_train)
@@ -34,6 +36,52 @@ def test_regression_is_that_of_the_normal_equations(width):
     np.testing.assert_allclose(found.mean(0.0), z_test @ least, rtol=1e-7)
     several = np.stack([DATA.y_train, np.ones(12)], axis=1)
     np.testing.assert_allclose(found.mean(ridge, several)[:, 0], z_test @ weights, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lnn.FullyConnected(4, (9,), "tanh", key=KEY, dtype=np.float64),
+        lnn.FullyConnected(4, (30, 20), "relu", key=KEY),
+        lnn.Convolutional(lnn.Patches((2, 2, 1), 1, 1), 3, "erf", key=KEY),
+    ],
+    ids=["one layer", "deep", "convolutional"],
+)
+def test_features_of_a_network_have_its_outputs(network):
+    """With the read-out ⟨v⟩ in place of its own it is the regression, at any depth."""
+    regression = lnn.RandomFeatures.of(network).regress(DATA)
+    for ridge in (0.3, 1e-3):
+        v = regression.readout(ridge).reshape(network.weights[-1].shape)
+        exact = jax.tree.map(lambda leaf: leaf.astype(np.float64), network)
+        best = eqx.tree_at(lambda network: network.weights[-1], exact, v)
+        f, f_test = best.batch(DATA.x_train), best.batch(DATA.x_test)
+        np.testing.assert_allclose(f, regression.train_mean(ridge), atol=1e-10)
+        np.testing.assert_allclose(f_test, regression.mean(ridge), atol=1e-10)
+        slope = jax.grad(lambda v, best=best, ridge=ridge: _loss(best, v, ridge))(v)
+        assert np.max(np.abs(slope)) < 1e-10
+
+
+def _loss(network, v, ridge):
+    """½ Σ(y − f)² + ½ λ_L T ‖v‖², of which ⟨v⟩ is the minimum."""
+    moved = eqx.tree_at(lambda network: network.weights[-1], network, v)
+    misfit = moved.batch(jax.numpy.asarray(DATA.x_train)) - DATA.y_train
+    return 0.5 * (misfit**2).sum() + 0.5 * ridge * (v**2).sum()
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (lnn.FullyConnected(4, (), key=KEY), "without hidden layers has no features"),
+        (lnn.FullyConnected(4, (3,), biases=True, key=KEY), "networks without biases"),
+        (
+            jax.tree.map(lambda leaf: leaf[None], lnn.FullyConnected(4, (3,), key=KEY)),
+            r"one network was expected, got several of shape \(1,\)",
+        ),
+    ],
+)
+def test_networks_that_are_refused(network, message):
+    with pytest.raises(InputError, match=message):
+        lnn.RandomFeatures.of(network)
 
 
 def test_centred_features_have_no_mean():

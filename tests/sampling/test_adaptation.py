@@ -50,6 +50,7 @@ def test_chains_that_are_not_finite_do_not_reach_the_slope(seed):
     assert alone == 0, "one chain has no centre of its own"
 
 
+@pytest.mark.slow
 def test_the_length_climbs_to_the_largest_criterion(seed):
     """Data that say little leave C ∝ E_u sin²(uτ), u uniform in [½, 3/2]."""
     data = gaussian_task(4, 3, 3)

@@ -224,6 +224,7 @@ def test_lazy_limit_is_the_flow_of_the_tangent_kernel_at_the_start():
     assert 0 < distances[1] < 0.2 * distances[0] < 0.2 * 0.1
 
 
+@pytest.mark.slow
 def test_wide_networks_are_those_of_the_tangent_kernel():
     """Mean and variance over initialisations at a time, before 1/N_1 is seen at its end."""
     data, number, time = small_task(), 2000, 0.7

@@ -157,6 +157,7 @@ def test_flow_reaches_the_margins_with_a_larger_norm_than_the_support_vectors():
     assert 0.01 < distance / np.linalg.norm(least.predictive_mean) < 0.5
 
 
+@pytest.mark.slow
 def test_wide_networks_with_a_large_output_scale_are_those_of_the_flow():
     """Over initialisations f scatters by 1/√N_1 around it, with a mean 1/N_1 off."""
     data, number, time = labelled(6, num_test=4), 40, 0.5

@@ -87,7 +87,7 @@ class RandomFeatures:
         >>> network = lnn.FullyConnected(data.in_size, (30, 40), "relu", key=key)
         >>> v = lnn.RandomFeatures.of(network).regress(data).readout(ridge=0.1)
         >>> best = eqx.tree_at(lambda network: network.weights[-1], network, v[None])
-        >>> bool(((best.batch(data.x_train) - data.y_train) ** 2).mean() < 0.1)
+        >>> bool(((jax.vmap(best)(data.x_train) - data.y_train) ** 2).mean() < 0.1)
         True
         """
         if not network.hidden_widths:

@@ -54,7 +54,7 @@ def test_features_of_a_network_have_its_outputs(network):
         v = regression.readout(ridge).reshape(network.weights[-1].shape)
         exact = jax.tree.map(lambda leaf: leaf.astype(np.float64), network)
         best = eqx.tree_at(lambda network: network.weights[-1], exact, v)
-        f, f_test = best.batch(DATA.x_train), best.batch(DATA.x_test)
+        f, f_test = jax.vmap(best)(DATA.x_train), jax.vmap(best)(DATA.x_test)
         np.testing.assert_allclose(f, regression.train_mean(ridge), atol=1e-10)
         np.testing.assert_allclose(f_test, regression.mean(ridge), atol=1e-10)
         slope = jax.grad(lambda v, best=best, ridge=ridge: _loss(best, v, ridge))(v)

@@ -28,6 +28,7 @@ from PIL import Image  # noqa: E402
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
 from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus  # noqa: E402
+from langevin_nn.files import write_text  # noqa: E402
 from langevin_nn.progress import SweepProgress  # noqa: E402
 from langevin_nn.sweeps import grid as grids  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
@@ -123,10 +124,10 @@ def shrunk(values: Mapping[str, Any]) -> Values:
     return small
 
 
-def keep(path: Path, results: Mapping[str, xr.Dataset]) -> None:
-    """Datasets by name as JSON with six digits of each number."""
-    content = {name: _rounded(found.to_dict()) for name, found in results.items()}
-    path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+def keep(path: Path, results: Mapping[str, xr.Dataset], digits: int = 6) -> None:
+    """Datasets by name as JSON with so many digits of each number."""
+    content = {name: _rounded(found.to_dict(), digits) for name, found in results.items()}
+    write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def kept(path: Path) -> dict[str, xr.Dataset]:
@@ -222,13 +223,13 @@ def legend_below(figure: Figure, ax: Axes, ncols: int = 4) -> None:
     )
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, digits: int) -> Any:
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: _rounded(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
+        return [_rounded(item, digits) for item in value]
     if isinstance(value, float):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if np.isfinite(value) else None
     return value
 
 

@@ -58,11 +58,10 @@ def eigenvalues(name: str, examples: float, in_size: int, seed: int) -> np.ndarr
     return np.concatenate([np.zeros(width - len(values)), values])
 
 
-def extrapolated(sizes: np.ndarray, values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+def extrapolated(sizes: np.ndarray, values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
     """c of the weighted least squares c + c_1/N_0, and its standard error."""
-    design = np.stack([np.ones(len(sizes)), 1 / sizes], axis=1) / errors[:, None]
-    covariance = np.linalg.inv(design.T @ design)
-    return np.array([(covariance @ design.T @ (values / errors))[0], np.sqrt(covariance[0, 0])])
+    (_, c), covariance = np.polyfit(1 / sizes, values, 1, w=1 / errors, cov="unscaled")
+    return c, np.sqrt(covariance[1, 1])
 
 
 def measured(call: Call) -> xr.Dataset:
@@ -167,7 +166,7 @@ def agreement(found: xr.Dataset) -> str:
 def main() -> None:
     call = called(__file__, __doc__ or "")
     if not call.draw:
-        keep(call.results, {"spectrum": measured(call)})
+        keep(call.results, {"spectrum": measured(call)}, digits=9)
     found = kept(call.results)["spectrum"]
     call.save(draw(found))
     call.say(table(found))

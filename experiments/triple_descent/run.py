@@ -31,7 +31,7 @@ SIZES = {
     "smoke": {
         "in_size": 20, "data_draws": 2, "ensemble": 2, "num_test": 50, "columns": 3,
         "parts_in_size": 10, "parts_data_sets": 3,
-        "components": 10, "image_ensemble": 2, "image_data_sets": 2,
+        "components": 20, "image_ensemble": 2, "image_data_sets": 2,
     },
     "config": {
         "in_size": 400, "data_draws": 4, "ensemble": 3, "num_test": 1000, "columns": 8,
@@ -127,13 +127,14 @@ def main() -> None:
     call = called(__file__, __doc__ or "")
     if not call.draw:
         size = SIZES[call.size]
+        ratios = RATIOS if call.size != "smoke" else RATIOS[1::3]
         cores = 1 if call.size == "smoke" else os.cpu_count() or 1
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(cores, mp_context=spawn) as pool:
             keep(call.results, {
                 "points": points(call, pool),
-                "parts": nested.parts(pool, FIXED, RATIOS, size),
-                "images": nested.images(pool, RATIOS, size),
+                "parts": nested.parts(pool, FIXED, ratios, size),
+                "images": nested.images(pool, ratios, size),
             })  # fmt: skip
     results = kept(call.results)
     found = results["points"]

@@ -72,13 +72,13 @@ class RandomFeatures:
         self.in_size, self.width, self._hidden = in_size, width, hidden
 
     @classmethod
-    def of(cls, network: Network) -> "RandomFeatures":
+    def of(cls, network: Any) -> "RandomFeatures":
         """The features that the read-out of one of the package's networks sees, at any depth.
 
         Of its hidden weights as they are: a draw of any prior, of a posterior, or trained.
 
-        Raises `InputError` for a network without hidden layers, with biases, and for several at
-        once.
+        Raises `InputError` for other modules, for a network without hidden layers or with biases,
+        and for several at once.
 
         >>> import equinox as eqx, jax, langevin_nn as lnn
         >>> jax.config.update("jax_enable_x64", True)
@@ -90,11 +90,10 @@ class RandomFeatures:
         >>> bool(((jax.vmap(best)(data.x_train) - data.y_train) ** 2).mean() < 0.1)
         True
         """
-        if not network.hidden_widths:
-            raise InputError("a network without hidden layers has no features but its inputs")
-        if network.biases:
+        if not isinstance(network, Network) or not network.hidden_widths or network.biases:
             raise InputError(
-                "random features are those of networks without biases: leave biases out"
+                "features are those of a FullyConnected or Convolutional network with hidden "
+                f"layers and without biases, got {network}"
             )
         _require_float64()
         exact = jax.tree.map(lambda leaf: leaf.astype(np.float64), network)
@@ -107,7 +106,7 @@ class RandomFeatures:
         return made
 
     def __call__(self, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "P N_1"]:
-        """σ(W x/√N_0), minus its mean where it is centred.
+        """σ(W x/√N_0), minus its mean where it is centred; of a network its last hidden layer.
 
         Raises `InputError` for inputs of another size.
         """

@@ -8,7 +8,7 @@ g(w) = ψ, and the error diverges:
     √(λ_L T) E → −(E_1 + τ² E_2)/(2(1 + a)(ψ(1 + a)² − a²) √(ψ w))
 
 with E_1 and E_2 of Mei and Montanari's definition 1 there. At P = N_0 < N_1 it stays finite for any
-σ that is not linear; for a linear σ, √(λ_L T) E → τ² μ_1 √(1 − N_0/N_1)/2.
+σ that is not linear; for a linear σ, √(λ_L T) E → τ² |μ_1| √(1 − N_0/N_1)/2.
 """
 
 import math
@@ -111,7 +111,7 @@ def _weight(
     linear, nonlinear = moments.linear_power, moments.nonlinear_power
     if nonlinear == 0 and features >= 1:
         # the features' rank is N_0: one peak, at P = N_0
-        return 0.5 * noise * moments.linear * math.sqrt(1 - 1 / features)
+        return 0.5 * noise * abs(moments.linear) * math.sqrt(1 - 1 / features)
     if kind == "linear":
         return 0.0
 

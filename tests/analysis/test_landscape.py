@@ -93,6 +93,7 @@ def test_hessian_is_that_of_finite_differences(loss):
     assert found.unsatisfied == (7 if loss.name != "hinge" else int(np.sum(y * f < 1)))
 
 
+@pytest.mark.slow
 def test_rank_of_the_gradients_part_is_the_number_of_unsatisfied_examples():
     """At every moment of a flow with the hinge loss, until it exceeds the number of weights."""
     ranks = []

@@ -71,8 +71,9 @@ def _loss(network, v, ridge):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (lnn.FullyConnected(4, (), key=KEY), "without hidden layers has no features"),
-        (lnn.FullyConnected(4, (3,), biases=True, key=KEY), "networks without biases"),
+        (lnn.FullyConnected(4, (), key=KEY), "with hidden layers and without biases, got Fully"),
+        (lnn.FullyConnected(4, (3,), biases=True, key=KEY), "without biases, got Fully"),
+        (eqx.nn.Linear(4, 1, key=KEY), "without biases, got Linear"),
         (
             jax.tree.map(lambda leaf: leaf[None], lnn.FullyConnected(4, (3,), key=KEY)),
             r"one network was expected, got several of shape \(1,\)",

@@ -151,6 +151,7 @@ def test_mistakes_with_one_weight_are_caught(dynamics, loss, planted, seed):
     assert worst(deviations(dynamics, loss, seed, **planted)) > 2 * SIGMAS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["hinge, γ = 2", "logistic"])
 def test_partition_function_from_a_ladder(loss, seed):
     """log ∫ p(w) exp(−βΣℓ) at each temperature, by quadrature."""

@@ -111,6 +111,7 @@ def test_hinge_that_can_be_satisfied_ends_at_exactly_zero(widths):
     assert np.all(flat(again.params) == flat(found.params))
 
 
+@pytest.mark.slow
 def test_minimum_has_as_many_unsatisfied_examples_as_its_curvature_has_descents():
     """No descent is left in H, so H_0 lifts each of H_p: N_Δ ≥ N⁻. Not so after a few steps."""
     labels = np.random.default_rng(1).choice([-1.0, 1.0], 40)

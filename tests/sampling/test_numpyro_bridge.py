@@ -78,15 +78,9 @@ def linear_deviations(side, transition, seed, temperature=TEMPERATURE):
 TRANSITIONS = {"langevin": lnn.Langevin(0.05), "split": lnn.Split()}
 
 
-@pytest.mark.parametrize(
-    ("side", "dynamics"),
-    [
-        ("posterior", "langevin"),
-        ("model", "split"),
-        pytest.param("model", "langevin", marks=pytest.mark.slow),
-        pytest.param("posterior", "split", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["posterior", "model"])
+@pytest.mark.parametrize("dynamics", ["langevin", "split"])
 def test_kernels_have_their_exact_law(side, dynamics, seed):
     assert linear_deviations(side, TRANSITIONS[dynamics], seed) < SIGMAS
 
@@ -284,8 +278,8 @@ def test_nuts_on_the_model_agrees_with_our_dynamics(seed):
 @pytest.mark.parametrize(
     ("dynamics", "kind"),
     [
-        ("split", "sampled"),
-        pytest.param("langevin", "sampled", marks=pytest.mark.slow),
+        ("langevin", "sampled"),
+        pytest.param("split", "sampled", marks=pytest.mark.slow),
         pytest.param("langevin", "marginalised", marks=pytest.mark.slow),
         pytest.param("split", "marginalised", marks=pytest.mark.slow),
     ],

@@ -83,10 +83,11 @@ def two_wells(temperature=0.04):
     return lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0,)), data, temperature)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("transition", "thinning"),
     [
-        pytest.param(lnn.Langevin(0.005), 16, marks=pytest.mark.slow, id="langevin"),
+        pytest.param(lnn.Langevin(0.005), 16, id="langevin"),
         pytest.param(lnn.Split(), 4, id="split"),
     ],
 )

@@ -147,7 +147,7 @@ def table(found: xr.Dataset) -> str:
                     name, f"{examples:g}", f"{x:g}",
                     f"{at_size} ({100 * (value / limit - 1):+.2f} %)",
                     plus_minus(Estimate(float(beyond), float(its_error))),
-                    f"{limit:.6g} ({(beyond - limit) / its_error:+.1f})",
+                    f"{limit:.8g} ({(beyond - limit) / its_error:+.1f})",
                 ])  # fmt: skip
     return markdown(heads, rows)
 

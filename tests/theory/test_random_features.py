@@ -62,6 +62,18 @@ def test_numbers_of_the_ensembles():
     assert one.total == pytest.approx(error, rel=1e-6)
 
 
+def test_averaging_over_noise_leaves_what_is_not_noise():
+    """Of infinitely many draws of it, the error of labels without; a non-linear part stays."""
+    common = {"temperature": 0.05, "nonlinear_power": 0.7, "num_ensemble": 3}
+    without = random_feature_decomposition(TANH, 3.0, 2.0, **common)
+    bagged, one = (
+        random_feature_decomposition(TANH, 3.0, 2.0, noise_variance=4.0, num_noise=b, **common)
+        for b in (1e12, 1)
+    )
+    assert bagged.total == pytest.approx(without.total, rel=1e-9) != pytest.approx(one.total)
+    assert bagged.noise > 0.1 * one.noise
+
+
 MOMENTS = {
     "relu": (1 / np.sqrt(2 * np.pi), 0.5, 0.5),
     "tanh": (0.0, 0.39429449, 0.60570551),

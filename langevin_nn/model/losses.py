@@ -40,8 +40,8 @@ class Loss(abc.ABC):
             shown = np.unique(targets)[:3]
             raise InputError(
                 f"the {self.name} loss takes one output and labels y = ±1, got targets of shape "
-                f"{targets.shape} with values {shown}: write targets = [-1.0, 1.0] and two classes "
-                'under [data], or loss = "squared"'
+                f"{targets.shape} with values {shown}: write targets = [-1.0, 1.0], two classes "
+                'and no noise_variance under [data], or loss = "squared"'
             )
 
 

@@ -174,9 +174,8 @@ def killed(folder, words, wanted):
     return err
 
 
-@pytest.mark.parametrize(
-    "way", [way if way == "langevin" else pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
 def test_killed_in_the_warmup_and_while_sampling(cli, monkeypatch, way):
     """The numbers are those of a run that nothing interrupted, in one process."""
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 2.0)

@@ -113,9 +113,8 @@ def classification_errors(flow: Flow) -> ClassificationErrors:
     >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=10, num_test=20, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (50,), key=key, dtype=jax.numpy.float64)
-    >>> prior = lnn.GaussianPrior((1.0, 1.0))
-    >>> posterior = lnn.GibbsPosterior(network, prior, data, 0.1, lnn.Hinge())
-    >>> flow = lnn.gradient_flow(posterior, key=key, num_initialisations=8, loss_tolerance=1e-3)
+    >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    >>> flow = lnn.gradient_flow(posterior, key=key, num_initialisations=8)
     >>> found = lnn.classification_errors(flow)
     >>> gain = found.single.value - found.ensemble.value
     >>> abs(found.difference.value - gain) < 1e-12

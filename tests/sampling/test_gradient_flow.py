@@ -152,6 +152,7 @@ def test_no_tolerance_needs_to_know_the_output_scale():
     assert np.max(np.abs(fewer - some)) > 0.1
 
 
+@pytest.mark.slow
 def test_first_step_knows_how_fast_the_flow_is():
     """At small α its time is of order α: steps that are too long have weights that overflow."""
     posterior = posterior_of(LABELLED, (6, 6), "swish10", loss=lnn.Hinge())

@@ -74,7 +74,7 @@ def test_hinge_of_a_linear_network_is_convex():
 
 
 @pytest.mark.parametrize("loss", [lnn.Squared(), lnn.Hinge()], ids=lambda loss: loss.name)
-@pytest.mark.parametrize("max_steps", [3, 1000])
+@pytest.mark.parametrize("max_steps", [3, pytest.param(1000, marks=pytest.mark.slow)])
 def test_gradients_are_those_of_automatic_differentiation(loss, max_steps):
     """At the end of each, small or not, with and without the divisor ‖J‖‖r‖."""
     posterior = posterior_of(LABELLED, (3,), loss=loss)

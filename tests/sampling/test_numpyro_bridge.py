@@ -275,15 +275,9 @@ def test_nuts_on_the_model_agrees_with_our_dynamics(seed):
 # --- one chain is the same from either side
 
 
-@pytest.mark.parametrize(
-    ("dynamics", "kind"),
-    [
-        ("langevin", "sampled"),
-        pytest.param("split", "sampled", marks=pytest.mark.slow),
-        pytest.param("langevin", "marginalised", marks=pytest.mark.slow),
-        pytest.param("split", "marginalised", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamics", ["langevin", "split"])
+@pytest.mark.parametrize("kind", ["sampled", "marginalised"])
 def test_both_directions_make_the_same_chain(kind, dynamics):
     """The same keys and starts: one on the posterior, one on its NumPyro model at ε = ηT."""
     posterior = narrow(kind)

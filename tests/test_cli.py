@@ -257,12 +257,14 @@ def test_relative_path_of_a_configuration_elsewhere(cli):
 # --- other networks
 
 OTHER_NETWORKS = {
-    "three classes": ("--data.classes 0 1 2 --data.targets one_hot",
-                      "digits (3 classes, one_hot): P = 12, N = (3), erf", (3,)),
+    "three classes, biases": (
+        "--data.classes 0 1 2 --data.targets one_hot --network.biases true "
+        "--prior.bias_precisions 1 0.5",
+        "digits (3 classes, one_hot): P = 12, N = (3), erf, λ = (1, 1), λ_b = (1, 0.5), T = 0.5",
+        (3,),
+    ),
     "convolutional": ("--network.architecture convolutional --network.stride 2",
                       "digits: P = 12, convolution on 4×4 patches (stride 2), N_c = 3, erf", ()),
-    "biases": ("--network.biases true --prior.bias_precisions 1 0.5",
-               "digits: P = 12, N = (3), erf, λ = (1, 1), λ_b = (1, 0.5), T = 0.5", ()),
 }  # fmt: skip
 
 

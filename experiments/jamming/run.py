@@ -25,8 +25,8 @@ from langevin_nn.types import Estimate  # noqa: E402
 BRACKETS = {"random": (1.7, 4.5), "mnist": (2.5, 12.0), "swish10": (0.9, 3.0)}
 SIZES = {
     "smoke": Sizes(
-        line=(30, 60), seeds=2, brackets=BRACKETS, line_steps=30, sweep=30,
-        widths={"random": (1, 6), "mnist": (1, 6)}, sweep_seeds=1, sweep_steps=30, compared=30,
+        line=(12, 24), seeds=2, brackets=BRACKETS, line_steps=30, sweep=30,
+        widths={"random": (1, 6), "mnist": (1, 6)}, sweep_seeds=1, sweep_steps=30, compared=12,
         flow_time=0.1,
     ),
     "config": Sizes(

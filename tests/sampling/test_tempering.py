@@ -122,6 +122,7 @@ def test_evidence_of_the_prior_is_that_of_the_theory(seed):
         assert abs(wrong.value - exact) > 2 * SIGMAS * wrong.mcse
 
 
+@pytest.mark.slow
 def test_a_ladder_goes_on_after_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
     settings = {"key": KEY, "num_chains": 2, "num_warmup": 10, "num_samples": 8}

@@ -79,6 +79,7 @@ def test_run_that_converges(cli):
     assert cli.summary("out")["not_applicable"].keys() == set(THEORIES) - {"infinite_width"}
 
 
+@pytest.mark.slow
 def test_run_of_split_dynamics_on_a_ladder_with_the_readout_marginalised(cli):
     """From the words to the figures, which are drawn again from the folder alone."""
     words = ["--posterior.readout", "marginalised", "--sampler.dynamics", "split"]

@@ -49,6 +49,7 @@ def test_rates_of_gaussian_outputs(shared):
     assert np.all(np.abs(ratio - 1) < 0.2), ratio
 
 
+@pytest.mark.slow
 def test_error_of_few_networks():
     """Three, whose mean's error is linear in their offsets b: its variance is Var b/(4 · 3)."""
     rng = np.random.default_rng(4)

@@ -123,6 +123,7 @@ def test_curvature_of_relu_has_no_trace_of_one_sign():
     assert values[-1] > 0.1
 
 
+@pytest.mark.slow
 def test_tangent_kernel_at_large_width():
     """Its mean is the NTK, its relative deviation falls as N_1^(−1/2)."""
     spreads = []

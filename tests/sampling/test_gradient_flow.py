@@ -253,7 +253,8 @@ def test_wide_networks_are_those_of_the_tangent_kernel():
         assert abs(estimate.value - value) < SIGMAS * estimate.mcse, name
 
 
-@pytest.mark.parametrize("time", [pytest.param(0.4, marks=pytest.mark.slow), np.inf])
+@pytest.mark.slow
+@pytest.mark.parametrize("time", [0.4, np.inf])
 def test_kernel_flow_from_draws_of_the_gaussian_process(time):
     """dr/dt = −Θ r integrated for many f(0) ~ GP(0, K); without f(0) the mean alone."""
     data = small_task(num_train=4, num_test=3)

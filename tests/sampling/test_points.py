@@ -34,7 +34,13 @@ def points(kind, *changes, dtype=jnp.float64, num_train=6):
 THREE = [(1.0, 0.2, 0), (3.0, 0.2, 1), (0.5, 0.7, 2)]
 
 
-@pytest.mark.parametrize(("dynamics", "kind"), [("langevin", "sampled"), ("split", "marginalised")])
+@pytest.mark.parametrize(
+    ("dynamics", "kind"),
+    [
+        pytest.param("langevin", "sampled", marks=pytest.mark.slow),
+        ("split", "marginalised"),
+    ],
+)
 def test_each_point_is_what_it_is_alone(kind, dynamics):
     keys = jax.random.split(KEY, 3)
     together = lnn.sample_points(points(kind, *THREE), DYNAMICS[dynamics], keys=keys, **COUNTS)

@@ -324,6 +324,7 @@ def test_results_are_assembled_as_defined(num_outputs):
     assert np.array_equal(again.predictive_mean, result.predictive_mean)
 
 
+@pytest.mark.slow
 def test_standard_errors_are_the_scatter_over_seeds(monkeypatch):
     data = task()
     spec = spec_of(data, 20, "relu")

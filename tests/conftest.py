@@ -4,7 +4,7 @@ One thread of BLAS: the tests' matrices are small, and with as many processes as
 of each would wait for those of the others, at twice the time and more.
 
 Compilation is most of what the fast tests take, and XLA's optimisations most of that: these tests
-run with few of them. The slow ones, and the package in use, have them all.
+run with none of the backend's. The slow ones, and the package in use, have them all.
 """
 
 import os
@@ -20,7 +20,7 @@ threadpoolctl.threadpool_limits(1, user_api="blas")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-FEW_OPTIMISATIONS = "--xla_backend_optimization_level=1"
+FEW_OPTIMISATIONS = "--xla_backend_optimization_level=0"
 
 
 def pytest_configure(config: pytest.Config) -> None:

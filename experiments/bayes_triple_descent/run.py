@@ -15,6 +15,7 @@ import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
 from common import Call, called, keep, kept, legend_below, markdown  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import LogLocator  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import theory  # noqa: E402
@@ -59,7 +60,12 @@ def swept(call: Call) -> xr.Dataset:
 
 
 def chain_error(folder: Path) -> float:
-    """⟨(y − f̄_c)²⟩ over test points, with the mean f̄_c of one chain, averaged over the chains."""
+    """⟨(y − f̄_c)²⟩ over test points, with the mean f̄_c of one chain, averaged over the chains.
+
+    NaN where a point has failed.
+    """
+    if not (folder / "posterior.nc").is_file():
+        return float("nan")
     with xr.open_datatree(folder / "posterior.nc", engine="h5netcdf") as tree:
         f = tree["posterior"]["f"].astype(float).mean("draw")
         return float(np.square(f - tree["constant_data"]["y_test"]).mean())
@@ -131,6 +137,8 @@ def draw(found: xr.Dataset, in_size: int) -> Figure:
                 if examples.min() <= place <= examples.max():
                     ax.axvline(place, color="0.85", linewidth=0.8, zorder=0)
             ax.set_xticks(examples, [str(p) for p in examples])
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter("{x:g}")
             ax.minorticks_off()
             words = {"bias2": "bias², the posterior mean's error", "variance": "variance"}
             ax.set_title(f"N_1 = {width}: {words[key]}", fontsize="small")

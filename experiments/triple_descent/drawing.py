@@ -5,8 +5,8 @@ import xarray as xr
 from common import legend_below, markdown
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from nested import NOISE, PARTS
-from points import ACTIVATIONS, RIDGES, THEORY_FIELDS, named, predicted
+from parts import PARTS
+from points import ACTIVATIONS, NOISE, RIDGES, THEORY_FIELDS, named, predicted
 
 from langevin_nn import theory
 from langevin_nn.analysis.comparison import plus_minus

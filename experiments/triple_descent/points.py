@@ -12,6 +12,8 @@ from langevin_nn.model.activations import activation
 ACTIVATIONS = ("tanh", "absolute", "relu", "identity")
 RIDGES = (1e-3, 0.3)
 """λ_L T."""
+NOISE = 5.0
+"""τ² of the parts and of the images."""
 THEORY_FIELDS = (
     "bias_factor", "noise_factor", "thermal_factor", "train_bias", "train_noise",
     "ensemble_bias", "ensemble_noise",

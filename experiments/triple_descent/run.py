@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import drawing  # noqa: E402
+import images  # noqa: E402
 import jax  # noqa: E402
-import nested  # noqa: E402
 import numpy as np  # noqa: E402
+import parts  # noqa: E402
 import xarray as xr  # noqa: E402
 from common import Call, called, keep, kept  # noqa: E402
 from points import ACTIVATIONS, RIDGES, THEORY_FIELDS, named, predicted  # noqa: E402
@@ -133,8 +134,8 @@ def main() -> None:
         with ProcessPoolExecutor(cores, mp_context=spawn) as pool:
             keep(call.results, {
                 "points": points(call, pool),
-                "parts": nested.parts(pool, FIXED, ratios, size),
-                "images": nested.images(pool, ratios, size),
+                "parts": parts.measured(pool, FIXED, ratios, size),
+                "images": images.measured(pool, ratios, size),
             })  # fmt: skip
     results = kept(call.results)
     found = results["points"]

@@ -107,7 +107,7 @@ def load_dataset(
         if num_components is not None:
             number = positive("num_components", num_components)
             task = _projected(task, _pool(raw, groups, colour), number)
-    if source not in TEACHERS:
+    if source == "random" or source not in TEACHERS:  # the teachers draw their own
         task = _noisy(task, noise_variance, rng.spawn(1)[0])
     return _standardized(task) if standardize else task
 

@@ -91,9 +91,13 @@ class RandomFeatures:
         True
         """
         if not isinstance(network, Network) or not network.hidden_widths or network.biases:
+            given = type(network).__name__
+            if isinstance(network, Network):
+                biases = "with biases" if network.biases else "without biases"
+                given += f" of hidden widths {network.hidden_widths} {biases}"
             raise InputError(
                 "features are those of a FullyConnected or Convolutional network with hidden "
-                f"layers and without biases, got {network}"
+                f"layers and without biases, got {given}"
             )
         _require_float64()
         exact = jax.tree.map(lambda leaf: leaf.astype(np.float64), network)
@@ -215,7 +219,7 @@ def feature_ensemble(
     *,
     key: PRNGKeyArray,
     ridge: float | int,
-    num_features: int,
+    num_ensemble: int,
     num_noise: int = 1,
     noise_variance: float | int = 0.0,
     shared_noise: bool = False,
@@ -230,12 +234,14 @@ def feature_ensemble(
         data: a task of one output; Gaussian noise is added to its training targets.
         width, activation, centred: of the features, as for `RandomFeatures`.
         ridge: λ_L T ≥ 0.
-        num_features: draws of the features.
+        num_ensemble: draws of the features.
         num_noise: draws of the noise for each of them.
         noise_variance: τ², 0 for the targets as they are.
         shared_noise: all features have the same draws (the ensemble is trained on one data set,
             its limit is `theory.random_feature_decomposition` with `num_ensemble`), or each has
             draws of its own, as `lnn.error_parts` expects them.
+
+    The draws of one member do not depend on how many there are.
 
     Raises `InputError` for numbers that are not positive, several outputs, a negative variance, and
     as `RandomFeatures`.
@@ -245,7 +251,7 @@ def feature_ensemble(
     >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
     >>> f = lnn.feature_ensemble(
-    ...     data, 50, "relu", key=key, ridge=1e-3, num_features=6, num_noise=4, noise_variance=1.0
+    ...     data, 50, "relu", key=key, ridge=1e-3, num_ensemble=6, num_noise=4, noise_variance=1.0
     ... )
     >>> f.shape
     (6, 4, 20)
@@ -253,7 +259,7 @@ def feature_ensemble(
     >>> bool(mean_errors[1] < 0.5 * mean_errors[0])
     True
     """
-    for name, number in (("num_features", num_features), ("num_noise", num_noise)):
+    for name, number in (("num_ensemble", num_ensemble), ("num_noise", num_noise)):
         if not isinstance(number, int | np.integer) or number < 1:
             raise InputError(f"{name} must be a positive whole number, got {number!r}")
     if data.y_train.ndim != 1:
@@ -262,11 +268,12 @@ def feature_ensemble(
             "its targets at a time"
         )
     scale = noise_scale(noise_variance)
+    of_features, shared = jax.random.split(key)
     draws = []
-    for b in range(num_features):
-        own = jax.random.fold_in(key, b)
+    for b in range(num_ensemble):
+        own = jax.random.fold_in(of_features, b)
         drawn = RandomFeatures(data.in_size, width, activation, key=own, centred=centred)
-        of_noise = jax.random.fold_in(key if shared_noise else own, num_features)
+        of_noise = shared if shared_noise else jax.random.fold_in(shared, b)
         noise = jax.random.normal(of_noise, (data.num_train, num_noise), np.float64)
         labels = data.y_train[:, None] + scale * np.asarray(noise)
         draws.append(drawn.regress(data).mean(ridge, labels).T)

@@ -13,6 +13,7 @@ from langevin_nn.types import Activation, InputError
 
 __all__ = [
     "FeatureMoments",
+    "effective_parameters",
     "factors",
     "feature_moments",
     "numerators",
@@ -89,6 +90,19 @@ def feature_moments(activation: Activation) -> FeatureMoments:
     return found
 
 
+def effective_parameters(moments: FeatureMoments, w: float) -> float:
+    """g = p + a/(1 + a) with p = μ_*² w and a = μ_1² w, over N_0.
+
+    A linear activation has no more than the inputs:
+
+    >>> from langevin_nn.model.activations import identity
+    >>> round(effective_parameters(feature_moments(identity), 1e9), 6)
+    1.0
+    """
+    a = moments.linear_power * w
+    return moments.nonlinear_power * w + a / (1 + a)
+
+
 def order_parameters(
     moments: FeatureMoments, features: float | int, examples: float | int, ridge: float | int
 ) -> tuple[float, float, float]:
@@ -100,15 +114,11 @@ def order_parameters(
     1.000000 0.000000
     """
     linear, nonlinear = moments.linear_power, moments.nonlinear_power
-
-    def effective(w: float) -> float:
-        return nonlinear * w + linear * w / (1 + linear * w)
-
     least = min(features, examples)
 
     def excess(log_w: float) -> float:
         w = math.exp(log_w)
-        g = effective(w)
+        g = effective_parameters(moments, w)
         if g >= least:
             return 1.0
         return math.log(ridge * features * w) - math.log((features - g) * (examples - g))
@@ -120,7 +130,7 @@ def order_parameters(
     while excess(high) < 0:
         high += 5
     w = math.exp(brentq(excess, low, high, xtol=1e-14, rtol=1e-15))
-    g = effective(w)
+    g = effective_parameters(moments, w)
     # ψ_2 − g without cancelling where it is small, from the equation for w
     missing = ridge * features * w / (features - g) if examples <= features else examples - g
     return w, g, g / missing

@@ -18,7 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
-from langevin_nn.theory.feature_overlaps import FeatureMoments, feature_moments, numerators
+from langevin_nn.theory.feature_overlaps import (
+    FeatureMoments,
+    effective_parameters,
+    feature_moments,
+    numerators,
+)
 from langevin_nn.theory.random_features import (
     FeatureDecomposition,
     random_feature_decomposition,
@@ -116,8 +121,7 @@ def _weight(
         return 0.0
 
     def missing(log_w: float) -> float:
-        w = math.exp(log_w)
-        return nonlinear * w + linear * w / (1 + linear * w) - features
+        return effective_parameters(moments, math.exp(log_w)) - features
 
     low = math.log(features / (linear + nonlinear)) - 1
     high = low

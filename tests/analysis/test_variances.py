@@ -44,7 +44,7 @@ def features_of_a_teacher(noise, shared, num_sets=8, num_noise=6):
         x = rng.standard_normal((300, 150))
         data = lnn.Dataset("teacher", x, x @ teacher, x_test, x_test @ teacher)
         f.append(lnn.feature_ensemble(
-            data, 450, "tanh", key=jax.random.key(a), ridge=0.1, num_features=4,
+            data, 450, "tanh", key=jax.random.key(a), ridge=0.1, num_ensemble=4,
             num_noise=num_noise, noise_variance=noise, shared_noise=shared,
         ))  # fmt: skip
     return np.array(f), x_test @ teacher

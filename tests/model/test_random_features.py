@@ -131,7 +131,7 @@ def test_each_dynamics_samples_it(dynamics):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_features": 0}, "num_features must be a positive whole number, got 0"),
+        ({"num_ensemble": 0}, "num_ensemble must be a positive whole number, got 0"),
         ({"num_noise": -2}, "num_noise must be a positive whole number, got -2"),
         ({"noise_variance": -1.0}, "noise_variance must be zero or positive, got -1.0"),
         ({"ridge": -1.0}, "ridge λ_L T must not be negative"),
@@ -139,7 +139,7 @@ def test_each_dynamics_samples_it(dynamics):
     ],
 )
 def test_ensembles_that_are_refused(changes, message):
-    given = {"data": DATA, "width": 7, "key": KEY, "ridge": 0.1, "num_features": 2} | changes
+    given = {"data": DATA, "width": 7, "key": KEY, "ridge": 0.1, "num_ensemble": 2} | changes
     with pytest.raises(InputError, match=message):
         lnn.feature_ensemble(**given)
 

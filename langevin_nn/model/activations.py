@@ -123,17 +123,34 @@ def _erf_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _relu_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
-    """√(ab)/(2π) · J(ρ), J = ρ(π − arccos ρ) + √(1 − ρ²).
-
-    J(ρ) is replaced by its tangent, π max(ρ, 0), at ρ = ±1: values and derivatives stay exact
-    there, where those of arccos and of the root are infinite and cancel.
-    """
+    """√(ab)/(2π) · J(ρ)."""
     scale, rho = correlation(a, b, c, xp)
+    return scale / (2 * xp.pi) * (_angle_part(rho) if xp is jnp else _angle_formula(xp, rho))
+
+
+def _angle_formula(xp: Any, rho: Any) -> Any:
+    """J(ρ) = ρ(π − arccos ρ) + √(1 − ρ²), and its tangents 0 and πρ beyond ρ = ±1."""
     inside = xp.abs(rho) < 1
     rho_inside = xp.where(inside, rho, 0.0)
     angle_part = rho_inside * (xp.pi - xp.arccos(rho_inside)) + xp.sqrt(1 - rho_inside**2)
-    tangent = xp.where(rho > 0, xp.pi * rho, 0.0)
-    return scale / (2 * xp.pi) * xp.where(inside, angle_part, tangent)
+    return xp.where(inside, angle_part, xp.where(rho > 0, xp.pi * rho, 0.0))
+
+
+@jax.custom_jvp
+def _angle_part(rho: Float[Array, "..."]) -> Float[Array, "..."]:
+    """J in JAX with J' = π − arccos ρ: differentiated term by term, two cancel that are infinite
+    at ρ = ±1.
+    """
+    return _angle_formula(jnp, rho)
+
+
+@_angle_part.defjvp
+def _angle_part_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (rho,), (change,) = primals, tangents
+    inside = jnp.abs(rho) < 1
+    angle = jnp.where(inside, jnp.arccos(jnp.where(inside, rho, 0.0)), 0.0)
+    slope = jnp.where(inside | (rho > 0), jnp.pi - angle, 0.0)
+    return _angle_part(rho), slope * change
 
 
 def _identity(z: Float[Array, "..."]) -> Float[Array, "..."]:

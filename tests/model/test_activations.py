@@ -137,6 +137,17 @@ def test_derivative_in_the_covariance_is_the_dual_of_the_derivative(name, rho):
     assert abs(ACTIVATIONS[name].derivative_dual(*arguments) - expected) < 1e-7
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+def test_derivative_of_relu_where_points_nearly_coincide(side):
+    """(π − φ)/(2π) at cos φ = ±(1 − δ), δ a power of two: no cancelling of infinite terms."""
+    gap = 2.0 ** -np.arange(1, 53)
+    angle = 2 * np.arcsin(np.sqrt(gap / 2))
+    known = (np.pi - angle if side > 0 else angle) / (2 * np.pi)
+    one = jnp.ones(len(gap))
+    found = ACTIVATIONS["relu"].derivative_dual(one, one, jnp.asarray(side * (1 - gap)))
+    np.testing.assert_allclose(found, known, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("name", ["relu", "gelu", "tanh", "cos"])
 def test_mean_of_the_features_in_closed_form(name):
     a = jnp.array([0.0, 0.3, 1.0, 10.0])

@@ -129,7 +129,7 @@ def _relu_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _angle_formula(xp: Any, rho: Any) -> Any:
-    """J(ρ) = ρ(π − arccos ρ) + √(1 − ρ²), and its tangents 0 and πρ beyond ρ = ±1."""
+    """J(ρ) = ρ(π − arccos ρ) + √(1 − ρ²), continued by its tangents 0 and πρ at ρ = ∓1."""
     inside = xp.abs(rho) < 1
     rho_inside = xp.where(inside, rho, 0.0)
     angle_part = rho_inside * (xp.pi - xp.arccos(rho_inside)) + xp.sqrt(1 - rho_inside**2)
@@ -138,9 +138,7 @@ def _angle_formula(xp: Any, rho: Any) -> Any:
 
 @jax.custom_jvp
 def _angle_part(rho: Float[Array, "..."]) -> Float[Array, "..."]:
-    """J in JAX with J' = π − arccos ρ: differentiated term by term, two cancel that are infinite
-    at ρ = ±1.
-    """
+    """J in JAX, with J' = π − arccos ρ; term by term, infinite parts would cancel at ρ = ∓1."""
     return _angle_formula(jnp, rho)
 
 
@@ -148,9 +146,8 @@ def _angle_part(rho: Float[Array, "..."]) -> Float[Array, "..."]:
 def _angle_part_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (rho,), (change,) = primals, tangents
     inside = jnp.abs(rho) < 1
-    angle = jnp.where(inside, jnp.arccos(jnp.where(inside, rho, 0.0)), 0.0)
-    slope = jnp.where(inside | (rho > 0), jnp.pi - angle, 0.0)
-    return _angle_part(rho), slope * change
+    slope = jnp.pi - jnp.arccos(jnp.where(inside, rho, 0.0))
+    return _angle_part(rho), change * jnp.where(inside, slope, jnp.where(rho > 0, jnp.pi, 0.0))
 
 
 def _identity(z: Float[Array, "..."]) -> Float[Array, "..."]:

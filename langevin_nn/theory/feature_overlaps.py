@@ -13,7 +13,7 @@ from langevin_nn.types import Activation, InputError
 
 __all__ = [
     "FeatureMoments",
-    "effective_parameters",
+    "degrees_of_freedom",
     "factors",
     "feature_moments",
     "numerators",
@@ -90,13 +90,13 @@ def feature_moments(activation: Activation) -> FeatureMoments:
     return found
 
 
-def effective_parameters(moments: FeatureMoments, w: float) -> float:
-    """g = p + a/(1 + a) with p = μ_*² w and a = μ_1² w, over N_0.
+def degrees_of_freedom(moments: FeatureMoments, w: float) -> float:
+    """g = p + a/(1 + a), over N_0, with p = μ_*² w and a = μ_1² w.
 
-    A linear activation has no more than the inputs:
+    A linear activation has no more of them than there are inputs (`random_features` has the rest):
 
     >>> from langevin_nn.model.activations import identity
-    >>> round(effective_parameters(feature_moments(identity), 1e9), 6)
+    >>> round(degrees_of_freedom(feature_moments(identity), 1e9), 6)
     1.0
     """
     a = moments.linear_power * w
@@ -118,7 +118,7 @@ def order_parameters(
 
     def excess(log_w: float) -> float:
         w = math.exp(log_w)
-        g = effective_parameters(moments, w)
+        g = degrees_of_freedom(moments, w)
         if g >= least:
             return 1.0
         return math.log(ridge * features * w) - math.log((features - g) * (examples - g))
@@ -130,7 +130,7 @@ def order_parameters(
     while excess(high) < 0:
         high += 5
     w = math.exp(brentq(excess, low, high, xtol=1e-14, rtol=1e-15))
-    g = effective_parameters(moments, w)
+    g = degrees_of_freedom(moments, w)
     # ψ_2 − g without cancelling where it is small, from the equation for w
     missing = ridge * features * w / (features - g) if examples <= features else examples - g
     return w, g, g / missing

@@ -1,8 +1,8 @@
 """Where the test error of random features has its maxima over the number of examples, and how high.
 
 There are two: the linear part of σ is interpolated at P = N_0, all of it at P = N_1
-(arXiv:2006.03509). As the ridge λ_L T → 0 at P = N_1 = ψ N_0 the number of effective parameters g
-(`random_features`) approaches that of the examples as ψ − g = √(λ_L T ψ w), at the root of
+(arXiv:2006.03509). As the ridge λ_L T → 0 at P = N_1 = ψ N_0 the degrees of freedom N_0 g
+(`random_features`) approach the number of examples as ψ − g = √(λ_L T ψ w), at the root of
 g(w) = ψ, and the error diverges:
 
     √(λ_L T) E → −(E_1 + τ² E_2)/(2(1 + a)(ψ(1 + a)² − a²) √(ψ w))
@@ -20,7 +20,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 from langevin_nn.theory.feature_overlaps import (
     FeatureMoments,
-    effective_parameters,
+    degrees_of_freedom,
     feature_moments,
     numerators,
 )
@@ -121,7 +121,7 @@ def _weight(
         return 0.0
 
     def missing(log_w: float) -> float:
-        return effective_parameters(moments, math.exp(log_w)) - features
+        return degrees_of_freedom(moments, math.exp(log_w)) - features
 
     low = math.log(features / (linear + nonlinear)) - 1
     high = low

@@ -18,7 +18,8 @@ of
 
 (their equations on the imaginary axis, where p = −ν_1ν_2): the left side grows with w, the right
 one falls until g reaches the smaller of ψ_1 and ψ_2, so that there is one root, which is bracketed.
-N_0 g is the number of effective parameters of the regression, v = g/(ψ_2 − g).
+v = g/(ψ_2 − g), and N_0 g, the trace of the map from labels to fitted values, is the number of
+degrees of freedom of the regression.
 
 A teacher that is not linear in x acts like noise: its non-linear part of the power F_*² adds to τ²,
 and F_*² to E; its linear part of the power F_1² multiplies B.
@@ -49,13 +50,13 @@ class RandomFeatureError:
 
     `bias_factor` is B and `noise_factor` V of E = B + τ² V; `thermal_factor` is v; `test_error` is
     E of the posterior's mean and `train_error` the mean squared one at the (noisy) training labels;
-    `effective_parameters` is g, over N_0.
+    `degrees_of_freedom` is g, over N_0.
     """
 
     bias_factor: float
     noise_factor: float
     thermal_factor: float
-    effective_parameters: float
+    degrees_of_freedom: float
     test_error: float
     train_error: float
     temperature: float | int
@@ -117,7 +118,7 @@ def random_feature_error(
         bias_factor=bias,
         noise_factor=noise,
         thermal_factor=thermal,
-        effective_parameters=g,
+        degrees_of_freedom=g,
         test_error=error,
         train_error=seen / (1 + thermal) ** 2,
         temperature=temperature,

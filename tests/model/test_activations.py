@@ -138,7 +138,7 @@ def test_derivative_in_the_covariance_is_the_dual_of_the_derivative(name, rho):
 
 
 @pytest.mark.parametrize("side", [-1, 1])
-def test_derivative_of_relu_where_points_nearly_coincide(side):
+def test_derivative_of_relu_near_equal_and_opposite_points(side):
     """(π − φ)/(2π) at cos φ = ±(1 − δ), δ a power of two: no cancelling of infinite terms."""
     gap = 2.0 ** -np.arange(1, 53)
     angle = 2 * np.arcsin(np.sqrt(gap / 2))
@@ -146,6 +146,15 @@ def test_derivative_of_relu_where_points_nearly_coincide(side):
     one = jnp.ones(len(gap))
     found = ACTIVATIONS["relu"].derivative_dual(one, one, jnp.asarray(side * (1 - gap)))
     np.testing.assert_allclose(found, known, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("rho", [-0.999, 0.3, 0.999])
+def test_second_derivative_of_relu(rho):
+    """∂²κ/∂c² = E[δ(u)δ(v)] (Price's theorem), the density of (u, v) at zero."""
+    a, b = 1.3, 0.6
+    c = rho * np.sqrt(a * b)
+    curvature = jax.grad(ACTIVATIONS["relu"].derivative_dual, 2)(*map(jnp.asarray, (a, b, c)))
+    assert curvature == pytest.approx(1 / (2 * np.pi * np.sqrt(a * b - c**2)), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["relu", "gelu", "tanh", "cos"])

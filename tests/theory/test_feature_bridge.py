@@ -1,7 +1,7 @@
 """The sampled read-out of random features against their limit: three observables in closed form.
 
 Eight tasks of N_0 = 60 inputs, each with a teacher, examples, noise and features of its own. With
-v the thermal factor and g the effective parameters (`theory.random_features`),
+v the thermal factor and g the degrees of freedom (`theory.random_features`),
 
     bias² = E,   variance = T v,   training error of a draw = (E + τ²)/(1 + v)² + T g/ψ_2
 """
@@ -70,7 +70,7 @@ def expected(temperature=TEMPERATURE, noise=NOISE):
         ACTIVATIONS["tanh"], WIDTH / IN_SIZE, NUM_TRAIN / IN_SIZE, temperature=temperature,
         precision=PRECISION * TEMPERATURE / temperature, noise_variance=noise,
     )  # fmt: skip
-    spread = temperature * limit.effective_parameters * IN_SIZE / NUM_TRAIN
+    spread = temperature * limit.degrees_of_freedom * IN_SIZE / NUM_TRAIN
     return np.array([limit.test_error, limit.thermal_variance, limit.train_error + spread])
 
 

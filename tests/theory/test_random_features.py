@@ -118,7 +118,7 @@ def test_infinitely_many_linear_features_are_ridge_regression(ratio):
     noise = marchenko_pastur(lambda s: s / (s + ridge) ** 2, ratio)
     effective = marchenko_pastur(lambda s: s / (s + ridge), ratio)
     np.testing.assert_allclose(
-        [found.bias_factor, found.noise_factor, found.effective_parameters],
+        [found.bias_factor, found.noise_factor, found.degrees_of_freedom],
         [bias, noise, effective], rtol=1e-5,
     )  # fmt: skip
 

@@ -213,7 +213,10 @@ def one_percent(size: Size, num_warmup: int, num_samples: int) -> dict[str, Any]
 
 
 def first_draws(chains: Any, count: int) -> Any:
-    names = ("test_outputs", "test_variances", "train_error", "energy", "acceptance", "nonfinite")
+    names = (
+        "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",
+        "acceptance", "nonfinite",
+    )  # fmt: skip
     cut = {name: getattr(chains, name) for name in names}
     return replace(chains, **{n: None if a is None else a[:, :count] for n, a in cut.items()})
 

@@ -29,6 +29,9 @@ from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.model.readout import Regression
 from langevin_nn.types import ChainKeys, InputError
 
+READOUT_STREAM = 1
+"""Folded into a record's key for the read-out; what lies outside the span takes the key itself."""
+
 
 class MarginalisedPosterior(Posterior):
     """p(W | data) of the hidden weights of `network` at temperature T.
@@ -113,27 +116,42 @@ class MarginalisedPosterior(Posterior):
 
     def predictions(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
         """m_W and s_W at the test inputs; `keys` draw what lies outside the training span."""
-        return self._predictions(self.regression(params), params, keys)
+        return self._predictions(self.regression(params), self._test_features(params, keys))
 
-    def record(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
-        """As of any posterior, from one factor."""
-        found = self.regression(params)
-        return {
-            **self._predictions(found, params, keys),
+    def record(
+        self, params: Any, keys: ChainKeys, *, train_outputs: bool = False
+    ) -> dict[str, Array]:
+        """As of any posterior, from one factor.
+
+        `test_draws` and `train_outputs` are those of one read-out, drawn from its posterior given
+        W: the one that `lifted_networks` draws with the same keys.
+        """
+        found, at_test = self.regression(params), self._test_features(params, keys)
+        drawn = found.drawn(*self._standard_gaussians(found.features, keys))
+        values = {
+            **self._predictions(found, at_test),
             "train_error": jnp.mean(found.squared_errors, axis=1),
             "energy": self._energy(found.potential, params),
+            "test_draws": self._as_outputs(at_test @ drawn),
         }
+        if train_outputs:
+            values["train_outputs"] = self._as_outputs(found.features @ drawn)
+        return values
 
     def _energy(self, misfit: Float[Array, " chains"], params: Any) -> Float[Array, " chains"]:
         return self.temperature * (misfit + self.sampled_prior.energy(params))
 
-    def _predictions(self, found: Regression, params: Any, keys: ChainKeys) -> dict[str, Array]:
-        features = self._scaled(self._extended(self.networks(params), keys), self.x_test)
-        means = found.means(features)
+    def _predictions(
+        self, found: Regression, features: Float[Array, "chains P_test M"]
+    ) -> dict[str, Array]:
         return {
-            "test_outputs": means if self.y_train.ndim == 2 else means[..., 0],
+            "test_outputs": self._as_outputs(found.means(features)),
             "test_variances": found.variances(features),
         }
+
+    def _as_outputs(self, outputs: Float[Array, "chains Q D"]) -> Float[Array, "chains Q *D"]:
+        """With the axis of the outputs where the targets have one."""
+        return outputs if self.y_train.ndim == 2 else outputs[..., 0]
 
     def lifted_networks(self, params: Any, keys: ChainKeys) -> Any:
         """Whole networks on the original inputs: the read-out drawn from its posterior given W.
@@ -142,8 +160,17 @@ class MarginalisedPosterior(Posterior):
         draw of the posterior (Matheron's rule), in the unit-free weights √λ v.
         """
         features = self._train_features(params)
+        prior, noise = self._standard_gaussians(features, keys)
+        missing = self._targets[None] - features @ prior - jnp.sqrt(self._noise) * noise
+        drawn = prior + readout.regress(features, missing, self._noise).weights
+        return self._lifted(self._with_readout(params, drawn), keys)
+
+    def _standard_gaussians(
+        self, features: Float[Array, "chains P M"], keys: ChainKeys
+    ) -> list[Array]:
+        """What Matheron's rule starts from: (chains, M, D) for w⁰, (chains, P, D) for the noise."""
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, READOUT_STREAM))(keys)
         num_outputs = self._targets.shape[1]
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
         shapes = [(features.shape[2], num_outputs), (features.shape[1], num_outputs)]
 
         def draw(key: Any) -> list[Array]:
@@ -153,10 +180,7 @@ class MarginalisedPosterior(Posterior):
                 for k, shape in zip(parts, shapes, strict=True)
             ]
 
-        prior, noise = jax.vmap(draw)(keys)
-        missing = self._targets[None] - features @ prior - jnp.sqrt(self._noise) * noise
-        drawn = prior + readout.regress(features, missing, self._noise).weights
-        return self._lifted(self._with_readout(params, drawn), keys)
+        return list(jax.vmap(draw)(keys))
 
     def _with_readout(self, params: Any, weights: Float[Array, "chains M D"]) -> Any:
         """Networks with the read-out v = w/√λ_L and the bias w/√λ_b."""
@@ -175,6 +199,9 @@ class MarginalisedPosterior(Posterior):
             return networks
         bias = weights[:, count] / jnp.sqrt(self._number(biases[-1]))
         return eqx.tree_at(lambda n: n.biases[-1], networks, bias)
+
+    def _test_features(self, params: Any, keys: ChainKeys) -> Float[Array, "chains P_test M"]:
+        return self._scaled(self._extended(self.networks(params), keys), self.x_test)
 
     def _train_features(self, params: Any) -> Float[Array, "chains P M"]:
         return self._scaled(self.networks(params), self.x_train)

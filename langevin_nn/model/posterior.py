@@ -180,13 +180,23 @@ class Posterior(eqx.Module):
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """𝓛 of the parameters: T × (misfit + the prior's energy)."""
 
-    def record(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
-        """What a draw keeps: `predictions`, the mean squared `train_error`, the `energy`."""
-        return {
+    def record(
+        self, params: Any, keys: ChainKeys, *, train_outputs: bool = False
+    ) -> dict[str, Array]:
+        """What a draw keeps, by its name in `Chains`.
+
+        `predictions`, the mean squared `train_error`, the `energy`; where `predictions` leave f
+        open `test_draws` (chains, P_test, *D), a draw of it at the test inputs; if asked for
+        `train_outputs` (chains, P, *D), that draw of f at the training inputs.
+        """
+        values = {
             **self.predictions(params, keys),
             "train_error": jnp.mean(self.squared_errors(params), axis=1),
             "energy": self.energy(params),
         }
+        if train_outputs:
+            values["train_outputs"] = evaluate(self.networks(params), self.x_train)
+        return values
 
     def potential(self, params: Any) -> Float[Array, " chains"]:
         """β𝓛, so that p(params | data) ∝ exp(−potential)."""

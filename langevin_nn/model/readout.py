@@ -103,6 +103,20 @@ class Regression(NamedTuple):
             quadratic = quadratic - jnp.sum(spread * solved, axis=(-2, -1))
         return 0.5 * self.weights.shape[-1] * squares + quadratic
 
+    def drawn(
+        self, prior: Float[Array, "... M D"], noise: Float[Array, "... P D"]
+    ) -> Float[Array, "... M D"]:
+        """A draw of w from its posterior, by Matheron's rule, from standard Gaussians.
+
+        With w⁰ and noise of variance T from the prior, ⟨w⟩ + w⁰ − Fᵀ A⁻¹ (F w⁰ + noise).
+        """
+        spread = self.features @ prior + jnp.sqrt(self.temperature) * noise
+        if self.factor.shape[-1] < self.features.shape[-2]:
+            explained = _solve_both(self.factor, _transposed(self.features) @ spread)
+        else:
+            explained = _transposed(self.features) @ _solve_both(self.factor, spread)
+        return self.weights + prior - explained
+
     def means(self, features: Float[Array, "... Q M"]) -> Float[Array, "... Q D"]:
         """F_x⟨w⟩ at the inputs with these features."""
         return features @ self.weights

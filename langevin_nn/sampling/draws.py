@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from langevin_nn.model.losses import Loss
 from langevin_nn.model.posterior import Posterior
 
 
@@ -14,15 +15,20 @@ from langevin_nn.model.posterior import Posterior
 class Chains:
     """Recorded draws of all chains, and what is needed to judge them.
 
-    `test_outputs`, (chain, draw, P_test) or with several outputs (chain, draw, P_test, D), are f at
-    the test inputs, `train_error` (chain, draw) the mean over the training examples of (y − f)²
-    summed over the outputs, `energy` (chain, draw) is 𝓛, `observables` what else was asked for,
-    (chain, draw, …). `diverged` (chain,) marks chains with numbers that are not finite. `params` is
-    the last state.
+    `f`, (chain, draw, P_test) or with several outputs (chain, draw, P_test, D), are draws of f at
+    the test inputs, and `train_outputs` (chain, draw, P, *D) the same draws of it at the training
+    inputs, None where they were not kept. `train_error` (chain, draw) is the mean over the training
+    examples of (y − f)² summed over the outputs, `energy` (chain, draw) is 𝓛, `observables` what
+    else was asked for, (chain, draw, …). `diverged` (chain,) marks chains with numbers that are not
+    finite. `params` is the last state.
 
-    Where the read-out is marginalised, `test_outputs` are the means m_W of f given the hidden
-    weights, `test_variances` (chain, draw, P_test) its variances s_W, the same for each output, and
-    `train_error` is the average given the hidden weights; else `test_variances` is None.
+    `test_outputs` is what averages are taken of, with `test_variances`: where the read-out is
+    sampled, f itself and None. Where it is marginalised, they are the means m_W of f given the
+    hidden weights and its variances s_W (chain, draw, P_test), the same for each output; then
+    `train_error` is the average given the hidden weights, and `test_draws` are draws of f, jointly
+    over all test and training inputs, with one read-out drawn from its posterior given W.
+
+    `temperature` and `loss` are the posterior's, None where they are not known.
 
     `curvature` is the largest Λ_max(∇²𝓛) over the chains at the end of the warm-up, and
     `step_size_shift` the predicted shift of the variance at a test point, averaged over them,
@@ -49,6 +55,18 @@ class Chains:
     acceptance: Float[np.ndarray, "chain draw"] | None = None
     nonfinite: Float[np.ndarray, "chain draw"] | None = None
     trajectory_length: float | None = None
+    test_draws: Float[np.ndarray, "chain draw P_test *D"] | None = None
+    train_outputs: Float[np.ndarray, "chain draw P *D"] | None = None
+    temperature: float | None = None
+    loss: Loss | None = None
+
+    @property
+    def f(self) -> Float[np.ndarray, "chain draw P_test *D"] | None:
+        """Draws of f at the test inputs.
+
+        None for a marginalised read-out of which none was drawn (runs of earlier versions).
+        """
+        return self.test_outputs if self.test_variances is None else self.test_draws
 
     @property
     def diverged(self) -> np.ndarray:
@@ -77,6 +95,8 @@ def assemble(
         test_variances=series.pop("test_variances", None),
         acceptance=series.pop("acceptance", None),
         nonfinite=series.pop("nonfinite", None),
+        test_draws=series.pop("test_draws", None),
+        train_outputs=series.pop("train_outputs", None),
         observables=series,
         y_test=np.asarray(posterior.y_test, np.float64),
         targets_midpoint=float(posterior.targets_midpoint),
@@ -87,4 +107,6 @@ def assemble(
         trajectory_length=numbers.get("trajectory_length"),
         thinning=thinning,
         wall_seconds=numbers["seconds"],
+        temperature=float(posterior.temperature),
+        loss=posterior.loss,
     )

@@ -42,6 +42,8 @@ from langevin_nn.types import InputError
 FIRST_CHUNK_STEPS = 100
 CHUNK_SECONDS = 2.0
 BUFFER_BYTES = 64e6
+TRAIN_OUTPUT_BYTES = 128e6
+"""Draws of f at the training inputs of one point that would take more are not kept."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def drive(
     target = _stacked(points)
     carried = exchange.begin(len(points), counts.num_chains) if exchange else None
     states = States(stacked(begun), carried)
+    at_train = _size_of_train_outputs(points[0], counts) <= TRAIN_OUTPUT_BYTES
     saved = None
     if checkpoint is not None:
         names = (*dataclasses.astuple(counts), sorted(extra), exchange is not None)
@@ -172,7 +175,7 @@ def drive(
     with jax.set_mesh(mesh):
         zeros = buffer_for(
             target, dynamics, states, streams, copied(mesh, jnp.int32(0)), extra, exchange,
-            counts.num_samples, BUFFER_BYTES,
+            at_train, counts.num_samples, BUFFER_BYTES,
         )  # fmt: skip
     buffer: dict[str, Array] = shared(mesh, zeros, axis=2)
     capacity = len(buffer["energy"])
@@ -200,7 +203,7 @@ def drive(
         three = copied(mesh, _integers(done.steps, stride, count))
         with blas.limit(limits=1), jax.set_mesh(mesh):
             states, buffer = advance(
-                target, dynamics, states, streams, three, buffer, extra, exchange
+                target, dynamics, states, streams, three, buffer, extra, exchange, at_train
             )
             chunk = {name: np.array(values[:count]) for name, values in buffer.items()}
         done = Progress(done.steps + stride * count, done.draws + (not warm) * count, numbers)
@@ -219,7 +222,9 @@ def drive(
             lost = int(np.sum(~finite))
             progress(Report(done.steps, counts.steps, counts.num_warmup, error, lost))
         pace.stop(stride * count)
-    draws = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    # Chunks that an earlier version has saved lack some of the series.
+    whole = [name for name in chunks[0] if all(name in chunk for chunk in chunks)]
+    draws = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in whole}
     return Driven(posteriors, states, numbers, draws, counts.thinning)
 
 
@@ -251,6 +256,12 @@ def _integers(first_step: int, stride: int, count: int) -> tuple[Array, Array, A
 def _typed(key: PRNGKeyArray) -> PRNGKeyArray:
     is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     return key if is_typed else jax.random.wrap_key_data(key)
+
+
+def _size_of_train_outputs(posterior: Posterior, counts: Counts) -> int:
+    """Bytes of all draws of f at the training inputs."""
+    y = posterior.y_train
+    return counts.num_chains * counts.num_samples * y.size * y.dtype.itemsize
 
 
 def _dtype(posterior: Posterior) -> Any:

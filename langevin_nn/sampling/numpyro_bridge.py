@@ -55,7 +55,8 @@ class NumPyroKernel(MCMCKernel):
     `default_thinning` if left out): write this rather than `MCMC(thinning=…)`.
 
     Samples are what `sample` records: of a posterior `test_outputs`, `train_error`, `energy` and
-    the `observables`, functions of one network, but no weights; of a model its latent and
+    the `observables`, functions of one network, but no weights (with a marginalised read-out
+    `test_outputs` are means of f, and `test_draws` draws of it); of a model its latent and
     deterministic sites. Extra fields are `potential_energy`, `diverging`, `info.acceptance` (of
     `Split`) and `adapt_state.step_size`.
 

@@ -63,6 +63,7 @@ def advance(
     buffer: dict[str, Array],
     extra: Mapping[str, Observable],
     exchange: Exchange | None = None,
+    train_outputs: bool = False,
 ) -> tuple[States, dict[str, Array]]:
     """From `first_step`, `count` times: `stride` steps, then one record with their mean info.
 
@@ -88,7 +89,8 @@ def advance(
         states, buffer = carry
         begin = first_step + i * stride
         states, sums = jax.lax.fori_loop(begin, begin + stride, one_step, (states, zeros))
-        values = observe(posterior, states, fold(record_keys, begin + stride), extra, exchange)
+        keys = fold(record_keys, begin + stride)
+        values = observe(posterior, states, keys, extra, exchange, train_outputs)
         values |= {name: total / stride for name, total in sums.items()}
         return states, {name: buffer[name].at[i].set(value) for name, value in values.items()}
 
@@ -130,21 +132,26 @@ def observe(
     keys: PointKeys,
     extra: Mapping[str, Observable],
     exchange: Exchange | None,
+    train_outputs: bool,
 ) -> dict[str, Array]:
     """What is recorded of the states, each with a leading point and chain axis."""
 
     def one(posterior: Posterior, params: Any, keys: ChainKeys) -> dict[str, Array]:
-        return record(posterior, params, keys, extra)
+        return record(posterior, params, keys, extra, train_outputs)
 
     values = dict(eqx.filter_vmap(one)(posterior, states.chains.params, keys))
     return values | (exchange.observe(posterior, states) if exchange else {})
 
 
 def record(
-    posterior: Posterior, params: Any, keys: ChainKeys, extra: Mapping[str, Observable]
+    posterior: Posterior,
+    params: Any,
+    keys: ChainKeys,
+    extra: Mapping[str, Observable],
+    train_outputs: bool = False,
 ) -> dict[str, Array]:
     """What is recorded of the chains of one point, each with a leading chain axis."""
-    values = posterior.record(params, keys)
+    values = posterior.record(params, keys, train_outputs=train_outputs)
     if extra:
         networks = posterior.lifted_networks(params, keys)
         values |= {name: eqx.filter_vmap(function)(networks) for name, function in extra.items()}
@@ -208,6 +215,7 @@ def buffer_for(
     step: Array,
     extra: Mapping[str, Observable],
     exchange: Exchange | None,
+    train_outputs: bool,
     num_samples: int,
     max_bytes: float,
 ) -> dict[str, np.ndarray]:
@@ -216,7 +224,8 @@ def buffer_for(
     With the arguments placed as they are for `advance`, what is traced here is not again there.
     """
     step_keys, record_keys = keys
-    shapes = dict(eqx.filter_eval_shape(observe, posterior, states, record_keys, extra, exchange))
+    seen = (posterior, states, record_keys, extra, exchange, train_outputs)
+    shapes = dict(eqx.filter_eval_shape(observe, *seen))
     moving = (posterior, transition, states, step_keys, step, exchange)
     shapes |= eqx.filter_eval_shape(move, *moving)[1]
     bytes_each = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())

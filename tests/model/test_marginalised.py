@@ -1,5 +1,7 @@
 """The posterior with its read-out integrated out, against plain NumPy and against draws."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,9 +17,11 @@ KEY = jax.random.key(0)
 CHAINS = 3
 
 
-def marginalised(case, dtype=jnp.float64, temperature=0.3):
+def marginalised(case, dtype=jnp.float64, temperature=0.3, test_is_train=False):
     widths, num_train, outputs, biases, convolution = CASES[case]
     data = gaussian_task(num_train, 5, 8, num_outputs=outputs)
+    if test_is_train:
+        data = dataclasses.replace(data, x_test=data.x_train, y_test=data.y_train)
     settings = {"key": KEY, "dtype": dtype, "biases": biases}
     if convolution:
         network = lnn.Convolutional(lnn.Patches((2, 2, 2), 1, 1), widths[0], "erf", **settings)
@@ -95,7 +99,7 @@ def numbers_of(posterior, params):
         "energy": posterior.energy(params),
         "potential": posterior.potential(params),
         "predictions": posterior.predictions(params, keys),
-        "record": posterior.record(params, keys),
+        "record": posterior.record(params, keys, train_outputs=True),
     }
 
 
@@ -129,6 +133,9 @@ def test_potential_predictions_and_errors_equal_numpy(case):
     np.testing.assert_allclose(found["energy"], energy, rtol=1e-10)
     np.testing.assert_allclose(found["potential"], energy / temperature, rtol=1e-10)
     record = {**found["predictions"], "train_error": np.mean(errors, axis=1), "energy": energy}
+    drawn = {name: found["record"].pop(name) for name in ("test_draws", "train_outputs")}
+    assert drawn["test_draws"].shape == (CHAINS, 5, *posterior.y_train.shape[1:])
+    assert drawn["train_outputs"].shape == (CHAINS, *posterior.y_train.shape)
     assert record.keys() == found["record"].keys()
     for name, value in found["record"].items():
         np.testing.assert_allclose(value, record[name], rtol=1e-9)
@@ -162,6 +169,24 @@ def test_gradient_is_the_finite_difference(case, dtype, tolerance):
     np.testing.assert_allclose(
         slopes, differences, rtol=tolerance, atol=tolerance * abs(differences).max()
     )
+
+
+@pytest.mark.parametrize("case", ["deep, outputs, biases"])
+def test_draws_of_f_are_those_of_one_network(case):
+    """FAULTS 1.13: jointly over test and training inputs, and the observables' network's."""
+    posterior = marginalised(case, test_is_train=True)
+    x = jnp.asarray(posterior.space.train @ posterior.space.basis.T)
+    params, keys = some_params(posterior, CHAINS), jax.random.split(KEY, CHAINS)
+
+    @eqx.filter_jit
+    def drawn(posterior):
+        outputs = posterior.lifted_networks(params, keys).batch(x)
+        return posterior.record(params, keys, train_outputs=True), outputs
+
+    record, outputs = drawn(posterior)
+    np.testing.assert_allclose(record["train_outputs"], outputs, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(record["test_draws"], outputs, rtol=1e-8, atol=1e-9)
+    assert np.abs(record["test_draws"] - record["test_outputs"]).max() > 0.1
 
 
 @pytest.mark.slow

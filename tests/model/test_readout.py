@@ -23,3 +23,21 @@ def test_variance_of_the_energy_is_that_of_its_gaussian(num_train, num_features)
         draws = rng.multivariate_normal(np.zeros(num_train), s, size=(400_000, 3))
         energies = 0.5 * np.square(residual.T[None] - draws).sum(axis=(1, 2))
         assert energies.var() == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(("num_train", "num_features"), [(4, 7), (7, 4)], ids=["A", "B"])
+def test_draws_have_the_posteriors_mean_and_covariance_exactly(num_train, num_features):
+    """FAULTS 1.13. A draw is affine in standard Gaussians: its Jacobian J has J Jᵀ = T B⁻¹."""
+    rng = np.random.default_rng(1)
+    features, targets = rng.normal(size=(num_train, num_features)), rng.normal(size=(num_train, 1))
+    temperature = 0.3
+    # One chain for the mean, where all Gaussians are 0, and one for each Gaussian.
+    gaussians = np.eye(num_features + num_train + 1)[:, 1:, None]
+    many = jnp.broadcast_to(jnp.asarray(features), (len(gaussians), *features.shape))
+    found = readout.regress(many, jnp.asarray(targets), jnp.asarray(temperature))
+    parts = np.split(gaussians, [num_features], axis=1)
+    draws = np.asarray(found.drawn(*map(jnp.asarray, parts)))[..., 0]
+    mean, jacobian = draws[0], draws[1:] - draws[0]
+    inverse = np.linalg.inv(features.T @ features + temperature * np.eye(num_features))
+    np.testing.assert_allclose(mean, (inverse @ features.T @ targets)[:, 0], rtol=1e-9)
+    np.testing.assert_allclose(jacobian.T @ jacobian, temperature * inverse, rtol=1e-8, atol=1e-12)

@@ -58,7 +58,7 @@ def reference(seed):
         lnn.summarise(
             dataclasses.replace(
                 blank, test_outputs=f, train_error=counter, energy=counter, acceptance=None,
-                nonfinite=None,
+                nonfinite=None, train_outputs=None,
             )
         )
     ), 0.0  # fmt: skip

@@ -36,14 +36,20 @@ def run(target=None, transition=None, **changes):
     return lnn.sample(target or posterior(), transition or lnn.Langevin(0.02), key=KEY, **settings)
 
 
-def test_shapes_and_precision_of_what_is_recorded():
+def test_shapes_and_precision_of_what_is_recorded(monkeypatch):
     chains = run(observables={"norm": lambda network: jnp.sum(network.weights[0] ** 2)})
     assert chains.test_outputs.shape == (3, 11, 4) and chains.test_outputs.dtype == np.float32
     assert chains.train_error.shape == chains.energy.shape == (3, 11)
     assert chains.observables["norm"].shape == (3, 11)
+    assert chains.f is chains.test_outputs and chains.train_outputs.shape == (3, 11, 6)
+    errors = np.square(chains.train_outputs - gaussian_task(6, 4, 8).y_train).mean(axis=2)
+    np.testing.assert_allclose(errors, chains.train_error, rtol=1e-5)
     assert chains.params.weights[0].shape == (3, 5, 6), "weights on the span: rank 6, not N_0 = 8"
     assert not chains.diverged.any()
-    assert run(posterior(dtype=jnp.float64)).test_outputs.dtype == np.float64
+    monkeypatch.setattr(driver, "TRAIN_OUTPUT_BYTES", 3 * 11 * 6 * 8 - 1)
+    exact = run(posterior(dtype=jnp.float64))
+    assert exact.test_outputs.dtype == np.float64
+    assert exact.train_outputs is None, "a byte too large"
 
 
 @pytest.mark.parametrize(("first", "seconds"), [(1, 1e-9), (7, 1e-9), (1000, 100.0)])
@@ -153,7 +159,7 @@ def test_a_diverged_chain_is_counted_and_left_out():
 def _only(chains, keep):
     return dataclasses.replace(
         chains, test_outputs=chains.test_outputs[keep], train_error=chains.train_error[keep],
-        energy=chains.energy[keep],
+        energy=chains.energy[keep], train_outputs=chains.train_outputs[keep],
     )  # fmt: skip
 
 

@@ -320,7 +320,9 @@ def test_a_kernel_samples_what_the_driver_samples(seed):
         extra_fields=("info.acceptance", "adapt_state.step_size"), key=key,
     )  # fmt: skip
     draws, fields = mcmc.get_samples(group_by_chain=True), mcmc.get_extra_fields(True)
-    assert set(draws) == {"test_outputs", "test_variances", "train_error", "energy"}
+    assert set(draws) == {
+        "test_outputs", "test_variances", "test_draws", "train_error", "energy"
+    }  # fmt: skip
     for name in draws:
         mine, theirs = np.asarray(draws[name]), getattr(chains, name)
         error = np.hypot(mcse(mine), mcse(theirs))

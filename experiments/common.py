@@ -40,7 +40,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Call:
-    """What the command line asked for; `size` is "smoke", "config" or "full"."""
+    """What the command line asked for; `size` is "smoke", "config", "full" or a script's own."""
 
     here: Path
     folder: Path
@@ -94,22 +94,26 @@ class Call:
 CONFIG = "config.toml"
 
 
-def called(script: str, meaning: str) -> Call:
+def called(script: str, meaning: str, sizes: Mapping[str, str] | None = None) -> Call:
+    """The call that the command line describes; `sizes` are further ones with their meaning."""
     parser = argparse.ArgumentParser(description=meaning.splitlines()[0])
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--smoke", action="store_true", help="a short form, for the tests")
     size.add_argument("--full", action="store_true", help="the size of the papers, for a GPU")
     size.add_argument("--draw", action="store_true", help="the figure again from results.json")
+    for name, help_text in (sizes or {}).items():
+        size.add_argument(f"--{name}", action="store_true", help=help_text)
     here = Path(script).resolve().parent
     parser.add_argument("folder", nargs="?", type=Path, default=here, metavar="FOLDER")
     arguments = parser.parse_args()
-    chosen = "smoke" if arguments.smoke else "full" if arguments.full else "config"
+    named = [name for name in ("smoke", "full", *(sizes or {})) if getattr(arguments, name)]
+    chosen = named[0] if named else CONFIG.removesuffix(".toml")
     arguments.folder.mkdir(exist_ok=True)
     return Call(here, arguments.folder, chosen, arguments.draw)
 
 
 def shrunk(values: Mapping[str, Any]) -> Values:
-    """The same with the first and the last value of each axis, and the shortest of chains."""
+    """The same with the ends of each axis, two seeds at most, and the shortest of chains."""
     small = dict(values)
     over = {}
     for name, listed in values.get("sweep", {}).get("over", {}).items():
@@ -118,7 +122,8 @@ def shrunk(values: Mapping[str, Any]) -> Values:
             over[name] = [10]
         if name == "network.hidden_widths":
             over[name] = [[5], [5, 5], [6], [6, 6]]
-    small["sweep"] = {"over": over}
+    seeds = {"seeds": 2} if "seeds" in values.get("sweep", {}) else {}
+    small["sweep"] = {"over": over} | seeds
     small["sampler"] = dict(values.get("sampler", {})) | SMOKE_SAMPLER
     small["data"] = dict(values.get("data", {})) | SMOKE_DATA
     return small
@@ -158,6 +163,31 @@ def table(
                 f"({float(z.sel(theory=name)):+.1f})"
                 for name in theories
             ]
+        rows.append(cells)
+    return markdown(heads, rows)
+
+
+def verdicts(results: xr.Dataset) -> str:
+    """A Markdown table: where s, and where Q* of `one_layer` at the runs' own T, is above 1.
+
+    For each group the points that have converged at which a quantity is lower, or higher, than at
+    infinite width by more than two standard errors.
+    """
+    quantities = {"variance": "variance", "bias2": "bias²", "generalisation_error": "error"}
+    converged = results.converged.astype(bool)
+    order = results.order_parameter.sel(theory="one_layer").isel(order=0)
+    heads = ["", "points", "of these Q* > 1"]
+    heads += [f"{name} {way}" for name in quantities.values() for way in ("lower", "higher")]
+    rows = []
+    for label, group in (
+        ("s < 1", results.criterion < 1), ("s > 1", results.criterion > 1),
+        ("Q* < 1", order < 1), ("Q* > 1", order > 1),
+    ):  # fmt: skip
+        group = group & converged
+        cells = [label, str(int(group.sum())), str(int((group & (order > 1)).sum()))]
+        for quantity in quantities:
+            z = grid_deviations(results, quantity)["z"].sel(theory="infinite_width")
+            cells += [str(int((group & (sign * z > 2)).sum())) for sign in (-1, 1)]
         rows.append(cells)
     return markdown(heads, rows)
 

@@ -157,36 +157,57 @@ def tables(results: dict[str, xr.Dataset]) -> str:
         text.append(f"{NAMES[source]}: N* ~ P^({plus_minus(slope(line, source)[0])}), "
                     f"or N* = P/({ratio}) + ({offset})")  # fmt: skip
     text += ["", markdown(["from the prior by", "P", "N*", "P/N*"], others), "", states(sweep)]
+    text += ["", headline(sweep)]
     return "\n".join(text)
 
 
 def states(sweep: xr.Dataset) -> str:
-    """A row for each width of the sweep."""
-    heads = ["labels", "N", "P/N", "satisfied", "converged", "loss E/P", "N_Δ/N", "N⁻/N"]
-    heads += ["N_Δ ≥ N⁻", "rank H_0 = min(N_Δ, N)", "Tr H_p / Tr abs H_p"]
+    """A row for each width: zero energy, converged minima above zero, and the ends that are not."""
+    heads = ["labels", "N", "P/N", "satisfied", "minima", "loss E/P", "N_Δ/N", "N⁻/N", "N_Δ ≥ N⁻"]
+    heads += ["rank H_0 = min(N_Δ, N)", "Tr H_p / Tr abs H_p", "not converged", "N_Δ/N there"]
     rows = []
     for source in ("random", "mnist"):
         for width in np.unique(sweep.width.values[sweep.source.values == source]):
             own = sweep.isel(run=(sweep.source.values == source) & (sweep.width.values == width))
             number, weights = own.sizes["run"], int(own.weights[0])
-            open_ = own.isel(run=own.energy.values > 0)
+            satisfied, converged = own.energy.values == 0, own.converged.values.astype(bool)
             cells = [NAMES[source], str(weights), f"{float(own.num_train[0]) / weights:.2f}",
-                     f"{number - open_.sizes['run']}/{number}"]  # fmt: skip
-            if open_.sizes["run"] == 0:
-                rows.append(cells + ["-"] * 7)
-                continue
-            count = open_.unsatisfied.values
-            full = open_["rank"].values == np.minimum(count, weights)
-            bound = count >= open_.negative.values
-            loss = open_.energy.values / open_.num_train.values
-            parts = (loss, count / weights, open_.negative.values / weights)
-            cells += [f"{int(open_.converged.sum())}/{len(count)}", *map(ranged, parts)]
-            cells += [f"{bound.sum()}/{len(bound)}", f"{full.sum()}/{len(full)}"]
-            rows.append([*cells, ranged(open_.trace.values)])
+                     f"{satisfied.sum()}/{number}"]  # fmt: skip
+            minima = own.isel(run=~satisfied & converged)
+            count, trace = minima.unsatisfied.values, minima.trace.values
+            full = minima["rank"].values == np.minimum(count, weights)
+            bound = count >= minima.negative.values
+            loss = minima.energy.values / minima.num_train.values
+            cells += [f"{count.size}/{number}"]
+            cells += map(ranged, (loss, count / weights, minima.negative.values / weights))
+            cells += [f"{each.sum()}/{each.size}" if each.size else "–" for each in (bound, full)]
+            creeping = own.isel(run=~satisfied & ~converged).unsatisfied.values
+            cells += [ranged(trace), f"{creeping.size}/{number}", ranged(creeping / weights)]
+            rows.append(cells)
     return markdown(heads, rows)
 
 
+def headline(sweep: xr.Dataset) -> str:
+    """The smallest N_Δ/N at a converged minimum whose energy is not zero, by labels."""
+    lines = []
+    for source, name in NAMES.items():
+        own = sweep.source.values == source
+        minima = sweep.isel(
+            run=own & (sweep.energy.values > 0) & sweep.converged.values.astype(bool)
+        )
+        shares = minima.unsatisfied.values / minima.weights.values
+        smallest = f"N_Δ/N from {shares.min():.3g} on" if shares.size else "none to speak of"
+        satisfied = int((own & (sweep.energy.values == 0)).sum())
+        lines.append(
+            f"{name}: {satisfied} of {own.sum()} ends have zero energy, {shares.size} are minima "
+            f"above zero that have converged, {smallest}"
+        )
+    return "\n".join(lines)
+
+
 def ranged(values: np.ndarray) -> str:
+    if not values.size:
+        return "–"
     low, high = values.min(), values.max()
     return f"{low:.2g}" if len(values) == 1 else f"{low:.2g} to {high:.2g}"
 

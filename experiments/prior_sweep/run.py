@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import called, curves, frame, keep, kept, legend_below, mnist_caption, table  # noqa: E402
+from common import called, curves, frame, keep, kept, legend_below, mnist_caption, table, verdicts  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -79,6 +79,7 @@ def main() -> None:
     results = kept(call.results)["precisions"]
     call.save(draw(results))
     call.say(table(results, ["infinite_width", "one_layer", "width_expansion", "matched"]))
+    call.say(verdicts(results))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import called, keep, kept, markdown, mnist_caption, table  # noqa: E402
+from common import called, keep, kept, markdown, mnist_caption, table, verdicts  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
@@ -77,6 +77,7 @@ def main() -> None:
     call.save(draw(results, "sigmas", results.caption.split(";")[0]), "validity_map_sigmas")
     call.say(shares(results))
     call.say(table(results, [str(name) for name in results.theory.values]))
+    call.say(verdicts(results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Generalisation error, bias² and variance against N_1, where finite width wins and where it loses.
+"""Generalisation error, bias² and variance against N_1, on a task with s < 1 and one with s > 1.
 
     python experiments/width_sweep/run.py [--smoke | --full | --draw] [FOLDER]
 
@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import xarray as xr  # noqa: E402
-from common import called, curves, frame, keep, kept, legend_below, table  # noqa: E402
+from common import called, curves, frame, keep, kept, legend_below, table, verdicts  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 WIDTH = "network.hidden_widths[0]"
@@ -47,6 +47,7 @@ def main() -> None:
     results = kept(call.results)["widths"]
     call.save(draw(results))
     call.say(table(results, [str(name) for name in results.theory.values]))
+    call.say(verdicts(results))
 
 
 if __name__ == "__main__":

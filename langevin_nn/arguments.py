@@ -71,8 +71,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     sweep.add_argument("--seeds", type=int, metavar="N", help="N seeds, from the file's own on")
     sweep.add_argument("--output", type=Path, metavar="DIR", help="the folder (sweeps/NAME-HASH)")
     sweep.add_argument(
-        "--executor", default="serial", choices=EXECUTORS,
-        help="this process, processes of this machine, or jobs (as [sweep.slurm] says)",
+        "--executor", choices=EXECUTORS,
+        help="this process, processes of this machine, or jobs (as [sweep.slurm] says); "
+        "left out: as [sweep] says, else this process",
     )  # fmt: skip
     sweep.add_argument(
         "--workers", type=int, metavar="N", help="how many (local: as many as GPUs, else cores)"

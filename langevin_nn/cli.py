@@ -93,20 +93,21 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     if arguments.status is not None:
         return _sweep_status(arguments.status)
     wanted = grid_of(arguments)
+    # A task of a job array is worked off by its own process, whatever the table says.
+    table = {} if arguments.task else grid.execution(arguments.config)
     with _loading():
         from langevin_nn.sweeps import engine, executors, report
 
-        _configure_jax(workers=arguments.executor != "serial")
-    executor, workers = arguments.executor, arguments.workers
-    slurm = grid.slurm_settings(arguments.config)
-    executors.check(executor, workers, slurm)
+        settings = executors.chosen(table, arguments.executor, arguments.workers)
+        executors.check(**settings)
+        executor, workers = settings["executor"], settings["workers"]
+        _configure_jax(workers=executor != "serial")
     which, parts = arguments.task or (0, executors.number_of_workers(executor, workers))
     output = arguments.output or _default_output(arguments.config, wanted.content_hash, "sweeps")
     folder = engine.begin(wanted, output, parts)
     tasks = folder.tasks[which::parts] if arguments.task else folder.tasks
     try:
         with SweepProgress(arguments.quiet) as progress:
-            settings = {"executor": executor, "workers": workers, "slurm": slurm}
             done = engine.work_off(folder, tasks, **settings, progress=progress)
         results = engine.gather(folder)
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from langevin_nn import config as configuration
 from langevin_nn.errors import InputError
 from langevin_nn.sweeps import plan
 from langevin_nn.sweeps.axes import over_of
-from langevin_nn.sweeps.grid import grid, load, slurm_settings
+from langevin_nn.sweeps.grid import execution, grid, load
 
 
 def grid_of(*words, values=None, seeds=None):
@@ -150,9 +150,14 @@ def test_path_among_the_values_is_looked_for_beside_the_file(tmp_path):
     assert found.points[0].data.path == str(tmp_path / "one.npz")
 
 
-def test_settings_of_slurm(tmp_path):
-    (tmp_path / "grid.toml").write_text(TABLE + '[sweep.slurm]\nqueue = "gpu"\ncores = 4')
-    assert slurm_settings(tmp_path / "grid.toml") == {"queue": "gpu", "cores": 4}
+def test_how_a_grid_is_worked_off_is_not_the_grid(tmp_path):
+    how = 'executor = "slurm"\nworkers = 3\n'
+    assert "[sweep]\n" in TABLE
+    table = TABLE.replace("[sweep]\n", "[sweep]\n" + how)
+    (tmp_path / "grid.toml").write_text(table + '[sweep.slurm]\nqueue = "gpu"\ncores = 4')
+    slurm = {"queue": "gpu", "cores": 4}
+    found = execution(tmp_path / "grid.toml")
+    assert found == {"executor": "slurm", "workers": 3, "slurm": slurm}
     reference = load(tmp_path / "grid.toml")
     (tmp_path / "grid.toml").write_text(TABLE)
     assert load(tmp_path / "grid.toml").content_hash == reference.content_hash

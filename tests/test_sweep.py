@@ -224,11 +224,11 @@ def test_configuration_as_nested_values_with_its_table(whole, monkeypatch):
     """The same grid, so that everything finished is there already; slurm's settings are read."""
     monkeypatch.setattr(task, "sample_points", stop)
     given = []
-    monkeypatch.setattr(executors, "check", lambda *words: given.append(words[2]))
-    table = {"over": OVER, "slurm": {"queue": "gpu"}}
+    monkeypatch.setattr(executors, "check", lambda **settings: given.append(settings))
+    table = {"over": OVER, "workers": 1, "slurm": {"queue": "gpu"}}
     found = lnn.sweep(values() | {"sweep": table}, output=whole.path)
     xr.testing.assert_identical(found, lnn.collect(whole.path))
-    assert given == [{"queue": "gpu"}]
+    assert given == [{"executor": "serial", "workers": 1, "slurm": {"queue": "gpu"}}]
     with pytest.raises(InputError, match='unknown key "sweep.overs"'):
         lnn.sweep(values() | {"sweep": {"overs": OVER}}, output=whole.path)
 
@@ -509,6 +509,32 @@ def test_settings_that_slurm_does_not_take(settings, fragment):
 def test_slurm_is_told_the_number_of_jobs():
     with pytest.raises(InputError, match="needs workers, the number of jobs"):
         executors.check("slurm", None, {"cores": 2, "memory": "1GB"})
+
+
+@with_jobqueue
+def test_slurm_needs_a_place_where_jobs_can_be_submitted(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="by sbatch, which is not on the PATH"):
+        executors.check("slurm", 2, {"cores": 2, "memory": "1GB"})
+
+
+@pytest.mark.parametrize(
+    ("table", "fragment"),
+    [
+        ('executor = "locla"', "executor must be one of serial, local, slurm, got 'locla'"),
+        ("executor = 3", 'write executor = "local", got 3'),
+        ("workers = 0", "workers must be a whole number from 1, got 0"),
+        ("workers = true", "sweep.workers must be a whole number from 1, got True"),
+        ("workers = 3", 'write executor = "local" or leave workers out'),
+    ],
+)
+def test_how_to_work_off_a_grid_as_the_table_has_it(tmp_path, capsys, table, fragment):
+    command = CommandLine(tmp_path, capsys)
+    grid = f'[sweep]\n{table}\n[sweep.over]\n"prior.precisions[-1]" = [1, 2]\n'
+    (tmp_path / "grid.toml").write_text(TINY_GRID + grid)
+    answer = command("sweep", tmp_path / "grid.toml", "--output", tmp_path / "sweep")
+    assert answer.code == 2 and fragment in answer.err
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_without_dask(monkeypatch):

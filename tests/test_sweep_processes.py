@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from command_line import TINY_GRID
 from conftest import FEW_OPTIMISATIONS
 
 import langevin_nn as lnn
-from langevin_nn.sweeps import grid, results
+from langevin_nn.sweeps import executors, grid, results
 from langevin_nn.sweeps.axes import over_of
 from langevin_nn.sweeps.folder import SweepFolder
 
@@ -137,3 +139,14 @@ def test_two_sweeps_at_once_on_one_folder(slow, undisturbed):
     assert min(map(number_now, outs)) > 0, "one of them did everything"
     assert_agree(results.load(slow / "sweep/results.nc"), undisturbed)
     assert_agree(lnn.collect(slow / "sweep"), undisturbed)
+
+
+def test_dask_serves_no_pages_beside_a_sweep():
+    """FAULTS 4.4: nobody has asked for a dashboard, nor for metrics."""
+    with executors.started("local", 1) as execute:
+        scheduler = execute.args[0].cluster.scheduler
+        server = scheduler.http_server
+        assert server.address == "127.0.0.1", "not to be reached from other machines"
+        for page in ("", "status", "metrics", "health", "info/main/workers.html"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://127.0.0.1:{server.port}/{page}", timeout=10)

@@ -33,7 +33,7 @@ def sweep(
     seeds: int | None = None,
     *,
     output: Path | str,
-    executor: str = "serial",
+    executor: str | None = None,
     workers: int | None = None,
     slurm: Mapping[str, Any] | None = None,
     progress: Callable[[Status], None] | None = None,
@@ -51,11 +51,13 @@ def sweep(
             list (`"prior.precisions[-1]"`).
         seeds: so many seeds, from the configuration's own on.
         output: the folder; `sweep.toml`, `points/` and `results.nc` are in it.
-        executor: "serial"; "local" for processes of this machine, one for each GPU where there are
-            some; "slurm" for jobs. The last two need Dask, and a script that calls this must keep
-            the call below `if __name__ == "__main__":`, since the processes are spawned.
+        executor: "serial", which is the default; "local" for processes of this machine, one for
+            each GPU where there are some; "slurm" for jobs. The last two need Dask, and a script
+            that calls this must keep the call below `if __name__ == "__main__":`, since the
+            processes are spawned.
         workers: how many processes or jobs; of processes, if left out, as many as GPUs, else cores.
         slurm: the settings of the jobs, as the table [sweep.slurm] has them.
+            Executor, workers and slurm are those of the table [sweep] where they are left out.
         progress: called now and then with where the sweep stands.
 
     Raises:
@@ -75,19 +77,17 @@ def sweep(
     if isinstance(config, RunConfig):
         wanted, table = grid.grid(config.to_dict(), over, seeds), {}
     elif isinstance(config, Mapping):
-        wanted, table = grid.grid(config, over, seeds), grid.slurm_table(config)
+        wanted, table = grid.grid(config, over, seeds), grid.execution_table(config)
     else:
         wanted = grid.load(Path(config), None, over, seeds)
-        table = grid.slurm_settings(Path(config))
-    executors.check(executor, workers, slurm or table)
+        table = grid.execution(Path(config))
+    settings = executors.chosen(table, executor, workers, slurm)
+    executors.check(**settings)
     require_float64()
-    number = executors.number_of_workers(executor, workers)
+    number = executors.number_of_workers(settings["executor"], settings["workers"])
     # Preparing a point takes a GPU, which is for the workers.
-    folder = begin(wanted, Path(output), number, prepare=executor == "serial")
-    work_off(
-        folder, folder.tasks, executor=executor, workers=workers, slurm=slurm or table,
-        progress=progress,
-    )  # fmt: skip
+    folder = begin(wanted, Path(output), number, prepare=settings["executor"] == "serial")
+    work_off(folder, folder.tasks, **settings, progress=progress)
     return gather(folder)
 
 
@@ -138,12 +138,15 @@ def work_off(
     with executors.started(executor, workers, slurm) as execute:
         while pending:
             held = []
+            begun = {task: _done_of(folder, task) for task in pending}
             for outcome in execute(folder, pending, earlier, tell):
                 if outcome.done is None:
                     held.append(outcome.task)
                     continue
                 done += outcome.done
-                if outcome.error:
+                if outcome.error and _done_of(folder, outcome.task) > begun[outcome.task]:
+                    held.append(outcome.task)  # its workers ended, but it gets on: walltimes
+                elif outcome.error:
                     _give_up(folder, outcome, earlier)
             pending = _freed(folder, held, is_open, tell)
     tell.now()
@@ -175,6 +178,11 @@ def _freed(
             return left
         tell()
         time.sleep(POLL_SECONDS)
+
+
+def _done_of(folder: SweepFolder, task: Task) -> float:
+    """How far a task has got, in points."""
+    return sum(folder.fractions(task).values())
 
 
 def _give_up(folder: SweepFolder, outcome: executors.Outcome, earlier: Mapping[str, str]) -> None:

@@ -9,9 +9,11 @@ This module imports no JAX: a worker sets up its environment first.
 
 import contextlib
 import functools
+import getpass
 import inspect
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +35,15 @@ EXECUTORS = ("serial", "local", "slurm")
 ALLOWED_FAILURES = 5
 """How many workers may die under a task before it is held to be the reason."""
 POLL_SECONDS = 0.2
+RENEWAL_SECONDS = 10.0
+"""How often jobs that have ended are looked for, and replaced."""
+SETTINGS = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+}
+NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+"""Dask's pages and metrics, which nobody has asked for, would be for whoever can reach the port."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,31 @@ Execute = Callable[
     ["SweepFolder", Sequence["Task"], Mapping[str, str], Callable[[], None]], Iterator[Outcome]
 ]
 """Works off tasks of a folder, given the earlier failures and what to call now and then."""
+
+
+def chosen(
+    table: Mapping[str, Any],
+    executor: str | None,
+    workers: int | None,
+    slurm: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """`executor`, `workers` and `slurm`: as given, else as the table [sweep] has them.
+
+    The table's `workers` are those of its executor, another one that is given does not take them.
+
+    >>> chosen({"executor": "local", "workers": 4}, None, None)
+    {'executor': 'local', 'workers': 4, 'slurm': {}}
+    >>> chosen({"executor": "local", "workers": 4}, "serial", None)
+    {'executor': 'serial', 'workers': None, 'slurm': {}}
+    """
+    named = table.get("executor", "serial")
+    if workers is None and executor in (None, named):
+        workers = table.get("workers")
+    return {
+        "executor": executor or named,
+        "workers": workers,
+        "slurm": dict(slurm or table.get("slurm", {})),
+    }
 
 
 def check(executor: str, workers: int | None, slurm: Mapping[str, Any]) -> None:
@@ -69,6 +105,11 @@ def check(executor: str, workers: int | None, slurm: Mapping[str, Any]) -> None:
         if workers is None:
             raise InputError(
                 'executor = "slurm" needs workers, the number of jobs: write for example 8'
+            )
+        if shutil.which("sbatch") is None:
+            raise InputError(
+                'executor = "slurm" submits jobs by sbatch, which is not on the PATH: start the '
+                'sweep where jobs can be submitted, or write executor = "local"'
             )
 
 
@@ -92,23 +133,25 @@ def started(
         import distributed
     number = number_of_workers(executor, workers)
     with contextlib.ExitStack() as stack:
-        settings = {"distributed.scheduler.allowed-failures": ALLOWED_FAILURES}
-        stack.enter_context(dask.config.set(settings))
+        stack.enter_context(dask.config.set(SETTINGS))
+        renew = _nothing
         if executor == "local":
             scratch = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
             cluster = distributed.LocalCluster(
                 n_workers=number, threads_per_worker=1, processes=True, memory_limit=0,
                 dashboard_address=None, local_directory=scratch, silence_logs=logging.CRITICAL,
+                scheduler_kwargs=NO_PAGES,
             )  # fmt: skip
             environment = {"NPROC": str(max(1, _cores() // number)), "JAX_NUM_CPU_DEVICES": "1"}
         else:
             cluster = slurm_cluster(slurm or {})
-            cluster.scale(jobs=number)
+            renew = _Jobs(cluster, number)
             environment = {"JAX_NUM_CPU_DEVICES": str((slurm or {})["cores"])}
         stack.enter_context(cluster)
+        renew()
         client = stack.enter_context(distributed.Client(cluster))
         gpus = _gpus() if executor == "local" else []
-        yield functools.partial(_on_dask, client, environment, gpus)
+        yield functools.partial(_on_dask, client, environment, gpus, renew)
 
 
 def slurm_cluster(settings: Mapping[str, Any]) -> Any:
@@ -128,6 +171,10 @@ def slurm_cluster(settings: Mapping[str, Any]) -> Any:
     given.setdefault("job_cpu", given["cores"])
     given |= {"cores": 1, "processes": 1}
     given.setdefault("python", sys.executable)
+    options = given.get("scheduler_options") or {}
+    given["scheduler_options"] = options if "dashboard_address" in options else NO_PAGES | options
+    prologue = given.get("job_script_prologue") or []
+    given["job_script_prologue"] = ["export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES=[]", *prologue]
     ctrl_c = signal.getsignal(signal.SIGINT)
     with _explained():
         from dask_jobqueue import core, slurm
@@ -140,6 +187,69 @@ def slurm_cluster(settings: Mapping[str, Any]) -> Any:
             hint = nearest(name, sorted(known)) or "; SLURMCluster's documentation lists them"
             raise InputError(f'[sweep.slurm] has an unknown setting "{name}"{hint}')
     return slurm.SLURMCluster(**given)
+
+
+class _Jobs:
+    """The jobs of a cluster: called now and then, it replaces those that have ended.
+
+    A job ends at its walltime, with its node, or by scancel, and Dask would wait for it for ever.
+    Raises `InputError` where jobs cannot be submitted, or end again and again before a worker is
+    there.
+    """
+
+    def __init__(self, cluster: Any, number: int) -> None:
+        self.cluster = cluster
+        self.number = number
+        self.seen: set[str] = set()
+        self.fruitless = 0
+        self.looked = -RENEWAL_SECONDS
+
+    def __call__(self) -> None:
+        if time.monotonic() < self.looked + RENEWAL_SECONDS:
+            return
+        self.looked = time.monotonic()
+        connected = {str(w["name"]) for w in self.cluster.scheduler_info["workers"].values()}
+        if connected - self.seen:
+            self.fruitless = 0
+        self.seen |= connected
+        jobs = {name: str(job.job_id) for name, job in list(self.cluster.workers.items())}
+        there = _jobs_there()
+        ended = [] if there is None else [name for name, job in jobs.items() if job not in there]
+        self.fruitless += sum(str(name) not in self.seen for name in ended)
+        if self.fruitless > ALLOWED_FAILURES:
+            raise InputError(
+                f"{self.fruitless} SLURM jobs in a row ended before their worker was there, the "
+                f"last of them {jobs[ended[-1]]}: their output (slurm-JOBID.out) says why; look "
+                "also at python, job_script_prologue and walltime under [sweep.slurm]"
+            )
+        try:
+            self.cluster.sync(self._replace, ended)
+        except RuntimeError as error:  # what sbatch answered
+            words = " ".join(str(error).partition("stderr:")[2].split()) or str(error)
+            raise InputError(
+                f"the jobs of the sweep cannot be submitted ({words}): look at [sweep.slurm]"
+            ) from error
+
+    async def _replace(self, ended: Sequence[str]) -> None:
+        for name in ended:
+            self.cluster.worker_spec.pop(name, None)
+            self.cluster.workers.pop(name, None)
+        self.cluster.scale(self.number)
+        await self.cluster
+
+
+def _jobs_there() -> set[str] | None:
+    """This user's jobs that wait or run; None where the controller does not answer."""
+    words = ["squeue", "--noheader", "--format=%A", f"--user={getpass.getuser()}"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return set(done.stdout.split())
+
+
+def _nothing() -> None:
+    """For workers that are not renewed."""
 
 
 def _serial(
@@ -159,6 +269,7 @@ def _on_dask(
     client: Any,
     environment: Mapping[str, str],
     gpus: Sequence[str],
+    renew: Callable[[], None],
     folder: "SweepFolder",
     tasks: Sequence["Task"],
     earlier: Mapping[str, str],
@@ -177,6 +288,7 @@ def _on_dask(
             error = future.exception()
             yield Outcome(task, () if error else future.result(), str(error) if error else "")
         tick()
+        renew()
         time.sleep(POLL_SECONDS)
 
 

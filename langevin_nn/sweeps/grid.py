@@ -25,7 +25,7 @@ from langevin_nn.validation import nearest
 
 LARGEST_GRID = 100_000
 """Points. A grid that is larger is a slip of the pen."""
-TABLE = ("over", "seeds", "slurm")
+TABLE = ("over", "seeds", "executor", "workers", "slurm")
 
 
 @dataclass(frozen=True)
@@ -124,14 +124,15 @@ def load(
     return grid(configuration.read(path, overrides), over, seeds, folder=path.parent)
 
 
-def slurm_settings(path: Path) -> dict[str, Any]:
-    """The table [sweep.slurm] of a TOML file."""
-    return slurm_table(configuration.read(path))
+def execution(path: Path) -> dict[str, Any]:
+    """What the table [sweep] of a TOML file says of how: `executor`, `workers` and `slurm`."""
+    return execution_table(configuration.read(path))
 
 
-def slurm_table(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of a configuration's values."""
-    return dict(_checked_table(values.get("sweep", {})).get("slurm", {}))
+def execution_table(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`executor`, `workers` and `slurm` of the table [sweep] in a configuration's values."""
+    table = _checked_table(values.get("sweep", {}))
+    return {name: table[name] for name in ("executor", "workers", "slurm") if name in table}
 
 
 def _alike(labels: list[Any]) -> list[Any]:
@@ -149,6 +150,13 @@ def _checked_table(table: Any) -> dict[str, Any]:
     for name in ("over", "slurm"):
         if not isinstance(table.get(name, {}), Mapping):
             raise InputError(f"sweep.{name} is a table: write [sweep.{name}], got {table[name]!r}")
+    if not isinstance(table.get("executor", ""), str):
+        raise InputError(
+            f'sweep.executor is a word: write executor = "local", got {table["executor"]!r}'
+        )
+    workers = table.get("workers", 1)
+    if isinstance(workers, bool) or not isinstance(workers, int):
+        raise InputError(f"sweep.workers must be a whole number from 1, got {workers!r}")
     return dict(table)
 
 

@@ -157,16 +157,24 @@ def test_the_controller_is_killed(empty, tmp_path, undisturbed):
 
 
 def test_a_walltime_that_ends(empty, tmp_path):
-    """Jobs of a minute, SLURM's shortest, for tasks that take longer: the next one goes on."""
-    configured(tmp_path, thinning=100_000, walltime="00:01:00")
+    """Jobs of a minute, SLURM's shortest, for tasks that take hours: the next one goes on."""
+    configured(tmp_path, thinning=100_000_000, walltime="00:01:00")
     process = start(empty, tmp_path)
     first = set(until(lambda: empty.jobs("running"), process))
-    until(lambda: not first & set(empty.jobs("running")), process)
+    until(lambda: first & set(empty.jobs("timeout")), process)
     folder = SweepFolder.existing(tmp_path / "sweep")
-    reached = sum(sum(folder.fractions(task).values()) for task in folder.tasks)
-    assert 0 < reached < 6
-    until(lambda: saved(tmp_path) or not process.poll(), process)
-    finished(process, tmp_path)
+
+    def reached():
+        return sum(sum(folder.fractions(task).values()) for task in folder.tasks)
+
+    earlier = reached()
+    assert earlier > 0
+    until(lambda: set(empty.jobs("running")) - first, process)
+    until(lambda: reached() > earlier, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "what was saved stays" in err
+    assert until(lambda: not empty.jobs()), "Ctrl-C ends the jobs too"
 
 
 def test_job_array(empty, tmp_path, undisturbed):

@@ -134,7 +134,7 @@ def keep(
     """
     config, chains, measured = result.config, result.chains, result.measured
     theories = result.predictions.results
-    folder.save_posterior(chains, problem.data.y_train, theories)
+    folder.save_posterior(chains, problem.data.y_train, theories, config.content_hash)
     if figures:
         draw_figures(folder, config, chains, measured, theories)
     seconds = time.monotonic() - began

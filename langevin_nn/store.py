@@ -2,9 +2,7 @@
 
     config.toml      the configuration with every default resolved
     manifest.json    versions, device, seed, git state, data, wall time
-    posterior.nc     draws in the ArviZ schema: groups posterior (chain, draw, test_point),
-                     sample_stats, observed_data, constant_data; and theory (theory, test_point);
-                     a further dimension, output, where there are several
+    posterior.nc     draws in the ArviZ schema (`posterior_file`)
     summary.json     the numbers, with their standard errors
     figures/         PNG
     report.html      the page that `langevin-nn report` made of it, if it was asked to
@@ -24,19 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from langevin_nn import config as configuration
 from langevin_nn.config import RunConfig
 from langevin_nn.files import write_bytes, write_text
-from langevin_nn.results import (
-    chains_of,
-    experiment_summary,
-    posterior_tree,
-    tempering_summary,
-    theories_of,
-    theory_summary,
-)
+from langevin_nn.posterior_file import content_of, posterior_tree
+from langevin_nn.posterior_reading import chains_of, load, theories_of, verify
+from langevin_nn.results import experiment_summary, tempering_summary, theory_summary
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.step_size import Diverged
 from langevin_nn.types import Generalisation, InputError
@@ -123,11 +115,14 @@ class RunFolder:
         return configuration.load(self.path / "config.toml")
 
     def save_posterior(
-        self, chains: Chains, y_train: np.ndarray, theories: Mapping[str, Generalisation]
+        self,
+        chains: Chains,
+        y_train: np.ndarray,
+        theories: Mapping[str, Generalisation],
+        run_id: str = "",
     ) -> None:
         # By way of the memory: HDF5 itself, on a full disk, ends the process.
-        content = posterior_tree(chains, y_train, theories).to_netcdf(engine="h5netcdf")
-        assert isinstance(content, memoryview)
+        content = content_of(posterior_tree(chains, y_train, theories, run_id))
         write_bytes(self.path / "posterior.nc", content)
 
     def save_json(self, name: str, content: Mapping[str, Any]) -> None:
@@ -151,11 +146,13 @@ class RunFolder:
 
     def load_results(self) -> tuple[Chains, dict[str, Generalisation]]:
         """The chains (without their last state) and the theories of a finished run."""
-        summary = self.load_summary()
+        summary, config = self.load_summary(), self.load_config()
+        manifest = self.load_manifest() if (self.path / "manifest.json").exists() else {}
         try:
-            tree = xr.load_datatree(self.path / "posterior.nc", engine="h5netcdf")
+            tree = load(self.path / "posterior.nc")
+            verify(tree, config, str(manifest.get("run_id", "")))
             return chains_of(tree), theories_of(tree, summary)
-        except (OSError, ValueError, KeyError) as error:
+        except ValueError as error:
             raise self._damaged("posterior.nc", error) from error
 
     @property

@@ -60,7 +60,7 @@ def assert_same_run(folder, reference) -> None:
     """To the last bit; wall times differ."""
     mine, theirs = arrays(folder), arrays(reference)
     assert mine.keys() == theirs.keys()
-    assert {"/posterior/f", "/sample_stats/energy", "/sample_stats/train_error"} <= mine.keys()
+    assert {"/posterior/f", "/sample_stats/lp", "/sample_stats/train_error"} <= mine.keys()
     for name, values in mine.items():
         assert values.dtype == theirs[name].dtype, name
         assert np.array_equal(values, theirs[name]), name

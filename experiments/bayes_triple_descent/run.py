@@ -67,7 +67,9 @@ def chain_error(folder: Path) -> float:
     if not (folder / "posterior.nc").is_file():
         return float("nan")
     with xr.open_datatree(folder / "posterior.nc", engine="h5netcdf") as tree:
-        f = tree["posterior"]["f"].astype(float).mean("draw")
+        posterior = tree["posterior"]
+        means = posterior["f_mean"] if "f_mean" in posterior else posterior["f"]
+        f = means.astype(float).mean("draw")
         return float(np.square(f - tree["constant_data"]["y_test"]).mean())
 
 

@@ -10,6 +10,9 @@ from jaxtyping import Float
 from langevin_nn.model.losses import Loss
 from langevin_nn.model.posterior import Posterior
 
+SERIES_BYTES = 128e6
+"""What follows from the draws of f at the test inputs, or stands beside it, is kept up to this."""
+
 
 @dataclass(frozen=True)
 class Chains:

@@ -23,7 +23,7 @@ from threadpoolctl import ThreadpoolController
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checkpoint import Checkpoint, Progress, fingerprint
-from langevin_nn.sampling.draws import Chains, assemble
+from langevin_nn.sampling.draws import SERIES_BYTES, Chains, assemble
 from langevin_nn.sampling.program import (
     Exchange,
     Observable,
@@ -42,8 +42,6 @@ from langevin_nn.types import InputError
 FIRST_CHUNK_STEPS = 100
 CHUNK_SECONDS = 2.0
 BUFFER_BYTES = 64e6
-TRAIN_OUTPUT_BYTES = 128e6
-"""Draws of f at the training inputs of one point that would take more are not kept."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def drive(
     target = _stacked(points)
     carried = exchange.begin(len(points), counts.num_chains) if exchange else None
     states = States(stacked(begun), carried)
-    at_train = _size_of_train_outputs(points[0], counts) <= TRAIN_OUTPUT_BYTES
+    at_train = counts.num_chains * counts.num_samples * points[0].y_train.nbytes <= SERIES_BYTES
     saved = None
     if checkpoint is not None:
         names = (*dataclasses.astuple(counts), sorted(extra), exchange is not None)
@@ -256,12 +254,6 @@ def _integers(first_step: int, stride: int, count: int) -> tuple[Array, Array, A
 def _typed(key: PRNGKeyArray) -> PRNGKeyArray:
     is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     return key if is_typed else jax.random.wrap_key_data(key)
-
-
-def _size_of_train_outputs(posterior: Posterior, counts: Counts) -> int:
-    """Bytes of all draws of f at the training inputs."""
-    y = posterior.y_train
-    return counts.num_chains * counts.num_samples * y.size * y.dtype.itemsize
 
 
 def _dtype(posterior: Posterior) -> Any:

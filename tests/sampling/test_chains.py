@@ -46,7 +46,7 @@ def test_shapes_and_precision_of_what_is_recorded(monkeypatch):
     np.testing.assert_allclose(errors, chains.train_error, rtol=1e-5)
     assert chains.params.weights[0].shape == (3, 5, 6), "weights on the span: rank 6, not N_0 = 8"
     assert not chains.diverged.any()
-    monkeypatch.setattr(driver, "TRAIN_OUTPUT_BYTES", 3 * 11 * 6 * 8 - 1)
+    monkeypatch.setattr(driver, "SERIES_BYTES", 3 * 11 * 6 * 8 - 1)
     exact = run(posterior(dtype=jnp.float64))
     assert exact.test_outputs.dtype == np.float64
     assert exact.train_outputs is None, "a byte too large"

@@ -1,0 +1,286 @@
+"""posterior.nc: the draws of a run in the ArviZ schema, and back.
+
+    posterior              f (chain, draw, test_point): draws of f at the test inputs; observables;
+                           with the read-out marginalised f_mean and f_variance, m_W and s_W, too
+    posterior_predictive   y_test, y_train: f + √T ε, what targets there could be (squared loss)
+    log_likelihood         y_train: log p(y_μ | f), of other losses −ℓ(f, y_μ)/T
+    sample_stats           lp, gibbs_energy, train_error, diverging, acceptance_rate, nonfinite
+    observed_data          y_train, and y_test, which was held out
+    constant_data          y_test, targets_midpoint, temperature; theory_predictive_mean, …_variance
+
+With several outputs, whatever has the dimension `test_point` or `train_point` has `output` too, but
+for `f_variance` and the log likelihood, which is summed over them. Every group, every variable and
+every coordinate says in its attributes what it is. What follows from f, the posterior predictive
+and the log likelihood, is kept up to `SERIES_BYTES` a variable; `left_out` in the file's attributes
+says what is not, and why.
+
+Every array has HDF5's checksum (Fletcher's), and the file the name of its run, `run_id`, which
+`posterior_reading` verifies.
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from langevin_nn.model.losses import Loss, Squared
+from langevin_nn.sampling.draws import SERIES_BYTES, Chains
+from langevin_nn.types import Generalisation, InputError
+
+DRAWS = ("chain", "draw")
+COORDINATES = {
+    "chain": "independent chain",
+    "draw": "recorded draw of a chain",
+    "theory": "name of a theory",
+    "train_point": "training example",
+    "test_point": "test example",
+    "output": "output of the network",
+}
+"""Every dimension with what it counts, in the order in which the variables have them."""
+OF_F = ("f", "f_mean", "f_variance")
+MEANING = {
+    "f": ("output of the network", "draws of f at the test inputs, joint over them"),
+    "f_mean": (
+        "conditional mean of f",
+        "m_W, the mean of f given the hidden weights of a draw: the read-out is marginalised",
+    ),
+    "f_variance": (
+        "conditional variance of f",
+        "s_W, the variance of f given the hidden weights of a draw, the same for each output: "
+        "Var f = mean of f_variance + variance of f_mean",
+    ),
+    "lp": ("log posterior density", "−gibbs_energy/temperature, up to a constant"),
+    "gibbs_energy": (
+        "energy of the Gibbs measure",
+        "the weights have the density exp(−gibbs_energy/temperature): no Hamiltonian's energy",
+    ),
+    "train_error": (
+        "training error",
+        "(y − f)² averaged over the training examples and summed over the outputs",
+    ),
+    "diverging": ("divergence", "the energy has left the finite numbers: no average has the chain"),
+    "acceptance_rate": (
+        "acceptance rate", "mean acceptance probability of the trajectories since the draw before"
+    ),
+    "nonfinite": (
+        "rejected as not finite",
+        "fraction of the trajectories since the draw before that left the finite numbers",
+    ),
+    "y_train": ("training targets", "what the weights are conditioned on"),
+    "y_test": ("test targets", "held out: nothing is conditioned on them"),
+    "targets_midpoint": ("midpoint of the targets", "between the two classes, for the accuracy"),
+    "temperature": ("temperature", "T = 1/β, the variance of the likelihood N(y; f, T)"),
+    "theory_predictive_mean": ("predicted mean of f", "each theory's posterior mean of f"),
+    "theory_predictive_variance": (
+        "predicted variance of f", "each theory's posterior variance of f"
+    ),
+}  # fmt: skip
+"""The long name and the description of each variable."""
+GROUPS = {
+    "posterior": "draws of what the network says at the test inputs",
+    "posterior_predictive": "draws of targets: f plus Gaussian noise of variance temperature",
+    "log_likelihood": "log likelihood of each training example at each draw",
+    "sample_stats": "what the dynamics says of each draw",
+    "observed_data": "targets: y_train, which was learnt from, and y_test, which was held out",
+    "constant_data": "what does not change from draw to draw, and what the theories predict",
+}
+NUMBERS = ("step_size", "curvature", "step_size_shift")
+
+
+def posterior_tree(
+    chains: Chains,
+    y_train: np.ndarray,
+    theories: Mapping[str, Generalisation],
+    run_id: str = "",
+) -> xr.DataTree:
+    """Draws and theories as groups in the ArviZ schema; `run_id` names the run.
+
+    Raises `InputError` for an observable whose name the file has for something else.
+    """
+    output = ("output",) * (chains.y_test.ndim - 1)
+    at_test = (*DRAWS, "test_point", *output)
+    left_out: list[str] = []
+    posterior = _of_f(chains, at_test, left_out)
+    for name, values in chains.observables.items():
+        if name in {*OF_F, *COORDINATES}:
+            raise InputError(
+                f'an observable cannot have the name "{name}", which posterior.nc has for '
+                f"something else: write another"
+            )
+        extra = [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
+        about = {"long_name": name, "description": "observable of the network of a draw"}
+        posterior[name] = ((*DRAWS, *extra), values, about)
+    targets = {
+        "y_train": (("train_point", *output), y_train),
+        "y_test": (("test_point", *output), chains.y_test),
+    }
+    constant: dict[str, Any] = {
+        "y_test": targets["y_test"],
+        "targets_midpoint": ((), chains.targets_midpoint),
+    }
+    if chains.temperature is not None:
+        constant["temperature"] = ((), chains.temperature)
+    for name in ("predictive_mean", "predictive_variance"):
+        values = np.array([getattr(theory, name) for theory in theories.values()])
+        if theories:
+            constant[f"theory_{name}"] = (("theory", "test_point", *output), values)
+    groups = {
+        "posterior": posterior,
+        "posterior_predictive": _predictive(chains, output, run_id, left_out),
+        "log_likelihood": _log_likelihood(chains, y_train, left_out),
+        "sample_stats": _stats(chains),
+        "observed_data": targets,
+        "constant_data": constant,
+    }
+    about = {
+        "inference_library": "langevin_nn",
+        "inference_library_version": _version(),
+        "run_id": run_id,
+    }
+    own = {"posterior": _of_posterior(chains), "sample_stats": _of_stats(chains)}
+    tree = {
+        f"/{name}": _dataset(variables, list(theories)).assign_attrs(
+            {"description": GROUPS[name], **about, **own.get(name, {})}
+        )
+        for name, variables in groups.items()
+        if variables
+    }
+    described = {"description": "draws of a Bayesian neural network, in the ArviZ schema", **about}
+    tree["/"] = xr.Dataset(attrs=described | {"left_out": "; ".join(left_out) or "nothing"})
+    return xr.DataTree.from_dict(tree)
+
+
+def content_of(tree: xr.DataTree) -> memoryview:
+    """The file, with a checksum for each array that can have one."""
+    sums = {
+        node.path: {
+            str(name): {"fletcher32": True}
+            for name, variable in node.variables.items()
+            if variable.size and variable.ndim and variable.dtype.kind in "biuf"
+        }
+        for node in tree.subtree
+    }
+    content = tree.to_netcdf(engine="h5netcdf", encoding=sums)
+    assert isinstance(content, memoryview)
+    return content
+
+
+def _version() -> str:
+    try:
+        return version("langevin-nn")
+    except PackageNotFoundError:  # a checkout that was not installed
+        return "unknown"
+
+
+def _of_f(chains: Chains, at_test: tuple[str, ...], left_out: list[str]) -> dict[str, Any]:
+    variables: dict[str, Any] = {}
+    if chains.f is None:
+        left_out.append("f: no read-out was drawn, the run was begun by an earlier version")
+    else:
+        variables["f"] = (at_test, chains.f)
+    if chains.test_variances is not None:
+        variables["f_mean"] = (at_test, chains.test_outputs)
+        variables["f_variance"] = (at_test[:3], chains.test_variances)
+    return variables
+
+
+def _predictive(
+    chains: Chains, output: tuple[str, ...], run_id: str, left_out: list[str]
+) -> dict[str, Any]:
+    """f + √T ε, ε from a stream that the run's name begins."""
+    if not isinstance(chains.loss, Squared) or chains.temperature is None:
+        left_out.append("posterior_predictive: exp(−ℓ/T) is no density of y, or not known")
+        return {}
+    rng = np.random.default_rng([*run_id.encode()])
+    variables = {}
+    for name, f in (("test", chains.f), ("train", chains.train_outputs)):
+        if f is None or f.nbytes > SERIES_BYTES:
+            left_out.append(f"posterior_predictive y_{name}: {_why(f)}")
+            continue
+        noise = rng.standard_normal(f.shape, dtype=f.dtype)
+        noise *= np.sqrt(chains.temperature).astype(f.dtype)
+        about = {"description": "f + √T ε: a target that there could be, beside observed_data"}
+        variables[f"y_{name}"] = ((*DRAWS, f"{name}_point", *output), f + noise, about)
+    return variables
+
+
+def _log_likelihood(chains: Chains, y_train: np.ndarray, left_out: list[str]) -> dict[str, Any]:
+    if chains.train_outputs is None or chains.loss is None or chains.temperature is None:
+        left_out.append(f"log_likelihood: {_why(None)}")
+        return {}
+    loss, temperature = chains.loss, chains.temperature
+    values = [_log_density(loss, f, y_train, temperature) for f in chains.train_outputs]
+    words = "log N(y; f, temperature), summed over the outputs"
+    if not isinstance(loss, Squared):
+        words = (
+            f"−ℓ(f, y)/temperature of the {loss.name} loss: a log likelihood for the logistic one "
+            "at temperature 1 alone, else a weight that is not normalised over y"
+        )
+    about = {"long_name": "log likelihood of a training example", "description": words}
+    return {"y_train": ((*DRAWS, "train_point"), np.array(values), about)}
+
+
+def _log_density(loss: Loss, f: np.ndarray, y: np.ndarray, temperature: float) -> np.ndarray:
+    """−ℓ/T of one chain, with the squared loss less ½ log 2πT, summed over the outputs."""
+    losses = loss(jnp.asarray(f), jnp.asarray(y[None], f.dtype))
+    values = -np.asarray(losses, np.float64) / temperature
+    if isinstance(loss, Squared):
+        values = values - 0.5 * np.log(2 * np.pi * temperature)
+    return (values if y.ndim == 1 else values.sum(axis=-1)).astype(f.dtype)
+
+
+def _why(series: np.ndarray | None) -> str:
+    if series is not None:
+        return f"{series.nbytes / 1e6:.0f} MB are more than {SERIES_BYTES / 1e6:.0f} MB"
+    return (
+        f"the draws of f were not kept (more than {SERIES_BYTES / 1e6:.0f} MB, or a run that an "
+        "earlier version began)"
+    )
+
+
+def _stats(chains: Chains) -> dict[str, Any]:
+    series = {
+        "gibbs_energy": chains.energy,
+        "train_error": chains.train_error,
+        "diverging": ~np.isfinite(chains.energy),
+        "acceptance_rate": chains.acceptance,
+        "nonfinite": chains.nonfinite,
+    }
+    if chains.temperature is not None:
+        series["lp"] = -chains.energy / np.asarray(chains.temperature, chains.energy.dtype)
+    return {name: (DRAWS, values) for name, values in series.items() if values is not None}
+
+
+def _of_posterior(chains: Chains) -> dict[str, Any]:
+    """Attributes; numbers as floating-point ones, since JSON has no NumPy integers."""
+    about = {"sampling_time": float(chains.wall_seconds), "thinning": float(chains.thinning)}
+    if chains.loss is None:
+        return about
+    numbers = {f"loss_{name}": float(value) for name, value in vars(chains.loss).items()}
+    return about | {"loss": chains.loss.name, **numbers}
+
+
+def _of_stats(chains: Chains) -> dict[str, float]:
+    numbers = {name: float(getattr(chains, name)) for name in NUMBERS}
+    if chains.trajectory_length is not None:
+        numbers["trajectory_length"] = float(chains.trajectory_length)
+    return numbers
+
+
+def _dataset(variables: Mapping[str, Any], theories: list[str]) -> xr.Dataset:
+    """With coordinates for all dimensions but the observables', and attributes for everything."""
+    whole = {}
+    for name, (dims, values, *about) in variables.items():
+        long_name, description = MEANING.get(name, ("", ""))
+        known = {"long_name": long_name, "description": description}
+        whole[name] = (dims, values, known | (about[0] if about else {}))
+    dataset = xr.Dataset(whole)
+    coordinates = {}
+    for name, words in COORDINATES.items():
+        if name in dataset.dims:
+            values = theories if name == "theory" else np.arange(dataset.sizes[name])
+            coordinates[name] = (name, values, {"long_name": words, "description": words})
+    return dataset.assign_coords(coordinates)

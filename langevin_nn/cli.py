@@ -6,60 +6,79 @@ the arguments are understood.
 """
 
 import argparse
-import contextlib
-import io
 import json
-import os
 import shlex
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langevin_nn.arguments import config_of, grid_of, parse
+from langevin_nn.arguments import config_of, grid_of, parse, require_status_alone
 from langevin_nn.errors import InputError
+from langevin_nn.memory import is_out_of_memory
 from langevin_nn.progress import RunProgress, SweepProgress
+from langevin_nn.startup import configure_jax, loading
+from langevin_nn.streams import complain, discard_broken, leave, open_streams, set_encodings
 from langevin_nn.sweeps import grid
+from langevin_nn.validation import shown
 
 if TYPE_CHECKING:
+    from langevin_nn.config import RunConfig
     from langevin_nn.store import RunFolder
+    from langevin_nn.theory.suite import Predictions
 
 FAILED, BAD_INPUT, NOT_CONVERGED, INTERRUPTED = 1, 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # the table, whatever the terminal's encoding
+    own = arguments is None
+    if own:
+        open_streams()
+    set_encodings()
+    code = _answer(sys.argv[1:] if arguments is None else list(arguments))
+    if own and code == INTERRUPTED:
+        # All is saved and given back. What XLA still compiles in its threads would go on for
+        # seconds, and then end the process by a signal.
+        leave(code)
+    return code
+
+
+def _answer(words: list[str]) -> int:
+    """Do what the words say; the exit code, whatever happens."""
     try:
-        parsed = parse(sys.argv[1:] if arguments is None else list(arguments))
+        parsed = parse(words)
         code = COMMANDS[parsed.command](parsed)
         sys.stdout.flush()
         return code
     except InputError as error:
-        return _fail(str(error))
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        return _fail(f"not enough memory ({error}): write fewer examples, units or chains")
+        complain(str(error))
+        return BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted\n")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone. What Python still wants to write when it ends goes nowhere.
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return 1
+        discard_broken()
+        return FAILED
+    except (OSError, MemoryError, RuntimeError, ValueError, ImportError) as error:
+        if is_out_of_memory(error):
+            complain(f"not enough memory ({error}): write fewer examples, units or chains")
+            return BAD_INPUT
+        if not isinstance(error, OSError):
+            raise
+        # Files have words of their own; left are standard output and a folder that has gone.
+        discard_broken()
+        where = shown(error.filename) if error.filename else "the output"
+        complain(f"cannot use {where}: {error.strerror or error}")
+        return BAD_INPUT
 
 
 def run_command(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
-    with _loading():
+    with loading():
         from langevin_nn import run, store, tables
 
-        _configure_jax()
+        configure_jax()
     problem = run.prepare(config)
     folder = store.RunFolder(
         arguments.output or _default_output(arguments.config, problem.config.content_hash)
@@ -74,7 +93,12 @@ def run_command(arguments: argparse.Namespace) -> int:
                 _say(arguments, f"{folder.path} is finished; its figures again: {again}")
                 converged = folder.load_summary()["experiment"]["converged"]
                 return 0 if converged else NOT_CONVERGED
-            result = run.run(problem, folder, resume=arguments.resume, progress=progress)
+            predictions = run.expect(problem)
+            if config.theory:
+                _require_theories(config, predictions)
+            result = run.run(
+                problem, folder, resume=arguments.resume, progress=progress, predictions=predictions
+            )
     except KeyboardInterrupt:
         sys.stderr.write(f"\ninterrupted: {_what_is_left(arguments, folder)}\n")
         return INTERRUPTED
@@ -91,17 +115,18 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 def sweep_command(arguments: argparse.Namespace) -> int:
     if arguments.status is not None:
+        require_status_alone(arguments)
         return _sweep_status(arguments.status)
     wanted = grid_of(arguments)
     # A task of a job array is worked off by its own process, whatever the table says.
     table = {} if arguments.task else grid.execution(arguments.config)
-    with _loading():
+    with loading():
         from langevin_nn.sweeps import engine, executors, report
 
         settings = executors.chosen(table, arguments.executor, arguments.workers)
         executors.check(**settings)
         executor, workers = settings["executor"], settings["workers"]
-        _configure_jax(workers=executor != "serial")
+        configure_jax(workers=executor != "serial")
     which, parts = arguments.task or (0, executors.number_of_workers(executor, workers))
     output = arguments.output or _default_output(arguments.config, wanted.content_hash, "sweeps")
     folder = engine.begin(wanted, output, parts)
@@ -129,7 +154,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
 
 
 def _sweep_status(path: Path) -> int:
-    with _loading():
+    with loading():
         from langevin_nn.sweeps import folder, report, results, status
     found = folder.SweepFolder.existing(path)
     text = report.standing(found, status.status(found), results.collect(path))
@@ -139,16 +164,17 @@ def _sweep_status(path: Path) -> int:
 
 def theory_command(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
-    with _loading():
+    with loading():
         from langevin_nn import run, tables
         from langevin_nn.analysis.comparison import theory_table
         from langevin_nn.theory.suite import predict
 
-        _configure_jax()
+        configure_jax()
     config, data, spec = run.prepare_theory(config)
     if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
         raise InputError(f"--plot {arguments.plot}: its folder does not exist")
     predictions = predict(spec, data, config.theory)
+    _require_theories(config, predictions)
     if arguments.json:
         text = json.dumps(run.theory_json(spec, data, predictions), indent=2, allow_nan=False)
     else:
@@ -163,12 +189,23 @@ def theory_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _require_theories(config: "RunConfig", predictions: "Predictions") -> None:
+    """Raise `InputError` where not one of the theories that were asked for applies."""
+    if predictions.results:
+        return
+    if config.theory == ():
+        raise InputError("theory = [] asks for no theory: write their names, or leave it out")
+    reasons = "; ".join(dict.fromkeys(predictions.not_applicable.values()))
+    named = "no theory applies" if config.theory is None else f"{', '.join(config.theory)}: none"
+    raise InputError(f"{named} ({reasons})")
+
+
 def plot_command(arguments: argparse.Namespace) -> int:
-    with _loading():
+    with loading():
         from langevin_nn import run, store
         from langevin_nn.analysis.generalisation import summarise
 
-        _configure_jax()
+        configure_jax()
     folder = store.RunFolder(arguments.folder)
     config = folder.load_config()
     chains, theories = folder.load_results()
@@ -184,14 +221,14 @@ def plot_command(arguments: argparse.Namespace) -> int:
 
 
 def report_command(arguments: argparse.Namespace) -> int:
-    with _loading():
+    with loading():
         from langevin_nn.reports.report import report
     sys.stdout.write(f"{report(arguments.folder, arguments.output)}\n")
     return 0
 
 
 def data_command(arguments: argparse.Namespace) -> int:
-    with _loading():
+    with loading():
         from langevin_nn.analysis.comparison import aligned
         from langevin_nn.model import raw_files
     if arguments.action == "list":
@@ -210,10 +247,10 @@ def data_command(arguments: argparse.Namespace) -> int:
 
 
 def info_command(arguments: argparse.Namespace) -> int:
-    with _loading():
+    with loading():
         from langevin_nn import provenance
 
-        _configure_jax()
+        configure_jax()
     parts = {
         "versions": provenance.versions(),
         "device": provenance.device(),
@@ -253,48 +290,9 @@ def _what_is_left(arguments: argparse.Namespace, folder: "RunFolder") -> str:
     return f"what was saved stays; go on with: {line}"
 
 
-@contextlib.contextmanager
-def _loading() -> Iterator[None]:
-    """Ctrl-C ends the process at once: libraries that it interrupts in their import may swallow it
-    or crash. Nothing has been written yet."""
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not ours or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _configure_jax(*, workers: bool = False) -> None:
-    """float64 for the theories; one CPU device for each core, so that chains run side by side.
-
-    Where workers do the work, this process leaves the GPUs to them.
-    """
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    if workers:
-        jax.config.update("jax_platforms", "cpu")
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in flags:
-        return
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    with contextlib.suppress(RuntimeError):  # where JAX already runs, its devices stay as they are
-        jax.config.update("jax_num_cpu_devices", cores)
-
-
 def _say(arguments: argparse.Namespace, text: str) -> None:
     if not arguments.quiet:
         sys.stdout.write(text + "\n")
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"langevin-nn: error: {' '.join(message.split())}\n")
-    return BAD_INPUT
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ This module imports no JAX, so that the command line answers at once.
 import dataclasses
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -28,7 +27,7 @@ from langevin_nn.sections import (
     SamplerConfig,
     option,
 )
-from langevin_nn.validation import NAMES, Kind, choice, nearest, whole
+from langevin_nn.validation import NAMES, Kind, choice, clipped, nearest, shown, toml, whole
 
 __all__ = [
     "SECTIONS",
@@ -44,6 +43,9 @@ __all__ = [
     "options",
     "read",
 ]
+
+LARGEST_FILE = 4_000_000
+"""Bytes of a configuration; whatever has more is a file of something else."""
 
 
 @dataclass(frozen=True)
@@ -183,12 +185,14 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
     for key, value in values.items():
         if key in SECTIONS:
             if not isinstance(value, Mapping):
-                raise InputError(f"{key} is a table: write [{key}] and its fields, got {value!r}")
+                raise InputError(
+                    f"{key} is a table: write [{key}] and its fields, got {shown(value)}"
+                )
             inner = {name: _parsed(f"{key}.{name}", item, known) for name, item in value.items()}
             arguments[key] = SECTIONS[key](**inner)
         elif isinstance(value, Mapping):
             hint = nearest(key, list(SECTIONS)) or f"; the tables are {', '.join(SECTIONS)}"
-            raise InputError(f'unknown table "{key}"{hint}')
+            raise InputError(f'unknown table "{clipped(key)}"{hint}')
         elif "." in key and key in known:
             section, name = key.split(".")
             raise InputError(f'"{key}" is a field of a table: write {name} under [{section}]')
@@ -213,12 +217,10 @@ def load(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> Ru
 
 def read(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
     """The values of the file and of `overrides`, as `load` has them before they are checked."""
+    content = _content(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text in UTF-8"
-        raise InputError(f"cannot read the configuration {path}: {reason}") from error
-    except tomllib.TOMLDecodeError as error:
+        values = toml(content)
+    except ValueError as error:
         raise InputError(f"{path} is not valid TOML: {error}") from error
     for name, words in (overrides or {}).items():
         _override(values, name, words)
@@ -228,13 +230,41 @@ def read(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> di
     return values
 
 
+def _content(path: Path) -> str:
+    """The text of a configuration's file. A pipe is none: it may have no end, and is read once."""
+    try:
+        if not path.is_dir() and path.exists() and not path.is_file():
+            raise InputError(f"the configuration {path} is a pipe or a device: write a file's name")
+        if path.is_file() and path.stat().st_size > LARGEST_FILE:
+            raise InputError(
+                f"the configuration {path} has {path.stat().st_size} bytes, more than the "
+                f"{LARGEST_FILE} that a configuration can have: write a TOML file's name"
+            )
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"cannot read the configuration {path}: not text in UTF-8") from error
+    except (OSError, ValueError) as error:  # a name with NUL
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read the configuration {path}: {reason}") from error
+
+
 def located(given: str, folder: Path) -> str:
-    """An absolute `data.path`: of the file in `folder`, else of that in the current folder."""
+    """An absolute `data.path`: of the file in `folder`, else of that in the current folder.
+
+    Raises `InputError` for what cannot be the name of a file.
+    """
     if not given:
         return given
-    here = Path(given).expanduser()
-    beside = folder / here
-    return str((here if here.exists() and not beside.exists() else beside).resolve())
+    try:
+        here = Path(given).expanduser()
+        beside = folder / here
+        return str((here if here.exists() and not beside.exists() else beside).resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # too long; no such user; NUL
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"data.path = {shown(given)} is not the name of a file ({reason}): "
+            'write path = "FILE.npz"'
+        ) from error
 
 
 def _parsed(name: str, value: Any, known: Mapping[str, dataclasses.Field[Any]]) -> Any:
@@ -244,7 +274,7 @@ def _parsed(name: str, value: Any, known: Mapping[str, dataclasses.Field[Any]]) 
 def _kind(name: str, known: Mapping[str, dataclasses.Field[Any]]) -> Kind:
     if name not in known:
         hint = nearest(name, tuple(known)) or "; the keys are " + ", ".join(known)
-        raise InputError(f'unknown key "{name}"{hint}')
+        raise InputError(f'unknown key "{clipped(name)}"{hint}')
     kind = known[name].metadata["kind"]
     assert isinstance(kind, Kind)
     return kind

@@ -1,11 +1,26 @@
 """Progress on stderr: tqdm on a terminal, plain lines (one in ten per cent) elsewhere."""
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langevin_nn.sampling.driver import Report
     from langevin_nn.sweeps.status import Status
+
+
+def _is_terminal() -> bool:
+    """Whether lines can be written over on stderr."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _size() -> dict[str, int]:
+    """A size for a terminal that does not know its own, on which tqdm would show nothing."""
+    try:
+        known = min(os.get_terminal_size(sys.stderr.fileno())) > 0
+    except OSError:
+        known = False
+    return {} if known else {"ncols": 80, "nrows": 24}
 
 
 class _Shown:
@@ -28,13 +43,17 @@ class _Shown:
         tenth = int(10 * fraction)
         if tenth > self.told:
             self.told = tenth
-            sys.stderr.write(f"{10 * tenth:3d} %  {words}\n")
+            try:
+                sys.stderr.write(f"{10 * tenth:3d} %  {words}\n")
+                sys.stderr.flush()
+            except OSError:  # nobody reads it: no reason to stop
+                self.quiet = True
 
     def bar_of(self, **settings: Any) -> Any:
         if self.bar is None:
             from tqdm import tqdm
 
-            self.bar = tqdm(leave=False, **settings)
+            self.bar = tqdm(leave=False, **_size(), **settings)
         return self.bar
 
 
@@ -48,7 +67,7 @@ class RunProgress(_Shown):
         numbers = f"training error {report.train_error:.3g}"
         if report.diverged_chains:
             numbers += f", {report.diverged_chains} chains diverged"
-        if not sys.stderr.isatty():
+        if not _is_terminal():
             self.line(report.steps / report.total_steps, f"{phase}, {numbers}")
             return
         bar = self.bar_of(
@@ -70,7 +89,7 @@ class SweepProgress(_Shown):
             words += f", {status.failed} failed"
         if status.seconds_left and status.fraction < 1:
             words += f", about {duration(status.seconds_left)} left"
-        if not sys.stderr.isatty():
+        if not _is_terminal():
             self.line(status.fraction, words)
             return
         bar = self.bar_of(total=100, bar_format="{percentage:3.0f}%|{bar}| {desc}")

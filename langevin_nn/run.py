@@ -88,12 +88,16 @@ def run(
     resume: bool = False,
     progress: Callable[[Report], None] | None = None,
     figures: bool = True,
+    predictions: Predictions | None = None,
     decompositions: Decompositions | None = None,
 ) -> Result:
-    """Sample, compare with every theory that applies, and fill the run folder."""
+    """Sample, compare with every theory that applies, and fill the run folder.
+
+    `predictions` are what `expect` says, if it has been asked already.
+    """
     began = time.monotonic()
     settings = problem.config.sampler
-    predictions = expect(problem, decompositions)
+    predictions = predictions or expect(problem, decompositions)
     counts = counts_of(settings)
     counts |= {"checkpoint": folder.checkpoint, "resume": resume, "progress": progress}
     transition, tempering = transition_of(settings), None

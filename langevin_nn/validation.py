@@ -6,6 +6,7 @@ A `Kind` is checked at the edge, once: `check` returns the value in its final ty
 
 import difflib
 import math
+import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Kind:
         try:
             return self.parse(value)
         except ValueError:
-            raise InputError(f"{name} must be {self.expected}, got {value!r}") from None
+            raise InputError(f"{name} must be {self.expected}, got {shown(value)}") from None
 
     def from_words(self, words: Sequence[str]) -> Any:
         """Command-line words as the value that the TOML would have: `1 2`, `1,2`, `[1, 2]`."""
@@ -43,9 +44,11 @@ class Kind:
             value = _literal(word)
             return word if self.is_text and not isinstance(value, str) else value
         words = [word.strip(" ,") for word in words]
+        if not all(words):  # an empty variable of the shell is no empty list
+            return ""
         try:
             values = _toml(f"[{', '.join(words)}]")
-        except tomllib.TOMLDecodeError:
+        except ValueError:
             values = [_literal(part.strip()) for word in words for part in word.split(",")]
         whole_value = list | str if self.is_text else list
         return values[0] if len(values) == 1 and isinstance(values[0], whole_value) else values
@@ -70,7 +73,18 @@ def choice(*names: str) -> Kind:
 
 
 def text(expected: str) -> Kind:
-    return Kind(expected, lambda value: _require(value, isinstance(value, str)), is_text=True)
+    def parse(value: Any) -> str:
+        return _require(value, isinstance(value, str) and is_plain(value))
+
+    return Kind(expected, parse, is_text=True)
+
+
+def is_plain(word: str) -> bool:
+    """Whether a text can stand in a file and name one: it is UTF-8 and has no NUL."""
+    try:
+        return b"\0" not in word.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def tuple_of(item: Kind, expected: str, length: int | None = None) -> Kind:
@@ -87,8 +101,31 @@ def _require(value: Any, right: bool) -> Any:
     return value
 
 
+class _Unrepresentable(float):
+    """A number of a text that no float is near, 1e400 or 1e-400: its text is what is shown."""
+
+    def __new__(cls, text: str) -> "_Unrepresentable":
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def as_float(text: str) -> float:
+    """The number that a text says; `Kind`s refuse it if it overflows, or is rounded to zero."""
+    number = float(text)
+    digits = text.lower().partition("e")[0]
+    too_large = math.isinf(number) and "inf" not in text.lower()
+    too_small = number == 0 and any(digit in digits for digit in "123456789")
+    return _Unrepresentable(text) if too_large or too_small else number
+
+
 def _number(value: Any) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool | _Unrepresentable)
     try:
         number = float(_require(value, is_number))
     except OverflowError:
@@ -150,12 +187,42 @@ def _literal(word: str) -> Any:
     """A TOML value if the word is one, a number such as `.5`, or else the word itself."""
     try:
         return _toml(word)
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         try:
-            return float(word)
+            return as_float(word)
         except ValueError:
             return word
 
 
 def _toml(value: str) -> Any:
-    return tomllib.loads(f"value = {value}")["value"]
+    """One value in TOML; ValueError for anything else, that with a line break included."""
+    table = toml(f"value = {value}")
+    return table["value"] if table.keys() == {"value"} else _require(value, False)
+
+
+def toml(content: str) -> dict[str, Any]:
+    """A TOML document. ValueError, with what is wrong, for everything that is none."""
+    try:
+        return tomllib.loads(content, parse_float=as_float)
+    except RecursionError:
+        raise ValueError("lists or tables inside each other without end") from None
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """A value as a message can have it: not longer than a line, whatever was given.
+
+    >>> shown("erf"), shown([1.0, 2.0]), shown(10**5000)
+    ("'erf'", '[1.0, 2.0]', 'a whole number of more than 4300 digits')
+    """
+    try:
+        whole_text = repr(value)
+    except ValueError:  # Python writes no longer ones
+        return f"a whole number of more than {sys.get_int_max_str_digits()} digits"
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deep"
+    return clipped(whole_text, most)
+
+
+def clipped(words: str, most: int = 80) -> str:
+    """Words as they are, or their beginning and how long they are."""
+    return words if len(words) <= most else f"{words[: most - 20]}… ({len(words)} letters)"

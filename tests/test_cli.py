@@ -1,6 +1,7 @@
 """The command line and the files of a run as a contract: codes, words, files, and no traces."""
 
 import errno
+import io
 import json
 import os
 import shlex
@@ -18,10 +19,12 @@ from command_line import CommandLine, write_npz
 
 from langevin_nn import cli as cli_module
 from langevin_nn import config as configuration
-from langevin_nn import files, plotting, provenance, store
+from langevin_nn import files, plotting, provenance, startup, store
+from langevin_nn import progress as progress_module
 from langevin_nn import run as run_module
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.sampling import langevin
+from langevin_nn.sampling.driver import Report
 from langevin_nn.theory import THEORIES
 
 RUN_FILES = {
@@ -516,8 +519,8 @@ def test_theory_json_is_the_theory_of_the_summary_and_more(cli, no_figures):
 def test_every_theory_answers_or_says_why(cli, words):
     """At T = 0 too, where all Gram matrices of this task are regular."""
     for temperature in ("0.2", "0"):
-        words = [*words, "--data.num_train", "5", "--posterior.temperature", temperature]
-        answer = cli("theory", "tiny.toml", "--json", "--plot", "theory.png", *words)
+        here = [*words, "--data.num_train", "5", "--posterior.temperature", temperature]
+        answer = cli("theory", "tiny.toml", "--json", "--plot", "theory.png", *here)
         assert (answer.code, answer.err) == (0, "")
         told = json.loads(answer.out)
         asked = set(words[1:6]) if "--theory" in words else set(THEORIES)
@@ -602,7 +605,6 @@ def test_data_list_and_its_refusals(cli, monkeypatch):
         ("", ["required: COMMAND", "langevin-nn --help"]),
         ("sample tiny.toml", ["invalid choice: 'sample'", "theory"]),
         ("run", ["required: CONFIG.toml", "langevin-nn run --help"]),
-        ("run --prior.precisions 1 2 tiny.toml", ["required: CONFIG.toml, before the options"]),
         ("--quiet run tiny.toml", ["unknown argument --quiet", "behind langevin-nn run"]),
         ("run tiny.toml --over-write", ['did you mean "--overwrite"?']),
         ("run tiny.toml --resume --overwrite", ["not allowed with"]),
@@ -648,7 +650,7 @@ def test_interrupted_before_it_began(cli, monkeypatch):
     def interrupt():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_module, "_configure_jax", interrupt)
+    monkeypatch.setattr(cli_module, "configure_jax", interrupt)
     answer = cli("run", "tiny.toml")
     assert (answer.code, answer.out, answer.err) == (130, "", "\ninterrupted\n")
     assert cli.files() == {"tiny.toml"}
@@ -658,12 +660,12 @@ def test_interrupted_while_libraries_load():
     """The system ends the process: what Python would raise, some libraries swallow."""
     before = signal.getsignal(signal.SIGINT)
     assert before is signal.default_int_handler
-    with cli_module._loading():
+    with startup.loading():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is before
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup does
     try:
-        with cli_module._loading():
+        with startup.loading():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
@@ -712,3 +714,157 @@ def test_a_terminal_without_these_letters():
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"1797 images 8?8" in done.stdout
+
+
+# --- the terminal, the shell and the machine (FAULTS 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        (["theory", "tiny.toml", "--plot", ""], ["--plot", "name of a file", "got ''"]),
+        (["theory", "tiny.toml", "--plot", "x.xyz"], [".png, .pdf, .svg", "write x.png"]),
+        (["theory", "tiny.toml", "--plot", "x"], [".png, .pdf, .svg", "write x.png"]),
+        (["run", "tiny.toml", "--output", ""], ["--output", "got ''"]),
+        (["run", ""], ["name of a file or a folder, got ''"]),
+        (["run", "a\0b"], ["not text in UTF-8 without NUL"]),
+        (["plot", "\udcff"], ["not text in UTF-8"]),
+        (["run", "x" * 5000], ["cannot read the configuration", "too long"]),
+        (["plot", "x" * 5000], ["too long"]),
+        (["report", "x" * 5000], ["too long"]),
+        (["sweep", "--status", "x" * 5000], ["too long"]),
+        (["sweep", "--status", "out", "--seed", "3"], ["got --seed beside it"]),
+        (["sweep", "tiny.toml", "--seeds", "9" * 5000], ["--seeds", "a whole number"]),
+        (["sweep", "tiny.toml", "--over", "seed=" + "9" * 5000], ["seed must be"]),
+        (["sweep", "tiny.toml", "--task", "9" * 5000], ["write I/N"]),
+        (["theory", "tiny.toml", "--seed", "1", "--seed", "2"], ["--seed is given twice"]),
+        (["run", "tiny.toml", "--data.source", "npz", "--data.path", "~nosuchuser"], ["data.path"]),
+        (["theory", "tiny.toml", "--theory", "convolutional"],  # FAULTS 3.8
+         ["convolutional: none (convolutional describes one convolutional layer"]),
+        (["run", "tiny.toml", "--theory", "convolutional"], ["convolutional: none"]),
+        (["theory", "tiny.toml", "--theory", "[]"], ["asks for no theory"]),
+    ],
+    ids=range(20),
+)  # fmt: skip
+def test_words_that_no_shell_forbids(cli, words, fragments):
+    refused(cli(*words), *fragments)
+    assert cli.files() == {"tiny.toml"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--posterior.temperature 0.25 tiny.toml --json",
+        "--prior.precisions 1 2 tiny.toml --json",
+        "--json --seed=3 tiny.toml --prior.precisions 1 2",
+        "--theory infinite_width tiny.toml --json",
+    ],
+)
+def test_options_before_the_file(cli, words):
+    """FAULTS 5: also behind a list, whose last entry it would be."""
+    answer = cli(
+        "theory", *words.split(), *[] if "--theory" in words else ["--theory", "one_layer"]
+    )
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads(answer.out)["theory"].keys() <= {"infinite_width", "one_layer"}
+
+
+def shell(line, **environment):
+    """A line of sh in which $L is the command; its answer."""
+    command = f"{sys.executable} -m langevin_nn.cli"
+    return subprocess.run(
+        ["sh", "-c", line], env=os.environ | {"L": command} | environment,
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("sink", ["/dev/full", "&-"])
+def test_output_that_goes_nowhere_is_an_error(sink):
+    """FAULTS 5: the table is lost, so the code is not 0."""
+    done = shell(f"$L data list >{sink}")
+    assert done.returncode == 2, done
+    assert done.stderr.startswith("langevin-nn: error: cannot use the output")
+    assert done.stderr.count("\n") == 1
+
+
+def test_closed_streams_that_are_not_needed(cli, no_figures):
+    """FAULTS 5: <&- and 2>&- alone stop nothing; a file that is opened is never taken for them."""
+    done = shell("$L data list <&- 2>&-")
+    assert (done.returncode, done.stderr) == (0, "") and "digits" in done.stdout
+
+
+@pytest.mark.parametrize(("columns", "term"), [(0, "xterm"), (0, "dumb")])
+def test_progress_on_a_terminal_of_no_size(columns, term, monkeypatch):
+    """FAULTS 5: 0 × 0, as some serial lines and editors have it."""
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(screen, "fileno", lambda: 2)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((columns, 0)))
+    monkeypatch.setenv("TERM", term)
+    with progress_module.RunProgress(quiet=False) as progress:
+        for steps in (10, 100):
+            progress(Report(steps, 100, 50, 0.25, 0))
+    assert "training error 0.25" in screen.getvalue()
+
+
+def test_progress_that_nobody_reads_stops_nothing(monkeypatch):
+    """FAULTS 5: 2>/dev/full"""
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "write", full)
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress_module.RunProgress(quiet=False) as progress:
+        progress(Report(10, 100, 50, 0.25, 0))
+        assert progress.quiet
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),
+        np._core._exceptions._ArrayMemoryError((2**40,), np.dtype("f8")),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), RuntimeError("std::bad_alloc"),
+        ValueError("array is too big; `arr.size * arr.dtype.itemsize` is larger"),
+        RuntimeError("INTERNAL: Failed to allocate 8 bytes"),
+    ],
+    ids=range(7),
+)  # fmt: skip
+def test_out_of_memory_of_every_wording(cli, monkeypatch, error):
+    """FAULTS 4.3"""
+
+    def raises(*_):
+        raise error
+
+    monkeypatch.setitem(cli_module.COMMANDS, "info", raises)
+    refused(cli("info"), "not enough memory", "write fewer")
+    monkeypatch.setitem(cli_module.COMMANDS, "info", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli("info")
+
+
+def test_dollars_are_dollars_in_figures(cli):
+    """FAULTS 4.4: what stands between two of them is no formula."""
+    for words in ("a $x_{ b", "$a$", r"\$x", "$"):
+        figure = plotting.theory_figure([], {}, words)
+        assert len(plotting.pngs({"x": figure})["x"]) > 1000
+    write_npz("$x_{$.npz")
+    answer = cli("theory", "tiny.toml", "--theory", "one_layer", "--plot", "$x_{$.svg",
+                 *npz_words("$x_{$.npz"))  # fmt: skip
+    assert (answer.code, answer.err) == (0, "")
+    ticks = plotting.places_of(xr.DataArray(np.array(["a $x_{ b$", "c"])))[1]
+    assert ticks == [r"a \$x_{ b\$", "c"]
+    assert b"<svg" in (cli.folder / "$x_{$.svg").read_bytes()
+
+
+def test_home_that_cannot_be_written():
+    """FAULTS 5: as in containers; ArviZ notes there when it was used last."""
+    code = "import langevin_nn.analysis.diagnostics, os; print(os.environ.get('XDG_CACHE_HOME'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True,
+        env={k: v for k, v in os.environ.items() if k != "XDG_CACHE_HOME"} | {"HOME": "/proc/no"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr

@@ -1,9 +1,11 @@
 """The configuration: what is read, what is refused, and with which words."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -360,3 +362,62 @@ def test_what_needs_no_jax_does_not_import_it(words):
         [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+# --- what no configuration is (FAULTS 5)
+
+
+def deep(levels=20_000):
+    return "[" * levels + "]" * levels
+
+
+@pytest.mark.parametrize(
+    ("text", "fragments"),
+    [
+        (f"seed = {'9' * 5000}", ["is not valid TOML", "4300"]),
+        (f"seed = 0x{'f' * 5000}", ["seed must be a whole number", "more than 4300 digits"]),
+        (f"[sampler]\nladder = {deep()}", ["is not valid TOML", "inside each other"]),
+        ("[posterior]\ntemperature = 1e400", ["positive number, got 1e400"]),
+        ("[posterior]\ntemperature = 1e-400", ["positive number, got 1e-400"]),
+        ("[posterior]\ntemperature = inf", ["positive number, got inf"]),
+        ('[data]\nsource = "npz"\npath = "a\\u0000b"', ["data.path", "x00"]),
+        ('[data]\nsource = "npz"\npath = "~nosuchuser/a"', ["data.path", "home directory"]),
+        (
+            f'[data]\nsource = "npz"\npath = "{"x" * 5000}"',
+            ["data.path", "too long", "5002"],
+        ),
+        (f'activation = "{"x" * 5000}"', ["unknown key"]),
+        (f"{'k' * 5000} = 1", ["unknown key", "5000 letters"]),
+    ],
+    ids=range(11),
+)
+def test_values_beyond_measure(tmp_path, text, fragments):
+    """FAULTS 5: a line that shows what was given, not longer than a line."""
+    message = refusal(tmp_path, text)
+    assert [part for part in fragments if part not in message] == [], message
+    assert len(message) < 800
+
+
+@pytest.mark.parametrize(
+    "word", ["9" * 5000, deep(), "1e999", "0x" + "f" * 4000, "1\nseed = 2", ""]
+)
+def test_words_beyond_measure(tmp_path, word):
+    """FAULTS 5: of the command line, for a number, a list and a choice."""
+    for name in ("seed", "prior__precisions", "precision", "sampler__step_size", "data__classes"):
+        assert "must be" in refusal(tmp_path, "", **{name: [word]}), name
+
+
+def test_files_that_hold_no_configuration(tmp_path):
+    """FAULTS 5: a folder, a pipe that would never end, binary and endless files."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    with open(tmp_path / "huge", "wb") as file:
+        file.truncate(2**40)
+    for name, fragment in {
+        "": "Is a directory", "pipe": "a pipe or a device", "binary": "not text in UTF-8",
+        "huge": "1099511627776 bytes", "x" * 5000: "too long", "a\0b": "null",
+    }.items():  # fmt: skip
+        with pytest.raises(InputError, match=fragment):
+            configuration.load(tmp_path / name)
+    with pytest.raises(InputError, match="a pipe or a device"):
+        configuration.load(Path("/dev/zero"))

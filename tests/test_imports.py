@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 # `theory` share a line and never import each other.
 LAYERS = [
     {"errors"},
-    {"types", "files", "validation"},
+    {"types", "files", "memory", "validation"},
     {"sections"},
     {"config"},
     {"model"},
@@ -24,7 +24,8 @@ LAYERS = [
     {"run"},
     {"sweeps"},
     {"reports"},
-    {"arguments", "progress"},
+    {"words"},
+    {"arguments", "progress", "startup", "streams"},
     {"cli"},
 ]
 ONE_IMPORTER = {

@@ -5,6 +5,8 @@ R̂ is the rank-normalised split-R̂, ESS the smaller of the bulk and tail effec
 computed by ArviZ. A result counts as converged for R̂ < 1.01 and ESS > 400 in every series.
 """
 
+import os
+import tempfile
 import warnings
 from collections.abc import Mapping
 
@@ -14,9 +16,20 @@ import xarray as xr
 from langevin_nn.types import Diagnostics
 
 with warnings.catch_warnings():
-    # ArviZ 0.23 announces its refactoring at import.
+    # ArviZ 0.23 announces its refactoring at import, and notes that it has in the user's cache.
     warnings.simplefilter("ignore", FutureWarning)
-    import arviz as az
+    try:
+        import arviz as az
+    except OSError:  # a home that cannot be written, as in containers
+        with tempfile.TemporaryDirectory() as folder:
+            home = os.environ.get("XDG_CACHE_HOME")
+            os.environ["XDG_CACHE_HOME"] = folder
+            try:
+                import arviz as az
+            finally:
+                del os.environ["XDG_CACHE_HOME"]
+                if home is not None:
+                    os.environ["XDG_CACHE_HOME"] = home
 
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400

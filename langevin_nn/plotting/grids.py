@@ -17,7 +17,7 @@ from matplotlib.collections import QuadMesh
 
 from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations
 from langevin_nn.errors import InputError
-from langevin_nn.plotting.style import EXPERIMENT_COLOUR, style_of
+from langevin_nn.plotting.style import EXPERIMENT_COLOUR, literal, style_of
 
 MOST_TICKS = 8
 """Values of an axis that are all written beside it."""
@@ -65,7 +65,8 @@ def plot_along(
         style = style_of(name)
         ax.plot(
             places, averaged[f"theory_{quantity}"].sel(theory=name), color=colour or style["color"],
-            linestyle=style["linestyle"], linewidth=1.4, label=name if colour is None else None,
+            linestyle=style["linestyle"], linewidth=1.4,
+            label=literal(name) if colour is None else None,
         )  # fmt: skip
     own: dict[str, Any] = {"color": colour or EXPERIMENT_COLOUR, "fmt": "o", "capsize": 2}
     settled = averaged["converged"].to_numpy()
@@ -148,7 +149,7 @@ def plot_deviation_map(
         (x, ax.set_xticks, ax.set_xlabel),
         (y, ax.set_yticks, ax.set_ylabel),
     ):
-        labels = [written(value) for value in results[name].to_numpy()]
+        labels = [literal(written(value)) for value in results[name].to_numpy()]
         set_ticks(range(len(labels)), labels, fontsize="small")
         set_label(symbol(name))
     return mesh
@@ -203,7 +204,9 @@ def places_of(coordinate: xr.DataArray) -> tuple[np.ndarray, list[str] | None]:
     values = [shown(value) for value in coordinate.to_numpy()]
     if all(isinstance(value, int | float) for value in values) and len(set(values)) == len(values):
         return np.array(values, dtype=float), None
-    return np.arange(len(values), dtype=float), [str(value) for value in coordinate.to_numpy()]
+    return np.arange(len(values), dtype=float), [
+        literal(str(value)) for value in coordinate.to_numpy()
+    ]
 
 
 def symbol(axis: str) -> str:

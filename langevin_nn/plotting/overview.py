@@ -16,7 +16,7 @@ from langevin_nn.plotting.grids import (
     theories_of,
     written,
 )
-from langevin_nn.plotting.style import CHAIN_COLOURS, style_of
+from langevin_nn.plotting.style import CHAIN_COLOURS, literal, style_of
 
 MOST_ROWS = 8
 MOST_CURVES = 6
@@ -56,7 +56,7 @@ def _lines(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
         words = [f"{symbol(name)} = {written(chosen[name].item())}" for name in rows]
         for ax, key in zip(row, keys, strict=True):
             _curves(ax, chosen, key, along, curve)
-            ax.set_title(", ".join(words), fontsize="small")
+            ax.set_title(literal(", ".join(words)), fontsize="small")
             if key != "test_accuracy" and float(results[key].min()) > 0:
                 ax.set_yscale("log")
     handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -65,7 +65,7 @@ def _lines(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
     )
     if len(combinations) > len(shown):
         caption += f"\nthe first {len(shown)} of {len(combinations)} rows"
-    figure.suptitle(caption, fontsize="small", wrap=True)
+    figure.suptitle(literal(caption), fontsize="small", wrap=True)
     return figure
 
 
@@ -80,10 +80,10 @@ def _curves(ax: Axes, chosen: xr.Dataset, key: str, along: str, curve: str | Non
     for index in range(min(chosen.sizes[curve], MOST_CURVES)):
         part = chosen.isel({curve: index})
         colour = CHAIN_COLOURS[index % len(CHAIN_COLOURS)]
-        label = f"{symbol(curve)} = {written(part[curve].item())}"
+        label = literal(f"{symbol(curve)} = {written(part[curve].item())}")
         plot_along(ax, part, key, along, theories=theories, colour=colour, label=label)
     for name in theories:
-        ax.plot([], [], color="0.4", linestyle=style_of(name)["linestyle"], label=name)
+        ax.plot([], [], color="0.4", linestyle=style_of(name)["linestyle"], label=literal(name))
 
 
 def _maps(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
@@ -95,9 +95,9 @@ def _maps(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
     for row, key in zip(panels, ("bias2", "variance"), strict=True):
         for ax, name in zip(row, theories, strict=True):
             mesh = plot_deviation_map(ax, chosen, name, key, x, y)
-            ax.set_title(f"{QUANTITIES[key]}, {name}", fontsize="small")
+            ax.set_title(f"{QUANTITIES[key]}, {literal(name)}", fontsize="small")
             ax.label_outer()
     figure.colorbar(mesh, ax=panels, label="experiment / theory − 1  (%)")
     words = [f"{symbol(name)} = {written(chosen[name].item())}" for name in others]
-    figure.suptitle(", ".join([caption, *words]) if words else caption, fontsize="small", wrap=True)
+    figure.suptitle(literal(", ".join([caption, *words])), fontsize="small", wrap=True)
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from langevin_nn.analysis.diagnostics import mcse
-from langevin_nn.plotting.style import CHAIN_COLOURS, EXPERIMENT_COLOUR, style_of
+from langevin_nn.plotting.style import CHAIN_COLOURS, EXPERIMENT_COLOUR, literal, style_of
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.one_layer import OneLayerSweep
 from langevin_nn.types import Generalisation
@@ -23,20 +23,21 @@ def plot_generalisation(
         values = [getattr(theory, key).value for key in keys]
         places = np.arange(len(keys))
         ax.hlines(
-            values, places - 0.32, places + 0.32, label=theory.name, linewidth=2,
+            values, places - 0.32, places + 0.32, label=literal(theory.name), linewidth=2,
             color=style_of(theory.name)["color"], linestyle=style_of(theory.name)["linestyle"],
         )  # fmt: skip
     if measured is not None:
         estimates = [getattr(measured, key) for key in keys]
         ax.errorbar(
             range(len(keys)), [e.value for e in estimates], [e.mcse for e in estimates], fmt="o",
-            markersize=4, capsize=4, color=EXPERIMENT_COLOUR, label=f"{measured.name} (± 1 s.e.)",
-            zorder=3,
+            markersize=4, capsize=4, color=EXPERIMENT_COLOUR, zorder=3,
+            label=f"{literal(measured.name)} (± 1 s.e.)",
         )  # fmt: skip
     ax.set_ylabel("average over the test set")
     lowest, highest = ax.get_ylim()
     ax.set_ylim(lowest, highest + 0.07 * (len(theories) + 1) * (highest - lowest))
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
+    if theories or measured is not None:
+        ax.legend(frameon=False, fontsize="small", loc="upper left")
     return ax
 
 
@@ -53,7 +54,7 @@ def plot_deviations(ax: Axes, measured: Generalisation, theories: Sequence[Gener
         ax.errorbar(
             np.arange(len(keys)) + offset, 100 * (values / expected - 1), 100 * errors / expected,
             fmt=style_of(theory.name)["marker"], color=style_of(theory.name)["color"], capsize=3,
-            markersize=5, label=theory.name,
+            markersize=5, label=literal(theory.name),
         )  # fmt: skip
     ax.set_ylabel("experiment / theory − 1  (%)")
     if theories:
@@ -102,7 +103,7 @@ def theory_figure(
     wide = next((theory for theory in theories if theory.name == "infinite_width"), None)
     for ax, (along, (sweep, here)) in zip(others, sweeps.items(), strict=True):
         plot_sweep(ax, sweep, along, wide if along == "width" else None, here)
-    figure.suptitle(caption, fontsize="small", wrap=True)
+    figure.suptitle(literal(caption), fontsize="small", wrap=True)
     return figure
 
 
@@ -162,7 +163,7 @@ def plot_predictions(
     )  # fmt: skip
     ends = [min(predicted.min(), sampled.min()), max(predicted.max(), sampled.max())]
     ax.plot(ends, ends, color="black", linewidth=0.8, zorder=3)
-    ax.set_xlabel(f"{quantity}, {theory}")
+    ax.set_xlabel(f"{quantity}, {literal(theory)}")
     ax.set_ylabel(f"{quantity}, sampled")
     return ax
 
@@ -206,7 +207,7 @@ def run_figures(
         figures["predictions"] = _predictions_figure(f, within, measured, theories)
     for name, figure in figures.items():
         text = f"{title}\n{note}" if name == "chains" else title
-        figure.suptitle(text, fontsize="small", color=colour, wrap=True)
+        figure.suptitle(literal(text), fontsize="small", color=colour, wrap=True)
     return figures
 
 

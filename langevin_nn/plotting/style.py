@@ -11,9 +11,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from langevin_nn.errors import InputError
 from langevin_nn.files import write_atomically
 
 DPI = 130.0
+FORMATS = ("png", "pdf", "svg")
 EXPERIMENT_COLOUR = "#000000"
 THEORY_STYLES: Mapping[str, Mapping[str, Any]] = {
     "infinite_width": {"color": "#E69F00", "linestyle": "--", "marker": "s"},
@@ -37,6 +39,15 @@ def style_of(theory: str) -> Mapping[str, Any]:
     return THEORY_STYLES.get(theory, {"color": "#CC79A7", "linestyle": "-.", "marker": "D"})
 
 
+def literal(words: str) -> str:
+    """Words of the user's as a figure shows them: matplotlib takes what is between $ for TeX.
+
+    >>> literal("runs/$HOME and $x")
+    'runs/\\\\$HOME and \\\\$x'
+    """
+    return words.replace("$", r"\$")
+
+
 def save(figures: Mapping[str, Figure], folder: Path) -> None:
     """Write each figure as a PNG into `folder`."""
     folder.mkdir(exist_ok=True)
@@ -45,8 +56,13 @@ def save(figures: Mapping[str, Figure], folder: Path) -> None:
 
 
 def save_as(figure: Figure, path: Path) -> None:
-    """Write one figure as a PNG."""
-    _write(figure, path)
+    """Write one figure, in the format that the file's ending names: .png, .pdf or .svg."""
+    ending = path.suffix.lower().removeprefix(".")
+    if ending not in FORMATS:
+        raise InputError(
+            f"a figure ends in .{', .'.join(FORMATS)}, got {path}: write {path.stem}.png"
+        )
+    _write(figure, path, ending)
 
 
 def pngs(figures: Mapping[str, Figure], pixels: float = 3e6) -> dict[str, bytes]:
@@ -60,9 +76,11 @@ def pngs(figures: Mapping[str, Figure], pixels: float = 3e6) -> dict[str, bytes]
     return contents
 
 
-def _write(figure: Figure, path: Path) -> None:
-    write_atomically(path, lambda part: _draw(figure, part))
+def _write(figure: Figure, path: Path, ending: str = "png") -> None:
+    write_atomically(path, lambda part: _draw(figure, part, ending=ending))
 
 
-def _draw(figure: Figure, where: Path | io.BytesIO, dpi: float = DPI) -> None:
-    figure.savefig(where, format="png", dpi=dpi)
+def _draw(
+    figure: Figure, where: Path | io.BytesIO, dpi: float = DPI, *, ending: str = "png"
+) -> None:
+    figure.savefig(where, format=ending, dpi=dpi)

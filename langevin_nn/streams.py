@@ -1,0 +1,64 @@
+"""Standard output and standard error of a process, whatever the shell has made of them."""
+
+import contextlib
+import io
+import os
+import sys
+from typing import NoReturn
+
+LONGEST_MESSAGE = 2_000
+"""Letters of an error."""
+
+
+def open_streams() -> None:
+    """A stream that was closed (`>&-`) is there and fails when it is written to.
+
+    Else the next file that is opened would take its number, and what is printed.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8")
+
+
+def discard_broken() -> None:
+    """What Python still wants to write into a broken stream when it ends goes nowhere."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):  # a stream without a file
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def set_encodings() -> None:
+    """The words as far as the terminal has the letters, "?" for the others."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
+
+
+def complain(message: str) -> None:
+    """One line on stderr, whatever the message has in it."""
+    words = " ".join(message.split())
+    words = "".join(letter if letter.isprintable() else "?" for letter in words)
+    if len(words) > LONGEST_MESSAGE:
+        half = LONGEST_MESSAGE // 2
+        words = f"{words[:half]} … {words[-half:]}"
+    with contextlib.suppress(OSError):  # nobody listens: the code says it
+        sys.stderr.write(f"langevin-nn: error: {words}\n")
+        sys.stderr.flush()
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now, without what Python and its libraries do at an end."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)

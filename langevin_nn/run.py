@@ -6,6 +6,7 @@ config ─► data ─► network, prior ─► posterior ─► chains ─► m
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,11 +73,12 @@ def prepare(config: RunConfig) -> Problem:
 
 
 def prepare_theory(config: RunConfig) -> tuple[RunConfig, Dataset, EnsembleSpec]:
-    """The same without sampling: the ensemble, at T = 0 too."""
+    """The same without sampling: the ensemble, at T = 0 too, and of a ladder's coldest rung."""
     temperature = config.posterior.temperature
     warm = dataclasses.replace(config.posterior, temperature=temperature or 1.0, readout="sampled")
-    problem = prepare(dataclasses.replace(config, posterior=warm))
-    config = dataclasses.replace(problem.config, posterior=config.posterior)
+    alone = dataclasses.replace(config.sampler, ladder=())
+    problem = prepare(dataclasses.replace(config, posterior=warm, sampler=alone))
+    config = dataclasses.replace(problem.config, posterior=config.posterior, sampler=config.sampler)
     spec = dataclasses.replace(problem.posterior.spec, temperature=temperature)
     return config, problem.data, spec
 
@@ -155,10 +157,14 @@ def keep(
 
 def theory_part(predictions: Predictions) -> dict[str, object]:
     """The parts `theory` and `criterion` of summary.json."""
+    criteria = {
+        "criterion": predictions.criterion,
+        "criterion_at_temperature": predictions.criterion_at_temperature,
+    }
     return {
         "theory": {name: store.theory_summary(g) for name, g in predictions.results.items()},
         "not_applicable": predictions.not_applicable,
-        "criterion": predictions.criterion,
+        **{name: _without_nan(value) for name, value in criteria.items()},
         "eigenvalues": predictions.eigenvalues,
     }
 
@@ -182,7 +188,16 @@ def theory_json(spec: EnsembleSpec, data: Dataset, predictions: Predictions) -> 
                     "bias_precisions": gradient.bias_precision_gradient,
                     "temperature": gradient.temperature_gradient,
                 }
-    return part
+    return {key: _without_nan(value) for key, value in part.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    """The nested lists, tuples and dictionaries with null for what is not a finite number."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def draw_theory(

@@ -188,8 +188,15 @@ def remarks(predictions: Predictions, *, reasons: bool = True) -> list[str]:
 
 
 def _criterion(predictions: Predictions) -> str:
-    s = predictions.criterion
-    if s is None:
-        return f"s = yᵀK⁻¹y/P does not exist: {predictions.criterion_message}"
-    side = "below 1: finite width helps" if s < 1 else "above 1: infinite width does better"
-    return f"s = yᵀK⁻¹y/P = {s:.4g}  ({side}, by the one-layer theory at T → 0)"
+    """The sign of the variance's change by the theory of one common scale, as T → 0 and at T."""
+    s, here = predictions.criterion, predictions.criterion_at_temperature
+    text = f"s = yᵀK⁻¹y/P does not exist ({predictions.criterion_message})"
+    if s is not None:
+        text = f"s = yᵀK⁻¹y/P = {s:.4g} as T → 0"
+    if here is None:
+        return text
+    q, less = ("<", "less") if here < 1 else (">", "more")
+    return (
+        f"{text},\n           yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {here:.4g} at T = {predictions.temperature:g}  "
+        f"(Q* {q} 1: {less} variance than at infinite width, by the one-layer theory)"
+    )

@@ -49,7 +49,7 @@ def run_page(folder: RunFolder, when: str) -> str:
     sections = {
         "Theory and experiment": [
             _comparison(measured, theories),
-            _of_theories(theories, summary.get("criterion")),
+            _of_theories(theories, summary),
             *remarks_on({title: summary}),
         ],
         "Figures": figures(plotting.pngs(drawn), FIGURES),
@@ -84,7 +84,7 @@ def _comparison(measured: Generalisation, theories: Mapping[str, Generalisation]
     return table(caption, header, rows)
 
 
-def _of_theories(theories: Mapping[str, Generalisation], criterion: float | None) -> Markup:
+def _of_theories(theories: Mapping[str, Generalisation], summary: Mapping[str, Any]) -> Markup:
     rows = [
         [
             name, number(theory.log_evidence, ".6g"), orders(theory),
@@ -94,7 +94,10 @@ def _of_theories(theories: Mapping[str, Generalisation], criterion: float | None
     ]  # fmt: skip
     if not theories:
         return element("p", "There is no theory to compare with.")
-    caption = f"Theories; s = yᵀK⁻¹y/P = {number(criterion, '.4g')}"
+    caption = f"Theories; s = yᵀK⁻¹y/P = {number(summary.get('criterion'), '.4g')}"
+    if "criterion_at_temperature" in summary:
+        here = number(summary["criterion_at_temperature"], ".4g")
+        caption += f", and yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {here} at the run's T: Q* > 1 above 1"
     header = ["theory", "log evidence, log p(y | X)", "order parameters", "state"]
     return table(caption, header, rows)
 

@@ -2,7 +2,8 @@
 
 The dimensions are the axes. The experiment has `bias2`, `variance`, … with their standard errors
 `…_mcse`, and its diagnostics; the theories have `theory_bias2`, … with the further dimension
-`theory`, and `order_parameter` with `order` too. `criterion` is s = yᵀK⁻¹y/P, `eigenvalue_min` and
+`theory`, and `order_parameter` with `order` too. `criterion` is s = yᵀK⁻¹y/P and
+`criterion_at_temperature` yᵀA⁻¹KA⁻¹y/tr A⁻¹K (`theory.suite.Predictions`), `eigenvalue_min` and
 `eigenvalue_max` are the ends of the Gram matrix's spectrum. What is not there is NaN, or False;
 `status` says whether a point is done, failed or missing, and `seconds` is a point's share of the
 sampling.
@@ -54,7 +55,8 @@ def collect(path: Path | str) -> xr.Dataset:
     add("message", [str(_at(each, "experiment", "message") or "") for each in summaries])
     add("status", [state for state, _ in status])
     add("reason", [reason for _, reason in status])
-    add("criterion", [_number(_at(each, "criterion")) for each in summaries])
+    for name in ("criterion", "criterion_at_temperature"):
+        add(name, [_number(_at(each, name)) for each in summaries])
     for place, name in enumerate(("eigenvalue_min", "eigenvalue_max")):
         ends = [_at(each, "eigenvalues") for each in summaries]
         add(name, [math.nan if pair is None else _number(pair[place]) for pair in ends])

@@ -52,7 +52,8 @@ class ScaleAction:
     Args:
         widths: N_1 … N_L of the layers whose scales multiply to Q.
         temperature: T; zero where every eigenvalue is positive.
-        eigenvalues: e, shape (P,).
+        eigenvalues: e, shape (P,); those that are zero are best left out (`Regression.resolved`),
+            where all that they add is a constant.
         projected_targets: ỹ, shape (P,).
         projected_columns: V in the eigenbasis, shape (P, r).
 
@@ -143,15 +144,18 @@ class ScaleAction:
         """
         noise, num_train = self.temperature, self.eigenvalues.size
         smallest = min(self.widths)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             squares = self.projected_targets**2
             misfit = min(self._least_misfit(noise), np.sum(squares) * np.divide(0.25, noise))
             if noise > 0:
-                factor = 1 / (1 + np.sum(self.eigenvalues) / (noise * smallest))
-                lowest = self._log_scale(smallest * (factor - 1))
+                # log Q_min by itself: Q_min − 1 would round to −1
+                spread = np.log(np.sum(self.eigenvalues)) - np.log(noise) - np.log(smallest)
+                log_least = -np.logaddexp(0.0, spread)
+                lowest = sum(_log_order(smallest / width, log_least) for width in self.widths)
             else:
                 most = self._log_scale(-num_train) if num_train < smallest else -np.inf
-                lowest = min(0.0, max(np.log(self._unexplained() / num_train), most))
+                unexplained = self._unexplained() / max(num_train, 1)
+                lowest = min(0.0, max(np.log(unexplained), most))
             return float(lowest - 0.1), float(self._log_scale(misfit) + 0.1)
 
     def gradient_rounding(self, q: float) -> float:
@@ -228,7 +232,10 @@ def minimise(action: Action) -> SaddlePoint:
     """
     found = minima(action)
     if not found:
-        reason = "the action has no minimum: with y = 0, T = 0 and P ≥ N_1 it falls as Q → 0"
+        reason = (
+            "the action has no minimum: with T = 0, no signal in the targets, and at least N_1 "
+            "directions of the Gram matrix, it falls as Q → 0"
+        )
         return SaddlePoint(np.nan, np.nan, iterations=0, converged=False, message=reason)
     best = min(found, key=lambda saddle: saddle.action)
     if len(found) == 1:
@@ -239,7 +246,7 @@ def minimise(action: Action) -> SaddlePoint:
 
 
 def minima(action: Action) -> list[SaddlePoint]:
-    """Every minimum of S, in the order of Q; none if y = 0, T = 0 and P ≥ N_1. See `minimise`.
+    """Every minimum of S, in the order of Q; none if y = 0, T = 0 and P ≥ N_1 (see `minimise`).
 
     Fifty directions without a signal pull Q down, one of a small eigenvalue pulls it up:
 

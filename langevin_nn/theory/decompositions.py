@@ -8,8 +8,10 @@ decomposition.
 import hashlib
 from typing import Any
 
+import numpy as np
+
 from langevin_nn.model.datasets import Dataset
-from langevin_nn.theory.predictors import gram_regression
+from langevin_nn.theory.predictors import gram_key, gram_regression
 from langevin_nn.theory.regression import Regression
 from langevin_nn.types import EnsembleSpec
 
@@ -35,35 +37,30 @@ class Decompositions:
     def __init__(self, most_bytes: float = MOST_BYTES) -> None:
         self.most_bytes = most_bytes
         self.computed = 0
-        self._kept: dict[Any, tuple[float, Regression]] = {}
+        self._kept: dict[Any, Regression] = {}
 
     def regression(self, spec: EnsembleSpec, data: Dataset) -> Regression | None:
         """`gram_regression(spec, data)` up to rounding; None where it does not apply."""
         if spec.hidden_widths is None or spec.loss != "squared":
             return None
-        key, precision = _key(spec, data), spec.prior_precisions[-1]
+        key = _digest(data), gram_key(spec)
         found = self._kept.pop(key, None)
         if found is None:
             self.computed += 1
-            found = precision, gram_regression(spec, data)
+            found = gram_regression(spec, data)
         self._kept[key] = found
         while len(self._kept) > 1 and self._bytes() > self.most_bytes:
             del self._kept[next(iter(self._kept))]
-        there, regression = found
-        return regression if there == precision else regression.scaled(there / precision)
+        return gram_regression(spec, data, found)
 
     def _bytes(self) -> int:
-        arrays = (value for _, each in self._kept.values() for value in vars(each).values())
-        return sum(array.nbytes for array in arrays)
+        arrays = (value for each in self._kept.values() for value in vars(each).values())
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
 
-def _key(spec: EnsembleSpec, data: Dataset) -> Any:
-    """All that K depends on but λ_L."""
-    assert spec.hidden_widths is not None
+def _digest(data: Dataset) -> bytes:
+    """Of all that K and its regression depend on."""
     digest = hashlib.sha256()
     for array in (data.x_train, data.y_train, data.x_test):
         digest.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
-    return (
-        digest.digest(), spec.activation, len(spec.hidden_widths), spec.prior_precisions[:-1],
-        spec.bias_precisions, spec.patches, spec.num_outputs,
-    )  # fmt: skip
+    return digest.digest()

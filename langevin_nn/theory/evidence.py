@@ -26,8 +26,8 @@ from langevin_nn.theory.moments import average_over_scale
 from langevin_nn.theory.nonodd import feature_means
 from langevin_nn.theory.predictors import gram_regression, scale_action
 from langevin_nn.theory.recursion import feature_gram, skeleton_of
-from langevin_nn.theory.regression import Regression, decompose
-from langevin_nn.theory.suite import theory_named
+from langevin_nn.theory.regression import Regression, Sensitivity, decompose
+from langevin_nn.theory.suite import is_own, theory_named
 from langevin_nn.types import EnsembleSpec, Generalisation, NotApplicable
 
 __all__ = ["Evidence", "evidence", "evidence_gradient"]
@@ -35,7 +35,7 @@ __all__ = ["Evidence", "evidence", "evidence_gradient"]
 Lambdas = tuple[Float[np.ndarray | Array, " layers"], Float[np.ndarray | Array, " layers"] | None]
 Arrays = tuple[Float[np.ndarray | Array, "n P M"], Float[np.ndarray | Array, " *orders"]]
 OWN_KERNELS = ("nested", "one_layer_nonodd", "convolutional")
-Sensitivity = tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]
+COMMON_SCALES = ("infinite_width", "one_layer", "global", "scale_mixture", "multi_output")
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ def evidence(spec: EnsembleSpec, data: Dataset, theory: str = "one_layer") -> Ev
 
     Raises:
         InputError: an unknown theory; what the theory itself raises.
-        NotApplicable: the theory does not describe the network, or has no K_R of its own
-            (`width_expansion`, `matched`).
+        NotApplicable: the theory does not describe the network; it has no K_R of its own
+            (`width_expansion`, `matched`), or is not the package's, so that it is not known; T = 0
+            with a singular Gram matrix, where the log evidence has no limit.
 
     With f = w, y = 1, λ = 1: log N(1; 0, T + 1), whose derivative in T vanishes at T + 1 = y².
 
@@ -82,7 +83,8 @@ def evidence(spec: EnsembleSpec, data: Dataset, theory: str = "one_layer") -> Ev
     >>> print(f"{abs(found.temperature_gradient):.6f} {abs(found.precision_gradient[0]):.6f}")
     0.000000 0.000000
     """
-    return evidence_gradient(spec, data, theory_named(theory)(spec, data, None))
+    result = theory_named(theory)(spec, data, None)
+    return evidence_gradient(spec, data, replace(result, name=theory))
 
 
 def evidence_gradient(
@@ -104,22 +106,23 @@ def evidence_gradient(
     >>> print(f"{found.temperature_gradient:.6f} {found.precision_gradient[0]:.6f}")
     -0.375000 0.750000
     """
-    if result.name in ("width_expansion", "matched"):
+    known = (*OWN_KERNELS, *COMMON_SCALES)
+    if result.name not in known or not is_own(result.name):
         raise NotApplicable(
-            f"{result.name} is an expansion around a Gaussian process, without a Gram matrix of "
-            "its own: its log evidence has no derivative here"
+            f"the Gram matrix that {result.name} ends in is not known to evidence, and so is the "
+            f"derivative of its log evidence: known are {', '.join(known)}"
         )
     own = result.name in OWN_KERNELS
     kernel = _Kernel(result.name if own else "", skeleton_of(spec))
     arrays = fields(spec, data.x_train), np.array(result.order_parameters if own else ())
     lambdas = np.array(spec.prior_precisions), _array(spec.bias_precisions)
-    scaled, whole = _sensitivities(spec, data, result, kernel, lambdas, arrays, regression)
+    scaled, whole, trace = _sensitivities(spec, data, result, kernel, lambdas, arrays, regression)
     by_precision, by_bias = _gradient(lambdas, arrays, scaled, np.sum(whole), kernel)
     return Evidence(
         log_evidence=np.nan if result.log_evidence is None else result.log_evidence,
         precision_gradient=tuple(map(float, by_precision)),
         bias_precision_gradient=None if by_bias is None else tuple(map(float, by_bias)),
-        temperature_gradient=float(np.trace(whole)),
+        temperature_gradient=trace,
     )
 
 
@@ -200,17 +203,14 @@ def _sensitivities(
     arrays: Arrays,
     regression: Regression | None,
 ) -> Sensitivity:
-    """Γ in what the kernel is scaled by, and Γ in A itself, summed over the outputs."""
+    """Γ in what the kernel is scaled by, in A itself, and its trace, summed over the outputs."""
     if result.name in OWN_KERNELS:
         gram = np.asarray(_gram_of(lambdas, arrays, kernel))
         blocks = GramBlocks(
             gram, np.zeros((1, len(gram))), np.zeros(1), readout_columns(spec, len(gram)),
             readout_columns(spec, 1),
         )  # fmt: skip
-        alone = decompose(blocks, data.y_train).sensitivity(
-            spec.temperature, np.ones(1), np.ones(1)
-        )
-        return alone, alone
+        return decompose(blocks, data.y_train).sensitivity(spec.temperature, np.ones(1), np.ones(1))
     regression = gram_regression(spec, data, regression)
     scales, weights = np.ones(regression.num_outputs), np.ones(1)
     outputs = regression.per_output()
@@ -221,16 +221,18 @@ def _sensitivities(
     elif result.name == "scale_mixture":
         assert spec.hidden_widths is not None, "the theory has checked it"
         action = scale_action(spec, regression, spec.hidden_widths)
-        average = average_over_scale(action, regression)
-        both = (
+        average = average_over_scale(*action, regression)
+        in_scale, alone = (
             regression.sensitivity(spec.temperature, average.scales, average.weights * factor)
             for factor in (average.scales, np.ones_like(average.scales))
         )
-        return next(both), next(both)
+        return alone._replace(of_gram=in_scale.of_gram)
     elif result.name in ("one_layer", "global"):
         scales = np.array([np.prod(result.order_parameters)])
     parts = [
         one.sensitivity(spec.temperature, np.array([scale]), weights)
         for one, scale in zip(outputs, scales, strict=True)
     ]
-    return np.einsum("j,jpq->pq", scales, np.array(parts)), np.sum(parts, axis=0)
+    of_gram, whole, traces = zip(*parts, strict=True)
+    scaled = np.einsum("j,jpq->pq", scales, np.array(of_gram))
+    return Sensitivity(scaled, np.sum(whole, axis=0), float(sum(traces)))

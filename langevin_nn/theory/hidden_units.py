@@ -80,6 +80,7 @@ def with_training_points(regression: Regression) -> Regression:
     diagonal = np.sum(signal * regression.eigenvectors, axis=1)
     return replace(
         regression,
+        source=None,
         projected_cross=np.concatenate([regression.projected_cross, signal]),
         test_diagonal=np.concatenate([regression.test_diagonal, diagonal]),
         test_columns=np.concatenate([regression.test_columns, columns]),
@@ -141,7 +142,7 @@ class _Known(NamedTuple):
 
     root: Float[np.ndarray, "P P"]  # B of A⁻¹ = BᵀB
     gain: Float[np.ndarray, "n P"]  # g
-    solved: Float[np.ndarray, "P D"]  # a
+    solved: Float[np.ndarray, "P D"]  # a; all three on the range of K, where φ lies
     trace: np.float64  # E q = tr A⁻¹K
     powers: Float[np.ndarray, " D"]  # E u² = aᵀK a
     means: Float[np.ndarray, "n D"]  # E d u = E a
@@ -170,6 +171,9 @@ def _exact_part(
     diagonal = scale * everywhere.test_diagonal
     powers, means = np.sum(solved * (gram @ solved), axis=0), errors @ solved
     squares = (diagonal - np.sum(gain * (features + errors), axis=1))[:, None]
+    if everywhere.is_singular and not everywhere.is_separable:
+        kept = vectors[:, everywhere.in_range]
+        root, gain, solved = root @ kept @ kept.T, gain @ kept @ kept.T, kept @ (kept.T @ solved)
     known = _Known(root, gain, solved, np.trace(smoothed), powers, means, squares)
     bent = errors @ (smoothed @ solved)  # E A⁻¹K a
     spread = np.sum(errors * solve(errors.T).T, axis=1)[:, None]  # diag(E A⁻¹Eᵀ)
@@ -189,8 +193,13 @@ def _exact_part(
 
 
 def _inverse_root(everywhere: Regression, noise: float, scale: float) -> Float[np.ndarray, "P P"]:
-    """B of A⁻¹ = BᵀB: R = (T + Q e)^(−½) Uᵀ for A − V Vᵀ, and B = L⁻¹R, L Lᵀ = 1 + R V VᵀRᵀ."""
-    roots = 1 / np.sqrt(noise + scale * everywhere.eigenvalues)
+    """B of A⁻¹ = BᵀB: R = (T + Q e)^(−½) Uᵀ for A − V Vᵀ, and B = L⁻¹R, L Lᵀ = 1 + R V VᵀRᵀ.
+
+    Of the part of A⁻¹ on the range of K where V vanishes beside it.
+    """
+    spectrum = noise + scale * everywhere.eigenvalues
+    seen = everywhere.in_range | (not everywhere.is_separable)
+    roots = np.divide(1.0, np.sqrt(spectrum), out=np.zeros_like(spectrum), where=seen)
     columns = roots[:, None] * everywhere.projected_columns
     core = scipy.linalg.cholesky(np.eye(roots.size) + columns @ columns.T, lower=True)
     return scipy.linalg.solve_triangular(core, (roots * everywhere.eigenvectors).T, lower=True)

@@ -26,10 +26,17 @@ from langevin_nn.theory.moments import (
     gaussian_evidence,
     generalisation,
     moments_at_scale,
+    not_found,
 )
 from langevin_nn.theory.newton import lowest
 from langevin_nn.theory.patch_pairs import patch_diagonal, patch_gram
-from langevin_nn.theory.predictors import about_the_mean, gram_regression, joined
+from langevin_nn.theory.predictors import (
+    about_the_mean,
+    gram_regression,
+    in_range,
+    joined,
+    scale_action,
+)
 from langevin_nn.theory.regression import Regression, decompose
 from langevin_nn.types import EnsembleSpec, Generalisation
 
@@ -63,15 +70,15 @@ def multi_output(
     """
     (width,) = require("multi_output", spec, depth=1, several_outputs=True)
     regression = gram_regression(spec, data, regression)
-    regression.check_temperature(spec.temperature)
     targets = regression.projected_targets.reshape(data.num_train, -1)
-    action = OutputAction(
-        width, spec.temperature, regression.eigenvalues, targets, regression.projected_columns
+    eigenvalues, seen, columns, constant = replace(regression, projected_targets=targets).resolved(
+        spec.temperature
     )
-    along = ScaleAction(
-        (width,), spec.temperature, regression.eigenvalues, np.sqrt(np.mean(targets**2, axis=1))
-    )
+    action = OutputAction(width, spec.temperature, eigenvalues, seen, columns)
+    along = ScaleAction((width,), spec.temperature, eigenvalues, np.sqrt(np.mean(seen**2, axis=1)))
     found = lowest([action.minimum(scale) for scale in _scales(along)])
+    if not np.all(np.isfinite(found.point)):
+        return not_found("multi_output", data, found.message)
     order = matrix_of(found.point)
     scales, rotation = np.linalg.eigh(order)
     rotated = replace(regression, projected_targets=targets @ rotation)
@@ -83,11 +90,11 @@ def multi_output(
         mean=np.stack([part.mean for part in parts], axis=1) @ rotation.T,
         variance=np.stack([part.variance for part in parts], axis=1) @ rotation.T**2,
         train_error=sum(part.train_error for part in parts),
-        log_evidence=gaussian_evidence(found.action, targets.size),
+        log_evidence=gaussian_evidence(found.action + constant, targets.size),
     )
     if data.y_train.ndim == 1:
         moments = moments._replace(mean=moments.mean[:, 0], variance=moments.variance[:, 0])
-    reason = "" if found.converged else _about_flat_outputs(spec, targets, width)
+    reason = "" if found.converged else _about_flat_outputs(spec, seen, width)
     message = joined(reason or found.message, about_the_mean(spec))
     return generalisation("multi_output", data, moments, _rows(order), found.converged, message)
 
@@ -124,16 +131,15 @@ def convolutional(
     """
     (width,) = require("convolutional", spec, depth=1, convolutional=True)
     regression = gram_regression(spec, data, regression)
-    regression.check_temperature(spec.temperature)
     pairs = patch_gram(spec, data.x_train)
     columns = readout_columns(spec, data.num_train)
-    noise = spec.temperature * np.eye(data.num_train) + columns @ columns.T
-    action = PatchAction(width, pairs, data.y_train, noise)
-    along = ScaleAction(
-        (width * len(pairs),), spec.temperature, regression.eigenvalues,
-        regression.projected_targets, regression.projected_columns,
-    )  # fmt: skip
+    targets, noise, basis, constant = in_range(spec, data, regression)
+    seen = pairs if basis is None else basis.T @ pairs @ basis
+    action = PatchAction(width, seen, targets, noise)
+    along, _ = scale_action(spec, regression, (width * len(pairs),))
     found = lowest([action.minimum(scale) for scale in _scales(along)])
+    if not np.all(np.isfinite(found.point)):
+        return not_found("convolutional", data, found.message)
     order = matrix_of(found.point)
     weights = order / len(pairs)
     renormalised = GramBlocks(
@@ -143,7 +149,7 @@ def convolutional(
         train_columns=columns,
         test_columns=readout_columns(spec, data.num_test),
     )
-    evidence = gaussian_evidence(found.action, data.num_train)
+    evidence = gaussian_evidence(found.action + constant, data.num_train)
     moments = moments_at_scale(
         decompose(renormalised, data.y_train), spec.temperature, 1.0, evidence
     )

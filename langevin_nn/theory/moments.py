@@ -15,7 +15,7 @@ Q where S is within 90 of its minimum (the rest weighs about exp(−45) = 3e-20)
 exponentially with the number of nodes. That is doubled until nothing moves by more than 1e-10.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,7 @@ __all__ = [
     "gaussian_evidence",
     "generalisation",
     "moments_at_scale",
+    "not_found",
 ]
 
 _NEGLIGIBLE = 90.0
@@ -101,11 +102,14 @@ def moments_at_scale(
     )
 
 
-def average_over_scale(action: ScaleAction, regression: Regression) -> ScaleAverage:
+def average_over_scale(
+    action: ScaleAction, constant: float, regression: Regression
+) -> ScaleAverage:
     """Moments averaged over Q with the weight p_L(log Q) N(y; 0, A_Q) d(log Q).
 
     Args:
         action: S, made from the eigenvalues and targets of the same `regression`.
+        constant: what −2 log p(y) has beside S (`predictors.scale_action`).
         regression: the decomposed Gram matrix.
 
     >>> import numpy as np
@@ -113,7 +117,7 @@ def average_over_scale(action: ScaleAction, regression: Regression) -> ScaleAver
     >>> from langevin_nn.theory.regression import decompose
     >>> regression = decompose(GramBlocks(np.eye(1), np.ones((1, 1)), np.ones(1)), np.ones(1))
     >>> action = ScaleAction((2,), 0.0, regression.eigenvalues, regression.projected_targets)
-    >>> average = average_over_scale(action, regression)  # p(Q) ∝ Q^(−1/2) exp(−Q − 1/(2Q))
+    >>> average = average_over_scale(action, 0.0, regression)  # p(Q) ∝ Q^(−1/2) exp(−Q − 1/(2Q))
     >>> print(f"{average.order_parameter:.9f} {1 / np.sqrt(2) + 1 / 2:.9f}")
     1.207106781 1.207106781
     """
@@ -130,11 +134,12 @@ def average_over_scale(action: ScaleAction, regression: Regression) -> ScaleAver
         intervals, coarse = 2 * intervals, fine
         fine = _trapezoid(action, regression, centre, start, stop, intervals)
         moved = _distance(fine, coarse, regression)
+    num_null = regression.eigenvalues.size - action.eigenvalues.size
+    evidence = fine.moments.log_evidence + gaussian_evidence(constant, num_null)
+    fine = replace(fine, moments=fine.moments._replace(log_evidence=evidence))
     if moved > _TOLERANCE:
         message = f"the average over Q still moved by {moved:.1e} at {intervals} nodes"
-        return ScaleAverage(
-            fine.moments, fine.order_parameter, fine.scales, fine.weights, False, message
-        )
+        return replace(fine, converged=False, message=message)
     return fine
 
 
@@ -268,6 +273,7 @@ def generalisation(
         correct = (moments.mean > threshold) == (y > threshold)
     else:
         correct = np.argmax(moments.mean, axis=1) == np.argmax(y, axis=1)
+    accuracy = float(np.mean(correct)) if np.all(np.isfinite(moments.mean)) else np.nan
     return Generalisation(
         name=name,
         predictive_mean=moments.mean,
@@ -276,9 +282,20 @@ def generalisation(
         variance=Estimate(variance),
         generalisation_error=Estimate(bias2 + variance),
         train_error=Estimate(float(moments.train_error)),
-        test_accuracy=Estimate(float(np.mean(correct))),
+        test_accuracy=Estimate(accuracy),
         order_parameters=order_parameters,
         log_evidence=moments.log_evidence if np.isfinite(moments.log_evidence) else None,
         converged=converged,
         message=message,
     )
+
+
+def not_found(name: str, data: Dataset, reason: str) -> Generalisation:
+    """The result of a theory that has none: NaN for every number, `converged` False, the reason.
+
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> not_found("mine", data, "no minimum").bias2
+    Estimate(value=nan, mcse=0.0)
+    """
+    nothing = np.full(data.y_test.shape, np.nan)
+    return generalisation(name, data, Moments(nothing, nothing, np.nan, np.nan), (), False, reason)

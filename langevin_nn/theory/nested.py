@@ -18,9 +18,20 @@ from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.action import minimise
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.gram import GramBlocks, fields, readout_columns
-from langevin_nn.theory.moments import gaussian_evidence, generalisation, moments_at_scale
+from langevin_nn.theory.moments import (
+    gaussian_evidence,
+    generalisation,
+    moments_at_scale,
+    not_found,
+)
 from langevin_nn.theory.newton import local_minimum, lowest
-from langevin_nn.theory.predictors import about_the_mean, gram_regression, joined, scale_action
+from langevin_nn.theory.predictors import (
+    about_the_mean,
+    gram_regression,
+    in_range,
+    joined,
+    scale_action,
+)
 from langevin_nn.theory.recursion import feature_gram, host_gram, skeleton_of
 from langevin_nn.theory.regression import Regression, decompose
 from langevin_nn.types import EnsembleSpec, Generalisation
@@ -55,20 +66,21 @@ def nested(
     """
     widths = require("nested", spec)
     regression = gram_regression(spec, data, regression)
-    regression.check_temperature(spec.temperature)
     train, test = fields(spec, data.x_train), fields(spec, data.x_test)
     columns = readout_columns(spec, data.num_train)
-    noise = spec.temperature * np.eye(data.num_train) + columns @ columns.T
     precisions = tuple(map(jnp.asarray, (spec.prior_precisions, spec.bias_precisions or ())))
     sizes = jnp.asarray(widths, float)
-    arrays = tuple(map(jnp.asarray, (train, data.y_train, noise, sizes))), precisions
-    common = scale_action(spec, regression, widths)
+    targets, noise, basis, constant = in_range(spec, data, regression)
+    arrays = tuple(map(jnp.asarray, (train, targets, noise, sizes))), precisions, basis
+    common, _ = scale_action(spec, regression, widths)
     shared = minimise(common)
     starts = [np.zeros(len(widths))]
     if shared.converged:
         starts.append(np.log(common.orders(float(np.log(shared.value)))))
     skeleton = skeleton_of(spec)
     found = lowest([local_minimum(_action, start, arrays, skeleton) for start in starts])
+    if not np.all(np.isfinite(found.point)):
+        return not_found("nested", data, found.message)
     orders = tuple(float(order) for order in np.exp(found.point))
     renormalised = GramBlocks(
         train=host_gram(spec, train, train, orders),
@@ -77,7 +89,7 @@ def nested(
         train_columns=columns,
         test_columns=readout_columns(spec, data.num_test),
     )
-    evidence = gaussian_evidence(found.action, data.num_train)
+    evidence = gaussian_evidence(found.action + constant, data.num_train)
     moments = moments_at_scale(
         decompose(renormalised, data.y_train), spec.temperature, 1.0, evidence
     )
@@ -87,11 +99,13 @@ def nested(
 
 def _action(q: Float[Array, " L"], arrays: Any, skeleton: EnsembleSpec) -> Float[Array, ""]:
     """S at log Q_1 … log Q_L."""
-    (train, y, noise, widths), (precisions, bias_precisions) = arrays
+    (train, y, noise, widths), (precisions, bias_precisions), basis = arrays
     biases = None if skeleton.bias_precisions is None else bias_precisions
     gram = feature_gram(
         skeleton, train, train, precisions=precisions, bias_precisions=biases, orders=jnp.exp(q)
     )
+    if basis is not None:
+        gram = basis.T @ gram @ basis
     factor = jnp.linalg.cholesky(noise + gram)
     whitened = solve_triangular(factor, y, lower=True)
     misfit = 2 * jnp.sum(jnp.log(jnp.diagonal(factor))) + jnp.sum(whitened**2)

@@ -65,6 +65,9 @@ def local_minimum(
     """
     last: dict[bytes, tuple[float, np.ndarray, np.ndarray]] = {}
 
+    def value(x: np.ndarray) -> float:
+        return _or_infinite(at(x)[0])
+
     def at(x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         if x.tobytes() not in last:
             value, slope, curvature = _derivatives(jnp.asarray(x), arrays, action, static)
@@ -78,11 +81,13 @@ def local_minimum(
             return None
         return -np.linalg.solve(curvature, slope)
 
-    found = optimize.minimize(
-        lambda x: at(x)[0], start, method="trust-exact", jac=lambda x: at(x)[1],
-        hess=lambda x: at(x)[2], options={"gtol": _GRADIENT, "maxiter": _MAX_ITERATIONS},
-    )  # fmt: skip
-    return _polished(found.x, lambda x: at(x)[0], newton_step)
+    def search() -> np.ndarray:
+        return optimize.minimize(
+            value, start, method="trust-exact", jac=lambda x: at(x)[1],
+            hess=lambda x: at(x)[2], options={"gtol": _GRADIENT, "maxiter": _MAX_ITERATIONS},
+        ).x  # fmt: skip
+
+    return _found(search, start, value, newton_step)
 
 
 def minimum_by_products(
@@ -105,11 +110,43 @@ def minimum_by_products(
         move, _ = sparse.cg(curvature, -slope, rtol=1e-10, maxiter=10 * x.size)
         return move if move @ product(x, move) > 0 or not move.any() else None
 
-    found = optimize.minimize(
-        value_and_gradient, start, method="trust-ncg", jac=True, hessp=product,
-        options={"gtol": _GRADIENT, "maxiter": _MAX_ITERATIONS},
-    )  # fmt: skip
-    return _polished(found.x, lambda x: value_and_gradient(x)[0], newton_step)
+    def finite(x: np.ndarray) -> tuple[float, np.ndarray]:
+        try:
+            value, gradient = value_and_gradient(x)
+        except np.linalg.LinAlgError:
+            return np.inf, np.full(x.shape, np.nan)
+        return _or_infinite(value), gradient
+
+    def search() -> np.ndarray:
+        return optimize.minimize(
+            finite, start, method="trust-ncg", jac=True, hessp=product,
+            options={"gtol": _GRADIENT, "maxiter": _MAX_ITERATIONS},
+        ).x  # fmt: skip
+
+    return _found(search, start, lambda x: finite(x)[0], newton_step)
+
+
+def _or_infinite(value: float) -> float:
+    """Where S overflows, or its Cholesky factor does not exist: a step that is not taken."""
+    return value if np.isfinite(value) else np.inf
+
+
+def _found(
+    search: Callable[[], np.ndarray],
+    start: np.ndarray,
+    value: Callable[[np.ndarray], float],
+    newton_step: Callable[[np.ndarray], np.ndarray | None],
+) -> Minimum:
+    """What the search ends in after some full Newton steps; not converged where it fails."""
+    if not np.isfinite(value(start)):
+        reason = "the action is not a finite number where the search for its minimum begins"
+    else:
+        try:
+            return _polished(search(), value, newton_step)
+        except (ValueError, ArithmeticError) as error:  # of SciPy, for derivatives that are NaN
+            text = " ".join(str(error).split())
+            reason = f"the search for a minimum of the action failed ({text})"
+    return Minimum(np.full(start.shape, np.nan), np.nan, converged=False, message=reason)
 
 
 def _polished(

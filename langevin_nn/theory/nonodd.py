@@ -57,10 +57,12 @@ def one_layer_nonodd(
 
     With A = T I + K_R, S = N_1 (−Q R + log(1 + R)) + log det A + yᵀA⁻¹y; K_1, M, A (P, P); m, y
     (P,). `rpacelli/deepbays`, code by the paper's authors, names this action its eq. 105, up to a
-    factor β in the logarithm that it takes for a misprint.
+    factor β in the logarithm that it takes for a misprint. The substitution that a talk of theirs
+    gives, Q K_1 → Q K_1 − (Q + 1/(1 + R)) M, has a misprint too: the sign of 1/(1 + R) is minus, as
+    here, since Q = 1, R = 0 must give K_1.
 
     Arguments and errors as for `infinite_width`; one hidden layer of at least two units and one
-    output, or NotApplicable. At T = 0, K_1 − M must be regular.
+    output, or NotApplicable. At T = 0, m must vanish where K_1 − M does.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
@@ -75,11 +77,8 @@ def one_layer_nonodd(
     """
     (width,) = require("one_layer_nonodd", spec, depth=1, least_width=2)
     regression = decompose(_centred_blocks(spec, data), data.y_train)
-    regression.check_temperature(spec.temperature)
-    action = NonOddAction(
-        width, spec.temperature, regression.eigenvalues, regression.projected_targets,
-        regression.projected_columns,
-    )  # fmt: skip
+    *parts, constant = regression.resolved(spec.temperature)
+    action = NonOddAction(width, spec.temperature, *parts)
     saddle = minimise(action)
     weight = action.mean_weight(float(np.log(saddle.value))) if saddle.converged else np.nan
     factors = np.ones(regression.test_columns.shape[1])
@@ -89,7 +88,7 @@ def one_layer_nonodd(
         projected_columns=regression.projected_columns * factors,
         test_columns=regression.test_columns * factors,
     )
-    evidence = gaussian_evidence(saddle.action, data.num_train)
+    evidence = gaussian_evidence(saddle.action + constant, data.num_train)
     moments = moments_at_scale(weighted, spec.temperature, saddle.value, evidence)
     orders = (saddle.value, float(1 / weight - 1))
     return generalisation(

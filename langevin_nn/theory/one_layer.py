@@ -123,16 +123,16 @@ def _sweep(
     shape = widths.shape
     ratios = (spec.prior_precisions[1] / readout_precisions).ravel()
     noises = temperatures.ravel()
-    regression.check_temperature(noises / ratios)
-    saddles = [
-        minimise(
-            ScaleAction(
-                (int(width),), float(noise), ratio * regression.eigenvalues,
-                regression.projected_targets, regression.projected_columns,
-            )
-        )
-        for width, noise, ratio in zip(widths.ravel(), noises, ratios, strict=True)
-    ]  # fmt: skip
+    resolved = {noise: regression.resolved(noise) for noise in np.unique(noises)}
+    saddles = []
+    for width, noise, ratio in zip(widths.ravel(), noises, ratios, strict=True):
+        eigenvalues, targets, columns, _ = resolved[noise]
+        action = ScaleAction((int(width),), float(noise), ratio * eigenvalues, targets, columns)
+        saddles.append(minimise(action))
+    actions = [
+        saddle.action + resolved[noise].constant
+        for saddle, noise in zip(saddles, noises, strict=True)
+    ]
     orders = np.array([saddle.value for saddle in saddles])
     numbers = np.concatenate(
         [
@@ -153,7 +153,7 @@ def _sweep(
         train_error=train_error,
         test_accuracy=accuracy,
         log_evidence=np.array(
-            [gaussian_evidence(saddle.action, data.num_train) for saddle in saddles]
+            [gaussian_evidence(action, data.num_train) for action in actions]
         ).reshape(shape),
         converged=np.array([saddle.converged for saddle in saddles]).reshape(shape),
     )
@@ -168,12 +168,13 @@ def _averages(
     """bias², variance, training error and accuracy at each point."""
     mean = regression.mean(temperatures, scales)
     threshold, y = data.targets_midpoint, data.y_test[:, None]
+    correct = np.mean((mean > threshold) == (y > threshold), axis=0)
     return np.array(
         [
             np.mean(np.square(y - mean), axis=0),
             np.mean(regression.variance(temperatures, scales), axis=0),
             regression.train_error(temperatures, scales),
-            np.mean((mean > threshold) == (y > threshold), axis=0),
+            np.where(np.isnan(scales), np.nan, correct),
         ]
     )
 

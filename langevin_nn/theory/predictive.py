@@ -13,8 +13,8 @@ from scipy.special import ndtr
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.moments import average_over_scale
 from langevin_nn.theory.predictors import gram_regression, scale_action
-from langevin_nn.theory.suite import theory_named
-from langevin_nn.types import EnsembleSpec, NotApplicable
+from langevin_nn.theory.suite import is_own, theory_named
+from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 
 __all__ = [
     "OrderParameterDistribution",
@@ -46,15 +46,21 @@ class PredictiveDistribution:
         return (self.variances + spread) @ self.weights
 
     def density(self, f: float | Float[np.ndarray, " m"]) -> Float[np.ndarray, "..."]:
-        """p(f) at the numbers f, which become the last axis."""
+        """p(f) at the numbers f, which become the last axis; 0 or ∞ where f has no variance."""
         points = np.asarray(f, np.float64)[..., None]
         means, variances = (self._beside(each, points) for each in (self.means, self.variances))
-        exponent = -0.5 * np.square(points - means) / variances
-        return np.exp(exponent) / np.sqrt(2 * np.pi * variances) @ self.weights
+        with np.errstate(divide="ignore", invalid="ignore"):
+            exponent = -0.5 * np.square(points - means) / variances
+            density = np.exp(exponent) / np.sqrt(2 * np.pi * variances)
+        spike = np.where(points == means, np.inf, 0.0)
+        return np.where(variances == 0, spike, density) @ self.weights
 
     def probability_above(self, threshold: float) -> Float[np.ndarray, " n *D"]:
         """P(f > threshold) at each input."""
-        return ndtr((self.means - threshold) / np.sqrt(self.variances)) @ self.weights
+        distance = self.means - threshold
+        with np.errstate(divide="ignore", invalid="ignore"):
+            below = ndtr(distance / np.sqrt(self.variances))
+        return np.where(self.variances == 0, distance > 0, below) @ self.weights
 
     @staticmethod
     def _beside(values: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -81,7 +87,7 @@ def predictive_distribution(
 
     Raises:
         NotApplicable: the theory does not describe the network, or has two moments but no
-            distribution (`width_expansion`, `matched`).
+            distribution (`width_expansion`, `matched`, and any that is not the package's).
         InputError: as the theory; an unknown name.
 
     >>> import jax, numpy as np
@@ -95,19 +101,22 @@ def predictive_distribution(
     >>> found.density(np.array([0.0, 1.0])).shape, found.probability_above(0.0).round(3)
     ((1, 2), array([0.997]))
     """
-    if theory in ("width_expansion", "matched"):
+    solve = theory_named(theory)
+    if not is_own(theory) or theory in ("width_expansion", "matched"):
         raise NotApplicable(f"{theory} gives the mean and the variance of f, not its distribution")
     columns = data.y_train.shape[1:]
     here = replace(data, x_test=x, y_test=np.zeros((len(x), *columns)))
     if theory == "scale_mixture":
-        theory_named(theory)(spec, here, None)
+        solve(spec, here, None)
         regression = gram_regression(spec, here)
         assert spec.hidden_widths is not None, "the theory has checked it"
-        average = average_over_scale(scale_action(spec, regression, spec.hidden_widths), regression)
+        average = average_over_scale(
+            *scale_action(spec, regression, spec.hidden_widths), regression
+        )
         means = regression.mean(spec.temperature, average.scales)
         variances = regression.variance(spec.temperature, average.scales)
         return PredictiveDistribution(average.weights, means, variances)
-    result = theory_named(theory)(spec, here, None)
+    result = solve(spec, here, None)
     return PredictiveDistribution(
         np.ones(1), result.predictive_mean[..., None], result.predictive_variance[..., None]
     )
@@ -136,7 +145,8 @@ def order_parameter_distribution(spec: EnsembleSpec, data: Dataset) -> OrderPara
     numbers (`moments`). In the network Q is λ_1‖v‖²/N_1 for one hidden layer: given v, and exactly
     so for a linear network, f has the covariance (λ_1‖v‖²/N_1) K_1.
 
-    Raises `NotApplicable` and `InputError` as `scale_mixture`.
+    Raises `NotApplicable` and `InputError` as `scale_mixture`, and `InputError` where there is no
+    such distribution.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
@@ -150,6 +160,8 @@ def order_parameter_distribution(spec: EnsembleSpec, data: Dataset) -> OrderPara
     theory_named("scale_mixture")(spec, data, None)
     regression = gram_regression(spec, data)
     assert spec.hidden_widths is not None, "the theory has checked it"
-    average = average_over_scale(scale_action(spec, regression, spec.hidden_widths), regression)
+    average = average_over_scale(*scale_action(spec, regression, spec.hidden_widths), regression)
+    if average.scales.size < 2:
+        raise InputError(f"the order parameter has no distribution here: {average.message}")
     spacing = np.log(average.scales[1] / average.scales[0])
     return OrderParameterDistribution(average.scales, average.weights / (spacing * average.scales))

@@ -11,12 +11,15 @@ order parameter renormalises. The others are in `one_layer`, `nonodd`,
 `nested` and `matrices`.
 """
 
+from typing import Any
+
 import numpy as np
+from jaxtyping import Float
 
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.action import ScaleAction, minimise
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.gram import gram_blocks
+from langevin_nn.theory.gram import gram_blocks, readout_columns
 from langevin_nn.theory.moments import (
     Moments,
     average_over_scale,
@@ -24,7 +27,7 @@ from langevin_nn.theory.moments import (
     generalisation,
     moments_at_scale,
 )
-from langevin_nn.theory.regression import Regression, decompose
+from langevin_nn.theory.regression import Regression, Source, decompose
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 
 __all__ = [
@@ -33,6 +36,8 @@ __all__ = [
     "infinite_width",
     "about_the_mean",
     "at_common_scale",
+    "gram_key",
+    "in_range",
     "joined",
     "scale_action",
     "scale_mixture",
@@ -47,11 +52,12 @@ def gram_regression(
     Args:
         spec: the ensemble.
         data: its training and test examples.
-        regression: returned as it is, if it is there already.
+        regression: what this function gave for the same data and an ensemble that differs in
+            widths, temperature and λ_L alone: K is not factorised again.
 
     Raises:
-        InputError: inputs or targets that do not fit `spec`, a `regression` of other data, or
-            float64 switched off.
+        InputError: inputs or targets that do not fit `spec`, a `regression` of another ensemble or
+            other data, or float64 switched off.
         NotApplicable: the package does not know the network's Gram matrix; a loss that is not the
             squared one.
 
@@ -68,15 +74,46 @@ def gram_regression(
         raise NotApplicable(
             f"the theories describe the squared loss, this ensemble has {spec.loss}"
         )
+    precision = spec.prior_precisions[-1]
     if regression is None:
-        return decompose(gram_blocks(spec, data), data.y_train)
-    targets, num_test = regression.projected_targets.shape, len(regression.projected_cross)
-    if (targets, num_test) != (data.y_train.shape, data.num_test):
+        made_of = Source(gram_key(spec), precision, data.x_train, data.y_train, data.x_test)
+        return decompose(gram_blocks(spec, data), data.y_train, made_of)
+    source = regression.source
+    if source is None:
         raise InputError(
-            f"the regression has targets of shape {targets} and {num_test} test points, the data "
-            f"{data.y_train.shape} and {data.num_test}: give gram_regression(spec, data) of these"
+            "the regression was not made by gram_regression(spec, data), so that it may be of "
+            "another ensemble: give that one, or leave it out"
         )
-    return regression
+    for name in ("x_train", "y_train", "x_test"):
+        own, given = getattr(data, name), getattr(source, name)
+        if own is not given and not np.array_equal(own, given):
+            raise InputError(
+                f"the regression is of other data: its {name} has shape {given.shape}, that of the "
+                f"data {own.shape}{' and other values' if own.shape == given.shape else ''}: give "
+                "gram_regression(spec, data) of these, or leave it out"
+            )
+    if source.key != gram_key(spec):
+        raise InputError(
+            "the regression is of another ensemble (activation, depth, λ_0 … λ_{L−1}, biases, "
+            "patches or outputs differ): give gram_regression(spec, data) of this one, or leave it "
+            "out"
+        )
+    return regression.at_precision(precision)
+
+
+def gram_key(spec: EnsembleSpec) -> Any:
+    """All that K depends on but the data and λ_L, to which it is proportional inversely.
+
+    >>> from langevin_nn.model.activations import erf
+    >>> one, two = (EnsembleSpec(2, (n,), erf, (1.0, 0.5 * n), temperature=0.1) for n in (3, 4))
+    >>> gram_key(one) == gram_key(two)
+    True
+    """
+    depth = None if spec.hidden_widths is None else len(spec.hidden_widths)
+    return (
+        spec.in_size, spec.activation, depth, spec.prior_precisions[:-1], spec.bias_precisions,
+        spec.patches, spec.num_outputs,
+    )  # fmt: skip
 
 
 def infinite_width(
@@ -97,7 +134,10 @@ def infinite_width(
     Raises:
         NotApplicable: the package does not know the network's Gram matrix; a loss that is not the
             squared one.
-        InputError: inputs that do not fit `spec`; T = 0 with a singular Gram matrix.
+        InputError: inputs that do not fit `spec`; a `regression` of another ensemble; T = 0 where
+            the Gram matrix is singular and the read-out's bias alone explains a part of the data.
+
+    T = 0 is the limit T → 0, also where the Gram matrix is singular (`regression`).
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
@@ -111,8 +151,8 @@ def infinite_width(
     regression = gram_regression(spec, data, regression)
     outputs = []
     for one in regression.per_output():
-        misfit = float(scale_action(spec, one, (1,)).misfit(0.0))
-        evidence = gaussian_evidence(misfit, data.num_train)
+        action, constant = scale_action(spec, one, (1,))
+        evidence = gaussian_evidence(float(action.misfit(0.0)) + constant, data.num_train)
         outputs.append(moments_at_scale(one, spec.temperature, 1.0, evidence))
     moments = outputs[0] if data.y_train.ndim == 1 else _stacked(outputs)
     return generalisation("infinite_width", data, moments, (1.0,))
@@ -174,7 +214,7 @@ def scale_mixture(
     """
     widths = require("scale_mixture", spec)
     regression = gram_regression(spec, data, regression)
-    average = average_over_scale(scale_action(spec, regression, widths), regression)
+    average = average_over_scale(*scale_action(spec, regression, widths), regression)
     message = joined(average.message, about_the_mean(spec))
     orders = (average.order_parameter,)
     return generalisation(
@@ -184,22 +224,49 @@ def scale_mixture(
 
 def scale_action(
     spec: EnsembleSpec, regression: Regression, widths: tuple[int, ...]
-) -> ScaleAction:
-    """S of one output's decomposed Gram matrix; InputError for T = 0 where it is singular.
+) -> tuple[ScaleAction, float]:
+    """S of one output's decomposed Gram matrix, and the constant that a singular one adds to it.
+
+    The constant is not part of S, which it would drown (`Regression.resolved`).
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
-    >>> action = scale_action(linear, gram_regression(linear, data), (4,))
-    >>> print(f"{action.misfit(0.0):.9f} {2 * np.log(2) + 8 / 2:.9f}")
-    5.386294361 5.386294361
+    >>> action, constant = scale_action(linear, gram_regression(linear, data), (4,))
+    >>> print(f"{action.misfit(0.0):.9f} {2 * np.log(2) + 8 / 2:.9f} {constant}")
+    5.386294361 5.386294361 0.0
     """
-    regression.check_temperature(spec.temperature)
-    return ScaleAction(
-        widths, spec.temperature, regression.eigenvalues, regression.projected_targets,
-        regression.projected_columns,
-    )  # fmt: skip
+    *parts, constant = regression.resolved(spec.temperature)
+    return ScaleAction(widths, spec.temperature, *parts), constant
+
+
+def in_range(
+    spec: EnsembleSpec, data: Dataset, regression: Regression
+) -> tuple[
+    Float[np.ndarray, " r"], Float[np.ndarray, "r r"], Float[np.ndarray, "P r"] | None, float
+]:
+    """Targets, T I + V Vᵀ, a basis of the range of K, and what the other directions add to S.
+
+    For actions that make their Gram matrices themselves: K_R(Q) vanishes where K does, whatever
+    Q > 0 is, and its rounding errors there would be taken for a signal. The basis is None, and the
+    parts are of all P directions, where K is regular or the columns V do not vanish with it.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> twice = Dataset("twice", np.eye(2)[[0, 0]], np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
+    >>> targets, noise, basis, constant = in_range(linear, twice, gram_regression(linear, twice))
+    >>> noise, basis.shape, round(constant, 9)  # log T + (y_1 − y_2)²/2T
+    (array([[1.]]), (2, 1), 2.0)
+    """
+    _, targets, columns, constant = regression.resolved(spec.temperature)
+    if len(targets) == data.num_train:
+        columns = readout_columns(spec, data.num_train)
+        noise = spec.temperature * np.eye(data.num_train) + columns @ columns.T
+        return data.y_train, noise, None, constant
+    noise = spec.temperature * np.eye(len(targets)) + columns @ columns.T
+    return targets, noise, regression.eigenvectors[:, regression.in_range], constant
 
 
 def about_the_mean(spec: EnsembleSpec) -> str:
@@ -244,9 +311,9 @@ def at_common_scale(
     1.686140662
     """
     regression = gram_regression(spec, data, regression)
-    action = scale_action(spec, regression, widths)
+    action, constant = scale_action(spec, regression, widths)
     saddle = minimise(action)
-    evidence = gaussian_evidence(saddle.action, data.num_train)
+    evidence = gaussian_evidence(saddle.action + constant, data.num_train)
     moments = moments_at_scale(regression, spec.temperature, saddle.value, evidence)
     message = joined(saddle.message, about_the_mean(spec))
     orders = action.orders(float(np.log(saddle.value)))

@@ -1,11 +1,16 @@
 """All theories by name, and every one that applies to an ensemble at once."""
 
 import difflib
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
 
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.matrices import convolutional, multi_output
+from langevin_nn.theory.moments import not_found
 from langevin_nn.theory.nested import nested
 from langevin_nn.theory.nonodd import one_layer_nonodd
 from langevin_nn.theory.one_layer import one_layer
@@ -19,7 +24,7 @@ from langevin_nn.theory.regression import Regression
 from langevin_nn.theory.width_expansion import matched, width_expansion
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 
-__all__ = ["THEORIES", "Predictions", "predict", "theory_named"]
+__all__ = ["THEORIES", "Predictions", "is_own", "predict", "theory_named"]
 
 Theory = Callable[[EnsembleSpec, Dataset, Regression | None], Generalisation]
 
@@ -35,6 +40,10 @@ THEORIES: dict[str, Theory] = {
     "multi_output": multi_output,
     "convolutional": convolutional,
 }
+"""The theories by name; one of your own is added as `THEORIES["mine"] = function`."""
+
+_OWN = dict(THEORIES)
+_FAILURES = (ValueError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError)
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,14 @@ class Predictions:
     """What the theories say about one ensemble and its data; made by `predict`.
 
     `results` has the theories that apply, by name, and `not_applicable` the reason for each that
-    does not. `eigenvalues` are the smallest and the largest of the Gram matrix, None where it is
-    not known. `criterion` is s = yᵀK⁻¹y/P; where it is None, `criterion_message` says why.
+    does not. A theory that failed is among the results, with `converged` False, NaN for numbers and
+    its `message`. `eigenvalues` are the smallest and the largest of the Gram matrix, None where it
+    is not known.
+
+    `criterion` is s = yᵀK⁻¹y/P, and `criterion_at_temperature` yᵀA⁻¹KA⁻¹y/tr A⁻¹K, A = T I + K, at
+    the `temperature` T of the ensemble: the theory of one common scale has Q* > 1, and a variance
+    above that of infinite width, where it is above 1. Where they are None, `criterion_message` says
+    why.
     """
 
     results: dict[str, Generalisation]
@@ -51,6 +66,8 @@ class Predictions:
     criterion: float | None
     criterion_message: str = ""
     eigenvalues: tuple[float, float] | None = None
+    criterion_at_temperature: float | None = None
+    temperature: float = math.nan
 
 
 def predict(
@@ -61,14 +78,15 @@ def predict(
 ) -> Predictions:
     """The theories of `names` on one factorised Gram matrix; if left out, all that apply.
 
-    `regression` is that Gram matrix of `spec` and `data`, if it is there already.
+    `regression` is that Gram matrix of `spec` and `data`, if it is there already. A theory that
+    does not find its minimum, or fails in its numbers, says so in its result and ends no other.
 
     Of theories that coincide for this network, such as `nested` and `one_layer` with one hidden
     layer, the default takes one; a theory that is named is computed.
 
     Raises:
-        InputError: an unknown name; inputs that do not fit `spec`; T = 0 with a singular Gram
-            matrix; float64 switched off.
+        InputError: an unknown name; inputs that do not fit `spec`; a `regression` of another
+            ensemble; T = 0 as for `infinite_width`; float64 switched off.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
@@ -88,19 +106,55 @@ def predict(
         regression = gram_regression(spec, data, regression)
     except NotApplicable as error:
         return Predictions({}, dict.fromkeys(chosen, str(error)), None, str(error))
-    results, not_applicable = {}, {}
+    regression.check_temperature(spec.temperature)
+    results: dict[str, Generalisation] = {}
+    not_applicable: dict[str, str] = {}
     for name in chosen:
         if names is None and (twin := _twin(name, spec)):
             not_applicable[name] = twin
             continue
         try:
-            results[name] = THEORIES[name](spec, data, regression)
+            results[name] = _checked(name, THEORIES[name](spec, data, regression))
         except NotApplicable as error:
             not_applicable[name] = str(error)
+        except _FAILURES as error:
+            reason = str(error) if isinstance(error, InputError) else _failure(error)
+            results[name] = not_found(name, data, reason)
     criterion = regression.criterion()
     singular = "" if criterion is not None else "the Gram matrix is singular: yᵀK⁻¹y is infinite"
     smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
-    return Predictions(results, not_applicable, criterion, singular, (smallest, largest))
+    return Predictions(
+        results, not_applicable, criterion, singular, (smallest, largest),
+        regression.criterion_at(spec.temperature), spec.temperature,
+    )  # fmt: skip
+
+
+def _checked(name: str, result: Generalisation) -> Generalisation:
+    """The result under the name that it was asked for by; not converged where it has no numbers."""
+    result = result if result.name == name else replace(result, name=name)
+    finite = np.all(np.isfinite(result.predictive_mean)) and np.all(
+        np.isfinite(result.predictive_variance)
+    )
+    if finite or not result.converged:
+        return result
+    reason = "the predictions are not finite numbers"
+    return replace(
+        result, converged=False, message="; ".join(filter(None, (result.message, reason)))
+    )
+
+
+def _failure(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"the calculation failed: {text}"
+
+
+def is_own(name: str) -> bool:
+    """Whether `THEORIES` has the package's own function of that name, not a user's.
+
+    >>> is_own("global"), is_own("mine")
+    (True, False)
+    """
+    return name in _OWN and THEORIES.get(name) is _OWN[name]
 
 
 def theory_named(name: str) -> Theory:

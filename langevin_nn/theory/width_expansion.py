@@ -86,7 +86,8 @@ def width_expansion(
     (width,) = require("width_expansion", spec, depth=1, several_outputs=True)
     everywhere = with_training_points(gram_regression(spec, data, regression))
     outputs, noise = everywhere.per_output(), spec.temperature
-    misfits = [float(scale_action(spec, one, (1,)).misfit(0.0)) for one in outputs]
+    actions = [scale_action(spec, one, (1,)) for one in outputs]
+    misfits = [float(action.misfit(0.0)) + constant for action, constant in actions]
     base = Moments(
         mean=np.stack([one.mean(noise) for one in outputs], axis=1),
         variance=np.stack([one.variance(noise) for one in outputs], axis=1),
@@ -94,7 +95,7 @@ def width_expansion(
         log_evidence=sum(gaussian_evidence(misfit, data.num_train) for misfit in misfits),
     )
     terms = width_terms(spec, data, everywhere, 1.0, num_units)
-    return _corrected("width_expansion", data, base, terms, width, (1.0,))
+    return _corrected("width_expansion", data, base, terms, width, (1.0,), _rounding(everywhere))
 
 
 def matched(
@@ -137,8 +138,8 @@ def matched(
     """
     (width,) = require("matched", spec, depth=1)
     everywhere = with_training_points(gram_regression(spec, data, regression))
-    action = scale_action(spec, everywhere, (width,))
-    saddle, average = minimise(action), average_over_scale(action, everywhere)
+    action, constant = scale_action(spec, everywhere, (width,))
+    saddle, average = minimise(action), average_over_scale(action, constant, everywhere)
     mixture = average.moments
     message, orders = joined(saddle.message, average.message), (saddle.value,)
     if np.isnan(saddle.value):
@@ -148,7 +149,8 @@ def matched(
     base = mixture._replace(mean=mixture.mean[:, None], variance=mixture.variance[:, None])
     terms = width_terms(spec, data, everywhere, saddle.value, num_units, beyond_scale=True)
     converged = saddle.converged and average.converged
-    return _corrected("matched", data, base, terms, width, orders, message, converged)
+    rounding = _rounding(everywhere)
+    return _corrected("matched", data, base, terms, width, orders, rounding, message, converged)
 
 
 def _corrected(
@@ -158,6 +160,7 @@ def _corrected(
     batches: Terms,
     width: int,
     orders: tuple[float, ...],
+    rounding: float,
     message: str = "",
     converged: bool = True,
 ) -> Generalisation:
@@ -170,7 +173,8 @@ def _corrected(
     slopes = np.sum(-2 * residuals * means, axis=2), np.sum(variances, axis=2)  # (batches, n)
     bias2, spread = (slope[:, :num_test].mean(axis=1) for slope in slopes)
     train = sum(slope[:, num_test:].mean(axis=1) for slope in slopes)
-    negative = np.any(variance < -_ROUNDING * np.max(np.abs(base.variance)), axis=1)
+    rounding = max(rounding, _ROUNDING * float(np.max(np.abs(base.variance))))
+    negative = np.any(variance < -rounding, axis=1)
     if np.any(negative):
         message = joined(
             message,
@@ -196,3 +200,9 @@ def _corrected(
         generalisation_error=with_error(result.generalisation_error, bias2 + spread),
         train_error=with_error(result.train_error, train),
     )
+
+
+def _rounding(everywhere: Regression) -> float:
+    """How far rounding may put a variance off, which is a difference of numbers of this size."""
+    size = everywhere.eigenvalues.size * np.finfo(np.float64).eps
+    return float(size * np.max(everywhere.test_diagonal))

@@ -406,7 +406,15 @@ BROKEN = Activation("broken", lambda z: z, lambda a, b, c: c * np.nan, odd=True)
     [
         ({"in_size": 7}, r"inputs of size 7, the data have shape \(40, 16\)"),
         ({"activation": BROKEN}, "not finite"),
-        ({"activation": ACTIVATIONS["identity"], "temperature": 0.0}, "singular"),
+        (
+            {
+                "hidden_widths": (),
+                "prior_precisions": (1.0,),
+                "bias_precisions": (1.0,),
+                "temperature": 0.0,
+            },
+            "singular",
+        ),
         ({"names": ["one_layr"]}, "unknown theory 'one_layr': did you mean 'one_layer'"),
     ],
 )

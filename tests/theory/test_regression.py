@@ -1,6 +1,7 @@
 """Regression in the eigenbasis, against direct solves."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,11 +76,37 @@ def test_criterion():
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-17])
-def test_temperature_too_low_for_a_singular_gram_matrix(temperature):
-    regression = decompose(*random_problem(rank=7))
-    for method in (regression.mean, regression.variance, regression.train_error):
-        with pytest.raises(InputError, match="singular.*give a higher temperature"):
-            method(temperature)
+def test_temperature_below_the_resolution_of_a_singular_gram_matrix(temperature):
+    """The limit T → 0 has the pseudo-inverse in place of the inverse."""  # FAULTS 1.1
+    blocks, targets = random_problem(rank=7)
+    regression = decompose(blocks, targets)
+    assert np.sum(regression.eigenvalues == 0) == 5
+    pseudo = np.linalg.pinv(blocks.train, rcond=1e-10)
+    mean = blocks.cross @ pseudo @ targets
+    variance = blocks.test_diagonal - np.sum(blocks.cross @ pseudo * blocks.cross, axis=1)
+    residual = targets - blocks.train @ pseudo @ targets
+    np.testing.assert_allclose(regression.mean(temperature), mean, atol=1e-9)
+    np.testing.assert_allclose(regression.variance(temperature), variance, atol=1e-9)
+    np.testing.assert_allclose(regression.train_error(temperature), np.mean(residual**2), atol=1e-9)
+
+
+def test_criterion_at_a_temperature():
+    """yᵀA⁻¹KA⁻¹y/tr A⁻¹K, also with columns; s and, where K is singular, its limit as T → 0."""
+    blocks, targets = random_problem()
+    columns = np.random.default_rng(SEED + 2).standard_normal((12, 2))
+    with_columns = replace(blocks, train_columns=columns, test_columns=np.zeros((5, 2)))
+    for each, added in ((blocks, 0.0), (with_columns, columns @ columns.T)):
+        for temperature in (1e-3, 0.5):
+            noisy = each.train + added + temperature * np.eye(12)
+            fit, smoothed = (np.linalg.solve(noisy, b) for b in (targets, each.train))
+            expected = fit @ each.train @ fit / np.trace(smoothed)
+            found = decompose(each, targets).criterion_at(temperature)
+            np.testing.assert_allclose(found, expected, rtol=1e-9)
+    regression = decompose(blocks, targets)
+    np.testing.assert_allclose(regression.criterion_at(0.0), regression.criterion(), rtol=1e-12)
+    blocks, targets = random_problem(rank=7)
+    limit = targets @ np.linalg.pinv(blocks.train, rcond=1e-10) @ targets / 7
+    np.testing.assert_allclose(decompose(blocks, targets).criterion_at(0.0), limit, rtol=1e-8)
 
 
 @pytest.mark.parametrize("block", ["train", "cross", "test_diagonal"])

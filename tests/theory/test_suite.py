@@ -9,9 +9,20 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from theory_cases import SEED, deviation, small_task, spec_of, toy, two_outputs
 
+from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.datasets import Dataset
-from langevin_nn.theory import THEORIES, evidence, gram_regression, one_layer, predict
+from langevin_nn.theory import (
+    THEORIES,
+    evidence,
+    gram_blocks,
+    gram_regression,
+    one_layer,
+    predict,
+)
+from langevin_nn.theory.evidence import evidence_gradient
 from langevin_nn.theory.predictive import predictive_distribution
+from langevin_nn.theory.predictors import at_common_scale
+from langevin_nn.theory.regression import decompose
 from langevin_nn.types import InputError, NotApplicable, Patches
 
 PATCHES = Patches((4, 4, 1), size=2, stride=2)
@@ -360,15 +371,6 @@ def test_zero_temperature_is_the_limit(theory, options):
     assert deviation(zero, cold) < 1e-5
 
 
-@pytest.mark.parametrize("theory, options", [*SADDLES[::2], ("scale_mixture", {})])
-def test_zero_temperature_needs_a_regular_gram_matrix(theory, options):
-    data, spec = case(theory, **options)
-    x, y = (np.concatenate([a, a[:1]]) for a in (data.x_train, data.y_train))
-    twice = Dataset("twice", x, y, data.x_test, data.y_test)
-    with pytest.raises(InputError, match="singular.*give a higher temperature"):
-        THEORIES[theory](replace(spec, temperature=0.0), twice, None)
-
-
 def test_sweep_is_the_points_one_by_one():
     data = toy()
     spec = spec_of(data, (30,), precisions=(0.9, 1.4), biases=True)
@@ -460,19 +462,106 @@ def test_outputs_that_have_no_targets_are_refused(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(THEORIES) - {"one_layer_nonodd", "convolutional"}))
-def test_a_regression_of_other_data_is_refused(name):
+def test_a_regression_of_other_data_is_refused(name):  # FAULTS 1.4
     """`one_layer_nonodd` has no use for it; `convolutional` is next."""
     data = small_task()
     other = gram_regression(spec_of(toy()), toy())
-    with pytest.raises(InputError, match=r"targets of shape \(40,\).*the data \(6,\) and 4"):
+    with pytest.raises(InputError, match=r"other data: its x_train has shape \(40, 16\).*\(6, 5\)"):
         THEORIES[name](spec_of(data), data, other)
+    moved = replace(data, y_train=data.y_train + 1e-9)
+    with pytest.raises(InputError, match=r"its y_train has shape \(6,\).*and other values"):
+        THEORIES[name](spec_of(data), moved, gram_regression(spec_of(data), data))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"activation": ACTIVATIONS["relu"]},
+        {"prior_precisions": (2.0, 1.0)},
+        {"bias_precisions": (1.0, 2.0)},
+        {"hidden_widths": (10, 10), "prior_precisions": (1.0, 1.0, 1.0)},
+        {"patches": Patches((1, 5, 1), 1, 1)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_regression_of_another_ensemble_is_refused(change):  # FAULTS 1.4
+    data = small_task()
+    spec = spec_of(data)
+    with pytest.raises(InputError, match="regression is of another ensemble"):
+        predict(replace(spec, **change), data, regression=gram_regression(spec, data))
+    unnamed = decompose(gram_blocks(spec, data), data.y_train)
+    with pytest.raises(InputError, match=r"was not made by gram_regression\(spec, data\)"):
+        one_layer(spec, data, unnamed)
+
+
+def test_a_regression_of_another_read_out_precision_is_that_of_the_ensemble():  # FAULTS 1.4
+    data = small_task()
+    one, other = (spec_of(data, precisions=(1.0, precision)) for precision in (1.0, 7.0))
+    shared, own = (one_layer(other, data, each) for each in (gram_regression(one, data), None))
+    np.testing.assert_allclose(shared.bias2.value, own.bias2.value, rtol=1e-10)
+    assert abs(shared.bias2.value / one_layer(one, data).bias2.value - 1) > 1e-3
 
 
 def test_a_regression_of_other_patches_is_refused():
     data, spec = case("convolutional")
     other = gram_regression(spec_of(small_task()), small_task())
-    with pytest.raises(InputError, match=r"targets of shape \(6,\) and 4 test points"):
+    with pytest.raises(InputError, match=r"other data: its x_train has shape \(6, 5\)"):
         THEORIES["convolutional"](spec, data, other)
+
+
+def mine(spec, data, regression=None):
+    """A theory of a user's own: `one_layer` at half the width."""
+    return at_common_scale("mine", (spec.hidden_widths[0] // 2,), spec, data, regression)
+
+
+def test_a_theory_that_is_not_known_has_no_gradient_and_no_distribution(monkeypatch):  # FAULTS 1.3
+    data, spec = case("one_layer")
+    monkeypatch.setitem(THEORIES, "mine", mine)
+    monkeypatch.setitem(THEORIES, "wrapped", lambda s, d, r=None: one_layer(s, d, r))
+    monkeypatch.setitem(THEORIES, "global", mine)
+    found = predict(spec, data, ["mine", "wrapped", "global", "one_layer"])
+    assert [result.name for result in found.results.values()] == list(found.results)
+    for name in ("mine", "wrapped", "global"):
+        assert found.results[name].converged
+        for ask in (
+            lambda name=name: evidence(spec, data, name),
+            lambda name=name: evidence_gradient(spec, data, found.results[name]),
+            lambda name=name: predictive_distribution(spec, data, data.x_test, name),
+        ):
+            with pytest.raises(NotApplicable, match=name):
+                ask()
+
+
+def test_a_theory_that_fails_ends_no_other(monkeypatch):  # FAULTS 1.2
+    data, spec = case("one_layer")
+
+    def failing(error):
+        def theory(spec, data, regression=None):
+            if isinstance(error, Exception):
+                raise error
+            return replace(one_layer(spec, data), predictive_mean=np.full(data.num_test, error))
+
+        return theory
+
+    errors = {
+        "newton": ValueError("array must not contain infs or NaNs"),
+        "cholesky": np.linalg.LinAlgError("Matrix is not\npositive definite"),
+        "overflow": FloatingPointError("overflow"),
+        "zero": ZeroDivisionError("division by zero"),
+        "memory": MemoryError(),
+        "refused": InputError("temperature 0 needs a regular Gram matrix"),
+        "nan": np.nan,
+    }
+    for name, error in errors.items():
+        monkeypatch.setitem(THEORIES, name, failing(error))
+    found = predict(spec, data, [*errors, "one_layer"])
+    assert found.results["one_layer"].converged
+    for name in errors:
+        result = found.results[name]
+        assert not result.converged and result.message and "\n" not in result.message
+    assert "positive definite" in found.results["cholesky"].message
+    assert "MemoryError" in found.results["memory"].message
+    assert "not finite" in found.results["nan"].message
 
 
 def test_a_theory_that_does_not_apply_has_no_evidence():

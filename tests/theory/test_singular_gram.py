@@ -1,0 +1,240 @@
+"""Singular Gram matrices: every theory against an equal problem whose Gram matrix is regular.
+
+Two such pairs are exact for any K, any order parameter and any temperature. A linear network with
+more examples than inputs sees X = U Σ Vᵀ as the examples Σ Vᵀ with the labels Uᵀy. And an example
+that is there twice, with the labels y + δ and y − δ, is one with the label y at half the
+temperature. What the labels have beside that is noise, whose part of log p(y) is known.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from theory_cases import SEED, small_task, spec_of, two_outputs
+
+from langevin_nn.model.activations import ACTIVATIONS
+from langevin_nn.model.datasets import Dataset
+from langevin_nn.theory import (
+    THEORIES,
+    evidence,
+    one_layer,
+    order_parameter_distribution,
+    predict,
+    predictive_distribution,
+)
+from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
+
+TEMPERATURES = (1e-3, 1e-8, 1e-12)
+PATCHES = Patches((1, 5, 1), size=1, stride=1)
+# Theory, and options of the ensemble.
+CASES = [
+    ("infinite_width", {}),
+    ("one_layer", {}),
+    ("one_layer_nonodd", {}),
+    ("global", {"widths": (20, 9)}),
+    ("nested", {"widths": (20, 9)}),
+    ("scale_mixture", {}),
+    ("scale_mixture", {"widths": (20, 9)}),
+    ("width_expansion", {}),
+    ("matched", {}),
+    ("multi_output", {"outputs": 2}),
+    ("convolutional", {"patches": PATCHES}),
+]
+COMPILED = ("nested", "convolutional", "one_layer_nonodd", "infinite_width")
+DERIVATIVES = [
+    pytest.param(*case, marks=[pytest.mark.slow] if case[0] in COMPILED else [])
+    for case in CASES
+    if case[0] not in ("width_expansion", "matched")
+]
+
+
+def solve(theory, spec, data):
+    """Few hidden units where they are drawn, as many in both problems."""
+    if theory in ("width_expansion", "matched"):
+        return THEORIES[theory](spec, data, num_units=640)
+    return THEORIES[theory](spec, data)
+
+
+def more_examples_than_inputs(outputs):
+    """Seventeen examples of five inputs, and five that a linear network cannot tell from them."""
+    data = small_task(num_train=17, in_size=5)
+    data = data if outputs == 1 else two_outputs(data)
+    left, values, right = np.linalg.svd(data.x_train, full_matrices=False)
+    few = replace(data, x_train=values[:, None] * right, y_train=left.T @ data.y_train)
+    noise = np.sum(data.y_train**2) - np.sum(few.y_train**2)
+    return data, few, noise
+
+
+def twice(outputs, opposite):
+    """Six examples, and the same with every input twice; labels y ± δ, or y twice."""
+    data = small_task()
+    data = data if outputs == 1 else two_outputs(data)
+    delta = np.random.default_rng(SEED + 3).standard_normal(data.y_train.shape) * opposite
+    if opposite:  # (y, −y)
+        data = replace(
+            data, y_train=data.y_train * (np.arange(6) % 2).reshape(6, *[1] * (outputs - 1))
+        )
+    x, y = np.concatenate([data.x_train] * 2), (data.y_train + delta, data.y_train - delta)
+    return replace(data, x_train=x, y_train=np.concatenate(y)), data, np.sum(2 * delta**2)
+
+
+def assert_same(one, other, scale=1.0):
+    assert one.converged and other.converged
+    np.testing.assert_allclose(one.order_parameters, other.order_parameters, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(one.predictive_mean, other.predictive_mean, atol=1e-8)
+    spread = np.max(np.abs(other.predictive_variance))
+    np.testing.assert_allclose(
+        one.predictive_variance, other.predictive_variance, rtol=1e-6, atol=1e-7 * spread + 1e-12
+    )
+
+
+@pytest.mark.parametrize("theory, options", CASES)
+def test_linear_network_with_more_examples_than_inputs(theory, options):  # FAULTS 1.1, 1.2
+    outputs = options.get("outputs", 1)
+    data, few, noise = more_examples_than_inputs(outputs)
+    options = {key: value for key, value in options.items() if key != "outputs"}
+    for temperature in (*TEMPERATURES, 0.0):
+        spec = spec_of(data, **{"activation": "identity", "temperature": temperature} | options)
+        found, expected = (solve(theory, spec, each) for each in (data, few))
+        assert_same(found, expected)
+        total = 5 * expected.train_error.value + noise
+        np.testing.assert_allclose(17 * found.train_error.value, total, rtol=1e-9)
+        if temperature == 0:
+            assert found.log_evidence is None
+            continue
+        number = 12 * outputs
+        beside = number * np.log(2 * np.pi * temperature) + noise / temperature
+        np.testing.assert_allclose(
+            found.log_evidence, expected.log_evidence - beside / 2, rtol=1e-9
+        )
+
+
+@pytest.mark.parametrize("opposite", [False, True], ids=["equal", "opposite"])
+@pytest.mark.parametrize("theory, options", CASES)
+def test_examples_that_are_there_twice(theory, options, opposite):  # FAULTS 1.1, 1.2
+    outputs = options.get("outputs", 1)
+    data, once, noise = twice(outputs, opposite)
+    options = {key: value for key, value in options.items() if key != "outputs"}
+    activation = "relu" if theory in ("one_layer_nonodd", "nested") else "erf"
+    for temperature in TEMPERATURES:
+        spec = spec_of(data, **{"activation": activation, "biases": True} | options)
+        found = solve(theory, replace(spec, temperature=temperature), data)
+        expected = solve(theory, replace(spec, temperature=temperature / 2), once)
+        assert_same(found, expected)
+        total = 2 * expected.train_error.value * 6 + noise
+        np.testing.assert_allclose(12 * found.train_error.value, total, rtol=1e-6, atol=1e-11)
+        beside = 6 * outputs * np.log(4 * np.pi * temperature) + noise / temperature
+        np.testing.assert_allclose(
+            found.log_evidence, expected.log_evidence - beside / 2, rtol=1e-8
+        )
+
+
+@pytest.mark.parametrize("theory, options", DERIVATIVES)
+def test_derivatives_of_the_evidence(theory, options):  # FAULTS 1.1
+    outputs = options.get("outputs", 1)
+    data, once, noise = twice(outputs, opposite=True)
+    options = {key: value for key, value in options.items() if key != "outputs"}
+    for temperature in TEMPERATURES:
+        spec = spec_of(data, **{"activation": "relu", "biases": True} | options)
+        found = evidence(replace(spec, temperature=temperature), data, theory)
+        expected = evidence(replace(spec, temperature=temperature / 2), once, theory)
+        for name in ("precision_gradient", "bias_precision_gradient"):
+            slopes = [getattr(each, name) for each in (found, expected)]
+            np.testing.assert_allclose(*slopes, rtol=1e-5, atol=1e-6 * np.max(np.abs(slopes[1])))
+        beside = noise / temperature**2 - 6 * outputs / temperature
+        np.testing.assert_allclose(
+            found.temperature_gradient, (expected.temperature_gradient + beside) / 2, rtol=1e-6
+        )
+
+
+def noise_alone():
+    """FAULTS 1.1: a hundred labels that twenty inputs cannot explain."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 20)), rng.normal(size=100)
+    return Dataset("noise", x, y, x[:5], y[:5])
+
+
+def linear(widths, temperature):
+    precisions = (1.0,) * (len(widths) + 1)
+    return EnsembleSpec(20, widths, ACTIVATIONS["identity"], precisions, temperature)
+
+
+def test_the_numbers_of_noise_alone():  # FAULTS 1.1
+    result = one_layer(linear((50,), 1e-8), noise_alone())
+    np.testing.assert_allclose(result.order_parameters, 0.7224301547, rtol=1e-9)
+    np.testing.assert_allclose(result.bias2.value, 0.9025330340, rtol=1e-9)
+    np.testing.assert_allclose(result.train_error.value, 0.8129396683, rtol=1e-9)
+
+
+def test_deep_linear_networks_at_low_temperature():  # FAULTS 1.2
+    """Q of T = 1e-6 is that of T = 1e-4 but for terms of the order of T."""
+    warm, cold, coldest = (
+        predict(linear((50, 50), temperature), noise_alone()) for temperature in (1e-4, 1e-6, 1e-12)
+    )
+    for name in ("global", "nested", "scale_mixture"):
+        orders = [each.results[name].order_parameters for each in (warm, cold, coldest)]
+        assert all(each.results[name].converged for each in (warm, cold, coldest))
+        np.testing.assert_allclose(orders[1], orders[0], rtol=1e-4)
+        np.testing.assert_allclose(orders[2], orders[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1e-18, 1e-30, 1e-300, 0.0])
+def test_temperatures_below_the_resolution_are_the_limit(temperature):  # FAULTS §5
+    data = noise_alone()
+    for widths in ((50,), (7,), (50, 7)):
+        limit, found = (
+            predict(linear(widths, each), data, ["global", "scale_mixture"]).results
+            for each in (1e-10, temperature)
+        )
+        for name, result in found.items():
+            assert result.converged, result.message
+            np.testing.assert_allclose(
+                result.order_parameters, limit[name].order_parameters, rtol=1e-7
+            )
+            np.testing.assert_allclose(result.bias2.value, limit[name].bias2.value, rtol=1e-7)
+
+
+def test_one_layer_at_many_points_is_one_by_one():  # FAULTS 1.1
+    data, spec = noise_alone(), linear((50,), 0.1)
+    temperatures = np.array([1e-3, 1e-8, 1e-12, 0.0])
+    many = one_layer(spec, data, temperature=temperatures, readout_precision=[[0.3], [4.0]])
+    for i, j in np.ndindex(2, 4):
+        there = replace(spec, temperature=temperatures[j], prior_precisions=(1.0, (0.3, 4.0)[i]))
+        alone = one_layer(there, data)
+        for name in ("bias2", "variance", "train_error"):
+            number = getattr(alone, name).value
+            np.testing.assert_allclose(getattr(many, name)[i, j], number, rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(many.order_parameter[i, j], alone.order_parameters[0])
+        evidence_there = np.nan if alone.log_evidence is None else alone.log_evidence
+        np.testing.assert_allclose(many.log_evidence[i, j], evidence_there, rtol=1e-12)
+
+
+def test_distributions_at_low_temperature():  # FAULTS 1.1
+    data, spec = noise_alone(), linear((50,), 0.1)
+    few = replace(spec, temperature=1e-3), replace(spec, temperature=1e-12)
+    orders = [order_parameter_distribution(each, data) for each in few]
+    np.testing.assert_allclose([each.moment(0) for each in orders], 1, rtol=1e-8)
+    np.testing.assert_allclose(orders[0].moment(1), orders[1].moment(1), rtol=1e-3)
+    own = [predictive_distribution(each, data, data.x_test) for each in few]
+    np.testing.assert_allclose(own[0].mean, own[1].mean, rtol=1e-3)
+    at_an_example = predictive_distribution(replace(spec, temperature=0.0), data, np.zeros((1, 20)))
+    np.testing.assert_array_equal(at_an_example.density(np.array([0.0, 1.0])), [[np.inf, 0.0]])
+    np.testing.assert_array_equal(at_an_example.probability_above(-1.0), [1.0])
+
+
+def test_zero_temperature_has_no_evidence_where_the_gram_matrix_is_singular():
+    with pytest.raises(NotApplicable, match="no limit at T = 0.*singular"):
+        evidence(linear((50,), 0.0), noise_alone())
+
+
+def test_a_bias_that_explains_what_the_weights_cannot_needs_a_temperature():
+    """Linear regression with a bias: the examples leave the range of K, not that of K + V Vᵀ."""
+    data = noise_alone()
+    spec = replace(linear((), 1e-9), bias_precisions=(2.0,))
+    found = THEORIES["infinite_width"](spec, data)
+    design = np.column_stack([data.x_train, np.ones(100)])
+    least_squares = np.linalg.lstsq(design, data.y_train)[0]
+    mean = np.column_stack([data.x_test, np.ones(5)]) @ least_squares
+    np.testing.assert_allclose(found.predictive_mean, mean, atol=1e-6)
+    with pytest.raises(InputError, match="biases.*20|80 of 100 eigenvalues.*higher temperature"):
+        THEORIES["infinite_width"](replace(spec, temperature=0.0), data)

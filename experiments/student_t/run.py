@@ -2,8 +2,9 @@
 
     python experiments/student_t/run.py [--smoke | --full | --draw] [FOLDER]
 
-Samples config.toml with identity and erf units, keeps results.json and draws student_t.png in
-FOLDER (this one), and prints the table; --draw makes the figure again from results.json.
+Samples config.toml with identity and erf units, and with erf and relu the kurtosis of f at every
+test point of several draws of the data; keeps results.json, draws student_t.png and kurtosis.png in
+FOLDER (this one), and prints the tables; --draw makes the figures again from results.json.
 """
 
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
@@ -23,11 +25,16 @@ import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
 from langevin_nn import problem, run  # noqa: E402
 from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
-from langevin_nn.plotting import style_of  # noqa: E402
+from langevin_nn.plotting import CHAIN_COLOURS, style_of  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
 ACTIVATIONS = ("identity", "erf")
+"""Whose densities are drawn, from one draw of the data."""
+TAILS = ("erf", "relu")
+"""Whose kurtosis is compared at NUM_SEEDS draws of the data."""
 THEORIES = ("infinite_width", "one_layer", "scale_mixture")
+NUM_SEEDS = 6
+"""The first of them is the draw of the data whose densities are drawn."""
 SCALES = np.geomspace(0.05, 12, 45)
 REACH = 8.0
 """Standard deviations of f, by infinite width, on either side of its mean."""
@@ -94,6 +101,61 @@ def by_chain(chains: lnn.Chains, point: int, f: np.ndarray) -> tuple[np.ndarray,
     second = (d**2 + variances).mean(axis=1)
     fourth = (d**4 + 6 * d**2 * variances + 3 * variances**2).mean(axis=1)
     return densities, [second, fourth / second.mean() ** 2]
+
+
+def kurtoses(config: configuration.RunConfig, seeds: int) -> xr.Dataset:
+    """Of f at every test point of several draws of the data: sampled, and of the scale mixture.
+
+    Point 0 is the one with the largest variance at infinite width, and so on downwards.
+    """
+    setups = [run.prepare(replace(config, seed=config.seed + seed)) for seed in range(seeds)]
+    sampled = lnn.sample_points(
+        [setup.posterior for setup in setups], problem.transition_of(config.sampler),
+        keys=[jax.random.fold_in(setup.key, 1) for setup in setups],
+        **run.counts_of(config.sampler),
+    )  # fmt: skip
+    found = np.empty((seeds, 3, setups[0].data.num_test))
+    summaries = [lnn.summarise(chains) for chains in sampled]
+    for numbers, setup, chains in zip(found, setups, sampled, strict=True):
+        spec, data = setup.posterior.spec, setup.data
+        order = np.argsort(-lnn.theory.infinite_width(spec, data).predictive_variance)
+        mixture = lnn.theory.predictive_distribution(spec, data, data.x_test[order])
+        numbers[:2] = kurtosis_of(chains, order)
+        d, s, w = mixture.means - mixture.mean[:, None], mixture.variances, mixture.weights
+        fourth = (d**4 + 6 * d**2 * s + 3 * s**2) @ w
+        numbers[2] = fourth / mixture.variance**2
+    return xr.Dataset(
+        {
+            "kurtosis": (("seed", "of", "point"), found[:, :2]),
+            "mixture": (("seed", "point"), found[:, 2]),
+            "converged": ("seed", [int(each.converged) for each in summaries]),
+            "rhat_max": ("seed", [d.rhat_max for each in summaries if (d := each.diagnostics)]),
+        },
+        coords={"of": ["value", "error"], "seed": [config.seed + seed for seed in range(seeds)]},
+    )
+
+
+def kurtosis_of(chains: lnn.Chains, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of f at the test points in this order; its standard error, a jackknife over the chains."""
+    assert chains.test_variances is not None
+    m = chains.test_outputs[:, :, order].astype(np.float64)
+    s = chains.test_variances[:, :, order].astype(np.float64)
+    d = m - m.mean(axis=(0, 1))
+    moments = np.stack([
+        d.mean(axis=1), (d**2 + s).mean(axis=1),
+        (d**3 + 3 * d * s).mean(axis=1), (d**4 + 6 * d**2 * s + 3 * s**2).mean(axis=1),
+    ])  # fmt: skip
+    number = moments.shape[1]
+    without = (moments.sum(axis=1, keepdims=True) - moments) / (number - 1)
+    scatter = central_kurtosis(without).std(axis=0)
+    return central_kurtosis(moments.mean(axis=1)), np.sqrt(number - 1) * scatter
+
+
+def central_kurtosis(moments: np.ndarray) -> np.ndarray:
+    """From the first four moments about any point."""
+    first, second, third, fourth = moments
+    central = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
+    return central / (second - first**2) ** 2
 
 
 def with_error(by_chain: np.ndarray, axis: str) -> tuple[tuple[str, str], np.ndarray]:
@@ -168,6 +230,53 @@ def output(ax: Axes, found: xr.Dataset, activation: str) -> None:
     ax.set_title(f"output, {activation}", fontsize="small")
 
 
+def draw_kurtosis(results: dict[str, xr.Dataset]) -> Figure:
+    """Sampled against the mixture's at each test point, a colour for each draw of the data."""
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    panels = figure.subplots(1, len(results), squeeze=False)[0]
+    for ax, (activation, found) in zip(panels, results.items(), strict=True):
+        value, error = (found.kurtosis.sel(of=of) for of in ("value", "error"))
+        for colour, seed in zip(CHAIN_COLOURS, found.seed.values, strict=False):
+            here = {"seed": seed}
+            ax.errorbar(found.mixture.sel(here), value.sel(here), error.sel(here), fmt=".",
+                        color=colour, markersize=3, elinewidth=0.6, alpha=0.6)  # fmt: skip
+            largest = here | {"point": 0}
+            ax.errorbar(found.mixture.sel(largest), value.sel(largest), error.sel(largest), fmt="D",
+                        color=colour, markeredgecolor="black", markersize=6, zorder=3,
+                        label=f"data set {seed}")  # fmt: skip
+        ends = np.array([2.5, 1.05 * max(float(found.mixture.max()), float(value.max()))])
+        ax.plot(ends, ends, color="black", linewidth=0.8, label="sampled = mixture")
+        ax.axhline(3, color="0.4", linewidth=0.8, linestyle=":", label="Gaussian: 3")
+        ax.set_xlabel("kurtosis of f in the scale mixture")
+        ax.set_title(f"{activation} units", fontsize="medium")
+    panels[0].set_ylabel("kurtosis of f, sampled (± 1 s.e.)")
+    figure.suptitle("N_1 = 5, P = 5, T = 0.1, network teacher of 10 inputs; each test point, as a "
+                    "diamond that of the largest variance", fontsize="small")  # fmt: skip
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def kurtosis_table(results: dict[str, xr.Dataset]) -> str:
+    """For each data set: at the point of the largest variance, and the share of all points."""
+    heads = ["units", "data set", "R̂ max", "kurtosis of f", "mixture", "median of all points"]
+    heads += ["mixture, median", "above 3 by 2σ", "below 3 by 2σ", "above the mixture"]
+    rows = []
+    for activation, found in results.items():
+        for seed in found.seed.values:
+            here = found.sel(seed=seed)
+            value, error = (here.kurtosis.sel(of=of).values for of in ("value", "error"))
+            mixture, number = here.mixture.values, value.size
+            rows.append([
+                activation, str(seed), f"{float(here.rhat_max):.4f}",
+                plus_minus(Estimate(float(value[0]), float(error[0]))), f"{mixture[0]:.2f}",
+                f"{np.median(value):.2f}", f"{np.median(mixture):.2f}",
+                f"{np.sum(value - 3 > 2 * error)}/{number}",
+                f"{np.sum(3 - value > 2 * error)}/{number}", f"{np.sum(value > mixture)}/{number}",
+            ])  # fmt: skip
+    return markdown(heads, rows)
+
+
 def table(results: dict[str, xr.Dataset]) -> str:
     heads = ["units", "", "sampled", *THEORIES]
     rows = []
@@ -189,23 +298,41 @@ def main() -> None:
     if not call.draw:
         config = configuration.load(call.here / "config.toml")
         sizes = {"smoke": (4, 5, 20), "full": (256, 2000, 20_000)}
+        seeds = 2 if call.size == "smoke" else NUM_SEEDS
         if call.size in sizes:
-            chains, warmup, draws = sizes[call.size]
-            sampler = replace(
-                config.sampler, num_chains=chains, num_warmup=warmup, num_samples=draws
-            )
-            config = replace(config, sampler=sampler)
+            config = with_counts(config, *sizes[call.size])
         found = {}
         for activation in ACTIVATIONS:
-            here = replace(config, network=replace(config.network, activation=activation))
-            found[activation] = sampled(here)
+            found[activation] = sampled(with_units(config, activation))
             words = found[activation].attrs
             call.say(f"{activation}: run {words['run']}, {words['seconds']:.0f} s, R̂ max "
                      f"{words['rhat_max']:.4f} {words['message']}")  # fmt: skip
+        quarter = with_counts(
+            config, config.sampler.num_chains, config.sampler.num_warmup or 0,
+            max(config.sampler.num_samples // 4, 4),
+        )  # fmt: skip
+        for activation in TAILS:
+            found[f"kurtosis, {activation}"] = kurtoses(with_units(quarter, activation), seeds)
         keep(call.results, found)
     results = kept(call.results)
-    call.save(draw(results))
-    call.say(table(results))
+    densities = {name: results[name] for name in ACTIVATIONS}
+    tails = {name: results[f"kurtosis, {name}"] for name in TAILS}
+    call.save(draw(densities))
+    call.save(draw_kurtosis(tails), "kurtosis")
+    call.say(table(densities) + "\n\n" + kurtosis_table(tails))
+
+
+def with_units(config: configuration.RunConfig, activation: str) -> configuration.RunConfig:
+    return replace(config, network=replace(config.network, activation=activation))
+
+
+def with_counts(
+    config: configuration.RunConfig, num_chains: int, num_warmup: int, num_samples: int
+) -> configuration.RunConfig:
+    sampler = replace(
+        config.sampler, num_chains=num_chains, num_warmup=num_warmup, num_samples=num_samples
+    )
+    return replace(config, sampler=sampler)
 
 
 if __name__ == "__main__":

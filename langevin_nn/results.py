@@ -41,6 +41,7 @@ def experiment_summary(measured: Generalisation, chains: Chains) -> dict[str, An
         "ess": {name: _number(value) for name, value in diagnostics.ess.items()},
         "rhat_max": _number(diagnostics.rhat_max),
         "ess_min": _number(diagnostics.ess_min),
+        "constant": list(diagnostics.constant),
         "converged": measured.converged,
         "message": measured.message,
         "acceptance": diagnostics.acceptance,

@@ -117,6 +117,7 @@ def report(result: Result) -> str:
         f"R̂ max      {diagnostics.rhat_max:.4f}",
         f"ESS min    {diagnostics.ess_min:.0f}  ({diagnostics.num_chains} chains × "
         f"{diagnostics.num_draws} draws)",
+        *_of_constant(diagnostics.constant),
         f"acceptance {acceptance}",
         f"step size  {chains.step_size:.3g}  ({_of_step_size(measured, chains)})",
         *remarks(predictions, reasons=False),
@@ -125,6 +126,13 @@ def report(result: Result) -> str:
         lines += ["", *_of_ladder(result.tempering, predictions, result.config)]
     verdict = "converged" if measured.converged else f"NOT CONVERGED: {measured.message}"
     return "\n".join([*lines, "", f"{verdict}  ({chains.wall_seconds:.0f} s of sampling)"])
+
+
+def _of_constant(names: Sequence[str]) -> list[str]:
+    """What has no Monte-Carlo error and no R̂, where there is such a thing."""
+    if not names:
+        return []
+    return [f"constant   {', '.join(names)}: the same in every draw, without a Monte-Carlo error"]
 
 
 def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig) -> list[str]:

@@ -191,7 +191,12 @@ class Diagnostics:
     `rhat_max` and `ess_min` are the worst over those and over the predictions at all test points.
     Chains that left the finite numbers are in `diverged_chains` and in no average. A dynamics with
     an acceptance step has the mean `acceptance`, and in `nonfinite` the fraction of its proposals
-    that left the finite numbers and were rejected.
+    that left the finite numbers and were rejected. `constant` names the series that are the same in
+    every draw of every chain ("f at 1 of 200 test points"): they have no Monte-Carlo error, no R̂
+    and no ESS, and do not count.
+
+    That chains agree does not say that they have found all of the posterior: a ladder of
+    temperatures is the check (`analysis.diagnostics`).
     """
 
     rhat: dict[str, float]
@@ -203,6 +208,7 @@ class Diagnostics:
     diverged_chains: int
     acceptance: float | None = None
     nonfinite: float | None = None
+    constant: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -172,12 +171,16 @@ def test_numbers_that_do_not_exist_are_null(tmp_path):
 def test_constant_chains_have_a_summary(tmp_path):
     """No variance: the relative bias of the step size does not exist, and nothing divides by 0."""
     chains = some_chains(test_outputs=np.ones((NUM_CHAINS, NUM_DRAWS, NUM_TEST), np.float32))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of ArviZ, about 0/0 in R̂
-        measured = summarise(chains)
+    measured = summarise(chains)
     stored = store.experiment_summary(measured, chains)
     assert stored["step_size_relative_bias"] is None
     assert stored["converged"] is False
+    assert stored["constant"] == [
+        "bias2",
+        "variance",
+        "generalisation_error",
+        "f at 4 of 4 test points",
+    ]
 
 
 def test_atomic_writes_leave_the_old_file_or_the_new_one(tmp_path):

@@ -22,7 +22,8 @@ QUANTITIES = {
 class Deviation:
     """One number of an experiment beside a theory's.
 
-    `z` is (experiment − theory)/(standard error of both); `relative` is experiment/theory − 1.
+    `z` is (experiment − theory)/(standard error of both), ±∞ for numbers that differ without an
+    error, NaN where one of them does not exist; `relative` is experiment/theory − 1.
     """
 
     quantity: str
@@ -34,9 +35,9 @@ class Deviation:
     def z(self) -> float:
         error = math.hypot(self.measured.mcse, self.expected.mcse)
         difference = self.measured.value - self.expected.value
-        if error == 0:
+        if error == 0 and not math.isnan(difference):
             return 0.0 if difference == 0 else math.copysign(math.inf, difference)
-        return difference / error
+        return difference / error if error else math.nan
 
     @property
     def relative(self) -> float:
@@ -177,5 +178,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _beside(deviation: Deviation) -> str:
+    if math.isnan(deviation.z):
+        return f"{deviation.expected.value:.5f}"
+    if math.isinf(deviation.z):
+        return f"{deviation.expected.value:.5f} (no error)"
     z = f"{deviation.z:+.1f}" if abs(deviation.z) < 1000 else f"{deviation.z:+.0e}"
     return f"{deviation.expected.value:.5f} ({z}σ)"

@@ -3,6 +3,17 @@
 R̂ is the rank-normalised split-R̂, ESS the smaller of the bulk and tail effective sample sizes
 (Vehtari, Gelman, Simpson, Carpenter, Bürkner, Bayesian Analysis 16, 667, 2021, eqs. 4, 10–14),
 computed by ArviZ. A result counts as converged for R̂ < 1.01 and ESS > 400 in every series.
+
+A series that is the same in every draw of every chain has no Monte-Carlo error: there is nothing
+to average. It has neither R̂ nor ESS, does not count, and is named (`Diagnostics.constant`). Chains
+that stand still, each at a value of its own, have R̂ = ∞, and if nothing varies at all, nothing has
+converged.
+
+Converged means that the chains agree with each other and do not wander. Whether they have found all
+the mass of the posterior cannot be seen from inside: chains that are all drawn into one mode and
+never leave it agree as well (erf, N_1 = 1, P = 3, T = 10⁻³: R̂ = 1.000 at bias² = 1.56, where 7.17
+is exact). The check is a ladder of temperatures (`sampling.tempering`): chains that come down from
+where nothing is trapped find what others miss.
 """
 
 import os
@@ -33,23 +44,45 @@ with warnings.catch_warnings():
 
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400
+LAST_BITS = 4
+"""A series that varies by no more than these units of its precision does not vary."""
 ACCEPTANCE_LIMIT = 0.4
 """A mean acceptance below this is remarked on in chains that have not mixed."""
 
 
+def constant(series: np.ndarray) -> np.ndarray:
+    """Whether series (chain, draw, …) are the same in every draw of every chain, of shape (…).
+
+    Up to the last bits of their precision, which are rounding.
+    """
+    lowest, highest = series.min(axis=(0, 1)), series.max(axis=(0, 1))
+    precision = np.finfo(np.result_type(series.dtype, np.float16)).eps
+    last_bits = LAST_BITS * precision * np.maximum(np.abs(lowest), np.abs(highest))
+    return np.asarray(highest - lowest <= last_bits)
+
+
 def rhat(series: np.ndarray) -> np.ndarray:
-    """R̂ of series (chain, draw, …), of shape (…). NaN for a single chain and for constants."""
+    """R̂ of series (chain, draw, …), of shape (…).
+
+    NaN for a single chain and for constants, ∞ for chains that stand still at different values.
+    """
     if series.shape[0] < 2:
         return np.full(series.shape[2:], np.nan)
+    same, still = constant(series), np.all(np.ptp(series, axis=1) == 0, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _value(az.rhat(_dataset(series)))
+        found = _value(az.rhat(_dataset(_but(np.asarray(same | still), series))))
+    return np.where(same, np.nan, np.where(still, np.inf, found))
 
 
 def ess(series: np.ndarray) -> np.ndarray:
-    """The smaller of bulk and tail ESS of series (chain, draw, …), of shape (…)."""
-    data = _dataset(series)
+    """The smaller of bulk and tail ESS of series (chain, draw, …), of shape (…).
+
+    NaN for constants.
+    """
+    same = constant(series)
+    data = _dataset(_but(same, series))
     bulk, tail = (_value(az.ess(data, method=method)) for method in ("bulk", "tail"))
-    return np.asarray(np.minimum(bulk, tail))
+    return np.where(same, np.nan, np.minimum(bulk, tail))
 
 
 def mcse(series: np.ndarray) -> np.ndarray:
@@ -61,12 +94,12 @@ def mcse(series: np.ndarray) -> np.ndarray:
     deviation = series.reshape(-1, *series.shape[2:]).std(axis=0, ddof=1)
     with np.errstate(invalid="ignore"):
         error = deviation / np.sqrt(_value(az.ess(data, method="mean")))
-    return np.where(deviation == 0, 0.0, error)
+    return np.where(constant(series), 0.0, error)
 
 
 def diagnose(
     reported: Mapping[str, np.ndarray],
-    predictions: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
     *,
     diverged_chains: int = 0,
     acceptance: float | None = None,
@@ -74,22 +107,32 @@ def diagnose(
 ) -> Diagnostics:
     """R̂ and ESS of each reported series (chain, draw) and the worst over those and predictions.
 
-    `predictions` (chain, draw, …) are f at the test inputs, or its mean and variance; chains that
-    diverged are not in any of the series and are passed as a count.
+    `predictions` are series (chain, draw, point) at the test inputs, f, or its mean and variance;
+    chains that diverged are not in any of the series and are passed as a count.
     """
     rhats = {name: float(rhat(series)) for name, series in reported.items()}
     sizes = {name: float(ess(series)) for name, series in reported.items()}
-    num_chains, num_draws = predictions.shape[:2]
+    still = [name for name, series in reported.items() if constant(series)]
+    all_rhats = [value for name, value in rhats.items() if name not in still]
+    all_sizes = [value for name, value in sizes.items() if name not in still]
+    for name, series in predictions.items():
+        same = constant(series)
+        if number := int(same.sum()):
+            still.append(f"{name} at {number} of {same.size} test points")
+        all_rhats += rhat(series)[~same].tolist()
+        all_sizes += ess(series)[~same].tolist()
+    num_chains, num_draws = next(iter(predictions.values())).shape[:2]
     return Diagnostics(
         rhat=rhats,
         ess=sizes,
-        rhat_max=float(np.max([*rhats.values(), np.max(rhat(predictions))])),
-        ess_min=float(np.min([*sizes.values(), np.min(ess(predictions))])),
+        rhat_max=float(np.max(all_rhats)) if all_rhats else np.nan,
+        ess_min=float(np.min(all_sizes)) if all_sizes else np.nan,
         num_chains=num_chains + diverged_chains,
         num_draws=num_draws,
         diverged_chains=diverged_chains,
         acceptance=acceptance,
         nonfinite=nonfinite,
+        constant=tuple(still),
     )
 
 
@@ -101,11 +144,18 @@ def complaint(diagnostics: Diagnostics) -> str:
             f"{diagnostics.diverged_chains} of {diagnostics.num_chains} chains diverged and are "
             "left out (write a smaller step_size)"
         )
-    if np.isnan(diagnostics.rhat_max):
-        reasons.append("R̂ is undefined (it needs two chains or more whose draws vary)")
+    moving = diagnostics.num_chains - diagnostics.diverged_chains
+    stands = np.isnan(diagnostics.ess_min) and {*diagnostics.rhat} <= {*diagnostics.constant}
+    if stands:
+        reasons.append("every draw of everything is the same: the chains do not move")
+    elif np.isnan(diagnostics.rhat_max):
+        lacks = "two chains or more" if moving < 2 else "series of finite numbers"
+        reasons.append(f"R̂ is undefined (it needs {lacks})")
+    elif np.isinf(diagnostics.rhat_max):
+        reasons.append("R̂ is infinite: chains stand still, each at a value of its own")
     elif not diagnostics.rhat_max < RHAT_LIMIT:
         reasons.append(f"R̂ = {diagnostics.rhat_max:.3f} is not below {RHAT_LIMIT}")
-    if not diagnostics.ess_min > ESS_LIMIT:
+    if not (stands or diagnostics.ess_min > ESS_LIMIT):
         reasons.append(f"ESS = {diagnostics.ess_min:.0f} is not above {ESS_LIMIT}")
     if not reasons:
         return ""
@@ -116,8 +166,20 @@ def complaint(diagnostics: Diagnostics) -> str:
     return "; ".join(reasons) + "; more num_warmup or num_samples × thinning let it mix"
 
 
+def _but(these: np.ndarray, series: np.ndarray) -> np.ndarray:
+    """The series with any that vary in place of these: 0/0 is not to be asked for."""
+    ramp = np.arange(series.shape[1]).reshape(1, -1, *[1] * these.ndim)
+    return np.where(these, ramp.astype(series.dtype), series)
+
+
 def _dataset(series: np.ndarray) -> xr.Dataset:
+    """The series in units of their largest values: ArviZ takes 10⁻¹⁵ for no variation at all.
+
+    The units are powers of two, so that nothing is rounded.
+    """
     series = np.asarray(series, np.float64)
+    _, exponents = np.frexp(np.nan_to_num(np.abs(series).max(axis=(0, 1)), posinf=1.0))
+    series = np.ldexp(series, -exponents)
     dims = ["chain", "draw", *(f"dim_{i}" for i in range(series.ndim - 2))]
     return xr.Dataset({"series": (dims, series)})
 

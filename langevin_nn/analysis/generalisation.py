@@ -25,7 +25,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from langevin_nn.analysis.diagnostics import complaint, diagnose, mcse
+from langevin_nn.analysis.diagnostics import complaint, constant, diagnose, mcse
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
 
@@ -44,17 +44,18 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     num_test = len(chains.y_test)
     num_outputs = y.size // num_test
     mean = f.mean(axis=(0, 1))
+    f = np.where(constant(chains.test_outputs[keep].reshape(f.shape)), mean, f)
     centred = f - mean
     residual = y - mean
     plug_in_variance = np.square(centred).mean(axis=(0, 1))
     error = mcse(f)
     within: np.ndarray | float = 0.0
-    predictions = f
+    predictions = {"f": chains.test_outputs[keep].reshape(f.shape)}
     if chains.test_variances is not None:
         given_weights = chains.test_variances[keep].astype(np.float64)
         within = num_outputs * given_weights.mean(axis=2)
         plug_in_variance += np.repeat(given_weights.mean(axis=(0, 1)), num_outputs)
-        predictions = np.concatenate([f, given_weights], axis=2)
+        predictions = {"f_mean": predictions["f"], "f_variance": chains.test_variances[keep]}
     excess = num_outputs * float(np.square(error).mean())
 
     series = {

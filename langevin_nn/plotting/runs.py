@@ -220,7 +220,10 @@ def _predictions_figure(
     """Mean and spread of f at the test points; `within` is the variance of f given a draw."""
     mean_error = mcse(f)
     spread = np.sqrt(measured.predictive_variance)
-    spread_error = mcse(np.square(f - measured.predictive_mean) + within) / (2 * spread)
+    square_error = mcse(np.square(f - measured.predictive_mean) + within)
+    spread_error = np.divide(  # of what does not vary, none
+        square_error, 2 * spread, out=np.zeros_like(spread), where=spread > 0
+    )
     figure = Figure(figsize=(3.2 * len(theories), 6), layout="constrained")
     axes = figure.subplots(2, len(theories), squeeze=False)
     for column, theory in zip(axes.T, theories.values(), strict=True):

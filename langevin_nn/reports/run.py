@@ -121,6 +121,7 @@ def _convergence(experiment: Mapping[str, Any]) -> list[Markup]:
         ["share of proposals not finite", number(experiment["nonfinite_proposals"], ".2g")],
         ["predicted bias of the variance by the step size",
          per_cent(experiment["step_size_relative_bias"])],
+        ["the same in every draw", ", ".join(experiment["constant"]) or "nothing"],
         ["time of sampling", duration(experiment["wall_seconds"])],
     ]  # fmt: skip
     return [

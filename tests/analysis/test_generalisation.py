@@ -1,6 +1,7 @@
 """Estimates and their standard errors on chains whose law is known."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,8 @@ from oracles import gaussian_task
 from statistics_in_sigmas import SIGMAS, z_scores
 
 import langevin_nn as lnn
-from langevin_nn.analysis import generalisation
-from langevin_nn.analysis.comparison import compare, plus_minus
+from langevin_nn.analysis import diagnostics, generalisation
+from langevin_nn.analysis.comparison import Deviation, _beside, compare, plus_minus
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
 
@@ -189,3 +190,63 @@ def test_a_sampled_posterior_and_its_exact_theory_agree(seed):
     assert abs(measured.variance.value - shift - theory.variance.value) < 5 * measured.variance.mcse
     train = measured.train_error
     assert abs(train.value - theory.train_error.value) < 5 * train.mcse + 2 * shift
+
+
+def test_what_is_the_same_in_every_draw_has_no_error_and_is_named(seed):
+    """FAULTS 2.1: one blank test image, f = 0 in every draw."""
+    f = autoregressive(np.random.default_rng(seed), num_draws=2000)
+    blank = f.copy()
+    blank[..., 2] = 0.0
+    measured = lnn.summarise(chains_of(blank))
+    assert measured.converged and measured.message == ""
+    assert measured.diagnostics.constant == (f"f at 1 of {NUM_TEST} test points",)
+    others = np.arange(NUM_TEST) != 2
+    rest = lnn.summarise(chains_of(f[..., others], TARGET[others])).diagnostics
+    assert measured.diagnostics.rhat_max < 1.01 and rest.rhat_max < 1.01
+    last_bit = blank.astype(np.float32)
+    last_bit[..., 2] = 1 + np.finfo(np.float32).eps * (f[..., 2] > 0)
+    rounded = lnn.summarise(chains_of(last_bit))
+    assert rounded.converged and rounded.diagnostics.constant == measured.diagnostics.constant
+    assert rounded.predictive_variance[2] < 1e-20
+
+
+def test_chains_that_stand_still_have_not_converged(seed):
+    """FAULTS 2.1: at different values, with a blank test point, and all at the same."""
+    f = autoregressive(np.random.default_rng(seed), num_draws=1000)
+    f[:] = f[:, :1]
+    f[..., 0] = 0.0
+    stuck = lnn.summarise(chains_of(f))
+    assert not stuck.converged and "each at a value of its own" in stuck.message
+    assert stuck.diagnostics.rhat_max == np.inf
+    one_point = autoregressive(np.random.default_rng(seed), num_draws=2000)
+    one_point[..., 1] = np.arange(len(f))[:, None]
+    assert not lnn.summarise(chains_of(one_point)).converged
+    f[:] = 0.1
+    dead = lnn.summarise(chains_of(f))
+    assert not dead.converged and "do not move" in dead.message
+    assert dead.variance == Estimate(0.0, 0.0)
+
+
+def test_errors_do_not_depend_on_the_unit(seed):
+    """ArviZ takes what varies by less than 10⁻¹⁵ for constant: no error but that of white noise."""
+    f = autoregressive(np.random.default_rng(seed))
+    error, sizes = diagnostics.mcse(f), diagnostics.ess(f)
+    for unit in (2.0**-70, 2.0**70):
+        np.testing.assert_array_equal(diagnostics.mcse(unit * f), unit * error)
+        np.testing.assert_array_equal(diagnostics.ess(unit * f), sizes)
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected", "z", "text"),
+    [
+        (Estimate(0.0, 0.0), 0.5, -math.inf, "0.50000 (no error)"),
+        (Estimate(0.5, 0.0), 0.5, 0.0, "0.50000 (+0.0σ)"),
+        (Estimate(0.5, 0.1), math.nan, math.nan, "nan"),
+        (Estimate(0.5, 0.0), math.nan, math.nan, "nan"),
+    ],
+)
+def test_deviations_without_an_error(measured, expected, z, text):
+    """FAULTS 2.1: a variance of exactly zero beside a theory's, and a theory that failed."""
+    found = Deviation("variance", "one_layer", measured, Estimate(expected))
+    assert found.z == z or (math.isnan(found.z) and math.isnan(z))
+    assert _beside(found) == text

@@ -2,12 +2,14 @@
 
     python experiments/depth/run.py [--smoke | --full | --draw] [FOLDER]
 
-Sweeps config.toml (full.toml with --full), adds the theories alone for up to 20 layers, keeps
-results.json and draws depth.png in FOLDER (this one), and prints the tables; --draw makes the
-figure again from results.json.
+Sweeps config.toml (full.toml with --full), adds the theories alone for up to 20 layers, and as
+T → 0 at several draws of the data, keeps results.json and draws depth.png in FOLDER (this one), and
+prints the tables; --draw makes the figure again from results.json.
 """
 
 import sys
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import Call, by_depth, called, curves, frame, keep, kept, legend_below, table  # noqa: E402
+from common import Call, by_depth, called, curves, frame, keep, kept, legend_below, markdown, table  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -28,6 +30,9 @@ DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
 ENSEMBLES = {"erf": ("erf", 1.0), "relu, λ = ½": ("relu", 0.5), "relu, λ = 1": ("relu", 1.0)}
 """For the theories alone: activation and λ_1 = … = λ_L. At ½ relu keeps the scale of the Gram
 matrix through the layers, so that only its shape changes."""
+COLD = (0.0, 0.1)
+"""Temperatures at which the theories' bias² is compared over the widths of erf networks."""
+COLD_SEEDS = 4
 SAMPLED = ("erf", "relu, λ = ½")
 COLOURS = {"erf": "#0072B2", "relu, λ = ½": "#D55E00", "relu, λ = 1": "#E69F00"}
 
@@ -57,6 +62,59 @@ def theory_alone(values: dict[str, Any], depths: tuple[int, ...]) -> xr.Dataset:
         attrs={"width": width, "num_train": values["data"]["num_train"],
                "temperature": values["posterior"]["temperature"]},
     )  # fmt: skip
+
+
+def over_widths(values: dict[str, Any], depths: tuple[int, ...], seeds: int) -> xr.Dataset:
+    """bias² of erf networks by two theories and infinite width, at T = 0 and the T of the runs."""
+    base = {name: part for name, part in values.items() if name not in ("sweep", "theory")}
+    lists = values["sweep"]["over"]["network.hidden_widths"]
+    coordinates = {
+        "T": list(COLD), "seed": list(range(seeds)), "depth": list(depths),
+        "width": sorted({widths[0] for widths in lists}),
+        "theory": ["infinite_width", "nested", "global"],
+    }  # fmt: skip
+    found = xr.DataArray(
+        np.full([len(each) for each in coordinates.values()], np.nan), coordinates,
+        list(coordinates),
+    )  # fmt: skip
+    for seed in coordinates["seed"]:
+        network = {"activation": "erf", "hidden_widths": [coordinates["width"][0]]}
+        config = configuration.from_dict(base | {"network": network, "seed": seed})
+        _, data, shallow = run.prepare_theory(config)
+        for temperature, depth, width in product(coordinates["T"], depths, coordinates["width"]):
+            spec = replace(
+                shallow, hidden_widths=(width,) * depth, temperature=temperature,
+                prior_precisions=(1.0,) * (depth + 1),
+            )  # fmt: skip
+            results = lnn.theory.predict(spec, data, coordinates["theory"]).results
+            place = {"T": temperature, "seed": seed, "depth": depth, "width": width}
+            found.loc[place] = [
+                results[name].bias2.value if results[name].converged else np.nan
+                for name in coordinates["theory"]
+            ]
+    return found.to_dataset(name="bias2")
+
+
+def cold_table(cold: xr.Dataset) -> str:
+    """bias²(N) / bias²(∞) − 1 in per cent, the mean over the draws of the data and its range."""
+    bias2 = cold.bias2
+    excess = 100 * (bias2 / bias2.sel(theory="infinite_width") - 1)
+    heads = ["T", "L", "N", "infinite_width: bias²", "nested (%)", "global (%)"]
+    rows = []
+    for temperature in cold["T"].values:
+        for depth in cold.depth.values:
+            for width in cold.width.values:
+                here = {"T": temperature, "depth": depth, "width": width}
+                wide = bias2.sel(here | {"theory": "infinite_width"}).values
+                cells = [f"{temperature:g}", str(depth), str(width), ranged(wide, ".4f")]
+                for name in ("nested", "global"):
+                    cells.append(ranged(excess.sel(here | {"theory": name}).values, "+.2f"))
+                rows.append(cells)
+    return markdown(heads, rows)
+
+
+def ranged(values: np.ndarray, form: str) -> str:
+    return f"{values.mean():{form}} ({values.min():{form}} to {values.max():{form}})"
 
 
 def sampled(call: Call, values: dict[str, Any]) -> xr.Dataset:
@@ -125,7 +183,7 @@ def advantage(ax: Axes, alone: xr.Dataset) -> None:
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_xlabel("hidden layers L")
     ax.set_ylabel("generalisation error,\nglobal / infinite_width")
-    ax.set_title(f"N = {alone.width}: below 1 finite width wins", fontsize="small")
+    ax.set_title(f"theory alone, N = {alone.width}: below 1 finite width wins", fontsize="small")
     ax.legend(frameon=False, fontsize="small")
 
 
@@ -134,11 +192,14 @@ def main() -> None:
     if not call.draw:
         values = call.values()
         alone = theory_alone(values, DEPTHS[:2] if call.size == "smoke" else DEPTHS)
-        keep(call.results, {"depths": sampled(call, values), "alone": alone})
+        short = ((1, 2), 2) if call.size == "smoke" else ((1, 2, 3, 4, 5), COLD_SEEDS)
+        cold = over_widths(values, *short)
+        keep(call.results, {"depths": sampled(call, values), "alone": alone, "cold": cold})
     results = kept(call.results)
     call.save(draw(results["depths"], results["alone"]))
     call.say(results["alone"].to_dataframe().to_string(float_format="{:.4g}".format))
     call.say(table(results["depths"], THEORIES))
+    call.say(cold_table(results["cold"]))
 
 
 if __name__ == "__main__":

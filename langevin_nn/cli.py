@@ -109,7 +109,7 @@ def run_command(arguments: argparse.Namespace) -> int:
             f"writing into {folder.path} failed ({error.strerror or error}): "
             f"{_what_is_left(arguments, folder)}"
         ) from error
-    _say(arguments, f"{tables.report(result)}\n\nrun folder: {folder.path}")
+    _say(arguments, f"{tables.report(result, problem.data)}\n\nrun folder: {folder.path}")
     return 0 if result.measured.converged else NOT_CONVERGED
 
 
@@ -178,8 +178,8 @@ def theory_command(arguments: argparse.Namespace) -> int:
     if arguments.json:
         text = json.dumps(run.theory_json(spec, data, predictions), indent=2, allow_nan=False)
     else:
-        table = theory_table(predictions.results.values())
-        text = "\n".join([tables.caption(config), "", table, "", *tables.remarks(predictions)])
+        heading, table = tables.heading(config, data), theory_table(predictions.results.values())
+        text = "\n".join([heading, "", table, "", *tables.remarks(predictions)])
     if arguments.plot is not None:
         try:
             run.draw_theory(spec, data, predictions, tables.caption(config), arguments.plot)

@@ -19,6 +19,9 @@ import tomli_w
 
 from langevin_nn.errors import InputError
 from langevin_nn.sections import (
+    DEFAULT_CLASSES,
+    DEFAULT_TARGETS,
+    UNUSED_LABELS,
     Checked,
     DataConfig,
     NetworkConfig,
@@ -26,6 +29,7 @@ from langevin_nn.sections import (
     PriorConfig,
     SamplerConfig,
     option,
+    with_labels_as_used,
 )
 from langevin_nn.validation import NAMES, Kind, choice, clipped, nearest, shown, toml, whole
 
@@ -52,7 +56,8 @@ LARGEST_FILE = 4_000_000
 class RunConfig(Checked):
     """Everything that a run's numbers depend on.
 
-    `num_train` and `num_test` that were not given are 100 and 200, and all rows for `npz`.
+    `num_train`, `num_test`, `classes` and `targets` that were not given are 100, 200, (0, 1) and
+    (-1, 1); for `npz` they stay None: all rows, and the targets that are in the file.
     """
 
     seed: int = option(
@@ -84,6 +89,8 @@ class RunConfig(Checked):
                 self.data,
                 num_train=100 if self.data.num_train is None else self.data.num_train,
                 num_test=200 if self.data.num_test is None else self.data.num_test,
+                classes=DEFAULT_CLASSES if self.data.classes is None else self.data.classes,
+                targets=DEFAULT_TARGETS if self.data.targets is None else self.data.targets,
             )
             object.__setattr__(self, "data", data)
         elif not self.data.path:
@@ -149,9 +156,12 @@ class RunConfig(Checked):
     def content_hash(self) -> str:
         """Twelve hexadecimal digits that name this configuration whatever file it came from.
 
-        The squared loss is not in them: names are those from before there were others.
+        The squared loss is not in them, and classes and targets are in them where a file is used
+        as it is: names are those from before there was a choice.
         """
         values = self.to_dict()
+        if self.data.source == "npz" and self.data.classes is None:
+            values["data"] |= UNUSED_LABELS
         if self.posterior.loss == "squared":
             del values["posterior"]["loss"]
         content = json.dumps(values, sort_keys=True)
@@ -222,6 +232,7 @@ def read(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> di
         values = toml(content)
     except ValueError as error:
         raise InputError(f"{path} is not valid TOML: {error}") from error
+    values = with_labels_as_used(values, path)
     for name, words in (overrides or {}).items():
         _override(values, name, words)
     data = values.get("data")

@@ -20,13 +20,13 @@ def available_memory() -> int:
     return max(0, min(_of_machine(), _of_container(), _of_process()))
 
 
-def require_memory(num_bytes: float, what: str, remedy: str) -> None:
+def require_memory(num_bytes: float | int, what: str, remedy: str) -> None:
     """Raise `InputError` if `what` takes more bytes than there are; `remedy` is what to write."""
     available = available_memory()
     if num_bytes > available:
         raise InputError(
-            f"{what} takes {num_bytes / 1e9:.3g} GB of memory, and {available / 1e9:.3g} GB are "
-            f"left: {remedy}"
+            f"not enough memory: {what} takes {num_bytes / 1e9:.3g} GB, and {available / 1e9:.3g} "
+            f"GB are left: {remedy}"
         )
 
 

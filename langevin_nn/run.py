@@ -144,8 +144,10 @@ def keep(
     if figures:
         draw_figures(folder, config, chains, measured, theories)
     seconds = time.monotonic() - began
-    folder.save_json("manifest.json", manifest(config, problem.data.provenance, seconds))
+    provenance = (*problem.data.provenance, f"targets: {problem.data.labelling}")
+    folder.save_json("manifest.json", manifest(config, provenance, seconds))
     summary = {
+        "targets": problem.data.labelling,
         "experiment": store.experiment_summary(measured, chains),
         **theory_part(result.predictions),
     }
@@ -171,7 +173,7 @@ def theory_part(predictions: Predictions) -> dict[str, object]:
 
 def theory_json(spec: EnsembleSpec, data: Dataset, predictions: Predictions) -> dict[str, object]:
     """The same with the predictions at the test points and the derivatives of the log evidence."""
-    part = theory_part(predictions)
+    part = {"targets": data.labelling, **theory_part(predictions)}
     entries = part["theory"]
     assert isinstance(entries, dict)
     for name, result in predictions.results.items():

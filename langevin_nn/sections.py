@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 from langevin_nn.errors import InputError
 from langevin_nn.validation import (
+    CLASS_NAMES,
     CLASSES,
     FLAG,
     FRACTION,
@@ -16,6 +18,7 @@ from langevin_nn.validation import (
     TARGETS,
     Kind,
     choice,
+    class_numbers,
     text,
     tuple_of,
     whole,
@@ -49,11 +52,15 @@ class DataConfig(Checked):
         "digits, mnist, fashion_mnist, cifar10, npz, teacher_linear, teacher_network or random",
     )
     path: str = option("", text("a path as a string"), "the .npz file, for source = npz")
-    classes: tuple[Any, ...] = option((0, 1), CLASSES, "two or more classes, or groups of classes")
-    targets: tuple[float, float] | str = option(
-        (-1.0, 1.0),
+    classes: tuple[Any, ...] | None = option(
+        None,
+        CLASSES,
+        "two or more classes, or groups of classes, by label or name (0 1; npz: y as it is)",
+    )
+    targets: tuple[float, float] | str | None = option(
+        None,
         TARGETS,
-        "the labels of two classes; one_hot or centred: one output for each class",
+        "of two classes (-1 1; npz: y as it is); one_hot or centred: one output for each class",
     )
     num_train: int | None = option(
         None, whole(1), "P, the number of training examples (100; npz: all)"
@@ -73,6 +80,42 @@ class DataConfig(Checked):
     num_components: int | None = option(
         None, whole(1), "images: this many principal components (default: all pixels)"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        classes = self.classes
+        if self.source == "npz" and self.targets is not None and classes is None:
+            raise InputError(
+                f"data.targets = {self.targets!r} are the targets of classes, and for a file of "
+                "your own these are not known: write classes = [0, 1], or which labels the file "
+                "has, or leave targets out if y holds targets"
+            )
+        if classes is None:
+            return
+        if self.source in CLASS_NAMES:
+            classes = class_numbers(self.source, classes)
+        elif self.source == "npz":  # as groups: see UNUSED_LABELS
+            classes = tuple(each if isinstance(each, tuple) else (each,) for each in classes)
+            if self.targets is None:
+                object.__setattr__(self, "targets", DEFAULT_TARGETS)
+        object.__setattr__(self, "classes", classes)
+
+
+def with_labels_as_used(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The values of a run folder's configuration, without the classes that version 0.1 ignored.
+
+    It used the y of a file as it is, and stored the defaults. Classes that are used are stored as
+    groups. Files that are in no run folder mean what they say.
+    """
+    beside = (path.parent / name for name in ("summary.json", "checkpoint", "manifest.json"))
+    data = values.get("data")
+    if path.name != "config.toml" or not any(map(Path.exists, beside)):
+        return values
+    if not isinstance(data, dict) or data.get("source") != "npz":
+        return values
+    if {name: data.get(name) for name in UNUSED_LABELS} != UNUSED_LABELS:
+        return values
+    return values | {"data": {k: v for k, v in data.items() if k not in UNUSED_LABELS}}
 
 
 @dataclass(frozen=True)
@@ -242,6 +285,10 @@ class SamplerConfig(Checked):
                 )
 
 
+DEFAULT_CLASSES, DEFAULT_TARGETS = (0, 1), (-1.0, 1.0)
+"""classes and targets that were not given, of every source but npz."""
+UNUSED_LABELS = {"classes": list(DEFAULT_CLASSES), "targets": list(DEFAULT_TARGETS)}
+"""What a run folder of version 0.1 says of a file, whose y was used as it is."""
 DEFAULT_COUNTS = {"langevin": (20_000, 100), "split": (1_000, 1)}
 """num_warmup and thinning that were not given."""
 ONLY_SPLIT = ("trajectory_length", "refresh", "target_acceptance")

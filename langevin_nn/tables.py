@@ -8,7 +8,9 @@ from typing import Any
 from langevin_nn.analysis.comparison import QUANTITIES, aligned, compare, plus_minus
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.config import RunConfig
-from langevin_nn.model.datasets import IMAGE_SOURCES
+from langevin_nn.model.datasets import Dataset
+from langevin_nn.model.raw_files import UNPUBLISHED
+from langevin_nn.model.teachers import TEACHERS
 from langevin_nn.results import Result
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.suite import Predictions
@@ -33,6 +35,13 @@ def caption(*configs: RunConfig) -> str:
         f"{_common(configs, 'network.activation')}, λ = ({_common(configs, 'prior.precisions')})"
         f"{biases}, T = {_common(configs, 'posterior.temperature')}{_loss(configs)}"
     )
+
+
+def heading(config: RunConfig, data: Dataset) -> str:
+    """The parameters of a run, where its targets come from, and files that are not as published."""
+    lines = [caption(config), f"targets: {data.labelling}"]
+    odd = [file for file in data.provenance if UNPUBLISHED in file]
+    return "\n".join([*lines, *(f"data: {file}" for file in odd)])
 
 
 def sampling(*configs: RunConfig) -> str:
@@ -77,9 +86,9 @@ def _loss(configs: Sequence[RunConfig]) -> str:
 def _source(config: RunConfig) -> str:
     """The data, and how many classes there are where each has an output of its own."""
     data = config.data
-    if data.source not in IMAGE_SOURCES or not isinstance(data.targets, str):
+    if data.source in TEACHERS or not isinstance(data.targets, str):
         return data.source
-    return f"{data.source} ({len(data.classes)} classes, {data.targets})"
+    return f"{data.source} ({len(data.classes or ())} classes, {data.targets})"
 
 
 def _common(configs: Sequence[RunConfig], field: str) -> str:
@@ -99,7 +108,7 @@ def _alike(values: Sequence[Any]) -> str:
     return f"{first:g}" if isinstance(first, float) else str(first)
 
 
-def report(result: Result) -> str:
+def report(result: Result, data: Dataset) -> str:
     """The table of a run, and under it what is needed to judge it."""
     measured, chains, predictions = result.measured, result.chains, result.predictions
     diagnostics = measured.diagnostics
@@ -110,7 +119,7 @@ def report(result: Result) -> str:
     if diagnostics.nonfinite:
         acceptance += f"  ({diagnostics.nonfinite:.2%} of the proposals left the finite numbers)"
     lines = [
-        caption(result.config),
+        heading(result.config, data),
         "",
         str(compare(measured, *predictions.results.values())),
         "",

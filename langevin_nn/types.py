@@ -222,8 +222,9 @@ class Generalisation:
     each summed over the outputs where there are several. `predictive_mean` and
     `predictive_variance` are f̄ and the posterior variance of f at each test point, (P_test,) or
     (P_test, D). `train_error` is ⟨(y − f)²⟩ averaged over the training examples.
-    `test_accuracy` is the fraction of test points where f̄ is on the target's side of the targets'
-    midpoint, or with several outputs where the largest of f̄ is the largest of the targets.
+    `test_accuracy` is the fraction of test points where f̄ is strictly on the target's side of the
+    targets' midpoint, or with several outputs where the largest of f̄, larger than the others, is
+    the largest of the targets: ties are wrong.
     `order_parameters` are the theory's Q_1 … Q_L, or the rows of the matrix Q (empty for an
     experiment); `log_evidence` is the theory's log p(y | X), None where it has none. `converged`
     and `message` say whether the result may be used and why not, `diagnostics` is the

@@ -139,10 +139,19 @@ def _positive(value: Any) -> float:
 
 def _classes(value: Any) -> tuple[Any, ...]:
     _require(value, isinstance(value, list | tuple) and len(value) >= 2)
-    label = whole(0)
     if all(isinstance(group, list | tuple) for group in value):
-        return tuple(tuple(label.parse(member) for member in group) for group in value)
-    return tuple(label.parse(member) for member in value)
+        _require(value, all(value))
+        return tuple(tuple(_label(member) for member in group) for group in value)
+    return tuple(_label(member) for member in value)
+
+
+def _label(value: Any) -> int | float | str | bool:
+    """What may name a class: a number, true or false, a text."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return _require(value, -(2**63) <= value < 2**64)
+    return _number(value) if isinstance(value, float) else _require(value, isinstance(value, str))
 
 
 def _targets(value: Any) -> tuple[float, ...] | str:
@@ -153,6 +162,19 @@ def _targets(value: Any) -> tuple[float, ...] | str:
 
 CODES = ("one_hot", "centred")
 """Targets by name: D classes, D outputs."""
+
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "digits": (),
+    "mnist": (),
+    "fashion_mnist": (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+        "Ankle boot",
+    ),
+    "cifar10": (
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    ),
+}  # fmt: skip
+"""The names of the classes 0 to 9 of the image data sets, as published; digits need none."""
 
 NUMBER = Kind("a number", _number)
 POSITIVE = Kind("a positive number", _positive)
@@ -165,13 +187,35 @@ STEP_SIZE = Kind(
     'a positive number or "auto"', lambda value: value if value == "auto" else _positive(value)
 )
 CLASSES = Kind(
-    "two or more classes [0, 1] or groups of classes [[0, 2], [1, 3]]", _classes, is_list=True
-)
+    'two or more classes [0, 1] or ["cat", "dog"], or groups of classes [[0, 2], [1, 3]]',
+    _classes, is_list=True,
+)  # fmt: skip
 TARGETS = Kind(
     'two numbers, for example [-1.0, 1.0], or "one_hot" or "centred"',
     _targets, is_list=True, is_text=True,
 )  # fmt: skip
 NAMES = tuple_of(text("a name"), 'a list of names, for example ["one_layer"]')
+
+
+def class_numbers(source: str, classes: Any) -> Any:
+    """The classes of an image data set by number, where they may be given by name.
+
+    Upper and lower case are the same. Raises `InputError` for what is no name and no number.
+
+    >>> class_numbers("cifar10", ("Airplane", ["cat", 9]))
+    (0, (3, 9))
+    """
+    if isinstance(classes, list | tuple | range):
+        return tuple(class_numbers(source, member) for member in classes)
+    if isinstance(classes, int) and not isinstance(classes, bool):
+        return classes
+    names = CLASS_NAMES[source]
+    lower = [name.lower() for name in names]
+    if isinstance(classes, str) and classes.lower() in lower:
+        return lower.index(classes.lower())
+    hint = nearest(classes.lower(), lower) if isinstance(classes, str) else ""
+    held = f"0 to 9, or {', '.join(names)}" if names else "0 to 9"
+    raise InputError(f"classes of {source} are {held}, got {classes!r}{hint}: write [0, 1]")
 
 
 def nearest(name: str, valid: Sequence[str]) -> str:

@@ -325,7 +325,6 @@ REFUSALS = {
     "no such file": ("--data.source npz --data.path no.npz", ["there is no file", "no.npz"]),
     "a file of something else": ("--data.source npz --data.path tiny.toml", ["is not an .npz"]),
     "NaN": ("--data.source npz --data.path nan.npz", ["x_train", "NaN"]),
-    "equal labels": ("--data.source npz --data.path equal.npz", ["all 6 training targets equal 2"]),
     "lacking array": ("--data.source npz --data.path lacks.npz", ["lacks y_test"]),
     "too many rows": ("--data.source npz --data.path good.npz --data.num_train 99", ["99", "6"]),
     "diverging step size": ("--sampler.step_size 50", ["step_size = 50", "stability limit",

@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float
 
+from langevin_nn.model.labels import is_right
 from langevin_nn.types import Estimate, InputError
 
 __all__ = ["Averaging", "averaging"]
@@ -53,7 +54,8 @@ def averaging(
         y_test: (P_test,), targets of two classes, on either side of the midpoint.
         length: t; all numbers are then averages over the S/t windows of so many draws, as if the
             chains had been so short. All draws, if left out.
-        midpoint: a point is right where f and y are on the same side of it.
+        midpoint: a point is right where f and y are on the same side of it; f = midpoint is wrong
+            (`langevin_nn.model.labels.is_right`).
 
     Standard errors are the jackknife's over the chains, which are taken to be independent.
 
@@ -92,15 +94,15 @@ def averaging(
     windows = np.stack([outputs[:, begin : begin + length] for begin in begins])
     f, y = windows - midpoint, y_test - midpoint
 
-    def wrong(values: np.ndarray) -> float:
-        return float(np.mean(values * y < 0))
+    def wrong(values: np.ndarray) -> np.ndarray:
+        return ~is_right(values, y, 0.0)
 
     # Every window and chain once: the jackknife leaves chains out of these.
     mean = f.mean(axis=2)
     of_chain = {
         "norm": np.square(windows).mean(axis=(0, 2, 3)),
-        "draw": np.mean(f * y < 0, axis=(0, 2, 3)),
-        "chain": np.mean(mean * y < 0, axis=(0, 2)),
+        "draw": np.mean(wrong(f), axis=(0, 2, 3)),
+        "chain": np.mean(wrong(mean), axis=(0, 2)),
     }
     squares = np.square(f).mean(axis=2)
 
@@ -109,7 +111,7 @@ def averaging(
         centre = here.mean(axis=1)
         return {
             **{name: float(values[chosen].mean()) for name, values in of_chain.items()},
-            "ensemble": wrong(centre),
+            "ensemble": float(wrong(centre).mean()),
             "total": float((squares[:, chosen].mean(axis=1) - np.square(centre)).mean()),
             "between": float(here.var(axis=1, ddof=1).mean()),
         }

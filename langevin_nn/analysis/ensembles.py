@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.analysis.generalisation import accuracy_of_the_mean
+from langevin_nn.model.labels import is_right
 from langevin_nn.sampling.gradient_flow import Flow
 from langevin_nn.types import Estimate, Generalisation, InputError
 
@@ -82,7 +83,7 @@ def summarise_flow(flow: Flow, name: str = "flow") -> Generalisation:
 
         def right(chosen: Float[np.ndarray, "m K"]) -> float:
             mean = chosen.mean(axis=0).reshape(flow.y_test.shape)
-            return float(np.mean(mean.argmax(axis=1) == flow.y_test.argmax(axis=1)))
+            return float(np.mean(is_right(mean, flow.y_test, flow.targets_midpoint)))
 
         accuracy = _jackknifed(right, f)
     return Generalisation(
@@ -102,8 +103,9 @@ def summarise_flow(flow: Flow, name: str = "flow") -> Generalisation:
 def classification_errors(flow: Flow) -> ClassificationErrors:
     """Error rates of single networks and of their mean output, and the difference.
 
-    An example is wrong where f is not on its target's side of the targets' midpoint, or with
-    several outputs where the largest of f is not the largest of its targets. The ensemble is that
+    An example is wrong where f is not strictly on its target's side of the targets' midpoint, or
+    with several outputs where no single largest of f is the largest of its targets: ties are wrong,
+    as in every accuracy (`langevin_nn.model.labels.is_right`). The ensemble is that
     of n networks: its error still falls with n, where ⟨‖f − f̄‖²⟩/n is not small.
 
     Raises `InputError` for fewer than three initialisations.
@@ -125,10 +127,7 @@ def classification_errors(flow: Flow) -> ClassificationErrors:
     f = outputs.reshape(number, -1)
 
     def wrong(f: Float[np.ndarray, "m K"]) -> np.ndarray:
-        if flow.y_test.ndim == 1:
-            return (f > flow.targets_midpoint) != (flow.y_test > flow.targets_midpoint)
-        chosen = f.reshape(-1, *flow.y_test.shape).argmax(axis=2)
-        return chosen != flow.y_test.argmax(axis=1)
+        return ~is_right(f.reshape(-1, *flow.y_test.shape), flow.y_test, flow.targets_midpoint)
 
     each = wrong(f)  # (n, P_test)
     singly, together = each.mean(axis=0), wrong(f.mean(axis=0)[None])[0]

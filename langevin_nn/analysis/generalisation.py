@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.analysis.diagnostics import complaint, constant, diagnose, mcse
+from langevin_nn.model.labels import is_right
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
 
@@ -112,18 +113,18 @@ def _sum_of_squared_correlations(centred: np.ndarray, error: np.ndarray) -> floa
 def accuracy_of_the_mean(
     y: np.ndarray, mean: np.ndarray, error: np.ndarray, midpoint: float
 ) -> Estimate:
-    """The fraction of test points where f̄ lies on the target's side of the midpoint.
+    """The fraction of test points where f̄ lies on the target's side of the midpoint (`is_right`).
 
     Its standard error is that of the sign of f̄, given the Monte-Carlo error of f̄.
     """
-    right = (mean > midpoint) == (y > midpoint)
+    right = is_right(mean, y, midpoint)
     return Estimate(float(right.mean()), _spread(_in_errors(np.abs(mean - midpoint), error)))
 
 
 def accuracy_of_the_largest(
     y: Float[np.ndarray, "P_test D"], outputs: Float[np.ndarray, "chain draw P_test D"]
 ) -> Estimate:
-    """The fraction of test points where the largest of f̄ is the largest of the targets.
+    """The fraction of test points where the largest of f̄ is that of the targets (`is_right`).
 
     With c the target's output, a point is right where every margin f̄_c − f̄_d is positive. Its
     standard error is that of the sign of the margin that is smallest in units of its own
@@ -131,7 +132,7 @@ def accuracy_of_the_largest(
     """
     wanted = y.argmax(axis=1)[:, None]
     mean = outputs.mean(axis=(0, 1))
-    right = mean.argmax(axis=1) == wanted[:, 0]
+    right = is_right(mean, y, 0.0)
     margins = np.take_along_axis(outputs, wanted[None, None], axis=3) - outputs
     rivals = np.arange(y.shape[1])[None, :] != wanted
     margins = margins[:, :, rivals].reshape(*outputs.shape[:3], -1)

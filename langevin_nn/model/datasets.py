@@ -19,12 +19,22 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from langevin_nn.model.labels import Groups, class_groups, class_targets, targets_of
-from langevin_nn.model.raw_files import fingerprint, nearest, read_images
-from langevin_nn.model.raw_formats import IMAGE_SHAPES, RawImages, as_images, read_npz
-from langevin_nn.model.task import Dataset
-from langevin_nn.model.teachers import TEACHERS, draw_task, noise_scale, positive
+from langevin_nn.model.labels import Labelling, labelling, signed, two_targets
+from langevin_nn.model.own_files import npz_task
+from langevin_nn.model.raw_files import nearest, read_images
+from langevin_nn.model.raw_formats import IMAGE_SHAPES, RawImages, as_images
+from langevin_nn.model.task import (
+    Dataset,
+    as_rows,
+    image_shape,
+    positive,
+    require_inputs,
+    up_to,
+)
+from langevin_nn.model.teachers import TEACHERS, draw_task, noise_scale
+from langevin_nn.sections import DEFAULT_CLASSES, DEFAULT_TARGETS
 from langevin_nn.types import InputError
+from langevin_nn.validation import CLASS_NAMES, class_numbers
 
 __all__ = ["IMAGE_SOURCES", "SOURCES", "Dataset", "load_dataset"]
 
@@ -38,8 +48,8 @@ def load_dataset(
     key: Array,
     num_train: SupportsIndex | None,
     num_test: SupportsIndex | None,
-    classes: Sequence[Any] = (0, 1),
-    targets: str | Sequence[Any] = (-1.0, 1.0),
+    classes: Sequence[Any] | np.ndarray | None = None,
+    targets: str | Sequence[Any] | np.ndarray | None = None,
     standardize: bool = True,
     colour: bool = False,
     path: str | Path | None = None,
@@ -53,7 +63,8 @@ def load_dataset(
 
     - "digits", "mnist", "fashion_mnist", "cifar10": `num_train` and `num_test` examples (None: all)
       of two or more `classes`, or groups of classes such as ((0, 2, 4), (1, 3, 5)), drawn without
-      replacement, in random order. `targets` are two numbers for two classes, or with one output
+      replacement, in random order; by number or by name ("airplane"), and 0 and 1 if left out.
+      `targets` are two numbers for two classes (−1 and 1), or with one output
       for each of D classes "one_hot" (1 for the class, 0 for the others) or "centred" (that minus
       1/D). Training and test examples come from the published training and test files; "digits"
       is one pool, whose shuffled examples are taken for testing from the front and for training
@@ -63,7 +74,8 @@ def load_dataset(
       `data`; absent ones are fetched.
     - "npz": the arrays x_train (P, …), y_train (P,) or (P, D), x_test, y_test of the file `path`,
       in their order; the first `num_train` and `num_test` rows if given. Inputs are flattened;
-      (P, H, W) and (P, H, W, C) are images.
+      (P, H, W) and (P, H, W, C) are images. Without `classes`, y holds the targets. With them it
+      holds labels of any kind, which become targets as those of images do (`labels.py`).
     - "teacher_linear", "teacher_network", "random": Gaussian inputs of `in_size` dimensions and
       the rules of `teachers.py`, with `teacher_width` hidden units.
 
@@ -79,8 +91,10 @@ def load_dataset(
     of all selected training examples, from training and test inputs; of components it subtracts
     nothing, so that the scale is the root of their mean square.
 
-    Parameters that a source does not use are ignored, except `colour`. Raises `InputError` for
-    everything that cannot be done, with what to write instead.
+    `Dataset.labelling` says in words what became of the labels.
+
+    Parameters that a source does not use are ignored, except `colour`, `classes` and `targets`.
+    Raises `InputError` for everything that cannot be done, with what to write instead.
     """
     if source not in SOURCES:
         raise InputError(f"unknown data source {source!r}: write {nearest(source, SOURCES)}")
@@ -93,23 +107,64 @@ def load_dataset(
         )
     rng = _generator(key)
     if source in TEACHERS:
+        _refuse_labels(source, classes, targets)
         arrays, words = draw_task(
-            source, rng, num_train, num_test, in_size, teacher_width, noise_variance, targets
-        )
-        task = Dataset(source, *arrays, (words,))
+            source, rng, num_train, num_test, in_size, teacher_width, noise_variance,
+            DEFAULT_TARGETS if targets is None else targets,
+        )  # fmt: skip
+        task = Dataset(source, *arrays, (words,), **_of_teacher(source, targets))
     elif source == "npz":
-        task = _npz_task(path, num_train, num_test)
+        chosen = None
+        if classes is not None:
+            chosen = labelling(classes, DEFAULT_TARGETS if targets is None else targets)
+        elif targets is not None:
+            raise InputError(
+                f"targets = {targets!r} are the targets of classes, and those of a file are not "
+                "known: write classes = (0, 1), or which labels the file has, or leave targets out"
+            )
+        task = npz_task(path, num_train, num_test, chosen)
     else:
-        groups = class_groups(classes)
-        values = class_targets(targets, len(groups))
-        raw = read_images(source, folder, [label for group in groups for label in group])
-        task = _image_task(source, raw, rng, num_train, num_test, groups, values, colour)
+        numbers = class_numbers(source, _listed(DEFAULT_CLASSES if classes is None else classes))
+        chosen = labelling(numbers, DEFAULT_TARGETS if targets is None else targets)
+        raw = read_images(source, folder, chosen.labels)
+        task = _image_task(source, raw, rng, num_train, num_test, chosen, colour)
         if num_components is not None:
             number = positive("num_components", num_components)
-            task = _projected(task, _pool(raw, groups, colour), number)
+            task = _projected(task, _pool(raw, chosen, colour), number)
     if source == "random" or source not in TEACHERS:  # the teachers draw their own
         task = _noisy(task, noise_variance, rng.spawn(1)[0])
     return _standardized(task) if standardize else task
+
+
+def _listed(classes: Any) -> Any:
+    """Classes as lists of Python's numbers, if they are of NumPy's."""
+    if isinstance(classes, np.ndarray | np.generic):
+        return classes.tolist()
+    if isinstance(classes, list | tuple):
+        return [_listed(each) for each in classes]
+    return classes
+
+
+def _refuse_labels(source: str, classes: Any, targets: Any) -> None:
+    """Teachers have no classes, and only "random" has targets."""
+    given = {"classes": (classes, DEFAULT_CLASSES), "targets": (targets, DEFAULT_TARGETS)}
+    if source == "random":
+        del given["targets"]
+    for name, (value, default) in given.items():
+        if value is not None and tuple(value) != default:
+            raise InputError(
+                f"{source} draws its targets itself, got {name} = {value!r}: leave {name} out"
+            )
+
+
+def _of_teacher(source: str, targets: Any) -> dict[str, Any]:
+    """The rule of the targets in words, and where two classes would be told apart: both laws of y
+    are symmetric about 0."""
+    if source != "random":
+        return {"labelling": "those of the teacher", "class_targets": (-1.0, 1.0)}
+    low, high = two_targets(DEFAULT_TARGETS if targets is None else targets)
+    words = f"{signed(low)} or {signed(high)} with equal probability"
+    return {"labelling": words, "class_targets": (low, high)}
 
 
 def _image_task(
@@ -118,39 +173,44 @@ def _image_task(
     rng: np.random.Generator,
     num_train: SupportsIndex | None,
     num_test: SupportsIndex | None,
-    groups: Groups,
-    values: Float[np.ndarray, " K *D"],
+    chosen: Labelling,
     colour: bool,
 ) -> Dataset:
-    wanted = [label for group in groups for label in group]
     train, test = (
-        rng.permutation(np.flatnonzero(np.isin(labels, wanted)))
+        rng.permutation(np.flatnonzero(np.isin(labels, chosen.labels)))
         for labels in (raw.y_train, raw.y_test)
     )
     if source == "digits":
         train, test = _two_ends(test, num_train, num_test)
-    what = f"{source} with classes = {groups}"
-    train = train[: _up_to("num_train", num_train, len(train), f"the training part of {what}")]
-    test = test[: _up_to("num_test", num_test, len(test), f"the test part of {what}")]
+    what = f"{source} with classes = {chosen.groups}"
+    train = train[: up_to("num_train", num_train, len(train), f"the training part of {what}")]
+    test = test[: up_to("num_test", num_test, len(test), f"the test part of {what}")]
+    require_inputs(len(train) + len(test), math.prod(raw.x_train.shape[1:]))
     x_train, x_test = (
         as_images(images, colour) / raw.white for images in (raw.x_train[train], raw.x_test[test])
     )
+    y_train, y_test = (
+        chosen.targets[chosen.places(labels, source)]
+        for labels in (raw.y_train[train], raw.y_test[test])
+    )
     return Dataset(
         source,
-        x_train=_as_rows(x_train),
-        y_train=targets_of(raw.y_train[train], groups, values),
-        x_test=_as_rows(x_test),
-        y_test=targets_of(raw.y_test[test], groups, values),
+        x_train=as_rows(x_train),
+        y_train=y_train,
+        x_test=as_rows(x_test),
+        y_test=y_test,
         provenance=raw.files,
-        image_shape=_image_shape(x_train),
+        image_shape=image_shape(x_train),
+        labelling=chosen.words(dict(enumerate(CLASS_NAMES[source]))),
+        class_targets=chosen.pair,
     )
 
 
-def _pool(raw: RawImages, groups: Groups, colour: bool) -> Iterator[Float[np.ndarray, "B N_0"]]:
+def _pool(raw: RawImages, chosen: Labelling, colour: bool) -> Iterator[Float[np.ndarray, "B N_0"]]:
     """All published training images of these classes, some at a time."""
-    chosen = np.flatnonzero(np.isin(raw.y_train, [label for group in groups for label in group]))
-    for rows in np.array_split(chosen, max(1, len(chosen) // 2_000)):
-        yield _as_rows(as_images(raw.x_train[rows], colour) / raw.white)
+    selected = np.flatnonzero(np.isin(raw.y_train, chosen.labels))
+    for rows in np.array_split(selected, max(1, len(selected) // 2_000)):
+        yield as_rows(as_images(raw.x_train[rows], colour) / raw.white)
 
 
 def _projected(task: Dataset, pool: Iterable[Float[np.ndarray, "B N_0"]], number: int) -> Dataset:
@@ -207,41 +267,6 @@ def _two_ends(
     return pool[::-1][:train], pool[:test]
 
 
-def _npz_task(
-    path: str | Path | None, num_train: SupportsIndex | None, num_test: SupportsIndex | None
-) -> Dataset:
-    if not path:
-        raise InputError('source "npz" needs a path: write path = "file.npz"')
-    file = Path(path).expanduser()
-    x_train, y_train, x_test, y_test = read_npz(file)
-    image_shape = _image_shape(x_train)
-    if image_shape and x_test.ndim > 2 and image_shape != _image_shape(x_test):
-        raise InputError(
-            f"x_train of {file} has images of shape {x_train.shape[1:]}, x_test of "
-            f"{x_test.shape[1:]}: give training and test images of one shape"
-        )
-    x_train, x_test = (_as_rows(x) if x.ndim > 2 else x for x in (x_train, x_test))
-    provenance = (fingerprint(file),)
-    whole = Dataset("npz", x_train, y_train, x_test, y_test, provenance, image_shape)
-    train = _up_to("num_train", num_train, whole.num_train, f"x_train of {file}")
-    test = _up_to("num_test", num_test, whole.num_test, f"x_test of {file}")
-    x_train, y_train = whole.x_train[:train], whole.y_train[:train]
-    x_test, y_test = whole.x_test[:test], whole.y_test[:test]
-    return replace(whole, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-
-
-def _as_rows(x: np.ndarray) -> np.ndarray:
-    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
-
-
-def _image_shape(x: np.ndarray) -> tuple[int, int, int] | None:
-    """(height, width, colours) of arrays of images, (P, H, W) or (P, H, W, C)."""
-    if x.ndim not in (3, 4) or 0 in x.shape:
-        return None
-    height, width, *colours = x.shape[1:]
-    return height, width, colours[0] if colours else 1
-
-
 def _generator(key: Array) -> np.random.Generator:
     """NumPy's generator from the words of one JAX key, new-style or legacy."""
     try:
@@ -254,16 +279,6 @@ def _generator(key: Array) -> np.random.Generator:
             "key[0], or jax.random.key(0)"
         )
     return np.random.default_rng(words)
-
-
-def _up_to(name: str, value: SupportsIndex | None, exist: int, what: str) -> int:
-    """`value` checked against the number of examples that exist; all of them for None."""
-    number = exist if value is None else positive(name, value)
-    if number > exist:
-        raise InputError(
-            f"{name} = {number}, but {what} has {exist} examples: write {name} = {exist} or less"
-        )
-    return number
 
 
 def _standardized(task: Dataset) -> Dataset:

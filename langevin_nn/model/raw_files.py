@@ -2,11 +2,12 @@
 
     <folder>/mnist/           the four idx files, gzip-compressed as published or unpacked
     <folder>/fashion_mnist/   the same four names
-    <folder>/cifar10/         cifar-10-batches-py/, cifar-10-python.tar.gz, or .npz files
+    <folder>/cifar10/         cifar-10-batches-bin/, cifar-10-binary.tar.gz, or .npz files
 
 `folder` is the argument of that name, else the environment variable LANGEVIN_NN_DATA, else `data`
 in the working directory. What is absent is downloaded from the data sets' public homes and kept
-only if its SHA-256 is the known one. Provenance and citations: data/README.md.
+only if its SHA-256 is the known one. Files that are there and are not the published ones are read,
+and named as such. Provenance and citations: data/README.md.
 """
 
 import contextlib
@@ -14,12 +15,24 @@ import difflib
 import hashlib
 import logging
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from langevin_nn.model.published import (
+    CIFAR10_ARCHIVE,
+    CIFAR10_FOLDER,
+    CIFAR10_PICKLES,
+    FILES,
+    HOMES,
+    IDX_NAMES,
+    LARGEST_UNPACKED,
+    SHA256,
+    SHA256_UNPACKED,
+)
 from langevin_nn.model.raw_formats import (
     ARRAY_NAMES,
     CIFAR10_BATCHES,
@@ -31,39 +44,12 @@ from langevin_nn.model.raw_formats import (
     read_npz,
     reason,
     require_classes,
+    unpacked,
 )
 from langevin_nn.types import InputError
 
-IDX_NAMES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
-CIFAR10_ARCHIVE = "cifar-10-python.tar.gz"
-
-HOMES = {
-    "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-    "cifar10": "https://www.cs.toronto.edu/~kriz/",
-}
-FILES = {"mnist": IDX_NAMES, "fashion_mnist": IDX_NAMES, "cifar10": (CIFAR10_ARCHIVE,)}
-SHA256 = {
-    "mnist": (
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-    ),
-    "fashion_mnist": (
-        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-    ),
-    "cifar10": ("6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",),
-}
 TIMEOUT_SECONDS = 15
+UNPUBLISHED = "not the published file"
 
 
 @dataclass(frozen=True)
@@ -134,12 +120,12 @@ def read_images(name: str, folder: str | Path | None, classes: Iterable[int]) ->
     remedy = f", or run `langevin-nn data fetch {name}`" if paths[0].suffix == ".npz" else ""
     for part, labels in (("training", y_train), ("test", y_test)):
         require_classes(wanted, labels, f"the {part} part of {name} ({paths[0].name})", remedy)
-    files = tuple(fingerprint(path) for path in paths)
+    files = tuple(_with_remark(name, path) for path in paths)
     return RawImages(x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64), files)
 
 
 def fingerprint(path: Path) -> str:
-    """The name of a file and the start of its SHA-256."""
+    """The name of a file and the start of its SHA-256: equal as long as no byte has changed."""
     return f"{path.name} sha256:{_sha256(path)[:12]}"
 
 
@@ -153,6 +139,34 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _with_remark(name: str, path: Path) -> str:
+    """The file's fingerprint, with a remark if the published set has another file of that name."""
+    remark = "" if _is_published(name, path) else f" ({UNPUBLISHED})"
+    return f"{fingerprint(path)}{remark}"
+
+
+def _is_published(name: str, path: Path) -> bool:
+    """Whether a file of a known name has the known content, packed or not.
+
+    So have all copies in `.npz` files, which are anybody's own, and CIFAR-10's single batches,
+    whose checksums are not published.
+    """
+    if path.suffix in (".npz", ".bin"):
+        return True
+    index = [file.removesuffix(".gz") for file in FILES[name]].index(path.name.removesuffix(".gz"))
+    if name not in SHA256_UNPACKED or _sha256(path) == SHA256[name][index]:
+        return _sha256(path) == SHA256[name][index]
+    content = hashlib.sha256()
+    try:
+        with unpacked(path) as stream:
+            for _ in range(LARGEST_UNPACKED // 2**20 + 1):
+                content.update(stream.read(2**20))
+            complete = not stream.read(1)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return complete and content.hexdigest() == SHA256_UNPACKED[name][index]
 
 
 def _download(name: str, root: Path, files: tuple[str, ...]) -> tuple[Path, ...]:
@@ -185,27 +199,41 @@ def _download(name: str, root: Path, files: tuple[str, ...]) -> tuple[Path, ...]
         raise InputError(
             f"could not download {url} ({cause}): put {', '.join(path.name for path in wanted)} "
             f"into {place}, or set LANGEVIN_NN_DATA to a folder that holds {name}/, or run "
-            f"`langevin-nn data fetch {name}` on a machine with network"
+            f"`langevin-nn data fetch {name}` on a machine with network{_of_pickles(place)}"
         ) from error
     finally:
         logger.setLevel(level)
     return paths
 
 
+def _of_pickles(place: Path) -> str:
+    """What to do with CIFAR-10's pickled batches, if they are there."""
+    found = next((pickles for pickles in CIFAR10_PICKLES if (place / pickles).exists()), None)
+    if place.name != "cifar10" or found is None:
+        return ""
+    return (
+        f" ({found} is there, but pickles are never read, because they can run anything: "
+        "data/README.md has the lines that turn them into an .npz)"
+    )
+
+
 def _availability(name: str, place: Path) -> Availability:
     paths = _locate(name, place)
     if not paths:
-        return Availability(name, False, str(place), f"absent: run `langevin-nn data fetch {name}`")
+        what = f"absent: run `langevin-nn data fetch {name}`{_of_pickles(place)}"
+        return Availability(name, False, str(place), what)
     size = sum(path.stat().st_size for path in paths)
     try:
         what = _contents(name, paths)
+        if others := [path.name for path in paths if not _is_published(name, path)]:
+            what += f" ({UNPUBLISHED}: {', '.join(others)})"
     except InputError as error:
         return Availability(name, False, str(place), str(error), size)
     return Availability(name, True, str(place), what, size)
 
 
 def _contents(name: str, paths: tuple[Path, ...]) -> str:
-    """Numbers and classes of the images, from the labels; of CIFAR-10's batches as published."""
+    """Numbers and classes of the images, from the labels; of CIFAR-10's archive as published."""
     labels: list[tuple[np.ndarray, ...]]
     if name != "cifar10":
         labels = [(read_idx(name, paths[1], 1), read_idx(name, paths[3], 1))]
@@ -238,7 +266,7 @@ def _locate(name: str, place: Path) -> tuple[Path, ...]:
     if name != "cifar10":
         found = [_unpacked_or_packed(place, file) for file in IDX_NAMES]
         return tuple(path for path in found if path) if all(found) else ()
-    batches = tuple(place / "cifar-10-batches-py" / batch for batch in CIFAR10_BATCHES)
+    batches = tuple(place / CIFAR10_FOLDER / batch for batch in CIFAR10_BATCHES)
     if all(path.is_file() for path in batches):
         return batches
     archive = place / CIFAR10_ARCHIVE

@@ -1,20 +1,19 @@
 """A regression task as arrays: training and test examples, checked where they are given."""
 
 import math
+import operator
 from dataclasses import dataclass
-from typing import Any, no_type_check
+from typing import Any, SupportsIndex, no_type_check
 
 import numpy as np
 from jaxtyping import Float
 
-from langevin_nn.model.raw_formats import ARRAY_NAMES
+from langevin_nn.memory import require_memory
+from langevin_nn.model.npz_files import ARRAY_NAMES
 from langevin_nn.types import InputError
 
 LARGEST = 1e9  # input or target: its square stays far inside float32
-_LAYOUTS = {
-    "x": ((2,), "(examples, inputs)", "{0}.reshape(len({0}), -1)"),
-    "y": ((1, 2), "(examples,) or (examples, outputs)", "{0}.ravel()"),
-}
+_LAYOUTS = {"x": (2,), "y": (1, 2)}
 
 
 @no_type_check  # not by jaxtyping: users' arrays are converted and checked here, with advice
@@ -23,12 +22,16 @@ class Dataset:
     """A regression task: P training examples, P_test test examples, N_0 inputs, D outputs.
 
     Targets are (P,), or (P, D) for D ≥ 2. Anything that NumPy takes as numbers is accepted (lists,
-    JAX arrays, float32) and kept as read-only float64. `provenance` says where it comes from: file
-    names with the start of their SHA-256, or the teacher in words. `image_shape` (height, width,
-    colours) says which images the inputs are, rows first and colours last; None for what is none.
+    JAX arrays, float32) and copied once, into read-only float64: what happens to the caller's
+    arrays afterwards does not matter. `provenance` says where the task comes from: file names with
+    the start of their SHA-256, or the teacher in words. `image_shape` (height, width, colours) says
+    which images the inputs are, rows first and colours last; None for what is none. `labelling`
+    says in words how the targets come from labels.
 
-    Raises `InputError` for other shapes, for values that are not finite, and if all training
-    targets are equal.
+    `class_targets` are the targets of two classes, without noise. The accuracy's threshold,
+    `targets_midpoint`, lies midway between them; `dataclasses.replace` keeps them.
+
+    Raises `InputError` for other shapes, for masked arrays and for values that are not finite.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Dataset:
     y_test: Float[np.ndarray, " P_test *D"]
     provenance: tuple[str, ...] = ()
     image_shape: tuple[int, int, int] | None = None
+    labelling: str = "as they are"
+    class_targets: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for array in ARRAY_NAMES:
@@ -60,12 +65,6 @@ class Dataset:
             raise InputError(
                 f"y_train has {self.num_outputs} output(s), but y_test has shape "
                 f"{self.y_test.shape}: give training and test targets of one size"
-            )
-        if (self.y_train == self.y_train[:1]).all():
-            first = np.array2string(self.y_train[0], formatter={"float_kind": "{:g}".format})
-            raise InputError(
-                f"all {self.num_train} training targets equal {first}: give targets "
-                "of at least two values (a larger num_train, other classes, or another seed)"
             )
         if self.image_shape is not None:
             shape = tuple(self.image_shape)
@@ -98,34 +97,124 @@ class Dataset:
 
     @property
     def targets_midpoint(self) -> float:
-        """Midway between smallest and largest training target, the accuracy's threshold.
+        """The accuracy's threshold: midway between the targets of the two classes.
 
-        Of test targets with two values, those: training targets may have noise.
+        Where these are not known: midway between the two values that the test targets have, if
+        they are three or more with two values, because the training targets may have noise; else
+        midway between the smallest and the largest training target; and where all of these are
+        equal, those of all targets, or 0 if there is one value only.
         """
-        two = len(np.unique(self.y_test)) == 2
-        y = self.y_test if two else self.y_train
-        return float(y.min() + y.max()) / 2
+        if self.class_targets is not None:
+            y = np.array(self.class_targets)
+        elif len(np.unique(self.y_test)) == 2 < self.num_test:
+            y = self.y_test
+        elif self.y_train.min() < self.y_train.max():
+            y = self.y_train
+        else:
+            y = np.concatenate([self.y_train.ravel(), self.y_test.ravel()])
+        return float(y.min() + y.max()) / 2 if y.min() < y.max() else 0.0
 
 
 def _as_float64(name: str, value: Any) -> np.ndarray:
-    """The value as a read-only float64 array of the right rank with finite entries."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise InputError(f"{name} is ragged: give rows of one length") from error
+    """A read-only float64 copy of the value, of the right rank and with finite entries."""
+    array = _as_array(name, value)
     if array.dtype.kind not in "biuf":
-        raise InputError(f"{name} has values of type {array.dtype}: give real numbers")
-    ranks, layout, fix = _LAYOUTS[name[0]]
-    if array.ndim not in ranks or (name[0] == "y" and array.shape[1:] == (1,)):
-        raise InputError(f"{name} has shape {array.shape}, not {layout}: write {fix.format(name)}")
+        raise InputError(f"{name} has values of type {array.dtype}: {_advice_on_type(name, array)}")
+    if array.ndim not in _LAYOUTS[name[0]] or (name[0] == "y" and array.shape[1:] == (1,)):
+        raise InputError(f"{name} has shape {array.shape}, not {_advice_on_shape(name, array)}")
     if array.size == 0:
         raise InputError(f"{name} has shape {array.shape}: give at least one example and one input")
-    array = array.astype(np.float64, copy=False).view()
-    array.flags.writeable = False
+    with np.errstate(over="ignore"):  # of 128 bits: infinite below
+        array = array.astype(np.float64, order="C", subok=False)
     bad = np.argwhere(~(np.abs(array) <= LARGEST))
     if bad.size:
         raise InputError(
             f"{name} has {len(bad)} value(s) that are NaN, infinite or beyond ±{LARGEST:g}, the "
             f"first in row {bad[0, 0]} (counted from 0): remove these examples or rescale"
         )
-    return array
+    array.flags.writeable = False
+    return array.view()
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    parts = (value, *value) if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
+        raise InputError(
+            f"{name} is a masked array, and what is masked has no value: leave these examples out "
+            f"(numpy.ma.compress_rows), or write {name}.filled(VALUE)"
+        )
+    if hasattr(value, "toarray") and not hasattr(value, "__array__"):
+        raise InputError(f"{name} is a sparse matrix: write {name}.toarray()")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{name} is ragged: give rows of one length") from error
+    except (TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{name} is no array ({type(value).__name__}: {error}): give numbers, as "
+            "numpy.asarray takes them"
+        ) from error
+
+
+def _advice_on_type(name: str, array: np.ndarray) -> str:
+    if array.dtype.kind in "US" and name[0] == "y":
+        return f'give real numbers, for example numpy.where({name} == "…", -1.0, 1.0)'
+    if array.dtype.kind == "O":
+        odd = next((v for v in array.flat if not isinstance(v, int | float | np.number)), 0)
+        held = " ".join(repr(odd).split())[:40] if odd != 0 else "numbers as Python objects"
+        return f"it holds {held}, give real numbers, as {name}.astype(float) makes them"
+    if array.dtype.kind == "c":
+        return f"give real numbers, such as {name}.real"
+    return "give real numbers"
+
+
+def _advice_on_shape(name: str, array: np.ndarray) -> str:
+    """The shape that the array should have, and how it gets it."""
+    size = f"{name}.reshape(len({name}), -1)"
+    if name[0] == "x":
+        right = "(examples, inputs)"
+        return f"{right}: write {size if array.ndim else 'a row of inputs for each example'}"
+    right = "(examples,) or (examples, outputs)"
+    if array.ndim == 0:
+        return f"{right}: give one target for each example"
+    return f"{right}: write {f'{name}.ravel()' if array.shape[1:] == (1,) else size}"
+
+
+def as_rows(x: np.ndarray) -> np.ndarray:
+    """Each example as one row."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def image_shape(x: np.ndarray) -> tuple[int, int, int] | None:
+    """(height, width, colours) of arrays of images, (P, H, W) or (P, H, W, C)."""
+    if x.ndim not in (3, 4) or 0 in x.shape:
+        return None
+    height, width, *colours = x.shape[1:]
+    return height, width, colours[0] if colours else 1
+
+
+def positive(name: str, value: SupportsIndex | None) -> int:
+    """`value`, the user's parameter `name`, if it is a positive whole number."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise InputError(f"{name} must be a positive whole number here, got {value!r}")
+    return number
+
+
+def up_to(name: str, value: SupportsIndex | None, exist: int, what: str) -> int:
+    """`value` checked against the number of examples that exist; all of them for None."""
+    number = exist if value is None else positive(name, value)
+    if number > exist:
+        raise InputError(
+            f"{name} = {number}, but {what} has {exist} examples: write {name} = {exist} or less"
+        )
+    return number
+
+
+def require_inputs(num_examples: int, in_size: int) -> None:
+    """Raise `InputError` if inputs do not fit, as they are made: four float64 arrays at a time."""
+    what = f"a task of {num_examples} examples with {in_size} inputs"
+    require_memory(4 * 8 * num_examples * in_size, what, "write fewer examples or inputs")

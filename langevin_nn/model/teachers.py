@@ -11,7 +11,6 @@ what the teacher says. (Those of "random" get theirs in `load_dataset`, as all o
 """
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex
 
@@ -20,6 +19,7 @@ from jaxtyping import Float
 
 from langevin_nn.model.labels import two_targets
 from langevin_nn.model.raw_formats import Arrays
+from langevin_nn.model.task import positive, require_inputs
 from langevin_nn.types import InputError
 
 TEACHERS = ("teacher_linear", "teacher_network", "random")
@@ -35,7 +35,7 @@ def draw_task(
     in_size: int,
     width: int,
     noise_variance: float | int,
-    targets: Sequence[Any],
+    targets: Sequence[Any] | np.ndarray,
 ) -> tuple[Arrays, str]:
     """The arrays of a task of one of TEACHERS, and the teacher in words.
 
@@ -47,6 +47,7 @@ def draw_task(
     shape_train = positive("num_train", num_train), positive("in_size", in_size)
     shape_test = positive("num_test", num_test), in_size
     width = positive("teacher_width", width)
+    require_inputs(shape_train[0] + shape_test[0] + width, in_size)
     # One stream for each array: the size of one never shifts the draws of another.
     weights, train, test, train_noise, test_noise = rng.spawn(5)
     x_train, x_test = train.standard_normal(shape_train), test.standard_normal(shape_test)
@@ -70,17 +71,6 @@ def noise_scale(variance: float | int) -> float:
     if not 0 <= variance < math.inf:
         raise InputError(f"noise_variance must be zero or positive, got {variance}")
     return math.sqrt(variance)
-
-
-def positive(name: str, value: SupportsIndex | None) -> int:
-    """`value`, the user's parameter `name`, if it is a positive whole number."""
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise InputError(f"{name} must be a positive whole number here, got {value!r}")
-    return number
 
 
 def _linear(rng: np.random.Generator, in_size: int) -> Rule:

@@ -13,6 +13,7 @@ from typing import Any
 from langevin_nn import config as configuration
 from langevin_nn.config import NetworkConfig, RunConfig
 from langevin_nn.errors import InputError
+from langevin_nn.sections import DEFAULT_CLASSES, DEFAULT_TARGETS
 from langevin_nn.validation import Kind, nearest
 
 
@@ -35,8 +36,7 @@ class Axis:
         if self.index is None:
             table[key] = value
             return
-        default: Any = configuration.options()[self.field].default
-        entries = list(table.get(key) or default)
+        entries = list(table.get(key) or _list_default(self.field) or ())
         if not entries and section == ["prior"]:  # precisions that were left out
             widths = values.get("network", {}).get("hidden_widths") or NetworkConfig().hidden_widths
             entries = [1.0] * (len(widths) + 1)
@@ -128,9 +128,16 @@ def _addressed(name: str) -> tuple[str, int | None]:
         raise InputError(f'a sweep over an unknown field "{field}"{hint}')
     if match is None:
         raise InputError(f'"{name}" is not a field or one entry of it: write {field}[-1]')
-    if match[2] is not None and not isinstance(known[field].default, tuple):
+    if match[2] is not None and _list_default(field) is None:
         raise InputError(f"{field} is not a list, {name} has an index: write {field}")
     return field, None if match[2] is None else int(match[2])
+
+
+def _list_default(field: str) -> tuple[Any, ...] | None:
+    """The entries of a list that was not given; None for a field that has no entries."""
+    usual = {"data.classes": DEFAULT_CLASSES, "data.targets": DEFAULT_TARGETS}
+    default = usual.get(field, configuration.options()[field].default)
+    return default if isinstance(default, tuple) else None
 
 
 def kind_of(field: str) -> Kind:

@@ -95,7 +95,7 @@ def _bytes(config: RunConfig) -> float:
     """About what one point takes: its draws, three times, and what a step moves."""
     data, widths, sampler = config.data, config.network.hidden_widths, config.sampler
     num_train, num_test = data.num_train or 1000, data.num_test or 1000
-    outputs = 1 if not isinstance(data.targets, str) else len(data.classes)
+    outputs = len(data.classes or ()) if isinstance(data.targets, str) else 1
     draws = sampler.num_samples * num_test * (outputs + 1)
     sizes = (num_train, *widths, outputs)
     weights = sum(before * after for before, after in zip(sizes, sizes[1:], strict=False))

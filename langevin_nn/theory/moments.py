@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from scipy.special import gammaln, logsumexp
 
 from langevin_nn.model.datasets import Dataset
+from langevin_nn.model.labels import is_right
 from langevin_nn.theory.action import ScaleAction, minima, minimise
 from langevin_nn.theory.regression import Regression
 from langevin_nn.types import Estimate, Generalisation
@@ -257,6 +258,7 @@ def generalisation(
     """The averages over the test set; sums over the outputs where there are several.
 
     bias² = Σ_x |y − mean|²/P_test, variance = Σ_x variance/P_test; `moments` has the shape of y.
+    The accuracy, by `labels.is_right`, is NaN where the mean is.
 
     >>> import numpy as np
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
@@ -268,12 +270,9 @@ def generalisation(
     y, num_test = data.y_test, data.num_test
     bias2 = float(np.sum(np.square(y - moments.mean)) / num_test)
     variance = float(np.sum(moments.variance) / num_test)
-    if y.ndim == 1:
-        threshold = data.targets_midpoint
-        correct = (moments.mean > threshold) == (y > threshold)
-    else:
-        correct = np.argmax(moments.mean, axis=1) == np.argmax(y, axis=1)
-    accuracy = float(np.mean(correct)) if np.all(np.isfinite(moments.mean)) else np.nan
+    accuracy = np.nan
+    if np.isfinite(moments.mean).all():
+        accuracy = float(is_right(moments.mean, y, data.targets_midpoint).mean())
     return Generalisation(
         name=name,
         predictive_mean=moments.mean,

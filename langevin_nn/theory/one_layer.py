@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from langevin_nn.model.datasets import Dataset
+from langevin_nn.model.labels import is_right
 from langevin_nn.theory.action import ScaleAction, minimise
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.moments import gaussian_evidence
@@ -167,14 +168,13 @@ def _averages(
 ) -> Float[np.ndarray, "4 n"]:
     """bias², variance, training error and accuracy at each point."""
     mean = regression.mean(temperatures, scales)
-    threshold, y = data.targets_midpoint, data.y_test[:, None]
-    correct = np.mean((mean > threshold) == (y > threshold), axis=0)
+    right = is_right(mean.T, data.y_test, data.targets_midpoint).mean(axis=1)
     return np.array(
         [
-            np.mean(np.square(y - mean), axis=0),
+            np.mean(np.square(data.y_test[:, None] - mean), axis=0),
             np.mean(regression.variance(temperatures, scales), axis=0),
             regression.train_error(temperatures, scales),
-            np.where(np.isnan(scales), np.nan, correct),
+            np.where(np.isfinite(mean).all(axis=0), right, np.nan),
         ]
     )
 

@@ -149,7 +149,8 @@ def posterior_tree(
         if variables
     }
     described = {"description": "draws of a Bayesian neural network, in the ArviZ schema", **about}
-    tree["/"] = xr.Dataset(attrs=described | {"left_out": "; ".join(left_out) or "nothing"})
+    described |= {"left_out": "; ".join(left_out) or "nothing", "diverged": _diverged(chains)}
+    tree["/"] = xr.Dataset(attrs=described)
     return xr.DataTree.from_dict(tree)
 
 
@@ -166,6 +167,12 @@ def content_of(tree: xr.DataTree) -> memoryview:
     content = tree.to_netcdf(engine="h5netcdf", encoding=sums)
     assert isinstance(content, memoryview)
     return content
+
+
+def _diverged(chains: Chains) -> str:
+    """Which chains no average may have, and how to be rid of them."""
+    lost, kept = np.flatnonzero(chains.diverged).tolist(), np.flatnonzero(~chains.diverged).tolist()
+    return f"chains {lost}: leave them out, with .sel(chain={kept})" if lost else "none"
 
 
 def _version() -> str:
@@ -229,7 +236,8 @@ def _log_density(loss: Loss, f: np.ndarray, y: np.ndarray, temperature: float) -
     values = -np.asarray(losses, np.float64) / temperature
     if isinstance(loss, Squared):
         values = values - 0.5 * np.log(2 * np.pi * temperature)
-    return (values if y.ndim == 1 else values.sum(axis=-1)).astype(f.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # of chains that have diverged
+        return (values if y.ndim == 1 else values.sum(axis=-1)).astype(f.dtype)
 
 
 def _why(series: np.ndarray | None) -> str:
@@ -250,7 +258,8 @@ def _stats(chains: Chains) -> dict[str, Any]:
         "nonfinite": chains.nonfinite,
     }
     if chains.temperature is not None:
-        series["lp"] = -chains.energy / np.asarray(chains.temperature, chains.energy.dtype)
+        with np.errstate(over="ignore"):  # of chains that have diverged
+            series["lp"] = -chains.energy / np.asarray(chains.temperature, chains.energy.dtype)
     return {name: (DRAWS, values) for name, values in series.items() if values is not None}
 
 

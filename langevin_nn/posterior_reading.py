@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -28,7 +29,10 @@ PREDICTED = ("predictive_mean", "predictive_variance")
 def load(path: Path) -> xr.DataTree:
     """The tree in the file. Raises `ValueError`, in one line, for a file that cannot be read."""
     try:
-        return xr.load_datatree(path, engine="h5netcdf")
+        with h5py.File(path) as file:
+            # Where these cannot be read h5netcdf fails in opening, and leaves a traceback behind.
+            dict(file.attrs)
+            return xr.load_datatree(path, engine="h5netcdf")
     except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         # What HDF5 and the layers above it raise for a file with wrong bytes is not documented.
         reason = " ".join(str(error).split()) or type(error).__name__

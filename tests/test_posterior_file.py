@@ -321,6 +321,31 @@ def test_what_is_not_the_runs_is_refused(what):
     assert "\n" not in str(refusal.value)
 
 
+def test_the_file_of_another_run_of_the_same_shapes_is_refused(tmp_path):
+    """FAULTS 1.12."""
+    folder = saved(tmp_path, drawn_chains(), {"one_layer": some_theory("one_layer")})
+    folder.save_posterior(drawn_chains(), Y_TRAIN, {}, "0123456789ab")
+    with pytest.raises(InputError, match="posterior.nc .*of the run 0123456789ab, and the folder"):
+        folder.load_results()
+
+
+def test_chains_that_diverged_are_named(tmp_path):
+    """And stored as they are; numbers too large for the precision are infinite, without a word."""
+    f, energy = gaussians(NUM_TEST), gaussians() ** 2
+    f[1, 5:], energy[1, 5:], energy[1, 4] = np.nan, np.inf, 3e38
+    at_train = gaussians(3)
+    at_train[1, 4:] = 1e19
+    chains = some_chains(
+        test_outputs=f, energy=energy, train_outputs=at_train, temperature=1e-3, loss=Squared()
+    )
+    folder = saved(tmp_path, chains, {})
+    tree = load(tmp_path / "posterior.nc")
+    assert tree.attrs["diverged"] == "chains [1]: leave them out, with .sel(chain=[0, 2])"
+    assert np.isfinite(tree["log_likelihood"]["y_train"].sel(chain=[0, 2])).all()
+    again, _ = folder.load_results()
+    assert again.diverged.tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize("number", [10, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("checksums", [True, False])
 def test_flipped_bytes_are_refused_in_one_line(tmp_path, checksums, number):

@@ -233,8 +233,8 @@ def minimise(action: Action) -> SaddlePoint:
     found = minima(action)
     if not found:
         reason = (
-            "the action has no minimum: with T = 0, no signal in the targets, and at least N_1 "
-            "directions of the Gram matrix, it falls as Q → 0"
+            "the action has no minimum: with T = 0, no signal in the targets beyond what biases "
+            "explain, and at least N_1 directions of the Gram matrix, it falls as Q → 0"
         )
         return SaddlePoint(np.nan, np.nan, iterations=0, converged=False, message=reason)
     best = min(found, key=lambda saddle: saddle.action)

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.gram import nngp
 from langevin_nn.theory.moments import Moments, generalisation
+from langevin_nn.theory.regression import resolution_of
 from langevin_nn.theory.tangent import ntk
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 
@@ -61,16 +62,17 @@ def infinite_width_flow(
         raise InputError(f"the time of a flow must be positive, got {time!r}")
     tangent = ntk(spec, data.x_train)
     eigenvalues, vectors = np.linalg.eigh(tangent)
-    threshold = len(eigenvalues) * np.finfo(np.float64).eps * eigenvalues[-1]
+    threshold = max(resolution_of(len(eigenvalues)) * eigenvalues[-1], -eigenvalues[0])
     if math.isinf(time) and eigenvalues[0] <= threshold:
         raise InputError(
             f"the tangent kernel is singular (its smallest eigenvalue is {eigenvalues[0]:.1e}), so "
             "that the flow does not fit the data: write a finite time"
         )
-    decayed = np.exp(-np.maximum(eigenvalues, 0) * time) if math.isfinite(time) else 0 * eigenvalues
-    # (1 − e^(−λt))/λ, which is t at λ = 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pace = np.where(eigenvalues > threshold, -np.expm1(np.log(decayed)) / eigenvalues, time)
+    # at λ = 0 nothing moves: Θ(x, X) vanishes there too, but for rounding that t would multiply
+    seen = eigenvalues > threshold
+    reached = np.where(seen, -np.maximum(eigenvalues, 0) * time, 0.0)
+    decayed = np.exp(reached)
+    pace = np.divide(-np.expm1(reached), eigenvalues, out=np.zeros_like(reached), where=seen)
     gains = ntk(spec, data.x_test, data.x_train) @ (vectors * pace) @ vectors.T
     left = (vectors * decayed) @ vectors.T  # e^(−Θt)
     gram = nngp(spec, data.x_train)

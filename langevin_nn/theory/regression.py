@@ -30,7 +30,7 @@ from jaxtyping import Bool, Float
 from langevin_nn.theory.gram import GramBlocks
 from langevin_nn.types import InputError, NotApplicable
 
-__all__ = ["Regression", "Resolved", "Scale", "Sensitivity", "Source", "decompose"]
+__all__ = ["Regression", "Resolved", "Scale", "Sensitivity", "Source", "decompose", "resolution_of"]
 
 Scale = float | Float[np.ndarray, " scales"]
 _NEGATIVE = 1e-6  # of the largest eigenvalue: more than any quadrature error
@@ -106,7 +106,7 @@ class Regression:
     @property
     def resolution(self) -> float:
         """P ε e_max (20 ε e_max at least): eigenvalues up to this are rounding errors, made 0."""
-        return _resolution(self.eigenvalues.size) * float(self.eigenvalues[-1])
+        return resolution_of(self.eigenvalues.size) * float(self.eigenvalues[-1])
 
     @property
     def in_range(self) -> Bool[np.ndarray, " P"]:
@@ -212,9 +212,9 @@ class Regression:
     def criterion(self) -> float | None:
         """s = yᵀK⁻¹y/P at Q = 1, of all outputs; None where K is singular to rounding.
 
-        Below 1, finite width lowers the one-hidden-layer theory's Q, hence its variance, at T → 0
-        (Pacelli et al. 2023, arXiv:2209.04882); at the ensemble's own T, `criterion_at` does so.
-        The bias of the read-out is part of K here.
+        Below 1, finite width lowers the one-hidden-layer theory's Q, hence its variance, as T → 0
+        (Pacelli et al. 2023, arXiv:2209.04882). At the ensemble's own T, and with biases, which are
+        a part of K here, `criterion_at` says so.
         """
         if self.is_singular:
             return None
@@ -231,8 +231,8 @@ class Regression:
 
         dS/dQ of the theory of one common scale (`action`) is tr A⁻¹K − yᵀA⁻¹KA⁻¹y at Q = 1,
         whatever the widths: where S has one minimum, Q* > 1 exactly if the ratio is above 1, and
-        the variance is then above that of infinite width. As T → 0 it becomes s = yᵀK⁻¹y/P (with
-        the rank for P, and the pseudo-inverse, where K is singular).
+        the variance is then above that of infinite width. Without biases it becomes s = yᵀK⁻¹y/P
+        as T → 0 (with the rank for P, and the pseudo-inverse, where K is singular).
 
         >>> from langevin_nn.theory.gram import GramBlocks
         >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
@@ -335,8 +335,12 @@ def _weighed(
     return np.sum(rows.T * np.linalg.solve(core, rows.T), axis=-2).T
 
 
-def _resolution(size: int) -> float:
-    """In units of the largest eigenvalue."""
+def resolution_of(size: int) -> float:
+    """P ε, 20 ε at least: what is a rounding error, in units of the largest eigenvalue.
+
+    >>> round(resolution_of(1000) / resolution_of(1))
+    50
+    """
     return float(max(size, _FEWEST_ROUNDINGS) * np.finfo(np.float64).eps)
 
 
@@ -380,7 +384,7 @@ def decompose(
             f"to {eigenvalues[-1]:.3g}): its activation's dual is not that of any function"
         )
     cross, columns = blocks.cross @ eigenvectors, eigenvectors.T @ blocks.train_columns
-    resolution = _resolution(eigenvalues.size)
+    resolution = resolution_of(eigenvalues.size)
     null = eigenvalues <= max(resolution * eigenvalues[-1], -eigenvalues[0])
     if np.any(null):
         eigenvalues[null], cross[:, null] = 0.0, 0.0

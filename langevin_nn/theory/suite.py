@@ -145,7 +145,7 @@ def _checked(name: str, result: Generalisation) -> Generalisation:
 
 def _failure(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return f"the calculation failed: {text}"
+    return f"not found, the calculation failed: {text}"
 
 
 def is_own(name: str) -> bool:

@@ -17,6 +17,7 @@ from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory import (
     THEORIES,
     evidence,
+    infinite_width_flow,
     one_layer,
     order_parameter_distribution,
     predict,
@@ -238,3 +239,75 @@ def test_a_bias_that_explains_what_the_weights_cannot_needs_a_temperature():
     np.testing.assert_allclose(found.predictive_mean, mean, atol=1e-6)
     with pytest.raises(InputError, match="biases.*20|80 of 100 eigenvalues.*higher temperature"):
         THEORIES["infinite_width"](replace(spec, temperature=0.0), data)
+
+
+@pytest.mark.parametrize("activation", ["erf", "identity"])
+def test_gradient_flow_of_examples_that_are_there_twice(
+    activation,
+):  # FAULTS 1.1, by the tangent kernel
+    """The slope of ½Σ(y − f)² is twice that of the examples once: time runs twice as fast."""
+    data, once, noise = twice(1, opposite=True)
+    spec = spec_of(data, (20,), activation)
+    for time in (1.0, 1e8, 1e20):
+        found = infinite_width_flow(spec, data, time=time)
+        expected = infinite_width_flow(spec, once, time=2 * time)
+        np.testing.assert_allclose(found.predictive_mean, expected.predictive_mean, atol=1e-9)
+        error = expected.train_error.value + noise / 12
+        np.testing.assert_allclose(found.train_error.value, error, rtol=1e-9)
+
+
+def with_targets(data, size, y):
+    """The first examples with targets that `Dataset` need not take: all equal, or only one."""
+    made = replace(data)
+    object.__setattr__(made, "x_train", data.x_train[:size])
+    object.__setattr__(made, "y_train", np.broadcast_to(y, (size, *data.y_train.shape[1:])).copy())
+    return made
+
+
+@pytest.mark.parametrize("size, target", [(1, 1.5), (6, 1.5), (6, 0.0)])
+@pytest.mark.parametrize("temperature", [0.0, 1e-12, 0.1])
+def test_one_example_and_constant_targets(size, target, temperature):  # FAULTS §5
+    for theory, options in CASES:
+        if theory in ("width_expansion", "matched"):
+            continue
+        data = small_task()
+        data = data if options.get("outputs", 1) == 1 else two_outputs(data)
+        data = with_targets(data, size, target)
+        options = {key: value for key, value in options.items() if key != "outputs"}
+        spec = spec_of(data, **{"widths": (20,), "temperature": temperature} | options)
+        result = THEORIES[theory](spec, data)
+        assert result.converged, (theory, result.message)
+        if target == 0:
+            np.testing.assert_allclose(result.predictive_mean, 0, atol=1e-12)
+            assert np.all(np.diagonal(np.atleast_2d(result.order_parameters)) <= 1)
+
+
+def test_zero_targets_at_zero_temperature_have_a_minimum_below_the_width():
+    """Q* = 1 − P/N_1 there; for P ≥ N_1 the action falls as Q → 0, and that is said."""
+    data = with_targets(small_task(), 6, 0.0)
+    spec = spec_of(data, (20,), temperature=0.0)
+    np.testing.assert_allclose(one_layer(spec, data).order_parameters, 1 - 6 / 20, rtol=1e-9)
+    narrow = replace(spec, hidden_widths=(6,))
+    result = one_layer(narrow, data)
+    assert not result.converged and "no minimum" in result.message
+    assert np.isnan(result.test_accuracy.value)
+    with pytest.raises(InputError, match="has no distribution here: the action has no minimum"):
+        order_parameter_distribution(narrow, data)
+
+
+def test_the_criterion_at_a_temperature_is_the_sign_of_the_change_of_the_variance():  # FAULTS 2.2
+    """Q* > 1, and more variance than infinite width, exactly where it is above 1; s misses some."""
+    data, disagree = small_task(num_train=9), 0
+    for precision in (0.1, 0.5, 1.0, 2.0, 8.0):
+        for temperature in (1e-6, 0.03, 0.3):
+            for biases in (False, True):
+                spec = spec_of(
+                    data, (12,), precisions=(1.0, precision), temperature=temperature, biases=biases
+                )
+                found = predict(spec, data, ["one_layer", "infinite_width"])
+                finite, wide = found.results.values()
+                above = found.criterion_at_temperature > 1
+                assert (finite.order_parameters[0] > 1) == above
+                assert np.all((finite.predictive_variance > wide.predictive_variance) == above)
+                disagree += above != (found.criterion > 1)
+    assert disagree > 0

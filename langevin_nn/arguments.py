@@ -192,6 +192,12 @@ def require_status_alone(arguments: argparse.Namespace) -> None:
         )
 
 
+def default_output(path: Path, content_hash: str, folder: str = "runs") -> Path:
+    """`runs/NAME-HASH`: NAME from the file, or from its folder if it is a config.toml."""
+    name = path.resolve().parent.name if path.stem == "config" else path.stem
+    return Path(folder) / f"{name or 'run'}-{content_hash}"
+
+
 def _task(word: str | None) -> tuple[int, int] | None:
     """`3/10` as two numbers."""
     if word is None:

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langevin_nn.arguments import config_of, grid_of, parse, require_status_alone
+from langevin_nn.arguments import config_of, default_output, grid_of, parse, require_status_alone
 from langevin_nn.errors import InputError
 from langevin_nn.memory import is_out_of_memory
-from langevin_nn.progress import RunProgress, SweepProgress
+from langevin_nn.progress import RunProgress, SweepProgress, tell
 from langevin_nn.startup import configure_jax, loading
 from langevin_nn.streams import complain, discard_broken, leave, open_streams, set_encodings
 from langevin_nn.sweeps import grid
@@ -81,18 +81,20 @@ def run_command(arguments: argparse.Namespace) -> int:
         configure_jax()
     problem = run.prepare(config)
     folder = store.RunFolder(
-        arguments.output or _default_output(arguments.config, problem.config.content_hash)
+        arguments.output or default_output(arguments.config, problem.config.content_hash)
     )
+    taken = {"resume": arguments.resume, "overwrite": arguments.overwrite}
+    claim = folder.claimed(problem.config, **taken, data=problem.data.provenance)
     try:
-        with (
-            folder.claimed(problem.config, resume=arguments.resume, overwrite=arguments.overwrite),
-            RunProgress(arguments.quiet) as progress,
-        ):
+        with claim, RunProgress(arguments.quiet) as progress:
             if folder.is_finished:
                 again = shlex.join(["langevin-nn", "plot", str(folder.path)])
                 _say(arguments, f"{folder.path} is finished; its figures again: {again}")
+                folder.check_finished()
                 converged = folder.load_summary()["experiment"]["converged"]
                 return 0 if converged else NOT_CONVERGED
+            if arguments.resume and not folder.has_state:
+                tell(f"{folder.path} has no saved state to go on from: the run begins anew")
             predictions = run.expect(problem)
             if config.theory:
                 _require_theories(config, predictions)
@@ -128,7 +130,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         executor, workers = settings["executor"], settings["workers"]
         configure_jax(workers=executor != "serial")
     which, parts = arguments.task or (0, executors.number_of_workers(executor, workers))
-    output = arguments.output or _default_output(arguments.config, wanted.content_hash, "sweeps")
+    output = arguments.output or default_output(arguments.config, wanted.content_hash, "sweeps")
     folder = engine.begin(wanted, output, parts)
     tasks = folder.tasks[which::parts] if arguments.task else folder.tasks
     try:
@@ -274,16 +276,12 @@ COMMANDS = {
 }
 
 
-def _default_output(path: Path, content_hash: str, folder: str = "runs") -> Path:
-    """`runs/NAME-HASH`: NAME from the file, or from its folder if it is a config.toml."""
-    name = path.resolve().parent.name if path.stem == "config" else path.stem
-    return Path(folder) / f"{name or 'run'}-{content_hash}"
-
-
 def _what_is_left(arguments: argparse.Namespace, folder: "RunFolder") -> str:
     """After an interruption: how to go on, if there is something to go on from."""
     if not folder.has_state:
         return "nothing had been saved yet, and nothing is left behind"
+    if folder.is_finished:
+        return "the run in it is finished"
     words = [word for word in arguments.words if word not in ("--resume", "--overwrite")]
     output = [] if arguments.output else ["--output", str(folder.path)]
     line = shlex.join(["langevin-nn", *words, *output, "--resume"])

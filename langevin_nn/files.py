@@ -1,10 +1,22 @@
-"""Atomic file writes: a reader sees the old file or the new one, never a part."""
+"""The package's changes to the file system, and how it reads its own files.
 
+A file is written atomically: a reader sees the old one or the new one, never a part. Whatever else
+a folder of the package goes through (it is made, moved, removed) goes through the functions here,
+each step of which is one call of the system, after any of which a process may be killed.
+"""
+
+import hashlib
+import io
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+
+class Unreadable(ValueError):
+    """A file that is absent, damaged or no file of its kind. The message is the reason."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -19,7 +31,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            os.unlink(temporary)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -39,6 +52,64 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """An uncompressed .npz without pickled objects."""
     write_atomically(path, lambda temporary: _write_arrays(temporary, arrays))
+
+
+def make_folder(path: Path) -> None:
+    """The folder `path`, unless it is there."""
+    if not path.is_dir():
+        os.mkdir(path)
+
+
+def move(old: Path, new: Path) -> None:
+    """Rename a file or a folder, at once."""
+    os.rename(old, new)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; nothing if it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        for item in sorted(path.iterdir()):
+            remove(item)
+        os.rmdir(path)
+    elif path.exists() or path.is_symlink():
+        os.unlink(path)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz that `write_arrays` wrote, each verified by its checksum (CRC-32).
+
+    The checksum of a member covers its header, and is verified before that is believed.
+    Raises `Unreadable` for a file that cannot be read, is damaged, or holds pickled objects.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = path.stat().st_size
+            for member in archive.infolist():
+                if member.file_size > size or member.compress_type != zipfile.ZIP_STORED:
+                    raise Unreadable(f"the size of {member.filename} is wrong")
+            return {
+                member.filename.removesuffix(".npy"): np.lib.format.read_array(
+                    io.BytesIO(archive.read(member)), allow_pickle=False
+                )
+                for member in archive.infolist()
+            }
+    except OSError as error:
+        raise Unreadable(error.strerror or str(error)) from error
+    # RuntimeError: encrypted, an unknown method (NotImplementedError); the others are of headers.
+    except (
+        RuntimeError, ValueError, KeyError, TypeError, SyntaxError, EOFError, MemoryError,
+        OverflowError, zipfile.BadZipFile,
+    ) as error:  # fmt: skip
+        raise Unreadable(f"it is damaged: {error}") from error
+
+
+def sum_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits. Raises `Unreadable`."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Unreadable(error.strerror or str(error)) from error
 
 
 def _write_bytes(path: Path, content: bytes | memoryview) -> None:

@@ -97,6 +97,11 @@ class SweepProgress(_Shown):
         bar.update(100 * status.fraction - bar.n)
 
 
+def tell(words: str) -> None:
+    """A line for what the user should know, quiet or not."""
+    sys.stderr.write(f"langevin-nn: {words}\n")
+
+
 def duration(seconds: float) -> str:
     """A time in the unit that suits it.
 

@@ -4,6 +4,7 @@ import functools
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from langevin_nn.config import RunConfig
 PACKAGES = (
     "langevin-nn", "jax", "jaxlib", "equinox", "numpyro", "arviz", "xarray", "numpy", "matplotlib",
 )  # fmt: skip
+SUM = "sha256:"
+"""What comes before a file's sum in a data set's provenance."""
 
 
 def manifest(config: RunConfig, provenance: tuple[str, ...], wall_seconds: float) -> dict[str, Any]:
@@ -29,6 +32,28 @@ def manifest(config: RunConfig, provenance: tuple[str, ...], wall_seconds: float
         "git": _own_git_state(),
         "wall_seconds": wall_seconds,
     }
+
+
+def data_differences(theirs: Sequence[str], mine: Sequence[str]) -> list[str]:
+    """The data files that differ between two provenances, by their SHA-256, in words.
+
+    Only what both of them have a sum of is compared, by the digits that both have.
+
+    >>> data_differences(["task.npz sha256:01234567"], ["task.npz sha256:ff23"])
+    ['task.npz sha256:01234567 there, task.npz sha256:ff23 here']
+    """
+    there, here = ([word for word in words if SUM in word] for words in (theirs, mine))
+    if not there or not here:
+        return []
+    if len(there) == len(here) and all(map(_same_file, there, here)):
+        return []
+    return [f"{', '.join(there)} there, {', '.join(here)} here"]
+
+
+def _same_file(one: str, other: str) -> bool:
+    (_, _, first), (_, _, second) = one.partition(SUM), other.partition(SUM)
+    length = min(len(first), len(second))
+    return first[:length] == second[:length]
 
 
 def device() -> dict[str, Any]:

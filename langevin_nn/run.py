@@ -145,7 +145,6 @@ def keep(
         draw_figures(folder, config, chains, measured, theories)
     seconds = time.monotonic() - began
     provenance = (*problem.data.provenance, f"targets: {problem.data.labelling}")
-    folder.save_json("manifest.json", manifest(config, provenance, seconds))
     summary = {
         "targets": problem.data.labelling,
         "experiment": store.experiment_summary(measured, chains),
@@ -153,8 +152,7 @@ def keep(
     }
     if result.tempering is not None:
         summary["tempering"] = store.tempering_summary(result.tempering)
-    folder.save_json("summary.json", summary)
-    folder.remove_checkpoint()
+    folder.finish(manifest(config, provenance, seconds), summary)
 
 
 def theory_part(predictions: Predictions) -> dict[str, object]:

@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 # `theory` share a line and never import each other.
 LAYERS = [
     {"errors"},
-    {"types", "files", "memory", "validation"},
+    {"types", "files", "locks", "memory", "validation"},
+    {"claims", "records"},
     {"sections"},
     {"config"},
     {"model"},
@@ -20,6 +21,7 @@ LAYERS = [
     {"results", "posterior_file", "plotting", "provenance", "problem"},
     {"posterior_reading"},
     {"tables"},
+    {"archive"},
     {"store"},
     {"run"},
     {"sweeps"},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import TINY_GRID, CommandLine
+from command_line import TINY_GRID, CommandLine, unsealed
 
 import langevin_nn as lnn
 from langevin_nn import config as configuration
@@ -135,6 +135,8 @@ def warm(sweep):
 
 def edit(path, change):
     """Change a JSON file; `change` works in place."""
+    if (path.parent / "manifest.json").exists():
+        unsealed(path.parent)
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import TINY_GRID, CommandLine
+from command_line import TINY_GRID, CommandLine, unsealed
 
 import langevin_nn as lnn
 from langevin_nn import config as configuration
@@ -580,6 +580,7 @@ def test_code_of_points_that_have_not_converged_and_of_those_that_have(cli, whol
         shutil.copytree(whole.run(point).path, folder.run(point).path)
     assert cli(*words).code == 3
     for point in folder.points:
+        unsealed(folder.run(point).path)
         path = folder.run(point).path / "summary.json"
         text = path.read_text()
         path.write_text(text.replace('"converged": false', '"converged": true'))

@@ -7,6 +7,7 @@ from jaxtyping import PRNGKeyArray
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.checkpoint import writing
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.driver import Counts, Report, drive
 from langevin_nn.sampling.program import Observable
@@ -79,8 +80,9 @@ def sample_points(
     [(8, 5, 10), (8, 5, 10), (8, 5, 10)]
     """
     counts = Counts.of(transition, num_chains, num_warmup, num_samples, thinning)
-    found = drive(
-        posteriors, transition, keys, counts, observables=observables, checkpoint=checkpoint,
-        resume=resume, progress=progress,
-    )  # fmt: skip
+    with writing(checkpoint):
+        found = drive(
+            posteriors, transition, keys, counts, observables=observables, checkpoint=checkpoint,
+            resume=resume, progress=progress,
+        )  # fmt: skip
     return [found.chains(i) for i in range(len(posteriors))]

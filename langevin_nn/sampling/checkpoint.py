@@ -5,9 +5,10 @@ its first draw. The draws of a chunk are on the disk before the state that count
 file is renamed into place, so a process killed at any moment loses at most one chunk.
 """
 
+import contextlib
 import hashlib
-import zipfile
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from langevin_nn.files import write_arrays
+from langevin_nn import locks
+from langevin_nn.files import Unreadable, make_folder, read_arrays, write_arrays
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.types import InputError
@@ -48,7 +50,6 @@ class Checkpoint:
 
     def save(self, state: Any, progress: Progress, chunk: dict[str, np.ndarray] | None) -> None:
         """Write the draws of one chunk (arrays (draw, point, chain, …)), then the state after."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         if chunk:
             first = progress.draws - len(next(iter(chunk.values())))
             write_arrays(self.folder / f"draws-{first:08d}.npz", chunk)
@@ -76,7 +77,8 @@ class Checkpoint:
             leaves, structure = jax.tree.flatten(like)
             state = jax.tree.unflatten(structure, [saved[f"leaf_{i}"] for i in range(len(leaves))])
             steps, draws = (int(x) for x in saved["progress"])
-        except (KeyError, ValueError) as error:
+            _check_same_shapes(like, state)
+        except (KeyError, ValueError, TypeError) as error:
             raise self._damaged("state.npz", error) from error
         columns = {k.removeprefix(NUMBER): v for k, v in saved.items() if k.startswith(NUMBER)}
         numbers = [
@@ -88,20 +90,18 @@ class Checkpoint:
         while done < draws:
             name = f"draws-{done:08d}.npz"
             chunks.append(self._read(name))
-            lengths = {len(values) for values in chunks[-1].values()}
+            lengths = {len(values) if values.ndim else 0 for values in chunks[-1].values()}
             if len(lengths) != 1 or not 0 < min(lengths) <= draws - done:
                 raise self._damaged(name, f"{lengths} draws, of {draws - done}")
+            if chunks[-1].keys() != chunks[0].keys():
+                raise self._damaged(name, "it holds other series than the draws before")
             done += lengths.pop()
         return state, Progress(steps, draws, numbers), chunks
 
     def _read(self, name: str) -> dict[str, np.ndarray]:
         try:
-            with (self.folder / name).open("rb") as stream:
-                file = np.load(stream, allow_pickle=False)
-                if not isinstance(file, np.lib.npyio.NpzFile):
-                    raise ValueError("it is no archive of arrays")
-                return {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+            return read_arrays(self.folder / name)
+        except Unreadable as error:
             raise self._damaged(name, error) from error
 
     def _damaged(self, name: str, reason: object) -> InputError:
@@ -109,6 +109,41 @@ class Checkpoint:
             f"the checkpoint file {self.folder / name} cannot be read ({reason}): "
             "use --overwrite to start again"
         )
+
+
+@contextlib.contextmanager
+def writing(folder: Path | None) -> Iterator[None]:
+    """The folder of a checkpoint, made if it is not there, as this process's own; None is none.
+
+    Raises `InputError` if another process writes checkpoints there.
+    """
+    if folder is None:
+        yield
+        return
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    with contextlib.ExitStack() as made:
+        for path in reversed(absent):
+            make_folder(path)
+            made.callback(_remove_empty, path)
+        lock = folder / ".lock"
+        if not made.enter_context(locks.held(lock)):
+            raise InputError(
+                f"{folder} is in use, by {locks.holder(lock) or 'another process'}: wait until "
+                "that has ended, or give another folder as checkpoint"
+            )
+        yield
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+
+
+def _check_same_shapes(like: Any, state: Any) -> None:
+    """Raise ValueError if the arrays of two states differ in shape or type."""
+    for mine, saved in zip(jax.tree.leaves(like), jax.tree.leaves(state), strict=True):
+        if np.shape(mine) != np.shape(saved) or np.asarray(mine).dtype != saved.dtype:
+            raise ValueError(f"an array {saved.dtype}{np.shape(saved)} for one {np.shape(mine)}")
 
 
 def fingerprint(

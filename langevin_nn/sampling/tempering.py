@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.checkpoint import writing
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.driver import Counts, Report, drive
 from langevin_nn.sampling.program import Observable, States
@@ -93,10 +94,11 @@ def temper(
     """
     rungs = ladder_of(posterior, temperatures)
     counts = Counts.of(transition, num_chains, num_warmup, num_samples, thinning)
-    found = drive(
-        rungs, transition, list(jax.random.split(key, len(rungs))), counts, exchange=swaps,
-        observables=observables, checkpoint=checkpoint, resume=resume, progress=progress,
-    )  # fmt: skip
+    with writing(checkpoint):
+        found = drive(
+            rungs, transition, list(jax.random.split(key, len(rungs))), counts, exchange=swaps,
+            observables=observables, checkpoint=checkpoint, resume=resume, progress=progress,
+        )  # fmt: skip
     names = ("swap_acceptance", "round_trips", "data_energy", "energy_variance")
     accepted, trips, energies, spreads = (found.draws.pop(name) for name in names)
 

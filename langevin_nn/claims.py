@@ -1,0 +1,158 @@
+"""How a run takes a folder, and gives it back: in steps, after any of which it may be killed.
+
+What is aside in a run's folder says how far that has come:
+
+    .replacing/   an earlier run is on its way aside, or back: what is beside it is that run's too
+    .replaced/    the earlier run, whole: what is beside it is the run that replaces it
+    .restoring/   the earlier run, whole: what is beside it is of no use
+    .discarded/   of no use
+
+The first three become each other by one renaming. `recover` takes up what a killed process left:
+an earlier run comes back unless the one that replaces it is finished or has saved a state.
+"""
+
+from pathlib import Path
+
+from langevin_nn.files import make_folder, move, remove
+
+FILES = ("config.toml", "manifest.json", "posterior.nc", "summary.json", "report.html")
+FOLDERS = {"figures": (".png",), "checkpoint": (".npz", ".json")}
+"""What a run's folder may hold, and the endings of the files in its subfolders."""
+LOCK = ".lock"
+REPLACING, REPLACED, RESTORING, DISCARDED = ".replacing", ".replaced", ".restoring", ".discarded"
+ASIDE = (REPLACING, REPLACED, RESTORING, DISCARDED)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run is there, finished or not."""
+    begun = (folder / "config.toml").is_file()
+    return begun and ((folder / "checkpoint").is_dir() or is_finished(folder))
+
+
+def is_finished(folder: Path) -> bool:
+    return (folder / "summary.json").is_file()
+
+
+def has_state(folder: Path) -> bool:
+    """Whether there is something to go on from."""
+    return (folder / "checkpoint" / "state.npz").is_file()
+
+
+def is_remnant(folder: Path) -> bool:
+    """Whether there is no more than a run leaves that was killed before its configuration stood."""
+    names = {item.name for item in contents(folder)}
+    known = names <= {"checkpoint", ".config.toml.part"} and foreign(folder) is None
+    return known and not has_state(folder)
+
+
+def is_unsettled(folder: Path) -> bool:
+    """Whether a killed process left something to `recover` from."""
+    return any((folder / name).exists() for name in ASIDE)
+
+
+def contents(folder: Path) -> list[Path]:
+    """What is in the folder and not aside, and is not its lock."""
+    return [item for item in folder.iterdir() if item.name not in (*ASIDE, LOCK)]
+
+
+def foreign(folder: Path) -> str | None:
+    """The name of something that no run has put there."""
+    for item in contents(folder):
+        endings = FOLDERS.get(item.name)
+        if endings and item.is_dir() and not item.is_symlink():
+            names = (
+                inner
+                for inner in item.iterdir()
+                if _plain(inner).suffix not in endings and inner.name != LOCK
+            )
+            if inner := next(names, None):
+                return str(inner.relative_to(folder))
+        elif _plain(item).name not in FILES:
+            return item.name
+    return None
+
+
+def set_aside(folder: Path) -> None:
+    """Make room for another run: one that is there is kept, with what it was to replace."""
+    if not is_run(folder):
+        clear(folder)
+        return
+    make_folder(folder / REPLACING)
+    for item in sorted(folder.iterdir(), key=_mark, reverse=True):
+        if item.name not in (REPLACING, LOCK):
+            move(item, folder / REPLACING / item.name)
+    move(folder / REPLACING, folder / REPLACED)
+
+
+def take_back(folder: Path) -> None:
+    """Undo `set_aside`: what is there is removed, what was there before comes back."""
+    if (folder / REPLACED).exists():
+        move(folder / REPLACED, folder / RESTORING)
+        recover(folder)
+    else:
+        clear(folder)
+
+
+def recover(folder: Path, *, keep: bool = False) -> None:
+    """Finish what a killed process had begun.
+
+    With `keep`, a run stays that has saved nothing yet.
+    """
+    remove(folder / DISCARDED)
+    if (folder / RESTORING).exists():
+        clear(folder)
+        move(folder / RESTORING, folder / REPLACING)
+    if (folder / REPLACING).exists():
+        _bring_back(folder)
+    if not (folder / REPLACED).exists():
+        return
+    if not is_run(folder / REPLACED):  # set aside in part, by an earlier version
+        move(folder / REPLACED, folder / REPLACING)
+        _bring_back(folder)
+    elif is_run(folder) and is_finished(folder):
+        settle(folder)
+    elif not has_state(folder) and not (keep and is_run(folder)):
+        move(folder / REPLACED, folder / RESTORING)
+        recover(folder, keep=keep)
+
+
+def settle(folder: Path) -> None:
+    """A run is finished: what it needed on the way and what it replaced goes."""
+    if (folder / REPLACED).exists():
+        move(folder / REPLACED, folder / DISCARDED)
+    remove(folder / DISCARDED)
+    remove(folder / "checkpoint")
+
+
+def clear(folder: Path) -> None:
+    """Remove what is there and not aside, so that what is left is a run until it is nothing."""
+    checkpoint, configuration = folder / "checkpoint", folder / "config.toml"
+    remove(checkpoint / "state.npz")
+    for item in contents(folder):
+        if item not in (checkpoint, configuration):
+            remove(item)
+    remove(configuration)
+    remove(checkpoint)
+
+
+def _bring_back(folder: Path) -> None:
+    """Everything that is on its way one level up."""
+    aside = folder / REPLACING
+    for item in sorted(aside.iterdir(), key=_mark):
+        if (folder / item.name).exists():
+            remove(item)
+        else:
+            move(item, folder / item.name)
+    remove(aside)
+
+
+def _mark(item: Path) -> int:
+    """The files whose presence makes a folder a run, and a finished one, are never there alone."""
+    return {"config.toml": 1, "summary.json": 2}.get(item.name, 0)
+
+
+def _plain(path: Path) -> Path:
+    """The file that a left-over temporary `.NAME.part` of `write_atomically` was to become."""
+    if path.name.startswith(".") and path.suffix == ".part":
+        return path.with_name(path.stem[1:])
+    return path

@@ -30,7 +30,7 @@ class Damaged(InputError):
     def __init__(self, path: Path, reason: object) -> None:
         self.reason = f"cannot read {path} ({reason})"
         command = shlex.join(["langevin-nn", "run", "CONFIG.toml", "--output", str(path.parent)])
-        super().__init__(f"{self.reason}: run it again, with {command} --overwrite")
+        super().__init__(f"{self.reason}: run it again with --overwrite ({command} --overwrite)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +70,15 @@ class Archive:
         content = content_of(posterior_tree(chains, y_train, theories, run_id))
         write_bytes(self.path / "posterior.nc", content)
 
+    def save_json(self, name: str, content: Mapping[str, Any]) -> None:
+        write_text(self.path / name, record(content))
+
     def finish(self, manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
         """Write the manifest, with the sums of the other files, and last of all the summary."""
         text = record(summary)
         sums = {name: sum_of(self.path / name) for name in ("config.toml", "posterior.nc")}
         sums["summary.json"] = hashlib.sha256(text.encode()).hexdigest()
-        write_text(self.path / "manifest.json", record(sealed({**manifest, "files": sums})))
+        self.save_json("manifest.json", sealed({**manifest, "files": sums}))
         write_text(self.path / "summary.json", text)
 
     def load_summary(self) -> dict[str, Any]:
@@ -99,6 +102,11 @@ class Archive:
         """What a finished run says of where its numbers come from."""
         return self._record("manifest.json")
 
+    def data(self) -> list[str]:
+        """The provenance of a finished run's data."""
+        words = self.load_manifest().get("data")
+        return list(map(str, words)) if isinstance(words, list) else []
+
     def load_results(self) -> tuple[Chains, dict[str, Generalisation]]:
         """The chains (without their last state) and the theories of a finished run."""
         summary, config = self.load_summary(), self.load_config()
@@ -113,12 +121,12 @@ class Archive:
 
     def check_finished(self) -> None:
         """Raise `InputError` where a file of a finished run is not what the run has written."""
-        sums = self.load_manifest().get("files")
-        if sums is None:  # of an earlier version
+        sums = _sums(self.load_manifest())
+        if not sums:  # of an earlier version
             self.load_summary()
             self.load_config()
         for name in ("config.toml", "summary.json", "posterior.nc"):
-            self._compare(name, (sums or {}).get(name))
+            self._compare(name, sums.get(name))
 
     def _record(self, name: str) -> dict[str, Any]:
         try:
@@ -129,7 +137,7 @@ class Archive:
     def _verify(self, name: str) -> None:
         """Raise `InputError` where a finished run's file is not the one that its manifest names."""
         if self.is_finished and (self.path / "manifest.json").exists():
-            self._compare(name, self.load_manifest().get("files", {}).get(name))
+            self._compare(name, _sums(self.load_manifest()).get(name))
 
     def _compare(self, name: str, stated: object) -> None:
         try:
@@ -138,3 +146,9 @@ class Archive:
             raise Damaged(self.path / name, error) from error
         if stated not in (None, actual):
             raise Damaged(self.path / name, "it is not the file that the run has written")
+
+
+def _sums(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The SHA-256 of a run's files; empty where it is of an earlier version."""
+    sums = manifest.get("files")
+    return sums if isinstance(sums, Mapping) else {}

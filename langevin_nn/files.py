@@ -8,6 +8,7 @@ each step of which is one call of the system, after any of which a process may b
 import hashlib
 import io
 import os
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -75,11 +76,12 @@ def remove(path: Path) -> None:
         os.unlink(path)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of a .npz that `write_arrays` wrote, each verified by its checksum (CRC-32).
 
-    The checksum of a member covers its header, and is verified before that is believed.
-    Raises `Unreadable` for a file that cannot be read, is damaged, or holds pickled objects.
+    With `only`, no other than that one. The checksum of a member covers its header, and is verified
+    before that is believed. Raises `Unreadable` for a file that cannot be read, is damaged, or
+    holds pickled objects.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -92,13 +94,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                     io.BytesIO(archive.read(member)), allow_pickle=False
                 )
                 for member in archive.infolist()
+                if only in (None, member.filename.removesuffix(".npy"))
             }
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from error
     # RuntimeError: encrypted, an unknown method (NotImplementedError); the others are of headers.
     except (
         RuntimeError, ValueError, KeyError, TypeError, SyntaxError, EOFError, MemoryError,
-        OverflowError, zipfile.BadZipFile,
+        OverflowError, struct.error, zipfile.BadZipFile,
     ) as error:  # fmt: skip
         raise Unreadable(f"it is damaged: {error}") from error
 

@@ -3,6 +3,7 @@
 import functools
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -16,8 +17,8 @@ from langevin_nn.config import RunConfig
 PACKAGES = (
     "langevin-nn", "jax", "jaxlib", "equinox", "numpyro", "arviz", "xarray", "numpy", "matplotlib",
 )  # fmt: skip
-SUM = "sha256:"
-"""What comes before a file's sum in a data set's provenance."""
+SUM = re.compile(r"sha256:([0-9a-f]+)")
+"""A file's sum in a data set's provenance."""
 
 
 def manifest(config: RunConfig, provenance: tuple[str, ...], wall_seconds: float) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def data_differences(theirs: Sequence[str], mine: Sequence[str]) -> list[str]:
     >>> data_differences(["task.npz sha256:01234567"], ["task.npz sha256:ff23"])
     ['task.npz sha256:01234567 there, task.npz sha256:ff23 here']
     """
-    there, here = ([word for word in words if SUM in word] for words in (theirs, mine))
+    there, here = ([word for word in words if SUM.search(word)] for words in (theirs, mine))
     if not there or not here:
         return []
     if len(there) == len(here) and all(map(_same_file, there, here)):
@@ -51,9 +52,9 @@ def data_differences(theirs: Sequence[str], mine: Sequence[str]) -> list[str]:
 
 
 def _same_file(one: str, other: str) -> bool:
-    (_, _, first), (_, _, second) = one.partition(SUM), other.partition(SUM)
-    length = min(len(first), len(second))
-    return first[:length] == second[:length]
+    sums = [found[1] for found in map(SUM.search, (one, other)) if found]
+    length = min(map(len, sums))
+    return sums[0][:length] == sums[1][:length]
 
 
 def device() -> dict[str, Any]:

@@ -29,12 +29,19 @@ def read_record(path: Path) -> dict[str, Any]:
 
     Raises `Unreadable` for a file that cannot be read or is no table, and for a wrong checksum.
     """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise Unreadable("it is no table")
+    stated = content.pop(SUM, None)
+    if stated not in (None, _sum(content)):
+        raise Unreadable("it was changed: its checksum is another")
+    return content
+
+
+def read_json(path: Path) -> Any:
+    """What is in a JSON file. Raises `Unreadable`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
-        if not isinstance(content, dict):
-            raise Unreadable("it is no table")
-        if (stated := content.pop(SUM, None)) is not None and stated != _sum(content):
-            raise Unreadable("it was changed: its checksum is another")
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
     except Unreadable:
         raise
     except OSError as error:
@@ -45,7 +52,6 @@ def read_record(path: Path) -> dict[str, Any]:
         raise Unreadable("it is no text in UTF-8") from error
     except ValueError as error:  # no JSON, or a number of thousands of digits
         raise Unreadable(f"it is no JSON: {error}") from error
-    return content
 
 
 def check_summary(summary: Mapping[str, Any]) -> None:
@@ -88,7 +94,7 @@ def check_summary(summary: Mapping[str, Any]) -> None:
 
 
 def _sum(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -194,7 +194,7 @@ class RunFolder(Archive):
     def _data_there(self) -> list[str]:
         """The provenance of the data of the run that is there, as far as it is known."""
         if self.is_finished:
-            return list(map(str, self.load_manifest().get("data") or []))
+            return self.data()
         with contextlib.suppress(Unreadable):  # else the checkpoint's fingerprint decides
             return list(map(str, read_record(self._data).get("data") or []))
         return []

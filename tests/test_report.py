@@ -449,11 +449,7 @@ def test_a_run_with_a_report_is_replaced_and_a_sweep_goes_on(ran, whole):
     (ran.path / ".report.html.part").touch()  # of a process that was killed
     with ran.claimed(ran.load_config(), resume=False, overwrite=True):
         (ran.path / "summary.json").write_text("{}")
-    assert {path.name for path in ran.path.iterdir()} == {
-        "config.toml",
-        "checkpoint",
-        "summary.json",
-    }
+    assert {path.name for path in ran.path.iterdir()} == {"config.toml", "summary.json"}
     lnn.report(whole.path)
     again = SweepFolder.begin(whole.path, whole.grid, 1)
     assert again.tasks == whole.tasks and (whole.path / "report.html").is_file()
@@ -507,10 +503,12 @@ def test_damaged_files(cli, ran, whole, name, content):
     (ran.path / name).write_bytes(content)
     line = refused(cli, "ran")
     assert f"cannot read ran/{name}" in line and "run it again with --overwrite" in line
-    if name != "posterior.nc":  # a sweep's page does not need the draws
-        point = whole.run(warm(whole)[0]).path
-        (point / name).write_bytes(content)
-        assert f"cannot read {point / name}" in refused(cli, whole.path)
+    point = whole.run(warm(whole)[0]).path  # FAULTS 3.3
+    (point / name).write_bytes(content)
+    page = Page(lnn.report(whole.path))
+    assert "4 points: 1 done, 2 failed, 1 missing" in page.text
+    (row,) = [r for r in page.rows("Points that failed") if r["state"] == "missing"]
+    assert f"cannot read {point / name}" in row["reason"] and "--" not in row["reason"]
 
 
 def test_where_a_page_cannot_be_written(cli, ran, monkeypatch):
@@ -539,6 +537,8 @@ def test_a_sweep_over_seeds_alone(whole, tmp_path):
     """One axis, which is no place to draw along: the figure has one place for each seed."""
     values = tomllib.loads(CONFIG)
     folder = SweepFolder.begin(tmp_path / "seeds", grid.grid(values, {"seed": [1, 2]}), 1)
-    shutil.copytree(whole.run(warm(whole)[0]).path, folder.run(list(folder.points)[0]).path)
+    point = list(folder.points)[0]
+    shutil.copytree(whole.run(warm(whole)[0]).path, folder.run(point).path)
+    edit(folder.run(point).path / "manifest.json", lambda content: content.update(run_id=point))
     page = Page(lnn.report(folder.path))
     assert len(page.images) == 1 and np.isclose(len(page.rows("variance")), 2)

@@ -16,7 +16,7 @@ from langevin_nn.sweeps.folder import SweepFolder
 
 MOST_ROWS = 200
 """Rows of a table of points; `results.nc` has the others too."""
-MARKS = {"failed": "failed", "not converged": "restless"}
+MARKS = {"failed": "failed", "missing": "failed", "not converged": "restless"}
 """The classes of rows that call for attention, by the state of the point."""
 
 
@@ -62,7 +62,8 @@ class Points:
     @property
     def marks(self) -> list[str]:
         """The class of each row."""
-        return [MARKS.get(state, "") for state in self.states]
+        pairs = zip(self.states, self.of("reason"), strict=True)
+        return [MARKS.get(s, "") if s != "missing" or reason else "" for s, reason in pairs]
 
     @cached_property
     def states(self) -> list[str]:

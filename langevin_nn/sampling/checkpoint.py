@@ -111,6 +111,13 @@ class Checkpoint:
         )
 
 
+def steps_in(state: Path) -> int:
+    """The steps that were made before this `state.npz`; 0 where it cannot be read."""
+    with contextlib.suppress(Unreadable, KeyError, IndexError, ValueError):
+        return int(read_arrays(state, only="progress")["progress"][0])
+    return 0
+
+
 @contextlib.contextmanager
 def writing(folder: Path | None) -> Iterator[None]:
     """The folder of a checkpoint, made if it is not there, as this process's own; None is none.

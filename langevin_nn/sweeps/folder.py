@@ -15,30 +15,28 @@ comes last.
 """
 
 import contextlib
-import fcntl
 import functools
 import json
-import os
-import platform
-import shutil
 import time
 import uuid
-import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from langevin_nn import locks
+from langevin_nn.archive import Damaged
 from langevin_nn.config import RunConfig
 from langevin_nn.errors import InputError
-from langevin_nn.files import write_text
+from langevin_nn.files import Unreadable, make_folder, remove, write_text
+from langevin_nn.records import read_json, read_record, record, sealed
+from langevin_nn.sampling.checkpoint import steps_in
 from langevin_nn.store import RunFolder
+from langevin_nn.sweeps import data_files, plan
 from langevin_nn.sweeps import grid as grids
-from langevin_nn.sweeps import plan
 from langevin_nn.sweeps.grid import Grid
 from langevin_nn.sweeps.plan import Task
+
+PARTS = {"points", "failed", "tasks", "results.nc", "report.html"}
+"""What is in a sweep's folder beside its sweep.toml."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +54,21 @@ class SweepFolder:
         """
         folder = cls(path)
         folder.check(grid)
+        sums = data_files.now(grid.points)
         try:
             folder._tasks.mkdir(parents=True, exist_ok=True)
-            with _locked(folder._tasks / "lock", wait=True):
+            with locks.held(folder._tasks / "lock", wait=True, keep=True):
+                if folder._points_per_task is None:
+                    content = sealed({"points_per_task": points_per_task})
+                    write_text(folder._tasks / "plan.json", record(content))
                 if not folder._definition.exists():
-                    text = json.dumps({"points_per_task": points_per_task})
-                    write_text(folder._tasks / "plan.json", text + "\n")
                     write_text(folder._definition, grid.toml)
-            for part in (folder._points, folder._failed):
-                part.mkdir(exist_ok=True)
+                if sums.keys() - folder.data.keys():
+                    content = sealed({"sources": {**sums, **folder.data}})
+                    write_text(folder._tasks / "data.json", record(content))
+                    del folder.data
+            for part in (path / "points", folder._failed):
+                make_folder(part)
         except OSError as error:
             raise InputError(
                 f"cannot write into {path} ({error.strerror}): write --output with a folder that "
@@ -90,21 +94,35 @@ class SweepFolder:
             raise InputError(f"{self.path} is a file: write --output FOLDER")
         if self._definition.exists():
             if self.grid.content_hash != grid.content_hash:
+                different = grids.differences(self.grid, grid)
                 raise InputError(
-                    f"{self.path} is the folder of another sweep ({_differences(self.grid, grid)}"
-                    "): write the same grid to go on, or --output with another folder"
+                    f"{self.path} is the folder of another sweep ({different}): write the same "
+                    "grid to go on, or --output with another folder"
                 )
-        elif self.path.is_dir() and (names := {p.name for p in self.path.iterdir()} - {"tasks"}):
-            what = "a run" if RunFolder(self.path).is_run else f"{min(names)}, which is no sweep's"
+            data_files.check(self.data, data_files.now(grid.points), self.path)
+        elif self.path.is_dir() and (foreign := self._foreign()):
+            what = "a run" if RunFolder(self.path).is_run else f"{foreign}, which is no sweep's"
             raise InputError(f"{self.path} holds {what}: write --output with another folder")
 
     @property
     def has_begun(self) -> bool:
         return self._definition.is_file()
 
+    def _foreign(self) -> str | None:
+        """The name of something in a folder without sweep.toml that no sweep has put there."""
+        names = {path.name for path in self.path.iterdir()}
+        known = PARTS if "tasks" in names else {"tasks"}
+        return min(names - known, default=None)
+
     @functools.cached_property
     def grid(self) -> Grid:
-        return grids.load(self._definition)
+        try:
+            return grids.load(self._definition)
+        except InputError as error:
+            raise InputError(
+                f"{error}. If {self._definition} is damaged, delete it and start the sweep again "
+                "with its grid: the finished points stay"
+            ) from error
 
     @functools.cached_property
     def points(self) -> dict[str, RunConfig]:
@@ -113,14 +131,60 @@ class SweepFolder:
 
     @functools.cached_property
     def tasks(self) -> list[Task]:
-        try:
-            found = json.loads((self._tasks / "plan.json").read_text())
-            return plan.tasks(self.grid, int(found["points_per_task"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        if (number := self._points_per_task) is None:
             raise InputError(
-                f"cannot read {self._tasks / 'plan.json'} ({error}): delete it together with "
-                "sweep.toml, and start the sweep again; its finished points stay"
-            ) from error
+                f"cannot read {self._tasks / 'plan.json'}: start the sweep again with its grid, "
+                "which writes it anew; the finished points stay"
+            )
+        return plan.tasks(self.grid, number)
+
+    @functools.cached_property
+    def data(self) -> data_files.Sums:
+        """The data files that the sweep was begun with, as far as they are known."""
+        known: dict[str, list[str]] = {}
+        with contextlib.suppress(Unreadable):
+            known |= data_files.read(read_record(self._tasks / "data.json"))
+        for point, config in self.points.items():
+            source = data_files.source_of(config)
+            if source not in known and self.run(point).is_finished:  # of an earlier version
+                with contextlib.suppress(InputError):
+                    known[source] = self.run(point).data()
+        return known
+
+    def damage(self, point: str) -> str:
+        """Why the results in a finished point's folder cannot be used; empty where they can."""
+        folder = self.run(point)
+        try:
+            stat = (folder.path / "summary.json").stat()
+        except OSError:
+            return ""
+        mark = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+        if self._verdicts.get(point, ((), ""))[0] != mark:
+            self._verdicts[point] = mark, self._damage(point, folder)
+        return self._verdicts[point][1]
+
+    def is_done(self, point: str) -> bool:
+        """Whether the point is finished, and its files are those that its run has written."""
+        return self.run(point).is_finished and not self.damage(point)
+
+    def discard(self, point: str) -> None:
+        """Make a damaged point an unfinished one."""
+        with self.run(point).locked():
+            remove(self.run(point).path / "summary.json")
+
+    def _damage(self, point: str, folder: RunFolder) -> str:
+        config = self.points[point]
+        is_whole = None not in (config.data.num_train, config.data.num_test)
+        try:
+            folder.check_finished()
+            if is_whole and folder.load_manifest().get("run_id", point) != point:
+                return f"{folder.path} holds another run"
+            source = data_files.source_of(config)
+            return data_files.difference(source, self.data.get(source, ()), folder.data()) or ""
+        except Damaged as error:
+            return error.reason
+        except InputError as error:
+            return str(error)
 
     @property
     def results(self) -> Path:
@@ -133,56 +197,46 @@ class SweepFolder:
 
     def run(self, point: str) -> RunFolder:
         """The run folder of a point."""
-        return RunFolder(self._points / point)
+        return RunFolder(self.path / "points" / point)
 
     def failure(self, point: str) -> dict[str, str] | None:
         """Why the point failed, and the mark of that attempt; None if it did not, or not yet."""
-        if self.run(point).is_finished:
+        path = self._failed / f"{point}.json"
+        if not path.exists() or self.is_done(point):
             return None
         try:
-            found = json.loads((self._failed / f"{point}.json").read_text())
+            found = read_record(path)
             return {"reason": str(found["reason"]), "attempt": str(found["attempt"])}
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError):
+        except (Unreadable, KeyError):
             return {"reason": "its record cannot be read", "attempt": ""}
-
-    def failed(self) -> list[str]:
-        """The points that have failed at some time."""
-        names = {path.stem for path in self._failed.glob("*.json")}
-        return [point for point in self.points if point in names]
 
     def attempts(self) -> dict[str, str]:
         """The marks of the attempts that failed."""
-        found = {point: self.failure(point) for point in self.failed()}
+        names = {path.stem for path in self._failed.glob("*.json")}
+        found = {point: self.failure(point) for point in self.points if point in names}
         return {point: failure["attempt"] for point, failure in found.items() if failure}
 
     def record_failure(self, point: str, reason: str) -> None:
+        reason = reason.encode(errors="replace").decode()
         content = {"reason": reason, "attempt": uuid.uuid4().hex, "when": time.ctime()}
-        write_text(self._failed / f"{point}.json", json.dumps(content, ensure_ascii=False) + "\n")
+        write_text(self._failed / f"{point}.json", record(content))
 
     def remove_failure(self, point: str) -> None:
-        (self._failed / f"{point}.json").unlink(missing_ok=True)
+        remove(self._failed / f"{point}.json")
 
     def claimed(self, task: Task) -> "contextlib.AbstractContextManager[bool]":
         """The task as this process's own; False, at once, where another has it."""
-        return _locked(self._tasks / task.name / "lock")
+        folder = self._tasks / task.name
+        folder.mkdir(parents=True, exist_ok=True)
+        return locks.held(folder / "lock", keep=True)
 
     def gathering(self) -> "contextlib.AbstractContextManager[bool]":
         """For the one that writes the results; waits for its turn."""
-        return _locked(self._tasks / "results.lock", wait=True)
+        return locks.held(self._tasks / "results.lock", wait=True, keep=True)
 
     def holder(self, task: Task) -> str | None:
         """Who works on the task; None if nobody does."""
-        path = self._tasks / task.name / "lock"
-        if not path.is_file():
-            return None
-        with path.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return file.read().strip() or "a process"
-        return None
+        return locks.holder(self._tasks / task.name / "lock")
 
     def batch(self, task: Task, points: tuple[str, ...]) -> Path:
         """Where these points of the task, run side by side, are saved on the way."""
@@ -195,37 +249,47 @@ class SweepFolder:
         """The batches of the task that have saved a state, by their points."""
         found = {}
         for state in sorted((self._tasks / task.name).glob("*/state.npz")):
-            with contextlib.suppress(OSError, ValueError):
-                points = tuple(json.loads((state.parent / "members.json").read_text()))
-                if points and set(points) <= set(task.points):
-                    found[points] = state.parent
+            with contextlib.suppress(Unreadable):
+                points = read_json(state.parent / "members.json")
+                if isinstance(points, list) and points and all(p in task.points for p in points):
+                    found[tuple(points)] = state.parent
         return found
 
     def remove_batches(self, task: Task) -> None:
         for item in (self._tasks / task.name).iterdir():
             if item.is_dir():
-                shutil.rmtree(item)
+                remove(item)
 
     def fractions(self, task: Task) -> dict[str, float]:
         """How much of each point of the task is done, from 0 to 1."""
-        done = {point: float(self.run(point).is_finished) for point in task.points}
+        done = {point: float(self.is_done(point)) for point in task.points}
         if all(done.values()):
             return done
         states = [(points, path / "state.npz") for points, path in self.batches(task).items()]
         states += [((point,), self.run(point).checkpoint / "state.npz") for point in task.points]
         for points, state in states:
-            steps = _steps_in(state)
+            steps = steps_in(state)
             for point in points:
                 done[point] = max(done[point], steps / plan.total_steps(self.points[point]))
         return done
 
     @property
-    def _definition(self) -> Path:
-        return self.path / "sweep.toml"
+    def _points_per_task(self) -> int | None:
+        """What the plan says; None where it cannot be read."""
+        with contextlib.suppress(Unreadable):
+            number = read_record(self._tasks / "plan.json").get("points_per_task")
+            if isinstance(number, int) and 1 <= number <= plan.LARGEST_TASK:
+                return number
+        return None
+
+    @functools.cached_property
+    def _verdicts(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """What was found of each point, and which file that was."""
+        return {}
 
     @property
-    def _points(self) -> Path:
-        return self.path / "points"
+    def _definition(self) -> Path:
+        return self.path / "sweep.toml"
 
     @property
     def _failed(self) -> Path:
@@ -234,40 +298,3 @@ class SweepFolder:
     @property
     def _tasks(self) -> Path:
         return self.path / "tasks"
-
-
-@contextlib.contextmanager
-def _locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """The lock of that file as this process's own, or False where another has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
-        yield True
-
-
-def _steps_in(state: Path) -> int:
-    try:
-        with np.load(state) as file:
-            return int(file["progress"][0])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return 0
-
-
-def _differences(theirs: Grid, mine: Grid) -> str:
-    """In what two grids differ, in a few words."""
-
-    def listed(of: dict[str, Any], name: str) -> str:
-        return str(of[name]) if name in of else "no axis"
-
-    there, here = theirs.coordinates, mine.coordinates
-    names = [n for n in {**there, **here} if there.get(n) != here.get(n)]
-    if names:
-        return ", ".join(f"{n}: {listed(there, n)} there, {listed(here, n)} here" for n in names)
-    return "the same axes in another order, or another configuration under them"

@@ -135,6 +135,19 @@ def execution_table(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: table[name] for name in ("executor", "workers", "slurm") if name in table}
 
 
+def differences(theirs: Grid, mine: Grid) -> str:
+    """In what two grids differ, in a few words."""
+
+    def listed(of: dict[str, Any], name: str) -> str:
+        return str(of[name]) if name in of else "no axis"
+
+    there, here = theirs.coordinates, mine.coordinates
+    names = [n for n in {**there, **here} if there.get(n) != here.get(n)]
+    if names:
+        return ", ".join(f"{n}: {listed(there, n)} there, {listed(here, n)} here" for n in names)
+    return "the same axes in another order, or another configuration under them"
+
+
 def _alike(labels: list[Any]) -> list[Any]:
     """`"auto", 0.1` all as words."""
     return [str(each) for each in labels] if any(isinstance(e, str) for e in labels) else labels

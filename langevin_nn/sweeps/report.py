@@ -35,18 +35,19 @@ def report(folder: SweepFolder, results: xr.Dataset, here: int) -> str:
 
 
 def complaints(folder: SweepFolder, results: xr.Dataset) -> list[str]:
-    """A line for each point that failed or has not converged, with the reason."""
+    """A line for each point that failed, is damaged or has not converged, with the reason."""
     return [f"{state:<13}  {where}: {why}" for where, state, why in troubles(folder, results)]
 
 
 def troubles(folder: SweepFolder, results: xr.Dataset) -> list[tuple[str, str, str]]:
-    """Each point that failed or has not converged: its place, which of the two, the reason."""
+    """Each point that failed, is missing since it is damaged, or has not converged: its place,
+    which of these, the reason."""
     names = ("status", "reason", "message")
     status, reasons, messages = (results[name].to_numpy().ravel() for name in names)
     found = []
     for i, where in enumerate(places(folder)):
-        if status[i] == "failed":
-            found.append((where, "failed", str(reasons[i])))
+        if reasons[i]:
+            found.append((where, str(status[i]), str(reasons[i])))
         elif messages[i]:
             found.append((where, "not converged", str(messages[i])))
     return found
@@ -76,7 +77,7 @@ def under_way(folder: SweepFolder) -> list[str]:
     for task in folder.tasks:
         parts = folder.fractions(task)
         holder = folder.holder(task)
-        began = any(part > 0 and not folder.run(p).is_finished for p, part in parts.items())
+        began = any(part > 0 and not folder.is_done(p) for p, part in parts.items())
         if holder or began:
             state = f"in {holder}" if holder else "interrupted"
             part = sum(parts.values()) / len(parts)

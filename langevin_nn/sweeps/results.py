@@ -20,6 +20,7 @@ import xarray as xr
 
 from langevin_nn import provenance
 from langevin_nn.analysis import comparison
+from langevin_nn.errors import InputError
 from langevin_nn.files import write_bytes
 from langevin_nn.sweeps.folder import SweepFolder
 
@@ -31,9 +32,14 @@ Summary = Mapping[str, Any]
 def collect(path: Path | str) -> xr.Dataset:
     """What is there of the sweep in `path`, at any time: also while it runs.
 
-    Raises `InputError` for a folder that is not a sweep's, and for a summary that cannot be read.
+    A finished point whose files are damaged, or of other data than the others', is missing, with
+    the reason. Raises `InputError` for a folder that is not a sweep's.
     """
-    folder = SweepFolder.existing(Path(path))
+    return collected(SweepFolder.existing(Path(path)))
+
+
+def collected(folder: SweepFolder) -> xr.Dataset:
+    """What is there of the sweep in `folder`, as `collect` has it."""
     grid = folder.grid
     points = [point.content_hash for point in grid.points]
     summaries = [_summary(folder, point) for point in points]
@@ -95,20 +101,27 @@ def save(folder: SweepFolder, results: xr.Dataset) -> None:
 
 
 def load(path: Path | str) -> xr.Dataset:
-    """The Dataset in a `results.nc`."""
-    return xr.load_dataset(path, engine="h5netcdf")
+    """The Dataset in a `results.nc`. Raises `InputError` if it cannot be read."""
+    try:
+        return xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(
+            f"cannot read {path} ({error}): make it again with langevin_nn.collect(FOLDER), or "
+            "with the sweep's command"
+        ) from error
 
 
 def _summary(folder: SweepFolder, point: str) -> Summary:
-    run = folder.run(point)
-    return run.load_summary() if run.is_finished else {}
+    return folder.run(point).load_summary() if folder.is_done(point) else {}
 
 
 def _status(folder: SweepFolder, point: str, summary: Summary) -> tuple[str, str]:
     if summary:
         return "done", ""
     failure = folder.failure(point)
-    return ("missing", "") if failure is None else ("failed", failure["reason"])
+    if failure is None:
+        return "missing", folder.damage(point)
+    return "failed", failure["reason"]
 
 
 def _at(summary: Any, *names: str) -> Any:

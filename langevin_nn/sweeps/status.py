@@ -44,7 +44,7 @@ def status(
     parts = {p: part for task in chosen for p, part in folder.fractions(task).items()}
     attempts, earlier = folder.attempts(), earlier or {}
     failed = {p for p, mark in attempts.items() if p in parts and mark != earlier.get(p)}
-    ended = {p for p in parts if p in failed or folder.run(p).is_finished}
+    ended = {p for p in parts if p in failed or folder.is_done(p)}
     whole = sum(1.0 if p in ended else min(part, SAMPLED) for p, part in parts.items())
     return Status(len(parts), len(ended - failed), len(failed), whole / max(len(parts), 1))
 

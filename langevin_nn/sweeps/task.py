@@ -8,7 +8,6 @@ alone: it is prepared by itself, and a batch that fails as a whole is run again 
 import contextlib
 import dataclasses
 import functools
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 from langevin_nn import run
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.errors import InputError
-from langevin_nn.files import write_text
+from langevin_nn.files import remove, write_text
 from langevin_nn.problem import transition_of
 from langevin_nn.results import Result
 from langevin_nn.run import Problem
@@ -29,6 +28,7 @@ from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.driver import Report
 from langevin_nn.sampling.step_size import Diverged
 from langevin_nn.store import RunFolder
+from langevin_nn.sweeps.data_files import difference, source_of
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.plan import Task
 from langevin_nn.theory.decompositions import Decompositions
@@ -52,6 +52,9 @@ def work(
         wanted = still_open(folder, task, earlier)
         if not wanted:
             return ()
+        for point in wanted:
+            if folder.damage(point):
+                folder.discard(point)
         finished = _Ladder if folder.points[wanted[0]].sampler.ladder else _Batches
         done = finished(folder, task, tell).run(wanted)
         folder.remove_batches(task)
@@ -64,7 +67,7 @@ def still_open(folder: SweepFolder, task: Task, earlier: Mapping[str, str]) -> t
     def is_open(point: str) -> bool:
         failure = folder.failure(point)
         again = failure is None or failure["attempt"] == earlier.get(point)
-        return again and not folder.run(point).is_finished
+        return again and not folder.is_done(point)
 
     return tuple(point for point in task.points if is_open(point))
 
@@ -115,7 +118,7 @@ class _Batches:
     def _prepared(self, point: str) -> _Prepared | None:
         with _recorded(self.folder, point):
             began = time.monotonic()
-            problem = run.prepare(self.folder.points[point])
+            problem = _prepared(self.folder, point)
             predictions = run.expect(problem, shared_decompositions())
             return _Prepared(point, problem, predictions, time.monotonic() - began)
         return None
@@ -143,7 +146,7 @@ class _Batches:
         try:
             sampled = self._sampled(batch, checkpoint)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
-            shutil.rmtree(checkpoint)
+            remove(checkpoint)
             mine = [each for each in batch if each.point in wanted]
             if len(batch) == 1:
                 self.folder.record_failure(mine[0].point, _reason(error))
@@ -182,10 +185,10 @@ class _Batches:
         run_folder, problem = self.folder.run(each.point), each.problem
         with _recorded(self.folder, each.point):
             result = Result(problem.config, chains, summarise(chains), each.predictions)
-            run_folder.path.mkdir(exist_ok=True)
-            write_text(run_folder.path / "config.toml", problem.config.to_toml())
             began = time.monotonic() - each.seconds - chains.wall_seconds
-            run.keep(problem, run_folder, result, began, figures=False)
+            with run_folder.locked():
+                write_text(run_folder.path / "config.toml", problem.config.to_toml())
+                run.keep(problem, run_folder, result, began, figures=False)
             self.folder.remove_failure(each.point)
             return True
         return False
@@ -198,7 +201,7 @@ class _Ladder(_Batches):
         (point,) = wanted
         run_folder = self.folder.run(point)
         with _recorded(self.folder, point):
-            problem = run.prepare(self.folder.points[point])
+            problem = _prepared(self.folder, point)
             try:
                 self._go_on(problem, run_folder)
             except Diverged:
@@ -206,7 +209,7 @@ class _Ladder(_Batches):
             except InputError:
                 if not run_folder.has_state:
                     raise
-                shutil.rmtree(run_folder.path)  # the checkpoint was damaged
+                remove(run_folder.path)  # the checkpoint was damaged
                 self._go_on(problem, run_folder)
             self.folder.remove_failure(point)
             return (point,)
@@ -214,12 +217,24 @@ class _Ladder(_Batches):
 
     def _go_on(self, problem: Problem, run_folder: RunFolder) -> None:
         if run_folder.path.exists() and not run_folder.has_state:
-            shutil.rmtree(run_folder.path)
-        with run_folder.claimed(problem.config, resume=True, overwrite=False):
+            remove(run_folder.path)
+        claim = run_folder.claimed(
+            problem.config, resume=True, overwrite=False, data=problem.data.provenance
+        )
+        with claim:
             run.run(
                 problem, run_folder, resume=True, progress=self.tell, figures=False,
                 decompositions=shared_decompositions(),
             )  # fmt: skip
+
+
+def _prepared(folder: SweepFolder, point: str) -> Problem:
+    """The problem of a point. Raises `InputError` for other data than the sweep was begun with."""
+    config = folder.points[point]
+    problem, source = run.prepare(config), source_of(config)
+    if words := difference(source, folder.data.get(source, ()), problem.data.provenance):
+        raise InputError(words)
+    return problem
 
 
 @contextlib.contextmanager

@@ -100,7 +100,10 @@ class Archive:
 
     def load_manifest(self) -> dict[str, Any]:
         """What a finished run says of where its numbers come from."""
-        return self._record("manifest.json")
+        content = self._record("manifest.json")
+        if not isinstance(content.get("run_id"), str):
+            raise Damaged(self.path / "manifest.json", "it lacks the name of its run")
+        return content
 
     def data(self) -> list[str]:
         """The provenance of a finished run's data."""

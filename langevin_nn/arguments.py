@@ -7,6 +7,7 @@ Every field of the configuration is an option of `run`, `sweep` and `theory`,
 import argparse
 import json
 import re
+from pathlib import Path
 from typing import NoReturn
 
 from langevin_nn import config as configuration

@@ -133,6 +133,8 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     output = arguments.output or default_output(arguments.config, wanted.content_hash, "sweeps")
     folder = engine.begin(wanted, output, parts)
     tasks = folder.tasks[which::parts] if arguments.task else folder.tasks
+    for words in report.damaged(folder, tasks):
+        tell(words)
     try:
         with SweepProgress(arguments.quiet) as progress:
             done = engine.work_off(folder, tasks, **settings, progress=progress)
@@ -159,7 +161,7 @@ def _sweep_status(path: Path) -> int:
     with loading():
         from langevin_nn.sweeps import folder, report, results, status
     found = folder.SweepFolder.existing(path)
-    text = report.standing(found, status.status(found), results.collect(path))
+    text = report.standing(found, status.status(found), results.collected(found))
     sys.stdout.write(f"{text}\n")
     return 0
 

@@ -116,7 +116,7 @@ def play(path, config, *, resume=False, overwrite=False, upto=2, diverges=False)
         write_bytes(path / "posterior.nc", f"the draws of {config.seed}".encode())
         (path / "figures").mkdir(exist_ok=True)
         write_atomically(path / "figures/chains.png", lambda part: part.write_bytes(b"drawn"))
-        folder.finish({"data": list(DATA), "seed": config.seed}, SUMMARY)
+        folder.finish({"run_id": "0", "data": list(DATA), "seed": config.seed}, SUMMARY)
 
 
 def finished(path) -> int | None:

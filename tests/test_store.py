@@ -12,8 +12,9 @@ from langevin_nn import store
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config import RunConfig, from_dict
 from langevin_nn.files import write_arrays, write_atomically, write_text
+from langevin_nn.sampling.checkpoint import Checkpoint, Progress
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.types import Estimate, Generalisation
+from langevin_nn.types import Estimate, Generalisation, InputError
 
 NUM_CHAINS, NUM_DRAWS, NUM_TEST = 3, 20, 4
 
@@ -209,3 +210,79 @@ def test_arrays_are_stored_without_pickles(tmp_path):
     with pytest.raises(ValueError, match="allow_pickle"):
         write_arrays(tmp_path / "b.npz", {"x": np.array([object()])})
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+# --- damaged files
+
+
+def flips(path, number):
+    """Let a byte of the file be another, `number` times, each time in the file as it was."""
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    for place in rng.integers(len(content), size=number):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        yield place
+    for length in (0, 1, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        yield -length
+    path.write_bytes(content)
+
+
+def loaded(function, *words):
+    """What it returns, or None where it refuses the file in one line."""
+    try:
+        return function(*words)
+    except InputError as error:
+        assert "cannot " in str(error) and "\n" not in str(error) and "--overwrite" in str(error)
+        return None
+
+
+@pytest.mark.parametrize("number", [40, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_flipped_bits_of_a_finished_run(tmp_path, number, is_sealed):  # FAULTS 3.6
+    """Refused, or read as they were; without checksums, as before they existed, refused or read."""
+    folder = saved(tmp_path, some_chains(), {"one_layer": some_theory("one_layer")})
+    if is_sealed:
+        folder.finish(folder.load_manifest(), folder.load_summary())
+    config, summary, manifest = folder.load_config(), folder.load_summary(), folder.load_manifest()
+    refused = 0
+    for name in ("config.toml", "summary.json", "manifest.json"):
+        for place in flips(tmp_path / name, number):
+            found = [loaded(f) for f in (folder.load_config, folder.load_summary)]
+            found.append(loaded(folder.load_manifest))
+            refused += None in found
+            if is_sealed:
+                assert found[0] in (None, config) and found[1] in (None, summary), (name, place)
+                if found[2] is not None:  # the key of the checksum is another
+                    assert {**found[2], **manifest} == found[2], (name, place)
+    assert refused > 3 * number / 4 or not is_sealed
+    assert loaded(folder.load_config) == config
+
+
+@pytest.mark.parametrize("number", [60, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["state.npz", "draws-00000000.npz", "draws-00000003.npz"])
+def test_flipped_bits_of_a_checkpoint(tmp_path, number, name):  # FAULTS 3.6
+    rng = np.random.default_rng(0)
+    state = {"w": rng.random((2, 5)), "steps": np.arange(3)}
+    chunks = [{"energy": rng.random((n, 2)), "f": rng.random((n, 2, 4))} for n in (3, 2)]
+    saved_here = Checkpoint(tmp_path, "0123")
+    numbers = [{"step_size": 0.5, "seconds": 2.0}]
+    saved_here.save(state, Progress(3, 3, numbers), chunks[0])
+    saved_here.save(state, Progress(5, 5, numbers), chunks[1])
+
+    def assert_whole(found):
+        again, progress, draws = found
+        assert progress == Progress(5, 5, numbers) and len(draws) == 2
+        for mine, theirs in zip([again, *draws], [state, *chunks], strict=True):
+            assert mine.keys() == theirs.keys()
+            assert all(np.array_equal(mine[key], theirs[key]) for key in theirs)
+
+    refused = 0
+    for _ in flips(tmp_path / name, number):
+        found = loaded(saved_here.load, state)
+        refused += found is None
+        if found is not None:
+            assert_whole(found)
+    assert refused > number / 2
+    assert_whole(saved_here.load(state))

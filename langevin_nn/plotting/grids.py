@@ -5,6 +5,7 @@ converged. Over seeds, experiment and theories are averaged, with the standard e
 of independent runs (the seeds are the same on both sides, so their own scatter does not count).
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -202,7 +203,7 @@ def places_of(coordinate: xr.DataArray) -> tuple[np.ndarray, list[str] | None]:
     Lists of one number, or of equal ones, such as "[100]" and "[100, 100]", lie at that number.
     """
     values = [shown(value) for value in coordinate.to_numpy()]
-    if all(isinstance(value, int | float) for value in values) and len(set(values)) == len(values):
+    if all(map(_is_number, values)) and len(set(values)) == len(values):
         return np.array(values, dtype=float), None
     return np.arange(len(values), dtype=float), [
         literal(str(value)) for value in coordinate.to_numpy()
@@ -235,9 +236,10 @@ def shown(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str) and value.startswith("["):
-        entries = json.loads(value)
-        if entries and len(set(entries)) == 1 and isinstance(entries[0], int | float):
-            return entries[0]
+        with contextlib.suppress(ValueError):  # a name that begins so
+            entries = json.loads(value)
+            if entries and all(entry == entries[0] for entry in entries):
+                return entries[0] if _is_number(entries[0]) else value
     return value
 
 
@@ -249,6 +251,10 @@ def written(value: Any) -> str:
     """
     number = shown(value)
     return f"{number:.4g}" if isinstance(number, float) else str(number)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _short(value: float) -> str:

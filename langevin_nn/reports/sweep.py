@@ -9,7 +9,7 @@ from langevin_nn.reports.points import MARKS, MOST_ROWS, Points
 from langevin_nn.reports.provenance import provenance
 from langevin_nn.sweeps import report
 from langevin_nn.sweeps.folder import SweepFolder
-from langevin_nn.sweeps.results import collect
+from langevin_nn.sweeps.results import collected
 from langevin_nn.sweeps.status import status
 
 FIGURES = {
@@ -28,7 +28,7 @@ FIGURES = {
 
 def sweep_page(folder: SweepFolder, when: str) -> str:
     """The whole page of a sweep, whatever there is of it."""
-    points = Points(folder, collect(folder.path))
+    points = Points(folder, collected(folder))
     title = f"Sweep {folder.path.resolve().name}"
     sections = {
         "Grid": _grid(points),

@@ -29,6 +29,11 @@ class Axis:
     def name(self) -> str:
         return self.field if self.index is None else f"{self.field}[{self.index}]"
 
+    @property
+    def dimension(self) -> str:
+        """The name among a Dataset's dimensions, of which `theory` is that of the predictions."""
+        return "theories" if self.name == "theory" else self.name
+
     def put(self, values: dict[str, Any], value: Any) -> None:
         """`value` into the nested values of a configuration."""
         *section, key = self.field.split(".")

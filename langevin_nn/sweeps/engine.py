@@ -6,6 +6,7 @@ of all.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import xarray as xr
 from langevin_nn import run
 from langevin_nn.config import RunConfig
 from langevin_nn.errors import InputError
-from langevin_nn.sweeps import executors, grid, plan, results
+from langevin_nn.sweeps import executors, grid, plan, report, results
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
 from langevin_nn.sweeps.plan import Task
@@ -87,6 +88,8 @@ def sweep(
     number = executors.number_of_workers(settings["executor"], settings["workers"])
     # Preparing a point takes a GPU, which is for the workers.
     folder = begin(wanted, Path(output), number, prepare=settings["executor"] == "serial")
+    for words in report.damaged(folder, folder.tasks):
+        warnings.warn(words, stacklevel=2)
     work_off(folder, folder.tasks, **settings, progress=progress)
     return gather(folder)
 
@@ -159,7 +162,7 @@ def gather(folder: SweepFolder) -> xr.Dataset:
     One process at a time, so that the last one writes what all have found.
     """
     with folder.gathering():
-        found = results.collect(folder.path)
+        found = results.collected(folder)
         results.save(folder, found)
     return found
 

@@ -66,7 +66,6 @@ class SweepFolder:
                 if sums.keys() - folder.data.keys():
                     content = sealed({"sources": {**sums, **folder.data}})
                     write_text(folder._tasks / "data.json", record(content))
-                    del folder.data
             for part in (path / "points", folder._failed):
                 make_folder(part)
         except OSError as error:
@@ -74,8 +73,9 @@ class SweepFolder:
                 f"cannot write into {path} ({error.strerror}): write --output with a folder that "
                 "can be written"
             ) from error
-        folder.check(grid)
-        return folder
+        written = cls(path)
+        written.check(grid)
+        return written
 
     @classmethod
     def existing(cls, path: Path) -> "SweepFolder":

@@ -46,12 +46,13 @@ class Grid:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(axis.name for axis in self.axes)
+        """The axes as dimensions of the results."""
+        return tuple(axis.dimension for axis in self.axes)
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:
         """The values along each axis, all numbers or all words; lists as their text."""
-        return {axis.name: _alike([label(value) for value in axis.values]) for axis in self.axes}
+        return {axis.dimension: _alike([label(v) for v in axis.values]) for axis in self.axes}
 
     def place(self, index: int) -> str:
         """Where a point lies, in words: `prior.precisions[-1] = 0.1, seed = 0`."""

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -9,6 +10,7 @@ import xarray as xr
 from langevin_nn.analysis.comparison import QUANTITIES, aligned, plus_minus
 from langevin_nn.sweeps.axes import place
 from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.sweeps.plan import Task
 from langevin_nn.sweeps.status import Status
 from langevin_nn.types import Estimate
 
@@ -51,6 +53,14 @@ def troubles(folder: SweepFolder, results: xr.Dataset) -> list[tuple[str, str, s
         elif messages[i]:
             found.append((where, "not converged", str(messages[i])))
     return found
+
+
+def damaged(folder: SweepFolder, tasks: Sequence[Task]) -> list[str]:
+    """A line for each finished point of these tasks that is sampled again, with the reason."""
+    mine = {point for task in tasks for point in task.points}
+    pairs = zip(places(folder), folder.points, strict=True)
+    found = [(where, folder.damage(point)) for where, point in pairs if point in mine]
+    return [f"{where}: {why}: it is sampled again" for where, why in found if why]
 
 
 def places(folder: SweepFolder) -> list[str]:

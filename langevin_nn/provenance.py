@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from langevin_nn.config import RunConfig
+from langevin_nn.model.precision import MATMUL_PRECISION
 
 PACKAGES = (
     "langevin-nn", "jax", "jaxlib", "equinox", "numpyro", "arviz", "xarray", "numpy", "matplotlib",
@@ -27,6 +28,7 @@ def manifest(config: RunConfig, provenance: tuple[str, ...], wall_seconds: float
         "run_id": config.content_hash,
         "seed": config.seed,
         "precision": config.precision,
+        "matmul_precision": MATMUL_PRECISION,
         "data": list(provenance),
         "versions": versions(),
         "device": device(),
@@ -75,6 +77,7 @@ def precision() -> dict[str, str]:
     return {
         "sampling": "float32 by default, float64 on request",
         "theory": "float64",
+        "matrix products": f"{MATMUL_PRECISION}: float32 is float32, not TF32, on GPUs too",
         "jax_enable_x64": f"{switch} (the command line turns it on)",
     }
 

@@ -9,19 +9,66 @@ With one output, arrays over examples have no axis for it: y is (P,), and (P, D)
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from langevin_nn.errors import InputError as InputError
+from langevin_nn.validation import shown
 
 ChainKeys = Key[Array, " chains"]
 """One typed JAX key for each chain."""
 
 PointKeys = Key[Array, "points chains"]
 """One typed JAX key for each chain of each of the points that run side by side."""
+
+
+THREEFRY = "threefry2x32"
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is an array of typed keys."""
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def as_threefry(key: PRNGKeyArray) -> PRNGKeyArray:
+    """A typed key, as it is if it is Threefry's, or one that is made of its words."""
+    if str(jax.random.key_impl(key)) == THREEFRY:
+        return key
+    words = jax.random.key_data(key)
+    made = jax.random.wrap_key_data(words[:2], impl=THREEFRY)
+    for word in words[2:]:
+        made = jax.random.fold_in(made, word)
+    return made
+
+
+def random_key(key: Any) -> PRNGKeyArray:
+    """The user's random key, typed and of JAX's Threefry generator.
+
+    A key of another generator becomes the seed of one: under `jax.vmap` those others give a chain
+    numbers that depend on how many chains there are. Raises `InputError` for what is no single key.
+
+    >>> random_key(jax.random.PRNGKey(3)) == random_key(jax.random.key(3))
+    Array(True, dtype=bool)
+    >>> random_key(jax.random.key(3, impl="rbg")).dtype
+    key<fry>
+    """
+    if is_key(key) and key.shape == ():
+        return as_threefry(key)
+    shape, kind = getattr(key, "shape", None), getattr(key, "dtype", None)
+    if kind == jnp.uint32 and shape is not None and not isinstance(key, np.generic):
+        if shape == jax.random.key_data(jax.random.key(0)).shape:
+            return as_threefry(jax.random.wrap_key_data(jnp.asarray(key)))
+        if shape in ((2,), (4,)):
+            impl = THREEFRY if shape == (2,) else "rbg"
+            return as_threefry(jax.random.wrap_key_data(jnp.asarray(key), impl=impl))
+    several = is_key(key) or (kind == jnp.uint32 and shape is not None and len(shape) > 1)
+    given = f"several, of shape {shape}" if several else f"{type(key).__name__} {shown(key, 60)}"
+    raise InputError(f"key must be one random key of JAX, got {given}: write jax.random.key(0)")
+
 
 CHAIN_AXIS = "chains"
 """The axis of the device mesh over which chains are shared out."""

@@ -1,10 +1,12 @@
-"""Tests run in float64 where they ask for it, with silent broadcasting of ranks forbidden.
+"""Tests run in float64 where they ask for it; silent broadcasting of ranks, and silent promotion
+of types, are forbidden.
 
 One thread of BLAS: the tests' matrices are small, and with as many processes as cores the threads
 of each would wait for those of the others, at twice the time and more.
 
 Compilation is most of what the fast tests take, and XLA's optimisations most of that: these tests
-run with none of the backend's. The slow ones, and the package in use, have them all.
+run with none of the backend's. The slow ones, and the package in use, have them all;
+LANGEVIN_NN_OPTIMISED=1 gives them to the fast tests as well.
 """
 
 import os
@@ -19,12 +21,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of the processes that test
 threadpoolctl.threadpool_limits(1, user_api="blas")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 FEW_OPTIMISATIONS = "--xla_backend_optimization_level=0"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
+    if os.environ.get("LANGEVIN_NN_OPTIMISED", "0") not in ("", "0"):
+        return
     if config.option.markexpr == "not slow" and "optimization_level" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {FEW_OPTIMISATIONS}".strip()
 

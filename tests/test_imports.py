@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 # `theory` share a line and never import each other.
 LAYERS = [
     {"errors"},
-    {"types", "files", "locks", "memory", "validation"},
+    {"validation", "values"},
+    {"types", "files", "locks", "memory"},
     {"claims", "records"},
     {"sections"},
     {"config"},

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from langevin_nn.types import Estimate, Generalisation
+from langevin_nn.values import require_kind
 
 QUANTITIES = {
     "bias2": "bias²",
@@ -73,7 +74,9 @@ class Comparison:
 
 
 def compare(measured: Generalisation, *expected: Generalisation) -> Comparison:
-    """Hold an experiment against one or more theories."""
+    """Hold an experiment against one or more theories. Raises `InputError` for other objects."""
+    for name, result in (("measured", measured), *(("expected", each) for each in expected)):
+        require_kind(name, result, Generalisation, "compare(summarise(chains), theory, …)")
     return Comparison(measured, expected)
 
 

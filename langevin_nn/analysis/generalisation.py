@@ -29,14 +29,16 @@ from langevin_nn.analysis.diagnostics import complaint, constant, diagnose, mcse
 from langevin_nn.model.labels import is_right
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
+from langevin_nn.values import require_kind
 
 
 def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     """Bias², variance, errors, accuracy and diagnostics of recorded chains.
 
     Chains that diverged are left out of every average and counted in the diagnostics.
-    Raises `InputError` if no chain is left.
+    Raises `InputError` if no chain is left, and for what are no `Chains`.
     """
+    require_kind("chains", chains, Chains, "summarise(sample(posterior, transition, key=…))")
     keep = ~chains.diverged
     if not keep.any():
         raise InputError("every chain diverged: there is nothing to summarise")

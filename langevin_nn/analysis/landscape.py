@@ -22,8 +22,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from langevin_nn.model.networks import evaluate
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.model.precision import full_precision
 from langevin_nn.types import InputError
 
 __all__ = [
@@ -233,7 +233,7 @@ def outputs_of(
     parts = jnp.split(row, ends)
     leaves = [part.reshape(1, *shape) for part, shape in zip(parts, shapes, strict=True)]
     networks = posterior.networks(jax.tree.unflatten(tree, leaves))
-    return evaluate(networks, posterior.x_train if inputs is None else inputs)[0]
+    return posterior.outputs_at(networks, posterior.x_train if inputs is None else inputs)[0]
 
 
 @eqx.filter_jit
@@ -249,6 +249,7 @@ def _gradients(
 
 
 @eqx.filter_jit
+@full_precision
 def _kernels(posterior: GibbsPosterior, weights: Float[Array, "n K"], structure: Any) -> Array:
     def of_one(row: Array) -> Array:
         gradients = _gradients(posterior, row, structure, posterior.x_train)

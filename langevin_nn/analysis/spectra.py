@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.analysis.landscape import flattened, outputs_of, with_one_output
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.model.precision import full_precision
 from langevin_nn.types import InputError
 
 __all__ = ["SpectralDensity", "spectral_density"]
@@ -108,6 +109,7 @@ def spectral_density(
 
 
 @eqx.filter_jit
+@full_precision
 def _tridiagonals(
     posterior: GibbsPosterior,
     row: Float[Array, " K"],

@@ -12,6 +12,7 @@ other, so the block of a Gram matrix with variances a (P,) and b (P',) is
 `dual(a[:, None], b[None, :], c)`.
 """
 
+import copyreg
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.model.quadrature import correlation, with_quadrature
+from langevin_nn.model.quadrature import correlation, reference, referred, with_quadrature
 from langevin_nn.types import Activation, InputError
 
 __all__ = [
@@ -231,3 +232,17 @@ softplus5 = with_quadrature("softplus5", _softplus5, odd=False)
 ACTIVATIONS: dict[str, Activation] = {
     each.name: each for each in (erf, relu, identity, tanh, gelu, swish10, softplus5)
 }
+
+
+def _reduced(chosen: Activation) -> tuple[Any, ...]:
+    """A named activation by its name, another by its function, wherever that is found."""
+    if ACTIVATIONS.get(chosen.name) is chosen:
+        return activation, (chosen.name,)
+    return _rebuilt, (chosen.name, reference(chosen.function), chosen.dual, chosen.odd)
+
+
+def _rebuilt(name: str, function: Any, dual: Callable[..., Array], odd: bool) -> Activation:
+    return Activation(name, referred(function), dual, odd)
+
+
+copyreg.pickle(Activation, _reduced)

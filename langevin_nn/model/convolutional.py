@@ -20,7 +20,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.activations import activation as as_activation
 from langevin_nn.model.networks import Network, standard_gaussian
+from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError, Patches
+from langevin_nn.values import as_whole
 
 
 class Convolutional(Network):
@@ -60,7 +62,7 @@ class Convolutional(Network):
                 f"patches must be Patches(image_shape, size, stride), got {patches!r}: write "
                 "Patches((28, 28, 1), size=4, stride=4) for images of 28 × 28 grey pixels"
             )
-        if not isinstance(num_channels, int) or num_channels < 1:
+        if (as_whole(num_channels) or 0) < 1:
             raise InputError(f"num_channels must be a positive whole number, got {num_channels!r}")
         shapes = [(num_channels, patches.patch_size), (patches.num_patches, num_channels)]
         self.weights, self.biases = standard_gaussian(
@@ -82,10 +84,12 @@ class Convolutional(Network):
     def receptive_fields(self) -> Patches:
         return self.patches
 
+    @full_precision
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P M"]:
         of_patches = self._of_patches(x)
         return of_patches.reshape(*of_patches.shape[:-2], -1)
 
+    @full_precision
     def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P"]:
         readout = self.weights[1]
         f = jnp.einsum("...pic,...ic->...p", self._of_patches(x), readout)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.networks import FullyConnected
+from langevin_nn.model.precision import full_precision
 from langevin_nn.types import ChainKeys
 
 
@@ -41,6 +42,7 @@ class InputSpace(eqx.Module):
     def rank(self) -> int:
         return self.basis.shape[1]
 
+    @full_precision
     def reduce(self, network: FullyConnected) -> FullyConnected:
         """The same network on coordinates in V: its first layer is W⁰V, (N_1, r)."""
         first = network.weights[0]
@@ -57,6 +59,7 @@ class InputSpace(eqx.Module):
             networks, jnp.concatenate([first, fresh / jnp.sqrt(precision)], axis=-1)
         )
 
+    @full_precision
     def lift(
         self, networks: FullyConnected, precision: Array | float, keys: ChainKeys
     ) -> FullyConnected:

@@ -25,6 +25,7 @@ from langevin_nn.model.datasets import Dataset
 from langevin_nn.model.losses import Loss, Squared
 from langevin_nn.model.networks import Network
 from langevin_nn.model.posterior import Posterior
+from langevin_nn.model.precision import full_precision
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.model.readout import Regression
 from langevin_nn.types import ChainKeys, InputError
@@ -118,6 +119,7 @@ class MarginalisedPosterior(Posterior):
         """m_W and s_W at the test inputs; `keys` draw what lies outside the training span."""
         return self._predictions(self.regression(params), self._test_features(params, keys))
 
+    @full_precision
     def record(
         self, params: Any, keys: ChainKeys, *, train_outputs: bool = False
     ) -> dict[str, Array]:
@@ -153,6 +155,7 @@ class MarginalisedPosterior(Posterior):
         """With the axis of the outputs where the targets have one."""
         return outputs if self.y_train.ndim == 2 else outputs[..., 0]
 
+    @full_precision
     def lifted_networks(self, params: Any, keys: ChainKeys) -> Any:
         """Whole networks on the original inputs: the read-out drawn from its posterior given W.
 

@@ -21,7 +21,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.activations import activation as as_activation
-from langevin_nn.types import Activation, InputError, Patches
+from langevin_nn.model.precision import full_precision
+from langevin_nn.types import Activation, InputError, Patches, random_key
+from langevin_nn.validation import shown
+from langevin_nn.values import as_whole
 
 
 class Network(eqx.Module):
@@ -110,14 +113,21 @@ class FullyConnected(Network):
         num_outputs: int = 1,
         biases: bool = False,
     ) -> None:
-        sizes = (in_size, *hidden_widths)
-        if not all(_positive(size) for size in sizes):
+        if isinstance(hidden_widths, str) or not hasattr(hidden_widths, "__iter__"):
+            raise InputError(
+                "hidden_widths are one number for each hidden layer, got "
+                f"{shown(hidden_widths)}: write ({shown(hidden_widths)},)"
+            )
+        sizes = tuple(as_whole(size) or 0 for size in (in_size, *hidden_widths))
+        if min(sizes) < 1:
             raise InputError(
                 "in_size and hidden_widths must be positive whole numbers, "
-                f"got {in_size} and {tuple(hidden_widths)}"
+                f"got {shown(in_size)} and {shown(tuple(hidden_widths))}"
             )
-        if not _positive(num_outputs):
-            raise InputError(f"num_outputs must be a positive whole number, got {num_outputs!r}")
+        if (as_whole(num_outputs) or 0) < 1:
+            raise InputError(
+                f"num_outputs must be a positive whole number, got {shown(num_outputs)}"
+            )
         rows = (*sizes[1:], num_outputs)
         shapes = list(zip(rows, sizes, strict=True))
         self.weights, self.biases = standard_gaussian(
@@ -138,12 +148,14 @@ class FullyConnected(Network):
     def num_outputs(self) -> int:
         return self.weights[-1].shape[-2]
 
+    @full_precision
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:
         h = self._first(x)
         for layer, fan_in in enumerate(self.fan_ins[1:-1], 1):
             h = self._next(self.activation(h), layer, fan_in)
         return self.activation(h)
 
+    @full_precision
     def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "..."]:
         if self.hidden_widths:
             h = self._next(self.features(x), len(self.hidden_widths), self.fan_ins[-1])
@@ -169,37 +181,93 @@ def standard_gaussian(
     biases: Sequence[tuple[int, ...]],
     dtype: Any,
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Weights and biases of these shapes, every entry N(0, 1)."""
+    """Weights and biases of these shapes, every entry N(0, 1).
+
+    Raises `InputError` for what is no key or no floating-point type.
+    """
+    key = random_key(key)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(f"weights are floating-point numbers, got dtype={dtype!r}: write float32")
     shapes = [*weights, *biases]
     keys = jax.random.split(key, len(shapes))
     drawn = [jax.random.normal(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True)]
     return tuple(drawn[: len(weights)]), tuple(drawn[len(weights) :])
 
 
-def evaluate(networks: Any, x: Float[Array, "P N_0"]) -> Float[Array, "chains P *D"]:
-    """f at P inputs for a batch of networks: a module whose arrays have a leading chain axis."""
+def evaluate(
+    networks: Any, x: Float[Array, "P N_0"], sampled: tuple[bool, ...] | None = None
+) -> Float[Array, "chains P *D"]:
+    """f at P inputs for a batch of networks; `sampled` as for `of_each`."""
     if isinstance(networks, Network):
         return networks.batch(x)
-    return eqx.filter_vmap(lambda network: jax.vmap(network)(x))(networks)
+    return of_each(lambda network: jax.vmap(network)(x), networks, sampled)
 
 
-def output_problem(network: Any, in_size: int, num_outputs: int = 1) -> str | None:
-    """Why `network` does not map one input (N_0,) to (D,), or for D = 1 to a number ().
+@full_precision
+def of_each(
+    function: Callable[[Any], Any], networks: Any, sampled: tuple[bool, ...] | None = None
+) -> Any:
+    """What `function` says of each network of a batch, with a leading chain axis.
 
-    None where it does.
+    `sampled` marks the leaves of `networks` that have the chain axis; what else is in a module is
+    the same for all chains. None stands for all of its arrays.
     """
-    example = jax.ShapeDtypeStruct((in_size,), jnp.float32)
+    marks: Any = eqx.is_array
+    if sampled is not None:
+        marks = jax.tree.unflatten(jax.tree.structure(networks), sampled)
+    batched, rest = eqx.partition(networks, marks)
+    return jax.vmap(lambda one: function(eqx.combine(one, rest)))(batched)
+
+
+def _require_sizes(network: Network, in_size: int, num_outputs: int) -> None:
+    """Raise `InputError` unless the network has these inputs and outputs, those of the data."""
+    if network.in_size != in_size:
+        advice = f"write in_size = {in_size}"
+        if network.receptive_fields is not None:
+            advice = f"give patches of images with {in_size} inputs"
+        raise InputError(
+            f"the network takes inputs of size {network.in_size}, the data have {in_size}: {advice}"
+        )
+    if network.num_outputs != num_outputs:
+        raise InputError(
+            f"the network has {network.num_outputs} output(s), the data have {num_outputs}: "
+            f"write FullyConnected(…, num_outputs={num_outputs})"
+        )
+
+
+def require_output(network: Any, in_size: int, num_outputs: int, dtype: Any) -> None:
+    """Raise `InputError` unless `network` maps one input (N_0,) to (D,), or for D = 1 to ()."""
+    if isinstance(network, Network):
+        _require_sizes(network, in_size, num_outputs)
+    example = jax.ShapeDtypeStruct((in_size,), dtype)
     expected = () if num_outputs == 1 else (num_outputs,)
     words = "a single number ()" if num_outputs == 1 else f"the targets' ({num_outputs},)"
     try:
         output = eqx.filter_eval_shape(network, example)
-    except (TypeError, ValueError) as error:
-        return f"it fails on an input of shape ({in_size},): {str(error).splitlines()[0]}"
-    if not isinstance(output, jax.ShapeDtypeStruct) or output.shape != expected:
-        shape = getattr(output, "shape", type(output).__name__)
-        return f"it maps an input of shape ({in_size},) to {shape}, not to {words}"
-    return None
+    except TRACING_ERRORS as error:
+        raise InputError(
+            "the network does not fit the data: it fails on an input of shape "
+            f"({in_size},): {first_line(error)}"
+        ) from error
+    is_array = isinstance(output, jax.ShapeDtypeStruct)
+    is_real = is_array and jnp.issubdtype(output.dtype, jnp.floating)
+    if not is_real or output.shape != expected:
+        returned = type(output).__name__
+        if is_array:
+            returned = f"{output.shape}" if is_real else f"{output.dtype} {output.shape}"
+        raise InputError(
+            f"the network does not fit the data: it maps an input of shape ({in_size},) to "
+            f"{returned}, not to {words}"
+        )
 
 
-def _positive(size: Any) -> bool:
-    return isinstance(size, int) and not isinstance(size, bool) and size > 0
+TRACING_ERRORS = (
+    TypeError, ValueError, AttributeError, LookupError, NameError, ArithmeticError, AssertionError,
+    RuntimeError,
+)  # fmt: skip
+"""What a function of the user's raises where it cannot be traced, besides mistakes of its own."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, its kind where it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -15,6 +15,7 @@ all weights, `marginalised.MarginalisedPosterior` for the hidden ones with the r
 
 import abc
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -26,9 +27,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Loss, Squared
-from langevin_nn.model.networks import FullyConnected, Network, evaluate, output_problem
+from langevin_nn.model.modules import as_sampled, refuse_wrong_derivatives
+from langevin_nn.model.networks import FullyConnected, Network, evaluate, of_each, require_output
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError
+from langevin_nn.validation import shown
+from langevin_nn.values import as_number, require_kind
 
 
 class Posterior(eqx.Module):
@@ -45,6 +49,7 @@ class Posterior(eqx.Module):
     space: InputSpace | None
     in_size: int = eqx.field(static=True)
     loss: Loss = eqx.field(static=True)
+    sampled_leaves: tuple[bool, ...] | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -53,22 +58,22 @@ class Posterior(eqx.Module):
         data: Dataset,
         temperature: float,
         loss: Loss | None = None,
+        *,
+        sampled: Any = None,
     ) -> None:
-        if not 0 < temperature < float("inf"):
+        network, self.sampled_leaves, dtype = as_sampled(network, sampled)
+        write = f"{type(self).__name__}(network, prior, data, temperature)"
+        require_kind("prior", prior, GaussianPrior, write)
+        require_kind("data", data, Dataset, write)
+        number = as_number(temperature)
+        if number is None or not 0 < number < float("inf"):
             raise InputError(
-                f"temperature must be positive and finite to sample, got {temperature}: write a "
-                "positive one (theory takes T = 0)"
+                f"temperature must be positive and finite to sample, got {shown(temperature)}: "
+                "write a positive one (theory takes T = 0)"
             )
-        if isinstance(network, Network):
-            _require_fit(network, data)
-        if problem := output_problem(network, data.in_size, data.num_outputs):
-            raise InputError(f"the network does not fit the data: {problem}")
-        arrays = jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))
-        if not arrays:
-            raise InputError("the network has no floating-point arrays: nothing can be sampled")
-        dtype = jnp.result_type(*arrays)
-        prior.check(network)
-        self.loss = loss or Squared()
+        require_output(network, data.in_size, data.num_outputs, dtype)
+        prior.check(network, self.sampled_leaves)
+        self.loss = Squared() if loss is None else require_kind("loss", loss, Loss, "Squared()")
         self.loss.check(data.y_train)
         if isinstance(network, FullyConnected):
             self.space = InputSpace(data.x_train, data.x_test)
@@ -79,7 +84,7 @@ class Posterior(eqx.Module):
             self.network = network
             train, test = data.x_train, data.x_test
         self.prior = prior
-        self.temperature = float(temperature)
+        self.temperature = number
         self.x_train, self.x_test = jnp.asarray(train, dtype), jnp.asarray(test, dtype)
         self.y_train = jnp.asarray(data.y_train, dtype)
         self.y_test = data.y_test
@@ -122,15 +127,33 @@ class Posterior(eqx.Module):
     @property
     def _template(self) -> Any:
         """Parameters of one network, for their shapes and precision."""
-        return eqx.filter(self.network, eqx.is_inexact_array)
+        return eqx.filter(self.network, self._marks)
+
+    @property
+    def _marks(self) -> Any:
+        """Which leaves of the network are sampled, for `eqx.filter`."""
+        if self.sampled_leaves is None:
+            return eqx.is_inexact_array
+        return jax.tree.unflatten(jax.tree.structure(self.network), self.sampled_leaves)
 
     def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> Any:
         """Parameters of `num_chains` networks drawn from the prior."""
         return self.sampled_prior.sample(key, self._template, num_chains)
 
     def networks(self, params: Any) -> Any:
-        """The batch of networks with these parameters, on the inputs as they are sampled."""
-        return eqx.combine(params, eqx.filter(self.network, eqx.is_inexact_array, inverse=True))
+        """The batch of networks with these parameters, on the inputs as they are sampled.
+
+        Of a module of the user's own the sampled arrays alone have a chain axis.
+        """
+        return eqx.combine(params, eqx.filter(self.network, self._marks, inverse=True))
+
+    def of_each(self, function: Callable[[Any], Any], networks: Any) -> Any:
+        """What `function` says of each network of a batch, with a leading chain axis."""
+        return of_each(function, networks, self.sampled_leaves)
+
+    def outputs_at(self, networks: Any, x: Float[Array, "Q N_0"]) -> Float[Array, "chains Q *D"]:
+        """f of each network of a batch at inputs in the coordinates of these networks."""
+        return evaluate(networks, x, self.sampled_leaves)
 
     def lifted_networks(self, params: Any, keys: ChainKeys) -> Any:
         """The batch of networks on the original inputs (N_0,); one key for each chain."""
@@ -195,7 +218,7 @@ class Posterior(eqx.Module):
             "energy": self.energy(params),
         }
         if train_outputs:
-            values["train_outputs"] = evaluate(self.networks(params), self.x_train)
+            values["train_outputs"] = self.outputs_at(self.networks(params), self.x_train)
         return values
 
     def potential(self, params: Any) -> Float[Array, " chains"]:
@@ -211,9 +234,13 @@ class GibbsPosterior(Posterior):
     (N_0,) to one number, or to (D,) for targets (P, D): these are sampled as they are. Its weights
     serve as a template of shapes and precision only.
 
+    All floating-point arrays of a module are sampled; what else it holds stays as it is. To freeze
+    some, give `sampled`, a filter of `eqx.partition` that leaves them out: a function of a leaf, or
+    a tree of Booleans in the shape of the module. They keep their values and have no prior.
+
     Raises `InputError` for a temperature that is not positive, a network that does not fit the
-    data, a prior that does not fit the network, and targets that do not fit the `loss` (squared, if
-    left out).
+    data, a prior that does not fit the network, targets that do not fit the `loss` (squared, if
+    left out), and modules that cannot be sampled (see `modules`).
 
     >>> import jax, langevin_nn as lnn
     >>> key = jax.random.key(0)
@@ -224,8 +251,12 @@ class GibbsPosterior(Posterior):
     (4,)
     """
 
+    def __check_init__(self) -> None:
+        if self.sampled_leaves is not None:
+            refuse_wrong_derivatives(self)
+
     def train_outputs(self, params: Any) -> Float[Array, "chains P *D"]:
-        return evaluate(self.networks(params), self.x_train)
+        return self.outputs_at(self.networks(params), self.x_train)
 
     def residuals(self, params: Any) -> Float[Array, "chains P *D"]:
         """f(x_μ) − y_μ."""
@@ -248,7 +279,7 @@ class GibbsPosterior(Posterior):
 
     def test_outputs(self, params: Any, keys: ChainKeys) -> Float[Array, "chains P_test *D"]:
         """f at the test inputs; `keys`, one for each chain, draw what lies outside the span."""
-        return evaluate(self._extended(self.networks(params), keys), self.x_test)
+        return self.outputs_at(self._extended(self.networks(params), keys), self.x_test)
 
     def predictions(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
         return {"test_outputs": self.test_outputs(params, keys)}
@@ -267,20 +298,3 @@ class GibbsPosterior(Posterior):
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """𝓛(θ) = Σ_μ ℓ(f(x_μ), y_μ) + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²."""
         return self.data_energy(params) + self.temperature * self.prior.energy(params)
-
-
-def _require_fit(network: Network, data: Dataset) -> None:
-    """Raise `InputError` unless the network has the inputs and the outputs of the data."""
-    if network.in_size != data.in_size:
-        advice = f"write in_size = {data.in_size}"
-        if network.receptive_fields is not None:
-            advice = f"give patches of images with {data.in_size} inputs"
-        raise InputError(
-            f"the network takes inputs of size {network.in_size}, the data have "
-            f"{data.in_size}: {advice}"
-        )
-    if network.num_outputs != data.num_outputs:
-        raise InputError(
-            f"the network has {network.num_outputs} output(s), the data have {data.num_outputs}: "
-            f"write FullyConnected(…, num_outputs={data.num_outputs})"
-        )

@@ -13,6 +13,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.networks import Network
 from langevin_nn.types import InputError
+from langevin_nn.validation import shown
+from langevin_nn.values import as_number
 
 
 class GaussianPrior(eqx.Module):
@@ -44,8 +46,11 @@ class GaussianPrior(eqx.Module):
         """The precision of each parameter array in the order of leaves: weights, then biases."""
         return self.precisions + (self.bias_precisions or ())
 
-    def check(self, network: Any) -> None:
-        """Raise `InputError` unless there is one precision for each array of `network`."""
+    def check(self, network: Any, sampled: tuple[bool, ...] | None = None) -> None:
+        """Raise `InputError` unless there is one precision for each sampled array of `network`.
+
+        `sampled` marks its leaves; None stands for all floating-point arrays.
+        """
         own = not isinstance(network, Network)
         biases = 0 if own else len(network.biases)
         if biases and self.bias_precisions is None:
@@ -63,7 +68,9 @@ class GaussianPrior(eqx.Module):
                 f"the prior has {len(self.bias_precisions)} bias precision(s) "
                 f"{self.bias_precisions}, the network {biases} layer(s) with biases: {advice}"
             )
-        arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(network, eqx.is_inexact_array))
+        leaves = jax.tree_util.tree_leaves_with_path(network)
+        marks = [eqx.is_inexact_array(leaf) for _, leaf in leaves] if sampled is None else sampled
+        arrays = [leaf for leaf, mark in zip(leaves, marks, strict=True) if mark]
         if len(arrays) != len(self.by_array):
             listed = ", ".join(f"{jax.tree_util.keystr(path)} {a.shape}" for path, a in arrays)
             raise InputError(
@@ -90,6 +97,12 @@ class GaussianPrior(eqx.Module):
 
 
 def _positive(name: str, precisions: Sequence[float]) -> tuple[float, ...]:
-    if not precisions or not all(0 < p < float("inf") for p in precisions):
-        raise InputError(f"{name} must be positive and finite, got {precisions}")
-    return tuple(float(p) for p in precisions)
+    if isinstance(precisions, str | bytes) or not hasattr(precisions, "__iter__"):
+        raise InputError(
+            f"{name} are one number for each array, got {shown(precisions)}: write "
+            f"({shown(precisions)},)"
+        )
+    numbers = [as_number(precision) for precision in precisions]
+    if not numbers or not all(p is not None and 0 < p < float("inf") for p in numbers):
+        raise InputError(f"{name} must be positive and finite, got {shown(precisions)}")
+    return tuple(p for p in numbers if p is not None)

@@ -13,7 +13,9 @@ positive, for a σ with kinks too.
 The mean E[σ(√a z)] is by Gauss–Legendre quadrature on either side of zero.
 """
 
+import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -24,7 +26,7 @@ from jaxtyping import Array, Float
 
 from langevin_nn.types import Activation
 
-__all__ = ["correlation", "gaussian_mean", "with_quadrature"]
+__all__ = ["QuadratureDual", "correlation", "gaussian_mean", "with_quadrature"]
 
 _MAX_TERMS = 2048  # even; Hermite coefficients at most
 _TERMS_AT_ONCE = 16  # in one pass over the block
@@ -168,6 +170,84 @@ def _mehler_sum(
     return total * rho if odd else total
 
 
+class QuadratureDual:
+    """Mehler's sum of σ as a function of (a, b, c), which can be pickled where σ can be.
+
+    Two of them are equal if they are of the same function.
+    """
+
+    def __init__(self, function: Callable[[Array], Array], odd: bool) -> None:
+        self.function, self.odd = function, odd
+
+        def evaluate(z: Array) -> Array:  # hashable, as a callable object need not be
+            return function(z)
+
+        self._evaluate = evaluate
+
+    def __call__(
+        self, a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        parts = [jnp.asarray(part, c.dtype) for part in _hermite_table(self.odd)]
+
+        def block(a: Array, b: Array, c: Array) -> Array:
+            left, right = (_expand(each.ravel(), *parts, self._evaluate) for each in (a, b))
+            return _mehler_sum(a, b, c, left, right, self.odd)
+
+        if max(a.size, b.size) <= _MOST_VARIANCES:
+            return block(a, b, c)
+        flat = [part.ravel() for part in jnp.broadcast_arrays(a, b, c)]
+        values = jax.lax.map(lambda abc: block(*abc), flat, batch_size=_MOST_VARIANCES // 16)
+        return values.reshape(jnp.broadcast_shapes(a.shape, b.shape, c.shape))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, QuadratureDual) or self.odd != other.odd:
+            return False
+        return self.function is other.function or bool(self.function == other.function)
+
+    def __hash__(self) -> int:
+        return hash((QuadratureDual, self.odd))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _dual_of, (reference(self.function), self.odd)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A function by the module and the name that it is found under."""
+
+    module: str
+    name: str
+
+    def find(self) -> Any:
+        found = importlib.import_module(self.module)
+        for part in self.name.split("."):
+            found = getattr(found, part)
+        return found
+
+
+def reference(function: Any) -> Any:
+    """Where a function can be found, for pickle; the function itself where it cannot.
+
+    Pickle does not find the compiled functions of JAX, jnp.tanh for example (jax issue 679).
+    """
+    where = Reference(
+        str(getattr(function, "__module__", "")), str(getattr(function, "__qualname__", ""))
+    )
+    try:
+        return where if where.find() is function else function
+    except (ImportError, AttributeError, ValueError):
+        return function
+
+
+def referred(function: Any) -> Any:
+    """The function that `reference` has stood for."""
+    return function.find() if isinstance(function, Reference) else function
+
+
+def _dual_of(function: Any, odd: bool) -> QuadratureDual:
+    return QuadratureDual(referred(function), odd)
+
+
 def with_quadrature(name: str, function: Callable[[Array], Array], odd: bool) -> Activation:
     """An activation whose dual is Mehler's sum, κ(a, b, c) = Σ_k s_k(a) s_k(b) ρ^k.
 
@@ -187,22 +267,4 @@ def with_quadrature(name: str, function: Callable[[Array], Array], odd: bool) ->
     8.000000000
     """
 
-    def evaluate(z: Array) -> Array:  # hashable, as a callable object need not be
-        return function(z)
-
-    def dual(
-        a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
-    ) -> Float[Array, "..."]:
-        parts = [jnp.asarray(part, c.dtype) for part in _hermite_table(odd)]
-
-        def block(a: Array, b: Array, c: Array) -> Array:
-            left, right = (_expand(each.ravel(), *parts, evaluate) for each in (a, b))
-            return _mehler_sum(a, b, c, left, right, odd)
-
-        if max(a.size, b.size) <= _MOST_VARIANCES:
-            return block(a, b, c)
-        flat = [part.ravel() for part in jnp.broadcast_arrays(a, b, c)]
-        values = jax.lax.map(lambda abc: block(*abc), flat, batch_size=_MOST_VARIANCES // 16)
-        return values.reshape(jnp.broadcast_shapes(a.shape, b.shape, c.shape))
-
-    return Activation(name, function, dual, odd)
+    return Activation(name, function, QuadratureDual(function, odd), odd)

@@ -12,6 +12,7 @@ so that one decomposition serves every T, and T → 0 is the interpolation of th
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,7 +26,8 @@ from langevin_nn.model.networks import Network
 from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.model.task import Dataset
 from langevin_nn.model.teachers import noise_scale
-from langevin_nn.types import Activation, InputError
+from langevin_nn.types import Activation, InputError, random_key
+from langevin_nn.values import as_whole
 
 __all__ = ["FeatureRegression", "RandomFeatures", "feature_ensemble"]
 
@@ -59,17 +61,15 @@ class RandomFeatures:
         centred: bool = False,
     ) -> None:
         for name, size in (("in_size", in_size), ("width", width)):
-            if not isinstance(size, int | np.integer) or size < 1:
+            if (as_whole(size) or 0) < 1:
                 raise InputError(f"{name} must be a positive whole number, got {size!r}")
         _require_float64()
         chosen = chosen_activation(activation)
-        weights = np.asarray(jax.random.normal(key, (width, in_size), jnp.float32), np.float64)
+        drawn = jax.random.normal(random_key(key), (width, in_size), jnp.float32)
+        weights = np.asarray(drawn, np.float64)
         mean = float(gaussian_mean(chosen, jnp.ones(1))[0]) if centred else 0.0
-
-        def hidden(x: Float[np.ndarray, "P N_0"]) -> Any:
-            return chosen(jnp.asarray(x @ weights.T / np.sqrt(in_size))) - mean
-
-        self.in_size, self.width, self._hidden = in_size, width, hidden
+        self.in_size, self.width = in_size, width
+        self._hidden = partial(_hidden, weights, chosen, mean)
 
     @classmethod
     def of(cls, network: Any) -> "RandomFeatures":
@@ -106,7 +106,7 @@ class RandomFeatures:
             raise InputError(f"one network was expected, got several of shape {shape[:-2]}")
         made = object.__new__(cls)
         made.in_size, made.width = network.in_size, shape[-1]
-        made._hidden = lambda x: exact.features(jnp.asarray(x))
+        made._hidden = partial(_last_layer, exact)
         return made
 
     def __call__(self, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "P N_1"]:
@@ -204,6 +204,19 @@ class FeatureRegression:
             raise InputError(f"the ridge λ_L T must not be negative, got {ridge!r}")
 
 
+def _hidden(
+    weights: Float[np.ndarray, "N_1 N_0"],
+    activation: Activation,
+    mean: float,
+    x: Float[np.ndarray, "P N_0"],
+) -> Any:
+    return activation(jnp.asarray(x @ weights.T / np.sqrt(weights.shape[1]))) - mean
+
+
+def _last_layer(network: Network, x: Float[np.ndarray, "P N_0"]) -> Any:
+    return network.features(jnp.asarray(x))
+
+
 def _require_float64() -> None:
     if jnp.result_type(float) != np.float64:
         raise InputError(
@@ -260,7 +273,7 @@ def feature_ensemble(
     True
     """
     for name, number in (("num_ensemble", num_ensemble), ("num_noise", num_noise)):
-        if not isinstance(number, int | np.integer) or number < 1:
+        if (as_whole(number) or 0) < 1:
             raise InputError(f"{name} must be a positive whole number, got {number!r}")
     if data.y_train.ndim != 1:
         raise InputError(
@@ -268,7 +281,7 @@ def feature_ensemble(
             "its targets at a time"
         )
     scale = noise_scale(noise_variance)
-    of_features, shared = jax.random.split(key)
+    of_features, shared = jax.random.split(random_key(key))
     draws = []
     for b in range(num_ensemble):
         own = jax.random.fold_in(of_features, b)

@@ -31,6 +31,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
+from langevin_nn.model.precision import full_precision
 from langevin_nn.types import CHAIN_AXIS
 
 
@@ -80,6 +81,7 @@ class Regression(NamedTuple):
         return jnp.maximum(self.temperature * (1 - self.temperature * inverse), 0)
 
     @property
+    @full_precision
     def energy_variance(self) -> Float[Array, "..."]:
         """The variance of ½ Σ_d |y_d − F w_d|², D ½ Tr S² + Σ_d r_dᵀ S r_d.
 
@@ -103,6 +105,7 @@ class Regression(NamedTuple):
             quadratic = quadratic - jnp.sum(spread * solved, axis=(-2, -1))
         return 0.5 * self.weights.shape[-1] * squares + quadratic
 
+    @full_precision
     def drawn(
         self, prior: Float[Array, "... M D"], noise: Float[Array, "... P D"]
     ) -> Float[Array, "... M D"]:
@@ -117,10 +120,12 @@ class Regression(NamedTuple):
             explained = _transposed(self.features) @ _solve_both(self.factor, spread)
         return self.weights + prior - explained
 
+    @full_precision
     def means(self, features: Float[Array, "... Q M"]) -> Float[Array, "... Q D"]:
         """F_x⟨w⟩ at the inputs with these features."""
         return features @ self.weights
 
+    @full_precision
     def variances(self, features: Float[Array, "... Q M"]) -> Float[Array, "... Q"]:
         """T F_x B⁻¹ F_xᵀ at the inputs with these features, the same for each output."""
         if self.factor.shape[-1] < self.features.shape[-2]:
@@ -131,6 +136,7 @@ class Regression(NamedTuple):
         return jnp.maximum(jnp.sum(jnp.square(features), axis=-1) - explained, 0)
 
 
+@full_precision
 def regress(
     features: Float[Array, "... P M"], targets: Float[Array, "... P D"], temperature: Array
 ) -> Regression:
@@ -167,6 +173,7 @@ def potential(
     return regress(features, targets, temperature).potential
 
 
+@full_precision
 def _forward(features: Array, targets: Array, temperature: Array) -> tuple[Array, Array]:
     found = regress(features, targets, temperature)
     if found.factor.shape[-1] == features.shape[-2]:

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import SupportsIndex
 
 from jaxtyping import PRNGKeyArray
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checkpoint import writing
+from langevin_nn.sampling.checks import Counts, checked_posterior
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.sampling.driver import Counts, Report, drive
+from langevin_nn.sampling.driver import Report, drive
 from langevin_nn.sampling.program import Observable
 
 
@@ -18,10 +20,10 @@ def sample(
     transition: Transition,
     *,
     key: PRNGKeyArray,
-    num_chains: int = 8,
-    num_warmup: int | None = None,
-    num_samples: int = 1_000,
-    thinning: int | None = None,
+    num_chains: SupportsIndex = 8,
+    num_warmup: SupportsIndex | None = None,
+    num_samples: SupportsIndex = 1_000,
+    thinning: SupportsIndex | None = None,
     observables: Mapping[str, Observable] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -39,9 +41,9 @@ def sample(
     not positive and for a checkpoint that cannot be used.
     """
     return sample_points(
-        [posterior], transition, keys=[key], num_chains=num_chains, num_warmup=num_warmup,
-        num_samples=num_samples, thinning=thinning, observables=observables,
-        checkpoint=checkpoint, resume=resume, progress=progress,
+        [checked_posterior(posterior)], transition, keys=[key], num_chains=num_chains,
+        num_warmup=num_warmup, num_samples=num_samples, thinning=thinning,
+        observables=observables, checkpoint=checkpoint, resume=resume, progress=progress,
     )[0]  # fmt: skip
 
 
@@ -50,10 +52,10 @@ def sample_points(
     transition: Transition,
     *,
     keys: Iterable[PRNGKeyArray],
-    num_chains: int = 8,
-    num_warmup: int | None = None,
-    num_samples: int = 1_000,
-    thinning: int | None = None,
+    num_chains: SupportsIndex = 8,
+    num_warmup: SupportsIndex | None = None,
+    num_samples: SupportsIndex = 1_000,
+    thinning: SupportsIndex | None = None,
     observables: Mapping[str, Observable] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -85,4 +87,4 @@ def sample_points(
             posteriors, transition, keys, counts, observables=observables, checkpoint=checkpoint,
             resume=resume, progress=progress,
         )  # fmt: skip
-    return [found.chains(i) for i in range(len(posteriors))]
+    return [found.chains(i) for i in range(len(found.posteriors))]

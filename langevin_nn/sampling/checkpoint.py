@@ -22,7 +22,7 @@ from langevin_nn import locks
 from langevin_nn.files import Unreadable, make_folder, read_arrays, write_arrays
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
-from langevin_nn.types import InputError
+from langevin_nn.types import InputError, is_key
 
 NUMBER = "number_"
 """How the names of a point's numbers begin in `state.npz`."""
@@ -158,9 +158,17 @@ def fingerprint(
 ) -> str:
     """A hash of all that the draws depend on; `keys` are typed."""
     digest = hashlib.sha256()
-    for leaf in (*jax.tree.leaves(points), *(jax.random.key_data(key) for key in keys)):
+    for leaf in (*jax.tree.leaves(points), *keys):
         if eqx.is_array_like(leaf):
-            digest.update(np.asarray(leaf).tobytes())
+            array = jax.random.key_data(leaf) if is_key(leaf) else leaf
+            digest.update(np.asarray(array).tobytes())
+    if points[0].sampled_leaves is not None and not all(
+        mark or not eqx.is_inexact_array(leaf)
+        for leaf, mark in zip(
+            jax.tree.leaves(points[0].network), points[0].sampled_leaves, strict=True
+        )
+    ):
+        digest.update(repr(points[0].sampled_leaves).encode())
     for spec in (posterior.spec for posterior in points):
         activation = spec.activation.name if spec.activation else ""
         words = (spec.architecture, spec.hidden_widths, activation)

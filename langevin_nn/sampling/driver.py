@@ -23,6 +23,12 @@ from threadpoolctl import ThreadpoolController
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checkpoint import Checkpoint, Progress, fingerprint
+from langevin_nn.sampling.checks import (
+    Counts,
+    checked_keys,
+    checked_observables,
+    checked_posteriors,
+)
 from langevin_nn.sampling.draws import SERIES_BYTES, Chains, assemble
 from langevin_nn.sampling.program import (
     Exchange,
@@ -37,7 +43,7 @@ from langevin_nn.sampling.program import (
     stacked,
 )
 from langevin_nn.sampling.step_size import Diverged
-from langevin_nn.types import InputError
+from langevin_nn.types import InputError, random_key
 
 FIRST_CHUNK_STEPS = 100
 CHUNK_SECONDS = 2.0
@@ -53,47 +59,6 @@ class Report:
     warmup_steps: int
     train_error: float
     diverged_chains: int
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many chains, and how long they are. Raises `InputError` for counts out of range."""
-
-    num_chains: int
-    num_warmup: int
-    num_samples: int
-    thinning: int
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("num_chains", 1), ("num_warmup", 0), ("num_samples", 4), ("thinning", 1)
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise InputError(
-                    f"{name} must be a whole number of at least {least}, got {value!r}"
-                )
-
-    @classmethod
-    def of(
-        cls,
-        transition: Transition,
-        num_chains: int,
-        num_warmup: int | None,
-        num_samples: int,
-        thinning: int | None,
-    ) -> "Counts":
-        """The transition's own defaults in place of None."""
-        return cls(
-            num_chains,
-            transition.default_warmup if num_warmup is None else num_warmup,
-            num_samples,
-            transition.default_thinning if thinning is None else thinning,
-        )
-
-    @property
-    def steps(self) -> int:
-        return self.num_warmup + self.num_samples * self.thinning
 
 
 @dataclass(frozen=True)
@@ -128,12 +93,14 @@ def drive(
 ) -> Driven:
     """The driver of all points at once; arguments as for `sample_points`."""
     start = time.monotonic()
-    keys = [_typed(key) for key in keys]
+    posteriors = checked_posteriors(posteriors)
+    keys = [random_key(key) for key in checked_keys(keys)]
     if len(posteriors) != len(keys) or not posteriors:
         raise InputError(
             f"each point needs a key of its own, got {len(posteriors)} posteriors and "
             f"{len(keys)} keys"
         )
+    extra = checked_observables(posteriors[0], observables)
     points = [_as_arrays(posterior) for posterior in posteriors]
     split = [jax.random.split(key, 4) for key in keys]
     # Two streams for each chain: one for its steps, one for what is drawn at its records.
@@ -141,7 +108,6 @@ def drive(
         jnp.stack([jax.random.split(each[i], counts.num_chains) for each in split]) for i in (2, 3)
     )
     key_geometry = [each[1] for each in split]
-    extra = dict(observables or {})
     # Compiled: one by one the operations on a marginalised read-out are new programs in every run.
     init = eqx.filter_jit(transition.init)
     begun = [
@@ -251,19 +217,24 @@ def _integers(first_step: int, stride: int, count: int) -> tuple[Array, Array, A
     return jnp.int32(first_step), jnp.int32(stride), jnp.int32(count)
 
 
-def _typed(key: PRNGKeyArray) -> PRNGKeyArray:
-    is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return key if is_typed else jax.random.wrap_key_data(key)
-
-
 def _dtype(posterior: Posterior) -> Any:
     return posterior.y_train.dtype
 
 
 def _as_arrays(posterior: Posterior) -> Posterior:
-    """Python numbers as arrays in the sampling precision: other values then compile nothing."""
+    """T, the precisions and the like as arrays in the sampling precision.
+
+    Other values then compile nothing. What numbers a network holds stays as it is.
+    """
     dtype = _dtype(posterior)
-    return jax.tree.map(lambda x: jnp.asarray(x, dtype) if isinstance(x, float) else x, posterior)
+
+    def numbers(posterior: Posterior) -> Any:
+        return posterior.temperature, posterior.prior, posterior.targets_midpoint
+
+    arrays = jax.tree.map(lambda x: jnp.asarray(x, dtype), numbers(posterior))
+    found = eqx.tree_at(numbers, posterior, arrays)
+    assert isinstance(found, Posterior)
+    return found
 
 
 def _stacked(points: Sequence[Posterior]) -> Posterior:

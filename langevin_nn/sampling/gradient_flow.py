@@ -22,9 +22,11 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from langevin_nn.model.losses import Hinge
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.sampling.checks import checked_posterior
 from langevin_nn.sampling.flow_integration import SOLVERS, End, Rules, integrated
 from langevin_nn.sampling.program import mesh_for
-from langevin_nn.types import InputError
+from langevin_nn.types import InputError, random_key
+from langevin_nn.values import as_number, as_whole
 
 __all__ = ["Flow", "gradient_flow"]
 
@@ -123,7 +125,7 @@ def gradient_flow(
     _check(posterior, num_initialisations, output_scale, rules)
     assert isinstance(posterior, GibbsPosterior), "it has been checked"
     _check_rounding(posterior, rtol)
-    key_start, key_outside = jax.random.split(key)
+    key_start, key_outside = jax.random.split(random_key(key))
     start = posterior.sample_prior(key_start, num_initialisations)
     outside = jax.random.split(key_outside, num_initialisations)
     scale = jnp.asarray(1.0 if output_scale is None else output_scale, posterior.y_train.dtype)
@@ -180,6 +182,8 @@ def _check_rounding(posterior: GibbsPosterior, rtol: float) -> None:
 def _check(
     posterior: Posterior, num_initialisations: int, output_scale: float | None, rules: Rules
 ) -> None:
+    if not isinstance(posterior, Posterior):
+        checked_posterior(posterior)
     if not isinstance(posterior, GibbsPosterior):
         raise InputError(
             f"gradient flow moves all weights, got a {type(posterior).__name__}: write "
@@ -190,14 +194,18 @@ def _check(
             "the slope of the hinge loss of power 1 jumps at the margin, where its gradient flow "
             "would slide along: write Hinge(power=2)"
         )
+    for name, count in (
+        ("num_initialisations", num_initialisations), ("max_steps", rules.max_steps)
+    ):  # fmt: skip
+        if (as_whole(count) or 0) < 1:
+            raise InputError(f"{name} must be a positive whole number, got {count!r}")
     for name, value in (
-        ("num_initialisations", num_initialisations),
         ("output_scale", 1.0 if output_scale is None else output_scale),
         ("gradient_tolerance", rules.gradient_tolerance),
         ("max_time", rules.max_time),
-        ("max_steps", rules.max_steps),
     ):
-        if not value > 0:
+        number = as_number(value)
+        if number is None or not number > 0:
             raise InputError(f"{name} must be positive, got {value!r}")
     if rules.solver not in SOLVERS:
         raise InputError(f"unknown solver {rules.solver!r}: write {' or '.join(SOLVERS)}")

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +28,7 @@ from jaxtyping import Bool, Float, Int
 
 from langevin_nn.model.losses import Hinge, Squared
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.sampling.checks import checked_posterior
 from langevin_nn.sampling.residuals import (
     energy_and_gradient,
     energy_hessian,
@@ -34,6 +36,7 @@ from langevin_nn.sampling.residuals import (
     unflattened,
 )
 from langevin_nn.types import InputError
+from langevin_nn.values import as_number, as_whole
 
 __all__ = ["Minimum", "find_minimum"]
 
@@ -244,6 +247,7 @@ class _Kept:
 def _checked(
     posterior: Posterior, params: Any, gradient_tolerance: float, max_steps: int
 ) -> GibbsPosterior:
+    posterior = checked_posterior(posterior)
     if not isinstance(posterior, GibbsPosterior):
         raise InputError(
             f"a minimum is one of all weights, got a {type(posterior).__name__}: write "
@@ -260,6 +264,13 @@ def _checked(
             f"minima are found in float64, the network has {posterior.y_train.dtype}: build it "
             "with dtype=jax.numpy.float64"
         )
+    one = eqx.filter_eval_shape(posterior.sample_prior, jax.random.key(0), 1)
+    shapes = [[jnp.shape(leaf)[1:] for leaf in jax.tree.leaves(tree)] for tree in (params, one)]
+    if shapes[0] != shapes[1] or len({jax.tree.structure(tree) for tree in (params, one)}) > 1:
+        raise InputError(
+            "params must be the weights of n networks of this posterior, with a leading axis of "
+            f"length n, got {type(params).__name__}: write posterior.sample_prior(key, n)"
+        )
     size = sum(leaf.size // len(leaf) for leaf in jax.tree.leaves(params))
     if size > LARGEST:
         raise InputError(
@@ -267,6 +278,7 @@ def _checked(
             "gradient_flow"
         )
     for name, value in (("gradient_tolerance", gradient_tolerance), ("max_steps", max_steps)):
-        if not value > 0:
+        number = as_number(value) if name != "max_steps" else as_whole(value)
+        if number is None or not number > 0:
             raise InputError(f"{name} must be positive, got {value!r}")
     return posterior

@@ -5,7 +5,7 @@ each 32-bit word that it returns, on a CPU with one pass over the memory for eac
 both words are used here and the rounds are one fused pass (2.1 times as fast; the same words as
 `jax.extend.random.threefry_2x32`), and the inverse error function is that of Giles (GPU Computing
 Gems 2, chapter 10, 2012) as in `jax.random.normal`, with log((1 − x)(1 + x)) for log1p(−x²): as
-exact, and faster. In float64 `jax.random.normal` is called.
+exact, and faster. In float64, and with keys of another generator, `jax.random.normal` is called.
 """
 
 import math
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
-from langevin_nn.types import ChainKeys
+from langevin_nn.types import THREEFRY, ChainKeys
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 """Of the rounds of Threefry-2x32, in groups of four that take turns."""
@@ -48,7 +48,7 @@ def standard_normal_like(params: Any, keys: ChainKeys) -> Any:
 
 def standard_normal(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
     """Independent N(0, 1) of one key."""
-    if dtype != jnp.float32:
+    if dtype != jnp.float32 or str(jax.random.key_impl(key)) != THREEFRY:
         return jax.random.normal(key, shape, dtype)
     words = threefry(key, math.prod(shape)).reshape(shape)
     # 23 random bits as the mantissa of a number in [1, 2), then (−1, 1), then the inverse of Φ.

@@ -6,7 +6,7 @@ another, is a batch of one, whose records have no chain axis.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, SupportsIndex
 
 import equinox as eqx
 import jax
@@ -20,10 +20,11 @@ from numpyro.util import is_prng_key
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.checks import checked_count, checked_observables, checked_transition
 from langevin_nn.sampling.numpyro_models import ModelPosterior, WhitenedModel
 from langevin_nn.sampling.program import Observable, record
 from langevin_nn.sampling.split import Split
-from langevin_nn.types import ChainKeys, InputError
+from langevin_nn.types import THREEFRY, ChainKeys, InputError, as_threefry
 
 
 class KernelState(NamedTuple):
@@ -89,15 +90,15 @@ class NumPyroKernel(MCMCKernel):
         target: Any,
         transition: Transition,
         *,
-        steps_per_sample: int | None = None,
+        steps_per_sample: SupportsIndex | None = None,
         observables: Mapping[str, Observable] | None = None,
     ) -> None:
+        transition = checked_transition(transition)
         steps = transition.default_thinning if steps_per_sample is None else steps_per_sample
-        if not isinstance(steps, int) or steps < 1:
-            raise InputError(
-                f"steps_per_sample must be a whole number of at least 1, got {steps!r}"
-            )
-        if not (isinstance(target, Posterior) or callable(target)):
+        steps = checked_count("steps_per_sample", steps, 1)
+        if isinstance(target, type | Transition) or not (
+            isinstance(target, Posterior) or callable(target)
+        ):
             raise InputError(
                 f"a {type(target).__name__} is neither a posterior nor a NumPyro model: write "
                 "NumPyroKernel(posterior, …) or NumPyroKernel(model, …)"
@@ -109,7 +110,9 @@ class NumPyroKernel(MCMCKernel):
             )
         self.target, self.transition = target, transition
         self.steps_per_sample = steps
-        self.observables = dict(observables or {})
+        self.observables = (
+            checked_observables(target, observables) if isinstance(target, Posterior) else {}
+        )
         # NumPyro calls `init` before it resumes where this is None; `sample` needs no preparation.
         self._sample_fn = self.sample
 
@@ -224,7 +227,7 @@ class NumPyroKernel(MCMCKernel):
         def on_host(arrays: Any, key_data: Array, numbers: dict[str, Array]) -> Any:
             posterior, chains = eqx.combine(arrays, rest)
             old = {name: float(np.ravel(value)[0]) for name, value in numbers.items()}
-            key = jax.random.wrap_key_data(key_data)
+            key = jax.random.wrap_key_data(key_data, impl=THREEFRY)
             new = old | self.transition.settle(posterior, chains, old, key)
             moving = self.transition.with_numbers(new | {"settled": 1.0}, dtype)
             filled = {name: np.full(x.shape, new[name], x.dtype) for name, x in numbers.items()}
@@ -270,7 +273,7 @@ def _batch(rng_key: Any) -> ChainKeys:
     """One typed key for each chain, of one key or several, typed or not."""
     typed = jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key)
     keys = rng_key if typed else jax.random.wrap_key_data(rng_key)
-    return keys[None] if keys.ndim == 0 else keys
+    return jax.vmap(as_threefry)(keys[None] if keys.ndim == 0 else keys)
 
 
 def _like(rng_key: Any, keys: ChainKeys) -> Any:

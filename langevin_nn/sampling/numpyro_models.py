@@ -125,7 +125,7 @@ class ModelPosterior(Posterior):
         self.network, self.space, self.in_size, self.targets_midpoint = None, None, 0, 0.0
         self.x_train, self.x_test = jnp.zeros((0, 0), dtype), jnp.zeros((0, 0), dtype)
         self.y_train, self.y_test = jnp.zeros(0, dtype), np.zeros(0)
-        self.loss = Squared()
+        self.loss, self.sampled_leaves = Squared(), None
 
     def _latent(self) -> dict[str, LatentSite]:
         """What is known of the latent sites without computing them."""
@@ -139,7 +139,9 @@ class ModelPosterior(Posterior):
                     discrete = bool(site["fn"].support.is_discrete)
                     found[name] = LatentSite(value, _distribution(site), discrete)
 
-        jax.eval_shape(look)
+        # Discrete distributions of NumPyro 0.22 (dist.Bernoulli) promote types on their own.
+        with jax.numpy_dtype_promotion("standard"):
+            jax.eval_shape(look)
         return found
 
     def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> dict[str, Array]:

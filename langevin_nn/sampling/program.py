@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
-from langevin_nn.types import CHAIN_AXIS, ChainKeys, PointKeys
+from langevin_nn.types import CHAIN_AXIS, ChainKeys, PointKeys, is_key
 
 Observable = Callable[[Any], Array]
 """A function of one network, on inputs (N_0,), that returns an array."""
@@ -91,7 +91,7 @@ def advance(
         states, sums = jax.lax.fori_loop(begin, begin + stride, one_step, (states, zeros))
         keys = fold(record_keys, begin + stride)
         values = observe(posterior, states, keys, extra, exchange, train_outputs)
-        values |= {name: total / stride for name, total in sums.items()}
+        values |= {name: total / stride.astype(total.dtype) for name, total in sums.items()}
         return states, {name: buffer[name].at[i].set(value) for name, value in values.items()}
 
     return jax.lax.fori_loop(0, count, one_draw, (states, buffer))
@@ -154,30 +154,39 @@ def record(
     values = posterior.record(params, keys, train_outputs=train_outputs)
     if extra:
         networks = posterior.lifted_networks(params, keys)
-        values |= {name: eqx.filter_vmap(function)(networks) for name, function in extra.items()}
+        values |= {name: posterior.of_each(function, networks) for name, function in extra.items()}
     return values
 
 
 def stacked(points: Sequence[Any]) -> Any:
     """Trees of one structure as one, their arrays behind a leading point axis: on the host.
 
-    As JAX operations each shape would be a program to compile. Raises `ValueError` where structures
-    or shapes differ.
+    As JAX operations each shape would be a program to compile. Raises `ValueError` where
+    structures, shapes, or leaves that are no arrays differ.
     """
 
-    def together(*leaves: Any) -> Any:
-        return (
-            np.stack(list(map(np.asarray, leaves))) if eqx.is_array_like(leaves[0]) else leaves[0]
-        )
+    def together(first: Any, *others: Any) -> Any:
+        if is_key(first):
+            return jnp.stack([first, *others])
+        if eqx.is_array(first):
+            return np.stack([np.asarray(leaf) for leaf in (first, *others)])
+        for other in others:
+            if other is not first and (type(other) is not type(first) or other != first):
+                raise ValueError(f"{first!r} of the first point is {other!r} of another")
+        return first
 
     return jax.tree.map(together, *points)
 
 
 def point(tree: Any, index: int) -> Any:
     """One point of a stacked tree, on the host."""
-    return jax.tree.map(
-        lambda leaf: np.asarray(leaf)[index] if eqx.is_array_like(leaf) else leaf, tree
-    )
+
+    def of_one(leaf: Any) -> Any:
+        if not eqx.is_array(leaf):
+            return leaf
+        return leaf[index] if is_key(leaf) else np.asarray(leaf)[index]
+
+    return jax.tree.map(of_one, tree)
 
 
 def fold(keys: PointKeys, number: Array) -> PointKeys:
@@ -203,7 +212,7 @@ def copied(mesh: Mesh, tree: Any) -> Any:
 
 def _placed(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(
-        lambda leaf: jax.device_put(leaf, sharding) if eqx.is_array_like(leaf) else leaf, tree
+        lambda leaf: jax.device_put(leaf, sharding) if eqx.is_array(leaf) else leaf, tree
     )
 
 

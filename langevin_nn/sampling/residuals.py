@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.losses import Hinge, Loss
-from langevin_nn.model.networks import evaluate
 from langevin_nn.model.posterior import GibbsPosterior
+from langevin_nn.model.precision import full_precision
 
 
 def unflattened(template: Any, row: Any) -> Any:
@@ -67,12 +67,13 @@ def energy_hessian(
 
 
 @eqx.filter_jit
+@full_precision
 def gauss_newton(
     posterior: GibbsPosterior, template: Any, row: Float[Array, " K"], factor: Array
 ) -> Float[Array, "K K"]:
     def of_one(x: Array, y: Array) -> Array:
         def of_row(row: Array) -> Array:
-            f = evaluate(posterior.networks(unflattened(template, row)), x[None])[0, 0]
+            f = posterior.outputs_at(posterior.networks(unflattened(template, row)), x[None])[0, 0]
             return residual(posterior.loss, f, y, factor)
 
         return jax.jacrev(of_row)(row)

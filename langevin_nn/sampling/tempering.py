@@ -17,7 +17,7 @@ A chain of the ladder is one such set of rungs; chains are independent of each o
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import equinox as eqx
 import jax
@@ -28,10 +28,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checkpoint import writing
+from langevin_nn.sampling.checks import Counts, checked_posterior
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.sampling.driver import Counts, Report, drive
+from langevin_nn.sampling.driver import Report, drive
 from langevin_nn.sampling.program import Observable, States
-from langevin_nn.types import InputError, PointKeys
+from langevin_nn.types import InputError, PointKeys, random_key
 
 STREAM = 0x5A4B
 """Folded into a step's key for the swaps; the dynamics takes its own numbers by splitting it."""
@@ -67,10 +68,10 @@ def temper(
     temperatures: Sequence[float],
     *,
     key: PRNGKeyArray,
-    num_chains: int = 8,
-    num_warmup: int | None = None,
-    num_samples: int = 1_000,
-    thinning: int | None = None,
+    num_chains: SupportsIndex = 8,
+    num_warmup: SupportsIndex | None = None,
+    num_samples: SupportsIndex = 1_000,
+    thinning: SupportsIndex | None = None,
     observables: Mapping[str, Observable] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -92,11 +93,12 @@ def temper(
     >>> ladder.temperatures, ladder.swap_acceptance.shape
     ((0.01, 0.1, 1.0), (2,))
     """
-    rungs = ladder_of(posterior, temperatures)
+    rungs = ladder_of(checked_posterior(posterior), temperatures)
     counts = Counts.of(transition, num_chains, num_warmup, num_samples, thinning)
+    keys = list(jax.random.split(random_key(key), len(rungs)))
     with writing(checkpoint):
         found = drive(
-            rungs, transition, list(jax.random.split(key, len(rungs))), counts, exchange=swaps,
+            rungs, transition, keys, counts, exchange=swaps,
             observables=observables, checkpoint=checkpoint, resume=resume, progress=progress,
         )  # fmt: skip
     names = ("swap_acceptance", "round_trips", "data_energy", "energy_variance")

@@ -1,0 +1,206 @@
+"""What may be given to the samplers: posteriors, transitions, counts, observables.
+
+Each function returns its argument in its final form, or raises an `InputError` that says what was
+given and what to write.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, SupportsIndex
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from langevin_nn.errors import InputError
+from langevin_nn.model.networks import TRACING_ERRORS, first_line
+from langevin_nn.model.posterior import Posterior
+from langevin_nn.sampling.base import Transition
+from langevin_nn.validation import LARGEST, shown
+from langevin_nn.values import as_whole
+
+RECORDS = (
+    "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",
+    "acceptance", "nonfinite", "data_energy", "energy_variance", "swap_acceptance", "round_trips",
+)  # fmt: skip
+"""Names of what is recorded anyway."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many chains, and how long they are. Raises `InputError` for counts out of range."""
+
+    num_chains: Any
+    num_warmup: Any
+    num_samples: Any
+    thinning: Any
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("num_chains", 1), ("num_warmup", 0), ("num_samples", 4), ("thinning", 1)
+        ):  # fmt: skip
+            object.__setattr__(self, name, checked_count(name, getattr(self, name), least))
+        checked_count("num_warmup + num_samples × thinning", self.steps, 4)
+
+    @classmethod
+    def of(
+        cls,
+        transition: Transition,
+        num_chains: SupportsIndex,
+        num_warmup: SupportsIndex | None,
+        num_samples: SupportsIndex,
+        thinning: SupportsIndex | None,
+    ) -> "Counts":
+        """The transition's own defaults in place of None."""
+        checked_transition(transition)
+        return cls(
+            num_chains,
+            transition.default_warmup if num_warmup is None else num_warmup,
+            num_samples,
+            transition.default_thinning if thinning is None else thinning,
+        )
+
+    @property
+    def steps(self) -> int:
+        return self.num_warmup + self.num_samples * self.thinning
+
+
+def checked_posterior(posterior: Any) -> Posterior:
+    """The posterior; `InputError` for what is none."""
+    if isinstance(posterior, Posterior):
+        return posterior
+    if _is_transition(posterior):
+        raise InputError(
+            f"the posterior comes first and the transition second, got a "
+            f"{type(posterior).__name__} first: write sample(posterior, {type(posterior).__name__}"
+            "(…), key=…)"
+        )
+    raise InputError(
+        f"a posterior was expected, got {_named(posterior)}: write "
+        "GibbsPosterior(network, prior, data, temperature) or MarginalisedPosterior(…)"
+    )
+
+
+def checked_posteriors(posteriors: Any) -> list[Posterior]:
+    """The posteriors of several points; `InputError` for what is no sequence of them."""
+    if isinstance(posteriors, Posterior) or not _is_iterable(posteriors):
+        raise InputError(
+            f"a list of posteriors was expected, got {_named(posteriors)}: write [posterior, …]"
+        )
+    return [checked_posterior(posterior) for posterior in posteriors]
+
+
+def checked_keys(keys: Any) -> list[Any]:
+    """The keys of several points, as they are given; `InputError` for what is no sequence."""
+    if not _is_iterable(keys):
+        raise InputError(
+            f"keys must be a list of random keys, one for each posterior, got {_named(keys)}: "
+            "write jax.random.split(jax.random.key(0), len(posteriors))"
+        )
+    return list(keys)
+
+
+def checked_transition(transition: Any) -> Transition:
+    """The transition; `InputError` for what is none, a class among it."""
+    if _is_transition(transition):
+        assert isinstance(transition, Transition)
+        return transition
+    if isinstance(transition, type) and isinstance(transition, Transition):
+        raise InputError(
+            f"a transition was expected, got the class {transition.__name__}: write "
+            f"{transition.__name__}()"
+        )
+    raise InputError(
+        f"a transition was expected, got {_named(transition)}: write Langevin() or Split()"
+    )
+
+
+def checked_count(name: str, value: Any, least: int) -> int:
+    """The count as a Python number, NumPy's among those that are taken."""
+    number = as_whole(value)
+    if number is None or not least <= number:
+        raise InputError(f"{name} must be a whole number of at least {least}, got {shown(value)}")
+    if number > LARGEST:
+        raise InputError(f"{name} must be at most {LARGEST}, got {shown(value)}")
+    return number
+
+
+def checked_observables(
+    posterior: Posterior, observables: Any
+) -> dict[str, Callable[[Any], jax.Array]]:
+    """The observables by their names; what each returns is looked at without computing it."""
+    if observables is None:
+        return {}
+    if not isinstance(observables, Mapping):
+        raise InputError(
+            f"observables are functions by their names, got {_named(observables)}: write "
+            '{"norm": lambda network: …}'
+        )
+    for name, function in observables.items():
+        if not isinstance(name, str) or not name.isprintable() or "/" in name or not name.strip():
+            raise InputError(
+                f"the names of observables are text without a slash, got {shown(name)}: write for "
+                'example "norm"'
+            )
+        if name in RECORDS:
+            raise InputError(
+                f"{name!r} is recorded already, and an observable of that name would replace it: "
+                f'write another name, for example "own_{name}"'
+            )
+        if not callable(function):
+            raise InputError(
+                f"the observable {name!r} must be a function of one network, got "
+                f"{_named(function)}: write lambda network: …"
+            )
+    if observables:
+        params = eqx.filter_eval_shape(posterior.sample_prior, jax.random.key(0), 1)
+        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+        for name, function in observables.items():
+            _check_value(posterior, params, keys, name, function)
+    return dict(observables)
+
+
+def _check_value(
+    posterior: Posterior, params: Any, keys: Any, name: str, function: Callable[[Any], Any]
+) -> None:
+    """Raise `InputError` unless the function returns one array of numbers."""
+    returned: list[Any] = []
+
+    def look(network: Any) -> Any:
+        value = function(network)
+        returned.append(value)
+        return jnp.zeros(())
+
+    def of_each(posterior: Posterior, params: Any, keys: Any) -> Any:
+        return posterior.of_each(look, posterior.lifted_networks(params, keys))
+
+    try:
+        eqx.filter_eval_shape(of_each, posterior, params, keys)
+    except TRACING_ERRORS as error:
+        raise InputError(
+            f"the observable {name!r} cannot be traced by JAX: {first_line(error)}"
+        ) from error
+    value = returned[-1]
+    is_array = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.number)
+    if not is_array and not (isinstance(value, jax.Array) and value.dtype == bool):
+        raise InputError(
+            f"the observable {name!r} must return one JAX array of numbers, got {_named(value)}: "
+            "write jax.numpy.stack or jax.numpy.asarray of what it returns"
+        )
+
+
+def _is_transition(value: Any) -> bool:
+    return isinstance(value, Transition) and not isinstance(value, type)
+
+
+def _is_iterable(value: Any) -> bool:
+    """Whether it can be iterated over; a single key has a length of its own kind and cannot."""
+    if getattr(value, "shape", None) == ():
+        return False
+    return isinstance(value, Sequence) or hasattr(value, "__iter__")
+
+
+def _named(value: Any) -> str:
+    """A value in a few words."""
+    words = value.__name__ if isinstance(value, type) else type(value).__name__
+    return f"{words} {shown(value)}" if isinstance(value, int | float | str | None) else words

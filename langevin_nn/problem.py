@@ -50,6 +50,11 @@ def network_of(config: RunConfig, data: Dataset, key: jax.Array) -> Network:
             "write another data.source, x_train of shape (P, H, W) in an npz file, or "
             'architecture = "fully_connected"'
         )
+    if data.image_shape[0] in (1, 3) and data.image_shape[2] not in (1, 3, 4):
+        raise InputError(
+            f"images of height {data.image_shape[0]} with {data.image_shape[2]} colours have their "
+            "colours first: save x_train.transpose(0, 2, 3, 1), and x_test as well"
+        )
     if data.num_outputs > 1:
         raise InputError(
             f"a convolutional network has one output, the targets have {data.num_outputs}: write "

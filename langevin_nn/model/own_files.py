@@ -46,7 +46,7 @@ def npz_task(
         elif y.dtype.kind in "US":
             raise InputError(
                 f"y_{part} of {file} holds the labels {listed([y])}, not targets: write which "
-                'classes to use, for example classes = ["cat", "dog"], and their targets, '
+                f"classes to use, for example classes = [{listed([y], 2)}], and their targets, "
                 'targets = [-1.0, 1.0] or "one_hot"'
             )
         if chosen is not None and not len(rows):

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from langevin_nn import memory
+from langevin_nn.config import from_dict
 from langevin_nn.model import published, raw_files
 from langevin_nn.model.datasets import Dataset, load_dataset
 from langevin_nn.model.npz_files import ARRAY_NAMES, read_npz
 from langevin_nn.model.published import CIFAR10_ARCHIVE, CIFAR10_FOLDER, CIFAR10_PICKLES, IDX_NAMES
 from langevin_nn.model.raw_formats import CIFAR10_BATCHES, CIFAR10_RECORD
+from langevin_nn.problem import network_of
 from langevin_nn.types import InputError
 
 KEY = jax.random.key(0)
@@ -128,6 +130,34 @@ def test_npz_that_are_read(tmp_path):
         with archive.open("x_train.npy", "w", force_zip64=True) as member:
             member.write(stream.getvalue())
     np.testing.assert_array_equal(read_npz(tmp_path / "large.npz", ["x_train"])[0], x)
+
+
+@pytest.mark.slow
+def test_npz_with_bytes_that_were_changed(tmp_path):
+    """Every one of 2,000 mutated files is read or refused in one line."""
+    rng, path = np.random.default_rng(0), tmp_path / "mine.npz"
+    x, labels = rng.standard_normal((6, 3)), np.array(list("abaabb"))
+    for attempt in range(2_000):
+        (np.savez if attempt % 2 else np.savez_compressed)(
+            path, x_train=x, y_train=labels, x_test=x, y_test=labels
+        )
+        content = bytearray(path.read_bytes())
+        for _ in range(rng.integers(1, 6)):
+            place, kind = rng.integers(len(content)), rng.integers(4)
+            if kind == 0:
+                del content[place : place + rng.integers(1, 40)]
+            elif kind == 1:
+                content[place:place] = rng.bytes(rng.integers(1, 20))
+            elif kind == 2:
+                content[place : place + 8] = b"\xff" * 8
+            else:
+                content[place] = rng.integers(256)
+        path.write_bytes(content)
+        options = {"key": KEY, "num_train": None, "num_test": None, "classes": ("a", "b")}
+        try:
+            load_dataset("npz", path=path, **options)
+        except InputError as error:
+            assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("name", ["a\0b.npz", "a" * 5000 + ".npz", ""])
@@ -268,6 +298,15 @@ def test_cifar10_as_other_libraries_save_it(tmp_path):
     assert "(8, 3, 32, 32)" in message and "x_train.transpose(0, 2, 3, 1)" in message
     save(images / 255, labels)
     assert "images of type float64" in refused(load_dataset, "cifar10", **options)
+
+
+def test_a_convolution_on_images_with_their_colours_first_is_refused(tmp_path):
+    """FAULTS §5"""
+    x, y = np.random.default_rng(0).standard_normal((8, 3, 16, 16)), np.arange(8.0)
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    data = load_dataset("npz", key=KEY, num_train=None, num_test=None, path=tmp_path / "mine.npz")
+    config = from_dict({"network": {"architecture": "convolutional"}})
+    assert "x_train.transpose(0, 2, 3, 1)" in refused(network_of, config, data, KEY)
 
 
 def test_tasks_that_do_not_fit_into_memory(monkeypatch):

@@ -181,7 +181,7 @@ def theory_json(spec: EnsembleSpec, data: Dataset, predictions: Predictions) -> 
             "log_evidence_gradient": None,
         }
         if result.converged:
-            with contextlib.suppress(NotApplicable):
+            with contextlib.suppress(NotApplicable, ValueError, ArithmeticError):  # else null
                 gradient = evidence_gradient(spec, data, result)
                 entries[name]["log_evidence_gradient"] = {
                     "precisions": gradient.precision_gradient,
@@ -205,7 +205,7 @@ def draw_theory(
 ) -> None:
     """The theories, and `one_layer` against N_1 and λ_1 where it applies."""
     sweeps: dict[str, tuple[OneLayerSweep, float]] = {}
-    if "one_layer" in predictions.results:
+    if "one_layer" in predictions.results and predictions.results["one_layer"].converged:
         (width,), (_, precision) = spec.hidden_widths or (), spec.prior_precisions
         steps = np.geomspace(0.1, 100, 61)
         widths = np.unique(np.maximum(1, np.round(width * steps)))

@@ -18,7 +18,7 @@ from langevin_nn.errors import InputError
 from langevin_nn.memory import is_out_of_memory
 from langevin_nn.progress import RunProgress, SweepProgress, tell
 from langevin_nn.startup import configure_jax, loading
-from langevin_nn.streams import complain, discard_broken, leave, open_streams, set_encodings
+from langevin_nn.streams import complain, discard_broken, leave, open_streams, set_encodings, warn
 from langevin_nn.sweeps import grid
 from langevin_nn.validation import shown
 
@@ -80,6 +80,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 
         configure_jax()
     problem = run.prepare(config)
+    warn("" if arguments.quiet else problem.warning)
     folder = store.RunFolder(
         arguments.output or default_output(arguments.config, problem.config.content_hash)
     )

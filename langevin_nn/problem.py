@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from langevin_nn import footprint
 from langevin_nn.config import RunConfig, SamplerConfig
 from langevin_nn.model.convolutional import Convolutional
 from langevin_nn.model.datasets import Dataset
@@ -34,6 +35,41 @@ def transition_of(settings: SamplerConfig) -> Langevin | Split:
     if settings.dynamics == "langevin":
         return Langevin(step_size)
     return Split(step_size, length, settings.refresh, settings.target_acceptance)
+
+
+def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> str:
+    """Raise `InputError` if what the configuration describes does not fit the memory.
+
+    Before anything of it is made. A warning where it fits just so, else nothing.
+    """
+    chosen, counts = config.network, config.sampler
+    itemsize = 4 if config.precision == "float32" else 8
+    widths, positions = chosen.hidden_widths, 1
+    if chosen.is_convolutional and data.image_shape is not None:
+        patches = Patches(data.image_shape, chosen.patch_size, chosen.stride)
+        positions, inputs = patches.num_patches, patches.patch_size
+        layers = (inputs, *widths)
+        weights = footprint.num_weights(layers, chosen.biases) + positions * widths[-1]
+        made = float(weights)
+    else:
+        inputs = min(data.in_size, data.num_train)  # on the span of the training inputs
+        layers = (inputs, *widths, data.num_outputs)
+        weights = footprint.num_weights(layers, chosen.biases)
+        made = float(footprint.num_weights((data.in_size, *layers[1:]), chosen.biases))
+    remedy = "write fewer hidden units, training examples, test examples, chains or draws"
+    warnings = [footprint.require({"the network": 3 * itemsize * made}, remedy)]
+    if config.theory != ():
+        pairs = config.theory is None or "convolutional" in config.theory
+        gram = footprint.of_theories(data.num_train, data.num_test, positions if pairs else 1)
+        warnings.append(footprint.require(gram, "write fewer examples, or --theory [] for none"))
+    if sampling:
+        sizes = footprint.Sizes(
+            weights, positions * sum(widths), data.num_train, data.num_test, data.num_outputs,
+            counts.num_chains * (1 + len(counts.ladder)), counts.num_samples, itemsize,
+            config.posterior.readout == "marginalised", counts.dynamics == "split",
+        )  # fmt: skip
+        warnings.append(footprint.require(footprint.of_sampling(sizes), remedy))
+    return next(filter(None, warnings), "")
 
 
 def network_of(config: RunConfig, data: Dataset, key: jax.Array) -> Network:

@@ -23,7 +23,7 @@ from langevin_nn.config import RunConfig, SamplerConfig
 from langevin_nn.model.datasets import Dataset, load_dataset
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
-from langevin_nn.problem import READOUTS, loss_of, network_of, transition_of
+from langevin_nn.problem import READOUTS, loss_of, network_of, require_room, transition_of
 from langevin_nn.provenance import manifest
 from langevin_nn.results import Result
 from langevin_nn.sampling.chains import sample
@@ -47,12 +47,14 @@ class Problem:
     data: Dataset
     posterior: Posterior
     key: jax.Array
+    warning: str = ""
 
 
-def prepare(config: RunConfig) -> Problem:
+def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     """Load the data and build the posterior. Raises `InputError` where they do not fit.
 
-    T = 0 is refused: there is nothing to sample, but a theory to ask (`prepare_theory`).
+    T = 0 is refused: there is nothing to sample, but a theory to ask (`prepare_theory`). What does
+    not fit the memory is refused as well; `warning` is what there is to say where it fits just so.
     """
     key_data, key_network, key_chains = jax.random.split(jax.random.key(config.seed), 3)
     chosen = config.data
@@ -65,11 +67,12 @@ def prepare(config: RunConfig) -> Problem:
     )  # fmt: skip
     resolved = dataclasses.replace(chosen, num_train=data.num_train, num_test=data.num_test)
     config = dataclasses.replace(config, data=resolved)
+    warning = require_room(config, data, sampling=sampling)
     network = network_of(config, data, key_network)
     prior = GaussianPrior(config.prior.precisions, config.prior.bias_precisions or None)
     kind = READOUTS[config.posterior.readout]
     posterior = kind(network, prior, data, config.posterior.temperature, loss_of(config))
-    return Problem(config, data, posterior, key_chains)
+    return Problem(config, data, posterior, key_chains, warning)
 
 
 def prepare_theory(config: RunConfig) -> tuple[RunConfig, Dataset, EnsembleSpec]:
@@ -77,7 +80,7 @@ def prepare_theory(config: RunConfig) -> tuple[RunConfig, Dataset, EnsembleSpec]
     temperature = config.posterior.temperature
     warm = dataclasses.replace(config.posterior, temperature=temperature or 1.0, readout="sampled")
     alone = dataclasses.replace(config.sampler, ladder=())
-    problem = prepare(dataclasses.replace(config, posterior=warm, sampler=alone))
+    problem = prepare(dataclasses.replace(config, posterior=warm, sampler=alone), sampling=False)
     config = dataclasses.replace(problem.config, posterior=config.posterior, sampler=config.sampler)
     spec = dataclasses.replace(problem.posterior.spec, temperature=temperature)
     return config, problem.data, spec

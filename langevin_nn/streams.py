@@ -56,6 +56,12 @@ def complain(message: str) -> None:
         sys.stderr.flush()
 
 
+def warn(message: str) -> None:
+    """A line on stderr, if there is anything to say."""
+    if message:
+        sys.stderr.write(f"langevin-nn: warning: {message}\n")
+
+
 def leave(code: int) -> NoReturn:
     """End the process now, without what Python and its libraries do at an end."""
     for stream in (sys.stdout, sys.stderr):

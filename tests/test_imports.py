@@ -14,6 +14,7 @@ LAYERS = [
     {"validation", "values"},
     {"types", "files", "locks", "memory"},
     {"claims", "records"},
+    {"footprint"},
     {"sections"},
     {"config"},
     {"model"},

@@ -4,15 +4,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
+import equinox as eqx
+import jax
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from langevin_nn import footprint
+from langevin_nn.model.marginalised import MarginalisedPosterior
+from langevin_nn.model.networks import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checkpoint import writing
-from langevin_nn.sampling.checks import Counts, checked_posterior
+from langevin_nn.sampling.checks import Counts, checked_posterior, checked_posteriors
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.driver import Report, drive
 from langevin_nn.sampling.program import Observable
+from langevin_nn.sampling.split import Split
 
 
 def sample(
@@ -82,9 +89,41 @@ def sample_points(
     [(8, 5, 10), (8, 5, 10), (8, 5, 10)]
     """
     counts = Counts.of(transition, num_chains, num_warmup, num_samples, thinning)
+    posteriors = checked_posteriors(posteriors)
+    require_room(posteriors, transition, counts)
     with writing(checkpoint):
         found = drive(
             posteriors, transition, keys, counts, observables=observables, checkpoint=checkpoint,
             resume=resume, progress=progress,
         )  # fmt: skip
     return [found.chains(i) for i in range(len(found.posteriors))]
+
+
+def require_room(posteriors: Sequence[Posterior], transition: Transition, counts: Counts) -> None:
+    """Raise `InputError` if the chains of these posteriors do not fit the memory.
+
+    Chains live on the accelerators, where there are some, and their draws on the host.
+    """
+    if not posteriors:
+        return
+    number, first = len(posteriors) * counts.num_chains, posteriors[0]
+    arrays = jax.tree.leaves(eqx.filter(first.network, eqx.is_inexact_array))
+    known = isinstance(first.network, Network)
+    patches = first.network.receptive_fields if known else None
+    positions = patches.num_patches if patches else 1
+    parts = footprint.of_sampling(
+        footprint.Sizes(
+            sum(leaf.size for leaf in arrays),
+            positions * sum(first.network.hidden_widths) if known else 0,
+            first.num_train, len(first.x_test), int(np.prod(first.y_train.shape[1:])), number,
+            counts.num_samples, first.y_train.dtype.itemsize,
+            isinstance(first, MarginalisedPosterior), isinstance(transition, Split),
+        )
+    )  # fmt: skip
+    remedy = "write fewer units, examples, chains or draws, or fewer posteriors side by side"
+    stats = [device.memory_stats() for device in jax.local_devices() if device.platform != "cpu"]
+    if stats and all(each and "bytes_limit" in each for each in stats):
+        left = sum(each["bytes_limit"] - each["bytes_in_use"] for each in stats if each)
+        footprint.require({k: v for k, v in parts.items() if k != "draws"}, remedy, left)
+        parts = {"draws": parts["draws"]}
+    footprint.require(parts, remedy)

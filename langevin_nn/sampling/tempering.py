@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.chains import require_room
 from langevin_nn.sampling.checkpoint import writing
 from langevin_nn.sampling.checks import Counts, checked_posterior
 from langevin_nn.sampling.draws import Chains
@@ -95,6 +96,7 @@ def temper(
     """
     rungs = ladder_of(checked_posterior(posterior), temperatures)
     counts = Counts.of(transition, num_chains, num_warmup, num_samples, thinning)
+    require_room(rungs, transition, counts)
     keys = list(jax.random.split(random_key(key), len(rungs)))
     with writing(checkpoint):
         found = drive(

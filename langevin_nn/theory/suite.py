@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import jax
 import numpy as np
 
+from langevin_nn import footprint
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.moments import not_found
@@ -102,6 +103,9 @@ def predict(
     chosen = list(THEORIES) if names is None else list(names)
     for name in chosen:
         theory_named(name)
+    positions = spec.patches.num_patches if spec.patches and "convolutional" in chosen else 1
+    room = footprint.of_theories(data.num_train, data.num_test, positions)
+    footprint.require(room, "write fewer training or test examples")
     try:
         regression = gram_regression(spec, data, regression)
     except NotApplicable as error:

@@ -1,0 +1,108 @@
+"""What a run takes of the memory, said before it is taken.
+
+The factors were measured: the growth of a process's resident memory, at several sizes, in which
+one part stood out. Weights and activations are carried by every chain of every point; the factors
+count their copies (state before and after, gradient, noise, and what the compiler keeps between).
+"""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from langevin_nn.errors import InputError
+from langevin_nn.memory import available_memory
+
+WEIGHT_COPIES, SPLIT_WEIGHT_COPIES = 12.0, 28.0
+ACTIVATION_COPIES = 4.0
+DRAW_COPIES = 20.0
+MATRIX_COPIES = 7.0
+"""Copies of one chain's weights, of its activations, of the draws, of a P × P matrix."""
+TIGHT = 0.7
+"""The share of the memory that is left above which a warning is due."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is sampled, in numbers: of one network, and how many there are side by side.
+
+    `num_units` are the activations that one input takes, over all hidden layers (and patches).
+    """
+
+    num_weights: int
+    num_units: int
+    num_train: int
+    num_test: int
+    num_outputs: int = 1
+    num_networks: int = 1
+    num_samples: int = 4
+    itemsize: int = 4
+    marginalised: bool = False
+    split: bool = False
+
+
+def of_sampling(sizes: Sizes) -> dict[str, float]:
+    """Bytes by what takes them."""
+    many = float(sizes.num_networks * sizes.itemsize)
+    examples = max(sizes.num_train, sizes.num_test)
+    copies = SPLIT_WEIGHT_COPIES if sizes.split else WEIGHT_COPIES
+    draws = sizes.num_samples * sizes.num_test * sizes.num_outputs
+    parts = {
+        "weights": copies * many * sizes.num_weights,
+        "activations": ACTIVATION_COPIES * many * sizes.num_units * examples,
+        "draws": DRAW_COPIES * many * draws,
+    }
+    if sizes.marginalised:  # the smaller of both is what is factorised
+        parts["factors"] = MATRIX_COPIES * many * min(sizes.num_train, sizes.num_units) ** 2
+    return parts
+
+
+def of_theories(num_train: int, num_test: int, positions: int = 1) -> dict[str, float]:
+    """Bytes of Gram matrices, their eigenvectors and derivatives, in float64.
+
+    Of a convolution there is one for each pair of positions.
+    """
+    pairs = positions * positions
+    entries = num_train * (num_train + num_test)
+    return {"Gram matrices": 8.0 * (MATRIX_COPIES + pairs - 1) * entries}
+
+
+def require(parts: Mapping[str, float], remedy: str, available: float | int | None = None) -> str:
+    """Raise `InputError`, with the numbers, if this does not fit; a warning if it does just so."""
+    total = math.fsum(parts.values())
+    left = available_memory() if available is None else available
+    words = ", ".join(
+        f"{name} {in_words(size)}" for name, size in sorted(parts.items(), key=lambda p: -p[1])
+        if size > total / 20
+    )  # fmt: skip
+    if total > left:
+        raise InputError(
+            f"not enough memory: this takes about {in_words(total)} ({words}), and "
+            f"{in_words(left)} are left: {remedy}"
+        )
+    if total > TIGHT * left:
+        return (
+            f"this takes about {in_words(total)} of memory ({words}), and {in_words(left)} are left"
+        )
+    return ""
+
+
+def in_words(num_bytes: float | int) -> str:
+    """A number of bytes in the unit that suits it.
+
+    >>> in_words(3.2e9), in_words(15e6), in_words(8e15)
+    ('3.2 GB', '15 MB', '8e+06 GB')
+    """
+    if num_bytes >= sys.maxsize:
+        return "more than any machine has"
+    return f"{num_bytes / 1e9:.3g} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.3g} MB"
+
+
+def num_weights(sizes: Sequence[int], biases: bool) -> int:
+    """Weights of a fully connected network with these layers, N_0 … N_L and the outputs.
+
+    >>> num_weights((3, 20, 1), True)
+    101
+    """
+    weights = sum(before * after for before, after in zip(sizes, sizes[1:], strict=False))
+    return weights + (sum(sizes[1:]) if biases else 0)

@@ -105,9 +105,9 @@ class Archive:
             raise Damaged(self.path / "manifest.json", "it lacks the name of its run")
         return content
 
-    def data(self) -> list[str]:
-        """The provenance of a finished run's data."""
-        words = self.load_manifest().get("data")
+    def data(self, manifest: Mapping[str, Any] | None = None) -> list[str]:
+        """The provenance of a finished run's data, as its manifest has it."""
+        words = (manifest or self.load_manifest()).get("data")
         return list(map(str, words)) if isinstance(words, list) else []
 
     def load_results(self) -> tuple[Chains, dict[str, Generalisation]]:
@@ -122,14 +122,19 @@ class Archive:
         except ValueError as error:
             raise Damaged(self.path / "posterior.nc", error) from error
 
-    def check_finished(self) -> None:
-        """Raise `InputError` where a file of a finished run is not what the run has written."""
-        sums = _sums(self.load_manifest())
+    def check_finished(self) -> dict[str, Any]:
+        """The manifest of a finished run.
+
+        Raises `InputError` where a file is not what the run has written.
+        """
+        manifest = self.load_manifest()
+        sums = _sums(manifest)
         if not sums:  # of an earlier version
             self.load_summary()
             self.load_config()
         for name in ("config.toml", "summary.json", "posterior.nc"):
             self._compare(name, sums.get(name))
+        return manifest
 
     def _record(self, name: str) -> dict[str, Any]:
         try:

@@ -8,6 +8,7 @@ This module imports no JAX, so that the command line answers at once.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -152,7 +153,7 @@ class RunConfig(Checked):
     def to_toml(self) -> str:
         return tomli_w.dumps(self.to_dict())
 
-    @property
+    @functools.cached_property
     def content_hash(self) -> str:
         """Twelve hexadecimal digits that name this configuration whatever file it came from.
 

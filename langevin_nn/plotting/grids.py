@@ -22,6 +22,10 @@ from langevin_nn.plotting.style import EXPERIMENT_COLOUR, literal, style_of
 
 MOST_TICKS = 8
 """Values of an axis that are all written beside it."""
+MOST_NUMBERS = 300
+"""Cells of a map that have their numbers; of more one could read none."""
+MOST_LABELS = 25
+"""Values of an axis that are written beside a map."""
 SYMBOLS = {
     "network.hidden_widths[0]": "N_1",
     "network.hidden_widths": "N",
@@ -107,11 +111,11 @@ def plot_deviation_map(
 ) -> QuadMesh:
     """How far the experiment is from a theory over two axes of the grid; for a colour bar.
 
-    Each cell has its number: experiment/theory − 1 in per cent (unit "per cent"), or (experiment −
-    theory)/(standard error of both) (unit "sigmas"). In per cent, cells whose deviation is not
-    resolved, below two standard errors, are in brackets; the colours end at ±`limit`. Points that
-    have not converged are marked ×, and grey is what does not exist: "< 0" for a theory that is
-    negative, – for a number that is not there.
+    Each cell has its number, on maps of up to 300 cells: experiment/theory − 1 in per cent (unit
+    "per cent"), or (experiment − theory)/(standard error of both) (unit "sigmas"). In per cent,
+    cells whose deviation is not resolved, below two standard errors, are in brackets; the colours
+    end at ±`limit`. Points that have not converged are marked ×, and grey is what does not exist:
+    "< 0" for a theory that is negative, – for a number that is not there.
 
     Raises:
         InputError: as `plot_along`, and for another unit.
@@ -133,25 +137,30 @@ def plot_deviation_map(
         np.arange(values.shape[1] + 1) - 0.5, np.arange(values.shape[0] + 1) - 0.5, values,
         cmap="RdBu_r", vmin=-limit, vmax=limit,
     )  # fmt: skip
-    for (row, column), value in np.ndenumerate(values):
-        text = _short(value)
-        if math.isnan(value):
-            text = "< 0" if expected[row, column] < 0 else "–"
-        if unit == "per cent" and abs(z[row, column]) < 2:
-            text = f"({text})"
-        if not converged[row, column]:
-            text += "\n×"
-        dark = abs(value) > 0.6 * limit
-        ax.text(
-            column, row, text, ha="center", va="center", fontsize="x-small",
-            color="white" if dark else "black",
-        )  # fmt: skip
+    if values.size > MOST_NUMBERS:
+        rows, columns = np.nonzero(~converged)
+        ax.scatter(columns, rows, s=4, c="black", marker="x", linewidths=0.5)
+    else:
+        for (row, column), value in np.ndenumerate(values):
+            text = _short(value)
+            if math.isnan(value):
+                text = "< 0" if expected[row, column] < 0 else "–"
+            if unit == "per cent" and abs(z[row, column]) < 2:
+                text = f"({text})"
+            if not converged[row, column]:
+                text += "\n×"
+            dark = abs(value) > 0.6 * limit
+            ax.text(
+                column, row, text, ha="center", va="center", fontsize="x-small",
+                color="white" if dark else "black",
+            )  # fmt: skip
     for name, set_ticks, set_label in (
         (x, ax.set_xticks, ax.set_xlabel),
         (y, ax.set_yticks, ax.set_ylabel),
     ):
         labels = [literal(written(value)) for value in results[name].to_numpy()]
-        set_ticks(range(len(labels)), labels, fontsize="small")
+        step = -(-len(labels) // MOST_LABELS)
+        set_ticks(range(0, len(labels), step), labels[::step], fontsize="small")
         set_label(symbol(name))
     return mesh
 

@@ -176,11 +176,11 @@ class SweepFolder:
         config = self.points[point]
         is_whole = None not in (config.data.num_train, config.data.num_test)
         try:
-            folder.check_finished()
-            if is_whole and folder.load_manifest().get("run_id", point) != point:
+            manifest = folder.check_finished()
+            if is_whole and manifest["run_id"] != point:
                 return f"{folder.path} holds another run"
-            source = data_files.source_of(config)
-            return data_files.difference(source, self.data.get(source, ()), folder.data()) or ""
+            source, sums = data_files.source_of(config), folder.data(manifest)
+            return data_files.difference(source, self.data.get(source, ()), sums) or ""
         except Damaged as error:
             return error.reason
         except InputError as error:

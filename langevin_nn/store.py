@@ -72,19 +72,13 @@ class RunFolder(Archive):
         run that diverges, or ends in an error before it has saved a state, leaves no trace: what it
         replaced comes back.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file: write --output FOLDER")
-        if locks.holder(self._lock):
-            raise self._in_use()
-        if not claims.is_unsettled(self.path):
-            self._check(config, resume, overwrite, data)
-            if (
-                resume
-                and self.is_finished
-                and not (self.checkpoint.exists() or self._lock.exists())
-            ):
-                yield  # nothing is to be written
-                return
+        try:
+            settled = self._is_settled(config, resume, overwrite, data)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if settled:
+            yield
+            return
         with self.locked():
             try:
                 self._take(config, resume, overwrite, data)
@@ -130,6 +124,24 @@ class RunFolder(Archive):
     def _data(self) -> Path:
         """While the run lasts, the provenance of its data."""
         return self.checkpoint / "data.json"
+
+    def _is_settled(
+        self, config: RunConfig, resume: bool, overwrite: bool, data: Sequence[str]
+    ) -> bool:
+        """Whether the run is finished and nothing is to be written. Touches nothing.
+
+        Raises `InputError` for a folder that is in use, and where one can be told without touching
+        it as `_check` does.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file: write --output FOLDER")
+        if locks.holder(self._lock):
+            raise self._in_use()
+        if claims.is_unsettled(self.path):
+            return False
+        self._check(config, resume, overwrite, data)
+        remains = self.checkpoint.exists() or self._lock.exists()
+        return resume and self.is_finished and not remains
 
     def _take(self, config: RunConfig, resume: bool, overwrite: bool, data: Sequence[str]) -> None:
         """Go on or begin, in a folder that is locked."""

@@ -44,7 +44,10 @@ def test_chains_in_python_are_refused_too():
     data = lnn.load_dataset("random", in_size=3, num_train=5, num_test=4, key=key)
     network = lnn.FullyConnected(3, (5,), key=key)
     posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
-    for counts in ({"num_chains": 10**9}, {"num_samples": 2**31 - 1}):
+    for counts in (
+        {"num_chains": 10**9},
+        {"num_samples": 2**31 - 1, "thinning": 1, "num_warmup": 0},
+    ):
         with pytest.raises(lnn.InputError, match="not enough memory.*write fewer"):
             lnn.sample(posterior, lnn.Langevin(), key=key, **counts)
     with pytest.raises(lnn.InputError, match="not enough memory"):

@@ -142,6 +142,8 @@ def checked_observables(
                 f"the names of observables are text without a slash, got {shown(name)}: write for "
                 'example "norm"'
             )
+        if name in ("file", "allow_pickle"):  # np.savez has arguments of these names
+            raise InputError(f'no observable can be saved as "{name}": write "own_{name}"')
         if name in RECORDS:
             raise InputError(
                 f"{name!r} is recorded already, and an observable of that name would replace it: "

@@ -53,6 +53,7 @@ calls = {
     "energy": observed(energy=lambda n: jnp.zeros(())),
     "acceptance": observed(acceptance=lambda n: jnp.zeros(())),
     "test_outputs": observed(test_outputs=lambda n: n.weights[0]),
+    "a name of NumPy's": observed(file=lambda n: n.weights[0]),
     "None": observed(a=lambda n: None),
     "a string": observed(a=lambda n: "norm"),
     "a number": observed(a=lambda n: 1.0),

@@ -87,7 +87,7 @@ GROUPS = {
     "observed_data": "targets: y_train, which was learnt from, and y_test, which was held out",
     "constant_data": "what does not change from draw to draw, and what the theories predict",
 }
-NUMBERS = ("step_size", "curvature", "step_size_shift")
+NUMBERS = ("step_size", "curvature")
 
 
 def posterior_tree(

@@ -106,7 +106,7 @@ def chains_of(tree: xr.DataTree) -> Chains:
             series[name] = _series(stats, stored, words, DRAWS)
             if series[name].shape != means.shape[:2]:
                 raise ValueError(f"{name} and f do not fit each other")
-    step_size, curvature, shift = (_attribute(stats, name) for name in NUMBERS)
+    step_size, curvature = (_attribute(stats, name) for name in NUMBERS)
     trajectory = "trajectory_length" in stats.attrs
     return Chains(
         test_outputs=means,
@@ -131,7 +131,6 @@ def chains_of(tree: xr.DataTree) -> Chains:
         loss=_loss(posterior),
         step_size=step_size,
         curvature=curvature,
-        step_size_shift=shift,
     )
 
 

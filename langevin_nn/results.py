@@ -3,7 +3,9 @@
 The draws are in posterior.nc: `posterior_file` and `posterior_reading`.
 """
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,7 @@ from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.config import RunConfig
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.suite import Predictions
-from langevin_nn.types import Estimate, Generalisation
+from langevin_nn.types import Estimate, Generalisation, InputError, StepSizeBias
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,10 @@ def experiment_summary(measured: Generalisation, chains: Chains) -> dict[str, An
     """The part `experiment` of summary.json."""
     diagnostics = measured.diagnostics
     assert diagnostics is not None, "an experiment's result carries its diagnostics"
-    variance = measured.variance.value
+    bias, variance = measured.step_size_bias, measured.variance.value
+    shift = 0.0 if diagnostics.acceptance is not None else math.nan
+    if bias is not None:
+        shift = bias.variance.value
     return {
         "bias2": _estimate(measured.bias2),
         "variance": _estimate(measured.variance),
@@ -49,12 +54,43 @@ def experiment_summary(measured: Generalisation, chains: Chains) -> dict[str, An
         "step_size": chains.step_size,
         "trajectory_length": chains.trajectory_length,
         "stability_limit": _number(chains.stability_limit),
-        "step_size_relative_bias": _number(chains.step_size_shift / variance) if variance else None,
+        "step_size_relative_bias": _number(shift / variance) if variance else None,
+        "step_size_bias": None
+        if bias is None
+        else {
+            field.name: _estimate(getattr(bias, field.name)) for field in dataclasses.fields(bias)
+        },
         "num_chains": diagnostics.num_chains,
         "num_draws": diagnostics.num_draws,
         "diverged_chains": diagnostics.diverged_chains,
         "wall_seconds": chains.wall_seconds,
     }
+
+
+def step_size_bias_of(experiment: Mapping[str, Any]) -> StepSizeBias | None:
+    """The bias that `experiment_summary` stored; None where there is none, or an earlier version's.
+
+    That had the first of three terms of the variance's alone, as `step_size_relative_bias`.
+    """
+    stored = experiment.get("step_size_bias")
+    if stored is None:
+        return None
+    try:
+        pairs = {
+            field.name: [stored[field.name][key] for key in ("value", "mcse")]
+            for field in dataclasses.fields(StepSizeBias)
+        }
+        return StepSizeBias(
+            **{
+                name: Estimate(*(math.nan if number is None else float(number) for number in pair))
+                for name, pair in pairs.items()
+            }
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"summary.json is damaged: step_size_bias is {stored!r}, expected value and mcse of "
+            "each number: sample the run again"
+        ) from error
 
 
 def tempering_summary(tempering: Tempering) -> dict[str, Any]:

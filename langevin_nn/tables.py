@@ -5,7 +5,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from langevin_nn.analysis.comparison import QUANTITIES, aligned, compare, plus_minus
+from langevin_nn.analysis.comparison import QUANTITIES, aligned, compare, plus_minus, shifted
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.config import RunConfig
 from langevin_nn.model.datasets import Dataset
@@ -118,6 +118,7 @@ def report(result: Result, data: Dataset) -> str:
         acceptance = f"{diagnostics.acceptance:.3f}"
     if diagnostics.nonfinite:
         acceptance += f"  ({diagnostics.nonfinite:.2%} of the proposals left the finite numbers)"
+    step_size = _of_step_size(measured, chains, ladder=result.tempering is not None)
     lines = [
         heading(result.config, data),
         "",
@@ -128,7 +129,7 @@ def report(result: Result, data: Dataset) -> str:
         f"{diagnostics.num_draws} draws)",
         *_of_constant(diagnostics.constant),
         f"acceptance {acceptance}",
-        f"step size  {chains.step_size:.3g}  ({_of_step_size(measured, chains)})",
+        f"step size  {chains.step_size:.3g}  ({step_size})",
         *remarks(predictions, reasons=False),
     ]
     if result.tempering is not None:
@@ -178,7 +179,7 @@ def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig
     return [*lines, f"ladder     {tempering.complaint}"] if tempering.complaint else lines
 
 
-def _of_step_size(measured: Generalisation, chains: Chains) -> str:
+def _of_step_size(measured: Generalisation, chains: Chains, ladder: bool) -> str:
     """What the step size means, and what it does to the numbers."""
     if chains.trajectory_length is not None:
         steps = max(1.0, chains.trajectory_length / chains.step_size)
@@ -186,10 +187,12 @@ def _of_step_size(measured: Generalisation, chains: Chains) -> str:
             f"radians; trajectories of {chains.trajectory_length:.3g} on average, about "
             f"{steps:.1f} steps each; no bias"
         )
-    bias = ""
-    if measured.variance.value > 0 and math.isfinite(chains.step_size_shift):
-        share = chains.step_size_shift / measured.variance.value
-        bias = f"; predicted bias of the variance {share:+.1%}"
+    bias, predicted = "", measured.step_size_bias
+    if predicted is None and ladder:
+        bias = "; swaps change what it biases: not predicted"
+    elif predicted is not None and measured.variance.value > 0:
+        share = shifted(predicted.variance, measured.variance.value / 100)
+        bias = f"; predicted bias of the variance {share}%"
     return f"{chains.step_size / chains.stability_limit:.0%} of the stability limit{bias}"
 
 

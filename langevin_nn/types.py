@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from langevin_nn.errors import InputError as InputError
+from langevin_nn.estimates import Estimate as Estimate
+from langevin_nn.estimates import StepSizeBias as StepSizeBias
 from langevin_nn.validation import shown
 
 ChainKeys = Key[Array, " chains"]
@@ -223,14 +225,6 @@ class EnsembleSpec:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A number with its Monte-Carlo standard error (zero where nothing was sampled)."""
-
-    value: float
-    mcse: float = 0.0
-
-
-@dataclass(frozen=True)
 class Diagnostics:
     """Whether chains may be believed, over every reported number and every test prediction.
 
@@ -274,8 +268,9 @@ class Generalisation:
     the largest of the targets: ties are wrong.
     `order_parameters` are the theory's Q_1 … Q_L, or the rows of the matrix Q (empty for an
     experiment); `log_evidence` is the theory's log p(y | X), None where it has none. `converged`
-    and `message` say whether the result may be used and why not, `diagnostics` is the
-    experiment's.
+    and `message` say whether the result may be used and why not. `diagnostics` is the
+    experiment's, and so is `step_size_bias`, None where there is none or it is not known; the
+    numbers have not been corrected by it.
     """
 
     name: str
@@ -291,3 +286,9 @@ class Generalisation:
     converged: bool = True
     message: str = ""
     diagnostics: Diagnostics | None = None
+    step_size_bias: StepSizeBias | None = None
+
+    @property
+    def biased(self) -> tuple[str, ...]:
+        """The numbers that the step size shifts by more than their standard error, by name."""
+        return () if self.step_size_bias is None else self.step_size_bias.beyond_the_error(self)

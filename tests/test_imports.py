@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 # A module may import from its own layer and from those above it in this list; `sampling` and
 # `theory` share a line and never import each other.
 LAYERS = [
-    {"errors"},
+    {"errors", "estimates"},
     {"validation", "values"},
     {"types", "files", "locks", "memory"},
     {"claims", "records"},

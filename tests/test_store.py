@@ -32,7 +32,6 @@ def some_chains(**replaced) -> Chains:
         params=None,
         step_size=1 / 3,
         curvature=0.7,
-        step_size_shift=0.011,
         thinning=7,
         wall_seconds=12.5,
     )

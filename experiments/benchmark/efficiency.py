@@ -132,7 +132,7 @@ def run_rival(
     chains = lnn.Chains(
         test_outputs=run.test_outputs, train_error=run.train_error, energy=run.energy,
         observables={}, y_test=posterior.y_test, targets_midpoint=posterior.targets_midpoint,
-        params=None, step_size=run.step_size, curvature=float("nan"), step_size_shift=0.0,
+        params=None, step_size=run.step_size, curvature=float("nan"),
         thinning=run.thinning, wall_seconds=run.seconds, acceptance=run.acceptance,
     )  # fmt: skip
     return chains, run.seconds, run.gradients

@@ -11,6 +11,9 @@ import xarray as xr
 from langevin_nn.types import Estimate, Generalisation
 from langevin_nn.values import require_kind
 
+MARK = " †"
+"""Beside a number that the step size shifts by more than its standard error."""
+
 QUANTITIES = {
     "bias2": "bias²",
     "variance": "variance",
@@ -64,13 +67,29 @@ class Comparison:
 
     def __str__(self) -> str:
         rows = [["", *QUANTITIES.values(), "test accuracy"]]
-        measured = [plus_minus(getattr(self.measured, key)) for key in QUANTITIES]
+        measured = [
+            plus_minus(getattr(self.measured, key)) + (MARK if key in self.measured.biased else "")
+            for key in QUANTITIES
+        ]
         rows.append([self.measured.name, *measured, f"{self.measured.test_accuracy.value:.4f}"])
         deviations = iter(self.deviations)
         for theory in self.expected:
             beside = [_beside(next(deviations)) for _ in QUANTITIES]
             rows.append([theory.name, *beside, f"{theory.test_accuracy.value:.4f}"])
-        return aligned(rows)
+        return "\n".join([aligned(rows), *bias_note(self.measured)])
+
+
+def bias_note(measured: Generalisation) -> list[str]:
+    """What the mark beside a number means: a line, or none where no number has one."""
+    bias = measured.step_size_bias
+    if bias is None or not measured.biased:
+        return []
+    shifts = (f"{QUANTITIES[key]} by {shifted(getattr(bias, key))}" for key in measured.biased)
+    return [
+        f"{MARK.strip()} shifted by the step size by more than the standard error: "
+        f"{', '.join(shifts)} (predicted to leading order): write a smaller step_size, "
+        'or dynamics = "split"'
+    ]
 
 
 def compare(measured: Generalisation, *expected: Generalisation) -> Comparison:
@@ -168,6 +187,18 @@ def plus_minus(estimate: Estimate) -> str:
         return f"{estimate.value:.6g}"
     digits = max(1 - math.floor(math.log10(estimate.mcse)), 0)
     return f"{estimate.value:.{digits}f} ± {estimate.mcse:.{digits}f}"
+
+
+def shifted(estimate: Estimate, unit: float = 1.0) -> str:
+    """`+0.0123(4)`: a shift in a unit, the error of its last digit in parentheses."""
+    value, error = estimate.value / unit, abs(estimate.mcse / unit)
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:+.3g}"
+    digits = max(-math.floor(math.log10(error)), 0)
+    if round(error * 10**digits) == 10:
+        digits = max(digits - 1, 0)
+    last = f"{error * 10**digits:.0f}" if digits else f"{error:.0f}"
+    return f"{value:+.{digits}f}({last})"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

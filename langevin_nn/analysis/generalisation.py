@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.analysis.diagnostics import complaint, constant, diagnose, mcse
+from langevin_nn.analysis.step_size_bias import step_size_bias
 from langevin_nn.model.labels import is_right
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
@@ -96,6 +97,7 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
         converged=not message,
         message=message,
         diagnostics=diagnostics,
+        step_size_bias=step_size_bias(chains),
     )
 
 

@@ -121,6 +121,48 @@ class Regression(NamedTuple):
         return self.weights + prior - explained
 
     @full_precision
+    def weights_along(self, moved: Float[Array, "... P M"]) -> Float[Array, "... M D"]:
+        """The derivative of ⟨w⟩ as the features move along `moved`, Ḟ.
+
+        From A a = y and ⟨w⟩ = Fᵀa, or from B⟨w⟩ = Fᵀy: Ḟᵀa − FᵀA⁻¹(Ḟ⟨w⟩ + F Ḟᵀa), or
+        B⁻¹(T Ḟᵀa − FᵀḞ⟨w⟩).
+        """
+        pulled, pushed = _transposed(moved) @ self.dual, moved @ self.weights
+        back = _transposed(self.features)
+        if self.factor.shape[-1] < self.features.shape[-2]:
+            return _solve_both(self.factor, self.temperature * pulled - back @ pushed)
+        return pulled - back @ _solve_both(self.factor, pushed + self.features @ pulled)
+
+    @full_precision
+    def variances_along(
+        self,
+        moved: Float[Array, "... P M"],
+        features: Float[Array, "... Q M"],
+        features_moved: Float[Array, "... Q M"],
+    ) -> Float[Array, "... Q"]:
+        """The derivative of `variances(features)` as both sets of features move.
+
+        With t = T B⁻¹F_xᵀ and c = F B⁻¹F_xᵀ = A⁻¹F F_xᵀ it is 2 Ḟ_x t − 2 cᵀḞ t.
+        """
+        columns = _transposed(features)
+        if self.factor.shape[-1] < self.features.shape[-2]:
+            solved = _solve_both(self.factor, columns)
+            explained, left = self.features @ solved, self.temperature * solved
+        else:
+            explained = _solve_both(self.factor, self.features @ columns)
+            left = columns - _transposed(self.features) @ explained
+        own = jnp.sum(_transposed(features_moved) * left, axis=-2)
+        return 2 * (own - jnp.sum(explained * (moved @ left), axis=-2))
+
+    @full_precision
+    def squared_error_along(self, moved: Float[Array, "... P M"]) -> Float[Array, "..."]:
+        """The derivative of `squared_errors`, averaged over the training inputs."""
+        change = moved @ self.weights + self.features @ self.weights_along(moved)
+        misses = -2 * jnp.sum(self.temperature * self.dual * change, axis=-1)
+        spreads = self.variances_along(moved, self.features, moved)
+        return jnp.mean(misses + self.weights.shape[-1] * spreads, axis=-1)
+
+    @full_precision
     def means(self, features: Float[Array, "... Q M"]) -> Float[Array, "... Q D"]:
         """F_x⟨w⟩ at the inputs with these features."""
         return features @ self.weights

@@ -1,16 +1,18 @@
 """The page of one run: its figures, the theories beside it, convergence and provenance."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from langevin_nn import plotting, tables
-from langevin_nn.analysis.comparison import QUANTITIES, compare, orders
+from langevin_nn.analysis.comparison import MARK, QUANTITIES, bias_note, compare, orders
 from langevin_nn.analysis.diagnostics import ESS_LIMIT, RHAT_LIMIT
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.reports.formats import beside, duration, estimate, number, per_cent
 from langevin_nn.reports.html import Markup, element, figures, page, table
 from langevin_nn.reports.provenance import provenance
 from langevin_nn.reports.theories import remarks_on
+from langevin_nn.results import step_size_bias_of
 from langevin_nn.store import RunFolder, experiment_summary
 from langevin_nn.types import Generalisation
 
@@ -35,7 +37,8 @@ def run_page(folder: RunFolder, when: str) -> str:
     summary = folder.load_summary()
     manifest, config = folder.load_manifest(), folder.load_config()
     chains, theories = folder.load_results()
-    measured = summarise(chains)
+    bias = step_size_bias_of(summary["experiment"])
+    measured = dataclasses.replace(summarise(chains), step_size_bias=bias)
     title = f"Run {folder.path.resolve().name}"
     verdict = "Converged." if measured.converged else f"NOT CONVERGED: {measured.message}."
     caption = tables.caption(config)
@@ -56,17 +59,23 @@ def run_page(folder: RunFolder, when: str) -> str:
     }
     if "tempering" in summary:
         sections["Ladder"] = _ladder(summary["tempering"])
-    sections["Convergence"] = _convergence(experiment_summary(measured, chains))
+    sections["Convergence"] = _convergence(
+        experiment_summary(measured, chains)
+        | {"step_size_relative_bias": summary["experiment"].get("step_size_relative_bias")}
+    )
     hashes = {"configuration hash": config.content_hash}
     sections["Provenance"] = provenance({title: manifest}, hashes, config.to_toml())
     return page(title, lead, sections)
 
 
 def _comparison(measured: Generalisation, theories: Mapping[str, Generalisation]) -> Markup:
-    numbers = [getattr(measured, key) for key in QUANTITIES]
+    numbers = [
+        estimate((found := getattr(measured, key)).value, found.mcse)
+        + (MARK if key in measured.biased else "")
+        for key in QUANTITIES
+    ]
     rows = [
-        [measured.name, *(estimate(n.value, n.mcse) for n in numbers),
-         number(measured.test_accuracy.value, ".4f")]
+        [measured.name, *numbers, number(measured.test_accuracy.value, ".4f")]
     ]  # fmt: skip
     deviations = iter(compare(measured, *theories.values()).deviations)
     for theory in theories.values():
@@ -81,6 +90,7 @@ def _comparison(measured: Generalisation, theories: Mapping[str, Generalisation]
         "Beside a theory: (experiment − theory)/(standard error of both) in σ, and "
         "experiment/theory − 1"
     )
+    caption = ". ".join([caption, *bias_note(measured)])
     return table(caption, header, rows)
 
 
@@ -119,8 +129,7 @@ def _convergence(experiment: Mapping[str, Any]) -> list[Markup]:
         ["stability limit", number(experiment["stability_limit"], ".3g")],
         ["trajectory length", number(experiment["trajectory_length"], ".3g")],
         ["share of proposals not finite", number(experiment["nonfinite_proposals"], ".2g")],
-        ["predicted bias of the variance by the step size",
-         per_cent(experiment["step_size_relative_bias"])],
+        *_predicted_bias(experiment),
         ["the same in every draw", ", ".join(experiment["constant"]) or "nothing"],
         ["time of sampling", duration(experiment["wall_seconds"])],
     ]  # fmt: skip
@@ -128,6 +137,15 @@ def _convergence(experiment: Mapping[str, Any]) -> list[Markup]:
         table(f"Converged: R̂ < {RHAT_LIMIT}, ESS > {ESS_LIMIT}", ["series", "R̂", "ESS"], rows),
         table("The chains", ["what", "value"], chains),
     ]
+
+
+def _predicted_bias(experiment: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of what the step size shifts; an earlier version stored the variance's alone."""
+    shift = "predicted shift of the {} by the step size"
+    if (stored := experiment.get("step_size_bias")) is not None:
+        return [[shift.format(QUANTITIES[key]), _stored(each)] for key, each in stored.items()]
+    relative = experiment.get("step_size_relative_bias")
+    return [["predicted bias of the variance by the step size", per_cent(relative)]]
 
 
 def _ladder(tempering: Mapping[str, Any]) -> list[Markup]:

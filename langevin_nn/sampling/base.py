@@ -33,6 +33,8 @@ class Transition(Protocol):
 
     default_warmup: ClassVar[int]
     default_thinning: ClassVar[int]
+    unadjusted: ClassVar[bool]
+    """Langevin dynamics without an acceptance step: its step size's bias is measured."""
 
     def init(self, posterior: Posterior, params: Any) -> Any:
         """The state of chains that start from `params`."""
@@ -45,7 +47,7 @@ class Transition(Protocol):
     def settle(
         self, posterior: Posterior, state: Any, numbers: dict[str, float], key: Any
     ) -> dict[str, float]:
-        """Numbers that hold from the warm-up's end: `curvature`, `step_size_shift`, and others."""
+        """Numbers that hold from the warm-up's end: `curvature`, and others."""
         ...
 
     def with_numbers(self, numbers: dict[str, float], dtype: Any) -> "Transition":

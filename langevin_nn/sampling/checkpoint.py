@@ -22,7 +22,11 @@ from langevin_nn import locks
 from langevin_nn.files import Unreadable, make_folder, read_arrays, write_arrays
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.chunks import Buffer
 from langevin_nn.types import InputError, is_key
+
+SLOPE = "slope_"
+"""How the names of slopes begin in a chunk's file, which has fewer of them than draws."""
 
 NUMBER = "number_"
 """How the names of a point's numbers begin in `state.npz`."""
@@ -48,11 +52,12 @@ class Checkpoint:
     def exists(self) -> bool:
         return (self.folder / "state.npz").exists()
 
-    def save(self, state: Any, progress: Progress, chunk: dict[str, np.ndarray] | None) -> None:
+    def save(self, state: Any, progress: Progress, chunk: Buffer | None) -> None:
         """Write the draws of one chunk (arrays (draw, point, chain, …)), then the state after."""
         if chunk:
-            first = progress.draws - len(next(iter(chunk.values())))
-            write_arrays(self.folder / f"draws-{first:08d}.npz", chunk)
+            first = progress.draws - len(next(iter(chunk.draws.values())))
+            slopes = {SLOPE + name: values for name, values in chunk.slopes.items()}
+            write_arrays(self.folder / f"draws-{first:08d}.npz", chunk.draws | slopes)
         leaves = jax.tree.leaves(state)
         arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
         for name in progress.numbers[0]:
@@ -61,7 +66,7 @@ class Checkpoint:
         arrays["fingerprint"] = np.array(self.fingerprint)
         write_arrays(self.folder / "state.npz", arrays)
 
-    def load(self, like: Any) -> tuple[Any, Progress, list[dict[str, np.ndarray]]]:
+    def load(self, like: Any) -> tuple[Any, Progress, list[Buffer]]:
         """The state in the structure of `like`, the progress, and the chunks of draws so far.
 
         Raises `InputError` if a file cannot be read or belongs to another run.
@@ -85,15 +90,18 @@ class Checkpoint:
             dict(zip(columns, map(float, row), strict=True))
             for row in zip(*columns.values(), strict=True)
         ]
-        chunks: list[dict[str, np.ndarray]] = []
+        chunks: list[Buffer] = []
         done = 0
         while done < draws:
             name = f"draws-{done:08d}.npz"
-            chunks.append(self._read(name))
-            lengths = {len(values) if values.ndim else 0 for values in chunks[-1].values()}
+            arrays = self._read(name)
+            slopes = {k: arrays.pop(k) for k in list(arrays) if k.startswith(SLOPE)}
+            slopes = {k.removeprefix(SLOPE): values for k, values in slopes.items()}
+            chunks.append(Buffer(arrays, slopes))
+            lengths = {len(values) if values.ndim else 0 for values in arrays.values()}
             if len(lengths) != 1 or not 0 < min(lengths) <= draws - done:
                 raise self._damaged(name, f"{lengths} draws, of {draws - done}")
-            if chunks[-1].keys() != chunks[0].keys():
+            if chunks[-1].draws.keys() != chunks[0].draws.keys():
                 raise self._damaged(name, "it holds other series than the draws before")
             done += lengths.pop()
         return state, Progress(steps, draws, numbers), chunks

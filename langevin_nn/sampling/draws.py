@@ -5,13 +5,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from langevin_nn.model.losses import Loss
 from langevin_nn.model.posterior import Posterior
 
 SERIES_BYTES = 128e6
 """What follows from the draws of f at the test inputs, or stands beside it, is kept up to this."""
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Derivatives of what some of the draws record: the step size's bias comes from these.
+
+    `draws` (S,) are the numbers of these draws. There are the slopes of `test_outputs`,
+    `train_error` and `test_variances`, the last averaged over the test inputs (None where the
+    parameters determine f), and the `stiffness`, all as `step_size.energy_slopes` defines them.
+    `temperature` is T.
+    """
+
+    draws: Int[np.ndarray, " S"]
+    test_outputs: Float[np.ndarray, "chain S P_test *D"]
+    train_error: Float[np.ndarray, "chain S"]
+    stiffness: Float[np.ndarray, "chain S"]
+    temperature: float
+    test_variances: Float[np.ndarray, "chain S"] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,10 +51,10 @@ class Chains:
 
     `temperature` and `loss` are the posterior's, None where they are not known.
 
-    `curvature` is the largest Λ_max(∇²𝓛) over the chains at the end of the warm-up, and
-    `step_size_shift` the predicted shift of the variance at a test point, averaged over them,
-    that the finite step size causes: (ηT/2)⟨‖∇_θ f‖²⟩, to leading order in η; NaN where it is not
-    known. A dynamics with an acceptance step has no curvature (NaN) and the shift 0; it has
+    `curvature` is the largest Λ_max(∇²𝓛) over the chains at the end of the warm-up; `slopes` say
+    what bias the finite step size causes (`summarise` has it), and are None where the chains have
+    none, where they exchange their weights with those of other temperatures, and where they were
+    read from a file. A dynamics with an acceptance step has no curvature (NaN); it has
     `acceptance` (chain, draw), the mean acceptance probability of the trajectories since the draw
     before, `nonfinite` (chain, draw), the fraction of them that left the finite numbers and were
     rejected, and the mean angle of its trajectories, `trajectory_length`.
@@ -51,7 +69,6 @@ class Chains:
     params: Any
     step_size: float
     curvature: float
-    step_size_shift: float
     thinning: int
     wall_seconds: float
     test_variances: Float[np.ndarray, "chain draw P_test"] | None = None
@@ -62,6 +79,7 @@ class Chains:
     train_outputs: Float[np.ndarray, "chain draw P *D"] | None = None
     temperature: float | None = None
     loss: Loss | None = None
+    slopes: Slopes | None = None
 
     @property
     def f(self) -> Float[np.ndarray, "chain draw P_test *D"] | None:
@@ -88,8 +106,13 @@ def assemble(
     numbers: dict[str, float],
     draws: Mapping[str, np.ndarray],
     thinning: int,
+    slopes: Mapping[str, np.ndarray],
+    sloping: Int[np.ndarray, " S"],
 ) -> Chains:
-    """The records (draw, chain, …) of one point as a result (chain, draw, …)."""
+    """The records (draw, chain, …) of one point as a result (chain, draw, …).
+
+    `slopes` are of the draws `sloping`, or empty.
+    """
     series = {name: np.moveaxis(values, 0, 1) for name, values in draws.items()}
     return Chains(
         test_outputs=series.pop("test_outputs"),
@@ -106,10 +129,16 @@ def assemble(
         params=params,
         step_size=numbers["step_size"],
         curvature=numbers["curvature"],
-        step_size_shift=numbers["step_size_shift"],
         trajectory_length=numbers.get("trajectory_length"),
         thinning=thinning,
         wall_seconds=numbers["seconds"],
         temperature=float(posterior.temperature),
         loss=posterior.loss,
+        slopes=Slopes(
+            draws=sloping,
+            temperature=float(posterior.temperature),
+            **{name: np.moveaxis(values, 0, 1) for name, values in slopes.items()},
+        )
+        if slopes
+        else None,
     )

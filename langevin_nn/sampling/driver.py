@@ -17,7 +17,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jax.sharding import Mesh
+from jaxtyping import PRNGKeyArray
 from threadpoolctl import ThreadpoolController
 
 from langevin_nn.model.posterior import Posterior
@@ -29,6 +30,7 @@ from langevin_nn.sampling.checks import (
     checked_observables,
     checked_posteriors,
 )
+from langevin_nn.sampling.chunks import Buffer, Chunk, joined
 from langevin_nn.sampling.draws import SERIES_BYTES, Chains, assemble
 from langevin_nn.sampling.program import (
     Exchange,
@@ -42,12 +44,14 @@ from langevin_nn.sampling.program import (
     shared,
     stacked,
 )
-from langevin_nn.sampling.step_size import Diverged
+from langevin_nn.sampling.step_size import Diverged, room_for_slopes, slope_stride
 from langevin_nn.types import InputError, random_key
 
 FIRST_CHUNK_STEPS = 100
 CHUNK_SECONDS = 2.0
 BUFFER_BYTES = 64e6
+NEVER = 2**30
+"""A stride of slopes that no draw of the warm-up is a multiple of."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +67,29 @@ class Report:
 
 @dataclass(frozen=True)
 class Driven:
-    """What `drive` leaves: the last states, each point's numbers, draws (draw, point, chain, …)."""
+    """What `drive` leaves: the last states, each point's numbers, draws (draw, point, chain, …).
+
+    `slopes` are those of the draws `sloping`, empty where none were recorded.
+    """
 
     posteriors: Sequence[Posterior]
     states: States
     numbers: list[dict[str, float]]
     draws: dict[str, np.ndarray]
+    slopes: dict[str, np.ndarray]
+    sloping: np.ndarray
     thinning: int
 
     def chains(self, index: int) -> Chains:
         draws = {name: values[:, index] for name, values in self.draws.items()}
+        slopes = {name: values[:, index] for name, values in self.slopes.items()}
         # Shared out over the devices as the chains were.
         mesh = mesh_for(self.draws["energy"].shape[2])
         params = shared(mesh, point(self.states.chains.params, index), axis=0)
-        return assemble(self.posteriors[index], params, self.numbers[index], draws, self.thinning)
+        return assemble(
+            self.posteriors[index], params, self.numbers[index], draws, self.thinning,
+            slopes, self.sloping,
+        )  # fmt: skip
 
 
 def drive(
@@ -122,7 +135,7 @@ def drive(
     if checkpoint is not None:
         names = (*dataclasses.astuple(counts), sorted(extra), exchange is not None)
         saved = Checkpoint(checkpoint, fingerprint(points, transition, keys, names))
-    chunks: list[dict[str, np.ndarray]] = []
+    chunks: list[Buffer] = []
     if saved and resume and saved.exists:
         states, done, chunks = saved.load(states)
     else:
@@ -136,13 +149,17 @@ def drive(
     mesh = mesh_for(counts.num_chains)
     states, streams = shared(mesh, (states, streams), axis=1)
     target, dynamics = copied(mesh, (target, _moving(transition, numbers, points[0])))
+    # Swaps mix the laws of the rungs: the bias of each is then another one.
+    sloping = transition.unadjusted and exchange is None
+    every = slope_stride(counts.num_samples, counts.thinning)
+    room = room_for_slopes(counts.num_samples) if sloping else None
     with jax.set_mesh(mesh):
         zeros = buffer_for(
             target, dynamics, states, streams, copied(mesh, jnp.int32(0)), extra, exchange,
-            at_train, counts.num_samples, BUFFER_BYTES,
+            at_train, counts.num_samples, room, BUFFER_BYTES,
         )  # fmt: skip
-    buffer: dict[str, Array] = shared(mesh, zeros, axis=2)
-    capacity = len(buffer["energy"])
+    buffer: Buffer = shared(mesh, zeros, axis=2)
+    capacity = len(buffer.draws["energy"])
 
     # Cholesky factors of a few hundred rows are slower, up to forty times on a busy machine, where
     # the threads of BLAS wait for each other.
@@ -159,19 +176,32 @@ def drive(
                 numbers[i] |= {**found, "settled": 1.0}
             dynamics = copied(mesh, _moving(transition, numbers, points[0]))
         if warm:
-            stride, count = min(pace.steps, counts.num_warmup - done.steps), 1
+            stride = min(pace.steps, counts.num_warmup - done.steps)
+            part = Chunk(done.steps, stride, 1, 1, NEVER)
         else:
             most = min(capacity, counts.num_samples - done.draws)
             stride = counts.thinning
             count = min(max(pace.steps // stride, 1), most)
-        three = copied(mesh, _integers(done.steps, stride, count))
+            part = Chunk(done.steps, stride, count, done.draws, every)
         with blas.limit(limits=1), jax.set_mesh(mesh):
             states, buffer = advance(
-                target, dynamics, states, streams, three, buffer, extra, exchange, at_train
+                target,
+                dynamics,
+                states,
+                streams,
+                _traced(mesh, part),
+                buffer,
+                extra,
+                exchange,
+                at_train,
             )
-            chunk = {name: np.array(values[:count]) for name, values in buffer.items()}
-        done = Progress(done.steps + stride * count, done.draws + (not warm) * count, numbers)
-        finite = np.isfinite(chunk["energy"]).all(axis=0)
+            chunk = Buffer(
+                {name: np.array(values[: part.count]) for name, values in buffer.draws.items()},
+                {name: np.array(v[: len(part.slopes)]) for name, v in buffer.slopes.items()},
+            )
+        steps = part.stride * part.count
+        done = Progress(done.steps + steps, done.draws + (not warm) * part.count, numbers)
+        finite = np.isfinite(chunk.draws["energy"]).all(axis=0)
         if not finite.any():
             raise _diverged(counts, done.steps, min(each["step_size"] for each in numbers))
         if not warm:
@@ -181,15 +211,16 @@ def drive(
         if saved:
             saved.save(states, done, None if warm else chunk)
         if progress:
-            last = chunk["train_error"][-1]
+            last = chunk.draws["train_error"][-1]
             error = float(np.mean(last[:1][finite[:1]] if finite[0].any() else last[finite]))
             lost = int(np.sum(~finite))
             progress(Report(done.steps, counts.steps, counts.num_warmup, error, lost))
-        pace.stop(stride * count)
-    # Chunks that an earlier version has saved lack some of the series.
-    whole = [name for name in chunks[0] if all(name in chunk for chunk in chunks)]
-    draws = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in whole}
-    return Driven(posteriors, states, numbers, draws, counts.thinning)
+        pace.stop(steps)
+    draws, slopes = (joined([getattr(chunk, part) for chunk in chunks]) for part in Buffer._fields)
+    numbered = np.arange(0, counts.num_samples, every)
+    if slopes:  # a checkpoint of an earlier version has none in the draws before it
+        numbered = numbered[len(numbered) - len(slopes["train_error"]) :]
+    return Driven(posteriors, states, numbers, draws, slopes, numbered, counts.thinning)
 
 
 class _Pace:
@@ -213,8 +244,9 @@ class _Pace:
         self._compiled = True
 
 
-def _integers(first_step: int, stride: int, count: int) -> tuple[Array, Array, Array]:
-    return jnp.int32(first_step), jnp.int32(stride), jnp.int32(count)
+def _traced(mesh: Mesh, chunk: Chunk) -> Chunk:
+    """The chunk's numbers as arrays."""
+    return Chunk(*copied(mesh, tuple(map(jnp.int32, chunk))))
 
 
 def _dtype(posterior: Posterior) -> Any:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.noise import standard_normal_like
-from langevin_nn.sampling.step_size import largest_curvature, local_geometry, stable_step_size
+from langevin_nn.sampling.step_size import largest_curvature, stable_step_size
 from langevin_nn.types import ChainKeys
 
 
@@ -40,6 +40,7 @@ class Langevin(eqx.Module):
 
     default_warmup: ClassVar[int] = 20_000
     default_thinning: ClassVar[int] = 100
+    unadjusted: ClassVar[bool] = True
 
     step_size: float | Array | None = None
 
@@ -51,8 +52,10 @@ class Langevin(eqx.Module):
     def settle(
         self, posterior: Posterior, state: LangevinState, numbers: dict[str, float], key: Any
     ) -> dict[str, float]:
-        """The curvature where the chains are now, and what the step size adds to the variance."""
-        return local_geometry(posterior, state, numbers["step_size"], key)
+        """The curvature where the chains are now: the largest of theirs."""
+        curvature = np.asarray(largest_curvature(posterior, state.params, key))
+        found = np.nanmax(curvature) if np.isfinite(curvature).any() else np.nan
+        return {"curvature": float(found)}
 
     def with_numbers(self, numbers: dict[str, float], dtype: Any) -> "Langevin":
         value = jnp.asarray(numbers["step_size"], dtype)

@@ -16,6 +16,8 @@ from jaxtyping import Array
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.chunks import Buffer, Chunk
+from langevin_nn.sampling.step_size import energy_slopes
 from langevin_nn.types import CHAIN_AXIS, ChainKeys, PointKeys, is_key
 
 Observable = Callable[[Any], Array]
@@ -59,19 +61,19 @@ def advance(
     transition: Transition,
     states: States,
     keys: tuple[PointKeys, PointKeys],
-    counts: tuple[Array, Array, Array],
-    buffer: dict[str, Array],
+    chunk: Chunk,
+    buffer: Buffer,
     extra: Mapping[str, Observable],
     exchange: Exchange | None = None,
     train_outputs: bool = False,
-) -> tuple[States, dict[str, Array]]:
-    """From `first_step`, `count` times: `stride` steps, then one record with their mean info.
+) -> tuple[States, Buffer]:
+    """The chunk's steps; each draw records the states and the mean info of its steps.
 
     The arrays of the posterior and of the transition have a leading point axis, those of the state
-    and the keys a point and a chain axis, the buffer's a draw axis before them. The three counts
+    and the keys a point and a chain axis, the buffer's a draw axis before them. The chunk's numbers
     are traced, so that every chunk of every run of these shapes is one program.
     """
-    first_step, stride, count = counts
+    first_step, stride = chunk.first_step, chunk.stride
     step_keys, record_keys = keys
 
     def one_step(step: Array, carry: tuple[States, Any]) -> tuple[States, Any]:
@@ -83,18 +85,33 @@ def advance(
     info = eqx.filter_eval_shape(move, *moving)[1]
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), info)
 
-    def one_draw(
-        i: Array, carry: tuple[States, dict[str, Array]]
-    ) -> tuple[States, dict[str, Array]]:
-        states, buffer = carry
+    def with_slopes(
+        states: States, keys: PointKeys, slopes: dict[str, Array], draw: Array
+    ) -> dict[str, Array]:
+        values = eqx.filter_vmap(energy_slopes)(posterior, states.chains.params, keys)
+        row = draw // chunk.slope_stride - chunk.first_slope
+        return {name: slopes[name].at[row].set(value) for name, value in values.items()}
+
+    def without(
+        states: States, keys: PointKeys, slopes: dict[str, Array], draw: Array
+    ) -> dict[str, Array]:
+        return slopes
+
+    def one_draw(i: Array, carry: tuple[States, Buffer]) -> tuple[States, Buffer]:
+        states, (draws, slopes) = carry
         begin = first_step + i * stride
         states, sums = jax.lax.fori_loop(begin, begin + stride, one_step, (states, zeros))
         keys = fold(record_keys, begin + stride)
         values = observe(posterior, states, keys, extra, exchange, train_outputs)
         values |= {name: total / stride.astype(total.dtype) for name, total in sums.items()}
-        return states, {name: buffer[name].at[i].set(value) for name, value in values.items()}
+        if slopes:
+            draw = chunk.first_draw + i
+            wanted = draw % chunk.slope_stride == 0
+            slopes = jax.lax.cond(wanted, with_slopes, without, states, keys, slopes, draw)
+        draws = {name: draws[name].at[i].set(value) for name, value in values.items()}
+        return states, Buffer(draws, slopes)
 
-    return jax.lax.fori_loop(0, count, one_draw, (states, buffer))
+    return jax.lax.fori_loop(0, chunk.count, one_draw, (states, buffer))
 
 
 @eqx.filter_jit
@@ -226,10 +243,12 @@ def buffer_for(
     exchange: Exchange | None,
     train_outputs: bool,
     num_samples: int,
+    slope_stride: int | None,
     max_bytes: float,
-) -> dict[str, np.ndarray]:
+) -> Buffer:
     """Zeros for as many draws as are worth keeping on the device between two chunks.
 
+    There is room for the slopes of every `slope_stride`-th draw, or more; for none if it is None.
     With the arguments placed as they are for `advance`, what is traced here is not again there.
     """
     step_keys, record_keys = keys
@@ -237,6 +256,19 @@ def buffer_for(
     shapes = dict(eqx.filter_eval_shape(observe, *seen))
     moving = (posterior, transition, states, step_keys, step, exchange)
     shapes |= eqx.filter_eval_shape(move, *moving)[1]
-    bytes_each = sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
+    sloping: dict[str, Any] = {}
+    if slope_stride is not None:
+        of_points = (eqx.filter_vmap(energy_slopes), posterior, states.chains.params, record_keys)
+        sloping = eqx.filter_eval_shape(*of_points)
+    bytes_each = _bytes(shapes) + _bytes(sloping) / (slope_stride or 1)
     capacity = min(max(int(max_bytes / bytes_each), 1), num_samples)
-    return {name: np.zeros((capacity, *s.shape), s.dtype) for name, s in shapes.items()}
+    rows = min(capacity // (slope_stride or 1) + 1, num_samples)
+    return Buffer(_zeros(capacity, shapes), _zeros(rows, sloping))
+
+
+def _bytes(shapes: Mapping[str, Any]) -> float:
+    return float(sum(shape.size * shape.dtype.itemsize for shape in shapes.values()))
+
+
+def _zeros(length: int, shapes: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.zeros((length, *s.shape), s.dtype) for name, s in shapes.items()}

@@ -83,6 +83,7 @@ class Split(eqx.Module):
 
     default_warmup: ClassVar[int] = 1_000
     default_thinning: ClassVar[int] = 1
+    unadjusted: ClassVar[bool] = False
 
     step_size: float | Array | None = None
     trajectory_length: float | Array | None = None
@@ -129,7 +130,7 @@ class Split(eqx.Module):
         self, posterior: Posterior, state: SplitState, numbers: dict[str, float], key: Any
     ) -> dict[str, float]:
         """What was adapted. There is no stability limit, and no bias that the steps cause."""
-        found = {"curvature": math.nan, "step_size_shift": 0.0}
+        found = {"curvature": math.nan}
         adapted = state.adaptation
         if self.step_size is None:
             found["step_size"] = float(np.exp(np.float64(adapted.log_step_average[0])))

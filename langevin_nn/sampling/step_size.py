@@ -1,8 +1,21 @@
 """The step size: its stability limit, what "auto" makes of it, and the bias that it causes.
 
 A step size η is stable for η < 2/Λ_max(∇²𝓛) only. Below, the stationary law of the dynamics still
-depends on it: on a quadratic 𝓛 with Hessian H the covariance of θ is T H⁻¹(1 − ηH/2)⁻¹, to leading
-order the posterior's plus ηT/2 in every direction.
+depends on it: on a quadratic 𝓛 with Hessian H the covariance of θ is T H⁻¹(1 − ηH/2)⁻¹. On any
+other, with U = β𝓛 and ε = ηT, its density is to leading order that of U − (ε/4)|∇U|² + (ε/2)ΔU, so
+that the average of an observable φ is off by
+
+    δ⟨φ⟩ = (ε/4) [⟨Δφ⟩ − Cov(φ, ΔU)] = (ε/4) [2⟨∇φ·∇U⟩ − Cov(φ, |∇U|²)]
+
+averaged over the posterior; the two are one by parts, ⟨Δφ⟩ = ⟨∇φ·∇U⟩ and Cov(φ, ΔU) = Cov(φ, |∇U|²)
+− ⟨∇φ·∇U⟩. The second has first derivatives only, so it holds where σ has a kink and ΔU is a delta
+function there. Much of the noise of |∇U|² is the prior's, whose part of the gradient is Λθ; by
+parts again, with ∇·Λθ constant, Cov(φ, Λθ·∇U) = ⟨∇φ·Λθ⟩, so that the same is
+
+    δ⟨φ⟩ = (ε/4) [⟨∇φ·(2∇U − Λθ)⟩ − Cov(φ, ∇U·(∇U − Λθ))].
+
+It costs a gradient and a derivative along one direction, at some of the recorded draws
+(`energy_slopes`); `analysis.step_size_bias` makes the bias of the reported numbers of them.
 """
 
 from typing import Any
@@ -13,9 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.model.derivative import derivative_along
+from langevin_nn.model.marginalised import MarginalisedPosterior
+from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.noise import standard_normal_like
-from langevin_nn.types import InputError
+from langevin_nn.types import ChainKeys, InputError
 
 AUTO_FRACTION = 0.1
 """An open step size becomes this fraction of the stability limit at draws of the prior."""
@@ -44,23 +59,6 @@ def stable_step_size(given: float | Array | None, curvature: np.ndarray) -> floa
             f'chains start): write step_size = {automatic:.2g} or step_size = "auto"'
         )
     return step_size
-
-
-def local_geometry(
-    posterior: Posterior, state: Any, step_size: float, key: PRNGKeyArray
-) -> dict[str, float]:
-    """Λ_max over the chains where they are now, and the variance's shift (ηT/2)⟨‖∇_θ f‖²⟩.
-
-    The shift is known where f is a function of the parameters; NaN where they leave it open.
-    """
-    curvature = np.asarray(largest_curvature(posterior, state.params, key))
-    shift = float("nan")
-    if not np.isfinite(curvature).any():
-        return {"curvature": shift, "step_size_shift": shift}
-    if isinstance(posterior, GibbsPosterior):
-        squares = float(np.nanmean(mean_squared_gradient(posterior, state.params, key)))
-        shift = 0.5 * step_size * float(posterior.temperature) * squares
-    return {"curvature": float(np.nanmax(curvature)), "step_size_shift": shift}
 
 
 @eqx.filter_jit
@@ -101,30 +99,61 @@ def largest_curvature(
     return jax.lax.while_loop(unfinished, iterate, carry)[1]
 
 
-@eqx.filter_jit
-def mean_squared_gradient(
-    posterior: GibbsPosterior, params: Any, key: PRNGKeyArray, num_probes: int = 32
-) -> Float[Array, " chains"]:
-    """‖∇_θ f(x)‖² averaged over the test inputs, at each chain's parameters.
+MOST_SLOPES = 256
+"""About as many draws of a chain have slopes, of long chains."""
 
-    Summed over the outputs where there are several.
+LEAST_SLOPES = 16
+"""At least as many have, of chains that are not shorter."""
 
-    To leading order in η the dynamics' stationary covariance of θ is too large by ηT/2 in every
-    direction (on a quadratic 𝓛 by (ηT/2)(1 − ηH/2)⁻¹), so that the variance of f(x) is too large by
-    (ηT/2)‖∇_θ f(x)‖². The average is estimated with random signs: E_s‖∇_θ Σ_x s_x f(x)‖²/P_test.
+STEPS_BETWEEN_SLOPES = 400
+"""At least as many steps lie between two draws with slopes, of all but short chains."""
+
+
+def room_for_slopes(num_samples: int) -> int:
+    """How far apart the draws with slopes are at least, whatever the thinning."""
+    return -(-num_samples // MOST_SLOPES)
+
+
+def slope_stride(num_samples: int, thinning: int) -> int:
+    """Every how many draws slopes are recorded."""
+    rare = min(STEPS_BETWEEN_SLOPES // thinning, num_samples // LEAST_SLOPES)
+    return max(room_for_slopes(num_samples), rare, 1)
+
+
+def energy_slopes(posterior: Posterior, params: Any, keys: ChainKeys) -> dict[str, Array]:
+    """∇φ·(2v − p) for what a draw records, and the `stiffness` v·(v − p), at each chain's weights.
+
+    v = ∇𝓛/√T, and p = √T Λθ is the prior's part of it. The slopes are those of `test_outputs`
+    (chains, P_test, *D) and `train_error` (chains,), where the read-out is marginalised also of
+    `test_variances` averaged over the test inputs (chains,). `keys` are those of the record.
     """
-    num_chains = jax.tree.leaves(params)[0].shape[0]
-    targets = posterior.y_test.shape
-    outside = jax.random.split(key, num_chains)
+    root = jnp.sqrt(posterior.temperature)
+    force = jax.grad(lambda p: jnp.sum(posterior.energy(p)))(params)
+    pull = jax.grad(lambda p: jnp.sum(posterior.sampled_prior.energy(p)))(params)
+    v = jax.tree.map(lambda g: g / root, force)
+    rest = jax.tree.map(lambda g, w: g - root * w, v, pull)
+    slopes = _record_along(posterior, params, keys, jax.tree.map(jnp.add, v, rest))
+    products = [
+        jnp.sum((a * b).reshape(len(a), -1), axis=1)
+        for a, b in zip(jax.tree.leaves(v), jax.tree.leaves(rest), strict=True)
+    ]
+    chosen = {name: slopes[name] for name in ("test_outputs", "train_error")}
+    chosen["stiffness"] = jnp.sum(jnp.stack(products), axis=0)
+    if "test_variances" in slopes:
+        chosen["test_variances"] = jnp.mean(slopes["test_variances"], axis=1)
+    return chosen
 
-    def probe(key: PRNGKeyArray) -> Float[Array, " chains"]:
-        dtype = jax.tree.leaves(params)[0].dtype
-        signs = jax.random.rademacher(key, (num_chains, *targets), dtype)
-        gradient = jax.grad(lambda p: jnp.sum(signs * posterior.test_outputs(p, outside)))(params)
-        squares = [
-            jnp.sum(jnp.square(g).reshape(num_chains, -1), axis=1)
-            for g in jax.tree.leaves(gradient)
-        ]
-        return jnp.sum(jnp.stack(squares), axis=0) / targets[0]
 
-    return jnp.mean(jax.lax.map(probe, jax.random.split(key, num_probes)), axis=0)
+def _record_along(
+    posterior: Posterior, params: Any, keys: ChainKeys, direction: Any
+) -> dict[str, Array]:
+    """The derivative of a record, but for its energy, along `direction`."""
+    if isinstance(posterior, MarginalisedPosterior):  # in closed form
+        return posterior.record_along(params, keys, direction)
+
+    def recorded(params: Any) -> dict[str, Array]:
+        values = posterior.record(params, keys)
+        return {name: value for name, value in values.items() if name != "energy"}
+
+    found: dict[str, Array] = derivative_along(recorded, params, direction)
+    return found

@@ -38,7 +38,9 @@ def measured(sampler, seed, temperature=TEMPERATURE):
         posterior, lnn.Split() if step_size is None else lnn.Langevin(step_size),
         key=jax.random.key(seed), num_samples=100, **counts,
     )  # fmt: skip
-    return checked(lnn.summarise(chains)), np.nan_to_num(chains.step_size_shift)
+    summary = checked(lnn.summarise(chains))
+    bias = summary.step_size_bias
+    return summary, 0.0 if bias is None else bias.variance.value
 
 
 @functools.cache

@@ -27,6 +27,7 @@ from langevin_nn import config as configuration
 from langevin_nn.errors import InputError
 from langevin_nn.files import write_atomically, write_bytes
 from langevin_nn.sampling.checkpoint import Checkpoint, Progress, writing
+from langevin_nn.sampling.chunks import Buffer
 from langevin_nn.sampling.step_size import Diverged
 from langevin_nn.store import RunFolder
 
@@ -105,14 +106,14 @@ def play(path, config, *, resume=False, overwrite=False, upto=2, diverges=False)
                 _, done, chunks = saved.load([np.zeros(3)])
                 steps = done.steps
             for step in range(steps, upto):
-                chunks.append({"energy": np.full((1, 1), config.seed)})
+                chunks.append(Buffer({"energy": np.full((1, 1), config.seed)}, {}))
                 progress = Progress(step + 1, len(chunks), [{"seconds": 1.0}])
                 saved.save([np.ones(3)], progress, chunks[-1])
         if diverges:
             raise Diverged("it diverged")
         if upto < 2:
             raise KeyboardInterrupt
-        assert [chunk["energy"].item() for chunk in chunks] == [config.seed] * 2
+        assert [chunk.draws["energy"].item() for chunk in chunks] == [config.seed] * 2
         write_bytes(path / "posterior.nc", f"the draws of {config.seed}".encode())
         (path / "figures").mkdir(exist_ok=True)
         write_atomically(path / "figures/chains.png", lambda part: part.write_bytes(b"drawn"))

@@ -13,6 +13,7 @@ from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config import RunConfig, from_dict
 from langevin_nn.files import write_arrays, write_atomically, write_text
 from langevin_nn.sampling.checkpoint import Checkpoint, Progress
+from langevin_nn.sampling.chunks import Buffer
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
 
@@ -267,13 +268,16 @@ def test_flipped_bits_of_a_checkpoint(tmp_path, number, name):  # FAULTS 3.6
     chunks = [{"energy": rng.random((n, 2)), "f": rng.random((n, 2, 4))} for n in (3, 2)]
     saved_here = Checkpoint(tmp_path, "0123")
     numbers = [{"step_size": 0.5, "seconds": 2.0}]
-    saved_here.save(state, Progress(3, 3, numbers), chunks[0])
-    saved_here.save(state, Progress(5, 5, numbers), chunks[1])
+    slopes = {"stiffness": rng.random((1, 2))}
+    saved_here.save(state, Progress(3, 3, numbers), Buffer(chunks[0], slopes))
+    saved_here.save(state, Progress(5, 5, numbers), Buffer(chunks[1], slopes))
 
     def assert_whole(found):
         again, progress, draws = found
         assert progress == Progress(5, 5, numbers) and len(draws) == 2
-        for mine, theirs in zip([again, *draws], [state, *chunks], strict=True):
+        recorded = [*(part for chunk in draws for part in chunk)]
+        stored = [chunks[0], slopes, chunks[1], slopes]
+        for mine, theirs in zip([again, *recorded], [state, *stored], strict=True):
             assert mine.keys() == theirs.keys()
             assert all(np.array_equal(mine[key], theirs[key]) for key in theirs)
 

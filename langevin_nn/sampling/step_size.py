@@ -47,6 +47,11 @@ def stable_step_size(given: float | Array | None, curvature: np.ndarray) -> floa
     its magnitude.
     """
     curvature = np.abs(curvature)
+    if not np.isfinite(curvature).all():
+        raise Diverged(
+            "the curvature Λ_max(∇²𝓛) where the chains start is out of the precision's range: "
+            'write precision = "float64", or a smaller temperature, precisions or inputs'
+        )
     automatic = AUTO_FRACTION * 2 / float(np.max(curvature))
     if given is None:
         return automatic

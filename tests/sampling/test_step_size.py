@@ -79,6 +79,13 @@ def test_negative_curvature_at_the_start_limits_no_step_size(given):
         stable_step_size(2.5, np.array([-1.5, 0.9]))
 
 
+@pytest.mark.parametrize("given", [0.05, None])
+def test_curvature_that_overflows_is_told(given):
+    """FAULTS 5: T = 1e30 in float32 had step_size = nan."""
+    with pytest.raises(lnn.Diverged, match='write precision = "float64"'):
+        stable_step_size(given, np.array([np.nan, 1.0]))
+
+
 def test_a_step_size_that_diverges_on_the_way_is_reported():
     """Stable at the prior's draws, where it was measured, and not where the chains then go."""
     posterior = small_posterior((), (100.0,))

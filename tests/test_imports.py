@@ -36,7 +36,7 @@ ONE_IMPORTER = {
     "arviz": {"analysis.diagnostics"},
     "diffrax": {"sampling.flow_integration", "sampling.stabilised"},
     "dask": {"sweeps.executors"},
-    "dask_jobqueue": {"sweeps.executors"},
+    "dask_jobqueue": {"sweeps.slurm"},
     "distributed": {"sweeps.executors"},
     "matplotlib": {f"plotting.{name}" for name in ("grids", "overview", "runs", "style")},
     "numpyro": {"sampling.numpyro_bridge", "sampling.numpyro_models"},

@@ -24,7 +24,7 @@ from langevin_nn import run as run_module
 from langevin_nn.errors import InputError
 from langevin_nn.sampling import driver
 from langevin_nn.store import RunFolder
-from langevin_nn.sweeps import engine, executors, grid, report, results, task
+from langevin_nn.sweeps import engine, executors, grid, report, results, slurm, task
 from langevin_nn.sweeps.axes import over_of
 from langevin_nn.sweeps.folder import SweepFolder
 
@@ -486,7 +486,7 @@ def test_job_script_of_slurm():
     settings = {"queue": "gpu", "cores": 8, "memory": "16GB", "walltime": "04:00:00",
                 "account": "physics", "job_extra_directives": ["--gres=gpu:1"]}  # fmt: skip
     ctrl_c = signal.getsignal(signal.SIGINT)
-    with executors.slurm_cluster(settings) as cluster:
+    with slurm.slurm_cluster(settings) as cluster:
         script = cluster.job_script()
     assert signal.getsignal(signal.SIGINT) is ctrl_c
     for line in ("-p gpu", "-A physics", "--cpus-per-task=8", "--mem=15G", "-t 04:00:00",

@@ -1,0 +1,130 @@
+"""The jobs of a sweep on SLURM: submitted by dask-jobqueue, and replaced when they end.
+
+This module imports no JAX, and Dask only when it is called.
+"""
+
+import contextlib
+import getpass
+import inspect
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from langevin_nn.errors import InputError
+from langevin_nn.validation import nearest
+
+ALLOWED_FAILURES = 5
+"""How many workers may die under a task, or jobs before a worker is there, one after another."""
+RENEWAL_SECONDS = 10.0
+"""How often jobs that have ended are looked for, and replaced."""
+NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+"""Dask's pages and metrics, which nobody has asked for, would be for whoever can reach the port."""
+
+
+def slurm_cluster(settings: Mapping[str, Any]) -> Any:
+    """A SLURMCluster of dask-jobqueue with these settings, no job started.
+
+    `settings` are SLURMCluster's own: queue, cores, memory, walltime, account,
+    job_extra_directives, … A worker has all `cores` of its job and one task at a time.
+    `job_script()` of the result is what goes to sbatch. Raises `InputError` for settings that it
+    does not take, and without dask-jobqueue.
+    """
+    given = dict(settings)
+    if missing := [name for name in ("cores", "memory") if name not in given]:
+        raise InputError(
+            f"a SLURM job needs {' and '.join(missing)}: write for example cores = 8, "
+            'memory = "16GB" and walltime = "04:00:00" under [sweep.slurm]'
+        )
+    given.setdefault("job_cpu", given["cores"])
+    given |= {"cores": 1, "processes": 1}
+    given.setdefault("python", sys.executable)
+    options = given.get("scheduler_options") or {}
+    given["scheduler_options"] = options if "dashboard_address" in options else NO_PAGES | options
+    prologue = given.get("job_script_prologue") or []
+    given["job_script_prologue"] = ["export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES=[]", *prologue]
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    with explained():
+        from dask_jobqueue import core, slurm
+    if signal.getsignal(signal.SIGINT) is not ctrl_c:
+        signal.signal(signal.SIGINT, ctrl_c)  # importing dask_jobqueue made it a silent exit
+    takers = (core.JobQueueCluster, core.Job, slurm.SLURMJob)
+    known = {name for taker in takers for name in inspect.signature(taker).parameters}
+    for name in given:
+        if name not in known:
+            hint = nearest(name, sorted(known)) or "; SLURMCluster's documentation lists them"
+            raise InputError(f'[sweep.slurm] has an unknown setting "{name}"{hint}')
+    return slurm.SLURMCluster(**given)
+
+
+class Jobs:
+    """The jobs of a cluster: called now and then, it replaces those that have ended.
+
+    A job ends at its walltime, with its node, or by scancel, and Dask would wait for it for ever.
+    Raises `InputError` where jobs cannot be submitted, or end again and again before a worker is
+    there.
+    """
+
+    def __init__(self, cluster: Any, number: int) -> None:
+        self.cluster = cluster
+        self.number = number
+        self.seen: set[str] = set()
+        self.fruitless = 0
+        self.looked = -RENEWAL_SECONDS
+
+    def __call__(self) -> None:
+        if time.monotonic() < self.looked + RENEWAL_SECONDS:
+            return
+        self.looked = time.monotonic()
+        connected = {str(w["name"]) for w in self.cluster.scheduler_info["workers"].values()}
+        if connected - self.seen:
+            self.fruitless = 0
+        self.seen |= connected
+        jobs = {name: str(job.job_id) for name, job in list(self.cluster.workers.items())}
+        there = _jobs_there()
+        ended = [] if there is None else [name for name, job in jobs.items() if job not in there]
+        self.fruitless += sum(str(name) not in self.seen for name in ended)
+        if self.fruitless > ALLOWED_FAILURES:
+            raise InputError(
+                f"{self.fruitless} SLURM jobs in a row ended before their worker was there, the "
+                f"last of them {jobs[ended[-1]]}: their output (slurm-JOBID.out) says why; look "
+                "also at python, job_script_prologue and walltime under [sweep.slurm]"
+            )
+        try:
+            self.cluster.sync(self._replace, ended)
+        except RuntimeError as error:  # what sbatch answered
+            words = " ".join(str(error).partition("stderr:")[2].split()) or str(error)
+            raise InputError(
+                f"the jobs of the sweep cannot be submitted ({words}): look at [sweep.slurm]"
+            ) from error
+
+    async def _replace(self, ended: Sequence[str]) -> None:
+        for name in ended:
+            self.cluster.worker_spec.pop(name, None)
+            self.cluster.workers.pop(name, None)
+        self.cluster.scale(self.number)
+        await self.cluster
+
+
+def _jobs_there() -> set[str] | None:
+    """This user's jobs that wait or run; None where the controller does not answer."""
+    words = ["squeue", "--noheader", "--format=%A", f"--user={getpass.getuser()}"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return set(done.stdout.split())
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """An import of Dask that fails says what to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"the executors local and slurm need {error.name or 'dask'}: write "
+            "pip install 'langevin_nn[dask]', or executor = \"serial\""
+        ) from error

@@ -30,13 +30,15 @@ FEWEST_DRAWS = 4
 
 
 def step_size_bias(chains: Chains) -> StepSizeBias | None:
-    """The predicted bias of the reported numbers; None for chains that recorded no slopes.
+    """The predicted bias of the reported numbers; None for chains whose slopes are not theirs.
 
     Chains that diverged are left out. The errors are NaN where too few draws have slopes.
     """
     slopes, keep = chains.slopes, ~chains.diverged
     if slopes is None or not keep.any():
         return None
+    if len(slopes.train_error) != len(keep) or slopes.draws[-1] >= chains.energy.shape[1]:
+        return None  # of some of the chains or draws alone: the slopes are of all
     y = chains.y_test.ravel()
     outputs = chains.test_outputs[keep].astype(np.float64)
     outputs = outputs.reshape(*outputs.shape[:2], -1)

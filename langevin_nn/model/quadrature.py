@@ -173,7 +173,7 @@ def _mehler_sum(
 class QuadratureDual:
     """Mehler's sum of σ as a function of (a, b, c), which can be pickled where σ can be.
 
-    Two of them are equal if they are of the same function.
+    Two of them are equal if they are of the same function. Made by `with_quadrature`.
     """
 
     def __init__(self, function: Callable[[Array], Array], odd: bool) -> None:
@@ -213,7 +213,7 @@ class QuadratureDual:
 
 @dataclass(frozen=True)
 class Reference:
-    """A function by the module and the name that it is found under."""
+    """A function by the module and the name that it is found under; made by `reference`."""
 
     module: str
     name: str
@@ -229,6 +229,10 @@ def reference(function: Any) -> Any:
     """Where a function can be found, for pickle; the function itself where it cannot.
 
     Pickle does not find the compiled functions of JAX, jnp.tanh for example (jax issue 679).
+
+    >>> import math
+    >>> reference(math.tanh)
+    Reference(module='math', name='tanh')
     """
     where = Reference(
         str(getattr(function, "__module__", "")), str(getattr(function, "__qualname__", ""))
@@ -240,7 +244,12 @@ def reference(function: Any) -> Any:
 
 
 def referred(function: Any) -> Any:
-    """The function that `reference` has stood for."""
+    """The function that `reference` has stood for.
+
+    >>> import math
+    >>> referred(reference(math.tanh)) is math.tanh
+    True
+    """
     return function.find() if isinstance(function, Reference) else function
 
 

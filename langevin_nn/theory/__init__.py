@@ -4,6 +4,7 @@ The names below are what a user needs. Those that the modules have besides serve
 docstrings give equation, shapes and an example all the same.
 """
 
+from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.evidence import Evidence, evidence
 from langevin_nn.theory.feature_overlaps import FeatureMoments, feature_moments
 from langevin_nn.theory.feature_peaks import FeaturePeak, random_feature_peaks
@@ -24,7 +25,6 @@ from langevin_nn.theory.predictive import (
 )
 from langevin_nn.theory.predictors import (
     global_,
-    gram_regression,
     infinite_width,
     scale_mixture,
 )

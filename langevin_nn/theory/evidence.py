@@ -21,10 +21,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.datasets import Dataset
+from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.gram import GramBlocks, fields, readout_columns
 from langevin_nn.theory.moments import average_over_scale
 from langevin_nn.theory.nonodd import feature_means
-from langevin_nn.theory.predictors import gram_regression, scale_action
+from langevin_nn.theory.predictors import scale_action
 from langevin_nn.theory.recursion import feature_gram, skeleton_of
 from langevin_nn.theory.regression import Regression, Sensitivity, decompose
 from langevin_nn.theory.suite import is_own, theory_named

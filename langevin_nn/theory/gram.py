@@ -15,6 +15,7 @@ arXiv:2307.11807). A fully connected network is the case of one patch, the whole
 """
 
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,8 +27,10 @@ from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 
 __all__ = [
     "GramBlocks",
+    "Source",
     "fields",
     "gram_blocks",
+    "gram_key",
     "input_covariance",
     "nngp",
     "readout_columns",
@@ -202,3 +205,35 @@ def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
 
 def _readout_variance(spec: EnsembleSpec) -> float:
     return 0.0 if spec.bias_precisions is None else 1 / spec.bias_precisions[-1]
+
+
+class Source(NamedTuple):
+    """What a Gram matrix was made of, so that it is not taken for another ensemble's.
+
+    `key` is all that K depends on but the data and λ_L (`gram_key`), `precision` is λ_L, and the
+    arrays are the data's.
+
+    >>> Source("erf", 1.0, np.eye(2), np.ones(2), np.eye(2)).precision
+    1.0
+    """
+
+    key: Any
+    precision: float
+    x_train: Float[np.ndarray, "P N_0"]
+    y_train: Float[np.ndarray, " P *D"]
+    x_test: Float[np.ndarray, "P_test N_0"]
+
+
+def gram_key(spec: EnsembleSpec) -> Any:
+    """All that K depends on but the data and λ_L, to which it is proportional inversely.
+
+    >>> from langevin_nn.model.activations import erf
+    >>> one, two = (EnsembleSpec(2, (n,), erf, (1.0, 0.5 * n), temperature=0.1) for n in (3, 4))
+    >>> gram_key(one) == gram_key(two)
+    True
+    """
+    depth = None if spec.hidden_widths is None else len(spec.hidden_widths)
+    return (
+        spec.in_size, spec.activation, depth, spec.prior_precisions[:-1], spec.bias_precisions,
+        spec.patches, spec.num_outputs,
+    )  # fmt: skip

@@ -113,7 +113,7 @@ def width_terms(
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
     >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.theory.predictors import gram_regression
+    >>> from langevin_nn.theory.decompositions import gram_regression
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, 0.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (100,), identity, (0.5, 1.0), temperature=0.0)
     >>> everywhere = with_training_points(gram_regression(spec, data))

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.action import ScaleAction, minima
 from langevin_nn.theory.applicability import require
+from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.gram import GramBlocks, readout_columns
 from langevin_nn.theory.matrix_actions import OutputAction, PatchAction, matrix_of
 from langevin_nn.theory.moments import (
@@ -32,7 +33,6 @@ from langevin_nn.theory.newton import lowest
 from langevin_nn.theory.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.theory.predictors import (
     about_the_mean,
-    gram_regression,
     in_range,
     joined,
     scale_action,

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.action import minimise
 from langevin_nn.theory.applicability import require
+from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.gram import GramBlocks, fields, readout_columns
 from langevin_nn.theory.moments import (
     gaussian_evidence,
@@ -27,7 +28,6 @@ from langevin_nn.theory.moments import (
 from langevin_nn.theory.newton import local_minimum, lowest
 from langevin_nn.theory.predictors import (
     about_the_mean,
-    gram_regression,
     in_range,
     joined,
     scale_action,

@@ -17,8 +17,9 @@ from langevin_nn.model.datasets import Dataset
 from langevin_nn.model.labels import is_right
 from langevin_nn.theory.action import ScaleAction, minimise
 from langevin_nn.theory.applicability import require
+from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.moments import gaussian_evidence
-from langevin_nn.theory.predictors import at_common_scale, gram_regression
+from langevin_nn.theory.predictors import at_common_scale
 from langevin_nn.theory.regression import Regression
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError
 

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from scipy.special import ndtr
 
 from langevin_nn.model.datasets import Dataset
+from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.moments import average_over_scale
-from langevin_nn.theory.predictors import gram_regression, scale_action
+from langevin_nn.theory.predictors import scale_action
 from langevin_nn.theory.suite import is_own, theory_named
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 

@@ -11,15 +11,14 @@ order parameter renormalises. The others are in `one_layer`, `nonodd`,
 `nested` and `matrices`.
 """
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.action import ScaleAction, minimise
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.gram import gram_blocks, readout_columns
+from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.gram import readout_columns
 from langevin_nn.theory.moments import (
     Moments,
     average_over_scale,
@@ -27,93 +26,19 @@ from langevin_nn.theory.moments import (
     generalisation,
     moments_at_scale,
 )
-from langevin_nn.theory.regression import Regression, Source, decompose
-from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
+from langevin_nn.theory.regression import Regression
+from langevin_nn.types import EnsembleSpec, Generalisation
 
 __all__ = [
     "global_",
-    "gram_regression",
     "infinite_width",
     "about_the_mean",
     "at_common_scale",
-    "gram_key",
     "in_range",
     "joined",
     "scale_action",
     "scale_mixture",
 ]
-
-
-def gram_regression(
-    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
-) -> Regression:
-    """The decomposed infinite-width Gram matrix K_L, which most theories start from.
-
-    Args:
-        spec: the ensemble.
-        data: its training and test examples.
-        regression: what this function gave for the same data and an ensemble that differs in
-            widths, temperature and λ_L alone: K is not factorised again.
-
-    Raises:
-        InputError: inputs or targets that do not fit `spec`, a `regression` of another ensemble or
-            other data, or float64 switched off.
-        NotApplicable: the package does not know the network's Gram matrix; a loss that is not the
-            squared one.
-
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.datasets import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
-    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.25,), temperature=1.0)
-    >>> gram_regression(linear, data).eigenvalues  # of I/(λ_0 N_0)
-    array([2., 2.])
-    """
-    if spec.loss != "squared":
-        raise NotApplicable(
-            f"the theories describe the squared loss, this ensemble has {spec.loss}"
-        )
-    precision = spec.prior_precisions[-1]
-    if regression is None:
-        made_of = Source(gram_key(spec), precision, data.x_train, data.y_train, data.x_test)
-        return decompose(gram_blocks(spec, data), data.y_train, made_of)
-    source = regression.source
-    if source is None:
-        raise InputError(
-            "the regression was not made by gram_regression(spec, data), so that it may be of "
-            "another ensemble: give that one, or leave it out"
-        )
-    for name in ("x_train", "y_train", "x_test"):
-        own, given = getattr(data, name), getattr(source, name)
-        if own is not given and not np.array_equal(own, given):
-            raise InputError(
-                f"the regression is of other data: its {name} has shape {given.shape}, that of the "
-                f"data {own.shape}{' and other values' if own.shape == given.shape else ''}: give "
-                "gram_regression(spec, data) of these, or leave it out"
-            )
-    if source.key != gram_key(spec):
-        raise InputError(
-            "the regression is of another ensemble (activation, depth, λ_0 … λ_{L−1}, biases, "
-            "patches or outputs differ): give gram_regression(spec, data) of this one, or leave it "
-            "out"
-        )
-    return regression.at_precision(precision)
-
-
-def gram_key(spec: EnsembleSpec) -> Any:
-    """All that K depends on but the data and λ_L, to which it is proportional inversely.
-
-    >>> from langevin_nn.model.activations import erf
-    >>> one, two = (EnsembleSpec(2, (n,), erf, (1.0, 0.5 * n), temperature=0.1) for n in (3, 4))
-    >>> gram_key(one) == gram_key(two)
-    True
-    """
-    depth = None if spec.hidden_widths is None else len(spec.hidden_widths)
-    return (
-        spec.in_size, spec.activation, depth, spec.prior_precisions[:-1], spec.bias_precisions,
-        spec.patches, spec.num_outputs,
-    )  # fmt: skip
 
 
 def infinite_width(

@@ -27,35 +27,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from langevin_nn.theory.gram import GramBlocks
+from langevin_nn.theory.gram import GramBlocks, Source
 from langevin_nn.types import InputError, NotApplicable
 
-__all__ = ["Regression", "Resolved", "Scale", "Sensitivity", "Source", "decompose", "resolution_of"]
+__all__ = ["Regression", "Resolved", "Scale", "Sensitivity", "decompose", "resolution_of"]
 
 Scale = float | Float[np.ndarray, " scales"]
 _NEGATIVE = 1e-6  # of the largest eigenvalue: more than any quadrature error
 _FEWEST_ROUNDINGS = 20  # in units of ε e_max: about 3 were found for P = 3 to 200 repeated inputs
 
 
-class Source(NamedTuple):
-    """What a Gram matrix was made of, so that it is not taken for another ensemble's.
-
-    Handed to `decompose`. `key` is all that K depends on but the data and λ_L
-    (`predictors.gram_key`), `precision` is λ_L, and the arrays are the data's.
-    """
-
-    key: Any
-    precision: float
-    x_train: Float[np.ndarray, "P N_0"]
-    y_train: Float[np.ndarray, " P *D"]
-    x_test: Float[np.ndarray, "P_test N_0"]
-
-
 class Resolved(NamedTuple):
     """The r directions in which K does not vanish, and what the others add to −2 log p(y).
 
-    Made by `Regression.resolved` (see `decompose`); `constant` is Σ_i [log T + ỹ_i²/T]
-    over the others, NaN at T = 0.
+    Made by `Regression.resolved` (see `decompose`); `constant` is Σ_i [log T + ỹ_i²/T] over the
+    others, NaN at T = 0.
     """
 
     eigenvalues: Float[np.ndarray, " r"]
@@ -234,7 +220,7 @@ class Regression:
         the variance is then above that of infinite width. Without biases it becomes s = yᵀK⁻¹y/P
         as T → 0 (with the rank for P, and the pseudo-inverse, where K is singular).
 
-        >>> from langevin_nn.theory.gram import GramBlocks
+        >>> from langevin_nn.theory.gram import GramBlocks, Source
         >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
         >>> decompose(blocks, np.array([3.0, 1.0])).criterion_at(1.0)  # 10/(1 + T)²/(2/(1 + T))
         2.5
@@ -362,7 +348,7 @@ def decompose(
         InputError: NaN or infinity in the Gram matrix, or one that is not positive semi-definite.
 
     >>> import numpy as np
-    >>> from langevin_nn.theory.gram import GramBlocks
+    >>> from langevin_nn.theory.gram import GramBlocks, Source
     >>> blocks = GramBlocks(2 * np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
     >>> regression = decompose(blocks, np.array([3.0, 1.0]))
     >>> regression.mean(temperature=2.0), regression.variance(temperature=2.0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from langevin_nn import footprint
 from langevin_nn.model.datasets import Dataset
+from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.matrices import convolutional, multi_output
 from langevin_nn.theory.moments import not_found
 from langevin_nn.theory.nested import nested
@@ -17,7 +18,6 @@ from langevin_nn.theory.nonodd import one_layer_nonodd
 from langevin_nn.theory.one_layer import one_layer
 from langevin_nn.theory.predictors import (
     global_,
-    gram_regression,
     infinite_width,
     scale_mixture,
 )

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.action import minimise
 from langevin_nn.theory.applicability import require
+from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.hidden_units import Terms, width_terms, with_training_points
 from langevin_nn.theory.moments import (
     Moments,
@@ -21,7 +22,7 @@ from langevin_nn.theory.moments import (
     gaussian_evidence,
     generalisation,
 )
-from langevin_nn.theory.predictors import gram_regression, joined, scale_action
+from langevin_nn.theory.predictors import joined, scale_action
 from langevin_nn.theory.regression import Regression
 from langevin_nn.types import EnsembleSpec, Estimate, Generalisation
 

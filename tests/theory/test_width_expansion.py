@@ -16,9 +16,10 @@ from statistics_in_sigmas import SIGMAS, worst
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory import hidden_units
+from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.gram import fields
 from langevin_nn.theory.hidden_units import Terms, width_terms, with_training_points
-from langevin_nn.theory.predictors import gram_regression, infinite_width, scale_mixture
+from langevin_nn.theory.predictors import infinite_width, scale_mixture
 from langevin_nn.theory.recursion import host_gram
 from langevin_nn.theory.suite import THEORIES
 from langevin_nn.theory.width_expansion import matched, width_expansion

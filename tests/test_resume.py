@@ -359,7 +359,7 @@ def test_resume_of_another_configuration(stopped):
     before = contents("out")
     answer = stopped("run", "tiny.toml", "--output", "out", "--resume", "--seed", "9")
     assert answer.code == 2
-    assert "out is a run of another configuration (seed = 1 there, 9 here)" in answer.err
+    assert "of another configuration or of other data (seed = 1 there, 9 here)" in answer.err
     assert contents("out") == before
     assert stopped("run", "tiny.toml", "--output", "out", "--resume").code == 3
     assert_same_run("out", "whole")

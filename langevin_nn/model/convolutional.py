@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.activations import activation as as_activation
-from langevin_nn.model.networks import Network, standard_gaussian
+from langevin_nn.model.networks import Network, of_one_type, standard_gaussian
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError, Patches
 from langevin_nn.values import as_whole
@@ -91,15 +91,19 @@ class Convolutional(Network):
 
     @full_precision
     def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P"]:
-        readout = self.weights[1]
-        f = jnp.einsum("...pic,...ic->...p", self._of_patches(x), readout)
+        of_patches, readout = of_one_type(self._of_patches(x), self.weights[1])
+        f = jnp.einsum("...pic,...ic->...p", of_patches, readout)
         f = f / math.sqrt(readout.shape[-1] * readout.shape[-2])
-        return f + self.biases[1] if self.biases else f
+        if not self.biases:
+            return f
+        f, bias = of_one_type(f, self.biases[1])
+        return f + bias
 
     def _of_patches(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P n N_c"]:
         """σ(h_ic) of all channels on each patch."""
-        inputs = x[:, self.patches.indices()]
-        h = jnp.einsum("...cm,pim->...pic", self.weights[0], inputs) / math.sqrt(inputs.shape[-1])
+        weights, inputs = of_one_type(self.weights[0], x[:, self.patches.indices()])
+        h = jnp.einsum("...cm,pim->...pic", weights, inputs) / math.sqrt(inputs.shape[-1])
         if self.biases:
-            h = h + self.biases[0][..., None, None, :]
+            h, bias = of_one_type(h, self.biases[0])
+            h = h + bias[..., None, None, :]
         return self.activation(h)

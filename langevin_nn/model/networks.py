@@ -18,6 +18,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.activations import activation as as_activation
@@ -164,15 +165,27 @@ class FullyConnected(Network):
         return h[..., 0] if self.num_outputs == 1 else h
 
     def _first(self, x: Float[Array, "P N_0"]) -> Array:
-        h = jnp.einsum("...nr,pr->...pn", self.weights[0], x) / math.sqrt(self.fan_ins[0])
+        weights, x = of_one_type(self.weights[0], x)
+        h = jnp.einsum("...nr,pr->...pn", weights, x) / math.sqrt(self.fan_ins[0])
         return self._shifted(h, layer=0)
 
     def _next(self, features: Array, layer: int, fan_in: int) -> Array:
-        h = jnp.einsum("...pn,...mn->...pm", features, self.weights[layer]) / math.sqrt(fan_in)
+        features, weights = of_one_type(features, self.weights[layer])
+        h = jnp.einsum("...pn,...mn->...pm", features, weights) / math.sqrt(fan_in)
         return self._shifted(h, layer)
 
     def _shifted(self, h: Float[Array, "*networks P N"], layer: int) -> Array:
-        return h + self.biases[layer][..., None, :] if self.biases else h
+        if not self.biases:
+            return h
+        h, bias = of_one_type(h, self.biases[layer])
+        return h + bias[..., None, :]
+
+
+def of_one_type(*arrays: Array | np.ndarray) -> list[Array]:
+    """The arrays in the type that JAX takes for their product, whether it may be implied or not."""
+    with jax.numpy_dtype_promotion("standard"):
+        common = jnp.result_type(*arrays)
+    return [jnp.asarray(array, common) for array in arrays]
 
 
 def standard_gaussian(

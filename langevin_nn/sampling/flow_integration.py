@@ -127,7 +127,8 @@ def _integrated_alone(energy: _Energy, start: Any, rules: Rules) -> End:
         return [-g * factor if scaled else -g for g in jax.tree.leaves(gradient(weights(state)))]
 
     def settled(params: Any) -> Array:
-        fitted = jnp.mean(energy.losses(params) <= rules.loss_tolerance) >= rules.fitted_fraction
+        share = jnp.mean(energy.losses(params) <= rules.loss_tolerance)
+        fitted = share >= jnp.asarray(rules.fitted_fraction, share.dtype)
         return (_norm(gradient(params)) <= limit) | fitted
 
     solution = diffrax.diffeqsolve(

@@ -151,7 +151,7 @@ class _Swaps:
     ) -> tuple[States, dict[str, Array]]:
         chains, heated = states
         num_rungs, num_chains = heated.shape
-        rungs = jnp.arange(num_rungs)
+        rungs = jnp.arange(num_rungs, dtype=step.dtype)
         lower = rungs - (rungs + step) % 2  # the lower one of the pair
         partner = 2 * lower + 1 - rungs
         partner = jnp.where((lower < 0) | (lower + 1 >= num_rungs), rungs, partner)
@@ -168,7 +168,8 @@ class _Swaps:
         probability = jnp.where(finite, jnp.exp(jnp.minimum(log_ratio, 0)), 0)
         # One coin for both of a pair, from the lower one's key of this step.
         coins = jax.vmap(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, STREAM))))
-        swapped = coins(keys)[lower] < probability
+        coin = coins(keys)[lower]
+        swapped = coin < probability.astype(coin.dtype)
 
         def chosen(yes: Array, no: Array) -> Array:
             return jnp.where(swapped.reshape(*swapped.shape, *(1,) * (yes.ndim - 2)), yes, no)

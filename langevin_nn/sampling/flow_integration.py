@@ -85,7 +85,9 @@ def integrated(
     dtype = posterior.y_train.dtype
     numbers = jax.tree.map(lambda number: jnp.asarray(number, dtype), rules)
     numbers = eqx.tree_at(lambda r: r.max_time, numbers, jnp.asarray(rules.max_time, float))
-    return _integrated(posterior, start, origin, scale, numbers, mesh)
+    # diffrax's clock is in float64 beside weights in float32, and its steps mix the two.
+    with jax.numpy_dtype_promotion("standard"):
+        return _integrated(posterior, start, origin, scale, numbers, mesh)
 
 
 @eqx.filter_jit

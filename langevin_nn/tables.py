@@ -162,8 +162,8 @@ def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig
     swaps = ", ".join(f"{swap:.2f}" for swap in tempering.swap_acceptance)
     evidence, quadrature = integration.log_evidence[0], integration.quadrature[0]
     theories = [
-        f"{name} {theory.log_evidence:.5g}"
-        + _in_errors(evidence.value - theory.log_evidence, math.hypot(evidence.mcse, quadrature))
+        f"{name} {theory.log_evidence:.5g} "
+        f"({(evidence.value - theory.log_evidence) / math.hypot(evidence.mcse, quadrature):+.1f}σ)"
         for name, theory in predictions.results.items()
         if theory.log_evidence is not None
     ]
@@ -172,23 +172,11 @@ def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig
         "",
         f"swaps      accepted {swaps}; {tempering.round_trips} round trips",
         f"evidence   {evidence_of} = {plus_minus(evidence)} by thermodynamic integration "
-        f"({_of_quadrature(quadrature)})",
+        f"(quadrature ± {quadrature:.2g})",
     ]
     if theories:
         lines.append(f"           of the theories: {', '.join(theories)}")
     return [*lines, f"ladder     {tempering.complaint}"] if tempering.complaint else lines
-
-
-def _of_quadrature(error: float) -> str:
-    """The error of the integral over the ladder, in words where it is not known."""
-    if math.isnan(error):
-        return "the error of the quadrature is not known: put a temperature between"
-    return f"quadrature ± {error:.2g}"
-
-
-def _in_errors(difference: float, error: float) -> str:
-    """A deviation in parentheses, nothing where there is no error."""
-    return f" ({difference / error:+.1f}σ)" if error > 0 else ""
 
 
 def _of_step_size(measured: Generalisation, chains: Chains, ladder: bool) -> str:

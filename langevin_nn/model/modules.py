@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from langevin_nn.model.derivative import derivative_along
 from langevin_nn.model.networks import Network, of_each
 from langevin_nn.types import InputError
 
@@ -188,7 +189,7 @@ def _derivatives_are_wrong(
         f = of_each(lambda one: jax.vmap(one)(x), networks, marks)
         return f.reshape(*f.shape[:2], -1).astype(x.dtype)
 
-    f, slope = jax.jvp(outputs, (start,), (direction,))
+    f, slope = outputs(start), derivative_along(outputs, start, direction)
     rounding = 50 * jnp.finfo(f.dtype).eps * jnp.max(jnp.abs(f))
 
     # Differences along one direction; where there are kinks or jumps some may be off.

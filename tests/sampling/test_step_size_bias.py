@@ -36,6 +36,38 @@ def tiny(activation="tanh", *, in_size=1, kind=lnn.GibbsPosterior, labels=False,
     return kind(network, lnn.GaussianPrior(PRECISIONS), data, TEMPERATURE, loss)
 
 
+class WithOwnRule(eqx.Module):
+    """v tanh(w x), whose backward pass alone is defined: nothing can be pushed forward."""
+
+    w: jax.Array
+    v: jax.Array
+
+    def __call__(self, x):
+        return self.v[0] * _squashed(self.w * x)[0]
+
+
+@jax.custom_vjp
+def _squashed(z):
+    return jnp.tanh(z)
+
+
+def _squashed_forward(z):
+    return jnp.tanh(z), jnp.tanh(z)
+
+
+def _squashed_backward(value, cotangent):
+    return (cotangent * (1 - value**2),)
+
+
+_squashed.defvjp(_squashed_forward, _squashed_backward)
+
+
+def own_rule():
+    network = WithOwnRule(jnp.zeros(1, jnp.float64), jnp.zeros(1, jnp.float64))
+    prior = lnn.GaussianPrior(PRECISIONS)
+    return lnn.GibbsPosterior(network, prior, gaussian_task(3, 4, 1, seed=1), TEMPERATURE)
+
+
 CASES = {
     "erf": lambda: tiny("erf"),
     "tanh": tiny,
@@ -43,6 +75,7 @@ CASES = {
     "gelu": lambda: tiny("gelu"),
     "logistic": lambda: tiny(labels=True, loss=lnn.model.losses.Logistic()),
     "marginalised": lambda: tiny(in_size=2, kind=lnn.MarginalisedPosterior),
+    "own rule": own_rule,
 }
 
 

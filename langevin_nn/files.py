@@ -89,6 +89,7 @@ def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
             for member in archive.infolist():
                 if member.file_size > size or member.compress_type != zipfile.ZIP_STORED:
                     raise Unreadable(f"the size of {member.filename} is wrong")
+            _check_complete(path, archive)
             return {
                 member.filename.removesuffix(".npy"): np.lib.format.read_array(
                     io.BytesIO(archive.read(member)), allow_pickle=False
@@ -104,6 +105,20 @@ def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
         OverflowError, struct.error, zipfile.BadZipFile,
     ) as error:  # fmt: skip
         raise Unreadable(f"it is damaged: {error}") from error
+
+
+def _check_complete(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise `Unreadable` unless the listed members fill the file: a damaged list may lack some."""
+    place = 0
+    with path.open("rb") as file:
+        for member in archive.infolist():
+            if member.header_offset != place:
+                break
+            file.seek(place + 26)
+            name, extra = struct.unpack("<HH", file.read(4))
+            place += 30 + name + extra + member.compress_size
+    if place != archive.start_dir:
+        raise Unreadable("its list of arrays is damaged")
 
 
 def sum_of(path: Path) -> str:

@@ -14,6 +14,7 @@ from command_line import TINY_GRID
 from conftest import FEW_OPTIMISATIONS
 
 from langevin_nn.sweeps import results
+from langevin_nn.sweeps.folder import SweepFolder
 
 pytestmark = [
     pytest.mark.slow,
@@ -155,6 +156,27 @@ def test_the_controller_is_killed(empty, tmp_path, undisturbed):
     assert_agree(finished(process, tmp_path), undisturbed)
 
 
+def test_a_walltime_that_ends(empty, tmp_path):
+    """Jobs of a minute, SLURM's shortest, for tasks that take hours: the next one goes on."""
+    configured(tmp_path, thinning=100_000_000, walltime="00:01:00")
+    process = start(empty, tmp_path)
+    first = set(until(lambda: empty.jobs("running"), process))
+    until(lambda: first & set(empty.jobs("timeout")), process)
+    folder = SweepFolder.existing(tmp_path / "sweep")
+
+    def reached():
+        return sum(sum(folder.fractions(task).values()) for task in folder.tasks)
+
+    earlier = reached()
+    assert earlier > 0
+    until(lambda: set(empty.jobs("running")) - first, process)
+    until(lambda: reached() > earlier, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "what was saved stays" in err
+    assert until(lambda: not empty.jobs()), "Ctrl-C ends the jobs too"
+
+
 def test_job_array(empty, tmp_path, undisturbed):
     """The README's line, a job cancelled in the middle, and the line again."""
     configured(tmp_path)
@@ -174,6 +196,7 @@ def test_job_array(empty, tmp_path, undisturbed):
 @pytest.mark.parametrize(
     ("settings", "fragment"),
     [
+        ('queue = "nowhere"', "invalid partition specified: nowhere"),
         ('python = "/no/python"', "ended before their worker was there"),
     ],
 )

@@ -95,6 +95,11 @@ class Jobs:
         try:
             self.cluster.sync(self._replace, ended)
         except RuntimeError as error:  # what sbatch answered
+            # The cluster's end would submit them once more, and then trip over those never begun.
+            self.cluster.worker_spec.clear()
+            for job in list(self.cluster._created):
+                if getattr(job, "job_id", None) is None:
+                    self.cluster._created.discard(job)
             words = " ".join(str(error).partition("stderr:")[2].split()) or str(error)
             raise InputError(
                 f"the jobs of the sweep cannot be submitted ({words}): look at [sweep.slurm]"
@@ -104,7 +109,8 @@ class Jobs:
         for name in ended:
             self.cluster.worker_spec.pop(name, None)
             self.cluster.workers.pop(name, None)
-        self.cluster.scale(self.number)
+        while len(self.cluster.worker_spec) < self.number:  # `scale` would log its own traceback
+            self.cluster.worker_spec.update(self.cluster.new_worker_spec())
         await self.cluster
 
 

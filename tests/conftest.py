@@ -21,13 +21,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of the processes that test
 threadpoolctl.threadpool_limits(1, user_api="blas")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 FEW_OPTIMISATIONS = "--xla_backend_optimization_level=0"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.markexpr == "not slow":  # NumPyro's NUTS, in the others, implies types
-        jax.config.update("jax_numpy_dtype_promotion", "strict")
     flags = os.environ.get("XLA_FLAGS", "")
     if os.environ.get("LANGEVIN_NN_OPTIMISED", "0") not in ("", "0"):
         return

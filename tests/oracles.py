@@ -1,5 +1,6 @@
 """Independent answers: closed forms and other people's samplers, in NumPy and NumPyro."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -93,6 +94,28 @@ def erf_dual(c: np.ndarray) -> np.ndarray:
     return 2 / np.pi * np.arcsin(2 * c / np.sqrt(np.outer(diagonal, diagonal)))
 
 
+def nuts(
+    model: Callable[[], None],
+    *,
+    key: jax.Array,
+    num_warmup: int,
+    num_samples: int,
+    num_chains: int,
+) -> dict[str, np.ndarray]:
+    """Every site of a NumPyro model, (chain, draw, …), sampled by NUTS.
+
+    NumPyro's NUTS implies types, which the tests forbid everywhere else.
+    """
+    mcmc = MCMC(
+        NUTS(model), num_warmup=num_warmup, num_samples=num_samples, num_chains=num_chains,
+        chain_method="vectorized", progress_bar=False,
+    )  # fmt: skip
+    with jax.numpy_dtype_promotion("standard"):
+        mcmc.run(key)
+    draws = mcmc.get_samples(group_by_chain=True)
+    return {name: np.asarray(value) for name, value in draws.items()}
+
+
 def nuts_one_layer(
     data: Dataset,
     width: int,
@@ -121,9 +144,8 @@ def nuts_one_layer(
         numpyro.sample("y", dist.Normal(f, np.sqrt(temperature)), obs=data.y_train)
         numpyro.deterministic("f", outputs(first, last, data.x_test))
 
-    mcmc = MCMC(
-        NUTS(model), num_warmup=num_warmup, num_samples=num_samples, num_chains=num_chains,
-        chain_method="vectorized", progress_bar=False,
+    draws = nuts(
+        model, key=jax.random.key(seed), num_warmup=num_warmup, num_samples=num_samples,
+        num_chains=num_chains,
     )  # fmt: skip
-    mcmc.run(jax.random.key(seed))
-    return np.asarray(mcmc.get_samples(group_by_chain=True)["f"])
+    return draws["f"]

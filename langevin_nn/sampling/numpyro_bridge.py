@@ -21,7 +21,7 @@ from numpyro.util import is_prng_key
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checks import checked_count, checked_observables, checked_transition
-from langevin_nn.sampling.numpyro_models import ModelPosterior, WhitenedModel
+from langevin_nn.sampling.numpyro_models import ModelPosterior, WhitenedModel, types_promoted
 from langevin_nn.sampling.program import Observable, record
 from langevin_nn.sampling.split import Split
 from langevin_nn.types import THREEFRY, ChainKeys, InputError, as_threefry
@@ -130,7 +130,12 @@ class NumPyroKernel(MCMCKernel):
         if self.model is None:
             return lambda z: z
         model, kwargs = seed(self.model, 0), model_kwargs or {}
-        return lambda z: constrain_fn(model, model_args, kwargs, z, return_deterministic=True)
+
+        def sites(z: Any) -> Any:
+            with types_promoted():
+                return constrain_fn(model, model_args, kwargs, z, return_deterministic=True)
+
+        return sites
 
     def init(
         self, rng_key: Any, num_warmup: int, init_params: Any, model_args: Any, model_kwargs: Any

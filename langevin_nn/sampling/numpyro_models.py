@@ -11,6 +11,7 @@ may depend on other sites.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -42,6 +43,9 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
     posterior predicts at the test inputs is deterministic: `test_outputs` and, marginalised,
     `test_variances`. For them the first layer's columns outside the span are a latent site
     `outside`, which meets no data; `test_outputs=False` leaves all that out.
+
+    NumPyro 0.22's NUTS mixes types on its own: with `jax_numpy_dtype_promotion = "strict"` write
+    `with jax.numpy_dtype_promotion("standard"): mcmc.run(key)`. `NumPyroKernel` needs none of it.
 
     Raises `InputError` where a parameter array gets no site.
 
@@ -89,6 +93,14 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
         model, {f"network.{name}": x.shape for name, (_, x) in zip(names, arrays, strict=True)}
     )
     return model
+
+
+def types_promoted() -> AbstractContextManager[None]:
+    """Within it NumPyro computes a user's model, also where JAX is to imply no types.
+
+    Its distributions (Bernoulli, Multinomial, LKJCholesky of NumPyro 0.22) promote on their own.
+    """
+    return jax.numpy_dtype_promotion("standard")
 
 
 class LatentSite(NamedTuple):
@@ -139,8 +151,7 @@ class ModelPosterior(Posterior):
                     discrete = bool(site["fn"].support.is_discrete)
                     found[name] = LatentSite(value, _distribution(site), discrete)
 
-        # Discrete distributions of NumPyro 0.22 (dist.Bernoulli) promote types on their own.
-        with jax.numpy_dtype_promotion("standard"):
+        with types_promoted():
             jax.eval_shape(look)
         return found
 
@@ -148,7 +159,9 @@ class ModelPosterior(Posterior):
         """Unconstrained sites where NumPyro starts by default, uniform in [−2, 2]."""
         keys = jax.random.split(key, num_chains)
         args, kwargs = self.arguments
-        return initialize_model(keys, self.model, model_args=args, model_kwargs=kwargs).param_info.z
+        with types_promoted():
+            found = initialize_model(keys, self.model, model_args=args, model_kwargs=kwargs)
+        return found.param_info.z
 
     def coordinates(self, z: dict[str, Array]) -> dict[str, Array]:
         """The parameters of one chain with these unconstrained sites."""
@@ -157,7 +170,8 @@ class ModelPosterior(Posterior):
     def energy(self, params: dict[str, Array]) -> Float[Array, " chains"]:
         """U = −log p(z, y), with the Jacobian of the transforms, as NUTS has it."""
         model = seed(self.model, 0)
-        return jax.vmap(lambda z: potential_energy(model, *self.arguments, z))(params)
+        with types_promoted():
+            return jax.vmap(lambda z: potential_energy(model, *self.arguments, z))(params)
 
     def predictions(self, params: dict[str, Array], keys: ChainKeys) -> dict[str, Array]:
         """The unconstrained values of the latent sites."""
@@ -202,11 +216,11 @@ class WhitenedModel(ModelPosterior):
         return self.prior.sample(key, shapes, num_chains)
 
     def coordinates(self, z: dict[str, Array]) -> dict[str, Array]:
-        sites = trace(substitute(seed(self.model, 0), data=z)).get_trace(
-            *self.arguments[0], **self.arguments[1]
-        )
-        return {name: (z[name] - site["fn"].mean) / _scale(site) for name, site in sites.items()
-                if name in z}  # fmt: skip
+        run = trace(substitute(seed(self.model, 0), data=z))
+        with types_promoted():
+            sites = run.get_trace(*self.arguments[0], **self.arguments[1])
+            return {name: (z[name] - site["fn"].mean) / _scale(site) for name, site in sites.items()
+                    if name in z}  # fmt: skip
 
     def predictions(self, params: dict[str, Array], keys: ChainKeys) -> dict[str, Array]:
         """The values of the latent sites."""
@@ -215,7 +229,8 @@ class WhitenedModel(ModelPosterior):
             sites = trace(self._at(q)).get_trace(*self.arguments[0], **self.arguments[1])
             return {name: sites[name]["value"] for name in q}
 
-        return jax.vmap(values)(params)
+        with types_promoted():
+            return jax.vmap(values)(params)
 
     def misfit(self, params: dict[str, Array]) -> Float[Array, " chains"]:
         """−log p of the observed sites and factors."""
@@ -224,7 +239,8 @@ class WhitenedModel(ModelPosterior):
             found, _ = compute_log_probs(self._at(q), *self.arguments, {})
             return -jnp.asarray(sum(value for name, value in found.items() if name not in q))
 
-        return jax.vmap(minus_log_likelihood)(params)
+        with types_promoted():
+            return jax.vmap(minus_log_likelihood)(params)
 
     def energy(self, params: dict[str, Array]) -> Float[Array, " chains"]:
         """misfit + ½|q|²."""

@@ -18,6 +18,7 @@ It costs a gradient and a derivative along one direction, at some of the recorde
 (`energy_slopes`); `analysis.step_size_bias` makes the bias of the reported numbers of them.
 """
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -52,11 +53,18 @@ def stable_step_size(given: float | Array | None, curvature: np.ndarray) -> floa
             "the curvature Λ_max(∇²𝓛) where the chains start is out of the precision's range: "
             'write precision = "float64", or a smaller temperature, precisions or inputs'
         )
+    if np.max(curvature) == 0:
+        if given is not None and 0 < float(given) < math.inf:
+            return float(given)
+        raise InputError(
+            "the curvature Λ_max(∇²𝓛) is zero where the chains start, so that no step size follows "
+            "from it: write Langevin(step_size=…), a positive number"
+        )
     automatic = AUTO_FRACTION * 2 / float(np.max(curvature))
     if given is None:
         return automatic
     step_size = float(given)
-    limit = 2 / float(np.min(curvature))
+    limit = 2 / float(np.min(curvature)) if np.min(curvature) > 0 else math.inf
     if not 0 < step_size < limit:
         raise Diverged(
             f"step_size = {step_size:.3g} is not between 0 and the stability limit 2/Λ_max = "

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import pytest
-from oracles import gaussian_task, some_params
+from oracles import gaussian_task, nuts, some_params
 from samplers import slow_unless
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
@@ -310,12 +310,11 @@ def test_dynamics_and_nuts_agree_on_a_module(seed):
             **settings,
         )
         series.append(np.asarray(chains.test_outputs))
-    mcmc = numpyro.infer.MCMC(
-        numpyro.infer.NUTS(lnn.numpyro_model(posterior)), num_warmup=500, num_samples=500,
-        num_chains=8, chain_method="vectorized", progress_bar=False,
+    draws = nuts(
+        lnn.numpyro_model(posterior), key=jax.random.key(seed), num_warmup=500, num_samples=500,
+        num_chains=8,
     )  # fmt: skip
-    mcmc.run(jax.random.key(seed))
-    series.append(np.asarray(mcmc.get_samples(group_by_chain=True)["test_outputs"]))
+    series.append(draws["test_outputs"])
     moments = [np.concatenate([f, f**2], axis=2) for f in series]
     means, errors = ([g(each) for each in moments] for g in (lambda m: m.mean((0, 1)), mcse))
     for other in (0, 1):  # the step size's bias is far below these errors

@@ -7,9 +7,9 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from numpyro.infer import MCMC, NUTS, Predictive
+from numpyro.infer import MCMC, Predictive
 from numpyro.infer.util import potential_energy
-from oracles import gaussian_task, linear_langevin_law
+from oracles import gaussian_task, linear_langevin_law, nuts
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
@@ -256,11 +256,10 @@ def test_nuts_on_the_model_agrees_with_our_dynamics(seed):
     data = gaussian_task(5, 12, 8)
     network = lnn.FullyConnected(8, (6,), "erf", key=KEY, dtype=jnp.float64)
     settings = (network, lnn.GaussianPrior((1.0, 1.5)), data, 0.3)
-    nuts = run(
-        NUTS(lnn.numpyro_model(lnn.GibbsPosterior(*settings))), num_warmup=500, num_samples=3000,
-        key=jax.random.key(seed),
-    )  # fmt: skip
-    f = np.asarray(nuts.get_samples(group_by_chain=True)["test_outputs"])
+    f = nuts(
+        lnn.numpyro_model(lnn.GibbsPosterior(*settings)), key=jax.random.key(seed), num_warmup=500,
+        num_samples=3000, num_chains=4,
+    )["test_outputs"]  # fmt: skip
     chains = lnn.sample(
         lnn.MarginalisedPosterior(*settings), lnn.Split(), key=jax.random.key(seed), num_chains=8,
         num_samples=2000,
@@ -442,6 +441,25 @@ def with_scale():
 
 def discrete():
     numpyro.sample("coin", dist.Bernoulli(0.5))
+
+
+def promoting():
+    """What NumPyro's distributions compute mixes types: Booleans, integers and floats."""
+    w = numpyro.sample("w", dist.Normal(0.0, jnp.float32(1)).expand([2]).to_event(1))
+    numpyro.sample("coin", dist.Bernoulli(logits=w[0]), obs=1)
+    numpyro.sample("dice", dist.Multinomial(3, logits=w), obs=np.array([1, 2]))
+
+
+@pytest.mark.parametrize(
+    "transition",
+    [lnn.Langevin(0.05), pytest.param(lnn.Split(), marks=pytest.mark.slow)],
+    ids=["langevin", "split"],
+)
+def test_models_whose_types_numpyro_promotes(transition):
+    """With `jax_numpy_dtype_promotion = "strict"`, as all tests, under which NUTS itself fails."""
+    assert jax.config.jax_numpy_dtype_promotion == "strict"
+    kernel = lnn.NumPyroKernel(promoting, transition, steps_per_sample=1)
+    assert np.all(np.isfinite(run(kernel).get_samples()["w"]))
 
 
 @pytest.mark.parametrize(

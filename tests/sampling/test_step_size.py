@@ -86,6 +86,14 @@ def test_curvature_that_overflows_is_told(given):
         stable_step_size(given, np.array([np.nan, 1.0]))
 
 
+def test_where_there_is_no_curvature_the_step_size_must_be_given():
+    """NumPyro's Laplace, whose density has two slopes, ended in a division by zero."""
+    assert stable_step_size(0.05, np.zeros(2)) == stable_step_size(0.05, np.array([0.0, 1.0]))
+    for given in (None, 0.0, np.inf):
+        with pytest.raises(lnn.InputError, match=r"zero where the chains start.*write"):
+            stable_step_size(given, np.zeros(2))
+
+
 def test_a_step_size_that_diverges_on_the_way_is_reported():
     """Stable at the prior's draws, where it was measured, and not where the chains then go."""
     posterior = small_posterior((), (100.0,))

@@ -150,20 +150,24 @@ def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig
     squared = config.posterior.loss == "squared"
     evidence_of = "log p(y | X)" if squared else "log ⟨exp(−βΣℓ)⟩"
     names = ("bias2", "variance", "train_error")
-    rows = [["T", *(QUANTITIES[name] for name in names), "log evidence", "R̂ max"]]
+    heads = ["log evidence", "quadrature", "R̂ max"]
+    rows = [["T", *(QUANTITIES[name] for name in names), *heads]]
     integration = tempering.integration
-    for temperature, measured, evidence in zip(
-        integration.temperatures, tempering.measured, integration.log_evidence, strict=True
-    ):
+    for temperature, measured, evidence, quadrature in zip(
+        integration.temperatures, tempering.measured, integration.log_evidence,
+        integration.quadrature, strict=True,
+    ):  # fmt: skip
         assert measured.diagnostics is not None
         numbers = [plus_minus(getattr(measured, name)) for name in names]
         rhat = f"{measured.diagnostics.rhat_max:.4f}"
-        rows.append([f"{temperature:g}", *numbers, plus_minus(evidence), rhat])
+        rows.append(
+            [f"{temperature:g}", *numbers, plus_minus(evidence), _of_quadrature(quadrature), rhat]
+        )
     swaps = ", ".join(f"{swap:.2f}" for swap in tempering.swap_acceptance)
     evidence, quadrature = integration.log_evidence[0], integration.quadrature[0]
     theories = [
         f"{name} {theory.log_evidence:.5g} "
-        f"({(evidence.value - theory.log_evidence) / math.hypot(evidence.mcse, quadrature):+.1f}σ)"
+        f"({_in_errors(evidence.value - theory.log_evidence, evidence.mcse, quadrature)})"
         for name, theory in predictions.results.items()
         if theory.log_evidence is not None
     ]
@@ -172,11 +176,23 @@ def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig
         "",
         f"swaps      accepted {swaps}; {tempering.round_trips} round trips",
         f"evidence   {evidence_of} = {plus_minus(evidence)} by thermodynamic integration "
-        f"(quadrature ± {quadrature:.2g})",
+        f"(quadrature {_of_quadrature(quadrature)})",
     ]
     if theories:
         lines.append(f"           of the theories: {', '.join(theories)}")
     return [*lines, f"ladder     {tempering.complaint}"] if tempering.complaint else lines
+
+
+def _of_quadrature(error: float) -> str:
+    """The error of the integral over the temperatures, a word where it is not known."""
+    return f"± {error:.2g}" if math.isfinite(error) else "error not known"
+
+
+def _in_errors(difference: float, mcse: float, quadrature: float) -> str:
+    """A difference in units of its error, a word where that is not known."""
+    error = math.hypot(mcse, quadrature)
+    known = math.isfinite(error) and error > 0
+    return f"{difference / error:+.1f}σ" if known else "error not known"
 
 
 def _of_step_size(measured: Generalisation, chains: Chains, ladder: bool) -> str:

@@ -111,6 +111,34 @@ def test_what_is_trapped_at_its_temperature_gets_free_on_a_ladder(transition, th
     assert ladder.round_trips.min() > 10
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", READOUTS)
+@pytest.mark.parametrize("temperatures", [(0.1, 1.0, 10.0), (0.05, 1.0, 20.0), (0.1, 10.0)])
+def test_error_of_the_evidence_covers_coarse_ladders(kind, temperatures, seed):
+    """FAULTS 1.15: one hidden unit and three examples, against a grid of both weights."""
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(3, 1)), rng.normal(size=3)
+    data = lnn.Dataset("three", x, y, x, y)
+    network = lnn.FullyConnected(1, (1,), "tanh", key=KEY, dtype=jnp.float64)
+    posterior = READOUTS[kind](network, lnn.GaussianPrior((1.0, 1.0)), data, temperatures[0])
+    key = jax.random.key(seed)
+    ladder = lnn.temper(
+        posterior, lnn.Split(), temperatures[1:], key=key,
+        num_chains=16, num_warmup=200, num_samples=300,
+    )  # fmt: skip
+    found = thermodynamic_integration(ladder, key=key)
+    axis = np.linspace(-8, 8, 1601)
+    outputs = axis[:, None, None] * np.tanh(axis[:, None] * x[:, 0])
+    energy = 0.5 * np.sum((y - outputs) ** 2, axis=2)
+    prior = np.exp(-(axis[:, None] ** 2 + axis**2) / 2)
+    for temperature, estimate, quadrature in zip(
+        temperatures, found.log_evidence, found.quadrature, strict=True
+    ):
+        integral = np.sum(prior * np.exp(-energy / temperature)) / prior.sum()
+        off = abs(estimate.value - np.log(integral) + 1.5 * np.log(2 * np.pi * temperature))
+        assert off < 3 * np.hypot(estimate.mcse, quadrature), (temperature, off, quadrature)
+
+
 def test_evidence_of_the_prior_is_that_of_the_theory(seed):
     """At a high temperature, for either read-out: draws of the prior serve both."""
     for kind in READOUTS:

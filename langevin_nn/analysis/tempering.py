@@ -15,7 +15,7 @@ normalised likelihood: "evidence" is then log Z itself, and the PD/2 is left out
 
 The error of this rule, H, between two rungs is
 
-    min(B, |L − H| + |S − H| + w M),        added up from the hottest rung to rung k,
+    min(B, |L − H| + J (|S − H| + w M)),    added up from the hottest rung to rung k,
 
 B  the farther end of the bracket from H. Since ⟨E⟩ falls with β (its slope is −Var E), the
    integral of ⟨E⟩ lies between the rectangles Δβ⟨E⟩ of the colder and of the hotter rung.
@@ -24,10 +24,11 @@ L  ∫ ⟨E⟩ dβ with a cubic through values and slopes of log ⟨E⟩ over lo
 S  the same Hermite rule over √β. H, L and S have errors O(h⁵) each, of different size.
 M  h/2 |g_1 − g_2 − h/2 (g'_1 + g'_2)|: by so much the integral of g can differ when the part of
    its change that the slopes of the ends do not tell happens at one end or the other; O(h⁴).
-w  J max(ε, tanh² h), how much of M counts: ε, at most 1, is that part per h, over the mean of the
-   ends' β² Var E, and J = R/(1 + R), R = Δβ (⟨E⟩_hot − ⟨E⟩_cold), the width of the bracket and
-   Jeffreys' divergence of the two rungs' laws (the sum of both relative entropies). Where
-   neighbours overlap (R ≪ 1) nothing can hide between them, and w M is O(h⁸).
+w  max(ε, tanh² h): how much of M counts. ε, at most 1, is that part per h, over the mean of the
+   ends' β² Var E.
+J  R/(1 + R), with R = Δβ (⟨E⟩_hot − ⟨E⟩_cold), the width of the bracket and Jeffreys' divergence
+   of the two rungs' laws (the sum of both relative entropies). Where neighbours overlap, R ≪ 1,
+   nothing hides between them, and |L − H| is left: S counts as O(h⁷), M as O(h⁸).
 
 S − H and M are linear in what was recorded; what they have by Monte-Carlo error alone is taken out,
 the square of their standard error from their square. If fewer than 30 draws of the prior carry the
@@ -174,8 +175,8 @@ def thermodynamic_integration(
     highest = -beta[-1] * energies[..., -1].mean()
     if normalised:
         highest -= 0.5 * hottest.y_train.size * np.log(2 * np.pi / beta[-1])
-    unseen = max(0.0, float(highest) - start.value) if _carried_by_few(misfit) else 0.0
-    steps = [*_errors_between(beta, energies, variances), unseen]
+    missing = max(0.0, float(highest) - start.value) if _carried_by_few(misfit) else 0.0
+    steps = [*_errors_between(beta, energies, variances), missing]
     quadrature = np.cumsum(steps[::-1])[::-1]
     return ThermodynamicIntegration(ladder.temperatures, tuple(found), tuple(quadrature.tolist()))
 
@@ -198,7 +199,7 @@ def _errors_between(
     energies: Float[np.ndarray, "chain draw K"],
     variances: Float[np.ndarray, "chain draw K"],
 ) -> Float[np.ndarray, " K_less_1"]:
-    """The error of the integral between neighbours, min(B, |L − H| + |S − H| + w M)."""
+    """The error of the integral between neighbours, min(B, |L − H| + J (|S − H| + w M))."""
     h = np.log(beta[:-1] / beta[1:])
     heat = np.square(beta) * variances
     g = beta * energies
@@ -216,11 +217,12 @@ def _errors_between(
     capacity = 0.5 * (beta**2 * variance)[:-1] + 0.5 * (beta**2 * variance)[1:]
     share = np.minimum(unseen, h * capacity) / np.where(capacity > 0, h * capacity, np.inf)
     share = np.where(capacity > 0, share, 1.0)
-    counted = width / (1 + width) * np.maximum(share, np.tanh(h) ** 2)
+    open_end = np.maximum(share, np.tanh(h) ** 2) * h / 2 * unseen
+    apart = width / (1 + width)
 
     rectangles = -np.diff(beta) * np.stack([energy[:-1], energy[1:]])
     bracket = np.abs(rectangles - value).max(axis=0)
-    estimate = powers + _resolved(over_root - hermite) + counted * h / 2 * unseen
+    estimate = powers + apart * (_resolved(over_root - hermite) + open_end)
     return np.where(np.isnan(estimate), bracket, np.minimum(bracket, estimate))
 
 

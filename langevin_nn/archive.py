@@ -113,11 +113,11 @@ class Archive:
     def load_results(self) -> tuple[Chains, dict[str, Generalisation]]:
         """The chains (without their last state) and the theories of a finished run."""
         summary, config = self.load_summary(), self.load_config()
-        manifest = self.load_manifest() if (self.path / "manifest.json").exists() else {}
+        manifest = self.load_manifest()
         self._verify("posterior.nc")
         try:
             tree = load(self.path / "posterior.nc")
-            verify(tree, config, str(manifest.get("run_id", "")))
+            verify(tree, config, manifest["run_id"])
             return chains_of(tree), theories_of(tree, summary)
         except ValueError as error:
             raise Damaged(self.path / "posterior.nc", error) from error
@@ -144,7 +144,7 @@ class Archive:
 
     def _verify(self, name: str) -> None:
         """Raise `InputError` where a finished run's file is not the one that its manifest names."""
-        if self.is_finished and (self.path / "manifest.json").exists():
+        if self.is_finished:
             self._compare(name, _sums(self.load_manifest()).get(name))
 
     def _compare(self, name: str, stated: object) -> None:

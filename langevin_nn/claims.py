@@ -11,6 +11,7 @@ The first three become each other by one renaming. `recover` takes up what a kil
 an earlier run comes back unless the one that replaces it is finished or has saved a state.
 """
 
+import os
 from pathlib import Path
 
 from langevin_nn.files import make_folder, move, remove
@@ -34,8 +35,8 @@ def is_finished(folder: Path) -> bool:
 
 
 def has_state(folder: Path) -> bool:
-    """Whether there is something to go on from."""
-    return (folder / "checkpoint" / "state.npz").is_file()
+    """Whether there is something to go on from, be it damaged, a folder or a link to nowhere."""
+    return os.path.lexists(folder / "checkpoint" / "state.npz")
 
 
 def is_remnant(folder: Path) -> bool:

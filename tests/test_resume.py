@@ -350,6 +350,21 @@ def test_resume_takes_up_where_it_stopped(stopped):
     assert not (stopped.folder / "out/checkpoint").exists()
 
 
+def test_long_draws_are_saved_between_their_steps(cli, monkeypatch):
+    """Of dynamics whose steps tell nothing; a draw may take longer than a job."""
+    words = ["run", "tiny.toml", "--sampler.thinning", "9", "--quiet", "--output"]
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "CHUNK_SECONDS", 60)
+        assert cli(*words, "whole").code == 3
+    with monkeypatch.context() as patch:
+        stop_after(patch, 22)
+        assert cli(*words, "out").code == 130
+    state = Moment.of(cli.folder / "out")
+    assert state.draws > 0 and 0 < state.steps - 6 - 9 * state.draws < 9
+    assert cli(*words, "out", "--resume").code == 3
+    assert_same_run("out", "whole")
+
+
 def test_resume_of_another_configuration(stopped):
     before = contents("out")
     answer = stopped("run", "tiny.toml", "--output", "out", "--resume", "--seed", "9")

@@ -28,6 +28,9 @@ from langevin_nn.types import InputError, is_key
 SLOPE = "slope_"
 """How the names of slopes begin in a chunk's file, which has fewer of them than draws."""
 
+WHOSE, FIRST = "chunk/fingerprint", "chunk/first"
+"""Of which run the draws of a chunk's file are, and which is their first; no series is so named."""
+
 NUMBER = "number_"
 """How the names of a point's numbers begin in `state.npz`."""
 
@@ -50,14 +53,15 @@ class Checkpoint:
 
     @property
     def exists(self) -> bool:
-        return (self.folder / "state.npz").exists()
+        return os.path.lexists(self.folder / "state.npz")
 
     def save(self, state: Any, progress: Progress, chunk: Buffer | None) -> None:
         """Write the draws of one chunk (arrays (draw, point, chain, …)), then the state after."""
         if chunk:
             first = progress.draws - len(next(iter(chunk.draws.values())))
             slopes = {SLOPE + name: values for name, values in chunk.slopes.items()}
-            write_arrays(self.folder / f"draws-{first:08d}.npz", chunk.draws | slopes)
+            whose = {WHOSE: np.array(self.fingerprint), FIRST: np.array(first)}
+            write_arrays(self.folder / f"draws-{first:08d}.npz", chunk.draws | slopes | whose)
         leaves = jax.tree.leaves(state)
         arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
         for name in progress.numbers[0]:
@@ -95,6 +99,10 @@ class Checkpoint:
         while done < draws:
             name = f"draws-{done:08d}.npz"
             arrays = self._read(name)
+            # An earlier version's files say nothing of it.
+            whose = str(arrays.pop(WHOSE, self.fingerprint)), str(arrays.pop(FIRST, done))
+            if whose != (self.fingerprint, str(done)):
+                raise self._damaged(name, "it holds draws of another run, or other draws")
             slopes = {k: arrays.pop(k) for k in list(arrays) if k.startswith(SLOPE)}
             slopes = {k.removeprefix(SLOPE): values for k, values in slopes.items()}
             chunks.append(Buffer(arrays, slopes))

@@ -40,6 +40,7 @@ from langevin_nn.sampling.program import (
     buffer_for,
     copied,
     mesh_for,
+    move,
     point,
     shared,
     stacked,
@@ -153,11 +154,16 @@ def drive(
     sloping = transition.unadjusted and exchange is None
     every = slope_stride(counts.num_samples, counts.thinning)
     room = room_for_slopes(counts.num_samples) if sloping else None
+    first_step = copied(mesh, jnp.int32(0))
     with jax.set_mesh(mesh):
         zeros = buffer_for(
-            target, dynamics, states, streams, copied(mesh, jnp.int32(0)), extra, exchange,
-            at_train, counts.num_samples, room, BUFFER_BYTES,
+            target, dynamics, states, streams, first_step, extra, exchange, at_train,
+            counts.num_samples, room, BUFFER_BYTES,
         )  # fmt: skip
+        moving = (target, dynamics, states, streams[0], first_step, exchange)
+        told = eqx.filter_eval_shape(move, *moving)[1]
+    # What a draw has of its steps (acceptances, swaps) is summed over all of them, in one chunk.
+    divisible = not told
     buffer: Buffer = shared(mesh, zeros, axis=2)
     capacity = len(buffer.draws["energy"])
 
@@ -167,7 +173,7 @@ def drive(
     pace = _Pace()
     while done.steps < counts.steps:
         pace.start()
-        warm = done.steps < counts.num_warmup
+        warm, within = done.steps < counts.num_warmup, 0
         if not warm and "settled" not in numbers[0]:
             here = jax.device_get(states.chains)
             for i, (posterior, key) in enumerate(zip(points, key_geometry, strict=True)):
@@ -178,10 +184,13 @@ def drive(
         if warm:
             stride = min(pace.steps, counts.num_warmup - done.steps)
             part = Chunk(done.steps, stride, 1, 1, NEVER)
+        elif within := _within_a_draw(done, counts, pace.steps if divisible else None):
+            part = Chunk(done.steps, within, 1, 1, NEVER)
         else:
             most = min(capacity, counts.num_samples - done.draws)
-            stride = counts.thinning
-            count = min(max(pace.steps // stride, 1), most)
+            begun = done.steps - counts.num_warmup - done.draws * counts.thinning
+            stride = counts.thinning - begun
+            count = 1 if begun else min(max(pace.steps // stride, 1), most)
             part = Chunk(done.steps, stride, count, done.draws, every)
         with blas.limit(limits=1), jax.set_mesh(mesh):
             states, buffer = advance(
@@ -200,16 +209,17 @@ def drive(
                 {name: np.array(v[: len(part.slopes)]) for name, v in buffer.slopes.items()},
             )
         steps = part.stride * part.count
-        done = Progress(done.steps + steps, done.draws + (not warm) * part.count, numbers)
+        recorded = not warm and not within
+        done = Progress(done.steps + steps, done.draws + recorded * part.count, numbers)
         finite = np.isfinite(chunk.draws["energy"]).all(axis=0)
         if not finite.any():
             raise _diverged(counts, done.steps, min(each["step_size"] for each in numbers))
-        if not warm:
+        if recorded:
             chunks.append(chunk)
         for each in numbers:
             each["seconds"] = earlier + time.monotonic() - start
         if saved:
-            saved.save(states, done, None if warm else chunk)
+            saved.save(states, done, chunk if recorded else None)
         if progress:
             last = chunk.draws["train_error"][-1]
             error = float(np.mean(last[:1][finite[:1]] if finite[0].any() else last[finite]))
@@ -221,6 +231,16 @@ def drive(
     if slopes:  # a checkpoint of an earlier version has none in the draws before it
         numbered = numbered[len(numbered) - len(slopes["train_error"]) :]
     return Driven(posteriors, states, numbers, draws, slopes, numbered, counts.thinning)
+
+
+def _within_a_draw(done: Progress, counts: Counts, pace: int | None) -> int:
+    """The steps of a chunk that ends between two draws; 0 where the next one ends at a draw.
+
+    There are such chunks where the steps of one draw would take far longer than a chunk; none where
+    no `pace` is given.
+    """
+    left = counts.num_warmup + (done.draws + 1) * counts.thinning - done.steps
+    return pace if pace is not None and left > 2 * pace else 0
 
 
 class _Pace:

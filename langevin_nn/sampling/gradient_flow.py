@@ -133,7 +133,9 @@ def gradient_flow(
     end = integrated(posterior, start, origin, scale, rules, mesh_for(num_initialisations))
     f_test = posterior.test_outputs(end.params, outside)
     if output_scale is not None:
-        f_test = scale * (f_test - posterior.test_outputs(start, outside))
+        # Where the clock is in float64, so are weights in float32 at the end.
+        f_start = posterior.test_outputs(start, outside).astype(f_test.dtype)
+        f_test = scale.astype(f_test.dtype) * (f_test - f_start)
     found = jax.tree.map(np.asarray, end)
     return Flow(
         train_outputs=found.train_outputs,

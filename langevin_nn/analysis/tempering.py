@@ -182,16 +182,16 @@ def thermodynamic_integration(
 
 
 def _integral(
-    log_beta: Float[np.ndarray, " K"],
-    integrand: Float[np.ndarray, "chain draw K"],
-    slope: Float[np.ndarray, "chain draw K"],
+    places: Float[np.ndarray, " K"],
+    values: Float[np.ndarray, "chain draw K"],
+    slopes: Float[np.ndarray, "chain draw K"],
     rung: int,
 ) -> Float[np.ndarray, "chain draw"]:
-    """The integral from the hottest rung to `rung`, of each draw."""
-    colder, hotter = np.arange(rung, len(log_beta) - 1), np.arange(rung + 1, len(log_beta))
-    h = log_beta[colder] - log_beta[hotter]
-    trapezoid = (integrand[..., colder] + integrand[..., hotter]) @ (h / 2)
-    return np.asarray(trapezoid + (slope[..., hotter] - slope[..., colder]) @ (h**2 / 12))
+    """The integral from the hottest rung to `rung`, of each draw, by values and slopes there."""
+    colder, hotter = np.arange(rung, len(places) - 1), np.arange(rung + 1, len(places))
+    h = places[colder] - places[hotter]
+    trapezoid = (values[..., colder] + values[..., hotter]) @ (h / 2)
+    return np.asarray(trapezoid + (slopes[..., hotter] - slopes[..., colder]) @ (h**2 / 12))
 
 
 def _errors_between(
@@ -203,11 +203,11 @@ def _errors_between(
     h = np.log(beta[:-1] / beta[1:])
     heat = np.square(beta) * variances
     g = beta * energies
-    hermite = _hermite(np.log(beta), g, g - heat)
+    hermite = _between(np.log(beta), g, g - heat)
     value = hermite.mean(axis=(0, 1))
 
     root = np.sqrt(beta)
-    over_root = _hermite(root, 2 * root * energies, 2 * energies - 4 * beta * variances)
+    over_root = _between(root, 2 * root * energies, 2 * energies - 4 * beta * variances)
     energy, variance = energies.mean(axis=(0, 1)), variances.mean(axis=(0, 1))
     powers = np.abs(_logarithmic(beta, energy, variance) - value)
 
@@ -226,15 +226,16 @@ def _errors_between(
     return np.where(np.isnan(estimate), bracket, np.minimum(bracket, estimate))
 
 
-def _hermite(
+def _between(
     places: Float[np.ndarray, " K"],
     values: Float[np.ndarray, "chain draw K"],
     slopes: Float[np.ndarray, "chain draw K"],
 ) -> Float[np.ndarray, "chain draw K_less_1"]:
-    """∫ between neighbours of the cubic through values and slopes, `places` descending."""
-    h = places[:-1] - places[1:]
-    trapezoid = h / 2 * (values[..., :-1] + values[..., 1:])
-    return np.asarray(trapezoid + h**2 / 12 * (slopes[..., 1:] - slopes[..., :-1]))
+    """The same integral from each rung to the next colder one."""
+    pairs = [slice(rung, rung + 2) for rung in range(len(places) - 1)]
+    return np.stack(
+        [_integral(places[two], values[..., two], slopes[..., two], 0) for two in pairs], axis=-1
+    )
 
 
 def _logarithmic(

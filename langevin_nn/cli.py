@@ -1,8 +1,8 @@
 """The command line: `langevin-nn run | sweep | theory | plot | report | data | info`.
 
 Bad input ends in one line and exit code 2, a run that has not converged in exit code 3, a sweep
-with points that failed in 1, Ctrl-C in 130. This module imports JAX only inside the commands, after
-the arguments are understood.
+with points that failed, and `theory` where every one failed, in 1, Ctrl-C in 130. This module
+imports JAX only inside the commands, after the arguments are understood.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from langevin_nn.arguments import config_of, default_output, grid_of, parse, req
 from langevin_nn.errors import InputError
 from langevin_nn.memory import is_out_of_memory
 from langevin_nn.progress import RunProgress, SweepProgress, tell
-from langevin_nn.startup import configure_jax, loading
+from langevin_nn.startup import configure_jax, loading, remember_interrupts
 from langevin_nn.streams import complain, discard_broken, leave, open_streams, set_encodings, warn
 from langevin_nn.sweeps import grid
 from langevin_nn.validation import shown
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own = arguments is None
     if own:
         open_streams()
+        remember_interrupts()
     set_encodings()
     code = _answer(sys.argv[1:] if arguments is None else list(arguments))
     if own and code == INTERRUPTED:
@@ -191,7 +192,11 @@ def theory_command(arguments: argparse.Namespace) -> int:
         except OSError as error:
             raise InputError(f"cannot write {arguments.plot}: {error.strerror or error}") from error
     sys.stdout.write(text + "\n")
-    return 0
+    if any(result.converged for result in predictions.results.values()):
+        return 0
+    reasons = (f"{name}: {result.message}" for name, result in predictions.results.items())
+    tell(f"no theory has a result ({'; '.join(reasons)})")
+    return FAILED
 
 
 def _require_theories(config: "RunConfig", predictions: "Predictions") -> None:

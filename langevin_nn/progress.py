@@ -4,6 +4,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from langevin_nn.startup import raise_swallowed
+
 if TYPE_CHECKING:
     from langevin_nn.sampling.driver import Report
     from langevin_nn.sweeps.status import Status
@@ -61,6 +63,7 @@ class RunProgress(_Shown):
     """Of one run: the steps of its chains."""
 
     def __call__(self, report: "Report") -> None:
+        raise_swallowed()
         if self.quiet:
             return
         phase = "warm-up" if report.steps < report.warmup_steps else "sampling"
@@ -82,6 +85,7 @@ class SweepProgress(_Shown):
     """Of a sweep: its points, and the time that the rest will take."""
 
     def __call__(self, status: "Status") -> None:
+        raise_swallowed()
         if self.quiet:
             return
         words = f"{status.done} of {status.points} points done"

@@ -9,20 +9,49 @@ import signal
 import threading
 from collections.abc import Iterator
 
+_asked: list[int] = []
+"""The interrupts of this process, where they are remembered."""
+
+
+def remember_interrupts() -> None:
+    """Let Ctrl-C be remembered, beside what it does: `raise_swallowed` raises it again.
+
+    A library may be interrupted where Python ignores exceptions, as in a callback while JAX traces:
+    the run would go on as if nothing had been said.
+    """
+    if _is_ours(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def raise_swallowed() -> None:
+    """Raise `KeyboardInterrupt` if there was one that did not end what it interrupted."""
+    if _asked:
+        raise KeyboardInterrupt
+
+
+def _interrupt(number: int, frame: object) -> None:
+    _asked.append(number)
+    raise KeyboardInterrupt
+
+
+def _is_ours(handler: object) -> bool:
+    here = threading.current_thread() is threading.main_thread()
+    return here and handler in (signal.default_int_handler, _interrupt)
+
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
     """Ctrl-C ends the process at once: libraries that it interrupts in their import may swallow it
     or crash. Nothing has been written yet."""
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not ours or threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if not _is_ours(before):
         yield
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
 
 
 def configure_jax(*, workers: bool = False) -> None:

@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from command_line import CommandLine
 
 from langevin_nn import run, tables
+from langevin_nn.analysis.comparison import compare
 from langevin_nn.config import from_dict
-from langevin_nn.theory import THEORIES, predict
+from langevin_nn.theory import THEORIES, infinite_width, predict
+from langevin_nn.theory.moments import not_found
 
 
 def prepared(temperature, **sampler):
@@ -31,10 +34,11 @@ def test_zero_temperature_with_a_ladder():  # FAULTS 3.8
     assert predict(spec, data, ["one_layer"]).results["one_layer"].converged
 
 
-def test_what_is_not_a_number_is_null(monkeypatch):  # FAULTS 1.2
-    def failing(spec, data, regression=None):
-        raise np.linalg.LinAlgError("Singular matrix")
+def failing(spec, data, regression=None):
+    raise np.linalg.LinAlgError("Singular matrix")
 
+
+def test_what_is_not_a_number_is_null(monkeypatch):  # FAULTS 1.2
     monkeypatch.setitem(THEORIES, "global", failing)
     _, data, spec = prepared(0.0)
     predictions = predict(spec, data, ["one_layer", "global"])
@@ -46,6 +50,32 @@ def test_what_is_not_a_number_is_null(monkeypatch):  # FAULTS 1.2
     assert "global: not found, the calculation failed: Singular matrix" in tables.remarks(
         predictions
     )
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=["table", "json"])
+def test_theories_that_failed_are_said(words, tmp_path, capsys, monkeypatch):
+    """In words, and with a code where there is no other; it was nan (+nanσ), and 0."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(THEORIES, "global", failing)
+    monkeypatch.setitem(THEORIES, "nested", failing)
+    cli = CommandLine(tmp_path, capsys)
+    answer = cli("theory", "tiny.toml", *words, "--theory", "global", "nested")
+    why = "not found, the calculation failed: Singular matrix"
+    assert answer.code == 1
+    assert answer.err == f"langevin-nn: no theory has a result (global: {why}; nested: {why})\n"
+    assert "nan" not in answer.out.lower()
+    if not words:
+        line = next(line for line in answer.out.splitlines() if line.startswith("global  "))
+        assert line.split("  ")[-1].strip() == "not found" and line.count("not found") == 5
+    answer = cli("theory", "tiny.toml", *words, "--theory", "global", "infinite_width")
+    assert (answer.code, answer.err) == (0, "")
+
+
+def test_a_theory_that_failed_beside_an_experiment():
+    _, data, spec = prepared(0.1)
+    measured, failed = infinite_width(spec, data), not_found("mine", data, "no minimum")
+    line = str(compare(measured, failed)).splitlines()[-1]
+    assert line.startswith("mine  ") and line.count("not found") == 5 and "nan" not in line
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.1])

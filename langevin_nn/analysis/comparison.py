@@ -14,6 +14,9 @@ from langevin_nn.values import require_kind
 MARK = " †"
 """Beside a number that the step size shifts by more than its standard error."""
 
+NOT_FOUND = "not found"
+"""In place of a theory's number that does not exist; why, its message says."""
+
 QUANTITIES = {
     "bias2": "bias²",
     "variance": "variance",
@@ -75,7 +78,7 @@ class Comparison:
         deviations = iter(self.deviations)
         for theory in self.expected:
             beside = [_beside(next(deviations)) for _ in QUANTITIES]
-            rows.append([theory.name, *beside, f"{theory.test_accuracy.value:.4f}"])
+            rows.append([theory.name, *beside, _found(theory.test_accuracy.value, ".4f")])
         return "\n".join([aligned(rows), *bias_note(self.measured)])
 
 
@@ -164,9 +167,10 @@ def theory_table(theories: Iterable[Generalisation]) -> str:
     """The theories' numbers, one row each."""
     rows = [["", *QUANTITIES.values(), "test accuracy", "log evidence", "order parameters"]]
     for theory in theories:
-        numbers = [plus_minus(getattr(theory, key)) for key in QUANTITIES]
-        evidence = "" if theory.log_evidence is None else f"{theory.log_evidence:.6g}"
-        accuracy = f"{theory.test_accuracy.value:.4f}"
+        estimates = [getattr(theory, key) for key in QUANTITIES]
+        numbers = [NOT_FOUND if math.isnan(e.value) else plus_minus(e) for e in estimates]
+        evidence = "" if theory.log_evidence is None else _found(theory.log_evidence, ".6g")
+        accuracy = _found(theory.test_accuracy.value, ".4f")
         rows.append([theory.name, *numbers, accuracy, evidence, orders(theory)])
     return aligned(rows)
 
@@ -175,7 +179,7 @@ def orders(theory: Generalisation) -> str:
     """The order parameters; of a matrix its smallest and its largest eigenvalue."""
     orders = np.array(theory.order_parameters)
     if orders.ndim < 2 or not np.all(np.isfinite(orders)):
-        return ", ".join(f"{q:.5g}" for q in orders.ravel())
+        return ", ".join(_found(float(q), ".5g") for q in orders.ravel())
     eigenvalues = np.linalg.eigvalsh(orders)
     size = len(orders)
     return f"{size} × {size}, eigenvalues {eigenvalues[0]:.4g} … {eigenvalues[-1]:.4g}"
@@ -211,9 +215,14 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "─" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
 
 
+def _found(value: float, form: str) -> str:
+    """A theory's number, or the word that stands where there is none."""
+    return NOT_FOUND if math.isnan(value) else format(value, form)
+
+
 def _beside(deviation: Deviation) -> str:
     if math.isnan(deviation.z):
-        return f"{deviation.expected.value:.5f}"
+        return _found(deviation.expected.value, ".5f")
     if math.isinf(deviation.z):
         return f"{deviation.expected.value:.5f} (no error)"
     z = f"{deviation.z:+.1f}" if abs(deviation.z) < 1000 else f"{deviation.z:+.0e}"

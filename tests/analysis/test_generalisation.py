@@ -241,8 +241,8 @@ def test_errors_do_not_depend_on_the_unit(seed):
     [
         (Estimate(0.0, 0.0), 0.5, -math.inf, "0.50000 (no error)"),
         (Estimate(0.5, 0.0), 0.5, 0.0, "0.50000 (+0.0σ)"),
-        (Estimate(0.5, 0.1), math.nan, math.nan, "nan"),
-        (Estimate(0.5, 0.0), math.nan, math.nan, "nan"),
+        (Estimate(0.5, 0.1), math.nan, math.nan, "not found"),
+        (Estimate(0.5, 0.0), math.nan, math.nan, "not found"),
     ],
 )
 def test_deviations_without_an_error(measured, expected, z, text):

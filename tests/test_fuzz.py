@@ -1,8 +1,8 @@
 """Mutated configurations and command lines end in an answer or in one line. FAULTS 5.
 
 Derandomised: the same mutations in every run. Each must leave code 0 with every option stored and
-finite numbers, code 1 where none is found, which is said, or code 2 with one line; never a traceback,
-and never within more than a minute.
+finite numbers, code 1 where none is found and that is said, or code 2 with one line; never a
+traceback, and never within more than a minute.
 """
 
 import json

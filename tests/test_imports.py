@@ -29,7 +29,8 @@ LAYERS = [
     {"sweeps"},
     {"reports"},
     {"words"},
-    {"arguments", "progress", "startup", "streams"},
+    {"arguments", "startup", "streams"},
+    {"progress"},
     {"cli"},
 ]
 ONE_IMPORTER = {

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from langevin_nn.errors import InputError
-from langevin_nn.model.networks import TRACING_ERRORS, first_line
+from langevin_nn.model.activations import ACTIVATIONS, jump_of
+from langevin_nn.model.networks import TRACING_ERRORS, Network, first_line
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.validation import LARGEST, shown
@@ -113,6 +114,23 @@ def checked_transition(transition: Any) -> Transition:
     raise InputError(
         f"a transition was expected, got {_named(transition)}: write Langevin() or Split()"
     )
+
+
+def refuse_jumps(posterior: Posterior, transition: Transition) -> None:
+    """Raise `InputError` where a dynamics that follows gradients alone meets an activation's jump.
+
+    The gradient says nothing of a jump: without an acceptance step what is sampled is another
+    measure. Of the user's own modules `model.modules` refuses those that do nothing but jump.
+    """
+    chosen = posterior.spec.activation if isinstance(posterior.network, Network) else None
+    if chosen is None or not transition.unadjusted or ACTIVATIONS.get(chosen.name) is chosen:
+        return
+    if (place := jump_of(chosen.function)) is not None:
+        raise InputError(
+            f"the activation {chosen.name!r} jumps at z = {place:g}, of which the gradient that "
+            f"{type(transition).__name__} dynamics follows says nothing: write Split(), whose "
+            "acceptance step knows of it, or a continuous activation"
+        )
 
 
 def checked_count(name: str, value: Any, least: int) -> int:

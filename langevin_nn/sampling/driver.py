@@ -29,6 +29,7 @@ from langevin_nn.sampling.checks import (
     checked_keys,
     checked_observables,
     checked_posteriors,
+    refuse_jumps,
 )
 from langevin_nn.sampling.chunks import Buffer, Chunk, joined
 from langevin_nn.sampling.draws import SERIES_BYTES, Chains, assemble
@@ -114,6 +115,8 @@ def drive(
             f"each point needs a key of its own, got {len(posteriors)} posteriors and "
             f"{len(keys)} keys"
         )
+    for posterior in posteriors:
+        refuse_jumps(posterior, transition)
     extra = checked_observables(posteriors[0], observables)
     points = [_as_arrays(posterior) for posterior in posteriors]
     split = [jax.random.split(key, 4) for key in keys]

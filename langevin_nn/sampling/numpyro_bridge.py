@@ -20,7 +20,12 @@ from numpyro.util import is_prng_key
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
-from langevin_nn.sampling.checks import checked_count, checked_observables, checked_transition
+from langevin_nn.sampling.checks import (
+    checked_count,
+    checked_observables,
+    checked_transition,
+    refuse_jumps,
+)
 from langevin_nn.sampling.numpyro_models import ModelPosterior, WhitenedModel, types_promoted
 from langevin_nn.sampling.program import Observable, record
 from langevin_nn.sampling.split import Split
@@ -108,6 +113,8 @@ class NumPyroKernel(MCMCKernel):
                 "observables are functions of a posterior's network: write "
                 "numpyro.deterministic(name, value) in the model"
             )
+        if isinstance(target, Posterior):
+            refuse_jumps(target, transition)
         self.target, self.transition = target, transition
         self.steps_per_sample = steps
         self.observables = (

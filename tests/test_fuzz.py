@@ -108,7 +108,7 @@ OPTIONS = st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4, uniq
 
 
 @pytest.mark.slow
-@settings(max_examples=80, **FUZZ)
+@settings(max_examples=25, **FUZZ)
 @given(OPTIONS)
 def test_every_option_is_stored_or_refused(cli, monkeypatch, values):
     """As it was given; a ladder in its order."""

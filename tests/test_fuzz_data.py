@@ -85,6 +85,8 @@ def with_bytes(content, edits):
 
 def changed(array, kind, how):
     """The array of another type, shape or of other values."""
+    if array.size == 0 or array.ndim == 0:  # by the change before
+        return array
     if kind == "dtype":
         filled = array if isinstance(how, str) else np.zeros(len(array))
         with np.errstate(all="ignore"):

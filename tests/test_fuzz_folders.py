@@ -108,7 +108,7 @@ def is_same(folder, whole) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, **FUZZ)
+@settings(max_examples=50, **FUZZ)
 @given(DAMAGES)
 def test_finished_runs(cli, originals, damages):
     (cli.folder / "tiny.toml").write_text(QUICK)
@@ -146,7 +146,7 @@ def test_unfinished_runs(cli, originals, damages):
 
 
 @pytest.mark.slow
-@settings(max_examples=20, **FUZZ)
+@settings(max_examples=14, **FUZZ)
 @given(DAMAGES)
 def test_sweeps(cli, originals, damages):
     """Points whose files are not what their runs have written are missing, and sampled again."""

@@ -1,12 +1,13 @@
-"""How much memory there is, asked before it is taken."""
+"""How much memory there is, asked before it is taken; compiled programs, forgotten in time."""
 
+import gc
 import os
 import sys
 from pathlib import Path
 
 from langevin_nn.errors import InputError
 
-__all__ = ["available_memory", "is_out_of_memory", "require_memory"]
+__all__ = ["available_memory", "forget_programs", "is_out_of_memory", "require_memory"]
 
 _GROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -28,6 +29,22 @@ def require_memory(num_bytes: float | int, what: str, remedy: str) -> None:
             f"not enough memory: {what} takes {num_bytes / 1e9:.3g} GB, and {available / 1e9:.3g} "
             f"GB are left: {remedy}"
         )
+
+
+def forget_programs(share: float = 0.3) -> bool:
+    """Forget what JAX has compiled if it takes more than `share` of the memory maps there may be.
+
+    Linux lets a process map so many regions (`vm.max_map_count`, 65,530 by default), a compiled
+    program takes hundreds, and JAX keeps them all: after some hundred networks of different shapes
+    in one process the compiler would end in a segmentation fault. Programs that are called again
+    are compiled again, and the numbers stay the same.
+    """
+    limit, used = _lines("/proc/sys/vm/max_map_count")[:1], len(_lines("/proc/self/maps"))
+    if "jax" not in sys.modules or not limit or used <= share * int(limit[0]):
+        return False
+    sys.modules["jax"].clear_caches()
+    gc.collect()
+    return True
 
 
 def _of_machine() -> int:

@@ -38,6 +38,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs():
+    """The suites compile more than one process may keep."""
+    from langevin_nn.memory import forget_programs  # here, where its types are checked already
+
+    yield
+    forget_programs(0.2)
+
+
 @pytest.fixture
 def seed() -> int:
     """Fixed; LANGEVIN_NN_TEST_SEED sweeps it, to see how often a statistical test errs."""

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
 from command_line import CommandLine
 
 import langevin_nn as lnn
-from langevin_nn import footprint
+from langevin_nn import footprint, memory
 
 HUGE = {
     "width": "--network.hidden_widths 2000000000",
@@ -61,6 +62,25 @@ def test_what_just_fits_is_said_with_numbers():
     assert "about 8 GB of memory (weights 6 GB, draws 2 GB), and 10 GB are left" in warning
     with pytest.raises(lnn.InputError, match=r"about 8 GB .*, and 7 GB are left: write"):
         footprint.require(parts, "write less", available=7e9)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of maps")
+def test_compiled_programs_are_forgotten_before_the_system_refuses_more():
+    """A process that samples at 100 shapes and more ends in a segmentation fault otherwise."""
+
+    def maps():
+        return len(Path("/proc/self/maps").read_text().splitlines())
+
+    limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+    program = jax.jit(lambda x: jax.numpy.sort(x) @ x)
+    program(jax.numpy.ones(2)).block_until_ready()
+    before = maps()
+    for size in range(3, 33):
+        program(jax.numpy.ones(size)).block_until_ready()
+    grown = maps()
+    assert grown > before
+    assert not memory.forget_programs(1.0) and maps() >= grown
+    assert memory.forget_programs((grown - 1) / limit) and maps() < before + (grown - before) / 2
 
 
 MEASURED = """

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 from threadpoolctl import ThreadpoolController
 
+from langevin_nn.memory import forget_programs
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checkpoint import Checkpoint, Progress, fingerprint
@@ -108,6 +109,7 @@ def drive(
 ) -> Driven:
     """The driver of all points at once; arguments as for `sample_points`."""
     start = time.monotonic()
+    forget_programs()
     posteriors = checked_posteriors(posteriors)
     keys = [random_key(key) for key in checked_keys(keys)]
     if len(posteriors) != len(keys) or not posteriors:

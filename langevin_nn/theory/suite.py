@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from langevin_nn import footprint
+from langevin_nn.memory import forget_programs
 from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.matrices import convolutional, multi_output
@@ -106,6 +107,7 @@ def predict(
     positions = spec.patches.num_patches if spec.patches and "convolutional" in chosen else 1
     room = footprint.of_theories(data.num_train, data.num_test, positions)
     footprint.require(room, "write fewer training or test examples")
+    forget_programs()
     try:
         regression = gram_regression(spec, data, regression)
     except NotApplicable as error:

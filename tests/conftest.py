@@ -34,6 +34,15 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {FEW_OPTIMISATIONS}".strip()
 
 
+@pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`slow_except("a", "b")`: of a parametrised test the cases but these are slow."""
+    for item in items:
+        mark = item.get_closest_marker("slow_except")
+        if mark is not None and item.callspec.id not in mark.args:
+            item.add_marker("slow")
+
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -197,6 +197,7 @@ def test_quiet(cli, no_figures):
     assert (answer.code, answer.out, answer.err) == (3, "", "")
 
 
+@pytest.mark.slow
 def test_single_chain_of_a_deep_network_without_warmup(cli):
     """Numbers that do not exist are null in the summary, and the run has not converged."""
     words = (
@@ -275,6 +276,7 @@ OTHER_NETWORKS = {
 SOME = ["infinite_width", "multi_output", "convolutional"]
 
 
+@pytest.mark.slow_except("three classes, biases-no theory")
 @pytest.mark.parametrize("theory", [SOME, ["[]"]], ids=["theories", "no theory"])
 @pytest.mark.parametrize(
     ("words", "caption", "outputs"), OTHER_NETWORKS.values(), ids=OTHER_NETWORKS
@@ -508,6 +510,7 @@ def test_theory_json_is_the_theory_of_the_summary_and_more(cli, no_figures):
     assert told == summary
 
 
+@pytest.mark.slow_except("deep", "outputs", "by name")
 @pytest.mark.parametrize(
     "words",
     [
@@ -845,6 +848,7 @@ def test_out_of_memory_of_every_wording(cli, monkeypatch, error):
         cli("info")
 
 
+@pytest.mark.slow
 def test_dollars_are_dollars_in_figures(cli):
     """FAULTS 4.4: what stands between two of them is no formula."""
     for words in ("a $x_{ b", "$a$", r"\$x", "$"):

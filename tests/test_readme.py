@@ -34,7 +34,16 @@ def test_python_blocks_of_the_readme_run_in_order(tmp_path):
     assert "bias²" in done.stdout and "one_layer" in done.stdout
 
 
+LONG = (
+    "analysis.ensembles analysis.landscape analysis.spectra model.marginalised "
+    "model.random_features reports.report sampling.chains sampling.gradient_flow sampling.minimum "
+    "sampling.numpyro_bridge sampling.split sampling.tempering sweeps.engine theory.kernel_machines"
+)
+"""What these examples compile takes longer than all the others together."""
+
+
 @pytest.mark.parametrize("name", MODULES)
+@pytest.mark.slow_except(*{*MODULES}.difference(f"langevin_nn.{name}" for name in LONG.split()))
 def test_docstring_examples_run(name):
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.failed == 0

@@ -238,6 +238,7 @@ def sparse(total):
     return [call for call in range(1, total + 1) if call % 5 == 1 or call > total - 3]
 
 
+@pytest.mark.slow
 def test_killed_before_any_file_takes_its_name(cli, monkeypatch):
     total = number_of_calls(cli, "replace")
     assert total > 20, "config, a state after each chunk, draws, and three results"
@@ -254,6 +255,7 @@ def test_killed_before_any_file_takes_its_name(cli, monkeypatch):
         assert_same_run(f"out{call}", "whole")
 
 
+@pytest.mark.slow
 def test_no_space_for_any_file(cli, monkeypatch):
     total = number_of_calls(cli, "fsync")
     with_state = 0

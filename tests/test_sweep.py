@@ -103,6 +103,7 @@ def assert_same_numbers(folder, reference):
 # --- the points
 
 
+@pytest.mark.slow
 def test_a_point_is_what_it_is_alone(whole, tmp_path):
     """Numbers to rounding, files and configuration to the letter."""
     _, (_, point) = cold_and_warm(whole)  # not the first of its batch
@@ -259,6 +260,7 @@ def interrupted(folder, monkeypatch, steps):
             task.work(folder, task_of(folder), {}, end)
 
 
+@pytest.mark.slow_except("14")
 @pytest.mark.parametrize("steps", [4, 14, 22])
 def test_an_interrupted_batch_goes_on_from_its_checkpoint(begun, whole, monkeypatch, steps):
     """Also where all is sampled and nothing is written; `--status` shows it."""

@@ -47,6 +47,7 @@ def test_gaussian_draws(length):
         assert abs(values.mean() - value) < 5 * error, name
 
 
+@pytest.mark.slow
 def test_errors_are_the_spread_over_repetitions():
     """But for the ensemble's, which is no smooth function of the chains.
 

@@ -44,6 +44,7 @@ def chains_of(f, y=TARGET):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_standard_errors_are_honest(seed):
     """Over many replicas, (estimate − truth)/standard error has mean 0 and variance 1."""
     rng = np.random.default_rng(seed)
@@ -103,6 +104,7 @@ def test_accuracy_of_the_largest_output_and_its_error(seed):
     assert 0.6 < np.var(accuracy) / np.mean(error**2) < 1.6
 
 
+@pytest.mark.slow
 def test_bias_is_not_raised_by_its_own_monte_carlo_noise(seed):
     """Where bias² is zero the plug-in is all noise, and the correction takes it away."""
     rng = np.random.default_rng(seed)
@@ -173,6 +175,7 @@ def test_two_digits_of_the_error_decide(estimate, text):
     assert plus_minus(estimate) == text
 
 
+@pytest.mark.slow
 def test_a_sampled_posterior_and_its_exact_theory_agree(seed):
     """The whole pipeline: on a network without hidden layers the theory is exact."""
     data = gaussian_task(12, 20, 6)

@@ -48,6 +48,7 @@ def moved(params, index, step):
     return [jax.tree.unflatten(structure, [jnp.asarray(x) for x in end]) for end in ends]
 
 
+@pytest.mark.slow_except("widths0")
 @pytest.mark.parametrize("widths", [(5,), (4, 3)])
 def test_tangent_kernel_is_that_of_finite_differences(widths):
     posterior = posterior_of(widths=widths)
@@ -64,6 +65,7 @@ def test_tangent_kernel_is_that_of_finite_differences(widths):
     assert three.shape == (3, 7, 7) and np.all(np.linalg.eigvalsh(three) > -1e-12)
 
 
+@pytest.mark.slow_except("squared")
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 def test_hessian_is_that_of_finite_differences(loss):
     """H from differences of the gradient; H_0 from those of f and the second derivative of ℓ."""
@@ -180,6 +182,7 @@ def exact_part(found, part):
     return np.linalg.eigvalsh(parts[part])
 
 
+@pytest.mark.slow_except("whole-Squared()")
 @pytest.mark.parametrize(
     ("part", "loss"),
     [("whole", loss) for loss in LOSSES]
@@ -209,6 +212,7 @@ def test_spectral_density_is_that_of_the_hessian(part, loss):
     assert count == pytest.approx(len(exact)) and error == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_spectral_density_of_a_large_network():
     """H_0 of the squared loss has the tangent kernel's eigenvalues, all the others are zero."""
     posterior = posterior_of(widths=(1500,), loss=lnn.Squared())

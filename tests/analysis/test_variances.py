@@ -14,6 +14,7 @@ from langevin_nn.types import InputError
 NAMES = ("bias2", "sampling", "initialisation", "noise", "total")
 
 
+@pytest.mark.slow
 def test_parts_are_those_of_the_draws():
     """Unbiased at three data sets already, and with errors that are those of repetitions."""
     rng = np.random.default_rng(0)
@@ -53,6 +54,7 @@ def features_of_a_teacher(noise, shared, num_sets=8, num_noise=6):
 LIMIT = {"features": 3.0, "examples": 2.0, "temperature": 0.1, "noise_variance": 0.6}
 
 
+@pytest.mark.slow
 def test_parts_of_random_features_are_the_limits():
     """Data sets, features and noise drawn for one teacher."""
     found = error_parts(*features_of_a_teacher(0.6, shared=False))
@@ -64,6 +66,7 @@ def test_parts_of_random_features_are_the_limits():
     assert abs(found.noise.value - 1.2 * limit.noise) > 5 * found.noise.mcse
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bagged", [1, 6])
 def test_ensembles_of_features_have_the_limits_errors(bagged):
     """Four draws of features on the same noise, each averaged over `bagged` draws of it."""

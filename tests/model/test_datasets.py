@@ -588,6 +588,7 @@ def test_available_lists_every_source(mnist):
     assert listing()["cifar10"].what == "50000 + 10000 images 32×32, classes 0-9"
 
 
+@pytest.mark.slow_except("mnist-0.13066-0.308108-12665")
 @pytest.mark.parametrize(
     ("name", "mean", "deviation", "zeros_and_ones"),
     [("mnist", 0.130660, 0.308108, 12665), ("fashion_mnist", 0.286041, 0.353024, 12000)],

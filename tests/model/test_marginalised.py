@@ -103,6 +103,7 @@ def numbers_of(posterior, params):
     }
 
 
+@pytest.mark.slow_except("more features than data", "convolution, few channels")
 def test_potential_predictions_and_errors_equal_numpy(case):
     posterior = marginalised(case)
     params = some_params(posterior, CHAINS)
@@ -144,6 +145,9 @@ def test_potential_predictions_and_errors_equal_numpy(case):
     assert (np.asarray(record["test_variances"]) > 0).all()
 
 
+@pytest.mark.slow_except(
+    "more features than data-float64-1e-06", "deep, outputs, biases-float64-1e-06"
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 1e-6), (jnp.float32, 2e-2)])
 def test_gradient_is_the_finite_difference(case, dtype, tolerance):
     """Along random directions; of the float64 potential, for float32 gradients too."""
@@ -171,6 +175,7 @@ def test_gradient_is_the_finite_difference(case, dtype, tolerance):
     )
 
 
+@pytest.mark.slow_except("deep, outputs, biases")
 @pytest.mark.parametrize("case", ["deep, outputs, biases"])
 def test_draws_of_f_are_those_of_one_network(case):
     """FAULTS 1.13: jointly over test and training inputs, and the observables' network's."""

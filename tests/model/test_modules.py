@@ -253,6 +253,7 @@ def everything_posterior(dtype, temperature=0.3):
     )
 
 
+@pytest.mark.slow_except("split")
 @pytest.mark.parametrize(
     ("transition", "dtype", "keys"),
     [

@@ -62,6 +62,7 @@ def test_other_functions_go_where_pickle_takes_them():
     assert restored.dual(one, one, one) == chosen.dual(one, one, one)
 
 
+@pytest.mark.slow
 def test_results_are_equal_after_they_were_pickled():
     posterior = posterior_of("tanh", lnn.MarginalisedPosterior)
     chains = lnn.sample(posterior, lnn.Split(), key=KEY, num_chains=2, num_warmup=3, num_samples=4)

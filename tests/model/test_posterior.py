@@ -176,6 +176,7 @@ def all_outputs(posterior, params, key, draws):
     return posterior.train_outputs(params), outside
 
 
+@pytest.mark.slow_except("1")
 @pytest.mark.parametrize("width", [1, 40])
 def test_prior_draws_have_the_gram_matrix_at_any_width(width, seed):
     """E[f fᵀ] = K_1 exactly, inside the span of the training inputs and outside it."""
@@ -272,6 +273,7 @@ def prior_deviations(name, seed, change=lambda params: params):
     return worst(z_scores(f[:, :, None] * f[:, None, :], expected))
 
 
+@pytest.mark.slow_except("outputs, biases")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_prior_draws_of_each_network_have_its_gram_matrix(name, seed):
     """E[f fᵀ] at any width: biases, independent outputs, patches with read-outs of their own."""
@@ -302,6 +304,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow_except("biases of the read-out", "outputs that are one")
 @pytest.mark.parametrize(("name", "mistake"), MISTAKES.values(), ids=MISTAKES)
 def test_planted_mistakes_in_the_prior_are_caught(name, mistake, seed):
     assert prior_deviations(name, seed, mistake) > 2 * SIGMAS

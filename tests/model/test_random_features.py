@@ -38,6 +38,7 @@ def test_regression_is_that_of_the_normal_equations(width):
     np.testing.assert_allclose(found.mean(ridge, several)[:, 0], z_test @ weights, rtol=1e-9)
 
 
+@pytest.mark.slow_except("deep")
 @pytest.mark.parametrize(
     "network",
     [
@@ -111,6 +112,7 @@ def test_theory_of_the_features_task_is_the_regression(width):
     np.testing.assert_allclose(expected.predictive_variance, variance, rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamics", [lnn.Langevin(), lnn.Split()], ids=["langevin", "split"])
 def test_each_dynamics_samples_it(dynamics):
     """Means and variances at the test points, in standard errors; another T is seen."""

@@ -74,6 +74,7 @@ def other_posterior(name):
     return lnn.GibbsPosterior(network, prior, data, 0.2)
 
 
+@pytest.mark.slow_except("three outputs")
 @pytest.mark.parametrize("name", ["convolution", "three outputs"])
 def test_other_networks_go_on_after_an_interruption_as_if_it_had_not_been(
     name, tmp_path, monkeypatch
@@ -169,6 +170,7 @@ def test_counts_must_be_positive(name):
         run(**{name: 0})
 
 
+@pytest.mark.slow
 def test_chains_are_shared_out_over_devices(tmp_path):
     """Three chains on four devices lie on three of them, and each is what it is on one."""
     program = textwrap.dedent(
@@ -208,6 +210,7 @@ def test_inverse_error_function_is_scipys():
     np.testing.assert_allclose(jax.jit(inverse_erf)(x), exact, rtol=2e-6, atol=1e-30)
 
 
+@pytest.mark.slow
 def test_noise_is_standard_normal(seed):
     """Mean, variance, fourth moment and tail of the float32 generator, in standard errors."""
 

@@ -149,11 +149,13 @@ def linear_deviations(case: Case, seed: int, dynamics: Any = lnn.Langevin, **pla
 QUICK = ("one weight", "fewer")
 
 
+@pytest.mark.slow_except("one weight")
 @pytest.mark.parametrize("case", [slow_unless(QUICK, name, case) for name, case in CASES.items()])
 def test_langevin_has_the_closed_form(case, seed):
     assert worst(linear_deviations(case, seed)) < SIGMAS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["more data than inputs", pytest.param("float32", marks=pytest.mark.slow)]
 )

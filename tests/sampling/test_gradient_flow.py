@@ -31,6 +31,7 @@ def posterior_of(data, widths, activation="erf", loss=None, precisions=None):
     return lnn.GibbsPosterior(network, prior, data, 0.1, loss)
 
 
+@pytest.mark.slow_except("0.3")
 @pytest.mark.parametrize("time", [0.3, 4.0])
 def test_linear_network_has_its_closed_form(time):
     """f(t) = y + e^(−Kt)(f(0) − y), K = XXᵀ/N_0."""
@@ -44,6 +45,7 @@ def test_linear_network_has_its_closed_form(time):
     assert not flow.converged and "write a larger max_time" in flow.message
 
 
+@pytest.mark.slow
 def test_deep_linear_flow_conserves_its_balance():
     """W^ℓ W^ℓᵀ − W^(ℓ+1)ᵀ W^(ℓ+1) of neighbouring layers."""
     posterior = posterior_of(TASK, (4, 3), "identity")
@@ -61,6 +63,7 @@ def test_deep_linear_flow_conserves_its_balance():
         np.testing.assert_allclose(end, start, atol=1e-6)
 
 
+@pytest.mark.slow_except("loss1-0.4")
 @pytest.mark.parametrize(
     ("loss", "scale"),
     [(loss, scale) for loss in (lnn.Squared(), lnn.Hinge(2, 0.8), lnn.Logistic())
@@ -103,6 +106,7 @@ def test_one_hidden_layer_integrated_by_hand(loss, scale):
     np.testing.assert_allclose(end, found.y[:, -1], atol=2e-7)
 
 
+@pytest.mark.slow
 def test_hinge_ends_where_the_margins_are_reached():
     """Those below κ are counted, however little is missing."""
     posterior = posterior_of(LABELLED, (30,), loss=lnn.Hinge(2, 0.5))
@@ -134,6 +138,7 @@ def test_flow_ends_once_a_part_is_fitted():
     assert later.any() and np.all((losses[0] <= 1e-4).sum(axis=1)[~already][later] == 3)
 
 
+@pytest.mark.slow
 def test_no_tolerance_needs_to_know_the_output_scale():
     """Ten decades of α with a hinge: small ones fit with large weights, large ones agree."""
     posterior = posterior_of(LABELLED, (20,), "swish10", loss=lnn.Hinge())
@@ -167,6 +172,7 @@ def test_first_step_knows_how_fast_the_flow_is():
     assert np.all(moved[0] > 1) and np.all(moved[1] > 2 * moved[0]), moved
 
 
+@pytest.mark.slow
 def test_solvers_of_a_stiff_flow():
     """Both follow the closed form; where stability limits the steps one needs far fewer."""
     stiff = replace(TASK, x_train=TASK.x_train * np.array([20.0, 1.0, 1.0]))
@@ -186,6 +192,7 @@ def test_solvers_of_a_stiff_flow():
     assert np.all(5 * steps["stabilised"] < steps["tsit5"]), steps
 
 
+@pytest.mark.slow
 def test_initialisations_do_not_know_of_each_other():
     posterior = posterior_of(TASK, (4,))
     flow = lnn.gradient_flow(posterior, key=KEY, num_initialisations=6)
@@ -193,6 +200,7 @@ def test_initialisations_do_not_know_of_each_other():
     assert flow.time.shape == flow.settled.shape == (6,)
 
 
+@pytest.mark.slow
 def test_lazy_limit_is_the_flow_of_the_tangent_kernel_at_the_start():
     """f → Θ_0(x, X) Θ_0⁻¹ y, with an error that falls as 1/α; Θ_0 by finite differences."""
     posterior = posterior_of(TASK, (40,))
@@ -332,6 +340,7 @@ def test_what_cannot_flow(call, message):
         call(posterior_of(TASK, (4,)))
 
 
+@pytest.mark.slow
 def test_flow_of_float32_weights():
     """Refused with tolerances below their rounding; with those that the error names it ends."""
     network = lnn.FullyConnected(3, (4,), key=KEY)

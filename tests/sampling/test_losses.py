@@ -129,12 +129,14 @@ def deviations(dynamics, loss, seed, *, kind=None, sampled_loss=None, step_size=
     return np.array([float(z_scores(q(found), q(w) @ weights)) for q in quantities])
 
 
+@pytest.mark.slow_except("split-logistic", "langevin-squared")
 @by_loss
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 def test_one_weight_has_its_density(dynamics, loss, seed):
     assert worst(deviations(dynamics, loss, seed)) < SIGMAS
 
 
+@pytest.mark.slow_except("langevin-logistic-planted2", "split-logistic-planted5")
 @pytest.mark.parametrize(
     ("dynamics", "loss", "planted"),
     [

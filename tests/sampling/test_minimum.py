@@ -73,6 +73,7 @@ def test_hinge_of_a_linear_network_is_convex():
     assert np.all(found.unsatisfied == np.sum(LABELLED.y_train * outputs < 0.6))
 
 
+@pytest.mark.slow_except("3-hinge")
 @pytest.mark.parametrize("loss", [lnn.Squared(), lnn.Hinge()], ids=lambda loss: loss.name)
 @pytest.mark.parametrize("max_steps", [3, pytest.param(1000, marks=pytest.mark.slow)])
 def test_gradients_are_those_of_automatic_differentiation(loss, max_steps):
@@ -98,6 +99,7 @@ def test_gradients_are_those_of_automatic_differentiation(loss, max_steps):
     assert np.any(found.converged) == (max_steps == 1000)
 
 
+@pytest.mark.slow_except("widths0")
 @pytest.mark.parametrize("widths", [(10,), (6, 5)])
 def test_hinge_that_can_be_satisfied_ends_at_exactly_zero(widths):
     data = first(LABELLED, 20)

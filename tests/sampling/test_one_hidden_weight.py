@@ -85,6 +85,7 @@ def unit_deviations(
     )
 
 
+@pytest.mark.slow_except("split, marginalised, float64")
 @pytest.mark.parametrize(
     "sampler",
     [

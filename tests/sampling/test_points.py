@@ -34,6 +34,7 @@ def points(kind, *changes, dtype=jnp.float64, num_train=6):
 THREE = [(1.0, 0.2, 0), (3.0, 0.2, 1), (0.5, 0.7, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dynamics", "kind"),
     [

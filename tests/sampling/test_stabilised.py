@@ -39,6 +39,7 @@ def test_stable_down_to_its_bound_and_no_further(stages):
         assert error == pytest.approx((0.2 - 0.8 * third) * z**3, rel=0.1)
 
 
+@pytest.mark.slow
 def test_order_two_on_a_nonlinear_system():
     """Errors at a fixed step fall four times when it is halved; the limit is SciPy's."""
 

@@ -174,6 +174,7 @@ COARSE, FINE = 0.17, 0.03
 """Spacings for the transition density, a noise's standard deviation, and for a kink's posterior."""
 
 
+@pytest.mark.slow_except("tanh")
 @pytest.mark.parametrize(
     "case", [slow_unless(("tanh", "marginalised"), name, name) for name in CASES]
 )
@@ -201,6 +202,7 @@ def chains_of(posterior, seed, **settings):
     return lnn.sample(posterior, lnn.Langevin(0.01), key=jax.random.key(seed), **settings)
 
 
+@pytest.mark.slow_except("12-False")
 @pytest.mark.parametrize(("num_train", "biases"), [(4, True), (12, False)])
 def test_derivatives_of_a_marginalised_record(num_train, biases):
     """In closed form, by either of the two factors, against differences."""
@@ -221,6 +223,7 @@ def test_derivatives_of_a_marginalised_record(num_train, biases):
         np.testing.assert_allclose(value, (ahead[name] - behind[name]) / 2e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [slow_unless(("tanh",), name, name) for name in CASES])
 def test_prediction_from_draws_is_within_its_error(case, seed):
     """And its error is a few times smaller than the numbers' own."""
@@ -291,6 +294,7 @@ def test_prediction_on_a_linear_network_is_the_linear_laws(seed):
     assert abs(bias.bias2.value) < SIGMAS * bias.bias2.mcse
 
 
+@pytest.mark.slow
 def test_slopes_go_on_after_an_interruption(tmp_path, monkeypatch):
     """Bit for bit, in chunks that do not care where the draws with slopes are."""
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)

@@ -78,6 +78,7 @@ def test_prior_covariance_of_a_one_layer_network_is_exact_at_any_width(name, kin
             assert finite_network_deviation(spec, x, wrong) > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, kind", [("erf", "none"), ("relu", "biases"), ("gelu", "none")])
 def test_prior_covariance_of_a_wide_deep_network(name, kind):
     """O(1/N) against a spread of the products over draws of O(1)."""
@@ -175,6 +176,7 @@ def tangent_products(spec, x, draws):
     return np.asarray(jax.lax.map(one, jax.random.split(jax.random.key(SEED + 5), draws)))
 
 
+@pytest.mark.slow_except("widths1-50-erf-none")
 @pytest.mark.parametrize("name, kind", [("erf", "none"), ("relu", "biases")])
 @pytest.mark.parametrize("widths, draws", [((7,), 2_000), ((400, 300), 50)])
 def test_tangent_kernel_is_that_of_networks_drawn_from_the_prior(widths, draws, name, kind):

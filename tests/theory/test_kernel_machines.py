@@ -70,6 +70,7 @@ def test_support_vectors_are_optimal(biases):
     assert found.log_evidence is None and not found.predictive_variance.any()
 
 
+@pytest.mark.slow
 def test_support_vectors_are_those_of_scikit_learn():
     """Its SVC has an intercept, which vanishes for an odd kernel and every example twice: ±."""
     data = labelled(num_test=30)

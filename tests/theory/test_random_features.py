@@ -134,6 +134,7 @@ def test_infinitely_many_features_are_the_kernel():
     assert parts.initialisation < 1e-5
 
 
+@pytest.mark.slow_except("3.0")
 @pytest.mark.parametrize("precision", [1.0, 3.0])
 def test_infinitely_many_features_are_the_infinitely_wide_network(precision):
     """bias² and variance of Gaussian-process regression with the tanh kernel on drawn data."""
@@ -174,6 +175,7 @@ PEAKS = [
 ]
 
 
+@pytest.mark.slow_except("relu, 5.0")
 @pytest.mark.parametrize("row", PEAKS, ids=lambda row: f"{row[0].name}, {row[1]}")
 def test_where_the_peaks_are(row):
     """At P = N_0 by noise and a linear part, at P = N_1 by a non-linear one."""
@@ -187,6 +189,7 @@ def test_where_the_peaks_are(row):
         assert peak.parts.total == pytest.approx(peak.test_error, rel=1e-6)
 
 
+@pytest.mark.slow_except("negative-0.5")
 @pytest.mark.parametrize("features", [0.5, 3.0])
 @pytest.mark.parametrize("which", [TANH, ABSOLUTE, NEGATIVE], ids=lambda each: each.name)
 def test_weights_are_the_limits_without_a_ridge(which, features):
@@ -206,6 +209,7 @@ def test_weights_are_the_limits_without_a_ridge(which, features):
         assert abs(off[1]) < 1e-3 and off[1] == pytest.approx(off[0] / 10, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_peak_that_stays_finite_has_no_weight():
     """Without a ridge tanh's peak at P = N_0 has the height 7.71: its rest is a ridge to it."""
     heights = []
@@ -253,6 +257,7 @@ def regressions(
     return np.array(rows)
 
 
+@pytest.mark.slow_except("tanh-1.5")
 @pytest.mark.parametrize(
     ("which", "quadratic"), [("tanh", 0.0), ("relu", 0.0), ("identity", 0.0), ("tanh", 1.5)]
 )

@@ -10,7 +10,7 @@ def tables(results: Results) -> str:
     """Markdown, a table for each part that was measured."""
     writers = {
         "a": _speed, "b": _efficiency, "c": _one_percent, "d": _growth, "e": _compilation,
-        "f": _factorisations,
+        "f": _factorisations, "g": _sweep,
     }  # fmt: skip
     texts = []
     for name, write in writers.items():
@@ -159,6 +159,13 @@ def _factorisations(found: Any) -> tuple[list[str], list[list[str]]]:
         for row in found
     ]  # fmt: skip
     return head, rows
+
+
+def _sweep(found: Any) -> tuple[list[str], list[list[str]]]:
+    head = ["points", "s a point", "of the processor", "`--status`, s", "`report`, s", "start, s"]
+    names = ["wall_seconds_a_point", "processor_seconds_a_point", "status_seconds",
+             "report_seconds", "start_seconds"]  # fmt: skip
+    return head, [[str(found["points"]), *(f"{found[name]:.2f}" for name in names)]]
 
 
 def _interval(spread: dict[str, float], unit: float) -> str:

@@ -12,6 +12,7 @@ only makes the figure and the tables from results.json.
     d  how time and memory grow with P, N_1, N_0 and the chains
     e  compilation
     f  Cholesky factors as a batch and one by one (not in the default)
+    g  what a sweep adds to each of its points, and how long its status and its report take
 
 PyTorch and BlackJAX are optional: pip install -e ".[benchmark]". What is not installed is left out.
 """
@@ -31,6 +32,7 @@ configure_jax()
 
 import drawing  # noqa: E402
 import efficiency  # noqa: E402
+import folders  # noqa: E402
 import growth  # noqa: E402
 import report  # noqa: E402
 import speed  # noqa: E402
@@ -69,6 +71,8 @@ class Settings:
     compilation: tuple[Size, Sequence[tuple[Any, str]]] = (Size("mnist", 100, 200, 8), CASES)
     factors: tuple[int, tuple[int, ...], int, int] = (8, (100, 500), 5, 20)
     """(matrices, sizes, repeats, times in one program)."""
+    sweep: tuple[int, int] = (1000, 3)
+    """(points, repeats of the commands that read them)."""
 
 
 GPU_STEPS = 50
@@ -84,6 +88,7 @@ SMOKE = Settings(
     growth=(TINY, (), 2, DYNAMICS[:1]),
     compilation=(TINY, CASES[-1:]),
     factors=(2, (8,), 1, 2),
+    sweep=(2, 1),
 )
 DEFAULT = Settings(
     speed=((Size("mnist", 500, 500, 8), 100, 5), (Size("cifar10", 500, 500, 8), 100, 3)),
@@ -178,8 +183,13 @@ def part_f(settings: Settings, results: dict[str, Any]) -> Any:
     return speed.factorisations(*settings.factors)
 
 
+def part_g(settings: Settings, results: dict[str, Any]) -> Any:
+    return folders.sweep_overhead(*settings.sweep)
+
+
 PARTS: dict[str, Callable[[Settings, dict[str, Any]], Any]] = {
     "a": part_a, "b": part_b, "c": part_c, "d": part_d, "e": part_e, "f": part_f,
+    "g": part_g,
 }  # fmt: skip
 
 
@@ -193,7 +203,7 @@ def main() -> None:
         "--parts",
         nargs="+",
         choices=PARTS,
-        help="a to e if left out; all for --full, a to d for --smoke",
+        help="a to e and g if left out; all for --full, a to d for --smoke",
     )
     parser.add_argument("--draw", action="store_true", help="only the figure and the tables")
     arguments = parser.parse_args()
@@ -205,8 +215,8 @@ def main() -> None:
             one_percent=FULL.one_percent,
             langevin_seconds=GPU_LANGEVIN_SECONDS if arguments.full else 0.0,
         )
-    usual = 4 if arguments.smoke else 6 if arguments.full else 5
-    chosen = arguments.parts or list(PARTS)[:usual]
+    usual = "abcd" if arguments.smoke else "abcdefg" if arguments.full else "abcdeg"
+    chosen = arguments.parts or list(usual)
     parts = [name for name in PARTS if name in chosen]
     arguments.folder.mkdir(exist_ok=True, parents=True)
     path = arguments.folder / "results.json"

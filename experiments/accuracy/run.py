@@ -1,34 +1,34 @@
 """Test accuracy against the number of training images, up to all there are, by theory and sampled.
 
-    python experiments/accuracy/run.py [--smoke | --all | --full | --draw] [FOLDER]
+    python experiments/accuracy/run.py [--smoke | --all | --full | --collect | --draw] [FOLDER]
 
 Theories of MNIST 0/1 and CIFAR-10 airplane/automobile (grey and colour) with their time and memory,
 and config.toml sampled on the same images; --all goes on to every training image, with infinite
-width alone, --full does so and samples full.toml. Keeps results.json and draws accuracy.png in
-FOLDER (this one), and prints the tables; --draw makes the figure again from results.json.
+width alone, --full has all theories there and samples full.toml. Keeps results.json and draws
+accuracy.png in FOLDER (this one), and prints the tables. Each point is kept in sweeps/ as soon as
+it is known: a second start goes on. --collect takes what is there of --all and computes nothing;
+--draw makes the figure again from results.json.
 """
 
-import resource
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import jax  # noqa: E402
 import numpy as np  # noqa: E402
-import scipy.linalg  # noqa: E402
 import threadpoolctl  # noqa: E402
 import xarray as xr  # noqa: E402
-from common import Call, called, keep, kept, legend_below, markdown  # noqa: E402
+from common import Call, called, keep, kept, markdown  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from points import COSTS, NUMBERS, compute, configured, found  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn.analysis.comparison import QUANTITIES, plus_minus  # noqa: E402
+from langevin_nn.config import RunConfig  # noqa: E402
 from langevin_nn.plotting import CHAIN_COLOURS, style_of  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
@@ -42,42 +42,47 @@ SOURCE = {"mnist": 0.999, "cifar10": 0.86}
 """Accuracies that Pacelli et al. 2023 (arXiv:2209.04882) state."""
 ACTIVATIONS = ("erf", "relu")
 THEORIES = ("infinite_width", "one_layer", "one_layer_nonodd", "scale_mixture")
-MOST = {"one_layer_nonodd": 2000}
-"""Training images up to which a theory is asked that needs a decomposition of its own."""
+DECOMPOSED = 4000
+"""Training images up to which the Gram matrix is decomposed, but with --full."""
+DECOMPOSED_TWICE = 2000
+"""Up to which `one_layer_nonodd` is asked, which needs a decomposition of its own."""
 FEW = 1000
 """Training images up to which three draws of them are averaged over."""
-ROWS = 1000
-"""Of a Gram matrix at once: its intermediate results are several times as large as itself."""
+NUM_TEST = 2000
+"""Test images, all that CIFAR-10 has of two classes; what is sampled has those of config.toml."""
 ALL = 0
 SIZES = {
     "smoke": (10, 20),
     "config": (500, 1000, 2000),
-    "all": (500, 1000, 2000, ALL),
+    "all": (500, 1000, 2000, 4000, ALL),
     "full": (500, 1000, 2000, 4000, ALL),
 }
-NUMBERS = ("test_accuracy", "bias2", "variance")
-COSTS = ("num_train", "decomposition", "gibibytes")
 AXES = ("task", "activation", "size", "seed", "theory")
 
 
 def theories(call: Call, values: dict[str, Any]) -> Iterator[xr.Dataset]:
-    """All that has been computed, after each point."""
-    short = call.size == "smoke"
-    found = nothing(
-        SIZES[call.size], values, list(TASKS)[:1] if short else list(TASKS),
-        ACTIVATIONS[:1] if short else ACTIVATIONS,
-    )  # fmt: skip
-    for point in points(found):
-        call.say(compute(found, point, values))
-        yield found
+    """All that is known, after each point that is computed, and at the end."""
+    known, folder = nothing(call, values), call.sweep_folder(values).parent / "accuracy-theories"
+    for point in points(known):
+        config = asked(call, values, point)
+        content = found(folder, config)
+        if content is None and call.size != "collect":
+            content = compute(folder, config)
+            fill(known, point, content)
+            call.say(in_words(point, content))
+            yield known
+        elif content is not None:
+            fill(known, point, content)
+    yield known
 
 
-def nothing(
-    sizes: Sequence[int], values: dict[str, Any], tasks: Sequence[str], activations: Sequence[str]
-) -> xr.Dataset:
+def nothing(call: Call, values: dict[str, Any]) -> xr.Dataset:
     """The Dataset to fill, NaN everywhere."""
+    short = call.size == "smoke"
     coordinates = {
-        "task": list(tasks), "activation": list(activations), "size": list(sizes),
+        "task": list(TASKS)[:1] if short else list(TASKS),
+        "activation": list(ACTIVATIONS[:1] if short else ACTIVATIONS),
+        "size": list(SIZES["all" if call.size == "collect" else call.size]),
         "seed": [0, 1, 2], "theory": list(THEORIES),
     }  # fmt: skip
     return xr.Dataset(
@@ -87,88 +92,62 @@ def nothing(
             for name in names
         },
         coords=coordinates,
-        attrs={"num_test": values["data"]["num_test"],
+        attrs={"num_test": num_test(call, values),
                "width": values["network"]["hidden_widths"][0],
                "temperature": values["posterior"]["temperature"]},
     )  # fmt: skip
 
 
-def points(found: xr.Dataset) -> list[dict[str, Any]]:
+def num_test(call: Call, values: dict[str, Any]) -> int:
+    return int(values["data"]["num_test"]) if call.size == "smoke" else NUM_TEST
+
+
+def points(known: xr.Dataset) -> list[dict[str, Any]]:
     """P grows from one to the next, so that the peak of memory is that of each."""
     return [
         {"task": task, "activation": activation, "size": size, "seed": seed}
-        for size in found["size"].values.tolist()
+        for size in known["size"].values.tolist()
         for task in sorted(
-            found.task.values.tolist(), key=lambda name: IMAGES[TASKS[name]["source"]]
+            known.task.values.tolist(), key=lambda name: IMAGES[TASKS[name]["source"]]
         )
-        for activation in found.activation.values.tolist()
+        for activation in known.activation.values.tolist()
         for seed in ((0, 1, 2) if 0 < size <= FEW else (0,))
     ]
 
 
-def compute(found: xr.Dataset, point: dict[str, Any], values: dict[str, Any]) -> str:
-    """Fill in what the theories say at one point, and what it took; returns it in words."""
-    data = images(TASKS[point["task"]], point["size"], int(found.num_test), point["seed"])
-    spec = lnn.EnsembleSpec(
-        data.in_size, tuple(values["network"]["hidden_widths"]),
-        lnn.activation(point["activation"]), (1.0, 1.0), values["posterior"]["temperature"],
-    )  # fmt: skip
-    decomposition, results = direct(spec, data) if point["size"] == ALL else predicted(spec, data)
-    # ru_maxrss counts KiB, on macOS bytes.
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    memory /= 2**30 if sys.platform == "darwin" else 2**20
-    for name, value in zip(COSTS, (data.num_train, decomposition, memory), strict=True):
-        found[name].loc[point] = value
-    for theory, numbers in results.items():
+def asked(call: Call, values: dict[str, Any], point: dict[str, Any]) -> RunConfig:
+    """The configuration of a point, with the theories that are asked there."""
+    task = TASKS[point["task"]]
+    number = IMAGES[task["source"]] if point["size"] == ALL else point["size"]
+    names = list(THEORIES)
+    if lnn.activation(point["activation"]).odd or number > DECOMPOSED_TWICE:
+        names.remove("one_layer_nonodd")  # of odd units the same as one_layer
+    if number > DECOMPOSED and call.size != "full":
+        names = ["infinite_width"]
+    place = {
+        "num_train": number, "num_test": num_test(call, values), "seed": point["seed"],
+        "activation": point["activation"],
+    }  # fmt: skip
+    return configured(values, task | place, tuple(names))
+
+
+def fill(known: xr.Dataset, point: dict[str, Any], content: dict[str, Any]) -> None:
+    for name in COSTS:
+        known[name].loc[point] = content[name]
+    for theory, numbers in content["theories"].items():
         for name, value in numbers.items():
-            found[name].loc[point | {"theory": theory}] = value
-    accuracies = [f"{name} {each['test_accuracy']:.4f}" for name, each in results.items()]
+            known[name].loc[point | {"theory": theory}] = value
+
+
+def in_words(point: dict[str, Any], content: dict[str, Any]) -> str:
+    accuracies = [
+        f"{name} {each['test_accuracy']:.4f}" for name, each in content["theories"].items()
+    ]
     return (
-        f"{point['task']}, {point['activation']}, P = {data.num_train}, seed {point['seed']}: "
-        f"{decomposition:.1f} s, {memory:.2f} GiB; {', '.join(accuracies)}"
+        f"{point['task']}, {point['activation']}, P = {content['num_train']}, seed "
+        f"{point['seed']}: {content['decomposition']:.1f} s, {content['gibibytes']:.2f} GiB; "
+        f"{', '.join(accuracies)}"
     )
-
-
-def images(task: dict[str, Any], size: int, num_test: int, seed: int) -> lnn.Dataset:
-    key = jax.random.split(jax.random.key(seed), 3)[0]  # as `langevin_nn.run.prepare` has it
-    return lnn.load_dataset(**task, key=key, num_train=size or None, num_test=num_test)
-
-
-def predicted(
-    spec: lnn.EnsembleSpec, data: lnn.Dataset
-) -> tuple[float, dict[str, dict[str, float]]]:
-    """CPU seconds of the decomposition, and by theory its numbers and its own CPU seconds."""
-    began = time.process_time()
-    regression = lnn.theory.gram_regression(spec, data)
-    decomposition = time.process_time() - began
-    assert spec.activation is not None
-    found = {}
-    for name in THEORIES:
-        alone = name == "one_layer_nonodd" and spec.activation.odd  # the same as one_layer
-        if alone or data.num_train > MOST.get(name, data.num_train):
-            continue
-        began = time.process_time()
-        result = lnn.theory.THEORIES[name](spec, data, regression)
-        found[name] = {key: getattr(result, key).value for key in NUMBERS}
-        found[name]["seconds"] = time.process_time() - began
-    return decomposition, found
-
-
-def direct(spec: lnn.EnsembleSpec, data: lnn.Dataset) -> tuple[float, dict[str, dict[str, float]]]:
-    """The mean of `infinite_width` by one Cholesky factorisation, a tenth of the decomposition."""
-    began = time.process_time()
-    noisy = np.empty((data.num_train, data.num_train))
-    for start in range(0, data.num_train, ROWS):
-        rows = slice(start, start + ROWS)
-        noisy[rows] = lnn.theory.nngp(spec, data.x_train[rows], data.x_train)
-    noisy[np.diag_indices_from(noisy)] += spec.temperature
-    factor = scipy.linalg.cho_factor(noisy.T, overwrite_a=True, check_finite=False)
-    seconds = time.process_time() - began
-    weights = scipy.linalg.cho_solve(factor, data.y_train, check_finite=False)
-    mean = lnn.theory.nngp(spec, data.x_test, data.x_train) @ weights
-    accuracy = np.mean((mean > data.targets_midpoint) == (data.y_test > data.targets_midpoint))
-    numbers = {"test_accuracy": accuracy, "bias2": np.mean((data.y_test - mean) ** 2)}
-    return seconds, {"infinite_width": {name: float(each) for name, each in numbers.items()}}
 
 
 def sampled(results: xr.Dataset, task: str, activation: str) -> xr.Dataset | None:
@@ -182,23 +161,16 @@ def sampled(results: xr.Dataset, task: str, activation: str) -> xr.Dataset | Non
 
 def draw(results: dict[str, xr.Dataset]) -> Figure:
     """A panel for each task: theories as lines, sampled points, and the source's accuracy."""
-    theory, points = results["theories"], results["sampled"]
+    theory, measured = results["theories"], results.get("sampled")
     figure = Figure(figsize=(11, 4.3), layout="constrained")
     panels = figure.subplots(1, theory.sizes["task"], squeeze=False)[0]
     for ax, task in zip(panels, theory.task.values, strict=True):
         for colour, activation in zip(CHAIN_COLOURS, theory.activation.values, strict=False):
             here = theory.sel(task=task, activation=activation)
             lines(ax, here, colour, activation, int(theory.num_test))
-            own = sampled(points, str(task), str(activation))
-            if own is None:
-                continue
-            accuracy = own.test_accuracy.values
-            ax.errorbar(
-                own["data.num_train"], 100 * (1 - accuracy),
-                100 * binomial(accuracy, theory.num_test),
-                fmt="D", color=colour, markerfacecolor="white", markersize=6, capsize=3, zorder=4,
-                label=f"{activation}, sampled",
-            )  # fmt: skip
+            own = None if measured is None else sampled(measured, str(task), str(activation))
+            if own is not None:
+                diamonds(ax, own, colour, str(activation))
         error = 100 * (1 - SOURCE[TASKS[task]["source"]])
         ax.axhline(error, color="black", linewidth=1, linestyle=":", label="Pacelli et al. 2023")
         ax.set_xscale("log")
@@ -213,11 +185,26 @@ def draw(results: dict[str, xr.Dataset]) -> Figure:
         ax.grid(alpha=0.25, which="both")
     panels[0].set_ylabel("test error, 100 % − accuracy (%)")
     figure.suptitle(
-        f"N_1 = {theory.width}, T = {theory.temperature:g}, λ = 1, {theory.num_test} test images "
-        "(error bars: ± 1 standard error, of their number and of the draws)", fontsize="small",
+        f"N_1 = {theory.width}, T = {theory.temperature:g}, λ = 1, {theory.num_test} test images"
+        f"{tested(theory, measured)} (error bars: ± 1 standard error, of their number and of the "
+        "draws)", fontsize="small",
     )  # fmt: skip
-    legend_below(figure, panels[0], ncols=4)
+    handles = {
+        label: handle for ax in panels
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }  # fmt: skip
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False,
+        fontsize="small",
+    )  # fmt: skip
     return figure
+
+
+def tested(known: xr.Dataset, measured: xr.Dataset | None) -> str:
+    """How many test images the sampled points have, where there are fewer."""
+    if measured is None or measured.num_test == known.num_test:
+        return ""
+    return f", of these {measured.num_test} sampled"
 
 
 def lines(ax: Axes, here: xr.Dataset, colour: str, activation: str, num_test: int) -> None:
@@ -228,6 +215,21 @@ def lines(ax: Axes, here: xr.Dataset, colour: str, activation: str, num_test: in
             here.num_train.isel(seed=0) * shift, 100 * (1 - accuracy[0]), 100 * accuracy[1],
             color=colour, linestyle=style_of(name)["linestyle"], marker=".", capsize=2,
             elinewidth=0.8, label=f"{activation}, {name}",
+        )  # fmt: skip
+
+
+def diamonds(ax: Axes, own: xr.Dataset, colour: str, activation: str) -> None:
+    """What was sampled; open where the chains have not converged."""
+    for converged, face, words in ((True, colour, ""), (False, "white", ", not converged")):
+        here = own.where(own.converged.astype(bool) == converged)
+        accuracy = here.test_accuracy
+        if accuracy.isnull().all():
+            continue
+        ax.errorbar(
+            own["data.num_train"] / 1.04, 100 * (1 - accuracy),
+            100 * np.hypot(here.test_accuracy_mcse, binomial(accuracy, own.num_test)),
+            fmt="D", color=colour, markerfacecolor=face, markersize=6, capsize=3, zorder=4,
+            label=f"{activation}, sampled{words}",
         )  # fmt: skip
 
 
@@ -266,7 +268,7 @@ def table(theory: xr.Dataset) -> str:
     return markdown(heads, rows) + "\n\n" + markdown(cost_heads, costs)
 
 
-def sampled_table(points: xr.Dataset, num_test: int) -> str:
+def sampled_table(points: xr.Dataset) -> str:
     """What was sampled, beside the theories on the same images."""
     heads = ["data", "units", "P", "", "sampled", *points.theory.values, "R̂ max", "ESS min"]
     rows = []
@@ -277,7 +279,7 @@ def sampled_table(points: xr.Dataset, num_test: int) -> str:
             continue
         words = [str(here[axis].item()) for axis in axes]
         accuracy = float(here.test_accuracy)
-        error = float(np.hypot(here.test_accuracy_mcse, binomial(accuracy, num_test)))
+        error = float(np.hypot(here.test_accuracy_mcse, binomial(accuracy, points.num_test)))
         marks = [f"{float(here.rhat_max):.3f}", f"{float(here.ess_min):.0f}"]
         expected = [f"{100 * float(each):.2f}" for each in here.theory_test_accuracy.values]
         rows.append([*words, "accuracy (%)", percent(accuracy, error), *expected, *marks])
@@ -293,17 +295,31 @@ def percent(accuracy: Any, error: Any) -> str:
 
 
 def main() -> None:
-    call = called(__file__, __doc__ or "", {"all": "theories up to every training image"})
+    call = called(__file__, __doc__ or "", {
+        "all": "theories up to every training image",
+        "collect": "what is there of --all, computing nothing",
+    })  # fmt: skip
     if not call.draw:
-        values = (call if call.size != "all" else replace(call, size="config")).values()
-        points = call.swept(values).drop_dims("order")
+        as_configured = call.size in ("all", "collect")
+        values = (replace(call, size="config") if as_configured else call).values()
+        results: dict[str, xr.Dataset] = {}
         with threadpoolctl.threadpool_limits(1):  # on busy cores two are slower than one
-            for found in theories(call, values):
-                keep(call.results, {"theories": found, "sampled": points})
+            for results["theories"] in theories(call, values):
+                keep(call.results, results)
+        folder, measured = call.sweep_folder(values), None
+        if call.size != "collect":
+            measured = call.swept(values)
+        elif folder.is_dir():
+            measured = lnn.collect(folder)
+        if measured is not None:
+            words = {"num_test": values["data"]["num_test"]}
+            results["sampled"] = measured.drop_dims("order").assign_attrs(words)
+        keep(call.results, results)
     results = kept(call.results)
     call.save(draw(results))
     call.say(table(results["theories"]))
-    call.say(sampled_table(results["sampled"], int(results["theories"].num_test)))
+    if "sampled" in results:
+        call.say(sampled_table(results["sampled"]))
 
 
 if __name__ == "__main__":

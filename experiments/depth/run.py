@@ -1,4 +1,4 @@
-"""One to five hidden layers, erf and relu: where depth helps, and where infinite width wins.
+"""One to five hidden layers, erf and relu: where depth helps, and where infinite width errs less.
 
     python experiments/depth/run.py [--smoke | --full | --draw] [FOLDER]
 
@@ -168,7 +168,7 @@ def spectrum(ax: Axes, alone: xr.Dataset) -> None:
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_yscale("log")
     ax.set_xlabel("hidden layers L")
-    ax.set_title("NNGP Gram matrix", fontsize="small")
+    ax.set_title("NNGP Gram matrix; s > 1: Q* > 1 as T → 0", fontsize="small")
     ax.set_ylim(top=1e15)
     ax.legend(frameon=False, fontsize="x-small", loc="upper left")
 
@@ -183,7 +183,7 @@ def advantage(ax: Axes, alone: xr.Dataset) -> None:
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_xlabel("hidden layers L")
     ax.set_ylabel("generalisation error,\nglobal / infinite_width")
-    ax.set_title(f"theory alone, N = {alone.width}: below 1 finite width wins", fontsize="small")
+    ax.set_title(f"theory alone, N = {alone.width}: ratio of the errors", fontsize="small")
     ax.legend(frameon=False, fontsize="small")
 
 

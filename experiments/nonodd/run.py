@@ -2,8 +2,9 @@
 
     python experiments/nonodd/run.py [--smoke | --full | --draw] [FOLDER]
 
-Sweeps config.toml (full.toml with --full), keeps results.json and draws nonodd.png in FOLDER (this
-one), and prints the tables; --draw makes the figure again from results.json.
+Sweeps config.toml (full.toml with --full), samples targets that are noise around a mean as well,
+keeps results.json and draws nonodd.png in FOLDER (this one), and prints the tables; --draw makes
+the figure again from results.json.
 """
 
 import sys
@@ -11,11 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
 from common import called, keep, kept, legend_below, markdown  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+import langevin_nn as lnn  # noqa: E402
 from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus  # noqa: E402
 from langevin_nn.plotting import style_of  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
@@ -29,6 +32,63 @@ COMPARED = (
     ("matched", "one_layer_nonodd"),
 )
 """Pairs of theories: at how many seeds is the first nearer to the sampler than the second?"""
+
+NOISE_THEORIES = ("infinite_width", "one_layer", "one_layer_nonodd")
+NOISE = {"num_train": 12, "in_size": 10, "num_test": 100, "width": 10, "mean": 1.5, "T": 0.05}
+"""relu units on Gaussian inputs, whose targets N(mean, 1) let nothing be learnt but the mean."""
+
+
+def noise(seeds: int, num_warmup: int, num_samples: int) -> xr.Dataset:
+    """bias² and variance of relu units whose targets are noise around a mean, at several draws."""
+    size, chosen = NOISE, [name for name in lnn.theory.THEORIES if name in NOISE_THEORIES]
+    found = {quantity: np.empty((seeds, 2 + len(chosen))) for quantity in SHOWN}
+    converged = []
+    for seed in range(seeds):
+        draws = np.random.default_rng(seed)
+        inputs, targets = (
+            [draws.normal(size=(size[part], *shape)) for part in ("num_train", "num_test")]
+            for shape in ((size["in_size"],), ())
+        )
+        targets = [size["mean"] + part for part in targets]
+        data = lnn.Dataset("noise", inputs[0], targets[0], inputs[1], targets[1])
+        key_network, key_chains = jax.random.split(jax.random.key(seed))
+        network = lnn.FullyConnected(
+            size["in_size"], (size["width"],), activation="relu", key=key_network
+        )
+        prior = lnn.GaussianPrior((1.0, 1.0))
+        posterior = lnn.MarginalisedPosterior(network, prior, data, size["T"])
+        chains = lnn.sample(
+            posterior, lnn.Split(), key=key_chains, num_warmup=num_warmup, num_samples=num_samples
+        )
+        measured = lnn.summarise(chains)
+        converged.append(int(measured.converged))
+        expected = lnn.theory.predict(posterior.spec, data, chosen).results
+        for quantity in SHOWN:
+            own = getattr(measured, quantity)
+            found[quantity][seed] = [
+                own.value,
+                own.mcse,
+                *(getattr(expected[name], quantity).value for name in chosen),
+            ]
+    return xr.Dataset(
+        {quantity: (("seed", "of"), numbers) for quantity, numbers in found.items()}
+        | {"converged": ("seed", converged)},
+        coords={"seed": list(range(seeds)), "of": ["sampled", "error", *chosen]},
+    )
+
+
+def noise_table(results: xr.Dataset) -> str:
+    """Sampled and predicted, in brackets (sampled − theory)/(standard error)."""
+    theories = [str(name) for name in results.of.values[2:]]
+    rows = []
+    for seed in results.seed.values:
+        mark = "" if bool(results.converged.sel(seed=seed)) else " (not converged)"
+        for quantity in SHOWN:
+            value, error, *expected = (float(each) for each in results[quantity].sel(seed=seed))
+            cells = [str(seed), QUANTITIES[quantity], plus_minus(Estimate(value, error)) + mark]
+            cells += [f"{each:.4g} ({(value - each) / error:+.1f})" for each in expected]
+            rows.append(cells)
+    return markdown(["draw", "", "sampled", *theories], rows)
 
 
 def excess(results: xr.Dataset, quantity: str) -> xr.DataArray:
@@ -145,10 +205,16 @@ def main() -> None:
             "λ = 1; averages and standard errors over the seeds"
         )
         found = call.swept(values).drop_dims("order").assign_attrs(caption=caption)
-        keep(call.results, {"points": found})
-    results = kept(call.results)["points"]
+        short = call.size == "smoke"
+        keep(
+            call.results,
+            {"points": found, "noise": noise(*((2, 4, 6) if short else (4, 500, 2000)))},
+        )
+    kept_results = kept(call.results)
+    results = kept_results["points"]
     call.save(draw(results))
-    call.say("\n\n".join((table(results), within(results), nearer(results))))
+    tables = (table(results), within(results), nearer(results), noise_table(kept_results["noise"]))
+    call.say("\n\n".join(tables))
 
 
 if __name__ == "__main__":

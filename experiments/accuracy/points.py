@@ -1,0 +1,119 @@
+"""What the theories say at one point, kept in a file as soon as it is known.
+
+A point is a configuration: task, activation, number of training images, seed, and which theories.
+Its file is named by the configuration's `content_hash`, as a sweep's points are, so that a second
+start goes on where the first one ended, and nothing that was asked differently is taken for it.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.linalg
+
+import langevin_nn as lnn
+from langevin_nn import config as configuration
+from langevin_nn.config import RunConfig
+from langevin_nn.files import write_text
+from langevin_nn.model.labels import is_right
+
+NUMBERS = ("test_accuracy", "bias2", "variance")
+COSTS = ("num_train", "decomposition", "gibibytes")
+ROWS = 1000
+"""Of a Gram matrix at once: its intermediate results are several times as large as itself."""
+
+
+def configured(
+    values: dict[str, Any], point: dict[str, Any], theories: tuple[str, ...]
+) -> RunConfig:
+    """The configuration of a point: its data and units in those of config.toml, unsampled.
+
+    `point` has the keys of [data] that are its own, `activation` and `seed`.
+    """
+    names = ("source", "colour", "num_train", "num_test")
+    task = {name: point[name] for name in names if name in point}
+    return configuration.from_dict({
+        "seed": point["seed"],
+        "theory": list(theories),
+        "data": values["data"] | task,
+        "network": values["network"] | {"activation": point["activation"]},
+        "posterior": {"temperature": values["posterior"]["temperature"]},
+    })  # fmt: skip
+
+
+def found(folder: Path, config: RunConfig) -> dict[str, Any] | None:
+    """What is kept of a point; None where nothing is, or what is there cannot be read."""
+    try:
+        content = json.loads((folder / f"{config.content_hash}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def compute(folder: Path, config: RunConfig) -> dict[str, Any]:
+    """What the theories say at a point, and what that took; kept in `folder`.
+
+    `infinite_width` alone is that of one Cholesky factorisation, without the variance.
+    """
+    chosen = config.data
+    assert chosen.classes is not None
+    data = lnn.load_dataset(
+        chosen.source, key=jax.random.split(jax.random.key(config.seed), 3)[0],  # as `run.prepare`
+        num_train=chosen.num_train, num_test=chosen.num_test, classes=chosen.classes,
+        colour=chosen.colour,
+    )  # fmt: skip
+    spec = lnn.EnsembleSpec(
+        data.in_size, config.network.hidden_widths, lnn.activation(config.network.activation),
+        config.prior.precisions, config.posterior.temperature,
+    )  # fmt: skip
+    assert config.theory is not None
+    if config.theory == ("infinite_width",):
+        decomposition, theories = direct(spec, data)
+    else:
+        decomposition, theories = decomposed(spec, data, config.theory)
+    # ru_maxrss counts KiB, on macOS bytes.
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory /= 2**30 if sys.platform == "darwin" else 2**20
+    costs = dict(zip(COSTS, (data.num_train, decomposition, memory), strict=True))
+    content = costs | {"theories": theories, "config": config.to_dict()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / f"{config.content_hash}.json", json.dumps(content) + "\n")
+    return content
+
+
+def decomposed(
+    spec: lnn.EnsembleSpec, data: lnn.Dataset, names: tuple[str, ...]
+) -> tuple[float, dict[str, dict[str, float]]]:
+    """CPU seconds of the decomposition, and by theory its numbers and its own CPU seconds."""
+    began = time.process_time()
+    regression = lnn.theory.gram_regression(spec, data)
+    decomposition = time.process_time() - began
+    theories = {}
+    for name in names:
+        began = time.process_time()
+        result = lnn.theory.THEORIES[name](spec, data, regression)
+        theories[name] = {key: getattr(result, key).value for key in NUMBERS}
+        theories[name]["seconds"] = time.process_time() - began
+    return decomposition, theories
+
+
+def direct(spec: lnn.EnsembleSpec, data: lnn.Dataset) -> tuple[float, dict[str, dict[str, float]]]:
+    """The mean of `infinite_width` by one Cholesky factorisation, a tenth of the decomposition."""
+    began = time.process_time()
+    noisy = np.empty((data.num_train, data.num_train))
+    for start in range(0, data.num_train, ROWS):
+        rows = slice(start, start + ROWS)
+        noisy[rows] = lnn.theory.nngp(spec, data.x_train[rows], data.x_train)
+    noisy[np.diag_indices_from(noisy)] += spec.temperature
+    factor = scipy.linalg.cho_factor(noisy.T, overwrite_a=True, check_finite=False)
+    seconds = time.process_time() - began
+    weights = scipy.linalg.cho_solve(factor, data.y_train, check_finite=False)
+    mean = lnn.theory.nngp(spec, data.x_test, data.x_train) @ weights
+    accuracy = is_right(mean, data.y_test, data.targets_midpoint).mean()
+    numbers = {"test_accuracy": accuracy, "bias2": np.mean((data.y_test - mean) ** 2)}
+    return seconds, {"infinite_width": {name: float(each) for name, each in numbers.items()}}

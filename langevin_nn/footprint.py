@@ -14,7 +14,7 @@ from langevin_nn.errors import InputError
 from langevin_nn.memory import available_memory
 
 WEIGHT_COPIES, SPLIT_WEIGHT_COPIES = 12.0, 28.0
-ACTIVATION_COPIES = 4.0
+ACTIVATION_COPIES, SPLIT_ACTIVATION_COPIES, MARGINALISED_ACTIVATION_COPIES = 7.0, 4.0, 16.0
 DRAW_COPIES = 20.0
 MATRIX_COPIES = 7.0
 """Copies of one chain's weights, of its activations, of the draws, of a P × P matrix."""
@@ -46,10 +46,13 @@ def of_sampling(sizes: Sizes) -> dict[str, float]:
     many = float(sizes.num_networks * sizes.itemsize)
     examples = max(sizes.num_train, sizes.num_test)
     copies = SPLIT_WEIGHT_COPIES if sizes.split else WEIGHT_COPIES
+    activations = SPLIT_ACTIVATION_COPIES if sizes.split else ACTIVATION_COPIES
+    if sizes.marginalised:
+        activations = MARGINALISED_ACTIVATION_COPIES
     draws = sizes.num_samples * sizes.num_test * sizes.num_outputs
     parts = {
         "weights": copies * many * sizes.num_weights,
-        "activations": ACTIVATION_COPIES * many * sizes.num_units * examples,
+        "activations": activations * many * sizes.num_units * examples,
         "draws": DRAW_COPIES * many * draws,
     }
     if sizes.marginalised:  # the smaller of both is what is factorised

@@ -93,34 +93,48 @@ def peak():
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
-def sampled(width):
+def sampled(widths, num_train, dynamics, readout):
+    sampler = {"num_chains": 4, "num_warmup": 2, "num_samples": 4, "thinning": 1}
+    sampler |= {"dynamics": dynamics} | ({"step_size": 1e-6} if dynamics == "langevin" else {})
     one = run.prepare(config.from_dict({
-        "data": {"source": "random", "in_size": 50, "num_train": 20, "num_test": 20},
-        "network": {"hidden_widths": [width, width]}, "theory": [],
-        "sampler": {"num_chains": 4, "num_warmup": 2, "num_samples": 4, "thinning": 1,
-                    "step_size": 1e-6},
+        "data": {"source": "random", "in_size": 20, "num_train": num_train, "num_test": 20},
+        "network": {"hidden_widths": widths}, "theory": [], "sampler": sampler,
+        "posterior": {"readout": readout},
     }))
     transition = problem.transition_of(one.config.sampler)
     counts = run.counts_of(one.config.sampler)
     chains.sample(one.posterior, transition, key=one.key, **counts)
 
-sampled(20)
+widths, *others = json.loads(sys.argv[1])
+sampled([20] * len(widths), 20, *others[1:])
 before = peak()
-sampled(int(sys.argv[1]))
+sampled(widths, *others)
 print(peak() - before)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-@pytest.mark.parametrize("width", [1500, 2000])
-def test_the_estimate_is_what_a_run_takes(width):
-    """To 30 per cent, in a process of its own."""
+@pytest.mark.parametrize(
+    ("widths", "num_train", "dynamics", "readout"),
+    [
+        ([2000, 2000], 20, "langevin", "sampled"),
+        ([1500, 1500], 20, "split", "sampled"),
+        ([1000], 4000, "langevin", "sampled"),
+        ([1000], 4000, "split", "sampled"),
+        ([1000], 1000, "split", "marginalised"),
+    ],
+)
+def test_the_estimate_is_what_a_run_takes(widths, num_train, dynamics, readout):
+    """To 30 per cent, in a process of its own: weights, then activations, then factors."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(width)], capture_output=True, text=True, check=True,
-        env=os.environ | {"XLA_FLAGS": ""},
+        [sys.executable, "-c", MEASURED, json.dumps([widths, num_train, dynamics, readout])],
+        capture_output=True, text=True, check=True, env=os.environ | {"XLA_FLAGS": ""},
     )  # fmt: skip
-    weights = footprint.num_weights((20, width, width, 1), biases=False)
-    sizes = footprint.Sizes(weights, 2 * width, 20, 20, num_networks=4)
+    weights = footprint.num_weights((20, *widths, 1), biases=False)
+    sizes = footprint.Sizes(
+        weights, sum(widths), num_train, 20, num_networks=4, split=dynamics == "split",
+        marginalised=readout == "marginalised",
+    )  # fmt: skip
     estimate = sum(footprint.of_sampling(sizes).values())
     assert estimate == pytest.approx(json.loads(done.stdout), rel=0.3)

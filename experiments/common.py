@@ -106,6 +106,8 @@ def called(script: str, meaning: str, sizes: Mapping[str, str] | None = None) ->
     here = Path(script).resolve().parent
     parser.add_argument("folder", nargs="?", type=Path, default=here, metavar="FOLDER")
     arguments = parser.parse_args()
+    if arguments.smoke and arguments.folder.resolve() == here:
+        parser.error("--smoke needs a FOLDER: this one has the results that its README quotes")
     named = [name for name in ("smoke", "full", *(sizes or {})) if getattr(arguments, name)]
     chosen = named[0] if named else CONFIG.removesuffix(".toml")
     arguments.folder.mkdir(exist_ok=True)

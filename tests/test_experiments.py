@@ -34,6 +34,17 @@ def test_short_form_of_an_experiment(script, tmp_path):
     assert len(done.stdout.splitlines()) > 3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["stripe", "benchmark", "tempering", "width_expansion"])
+def test_short_forms_leave_what_the_readmes_quote(name):
+    """One of the many that share their command line, and those that have their own."""
+    kept = (EXPERIMENTS / name / "results.json").read_bytes()
+    words = [sys.executable, str(EXPERIMENTS / name / "run.py"), "--smoke"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "--smoke needs a FOLDER" in done.stderr, done.stderr
+    assert (EXPERIMENTS / name / "results.json").read_bytes() == kept
+
+
 @pytest.mark.parametrize(
     "path", sorted(EXPERIMENTS.glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.name}"
 )

@@ -207,6 +207,8 @@ def main() -> None:
     )
     parser.add_argument("--draw", action="store_true", help="only the figure and the tables")
     arguments = parser.parse_args()
+    if arguments.smoke and arguments.folder.resolve() == HERE.resolve():
+        parser.error("--smoke needs a FOLDER: this one has the results that its README quotes")
     settings = SMOKE if arguments.smoke else FULL if arguments.full else DEFAULT
     if on_gpu() and not arguments.smoke:
         settings = replace(

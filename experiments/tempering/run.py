@@ -145,6 +145,8 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true", help="the figure again from results.json")
     parser.add_argument("folder", nargs="?", type=Path, default=HERE, metavar="FOLDER")
     arguments = parser.parse_args()
+    if arguments.smoke and arguments.folder.resolve() == HERE.resolve():
+        parser.error("--smoke needs a FOLDER: this one has the results that its README quotes")
     config = configuration.load(HERE / "config.toml")
     if arguments.smoke:
         sampler = replace(

@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a short one, in seconds")
     parser.add_argument("--draw", action="store_true", help="only the figure, from results.json")
     arguments = parser.parse_args()
+    if arguments.smoke and arguments.folder.resolve() == HERE.resolve():
+        parser.error("--smoke needs a FOLDER: this one has the results that its README quotes")
     config = configuration.load(HERE / "config.toml")
     arguments.folder.mkdir(exist_ok=True)
     results = arguments.folder / "results.json"

@@ -26,12 +26,13 @@ ASIDE = (REPLACING, REPLACED, RESTORING, DISCARDED)
 
 def is_run(folder: Path) -> bool:
     """Whether a run is there, finished or not."""
-    begun = (folder / "config.toml").is_file()
-    return begun and ((folder / "checkpoint").is_dir() or is_finished(folder))
+    begun = os.path.isfile(folder / "config.toml")
+    return begun and (os.path.isdir(folder / "checkpoint") or is_finished(folder))
 
 
 def is_finished(folder: Path) -> bool:
-    return (folder / "summary.json").is_file()
+    """Whether a finished run is there; False, too, where the folder cannot be looked into."""
+    return os.path.isfile(folder / "summary.json")
 
 
 def has_state(folder: Path) -> bool:
@@ -71,6 +72,23 @@ def foreign(folder: Path) -> str | None:
         elif _plain(item).name not in FILES:
             return item.name
     return None
+
+
+def obstacle(folder: Path) -> Path | None:
+    """What stands in the place of one of a run's files, or of its folders, and is none.
+
+    Raises OSError where the folder cannot be read.
+    """
+    if not folder.is_dir():
+        return folder if os.path.lexists(folder) else None
+    with os.scandir(folder) as items:
+        wrong = [
+            folder / item.name
+            for item in items
+            if (item.name in FILES and not (item.is_file() or item.is_symlink()))
+            or (item.name in FOLDERS and not item.is_dir())
+        ]
+    return min(wrong, default=None)
 
 
 def set_aside(folder: Path) -> None:

@@ -8,6 +8,7 @@ each step of which is one call of the system, after any of which a process may b
 import hashlib
 import io
 import os
+import stat
 import struct
 import zipfile
 from collections.abc import Callable
@@ -26,6 +27,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     If `write` raises, `path` is as it was and the temporary file is gone.
     """
     temporary = path.with_name(f".{path.name}.part")
+    if not is_absent_or_file(temporary) or temporary.is_symlink():
+        remove(temporary)
     try:
         write(temporary)
         with open(temporary, "rb") as file:
@@ -76,6 +79,21 @@ def remove(path: Path) -> None:
         os.unlink(path)
 
 
+def is_absent_or_file(path: Path) -> bool:
+    """Whether a file can be renamed to `path`: no folder, pipe or device stands there."""
+    return path.is_file() or path.is_symlink() or not os.path.lexists(path)
+
+
+def require_file(path: Path) -> None:
+    """Raise `Unreadable` for what is no file: a pipe would be waited for without end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise Unreadable(error.strerror or str(error)) from error
+    if not stat.S_ISREG(mode):
+        raise Unreadable("it is a folder" if stat.S_ISDIR(mode) else "it is a pipe or a device")
+
+
 def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of a .npz that `write_arrays` wrote, each verified by its checksum (CRC-32).
 
@@ -83,6 +101,7 @@ def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
     before that is believed. Raises `Unreadable` for a file that cannot be read, is damaged, or
     holds pickled objects.
     """
+    require_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             size = path.stat().st_size
@@ -123,6 +142,7 @@ def _check_complete(path: Path, archive: zipfile.ZipFile) -> None:
 
 def sum_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits. Raises `Unreadable`."""
+    require_file(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

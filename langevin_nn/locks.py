@@ -50,7 +50,7 @@ def held(path: Path, *, wait: bool = False, keep: bool = False) -> Iterator[bool
 def holder(path: Path) -> str | None:
     """Who has the lock: `process 4242 on node7 since 2026-11-28 13:20:01 +0000`, None: nobody."""
     try:
-        file = os.open(path, os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
     except OSError:
         return None
     try:

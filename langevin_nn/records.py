@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from langevin_nn.files import Unreadable
+from langevin_nn.files import Unreadable, require_file
 
 SUM = "sha256"
 """The key of a record's own checksum."""
@@ -40,6 +40,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def read_json(path: Path) -> Any:
     """What is in a JSON file. Raises `Unreadable`."""
+    require_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
     except Unreadable:

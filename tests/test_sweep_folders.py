@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import tomllib
 import warnings
@@ -286,3 +287,70 @@ def test_a_sweep_over_theory_from_beginning_to_end(tmp_path):  # FAULTS 3.4
     there = np.isfinite(found.theory_bias2.transpose("theories", "theory"))
     assert there.values.tolist() == [[True, False], [True, True], [False, False]]
     lnn.report(tmp_path / "out")
+
+
+# --- what is no file
+
+
+def folder(path):
+    path.mkdir()
+    (path / "inside").touch()
+
+
+def link_to_nowhere(path):
+    path.symlink_to("nowhere")
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def file(path):
+    path.write_text("")
+
+
+def in_place(path, put):
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    put(path)
+
+
+@pytest.mark.parametrize("put", [folder, link_to_nowhere, pipe])
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_no_file_in_the_place_of_one_is_a_missing_point(whole, name, put):  # FAULTS 3.3
+    first, second = whole.points
+    in_place(whole.run(second).path / name, put)
+    again = SweepFolder.existing(whole.path)
+    assert lnn.collect(whole.path).status.values.tolist() == ["done", "missing"]
+    assert (status.status(again).done, status.status(again).missing) == (1, 1)
+    (line,) = report.damaged(again, again.tasks)
+    assert str(whole.run(second).path / name) in line and "\n" not in line
+    again.discard(second)
+    assert again.damage(second) == ""
+
+
+@pytest.mark.parametrize("put", [folder, link_to_nowhere, pipe, file])
+def test_what_is_no_file_of_the_sweep_is_sampled_over(whole, put):  # FAULTS 3.3
+    """Everywhere at once: whatever is there of these two points, and of how they had failed."""
+    reference = lnn.collect(whole.path)
+    first, second = whole.points
+    for name in FILES:
+        in_place(whole.run(first).path / name, put)
+    (only,) = whole.tasks
+    checkpoint = whole.batch(only, (first, second))
+    for path in (
+        whole.run(second).path, whole.path / "failed" / f"{first}.json", checkpoint / "state.npz",
+        whole.run(first).path / ".config.toml.part", whole.path / "tasks/data.json",
+    ):  # fmt: skip
+        in_place(path, put)
+    assert not lnn.collect(whole.path).status.isin(["done"]).any()
+    status.status(SweepFolder.existing(whole.path))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = lnn.sweep(tomllib.loads(CONFIG), OVER, output=whole.path)
+    assert (found.status == "done").all(), found.reason.values
+    assert sum("it is sampled again" in str(w.message) for w in said) >= 1
+    xr.testing.assert_equal(found.drop_vars("seconds"), reference.drop_vars("seconds"))
+    assert (whole.path / "nowhere").exists() is False

@@ -218,37 +218,6 @@ def _is_odd(name: str, function: Callable[[Array], Array]) -> bool:
     return bool(jnp.all(jnp.abs(values + mirrored) <= tolerance))
 
 
-def jump_of(function: Callable[[Array], Array]) -> float | None:
-    """A place in [−8, 8] where σ jumps by more than 10⁻³ of its largest value, or None.
-
-    The intervals of a grid in which σ changes most are halved, each time the half in which it
-    changes more is kept: what is left of the change there is a jump.
-
-    >>> jump_of(jnp.sign), jump_of(jax.nn.relu), jump_of(lambda z: jnp.cbrt(z))
-    (0.0, None, None)
-    """
-    z = np.linspace(-8.0, 8.0, 4001)
-    low, high = z[:-1], z[1:]
-
-    def value(z: np.ndarray) -> np.ndarray:
-        return np.asarray(function(jnp.asarray(z, float)), dtype=float)
-
-    values = value(z)
-    kept = np.argsort(np.abs(np.diff(values)))[-64:]
-    low, high, left, right = low[kept], high[kept], values[:-1][kept], values[1:][kept]
-    for _ in range(50):
-        middle = (low + high) / 2
-        here = value(middle)
-        first = np.abs(here - left) > np.abs(right - here)
-        low, left = np.where(first, low, middle), np.where(first, left, here)
-        high, right = np.where(first, middle, high), np.where(first, here, right)
-    change = np.abs(right - left)
-    largest = int(np.argmax(change))
-    if not change[largest] > 1e-3 * np.max(np.abs(values)):
-        return None
-    return round(float(low[largest] + high[largest]) / 2, 6) + 0.0
-
-
 erf = Activation("erf", jax.scipy.special.erf, ClosedForm(_erf_dual), odd=True)
 relu = Activation("relu", jax.nn.relu, ClosedForm(_relu_dual), odd=False)
 identity = Activation("identity", _identity, ClosedForm(_identity_dual), odd=True)

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from langevin_nn.errors import InputError
-from langevin_nn.model.activations import ACTIVATIONS, jump_of
+from langevin_nn.model.activations import ACTIVATIONS
+from langevin_nn.model.jumps import jump_in_weights, jump_of
 from langevin_nn.model.networks import TRACING_ERRORS, Network, first_line
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
@@ -117,20 +118,32 @@ def checked_transition(transition: Any) -> Transition:
 
 
 def refuse_jumps(posterior: Posterior, transition: Transition) -> None:
-    """Raise `InputError` where a dynamics that follows gradients alone meets an activation's jump.
+    """Raise `InputError` where a dynamics that follows gradients alone meets a jump."""
+    if transition.unadjusted:
+        follower = f"{type(transition).__name__} dynamics"
+        refuse_jumps_for(follower, posterior, "Split(), whose acceptance step knows of it, or ")
+
+
+def refuse_jumps_for(follower: str, posterior: Posterior, instead: str = "") -> None:
+    """Raise `InputError` where what follows gradients alone meets an activation's jump.
 
     The gradient says nothing of a jump: without an acceptance step what is sampled is another
-    measure. Of the user's own modules `model.modules` refuses those that do nothing but jump.
+    measure, and what is minimised another function. `model.jumps` says what is looked at.
     """
-    chosen = posterior.spec.activation if isinstance(posterior.network, Network) else None
-    if chosen is None or not transition.unadjusted or ACTIVATIONS.get(chosen.name) is chosen:
-        return
-    if (place := jump_of(chosen.function)) is not None:
-        raise InputError(
-            f"the activation {chosen.name!r} jumps at z = {place:g}, of which the gradient that "
-            f"{type(transition).__name__} dynamics follows says nothing: write Split(), whose "
-            "acceptance step knows of it, or a continuous activation"
-        )
+    network = posterior.network
+    if isinstance(network, Network):
+        chosen = network.activation
+        if ACTIVATIONS.get(chosen.name) is chosen or (place := jump_of(chosen.function)) is None:
+            return
+        what = f"the activation {chosen.name!r} jumps at z = {place:g}"
+    else:
+        if (size := jump_in_weights(posterior)) is None:
+            return
+        what = f"an output of the network jumps by {size:.2g} as its weights move"
+    raise InputError(
+        f"{what}, of which the gradient that {follower} follows says nothing: write {instead}a "
+        "continuous activation"
+    )
 
 
 def checked_count(name: str, value: Any, least: int) -> int:

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from langevin_nn.model.losses import Hinge
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
-from langevin_nn.sampling.checks import checked_posterior
+from langevin_nn.sampling.checks import checked_posterior, refuse_jumps_for
 from langevin_nn.sampling.flow_integration import SOLVERS, End, Rules, integrated
 from langevin_nn.sampling.program import mesh_for
 from langevin_nn.types import InputError, random_key
@@ -106,7 +106,8 @@ def gradient_flow(
 
     Raises:
         InputError: a posterior whose read-out is integrated out; the hinge loss of power 1, whose
-            slope jumps; numbers that are not positive; an rtol below the rounding of the weights.
+            slope jumps; a network that jumps; numbers that are not positive; an rtol below the
+            rounding of the weights.
 
     >>> import jax, langevin_nn as lnn
     >>> jax.config.update("jax_enable_x64", True)
@@ -125,6 +126,7 @@ def gradient_flow(
     _check(posterior, num_initialisations, output_scale, rules)
     assert isinstance(posterior, GibbsPosterior), "it has been checked"
     _check_rounding(posterior, rtol)
+    refuse_jumps_for("gradient flow", posterior)
     key_start, key_outside = jax.random.split(random_key(key))
     start = posterior.sample_prior(key_start, num_initialisations)
     outside = jax.random.split(key_outside, num_initialisations)

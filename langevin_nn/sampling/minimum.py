@@ -28,7 +28,7 @@ from jaxtyping import Bool, Float, Int
 
 from langevin_nn.model.losses import Hinge, Squared
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
-from langevin_nn.sampling.checks import checked_posterior
+from langevin_nn.sampling.checks import checked_posterior, refuse_jumps_for
 from langevin_nn.sampling.residuals import (
     energy_and_gradient,
     energy_hessian,
@@ -96,8 +96,8 @@ def find_minimum(
         max_steps: or after as many steps, each a factorisation or several of K × K matrices.
 
     Raises:
-        InputError: a loss that is no sum of squares; a posterior whose read-out is integrated out;
-            float32; too many weights; numbers that are not positive.
+        InputError: a loss that is no sum of squares; a network that jumps; a posterior whose
+            read-out is integrated out; float32; too many weights; numbers that are not positive.
 
     >>> import jax, langevin_nn as lnn
     >>> jax.config.update("jax_enable_x64", True)
@@ -281,4 +281,5 @@ def _checked(
         number = as_number(value) if name != "max_steps" else as_whole(value)
         if number is None or not number > 0:
             raise InputError(f"{name} must be positive, got {value!r}")
+    refuse_jumps_for("find_minimum", posterior)
     return posterior

@@ -22,11 +22,17 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from langevin_nn import locks
+from langevin_nn import claims, locks
 from langevin_nn.archive import Damaged
 from langevin_nn.config import RunConfig
 from langevin_nn.errors import InputError
-from langevin_nn.files import Unreadable, make_folder, remove, write_text
+from langevin_nn.files import (
+    Unreadable,
+    is_absent_or_file,
+    make_folder,
+    remove,
+    write_text,
+)
 from langevin_nn.records import read_json, read_record, record, sealed
 from langevin_nn.sampling.checkpoint import steps_in
 from langevin_nn.store import RunFolder
@@ -152,10 +158,16 @@ class SweepFolder:
         return known
 
     def damage(self, point: str) -> str:
-        """Why the results in a finished point's folder cannot be used; empty where they can."""
+        """Why the results in a point's folder cannot be used; empty where they can, or are none."""
         folder = self.run(point)
         try:
-            stat = (folder.path / "summary.json").stat()
+            if wrong := claims.obstacle(folder.path):
+                return f"cannot read {wrong} (it is not what a run has written there)"
+        except OSError as error:
+            return f"cannot read {folder.path} ({error.strerror})"
+        summary = folder.path / "summary.json"
+        try:
+            stat = summary.stat() if summary.exists() else summary.lstat()
         except OSError:
             return ""
         mark = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
@@ -165,12 +177,16 @@ class SweepFolder:
 
     def is_done(self, point: str) -> bool:
         """Whether the point is finished, and its files are those that its run has written."""
-        return self.run(point).is_finished and not self.damage(point)
+        return not self.damage(point) and self.run(point).is_finished
 
     def discard(self, point: str) -> None:
-        """Make a damaged point an unfinished one."""
-        with self.run(point).locked():
-            remove(self.run(point).path / "summary.json")
+        """Make a damaged point an unfinished one, in whose folder a run can write."""
+        folder = self.run(point)
+        while wrong := claims.obstacle(folder.path):
+            remove(wrong)
+        if folder.path.exists():
+            with folder.locked():
+                remove(folder.path / "summary.json")
 
     def _damage(self, point: str, folder: RunFolder) -> str:
         config = self.points[point]
@@ -219,7 +235,10 @@ class SweepFolder:
     def record_failure(self, point: str, reason: str) -> None:
         reason = reason.encode(errors="replace").decode()
         content = {"reason": reason, "attempt": uuid.uuid4().hex, "when": time.ctime()}
-        write_text(self._failed / f"{point}.json", record(content))
+        path = self._failed / f"{point}.json"
+        if not is_absent_or_file(path):
+            remove(path)
+        write_text(path, record(content))
 
     def remove_failure(self, point: str) -> None:
         remove(self._failed / f"{point}.json")

@@ -8,6 +8,7 @@ alone: it is prepared by itself, and a batch that fails as a whole is run again 
 import contextlib
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ def work(
             return ()
         for point in wanted:
             if folder.damage(point):
-                folder.discard(point)
+                with _recorded(folder, point):
+                    folder.discard(point)
         finished = _Ladder if folder.points[wanted[0]].sampler.ladder else _Batches
         done = finished(folder, task, tell).run(wanted)
         folder.remove_batches(task)
@@ -175,9 +177,11 @@ class _Batches:
         except Diverged:
             raise
         except InputError:
-            if not (checkpoint / "state.npz").exists():
+            if not os.path.lexists(checkpoint / "state.npz"):
                 raise
-            return sample(resume=False)  # the checkpoint was damaged
+            for path in checkpoint.glob("*.npz"):  # some of them are damaged
+                remove(path)
+            return sample(resume=False)
 
     def _kept(self, each: _Prepared, chains: Chains, number: int) -> bool:
         """Fill the point's run folder; its seconds are its share of the batch's."""

@@ -46,6 +46,7 @@ def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> 
     itemsize = 4 if config.precision == "float32" else 8
     widths, positions = chosen.hidden_widths, 1
     if chosen.is_convolutional and data.image_shape is not None:
+        _refuse_colours_first(data.image_shape)
         patches = Patches(data.image_shape, chosen.patch_size, chosen.stride)
         positions, inputs = patches.num_patches, patches.patch_size
         layers = (inputs, *widths)
@@ -86,11 +87,7 @@ def network_of(config: RunConfig, data: Dataset, key: jax.Array) -> Network:
             "write another data.source, x_train of shape (P, H, W) in an npz file, or "
             'architecture = "fully_connected"'
         )
-    if data.image_shape[0] in (1, 3) and data.image_shape[2] not in (1, 3, 4):
-        raise InputError(
-            f"images of height {data.image_shape[0]} with {data.image_shape[2]} colours have their "
-            "colours first: save x_train.transpose(0, 2, 3, 1), and x_test as well"
-        )
+    _refuse_colours_first(data.image_shape)
     if data.num_outputs > 1:
         raise InputError(
             f"a convolutional network has one output, the targets have {data.num_outputs}: write "
@@ -101,3 +98,16 @@ def network_of(config: RunConfig, data: Dataset, key: jax.Array) -> Network:
     return Convolutional(
         patches, channels, chosen.activation, key=key, dtype=dtype, biases=chosen.biases
     )
+
+
+def _refuse_colours_first(shape: tuple[int, int, int]) -> None:
+    """Raise `InputError` for images of a file whose patches would be of rows in place of colours.
+
+    A fully connected network does not mind, and takes them.
+    """
+    height, _, colours = shape
+    if height in (1, 3) and colours not in (1, 3, 4):
+        raise InputError(
+            f"images of height {height} with {colours} colours have their colours first: save "
+            "x_train.transpose(0, 2, 3, 1), and x_test as well"
+        )

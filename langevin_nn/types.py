@@ -131,6 +131,12 @@ class Patches:
                 "an image shape is (height, width, colours), and patches have a positive size and "
                 f"stride: got {self.image_shape}, size {self.size}, stride {self.stride}"
             )
+        height, width, colours = self.image_shape
+        if height in (1, 3) and width == colours > 4:
+            raise InputError(
+                f"images of height {height} with {colours} colours have their colours first: write "
+                f"x.transpose(0, 2, 3, 1), and image_shape = ({width}, {colours}, {height})"
+            )
         if self.size > min(self.image_shape[:2]):
             raise InputError(
                 f"patches of {self.size} × {self.size} pixels do not fit into images of "

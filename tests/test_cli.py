@@ -119,13 +119,20 @@ def test_run_that_does_not_converge_says_so_everywhere(cli, monkeypatch):
     answer = cli("run", "tiny.toml", "--output", "out")
     assert answer.code == 3
     verdict = answer.out.partition("NOT CONVERGED: ")[2]
-    assert "R̂ = " in verdict and "ESS = " in verdict and "more num_warmup" in verdict
+    assert "R̂ = " in verdict and "ESS = " in verdict
     experiment = cli.summary("out")["experiment"]
     assert experiment["converged"] is False
     assert experiment["message"] in verdict
     assert saved.keys() == {"generalisation", "chains", "predictions"}
     for figure in saved.values():
         assert f"NOT CONVERGED: {experiment['message']}" in figure.get_suptitle()
+    # FAULTS 3.5: what is advised can be done, by the options that there are.
+    advice = "; a finished run cannot be extended: start anew with more num_warmup or num_samples ×"
+    assert advice in verdict
+    more = ("run", "tiny.toml", "--sampler.num_samples", "9", "--output")
+    refused = cli(*more, "out", "--resume").err
+    assert "num_samples = 8 there, 9 here" in refused and "another folder" in refused
+    assert cli(*more, "longer").code == 3
 
 
 def test_summary_holds_what_the_contract_names(cli, no_figures):

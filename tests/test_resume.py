@@ -425,7 +425,7 @@ def test_damaged_checkpoints(stopped, name, damage):
     assert answer.code == 2
     assert answer.err.count("\n") == 1
     assert f"the checkpoint file out/checkpoint/{name} cannot be read" in answer.err
-    assert "--overwrite to start again" in answer.err
+    assert "start again, by --overwrite" in answer.err
     assert contents("out") == before
     assert stopped("run", "tiny.toml", "--output", "out", "--overwrite").code == 3
     assert_same_run("out", "whole")

@@ -276,6 +276,12 @@ def test_a_sweep_over_any_kind_of_field(whole, tmp_path, field, monkeypatch):  #
         assert found.theory_bias2.dims == ("theories", "posterior.temperature", "theory")
         labels = found.theories.values.tolist()
         assert labels == ['["infinite_width"]', '["scale_mixture", "infinite_width"]', "[]"]
+        table = report.report(again, found, 6)  # by the key that was written
+        assert table.split()[0] == "theory" and "theory (3)" in report.standing(
+            again, status.status(again), found
+        )
+        page = (folder.path / "report.html").read_text()
+        assert '<th scope="col">theory</th>' in page and '<th scope="col">theories</th>' not in page
 
 
 @pytest.mark.slow

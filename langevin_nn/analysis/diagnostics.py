@@ -136,6 +136,12 @@ def diagnose(
     )
 
 
+START_ANEW = (
+    "a finished run cannot be extended: start anew with more num_warmup or num_samples × thinning"
+)
+"""What helps chains that have not mixed, wherever they were sampled."""
+
+
 def complaint(diagnostics: Diagnostics) -> str:
     """Why the chains may not be believed, in words; empty where they may."""
     reasons = []
@@ -163,7 +169,7 @@ def complaint(diagnostics: Diagnostics) -> str:
         reasons.append(
             f"acceptance = {diagnostics.acceptance:.2f} is low (write a smaller step_size)"
         )
-    return "; ".join(reasons) + "; more num_warmup or num_samples × thinning let it mix"
+    return f"{'; '.join(reasons)}; {START_ANEW}"
 
 
 def _but(these: np.ndarray, series: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.analysis.diagnostics import mcse
+from langevin_nn.analysis.diagnostics import START_ANEW, mcse
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.model.losses import Squared
 from langevin_nn.model.marginalised import MarginalisedPosterior
@@ -114,7 +114,7 @@ class Tempering:
                 f"{self.swap_acceptance[worst]:.2g} only: put {math.sqrt(low * high):.2g} between"
             )
         if self.round_trips == 0:
-            return "nothing came down from the hottest rung: sample for longer"
+            return f"nothing came down from the hottest rung; {START_ANEW}"
         quadrature = self.integration.quadrature
         if quadrature[-1] > 0:
             hottest = self.temperatures[-1]

@@ -25,7 +25,9 @@ class Dataset:
     JAX arrays, float32) and copied once, into read-only float64: what happens to the caller's
     arrays afterwards does not matter. `provenance` says where the task comes from: file names with
     the start of their SHA-256, or the teacher in words. `image_shape` (height, width, colours) says
-    which images the inputs are, rows first and colours last; None for what is none. `labelling`
+    which images the inputs are, rows first and colours last; None for what is none. It counts for
+    patches alone: fully connected networks give the same whatever the order of the inputs is, so
+    that images with their colours first, (P, 3, 32, 32) in a file, are right for them. `labelling`
     says in words how the targets come from labels.
 
     `class_targets` are the targets of two classes, without noise. The accuracy's threshold,
@@ -173,6 +175,12 @@ def _advice_on_shape(name: str, array: np.ndarray) -> str:
     size = f"{name}.reshape(len({name}), -1)"
     if name[0] == "x":
         right = "(examples, inputs)"
+        if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] > 4:
+            last = f"{name}.transpose(0, 2, 3, 1)"
+            return (
+                f"{right}: write {size}, or where the images are to stay images, for patches of a "
+                f"Convolutional, {last}.reshape(len({name}), -1), with their colours last"
+            )
         return f"{right}: write {size if array.ndim else 'a row of inputs for each example'}"
     right = "(examples,) or (examples, outputs)"
     if array.ndim == 0:

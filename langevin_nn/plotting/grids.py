@@ -35,6 +35,7 @@ SYMBOLS = {
     "data.num_train": "P",
     "network.activation": "σ",
     "data.source": "data",
+    "theories": "theory",
 }
 
 

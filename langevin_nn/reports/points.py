@@ -75,7 +75,7 @@ class Points:
 
     def table(self, caption: str, header: list[str], rows: list[list[str]]) -> Markup:
         """A table with a row for each point, which its values on the axes begin."""
-        names = [plotting.symbol(name) for name in self.folder.grid.names]
+        names = [plotting.symbol(name) for name in self.folder.grid.keys]
         whole = [[*labels, *row] for labels, row in zip(self.labels, rows, strict=True)]
         if len(whole) > MOST_ROWS:
             caption += f" (the first {MOST_ROWS} of {len(whole)} points; results.nc has them all)"

@@ -35,6 +35,10 @@ NUMBER = "number_"
 """How the names of a point's numbers begin in `state.npz`."""
 
 
+AGAIN = "start again, by --overwrite at the command line, by resume=False in Python"
+"""What is left where nothing can be gone on with."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where a run stands: steps made, draws recorded, and each point's numbers that outlive it."""
@@ -79,8 +83,7 @@ class Checkpoint:
         if str(saved.get("fingerprint")) != self.fingerprint:
             raise InputError(
                 f"the checkpoint in {self.folder} is of another run (its data or configuration "
-                "differ): use the configuration that it was made with, "
-                "or --overwrite to start again"
+                f"differ): use the configuration that it was made with, or {AGAIN}"
             )
         try:
             leaves, structure = jax.tree.flatten(like)
@@ -122,8 +125,7 @@ class Checkpoint:
 
     def _damaged(self, name: str, reason: object) -> InputError:
         return InputError(
-            f"the checkpoint file {self.folder / name} cannot be read ({reason}): "
-            "use --overwrite to start again"
+            f"the checkpoint file {self.folder / name} cannot be read ({reason}): {AGAIN}"
         )
 
 

@@ -50,6 +50,11 @@ class Grid:
         return tuple(axis.dimension for axis in self.axes)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The axes as they are written in a configuration."""
+        return tuple(axis.name for axis in self.axes)
+
+    @property
     def coordinates(self) -> dict[str, list[Any]]:
         """The values along each axis, all numbers or all words; lists as their text."""
         return {axis.dimension: _alike([label(v) for v in axis.values]) for axis in self.axes}
@@ -142,7 +147,9 @@ def differences(theirs: Grid, mine: Grid) -> str:
     def listed(of: dict[str, Any], name: str) -> str:
         return str(of[name]) if name in of else "no axis"
 
-    there, here = theirs.coordinates, mine.coordinates
+    there, here = (
+        dict(zip(each.keys, each.coordinates.values(), strict=True)) for each in (theirs, mine)
+    )
     names = [n for n in {**there, **here} if there.get(n) != here.get(n)]
     if names:
         return ", ".join(f"{n}: {listed(there, n)} there, {listed(here, n)} here" for n in names)

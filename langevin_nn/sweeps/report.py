@@ -21,7 +21,7 @@ def report(folder: SweepFolder, results: xr.Dataset, here: int) -> str:
     flat = {str(name): values.to_numpy().reshape(len(grid.points), -1)[:, 0]
             for name, values in results.data_vars.items()
             if "theory" not in values.dims}  # fmt: skip
-    rows = [[*grid.names, *QUANTITIES.values(), "s", "R̂ max", "ESS min", ""]]
+    rows = [[*grid.keys, *QUANTITIES.values(), "s", "R̂ max", "ESS min", ""]]
     for i, values in enumerate(itertools.product(*grid.coordinates.values())):
         numbers = [_estimate(flat[name][i], flat[f"{name}_mcse"][i]) for name in QUANTITIES]
         rows.append(
@@ -72,7 +72,7 @@ def places(folder: SweepFolder) -> list[str]:
 def standing(folder: SweepFolder, status: Status, results: xr.Dataset) -> str:
     """Where a sweep stands, for `sweep --status`."""
     grid = folder.grid
-    axes = ", ".join(f"{name} ({size})" for name, size in zip(grid.names, grid.shape, strict=True))
+    axes = ", ".join(f"{name} ({size})" for name, size in zip(grid.keys, grid.shape, strict=True))
     lines = [
         f"{folder.path}: {status.points} points over {axes}",
         f"{status.done} done, {status.failed} failed, {status.missing} missing; "

@@ -19,8 +19,8 @@ from langevin_nn.model.datasets import Dataset, load_dataset
 from langevin_nn.model.npz_files import ARRAY_NAMES, read_npz
 from langevin_nn.model.published import CIFAR10_ARCHIVE, CIFAR10_FOLDER, CIFAR10_PICKLES, IDX_NAMES
 from langevin_nn.model.raw_formats import CIFAR10_BATCHES, CIFAR10_RECORD
-from langevin_nn.problem import network_of
-from langevin_nn.types import InputError
+from langevin_nn.problem import network_of, require_room
+from langevin_nn.types import InputError, Patches
 
 KEY = jax.random.key(0)
 BOMB = 100_000_000
@@ -307,6 +307,8 @@ def test_a_convolution_on_images_with_their_colours_first_is_refused(tmp_path):
     data = load_dataset("npz", key=KEY, num_train=None, num_test=None, path=tmp_path / "mine.npz")
     config = from_dict({"network": {"architecture": "convolutional"}})
     assert "x_train.transpose(0, 2, 3, 1)" in refused(network_of, config, data, KEY)
+    assert "x_train.transpose(0, 2, 3, 1)" in refused(require_room, config, data)
+    assert data.in_size == 768  # as rows: a fully connected network takes them
 
 
 def test_tasks_that_do_not_fit_into_memory(monkeypatch):
@@ -370,3 +372,11 @@ def test_sparse_matrices_and_missing_values():
     assert "x_train has 1 value(s)" in refused(Dataset, "mine", **ARRAYS | {"x_train": frame})
     missing = pandas.array([1, None, 3, 4], dtype="Int64")
     assert "y_train has 1 value(s)" in refused(Dataset, "mine", **ARRAYS | {"y_train": missing})
+
+
+def test_patches_of_images_with_their_colours_first_get_a_hint():  # FAULTS §5
+    for colours in (1, 3):
+        expected = rf"colours first: write x.transpose\(0, 2, 3, 1\).* \(32, 32, {colours}\)"
+        with pytest.raises(InputError, match=expected):
+            Patches((colours, 32, 32), 1, 1)
+    assert Patches((1, 20, 8), 1, 1).num_patches == 20  # a series of eight numbers

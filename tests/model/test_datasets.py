@@ -91,6 +91,10 @@ def test_dataset_keeps_anything_numeric_as_read_only_float64():
     ("changes", "fragments"),
     [
         ({"y_train": np.ones((6, 1))}, ["y_train has shape (6, 1)", "y_train.ravel()"]),
+        (
+            {"x_train": np.ones((6, 3, 8, 8))},  # FAULTS §5
+            ["x_train.reshape(len(x_train), -1)", "x_train.transpose(0, 2, 3, 1).reshape(len(x_"],
+        ),
         ({"x_train": np.ones((6, 3, 1))}, ["(6, 3, 1)", "x_train.reshape(len(x_train), -1)"]),
         ({"x_test": np.ones(3)}, ["x_test has shape (3,)", "(examples, inputs)"]),
         ({"y_train": np.arange(5.0)}, ["x_train has 6 examples", "y_train has 5"]),

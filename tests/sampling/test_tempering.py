@@ -112,6 +112,24 @@ def test_what_is_trapped_at_its_temperature_gets_free_on_a_ladder(transition, th
 
 
 @pytest.mark.slow
+def test_chains_that_are_caught_in_one_well_agree_until_a_ladder_runs_beside_them():
+    """FAULTS 2.6: R̂ cannot see the well that no chain is in, and bias² is that of one alone."""
+    settings = {"num_chains": 2, "num_warmup": 400, "num_samples": 600, "thinning": 4}
+    for number in range(20):
+        key = jax.random.key(number)
+        outputs = np.asarray(lnn.sample(two_wells(), lnn.Split(), key=key, **settings).test_outputs)
+        if (outputs[..., 1] > 0).all():
+            break
+    assert (outputs[..., 1] > 0).all()
+    alone = lnn.summarise(lnn.sample(two_wells(), lnn.Split(), key=key, **settings))
+    assert alone.converged and alone.diagnostics.rhat_max < 1.01
+    ladder = lnn.temper(two_wells(), lnn.Split(), (0.12, 0.4, 1.0, 3.0), key=key, **settings)
+    measured = lnn.summarise(ladder.chains[0])
+    off = abs(alone.bias2.value - measured.bias2.value)
+    assert off > 20 * np.hypot(alone.bias2.mcse, measured.bias2.mcse)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READOUTS)
 @pytest.mark.parametrize("temperatures", [(0.1, 1.0, 10.0), (0.05, 1.0, 20.0), (0.1, 10.0)])
 def test_error_of_the_evidence_covers_coarse_ladders(kind, temperatures, seed):

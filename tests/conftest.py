@@ -1,12 +1,12 @@
 """Tests run in float64 where they ask for it; silent broadcasting of ranks, and silent promotion
-of types, are forbidden.
+of types (FAULTS 5, strict), are forbidden.
 
 One thread of BLAS: the tests' matrices are small, and with as many processes as cores the threads
 of each would wait for those of the others, at twice the time and more.
 
 Compilation is most of what the fast tests take, and XLA's optimisations most of that: these tests
 run with none of the backend's. The slow ones, and the package in use, have them all;
-LANGEVIN_NN_OPTIMISED=1 gives them to the fast tests as well.
+LANGEVIN_NN_OPTIMISED=1 gives them to the fast tests as well, as in CI (FAULTS 5, optimisations).
 """
 
 import os

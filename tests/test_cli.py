@@ -756,6 +756,7 @@ def test_a_terminal_without_these_letters():
     ids=range(20),
 )  # fmt: skip
 def test_words_that_no_shell_forbids(cli, words, fragments):
+    """FAULTS 5, --plot '' and paths of NUL and of 5000 letters; 3.8."""
     refused(cli(*words), *fragments)
     assert cli.files() == {"tiny.toml"}
 
@@ -770,7 +771,7 @@ def test_words_that_no_shell_forbids(cli, words, fragments):
     ],
 )
 def test_options_before_the_file(cli, words):
-    """FAULTS 5: also behind a list, whose last entry it would be."""
+    """FAULTS 5, options: also behind a list, whose last entry it would be."""
     answer = cli(
         "theory", *words.split(), *[] if "--theory" in words else ["--theory", "one_layer"]
     )
@@ -789,7 +790,7 @@ def shell(line, **environment):
 
 @pytest.mark.parametrize("sink", ["/dev/full", "&-"])
 def test_output_that_goes_nowhere_is_an_error(sink):
-    """FAULTS 5: the table is lost, so the code is not 0."""
+    """FAULTS 5, /dev/full: the table is lost, so the code is not 0."""
     done = shell(f"$L data list >{sink}")
     assert done.returncode == 2, done
     assert done.stderr.startswith("langevin-nn: error: cannot use the output")
@@ -797,14 +798,14 @@ def test_output_that_goes_nowhere_is_an_error(sink):
 
 
 def test_closed_streams_that_are_not_needed(cli, no_figures):
-    """FAULTS 5: <&- and 2>&- alone stop nothing; a file that is opened is never taken for them."""
+    """FAULTS 5, >&-: <&- and 2>&- alone stop nothing; a file that is opened is never taken for them."""
     done = shell("$L data list <&- 2>&-")
     assert (done.returncode, done.stderr) == (0, "") and "digits" in done.stdout
 
 
 @pytest.mark.parametrize(("columns", "term"), [(0, "xterm"), (0, "dumb")])
 def test_progress_on_a_terminal_of_no_size(columns, term, monkeypatch):
-    """FAULTS 5: 0 × 0, as some serial lines and editors have it."""
+    """FAULTS 5, a terminal of 0 × 0, as some serial lines and editors have it."""
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: True)
     monkeypatch.setattr(screen, "fileno", lambda: 2)
@@ -818,7 +819,7 @@ def test_progress_on_a_terminal_of_no_size(columns, term, monkeypatch):
 
 
 def test_progress_that_nobody_reads_stops_nothing(monkeypatch):
-    """FAULTS 5: 2>/dev/full"""
+    """FAULTS 5, /dev/full: as 2>/dev/full."""
 
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -871,7 +872,7 @@ def test_dollars_are_dollars_in_figures(cli):
 
 
 def test_home_that_cannot_be_written():
-    """FAULTS 5: as in containers; ArviZ notes there when it was used last."""
+    """FAULTS 5, HOME: as in containers; ArviZ notes there when it was used last."""
     code = "import langevin_nn.analysis.diagnostics, os; print(os.environ.get('XDG_CACHE_HOME'))"
     done = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True,

@@ -392,7 +392,7 @@ def deep(levels=20_000):
     ids=range(11),
 )
 def test_values_beyond_measure(tmp_path, text, fragments):
-    """FAULTS 5: a line that shows what was given, not longer than a line."""
+    """FAULTS 5, 5000 digits and inf: a line that shows what was given, not longer than a line."""
     message = refusal(tmp_path, text)
     assert [part for part in fragments if part not in message] == [], message
     assert len(message) < 800
@@ -402,13 +402,13 @@ def test_values_beyond_measure(tmp_path, text, fragments):
     "word", ["9" * 5000, deep(), "1e999", "0x" + "f" * 4000, "1\nseed = 2", ""]
 )
 def test_words_beyond_measure(tmp_path, word):
-    """FAULTS 5: of the command line, for a number, a list and a choice."""
+    """FAULTS 5, nesting: of the command line, for a number, a list and a choice."""
     for name in ("seed", "prior__precisions", "precision", "sampler__step_size", "data__classes"):
         assert "must be" in refusal(tmp_path, "", **{name: [word]}), name
 
 
 def test_files_that_hold_no_configuration(tmp_path):
-    """FAULTS 5: a folder, a pipe that would never end, binary and endless files."""
+    """FAULTS 5, files that are none: a folder, a pipe that would never end, binary and endless files."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     with open(tmp_path / "huge", "wb") as file:

@@ -1,4 +1,4 @@
-"""Ctrl-C while XLA compiles, with real processes and real signals. FAULTS 5.
+"""Ctrl-C while XLA compiles, with real processes and real signals. FAULTS 5, Ctrl-C.
 
 XLA compiles in threads of its own, which go on after the signal: the process ended by another one,
 SIGSEGV, in 7 of 18. It ends at once, with code 130 and a word on what is left.

@@ -1,6 +1,7 @@
 """What is in a sweep's folder is believed as far as it is what the sweep has written."""
 
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -335,6 +336,28 @@ def test_what_is_no_file_in_the_place_of_one_is_a_missing_point(whole, name, put
     assert str(whole.run(second).path / name) in line and "\n" not in line
     again.discard(second)
     assert again.damage(second) == ""
+
+
+def test_what_each_point_costs_a_status_and_a_report(cli, whole, monkeypatch):
+    """FAULTS 3.7: by what there is to count, one configuration made into a hash a point."""
+    made, read = [], []
+    to_dict, open_ = configuration.RunConfig.to_dict, io.open
+
+    def counted(config):
+        made.append(config)
+        return to_dict(config)
+
+    def opened(path, *args, **kwargs):
+        read.append(str(path))
+        return open_(path, *args, **kwargs)
+
+    monkeypatch.setattr(configuration.RunConfig, "to_dict", counted)
+    monkeypatch.setattr(io, "open", opened)
+    assert cli("sweep", "--status", "out").code == 0
+    assert len(made) <= 2 * len(whole.points)
+    for point in whole.points:
+        files = [Path(name).name for name in read if point in name]
+        assert files and max(files.count(name) for name in files) <= 3 and len(files) <= 9, files
 
 
 @pytest.mark.parametrize("put", [folder, link_to_nowhere, pipe, file])

@@ -281,7 +281,7 @@ def test_pickles_are_never_read(tmp_path, monkeypatch):
 
 
 def test_cifar10_as_other_libraries_save_it(tmp_path):
-    """FAULTS §5: labels (N, 1), as Keras has them; images with their colours first get a hint."""
+    """FAULTS 5, Keras: labels (N, 1), as it has them; images with their colours first get a hint."""
     place = tmp_path / "cifar10"
     place.mkdir()
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
@@ -301,7 +301,7 @@ def test_cifar10_as_other_libraries_save_it(tmp_path):
 
 
 def test_a_convolution_on_images_with_their_colours_first_is_refused(tmp_path):
-    """FAULTS §5"""
+    """FAULTS 5, channels first."""
     x, y = np.random.default_rng(0).standard_normal((8, 3, 16, 16)), np.arange(8.0)
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     data = load_dataset("npz", key=KEY, num_train=None, num_test=None, path=tmp_path / "mine.npz")
@@ -337,11 +337,8 @@ def test_a_dataset_is_a_copy(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "fragment"),
     [
-        (
-            "x_train",
-            np.ma.masked_equal(ARRAYS["x_train"], -999),
-            "x_train is a masked array",
-        ),  # 1.9
+        # FAULTS 1.9: what is masked is no number, in an array or in a list of them.
+        ("x_train", np.ma.masked_equal(ARRAYS["x_train"], -999), "x_train is a masked array"),
         ("x_train", [np.ma.masked_equal([1, 2], 1)] * 4, "x_train is a masked array"),
         ("y_train", [0, 1, None, 2], "it holds None, give real numbers"),
         ("y_train", [2**70] * 4, "numbers as Python objects"),
@@ -352,6 +349,7 @@ def test_a_dataset_is_a_copy(tmp_path):
         ("y_train", np.arange(4).astype("M8[D]"), "type datetime64[D]"),
         ("y_train", list("abab"), "numpy.where"),
         ("y_train", 3.0, "one target for each example"),
+        # FAULTS 5, y (80, 2, 2): it was told to become y_train.ravel(), of another length.
         ("y_train", np.ones((4, 2, 2)), "write y_train.reshape(len(y_train), -1)"),
         ("y_train", np.full(4, np.finfo(np.longdouble).max), "beyond ±1e+09"),
         ("x_train", 3.0, "a row of inputs for each example"),
@@ -374,7 +372,7 @@ def test_sparse_matrices_and_missing_values():
     assert "y_train has 1 value(s)" in refused(Dataset, "mine", **ARRAYS | {"y_train": missing})
 
 
-def test_patches_of_images_with_their_colours_first_get_a_hint():  # FAULTS §5
+def test_patches_of_images_with_their_colours_first_get_a_hint():  # FAULTS 5, channels first
     for colours in (1, 3):
         expected = rf"colours first: write x.transpose\(0, 2, 3, 1\).* \(32, 32, {colours}\)"
         with pytest.raises(InputError, match=expected):

@@ -92,7 +92,7 @@ def test_dataset_keeps_anything_numeric_as_read_only_float64():
     [
         ({"y_train": np.ones((6, 1))}, ["y_train has shape (6, 1)", "y_train.ravel()"]),
         (
-            {"x_train": np.ones((6, 3, 8, 8))},  # FAULTS §5
+            {"x_train": np.ones((6, 3, 8, 8))},  # FAULTS 5, colours first
             ["x_train.reshape(len(x_train), -1)", "x_train.transpose(0, 2, 3, 1).reshape(len(x_"],
         ),
         ({"x_train": np.ones((6, 3, 1))}, ["(6, 3, 1)", "x_train.reshape(len(x_train), -1)"]),

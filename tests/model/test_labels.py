@@ -119,7 +119,7 @@ def test_labels_that_cannot_be_used_are_refused(tmp_path, y, options, fragments)
 
 
 def test_classes_of_images_by_name():
-    """FAULTS §5: as numbers, so that the configuration is the same one however it is written."""
+    """FAULTS 5, classes by name: as numbers, so that the configuration is the same one however it is written."""
 
     def of(**data):
         return configuration.from_dict({"data": data})
@@ -230,7 +230,7 @@ def test_ties_are_wrong_everywhere():
 
 
 def test_one_training_example_and_constant_targets_are_tasks():
-    """FAULTS §5: the theories have no need for two values."""
+    """FAULTS 5, P = 1: the theories have no need for two values."""
     data = dataclasses.replace(
         load_dataset("digits", key=KEY, num_train=1, num_test=4), class_targets=None
     )

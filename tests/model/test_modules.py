@@ -1,4 +1,4 @@
-"""Equinox modules of the user's own as networks, against plain NumPy (FAULTS 1.5 and section 5)."""
+"""Equinox modules of the user's own as networks, against plain NumPy (FAULTS 1.5 and 5)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -263,7 +263,7 @@ def everything_posterior(dtype, temperature=0.3):
     ids=["langevin", "split"],
 )
 def test_a_module_of_every_kind_of_leaf_is_sampled(transition, dtype, keys):
-    """FAULTS 1.5 and section 5, two points side by side; keys of the rbg generator in float32."""
+    """FAULTS 1.5 and 5: numbers of Python as fields, two points side by side, rbg keys in float32."""
     posteriors = [everything_posterior(dtype, temperature) for temperature in (0.3, 0.6)]
     sampled = lnn.sample_points(
         posteriors, transition, keys=keys, num_chains=3, num_warmup=np.int64(7), num_samples=4,
@@ -405,6 +405,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_modules_that_cannot_be_sampled_are_refused(name):
+    """FAULTS 5, stop_gradient among them."""
     make, message = REFUSED[name]
     with pytest.raises(InputError, match=message):
         posterior_of(make())

@@ -1,4 +1,4 @@
-"""Networks, posteriors and results go through pickle, copies and Dask (FAULTS section 5)."""
+"""Networks, posteriors and results go through pickle, copies and Dask (FAULTS 5, pickle)."""
 
 import copy
 import pickle

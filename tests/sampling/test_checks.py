@@ -1,4 +1,4 @@
-"""What is given to the samplers by mistake is refused before anything runs (FAULTS 1.8, section 5).
+"""What is given to the samplers by mistake is refused before anything runs (FAULTS 1.8; 5, key=0).
 
 In a process of its own, without the checks of types that the tests add to every function.
 """
@@ -121,7 +121,7 @@ print(len(calls))
 
 
 def test_wrong_calls_are_refused_in_one_line():
-    """FAULTS 1.8, section 5; numbers of NumPy for counts and legacy keys are taken."""
+    """FAULTS 1.8; 5, key=0. Numbers of NumPy for counts and legacy keys are taken."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM)],

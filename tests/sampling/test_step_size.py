@@ -81,7 +81,7 @@ def test_negative_curvature_at_the_start_limits_no_step_size(given):
 
 @pytest.mark.parametrize("given", [0.05, None])
 def test_curvature_that_overflows_is_told(given):
-    """FAULTS 5: T = 1e30 in float32 had step_size = nan."""
+    """FAULTS 5, T = 1e30: in float32 it had step_size = nan."""
     with pytest.raises(lnn.Diverged, match='write precision = "float64"'):
         stable_step_size(given, np.array([np.nan, 1.0]))
 

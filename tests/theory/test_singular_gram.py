@@ -180,7 +180,7 @@ def test_deep_linear_networks_at_low_temperature():  # FAULTS 1.2
 
 
 @pytest.mark.parametrize("temperature", [1e-18, 1e-30, 1e-300, 0.0])
-def test_temperatures_below_the_resolution_are_the_limit(temperature):  # FAULTS §5
+def test_temperatures_below_the_resolution_are_the_limit(temperature):  # FAULTS 5, T = 1e-18
     data = noise_alone()
     for widths in ((50,), (7,), (50, 7)):
         limit, found = (
@@ -267,7 +267,7 @@ def with_targets(data, size, y):
 
 @pytest.mark.parametrize("size, target", [(1, 1.5), (6, 1.5), (6, 0.0)])
 @pytest.mark.parametrize("temperature", [0.0, 1e-12, 0.1])
-def test_one_example_and_constant_targets(size, target, temperature):  # FAULTS §5
+def test_one_example_and_constant_targets(size, target, temperature):  # FAULTS 5, P = 1
     for theory, options in CASES:
         if theory in ("width_expansion", "matched"):
             continue

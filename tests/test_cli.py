@@ -798,7 +798,7 @@ def test_output_that_goes_nowhere_is_an_error(sink):
 
 
 def test_closed_streams_that_are_not_needed(cli, no_figures):
-    """FAULTS 5, >&-: <&- and 2>&- alone stop nothing; a file that is opened is never taken for them."""
+    """FAULTS 5, >&-: <&- and 2>&- alone stop nothing; an opened file is never taken for them."""
     done = shell("$L data list <&- 2>&-")
     assert (done.returncode, done.stderr) == (0, "") and "digits" in done.stdout
 

@@ -408,7 +408,7 @@ def test_words_beyond_measure(tmp_path, word):
 
 
 def test_files_that_hold_no_configuration(tmp_path):
-    """FAULTS 5, files that are none: a folder, a pipe that would never end, binary and endless files."""
+    """FAULTS 5, no file: a folder, a pipe that would never end, binary and endless files."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     with open(tmp_path / "huge", "wb") as file:

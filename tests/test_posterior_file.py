@@ -75,7 +75,7 @@ def data(file):
 
 @pytest.mark.parametrize("call", ["summary", "loo", "trace", "predictive", "concat", "json"])
 def test_arviz_works_on_the_file(data, call, tmp_path):
-    """FAULTS 1.13 and 5, az.concat: each of these failed, or said something else, of 0.23 or of 1.x."""
+    """FAULTS 1.13 and 5, az.concat: each of these failed, or said other things, in 0.23 or 1.x."""
     matplotlib.use("agg")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of ArviZ and matplotlib: few draws, their own futures

@@ -281,7 +281,7 @@ def test_pickles_are_never_read(tmp_path, monkeypatch):
 
 
 def test_cifar10_as_other_libraries_save_it(tmp_path):
-    """FAULTS 5, Keras: labels (N, 1), as it has them; images with their colours first get a hint."""
+    """FAULTS 5, Keras: labels (N, 1), as it has them; a hint for images with colours first."""
     place = tmp_path / "cifar10"
     place.mkdir()
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)

@@ -119,7 +119,7 @@ def test_labels_that_cannot_be_used_are_refused(tmp_path, y, options, fragments)
 
 
 def test_classes_of_images_by_name():
-    """FAULTS 5, classes by name: as numbers, so that the configuration is the same one however it is written."""
+    """FAULTS 5, classes by name: as numbers, so that the configuration is the same either way."""
 
     def of(**data):
         return configuration.from_dict({"data": data})

@@ -263,7 +263,7 @@ def everything_posterior(dtype, temperature=0.3):
     ids=["langevin", "split"],
 )
 def test_a_module_of_every_kind_of_leaf_is_sampled(transition, dtype, keys):
-    """FAULTS 1.5 and 5: numbers of Python as fields, two points side by side, rbg keys in float32."""
+    """FAULTS 1.5 and 5: numbers of Python as fields, two points at once, rbg keys in float32."""
     posteriors = [everything_posterior(dtype, temperature) for temperature in (0.3, 0.6)]
     sampled = lnn.sample_points(
         posteriors, transition, keys=keys, num_chains=3, num_warmup=np.int64(7), num_samples=4,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from langevin_nn.theory import one_layer_nonodd
 
@@ -65,6 +66,57 @@ def at_most(value: float) -> str:
 def finite_width_wins(run: Experiment, quantity: str) -> np.ndarray[Any, Any]:
     """Whether the sampled network is below infinite width."""
     return run[quantity] < run.theory("infinite_width", quantity)
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "theories_axis"),
+    [
+        ("validity_map", "map", -1),
+        ("prior_sweep", "precisions", -1),
+        ("width_sweep", "widths", -1),
+        ("depth", "depths", 1),
+    ],
+)
+def test_tables_of_predicted_beside_measured(name, group, theories_axis):
+    """FAULTS 2.2, 2.4: each row is a point of the data, "theory (deviation in standard errors)"."""
+    run = Experiment(name, group)
+    points = []
+    for quantity in ("bias2", "variance"):
+        theory, error = (
+            np.moveaxis(np.nan_to_num(run[f"theory_{quantity}{kind}"]), theories_axis, -1)
+            for kind in ("", "_mcse")
+        )
+        sampled, sampled_error = run[quantity][..., None], run[f"{quantity}_mcse"][..., None]
+        z = (sampled - theory) / np.hypot(sampled_error, error)
+        count = theory.shape[-1]
+        points.append(
+            [
+                sampled.reshape(-1, 1),
+                sampled_error.reshape(-1, 1),
+                theory.reshape(-1, count),
+                z.reshape(-1, count),
+            ]
+        )
+    text = (EXPERIMENTS / name / "README.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.count(" ± ") == 2 and "(" in line]
+    assert len(rows) > 5
+    for row in rows:
+        pairs = [
+            re.findall(r"([\d.]+) ± ([\d.]+)", row),
+            re.findall(r"([-\d.]+) \(([-+.\d]+)\)", row),
+        ]
+        measured, predicted = (np.array(pair, float) for pair in pairs)
+        place = np.argmin(np.abs(points[0][0][:, 0] - measured[0, 0]))
+        # Those of the table are some of the theories of the data, in their order.
+        for i, (own, (sampled, error, theory, z)) in enumerate(
+            zip(np.split(predicted, 2), points, strict=True)
+        ):
+            assert measured[i, 0] == pytest.approx(sampled[place, 0], rel=1e-3), row
+            assert measured[i, 1] == pytest.approx(error[place, 0], rel=0.05), row
+            for value, deviation in own:
+                near = np.isclose(theory[place], value, rtol=6e-4, atol=1e-12)
+                close = np.isclose(z[place], deviation, rtol=0.02, atol=0.11)
+                assert (near & close).any(), (value, deviation, row)
 
 
 # --- 2.2: s decides about the variance, not about the generalisation error

@@ -74,12 +74,24 @@ class Archive:
         write_text(self.path / name, record(content))
 
     def finish(self, manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-        """Write the manifest, with the sums of the other files, and last of all the summary."""
+        """Write the manifest, with the sums of the other files, and last of all the summary.
+
+        Raises `InputError` where a file that was just written cannot be read.
+        """
         text = record(summary)
-        sums = {name: sum_of(self.path / name) for name in ("config.toml", "posterior.nc")}
+        sums = {name: self._sum_of(name) for name in ("config.toml", "posterior.nc")}
         sums["summary.json"] = hashlib.sha256(text.encode()).hexdigest()
         self.save_json("manifest.json", sealed({**manifest, "files": sums}))
         write_text(self.path / "summary.json", text)
+
+    def _sum_of(self, name: str) -> str:
+        try:
+            return sum_of(self.path / name)
+        except Unreadable as error:
+            raise InputError(
+                f"{self.path / name} was written and cannot be read ({error}): go on with "
+                "--resume, or write --output with a folder on another disk"
+            ) from error
 
     def load_summary(self) -> dict[str, Any]:
         if not self.is_finished:

@@ -65,11 +65,11 @@ def foreign(folder: Path) -> str | None:
             names = (
                 inner
                 for inner in item.iterdir()
-                if _plain(inner).suffix not in endings and inner.name != LOCK
+                if plain(inner).suffix not in endings and inner.name != LOCK
             )
             if inner := next(names, None):
                 return str(inner.relative_to(folder))
-        elif _plain(item).name not in FILES:
+        elif plain(item).name not in FILES:
             return item.name
     return None
 
@@ -170,7 +170,7 @@ def _mark(item: Path) -> int:
     return {"config.toml": 1, "summary.json": 2}.get(item.name, 0)
 
 
-def _plain(path: Path) -> Path:
+def plain(path: Path) -> Path:
     """The file that a left-over temporary `.NAME.part` of `write_atomically` was to become."""
     if path.name.startswith(".") and path.suffix == ".part":
         return path.with_name(path.stem[1:])

@@ -5,9 +5,11 @@ one part stood out. Weights and activations are carried by every chain of every 
 count their copies (state before and after, gradient, noise, and what the compiler keeps between).
 """
 
+import contextlib
 import math
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from langevin_nn.errors import InputError
@@ -88,6 +90,26 @@ def require(parts: Mapping[str, float], remedy: str, available: float | int | No
             f"this takes about {in_words(total)} of memory ({words}), and {in_words(left)} are left"
         )
     return ""
+
+
+class TightMemory(UserWarning):
+    """What is asked for fits the memory that is left just so."""
+
+
+def require_and_warn(
+    parts: Mapping[str, float], remedy: str, available: float | int | None = None
+) -> None:
+    """The same for callers in Python: what fits just so is a `TightMemory` warning."""
+    if words := require(parts, remedy, available):
+        warnings.warn(words, TightMemory, stacklevel=4)
+
+
+@contextlib.contextmanager
+def said() -> Iterator[None]:
+    """Without `TightMemory` warnings: the whole of a run has been looked at, and it was said."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TightMemory)
+        yield
 
 
 def in_words(num_bytes: float | int) -> str:

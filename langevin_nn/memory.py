@@ -9,11 +9,15 @@ from langevin_nn.errors import InputError
 
 __all__ = ["available_memory", "forget_programs", "is_out_of_memory", "require_memory"]
 
-_GROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
-"""Limit and use of a container, in both versions of Linux's control groups."""
+_GROUPS = {
+    "": ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    "memory": (
+        "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+}  # fmt: skip
+"""Of both versions of Linux's control groups, by their controller in /proc/self/cgroup: where they
+are, the files of limit and use, and what in memory.stat the kernel gives back when it is asked."""
 
 
 def available_memory() -> int:
@@ -58,13 +62,36 @@ def _of_machine() -> int:
     return sys.maxsize
 
 
-def _of_container() -> int:
-    limits = [sys.maxsize]
-    for limit, use in _GROUPS:
-        numbers = [*_lines(limit)[:1], *_lines(use)[:1]]
-        if len(numbers) == 2 and all(number.isdecimal() for number in numbers):
-            limits.append(int(numbers[0]) - int(numbers[1]))
-    return min(limits)
+def _of_container(root: Path = Path("/")) -> int:
+    """What the limits on this process's control group, and on each above it, leave.
+
+    A group's path may be one that its container does not show: those are left out.
+    """
+    left = [sys.maxsize]
+    for line in _lines(root / "proc/self/cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        for name in {*controllers.split(",")} & _GROUPS.keys():
+            top, limit, use, given_back = _GROUPS[name]
+            parts = [part for part in path.split("/") if part not in ("", "..")]
+            for depth in range(len(parts) + 1):
+                group = (root / top).joinpath(*parts[:depth])
+                limits, used = _number_in(group / limit), _number_in(group / use)
+                if limits is not None and used is not None:
+                    left.append(limits - used + _cached(group / "memory.stat", given_back))
+    return min(left)
+
+
+def _number_in(path: Path) -> int | None:
+    """The number that a file consists of; None where it is absent, or says "max"."""
+    words = "".join(_lines(path)[:1]).strip()
+    return int(words) if words.isdecimal() else None
+
+
+def _cached(path: Path, name: str) -> int:
+    """Bytes of files that are kept in memory as long as nobody else wants it."""
+    entries = (line.split() for line in _lines(path))
+    return next((int(entry[1]) for entry in entries if entry[:1] == [name]), 0)
 
 
 def _of_process() -> int:
@@ -80,7 +107,7 @@ def _of_process() -> int:
     return limit - int(used[0]) * 1024
 
 
-def _lines(path: str) -> list[str]:
+def _lines(path: str | Path) -> list[str]:
     try:
         return Path(path).read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

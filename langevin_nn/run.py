@@ -20,6 +20,7 @@ from langevin_nn import plotting, store
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.analysis.tempering import summarise_ladder
 from langevin_nn.config import RunConfig, SamplerConfig
+from langevin_nn.footprint import said
 from langevin_nn.model.datasets import Dataset, load_dataset
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
@@ -106,12 +107,14 @@ def run(
     counts = counts_of(settings)
     counts |= {"checkpoint": folder.checkpoint, "resume": resume, "progress": progress}
     transition, tempering = transition_of(settings), None
-    if settings.ladder:
-        ladder = temper(problem.posterior, transition, settings.ladder, key=problem.key, **counts)
-        chains = ladder.chains[0]
-        tempering = summarise_ladder(ladder, key=jax.random.fold_in(problem.key, 1))
-    else:
-        chains = sample(problem.posterior, transition, key=problem.key, **counts)
+    posterior, key = problem.posterior, problem.key
+    with said():
+        if settings.ladder:
+            ladder = temper(posterior, transition, settings.ladder, key=key, **counts)
+            chains = ladder.chains[0]
+            tempering = summarise_ladder(ladder, key=jax.random.fold_in(key, 1))
+        else:
+            chains = sample(posterior, transition, key=key, **counts)
     result = Result(problem.config, chains, summarise(chains), predictions, tempering)
     keep(problem, folder, result, began, figures=figures)
     return result
@@ -121,7 +124,8 @@ def expect(problem: Problem, decompositions: Decompositions | None = None) -> Pr
     """What the theories say; `decompositions` are shared with other problems."""
     spec, data = problem.posterior.spec, problem.data
     shared = None if decompositions is None else decompositions.regression(spec, data)
-    return predict(spec, data, problem.config.theory, shared)
+    with said():
+        return predict(spec, data, problem.config.theory, shared)
 
 
 def counts_of(settings: SamplerConfig) -> dict[str, Any]:

@@ -6,9 +6,7 @@ it is killed, or at which the system refuses it.
 """
 
 import contextlib
-import dataclasses
 import errno
-import functools
 import os
 import platform
 import shutil
@@ -16,11 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
+from faulty_disk import CHANGES, READS, Killed, disk, sync
 
 from langevin_nn import claims, locks
 from langevin_nn import config as configuration
@@ -43,53 +40,6 @@ SUMMARY = {
     },
     "theory": {},
 }
-CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "ftruncate")
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: whatever the process still tries, nothing of it happens."""
-
-
-def sync(_):
-    """No moment of a test is that of a power cut."""
-
-
-@dataclasses.dataclass
-class Disk:
-    """Every change to the file system, counted; the change number `at` is what `ends` it."""
-
-    at: int
-    error: BaseException | None
-    again: bool
-    """Whether everything fails from there on, and not this one change."""
-    count: int = 0
-
-    def change(self, original: Callable, *words, **settings):
-        self.count += 1
-        if self.error and (self.count == self.at or (self.again and self.count > self.at)):
-            if original is sync and self.count == self.at:
-                with contextlib.suppress(OSError):  # a folder's
-                    os.truncate(f"/proc/self/fd/{words[0]}", os.fstat(words[0]).st_size // 2)
-            raise self.error
-        return original(*words, **settings)
-
-
-@contextlib.contextmanager
-def disk(at=0, error=None, *, again=True):
-    counted = Disk(at, error, again)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in CHANGES:
-            original = getattr(os, name)
-            patch.setattr(os, name, functools.partial(counted.change, original))
-        openings = os.open
-
-        def opened(path, flags, *words, **settings):
-            if flags & os.O_CREAT and not Path(path).exists():
-                return counted.change(openings, path, flags, *words, **settings)
-            return openings(path, flags, *words, **settings)
-
-        patch.setattr(os, "open", opened)
-        yield counted
 
 
 def play(path, config, *, resume=False, overwrite=False, upto=2, diverges=False):
@@ -244,10 +194,10 @@ def attempt(path, config, **how):
         return str(error)
 
 
-def total(scenes, tmp_path, scene):
+def total(scenes, tmp_path, scene, kinds=CHANGES):
     before, config, how = SCENES[scene]
     path = begun(scenes, tmp_path, "whole", before)
-    with disk() as counted:
+    with disk(kinds=kinds) as counted:
         attempt(path, config, **how)
     shutil.rmtree(path, ignore_errors=True)
     return counted.count
@@ -291,8 +241,11 @@ def test_killed_at_every_moment(scenes, tmp_path, scene):  # FAULTS 3.1, 3.2
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "from then on"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES], ids=errno.errorcode.get)
-@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize(
+    ("scene", "code"),
+    [(scene, code) for scene in SCENES for code in (errno.ENOSPC, errno.EACCES)]
+    + [(scene, errno.EIO) for scene in OFTEN],
+)
 @pytest.mark.slow
 def test_refused_by_the_system_at_every_moment(scenes, tmp_path, scene, code, again):  # FAULTS 3.2
     """One of the runs is there, and can be gone on with; what was finished before is not lost."""
@@ -303,13 +256,27 @@ def test_no_space_at_every_moment_over_a_finished_run(scenes, tmp_path):  # FAUL
     refused_at_every_moment(scenes, tmp_path, "over a finished run", errno.ENOSPC, again=False)
 
 
-def refused_at_every_moment(scenes, tmp_path, scene, code, *, again):
+@pytest.mark.parametrize(
+    ("scene", "again"),
+    [
+        ("resumed", False),
+        pytest.param("resumed", True, marks=pytest.mark.slow),
+        pytest.param("resumed, over a finished run", False, marks=pytest.mark.slow),
+        pytest.param("over a finished run", True, marks=pytest.mark.slow),
+    ],
+)
+def test_what_cannot_be_read_at_every_moment(scenes, tmp_path, scene, again):  # FAULTS 3.2, 3.6
+    """An error of the disk in reading (EIO), once or from then on, is no reason to lose a run."""
+    refused_at_every_moment(scenes, tmp_path, scene, errno.EIO, again=again, kinds=READS)
+
+
+def refused_at_every_moment(scenes, tmp_path, scene, code, *, again, kinds=CHANGES):
     before, config, how = SCENES[scene]
     earlier = BEFORE.get(before)
-    for at in range(1, total(scenes, tmp_path, scene) + 1):
+    for at in range(1, total(scenes, tmp_path, scene, kinds) + 1):
         path = begun(scenes, tmp_path, f"at {at}", before)
         refusal = OSError(code, os.strerror(code))
-        with disk(at, refusal, again=again), contextlib.suppress(OSError):
+        with disk(at, refusal, again=again, kinds=kinds), contextlib.suppress(OSError):
             attempt(path, config, **how)
         if not path.exists():
             assert before is nothing

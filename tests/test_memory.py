@@ -12,6 +12,7 @@ from command_line import CommandLine
 
 import langevin_nn as lnn
 from langevin_nn import footprint, memory
+from langevin_nn.sampling import chains, checks
 
 HUGE = {
     "width": "--network.hidden_widths 2000000000",
@@ -62,6 +63,62 @@ def test_what_just_fits_is_said_with_numbers():
     assert "about 8 GB of memory (weights 6 GB, draws 2 GB), and 10 GB are left" in warning
     with pytest.raises(lnn.InputError, match=r"about 8 GB .*, and 7 GB are left: write"):
         footprint.require(parts, "write less", available=7e9)
+
+
+def test_python_is_warned_of_what_just_fits(monkeypatch):
+    data = lnn.load_dataset("random", in_size=3, num_train=5, num_test=4, key=jax.random.key(0))
+    network = lnn.FullyConnected(3, (5,), key=jax.random.key(0))
+    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    counts = checks.Counts(2, 4, 4, 1)
+    parts = []
+    with monkeypatch.context() as patch:
+        patch.setattr(footprint, "require", lambda *words: parts.append(words[0]) or "")
+        chains.require_room([posterior], lnn.Langevin(), counts)
+    (needed,) = (sum(part.values()) for part in parts)
+    for left, kind in (
+        (1.2 * needed, pytest.warns(footprint.TightMemory, match="this takes")),
+        (0.9 * needed, pytest.raises(lnn.InputError, match="not enough memory")),
+    ):
+        monkeypatch.setattr(footprint, "available_memory", lambda left=left: left)
+        with kind:
+            chains.require_room([posterior], lnn.Langevin(), counts)
+    gram = sum(footprint.of_theories(5, 4).values())
+    monkeypatch.setattr(footprint, "available_memory", lambda: 1.2 * gram)
+    with pytest.warns(footprint.TightMemory, match="Gram matrices"):
+        lnn.theory.predict(posterior.spec, data, ["infinite_width"])
+
+
+MB = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "left"),
+    [
+        ("0::/a/b/c", {"a/memory.max": 500, "a/memory.current": 100, "a/b/memory.max": "max",
+                       "a/b/memory.current": 90, "a/b/c/memory.max": 450,
+                       "a/b/c/memory.current": 80}, 370),
+        ("0::/a/b", {"a/memory.max": 300, "a/memory.current": 250, "a/b/memory.max": 290,
+                     "a/b/memory.current": 20}, 50),
+        ("0::/../not/shown", {"memory.max": 200, "memory.current": 50}, 150),
+        ("0::/a", {"a/memory.max": 200, "a/memory.current": 190,
+                   "a/memory.stat": "anon 5\ninactive_file 100000000\n"}, 110),
+        ("5:cpu,memory:/a/b\n0::/", {
+            "memory/a/memory.limit_in_bytes": 400, "memory/a/memory.usage_in_bytes": 100,
+            "memory/a/b/memory.limit_in_bytes": 2**63 // MB, "memory/a/b/memory.usage_in_bytes": 9,
+        }, 300),
+        ("0::/a", {"a/memory.max": "nonsense", "a/memory.current": 5}, sys.maxsize // MB),
+        ("nonsense", {}, sys.maxsize // MB),
+    ],
+)  # fmt: skip
+def test_the_limits_of_every_group_above_count(tmp_path, groups, files, left):
+    """Of nested control groups, in both versions; sizes in MB. FAULTS 4.3."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(groups + "\n")
+    for name, size in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{size * MB if isinstance(size, int) else size}\n")
+    assert memory._of_container(tmp_path) // MB == left
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of maps")

@@ -45,7 +45,8 @@ def sample(
     from what is there, bit for bit as if it had never stopped.
 
     Raises `Diverged` for a step size above the stability limit, `InputError` for counts that are
-    not positive and for a checkpoint that cannot be used.
+    not positive, for a checkpoint that cannot be used and for what does not fit the memory; what
+    fits just so is warned of (`footprint.TightMemory`).
     """
     return sample_points(
         [checked_posterior(posterior)], transition, keys=[key], num_chains=num_chains,
@@ -100,7 +101,7 @@ def sample_points(
 
 
 def require_room(posteriors: Sequence[Posterior], transition: Transition, counts: Counts) -> None:
-    """Raise `InputError` if the chains of these posteriors do not fit the memory.
+    """Raise `InputError` if the chains of these posteriors do not fit the memory; warn if just so.
 
     Chains live on the accelerators, where there are some, and their draws on the host.
     """
@@ -124,6 +125,7 @@ def require_room(posteriors: Sequence[Posterior], transition: Transition, counts
     stats = [device.memory_stats() for device in jax.local_devices() if device.platform != "cpu"]
     if stats and all(each and "bytes_limit" in each for each in stats):
         left = sum(each["bytes_limit"] - each["bytes_in_use"] for each in stats if each)
-        footprint.require({k: v for k, v in parts.items() if k != "draws"}, remedy, left)
+        there = {k: v for k, v in parts.items() if k != "draws"}
+        footprint.require_and_warn(there, remedy, left)
         parts = {"draws": parts["draws"]}
-    footprint.require(parts, remedy)
+    footprint.require_and_warn(parts, remedy)

@@ -116,8 +116,8 @@ class SweepFolder:
 
     def _foreign(self) -> str | None:
         """The name of something in a folder without sweep.toml that no sweep has put there."""
-        names = {path.name for path in self.path.iterdir()}
-        known = PARTS if "tasks" in names else {"tasks"}
+        names = {claims.plain(path).name for path in self.path.iterdir()}
+        known = PARTS | {self._definition.name} if "tasks" in names else {"tasks"}
         return min(names - known, default=None)
 
     @functools.cached_property

@@ -106,7 +106,7 @@ def predict(
         theory_named(name)
     positions = spec.patches.num_patches if spec.patches and "convolutional" in chosen else 1
     room = footprint.of_theories(data.num_train, data.num_test, positions)
-    footprint.require(room, "write fewer training or test examples")
+    footprint.require_and_warn(room, "write fewer training or test examples")
     forget_programs()
     try:
         regression = gram_regression(spec, data, regression)

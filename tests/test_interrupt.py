@@ -67,7 +67,7 @@ def interrupted(process) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.0, 0.3, 0.7, 1.2, 1.8, 2.5])
+@pytest.mark.parametrize("seconds", [0.0, 0.7, 2.5])
 def test_while_xla_compiles(tmp_path, seconds):
     (tmp_path / "tiny.toml").write_text(SLOW_TO_COMPILE)
     process = start(tmp_path)

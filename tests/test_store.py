@@ -238,7 +238,7 @@ def loaded(function, *words):
         return None
 
 
-@pytest.mark.parametrize("number", [40, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [40, pytest.param(800, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("is_sealed", [True, False])
 def test_flipped_bits_of_a_finished_run(tmp_path, number, is_sealed):  # FAULTS 3.6
     """Refused, or read as they were; without checksums, as before they existed, refused or read."""
@@ -260,7 +260,7 @@ def test_flipped_bits_of_a_finished_run(tmp_path, number, is_sealed):  # FAULTS 
     assert loaded(folder.load_config) == config
 
 
-@pytest.mark.parametrize("number", [60, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [60, pytest.param(800, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["state.npz", "draws-00000000.npz", "draws-00000003.npz"])
 def test_flipped_bits_of_a_checkpoint(tmp_path, number, name):  # FAULTS 3.6
     rng = np.random.default_rng(0)

@@ -49,6 +49,12 @@ class Archive:
 
     def load_config(self) -> RunConfig:
         if not self.is_run:
+            try:
+                (self.path / "config.toml").stat()
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except OSError as error:
+                raise InputError(f"cannot read {self.path}: {error.strerror}") from error
             raise InputError(
                 f"{self.path} is not a run folder (config.toml with summary.json or checkpoint/): "
                 "write the folder that `langevin-nn run` named"

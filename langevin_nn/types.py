@@ -20,6 +20,7 @@ from langevin_nn.errors import InputError as InputError
 from langevin_nn.estimates import Estimate as Estimate
 from langevin_nn.estimates import StepSizeBias as StepSizeBias
 from langevin_nn.validation import shown
+from langevin_nn.values import as_number, as_whole
 
 ChainKeys = Key[Array, " chains"]
 """One typed JAX key for each chain."""
@@ -192,22 +193,32 @@ class EnsembleSpec:
     loss: str = "squared"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
+        if not (as_whole(self.in_size) or 0) >= 1:
+            raise InputError(f"the number of inputs must be positive, got {shown(self.in_size)}")
+        number = as_number(self.temperature)
+        if number is None or not 0 <= number < float("inf"):
             raise InputError(
-                f"temperature must be zero or positive, and finite, got {self.temperature}"
+                f"temperature must be zero or positive, and finite, got {shown(self.temperature)}"
             )
-        if self.num_outputs < 1:
-            raise InputError(f"the number of outputs must be positive, got {self.num_outputs}")
+        if not (as_whole(self.num_outputs) or 0) >= 1:
+            raise InputError(
+                f"the number of outputs must be positive, got {shown(self.num_outputs)}"
+            )
         for name, precisions in (
             ("prior precisions", self.prior_precisions),
             ("bias precisions", self.bias_precisions or ()),
         ):
-            if not all(0 < precision < float("inf") for precision in precisions):
-                raise InputError(f"{name} must be positive and finite, got {precisions}")
+            numbers = map(as_number, precisions) if hasattr(precisions, "__iter__") else [None]
+            if not all(p is not None and 0 < p < float("inf") for p in numbers):
+                raise InputError(f"{name} must be positive and finite, got {shown(precisions)}")
         if self.hidden_widths is None:
             return
-        if not all(width > 0 for width in self.hidden_widths):
-            raise InputError(f"hidden widths must be positive, got {self.hidden_widths}")
+        is_list = isinstance(self.hidden_widths, tuple | list)
+        if not is_list or not all((as_whole(width) or 0) > 0 for width in self.hidden_widths):
+            raise InputError(
+                f"hidden widths must be positive, got {shown(self.hidden_widths)}: write whole "
+                "numbers, (200,)"
+            )
         num_layers = len(self.hidden_widths) + 1
         of_weights, of_biases = self.prior_precisions, self.bias_precisions
         for name, given in (("prior", of_weights), ("bias", of_biases or of_weights)):

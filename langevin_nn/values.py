@@ -3,6 +3,7 @@
 What configurations and the command line give is checked in `validation`.
 """
 
+import math
 import operator
 from typing import Any
 
@@ -43,3 +44,19 @@ def as_number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def require_positive(name: str, value: Any, most: float = math.inf, unit: str = "") -> float:
+    """The number if it is positive, finite and at most `most`; else an `InputError`.
+
+    >>> require_positive("refresh", 0.5, most=1.0)
+    0.5
+    >>> require_positive("refresh", "0.5", most=1.0)
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: refresh must be positive and at most 1, got '0.5'
+    """
+    number = as_number(value)
+    if number is None or not 0 < number <= most or math.isinf(number):
+        limit = "" if math.isinf(most) else f" and at most {most:.4g}"
+        raise InputError(f"{name} must be positive{limit}{unit}, got {value!r:.60}")
+    return number

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.types import InputError
+from langevin_nn.values import as_whole, require_positive
 
 __all__ = ["LOSSES", "Hinge", "Logistic", "Loss", "Squared", "loss_named"]
 
@@ -78,10 +79,9 @@ class Hinge(Loss):
     name: ClassVar[str] = "hinge"
 
     def __post_init__(self) -> None:
-        if self.power not in (1, 2):
+        if as_whole(self.power) not in (1, 2):
             raise InputError(f"the power of the hinge loss is 1 or 2, got {self.power!r}")
-        if not 0 < self.margin < float("inf"):
-            raise InputError(f"the margin of the hinge loss must be positive, got {self.margin!r}")
+        require_positive("the margin of the hinge loss", self.margin)
 
     def __call__(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"]

@@ -98,9 +98,10 @@ class GaussianPrior(eqx.Module):
 
 def _positive(name: str, precisions: Sequence[float]) -> tuple[float, ...]:
     if isinstance(precisions, str | bytes) or not hasattr(precisions, "__iter__"):
+        number = as_number(precisions)
         raise InputError(
             f"{name} are one number for each array, got {shown(precisions)}: write "
-            f"({shown(precisions)},)"
+            f"({1.0 if number is None else number},)"
         )
     numbers = [as_number(precision) for precision in precisions]
     if not numbers or not all(p is not None and 0 < p < float("inf") for p in numbers):

@@ -18,7 +18,9 @@ from jaxtyping import Array, Float
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.noise import standard_normal_like
 from langevin_nn.sampling.step_size import largest_curvature, stable_step_size
-from langevin_nn.types import ChainKeys
+from langevin_nn.types import ChainKeys, InputError
+from langevin_nn.validation import shown
+from langevin_nn.values import as_number
 
 
 class LangevinState(NamedTuple):
@@ -36,6 +38,7 @@ class Langevin(eqx.Module):
 
     `step_size` is η; None lets the driver set it to a stated fraction of the stability limit
     2/Λ_max(∇²𝓛), measured at the chains' start, draws of the prior (`step_size.AUTO_FRACTION`).
+    Raises `InputError` for one that is no number.
     """
 
     default_warmup: ClassVar[int] = 20_000
@@ -43,6 +46,14 @@ class Langevin(eqx.Module):
     unadjusted: ClassVar[bool] = True
 
     step_size: float | Array | None = None
+
+    def __check_init__(self) -> None:
+        if self.step_size is not None and not isinstance(self.step_size, jax.Array):
+            if as_number(self.step_size) is None:
+                raise InputError(
+                    "step_size of Langevin dynamics must be a number, got "
+                    f"{shown(self.step_size)}: leave it out for one that is measured"
+                )
 
     def prepare(self, posterior: Posterior, state: LangevinState, key: Any) -> dict[str, float]:
         """A step size that is stable where the chains start."""

@@ -36,7 +36,8 @@ from langevin_nn.sampling.adaptation import (
     unadapted,
 )
 from langevin_nn.sampling.noise import standard_normal_like
-from langevin_nn.types import ChainKeys, InputError
+from langevin_nn.types import ChainKeys
+from langevin_nn.values import require_positive
 
 MOST_STEPS = 1000
 """A trajectory has no more steps than this, whatever its length."""
@@ -99,12 +100,10 @@ class Split(eqx.Module):
             ("refresh", self.refresh, 1.0),
             ("target_acceptance", self.target_acceptance, 1.0),
         ):
-            if isinstance(value, float | int) and not 0 < value <= top:
-                limit = "" if math.isinf(top) else f" and at most {top:.4g}"
-                what = " radians" if top > 1 else ""
-                raise InputError(
-                    f"{name} of the split dynamics must be positive{limit}{what}, got {value}"
-                )
+            open_number = value is None and name in ("step_size", "trajectory_length")
+            if not open_number and not isinstance(value, jax.Array):  # those are checked already
+                unit = " radians" if top > 1 else ""
+                require_positive(f"{name} of the split dynamics", value, top, unit)
 
     def prepare(self, posterior: Posterior, state: Any, key: Any) -> dict[str, float]:
         """The step size and the length of the trajectories to start with."""

@@ -34,6 +34,7 @@ from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.driver import Report, drive
 from langevin_nn.sampling.program import Observable, States
 from langevin_nn.types import InputError, PointKeys, random_key
+from langevin_nn.values import as_number
 
 STREAM = 0x5A4B
 """Folded into a step's key for the swaps; the dynamics takes its own numbers by splitting it."""
@@ -123,11 +124,15 @@ def temper(
 def ladder_of(posterior: Posterior, temperatures: Sequence[float]) -> list[Posterior]:
     """The posterior, and the same at each higher temperature, in order."""
     lowest = float(posterior.temperature)
-    higher = sorted(float(temperature) for temperature in temperatures)
-    if not higher or not lowest < higher[0] or not higher[-1] < float("inf"):
+    several = hasattr(temperatures, "__iter__") and not isinstance(temperatures, str | bytes)
+    numbers = [as_number(temperature) for temperature in temperatures] if several else []
+    higher = sorted(number for number in numbers if number is not None)
+    whole = higher and len(higher) == len(numbers) and not np.isnan(higher).any()
+    if not whole or not lowest < higher[0] or not higher[-1] < float("inf"):
         raise InputError(
             f"a ladder needs temperatures above the posterior's {lowest:g}, got "
-            f"{list(temperatures)}: write for example {[10 * lowest, 100 * lowest]}"
+            f"{list(temperatures) if several else repr(temperatures)}: write for example "
+            f"{[10 * lowest, 100 * lowest]}"
         )
     if len(set(higher)) < len(higher):
         raise InputError(f"the temperatures of a ladder must differ, got {list(temperatures)}")

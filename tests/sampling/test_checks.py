@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
-import jax, jax.numpy as jnp, numpy as np, langevin_nn as lnn
+import functools, jax, jax.numpy as jnp, numpy as np, langevin_nn as lnn
 from langevin_nn.sampling.checks import Counts
 
 key = jax.random.key(0)
@@ -106,6 +106,30 @@ calls = {
     "prior: number": lambda: lnn.GaussianPrior(1.0),
     "prior: text": lambda: lnn.GaussianPrior(("1", "1")),
 }
+erf = lnn.activation("erf")
+spec = {"in_size": 3, "hidden_widths": (2,), "activation": erf, "prior_precisions": (1.0, 1.0),
+        "temperature": 0.1}
+wrong = {
+    lnn.Langevin: {"step_size": ("auto", "0.1", True, (0.1,))},
+    lnn.Split: {
+        "step_size": ("auto", True, 2.0, np.nan), "refresh": ("0.1", True, None, 0.0),
+        "trajectory_length": (np.inf, "1", False), "target_acceptance": (None, "0.8", 1.5),
+    },
+    functools.partial(lnn.EnsembleSpec, **spec): {
+        "temperature": ("0.1", True, None, [0.1], -1), "prior_precisions": (1.0, ("1", 1.0), "11"),
+        "hidden_widths": (5, (5.0,), (True,), ("5",)), "num_outputs": (1.5, "1", True, None),
+        "bias_precisions": (1.0, (1.0, None)), "in_size": (3.0, "3", 0, None),
+    },
+    lnn.Hinge: {"power": ("2", 3, True), "margin": ("1", 0.0, None, np.nan)},
+    functools.partial(lnn.temper, posterior, split, key=key, **one): {
+        "temperatures": ("12", 1.0, (True,), (0.0,), ("1",), (np.nan,), None),
+    },
+}
+for make, fields in wrong.items():
+    for field, values in fields.items():
+        for value in values:
+            name = getattr(make, "func", make).__name__
+            calls[f"{name}: {field} = {value!r}"] = functools.partial(make, **{field: value})
 for name, call in calls.items():
     try:
         call()
@@ -121,7 +145,10 @@ print(len(calls))
 
 
 def test_wrong_calls_are_refused_in_one_line():
-    """FAULTS 1.8; 5, key=0. Numbers of NumPy for counts and legacy keys are taken."""
+    """FAULTS 1.8; 5, key=0, and text for a number.
+
+    Numbers of NumPy for counts, and legacy keys, are taken.
+    """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM)],

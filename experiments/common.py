@@ -28,8 +28,8 @@ from PIL import Image  # noqa: E402
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
 from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus  # noqa: E402
+from langevin_nn.cli.progress import SweepProgress  # noqa: E402
 from langevin_nn.files import write_text  # noqa: E402
-from langevin_nn.progress import SweepProgress  # noqa: E402
 from langevin_nn.sweeps import grid as grids  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 

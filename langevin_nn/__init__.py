@@ -22,38 +22,38 @@ if TYPE_CHECKING:
     from langevin_nn.analysis.comparison import compare
     from langevin_nn.analysis.ensembles import classification_errors, summarise_flow
     from langevin_nn.analysis.generalisation import summarise
-    from langevin_nn.analysis.landscape import (
+    from langevin_nn.analysis.landscape.gradients import (
         effective_parameters,
         hessian,
         kernel_alignment,
         tangent_kernel,
     )
+    from langevin_nn.analysis.landscape.spectra import spectral_density
     from langevin_nn.analysis.scaling import power_law
-    from langevin_nn.analysis.spectra import spectral_density
     from langevin_nn.analysis.tempering import summarise_ladder
     from langevin_nn.analysis.variances import error_parts
+    from langevin_nn.data.load import Dataset, load_dataset
     from langevin_nn.model.activations import activation
-    from langevin_nn.model.convolutional import Convolutional
-    from langevin_nn.model.datasets import Dataset, load_dataset
     from langevin_nn.model.losses import Hinge, Logistic, Squared
     from langevin_nn.model.marginalised import MarginalisedPosterior
-    from langevin_nn.model.networks import FullyConnected
+    from langevin_nn.model.networks.convolutional import Convolutional
+    from langevin_nn.model.networks.fully_connected import FullyConnected
     from langevin_nn.model.posterior import GibbsPosterior
     from langevin_nn.model.prior import GaussianPrior
-    from langevin_nn.model.random_features import RandomFeatures, feature_ensemble
     from langevin_nn.reports.report import report
     from langevin_nn.sampling.chains import sample, sample_points
     from langevin_nn.sampling.draws import Chains
-    from langevin_nn.sampling.gradient_flow import gradient_flow
-    from langevin_nn.sampling.langevin import Langevin
-    from langevin_nn.sampling.minimum import find_minimum
-    from langevin_nn.sampling.numpyro_bridge import NumPyroKernel
-    from langevin_nn.sampling.numpyro_models import numpyro_model
-    from langevin_nn.sampling.split import Split
-    from langevin_nn.sampling.step_size import Diverged
+    from langevin_nn.sampling.dynamics.langevin import Langevin
+    from langevin_nn.sampling.dynamics.split import Split
+    from langevin_nn.sampling.dynamics.step_size import Diverged
+    from langevin_nn.sampling.numpyro.kernel import NumPyroKernel
+    from langevin_nn.sampling.numpyro.models import numpyro_model
     from langevin_nn.sampling.tempering import Ladder, temper
     from langevin_nn.sweeps.engine import sweep
     from langevin_nn.sweeps.results import collect
+    from langevin_nn.training.gradient_flow import gradient_flow
+    from langevin_nn.training.minimum import find_minimum
+    from langevin_nn.training.random_features import RandomFeatures, feature_ensemble
     from langevin_nn.types import (
         Activation,
         Diagnostics,
@@ -126,32 +126,32 @@ _MODULES = {
     "analysis.comparison": ("compare",),
     "analysis.ensembles": ("classification_errors", "summarise_flow"),
     "analysis.generalisation": ("summarise",),
-    "analysis.landscape": (
+    "analysis.landscape.gradients": (
         "effective_parameters", "hessian", "kernel_alignment", "tangent_kernel",
     ),
     "analysis.scaling": ("power_law",),
-    "analysis.spectra": ("spectral_density",),
+    "analysis.landscape.spectra": ("spectral_density",),
     "analysis.tempering": ("summarise_ladder",),
     "analysis.variances": ("error_parts",),
     "model.activations": ("activation",),
-    "model.convolutional": ("Convolutional",),
-    "model.datasets": ("Dataset", "load_dataset"),
+    "model.networks.convolutional": ("Convolutional",),
+    "data.load": ("Dataset", "load_dataset"),
     "model.losses": ("Hinge", "Logistic", "Squared"),
     "model.marginalised": ("MarginalisedPosterior",),
-    "model.networks": ("FullyConnected",),
+    "model.networks.fully_connected": ("FullyConnected",),
     "model.posterior": ("GibbsPosterior",),
     "model.prior": ("GaussianPrior",),
-    "model.random_features": ("RandomFeatures", "feature_ensemble"),
+    "training.random_features": ("RandomFeatures", "feature_ensemble"),
     "reports.report": ("report",),
     "sampling.chains": ("sample", "sample_points"),
     "sampling.draws": ("Chains",),
-    "sampling.gradient_flow": ("gradient_flow",),
-    "sampling.langevin": ("Langevin",),
-    "sampling.minimum": ("find_minimum",),
-    "sampling.numpyro_bridge": ("NumPyroKernel",),
-    "sampling.numpyro_models": ("numpyro_model",),
-    "sampling.split": ("Split",),
-    "sampling.step_size": ("Diverged",),
+    "training.gradient_flow": ("gradient_flow",),
+    "sampling.dynamics.langevin": ("Langevin",),
+    "training.minimum": ("find_minimum",),
+    "sampling.numpyro.kernel": ("NumPyroKernel",),
+    "sampling.numpyro.models": ("numpyro_model",),
+    "sampling.dynamics.split": ("Split",),
+    "sampling.dynamics.step_size": ("Diverged",),
     "sampling.tempering": ("Ladder", "temper"),
     "sweeps.engine": ("sweep",),
     "sweeps.results": ("collect",),

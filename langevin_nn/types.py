@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from langevin_nn.config.fields import shown
 from langevin_nn.errors import InputError as InputError
 from langevin_nn.estimates import Estimate as Estimate
 from langevin_nn.estimates import StepSizeBias as StepSizeBias
-from langevin_nn.validation import shown
 from langevin_nn.values import as_number, as_whole
 
 ChainKeys = Key[Array, " chains"]

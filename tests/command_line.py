@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from langevin_nn.cli import main
+from langevin_nn.cli.main import main
 
 TINY = """
 seed = 1

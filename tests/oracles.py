@@ -14,7 +14,7 @@ import scipy.special
 from jax.scipy.special import erf
 from numpyro.infer import MCMC, NUTS
 
-from langevin_nn.model.datasets import Dataset
+from langevin_nn.data.load import Dataset
 from langevin_nn.model.posterior import Posterior
 
 

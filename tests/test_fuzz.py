@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langevin_nn import config as configuration
-from langevin_nn import run as run_module
-from langevin_nn.sampling.step_size import Diverged
+from langevin_nn.runs import run as run_module
+from langevin_nn.sampling.dynamics.step_size import Diverged
 
 NAMES = sorted(configuration.options())
 WORDS = st.one_of(

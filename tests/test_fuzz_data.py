@@ -13,8 +13,8 @@ from fuzzing import FUZZ, answered, watched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langevin_nn.model.datasets import load_dataset
-from langevin_nn.model.npz_files import ARRAY_NAMES
+from langevin_nn.data.load import load_dataset
+from langevin_nn.data.npz_files import ARRAY_NAMES
 from langevin_nn.types import InputError
 
 TASK = TINY.replace('source = "teacher_linear"\nin_size = 3\nnum_train = 5\nnum_test = 4',

@@ -21,8 +21,8 @@ from command_line import TINY, TINY_GRID, CommandLine
 from fuzzing import DAMAGES, FUZZ, answered, copied, damage, files_in
 from hypothesis import given, settings
 
-from langevin_nn import cli as cli_module
-from langevin_nn.sampling import driver
+from langevin_nn.cli import main as cli_module
+from langevin_nn.sampling.engine import driver
 
 QUICK = 'theory = ["infinite_width", "scale_mixture"]' + TINY.replace("warmup = 30", "warmup = 6")
 GRID = TINY_GRID.replace("warmup = 30", "warmup = 6")

@@ -143,7 +143,9 @@ def test_compiled_programs_are_forgotten_before_the_system_refuses_more():
 MEASURED = """
 import json, jax, sys
 jax.config.update("jax_enable_x64", True)
-from langevin_nn import config, footprint, problem, run
+from langevin_nn import config, footprint
+from langevin_nn.runs import assemble as problem
+from langevin_nn.runs import run
 from langevin_nn.sampling import chains
 
 def peak():

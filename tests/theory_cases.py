@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
-from langevin_nn.model.datasets import Dataset
 from langevin_nn.types import EnsembleSpec
 
 SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))

@@ -18,9 +18,9 @@ import scipy.linalg
 
 import langevin_nn as lnn
 from langevin_nn import config as configuration
-from langevin_nn.config import RunConfig
+from langevin_nn.config.record import RunConfig
+from langevin_nn.data.labels import is_right
 from langevin_nn.files import write_text
-from langevin_nn.model.labels import is_right
 
 NUMBERS = ("test_accuracy", "bias2", "variance")
 COSTS = ("num_train", "decomposition", "gibibytes")

@@ -28,7 +28,7 @@ from points import COSTS, NUMBERS, compute, configured, found  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn.analysis.comparison import QUANTITIES, plus_minus  # noqa: E402
-from langevin_nn.config import RunConfig  # noqa: E402
+from langevin_nn.config.record import RunConfig  # noqa: E402
 from langevin_nn.plotting import CHAIN_COLOURS, style_of  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 import langevin_nn as lnn
-from langevin_nn import provenance
+from langevin_nn.runs import provenance
 
 PRECISIONS = (1.0, 1.0)
 NUM_TEST = 100

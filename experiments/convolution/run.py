@@ -21,10 +21,11 @@ from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn import problem, run  # noqa: E402
 from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
 from langevin_nn.analysis.diagnostics import mcse  # noqa: E402
-from langevin_nn.theory.patch_pairs import patch_diagonal, patch_gram  # noqa: E402
+from langevin_nn.runs import assemble as problem  # noqa: E402
+from langevin_nn.runs import run  # noqa: E402
+from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
 WIDTH = "network.hidden_widths[0]"

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn import run  # noqa: E402
+from langevin_nn.runs import run  # noqa: E402
 
 THEORIES = ("infinite_width", "nested", "global")
 DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20)

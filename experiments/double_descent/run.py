@@ -22,10 +22,10 @@ from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn import run  # noqa: E402
 from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
 from langevin_nn.analysis.scaling import PowerLaw  # noqa: E402
-from langevin_nn.problem import loss_of  # noqa: E402
+from langevin_nn.runs import run  # noqa: E402
+from langevin_nn.runs.assemble import loss_of  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
 SCALES = {"lazy": 1e3, "feature": 0.1}

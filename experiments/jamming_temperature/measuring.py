@@ -14,9 +14,10 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
-from langevin_nn import problem, run  # noqa: E402
 from langevin_nn.analysis.diagnostics import rhat  # noqa: E402
-from langevin_nn.config import RunConfig  # noqa: E402
+from langevin_nn.config.record import RunConfig  # noqa: E402
+from langevin_nn.runs import assemble as problem  # noqa: E402
+from langevin_nn.runs import run  # noqa: E402
 
 KEYS = ("norm", "draw", "chain", "ensemble", "total", "between")
 STUCK = 0.05

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
-from langevin_nn.model.raw_files import available  # noqa: E402
+from langevin_nn.data.image_files import available  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
 IN_SIZE, WIDTH, NOISE = 30, 10, 5.0

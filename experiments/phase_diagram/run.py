@@ -25,9 +25,9 @@ from laws import exponents, slopes, transitions  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn import run  # noqa: E402
-from langevin_nn.analysis.landscape import relative_change  # noqa: E402
-from langevin_nn.problem import loss_of  # noqa: E402
+from langevin_nn.analysis.landscape.gradients import relative_change  # noqa: E402
+from langevin_nn.runs import run  # noqa: E402
+from langevin_nn.runs.assemble import loss_of  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn import run  # noqa: E402
 from langevin_nn.analysis.comparison import QUANTITIES, plus_minus  # noqa: E402
+from langevin_nn.runs import run  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
 WIDTH = "network.hidden_widths[0]"

@@ -23,9 +23,10 @@ from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn import problem, run  # noqa: E402
 from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
 from langevin_nn.plotting import CHAIN_COLOURS, style_of  # noqa: E402
+from langevin_nn.runs import assemble as problem  # noqa: E402
+from langevin_nn.runs import run  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
 ACTIVATIONS = ("identity", "erf")

@@ -20,9 +20,10 @@ from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn import problem, run  # noqa: E402
 from langevin_nn.analysis.comparison import QUANTITIES, plus_minus  # noqa: E402
 from langevin_nn.plotting import style_of  # noqa: E402
+from langevin_nn.runs import assemble as problem  # noqa: E402
+from langevin_nn.runs import run  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
 SOURCES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}

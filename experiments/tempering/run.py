@@ -24,8 +24,9 @@ from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn import problem, run, tables  # noqa: E402
 from langevin_nn.analysis.tempering import summarise_ladder  # noqa: E402
+from langevin_nn.runs import assemble as problem  # noqa: E402
+from langevin_nn.runs import run, tables  # noqa: E402
 
 HERE = Path(__file__).parent
 WAYS = {

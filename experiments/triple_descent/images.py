@@ -9,7 +9,7 @@ from points import NOISE, RIDGES
 from threadpoolctl import threadpool_limits
 
 import langevin_nn as lnn
-from langevin_nn.model.raw_files import available
+from langevin_nn.data.image_files import available
 
 CURES = ("one network", "ensemble", "bagged", "ridge")
 

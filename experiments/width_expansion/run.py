@@ -24,8 +24,8 @@ from matplotlib.figure import Figure  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn import run, tables  # noqa: E402
 from langevin_nn.plotting import THEORY_STYLES  # noqa: E402
+from langevin_nn.runs import run, tables  # noqa: E402
 
 HERE = Path(__file__).parent
 WIDTHS = (5, 10, 20, 40)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float
 
-from langevin_nn.model.labels import is_right
+from langevin_nn.data.labels import is_right
 from langevin_nn.types import Estimate, InputError
 
 __all__ = ["Averaging", "averaging"]
@@ -55,7 +55,7 @@ def averaging(
         length: t; all numbers are then averages over the S/t windows of so many draws, as if the
             chains had been so short. All draws, if left out.
         midpoint: a point is right where f and y are on the same side of it; f = midpoint is wrong
-            (`langevin_nn.model.labels.is_right`).
+            (`langevin_nn.data.labels.is_right`).
 
     Standard errors are the jackknife's over the chains, which are taken to be independent.
 

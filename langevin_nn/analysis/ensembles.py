@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.analysis.generalisation import accuracy_of_the_mean
-from langevin_nn.model.labels import is_right
-from langevin_nn.sampling.gradient_flow import Flow
+from langevin_nn.data.labels import is_right
+from langevin_nn.training.gradient_flow import Flow
 from langevin_nn.types import Estimate, Generalisation, InputError
 
 __all__ = ["ClassificationErrors", "classification_errors", "summarise_flow"]
@@ -105,7 +105,7 @@ def classification_errors(flow: Flow) -> ClassificationErrors:
 
     An example is wrong where f is not strictly on its target's side of the targets' midpoint, or
     with several outputs where no single largest of f is the largest of its targets: ties are wrong,
-    as in every accuracy (`langevin_nn.model.labels.is_right`). The ensemble is that
+    as in every accuracy (`langevin_nn.data.labels.is_right`). The ensemble is that
     of n networks: its error still falls with n, where ⟨‖f − f̄‖²⟩/n is not small.
 
     Raises `InputError` for fewer than three initialisations.

@@ -27,7 +27,7 @@ from jaxtyping import Float
 
 from langevin_nn.analysis.diagnostics import complaint, constant, diagnose, mcse
 from langevin_nn.analysis.step_size_bias import step_size_bias
-from langevin_nn.model.labels import is_right
+from langevin_nn.data.labels import is_right
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
 from langevin_nn.values import require_kind

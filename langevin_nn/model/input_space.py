@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.model.networks import FullyConnected
+from langevin_nn.model.networks.fully_connected import FullyConnected
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import ChainKeys
 

@@ -20,14 +20,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from langevin_nn.model import readout
-from langevin_nn.model.datasets import Dataset
+from langevin_nn.data.load import Dataset
+from langevin_nn.model import gaussian_readout as readout
+from langevin_nn.model.gaussian_readout import Regression
 from langevin_nn.model.losses import Loss, Squared
-from langevin_nn.model.networks import Network
+from langevin_nn.model.networks.fully_connected import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.precision import full_precision
 from langevin_nn.model.prior import GaussianPrior
-from langevin_nn.model.readout import Regression
 from langevin_nn.types import ChainKeys, InputError
 
 READOUT_STREAM = 1

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from langevin_nn.analysis.diagnostics import mcse
 from langevin_nn.plotting.style import CHAIN_COLOURS, EXPERIMENT_COLOUR, literal, style_of
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.theory.one_layer import OneLayerSweep
+from langevin_nn.theory.effective.one_layer import OneLayerSweep
 from langevin_nn.types import Generalisation
 
 

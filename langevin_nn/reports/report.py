@@ -5,10 +5,10 @@ from pathlib import Path
 
 from langevin_nn.errors import InputError
 from langevin_nn.files import write_text
-from langevin_nn.provenance import versions
 from langevin_nn.reports.run import run_page
 from langevin_nn.reports.sweep import sweep_page
-from langevin_nn.store import RunFolder
+from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.provenance import versions
 from langevin_nn.sweeps.folder import SweepFolder
 
 NAME = "report.html"

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from langevin_nn import plotting, tables
+from langevin_nn import plotting
 from langevin_nn.analysis.comparison import MARK, QUANTITIES, bias_note, compare, orders
 from langevin_nn.analysis.diagnostics import ESS_LIMIT, RHAT_LIMIT
 from langevin_nn.analysis.generalisation import summarise
@@ -12,8 +12,9 @@ from langevin_nn.reports.formats import beside, duration, estimate, number, per_
 from langevin_nn.reports.html import Markup, element, figures, page, table
 from langevin_nn.reports.provenance import provenance
 from langevin_nn.reports.theories import remarks_on
-from langevin_nn.results import step_size_bias_of
-from langevin_nn.store import RunFolder, experiment_summary
+from langevin_nn.runs import tables
+from langevin_nn.runs.folder import RunFolder, experiment_summary
+from langevin_nn.runs.results import step_size_bias_of
 from langevin_nn.types import Generalisation
 
 FIGURES = {

@@ -1,12 +1,13 @@
 """The page of a sweep: its grid, figures, points and theories, convergence and provenance."""
 
-from langevin_nn import plotting, tables
+from langevin_nn import plotting
 from langevin_nn.analysis.comparison import QUANTITIES
 from langevin_nn.reports import theories
 from langevin_nn.reports.formats import duration, estimate, number, share
 from langevin_nn.reports.html import Markup, element, figures, listing, page, table
 from langevin_nn.reports.points import MARKS, MOST_ROWS, Points
 from langevin_nn.reports.provenance import provenance
+from langevin_nn.runs import tables
 from langevin_nn.sweeps import report
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.results import collected

@@ -11,15 +11,15 @@ from jaxtyping import PRNGKeyArray
 
 from langevin_nn import footprint
 from langevin_nn.model.marginalised import MarginalisedPosterior
-from langevin_nn.model.networks import Network
+from langevin_nn.model.networks.fully_connected import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
-from langevin_nn.sampling.checkpoint import writing
 from langevin_nn.sampling.checks import Counts, checked_posterior, checked_posteriors
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.sampling.driver import Report, drive
-from langevin_nn.sampling.program import Observable
-from langevin_nn.sampling.split import Split
+from langevin_nn.sampling.dynamics.split import Split
+from langevin_nn.sampling.engine.checkpoint import writing
+from langevin_nn.sampling.engine.driver import Report, drive
+from langevin_nn.sampling.engine.program import Observable
 
 
 def sample(

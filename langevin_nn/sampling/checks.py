@@ -12,13 +12,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from langevin_nn.config.fields import LARGEST, shown
 from langevin_nn.errors import InputError
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.jumps import jump_in_weights, jump_of
-from langevin_nn.model.networks import TRACING_ERRORS, Network, first_line
+from langevin_nn.model.networks.fully_connected import TRACING_ERRORS, Network, first_line
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
-from langevin_nn.validation import LARGEST, shown
 from langevin_nn.values import as_whole
 
 RECORDS = (

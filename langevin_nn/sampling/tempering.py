@@ -28,11 +28,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.chains import require_room
-from langevin_nn.sampling.checkpoint import writing
 from langevin_nn.sampling.checks import Counts, checked_posterior
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.sampling.driver import Report, drive
-from langevin_nn.sampling.program import Observable, States
+from langevin_nn.sampling.engine.checkpoint import writing
+from langevin_nn.sampling.engine.driver import Report, drive
+from langevin_nn.sampling.engine.program import Observable, States
 from langevin_nn.types import InputError, PointKeys, random_key
 from langevin_nn.values import as_number
 

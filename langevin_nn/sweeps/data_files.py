@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from langevin_nn.config import RunConfig
+from langevin_nn.config.record import RunConfig
+from langevin_nn.data.image_files import fingerprint
 from langevin_nn.errors import InputError
-from langevin_nn.model.raw_files import fingerprint
-from langevin_nn.provenance import data_differences
+from langevin_nn.runs.provenance import data_differences
 
 Sums = Mapping[str, list[str]]
 """The provenance of each source."""

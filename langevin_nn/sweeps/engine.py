@@ -13,16 +13,16 @@ from typing import Any
 
 import xarray as xr
 
-from langevin_nn import run
-from langevin_nn.config import RunConfig
+from langevin_nn.config.record import RunConfig
 from langevin_nn.errors import InputError
+from langevin_nn.runs import run
 from langevin_nn.sweeps import executors, grid, plan, report, results
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
 from langevin_nn.sweeps.plan import Task
 from langevin_nn.sweeps.status import Outlook, Status
 from langevin_nn.sweeps.task import still_open
-from langevin_nn.theory.gram import require_float64
+from langevin_nn.theory.kernels.nngp import require_float64
 
 POLL_SECONDS = 0.5
 TELL_SECONDS = 1.0

@@ -22,9 +22,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from langevin_nn import claims, locks
-from langevin_nn.archive import Damaged
-from langevin_nn.config import RunConfig
+from langevin_nn import locks
+from langevin_nn.config.record import RunConfig
 from langevin_nn.errors import InputError
 from langevin_nn.files import (
     Unreadable,
@@ -33,9 +32,11 @@ from langevin_nn.files import (
     remove,
     write_text,
 )
-from langevin_nn.records import read_json, read_record, record, sealed
-from langevin_nn.sampling.checkpoint import steps_in
-from langevin_nn.store import RunFolder
+from langevin_nn.runs import claims
+from langevin_nn.runs.archive import Damaged
+from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.records import read_json, read_record, record, sealed
+from langevin_nn.sampling.engine.checkpoint import steps_in
 from langevin_nn.sweeps import data_files, plan
 from langevin_nn.sweeps import grid as grids
 from langevin_nn.sweeps.grid import Grid

@@ -9,8 +9,8 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 
-from langevin_nn.config import RunConfig
-from langevin_nn.sections import PriorConfig
+from langevin_nn.config.record import RunConfig
+from langevin_nn.config.sections import PriorConfig
 from langevin_nn.sweeps.grid import Grid
 
 LARGEST_TASK = 32

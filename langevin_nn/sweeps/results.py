@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from langevin_nn import provenance
 from langevin_nn.analysis import comparison
 from langevin_nn.errors import InputError
 from langevin_nn.files import write_bytes
+from langevin_nn.runs import provenance
 from langevin_nn.sweeps.folder import SweepFolder
 
 QUANTITIES = (*comparison.QUANTITIES, "test_accuracy")

@@ -17,18 +17,18 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from langevin_nn import run
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.errors import InputError
 from langevin_nn.files import remove, write_text
-from langevin_nn.problem import transition_of
-from langevin_nn.results import Result
-from langevin_nn.run import Problem
+from langevin_nn.runs import run
+from langevin_nn.runs.assemble import transition_of
+from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.results import Result
+from langevin_nn.runs.run import Problem
 from langevin_nn.sampling.chains import sample_points
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.sampling.driver import Report
-from langevin_nn.sampling.step_size import Diverged
-from langevin_nn.store import RunFolder
+from langevin_nn.sampling.dynamics.step_size import Diverged
+from langevin_nn.sampling.engine.driver import Report
 from langevin_nn.sweeps.data_files import difference, source_of
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.plan import Task

@@ -5,38 +5,38 @@ docstrings give equation, shapes and an example all the same.
 """
 
 from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.effective.matrices import convolutional, multi_output
+from langevin_nn.theory.effective.nested import nested
+from langevin_nn.theory.effective.one_layer import OneLayerSweep, one_layer
+from langevin_nn.theory.effective.one_layer_nonodd import one_layer_nonodd
+from langevin_nn.theory.effective.scales import (
+    global_,
+    infinite_width,
+    scale_mixture,
+)
+from langevin_nn.theory.effective.width_expansion import matched, width_expansion
 from langevin_nn.theory.evidence import Evidence, evidence
-from langevin_nn.theory.feature_overlaps import FeatureMoments, feature_moments
-from langevin_nn.theory.feature_peaks import FeaturePeak, random_feature_peaks
-from langevin_nn.theory.feature_spectrum import FeatureSpectrum, feature_spectrum
-from langevin_nn.theory.gram import gram_blocks, nngp
-from langevin_nn.theory.kernel_machines import kernel_flow, support_vectors
-from langevin_nn.theory.lazy import infinite_width_flow
-from langevin_nn.theory.matrices import convolutional, multi_output
-from langevin_nn.theory.nested import nested
-from langevin_nn.theory.nonodd import one_layer_nonodd
-from langevin_nn.theory.one_layer import OneLayerSweep, one_layer
-from langevin_nn.theory.patch_pairs import patch_gram
+from langevin_nn.theory.kernels.nngp import gram_blocks, nngp
+from langevin_nn.theory.kernels.ntk import ntk
+from langevin_nn.theory.kernels.patch_pairs import patch_gram
+from langevin_nn.theory.lazy.infinite_width_flow import infinite_width_flow
+from langevin_nn.theory.lazy.kernel_machines import kernel_flow, support_vectors
 from langevin_nn.theory.predictive import (
     OrderParameterDistribution,
     PredictiveDistribution,
     order_parameter_distribution,
     predictive_distribution,
 )
-from langevin_nn.theory.predictors import (
-    global_,
-    infinite_width,
-    scale_mixture,
-)
-from langevin_nn.theory.random_features import (
+from langevin_nn.theory.random_features.errors import (
     FeatureDecomposition,
     RandomFeatureError,
     random_feature_decomposition,
     random_feature_error,
 )
+from langevin_nn.theory.random_features.overlaps import FeatureMoments, feature_moments
+from langevin_nn.theory.random_features.peaks import FeaturePeak, random_feature_peaks
+from langevin_nn.theory.random_features.spectrum import FeatureSpectrum, feature_spectrum
 from langevin_nn.theory.suite import THEORIES, Predictions, predict
-from langevin_nn.theory.tangent import ntk
-from langevin_nn.theory.width_expansion import matched, width_expansion
 
 __all__ = [
     "Evidence",

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from langevin_nn.model.datasets import Dataset
-from langevin_nn.theory.gram import Source, gram_blocks, gram_key
-from langevin_nn.theory.regression import Regression, decompose
+from langevin_nn.data.load import Dataset
+from langevin_nn.theory.kernels.nngp import Source, gram_blocks, gram_key
+from langevin_nn.theory.regression.eigenbasis import Regression, decompose
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 
 __all__ = ["Decompositions", "gram_regression"]
@@ -39,7 +39,7 @@ def gram_regression(
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.25,), temperature=1.0)

@@ -20,14 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.model.datasets import Dataset
+from langevin_nn.data.load import Dataset
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.gram import GramBlocks, fields, readout_columns
-from langevin_nn.theory.moments import average_over_scale
-from langevin_nn.theory.nonodd import feature_means
-from langevin_nn.theory.predictors import scale_action
-from langevin_nn.theory.recursion import feature_gram, skeleton_of
-from langevin_nn.theory.regression import Regression, Sensitivity, decompose
+from langevin_nn.theory.effective.one_layer_nonodd import feature_means
+from langevin_nn.theory.effective.scales import scale_action
+from langevin_nn.theory.kernels.layers import feature_gram, skeleton_of
+from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
+from langevin_nn.theory.regression.eigenbasis import Regression, Sensitivity, decompose
+from langevin_nn.theory.regression.moments import average_over_scale
 from langevin_nn.theory.suite import is_own, theory_named
 from langevin_nn.types import EnsembleSpec, Generalisation, NotApplicable
 
@@ -74,7 +74,7 @@ def evidence(spec: EnsembleSpec, data: Dataset, theory: str = "one_layer") -> Ev
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(1.0,), temperature=0.5)  # K = 1/2
@@ -100,7 +100,7 @@ def evidence_gradient(
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.theory.predictors import infinite_width
+    >>> from langevin_nn.theory.effective.scales import infinite_width
     >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
     >>> found = evidence_gradient(linear, data, infinite_width(linear, data))

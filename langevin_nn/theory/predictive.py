@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtr
 
-from langevin_nn.model.datasets import Dataset
+from langevin_nn.data.load import Dataset
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.moments import average_over_scale
-from langevin_nn.theory.predictors import scale_action
+from langevin_nn.theory.effective.scales import scale_action
+from langevin_nn.theory.regression.moments import average_over_scale
 from langevin_nn.theory.suite import is_own, theory_named
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 
@@ -94,7 +94,7 @@ def predictive_distribution(
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
     >>> from langevin_nn.model.activations import erf
-    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (10,), erf, (1.0, 1.0), temperature=0.1)

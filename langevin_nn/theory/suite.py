@@ -9,21 +9,21 @@ import jax
 import numpy as np
 
 from langevin_nn import footprint
+from langevin_nn.data.load import Dataset
 from langevin_nn.memory import forget_programs
-from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.matrices import convolutional, multi_output
-from langevin_nn.theory.moments import not_found
-from langevin_nn.theory.nested import nested
-from langevin_nn.theory.nonodd import one_layer_nonodd
-from langevin_nn.theory.one_layer import one_layer
-from langevin_nn.theory.predictors import (
+from langevin_nn.theory.effective.matrices import convolutional, multi_output
+from langevin_nn.theory.effective.nested import nested
+from langevin_nn.theory.effective.one_layer import one_layer
+from langevin_nn.theory.effective.one_layer_nonodd import one_layer_nonodd
+from langevin_nn.theory.effective.scales import (
     global_,
     infinite_width,
     scale_mixture,
 )
-from langevin_nn.theory.regression import Regression
-from langevin_nn.theory.width_expansion import matched, width_expansion
+from langevin_nn.theory.effective.width_expansion import matched, width_expansion
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.regression.moments import not_found
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 
 __all__ = ["THEORIES", "Predictions", "is_own", "predict", "theory_named"]
@@ -93,7 +93,7 @@ def predict(
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
     >>> from langevin_nn.model.activations import erf
-    >>> from langevin_nn.model.datasets import Dataset
+    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> deep = EnsembleSpec(2, (50, 50), erf, (1.0, 1.0, 1.0), temperature=0.1)

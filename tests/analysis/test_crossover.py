@@ -9,7 +9,7 @@ import pytest
 from oracles import gaussian_task
 
 import langevin_nn as lnn
-from langevin_nn.analysis.landscape import relative_change, tangent_kernel
+from langevin_nn.analysis.landscape.gradients import relative_change, tangent_kernel
 
 KEY = jax.random.key(2)
 TASK = gaussian_task(8, 3, 4)

@@ -7,7 +7,7 @@ from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
 from langevin_nn.errors import InputError
-from langevin_nn.sampling.gradient_flow import Flow
+from langevin_nn.training.gradient_flow import Flow
 
 
 def flow_of(f, y, midpoint=0.0):

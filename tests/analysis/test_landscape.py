@@ -9,15 +9,15 @@ import pytest
 from oracles import gaussian_task
 
 import langevin_nn as lnn
-from langevin_nn.analysis import landscape
-from langevin_nn.analysis.landscape import (
+from langevin_nn.analysis.landscape import gradients as landscape
+from langevin_nn.analysis.landscape.gradients import (
     effective_parameters,
     hessian,
     kernel_alignment,
     relative_change,
     tangent_kernel,
 )
-from langevin_nn.analysis.spectra import spectral_density
+from langevin_nn.analysis.landscape.spectra import spectral_density
 from langevin_nn.errors import InputError
 
 KEY = jax.random.key(2)

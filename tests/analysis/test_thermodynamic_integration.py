@@ -16,8 +16,8 @@ from langevin_nn.analysis.tempering import (
     ThermodynamicIntegration,
     thermodynamic_integration,
 )  # fmt: skip
+from langevin_nn.runs.tables import _in_errors, _of_quadrature
 from langevin_nn.sampling.tempering import Ladder
-from langevin_nn.tables import _in_errors, _of_quadrature
 from langevin_nn.theory import scale_mixture
 
 KEY = jax.random.key(0)

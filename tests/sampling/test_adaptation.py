@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from statistics_in_sigmas import SIGMAS, z_scores
 
 import langevin_nn as lnn
-from langevin_nn.sampling.adaptation import chees_slope
+from langevin_nn.sampling.dynamics.adaptation import chees_slope
 
 CHAINS, DIMENSION = 50, 3
 

@@ -18,8 +18,8 @@ from jax.extend.random import threefry_2x32
 from oracles import gaussian_task
 
 import langevin_nn as lnn
-from langevin_nn.sampling import driver
-from langevin_nn.sampling.noise import inverse_erf, standard_normal, threefry
+from langevin_nn.sampling.dynamics.noise import inverse_erf, standard_normal, threefry
+from langevin_nn.sampling.engine import driver
 from langevin_nn.types import InputError
 
 KEY = jax.random.key(3)

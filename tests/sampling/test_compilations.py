@@ -14,7 +14,7 @@ from oracles import gaussian_task
 from samplers import DYNAMICS, READOUTS
 
 import langevin_nn as lnn
-from langevin_nn.sampling import driver
+from langevin_nn.sampling.engine import driver
 
 
 class Count(logging.Handler):

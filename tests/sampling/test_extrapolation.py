@@ -11,7 +11,7 @@ import pytest
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
-from langevin_nn.model.raw_files import available
+from langevin_nn.data.image_files import available
 
 WIDTH, TEMPERATURE, STEP_SIZE = 20, 0.3, 0.07
 QUANTITIES = ("bias2", "variance", "generalisation_error", "train_error")

@@ -17,8 +17,8 @@ from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
 from langevin_nn import config as configuration
-from langevin_nn import run, tables
 from langevin_nn.analysis.tempering import thermodynamic_integration
+from langevin_nn.runs import run, tables
 from langevin_nn.types import InputError, NotApplicable
 
 LOSSES = {

@@ -11,7 +11,7 @@ import pytest
 from oracles import gaussian_task, some_params
 
 import langevin_nn as lnn
-from langevin_nn.provenance import manifest
+from langevin_nn.runs.provenance import manifest
 
 KEY = jax.random.key(0)
 

@@ -8,7 +8,7 @@ import pytest
 from oracles import gaussian_task
 
 import langevin_nn as lnn
-from langevin_nn.sampling import driver
+from langevin_nn.sampling.engine import driver
 from langevin_nn.types import InputError
 
 KEY = jax.random.key(8)

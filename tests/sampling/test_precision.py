@@ -16,7 +16,7 @@ from samplers import KEY, PRECISIONS, Sampler
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
-from langevin_nn.model import readout
+from langevin_nn.model import gaussian_readout as readout
 
 NUM_TRAIN, WIDTH, TEMPERATURE = 30, 60, 1e-3
 ROUNDING = np.finfo(np.float32).eps / 2

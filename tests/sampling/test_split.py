@@ -11,9 +11,9 @@ from samplers import KEY, READOUTS, WithoutDeterminant
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
-from langevin_nn.sampling import driver
-from langevin_nn.sampling.langevin import Langevin
-from langevin_nn.sections import DEFAULT_COUNTS
+from langevin_nn.config.sections import DEFAULT_COUNTS
+from langevin_nn.sampling.dynamics.langevin import Langevin
+from langevin_nn.sampling.engine import driver
 from langevin_nn.theory import scale_mixture
 from langevin_nn.types import InputError
 

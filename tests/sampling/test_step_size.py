@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 from oracles import gaussian_task
 
 import langevin_nn as lnn
-from langevin_nn.sampling.step_size import largest_curvature, stable_step_size
+from langevin_nn.sampling.dynamics.step_size import largest_curvature, stable_step_size
 
 KEY = jax.random.key(1)
 

@@ -18,9 +18,9 @@ from scipy.sparse.linalg import LinearOperator, eigs
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
-from langevin_nn.sampling import driver
 from langevin_nn.sampling.draws import Slopes
-from langevin_nn.sampling.step_size import energy_slopes, slope_stride
+from langevin_nn.sampling.dynamics.step_size import energy_slopes, slope_stride
+from langevin_nn.sampling.engine import driver
 
 KEY = jax.random.key(3)
 PRECISIONS, TEMPERATURE = (2.0, 0.3), 1.0

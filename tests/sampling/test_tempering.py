@@ -10,7 +10,7 @@ from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
 from langevin_nn.analysis.tempering import prior_log_evidence, thermodynamic_integration
-from langevin_nn.sampling import driver
+from langevin_nn.sampling.engine import driver
 from langevin_nn.theory import scale_mixture
 from langevin_nn.types import InputError
 

@@ -10,16 +10,16 @@ import pytest
 from oracles import NUMPY_ACTIVATIONS
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
+from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
-from langevin_nn.model.datasets import Dataset
-from langevin_nn.theory.gram import (
+from langevin_nn.theory.kernels.nngp import (
     gram_blocks,
     input_covariance,
     nngp,
     require_float64,
 )
-from langevin_nn.theory.patch_pairs import patch_diagonal, patch_gram
-from langevin_nn.theory.tangent import ntk
+from langevin_nn.theory.kernels.ntk import ntk
+from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
 
 SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from theory_cases import SEED, small_task, spec_of, two_outputs
 
+from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
-from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory import (
     THEORIES,
     evidence,

@@ -9,8 +9,8 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from theory_cases import SEED, deviation, small_task, spec_of, toy, two_outputs
 
+from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
-from langevin_nn.model.datasets import Dataset
 from langevin_nn.theory import (
     THEORIES,
     evidence,
@@ -19,10 +19,10 @@ from langevin_nn.theory import (
     one_layer,
     predict,
 )
+from langevin_nn.theory.effective.scales import at_common_scale
 from langevin_nn.theory.evidence import evidence_gradient
 from langevin_nn.theory.predictive import predictive_distribution
-from langevin_nn.theory.predictors import at_common_scale
-from langevin_nn.theory.regression import decompose
+from langevin_nn.theory.regression.eigenbasis import decompose
 from langevin_nn.types import InputError, NotApplicable, Patches
 
 PATCHES = Patches((4, 4, 1), size=2, stride=2)

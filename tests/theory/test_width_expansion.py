@@ -13,16 +13,16 @@ import pytest
 from oracles import NUMPY_ACTIVATIONS
 from statistics_in_sigmas import SIGMAS, worst
 
+from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
-from langevin_nn.model.datasets import Dataset
-from langevin_nn.theory import hidden_units
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.gram import fields
-from langevin_nn.theory.hidden_units import Terms, width_terms, with_training_points
-from langevin_nn.theory.predictors import infinite_width, scale_mixture
-from langevin_nn.theory.recursion import host_gram
+from langevin_nn.theory.effective import hidden_units
+from langevin_nn.theory.effective.hidden_units import Terms, width_terms, with_training_points
+from langevin_nn.theory.effective.scales import infinite_width, scale_mixture
+from langevin_nn.theory.effective.width_expansion import matched, width_expansion
+from langevin_nn.theory.kernels.layers import host_gram
+from langevin_nn.theory.kernels.nngp import fields
 from langevin_nn.theory.suite import THEORIES
-from langevin_nn.theory.width_expansion import matched, width_expansion
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
 
 SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))

@@ -1,0 +1,1 @@
+"""The landscape of the data's energy: derivatives and spectra."""

@@ -1,0 +1,164 @@
+"""Spectra of Hessians of any size by Lanczos quadrature.
+
+For a probe v of unit length, m steps of Lanczos' method turn a symmetric matrix H into a
+tridiagonal one, whose eigenvalues θ_j and squared first components τ_j² are Gauss' quadrature of
+the measure Σ_k (v·φ_k)² δ(λ − λ_k): its moments up to the order 2m − 1 are exact. The mean over
+Gaussian probes is the spectral density of H (Golub, Meurant, "Matrices, Moments and Quadrature with
+Applications", 2010; Lin, Saad, Yang, SIAM Rev. 58, 34, 2016). H itself is never formed, only
+products H v.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from langevin_nn.analysis.landscape.gradients import flattened, outputs_of, with_one_output
+from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.model.precision import full_precision
+from langevin_nn.types import InputError
+
+__all__ = ["SpectralDensity", "spectral_density"]
+
+PARTS = ("whole", "gradients", "curvature")
+
+
+@dataclass(frozen=True, eq=False)
+class SpectralDensity:
+    """A density of eigenvalues as weighted nodes; made by `spectral_density`.
+
+    `nodes` and `weights` (num_probes, num_steps), one row for each probe; the weights of a row sum
+    up to one. `size` is the number of eigenvalues, that of the weights of the network.
+    """
+
+    nodes: Float[np.ndarray, "probes steps"]
+    weights: Float[np.ndarray, "probes steps"]
+    size: int
+
+    def moment(self, order: int) -> tuple[float, float]:
+        """Tr H^order / size, and its standard error over the probes."""
+        values = np.sum(self.weights * self.nodes**order, axis=1)
+        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+        return float(values.mean()), float(error)
+
+    def count_above(self, threshold: float) -> tuple[float, float]:
+        """How many eigenvalues are above it, and the standard error over the probes."""
+        values = self.size * np.sum(self.weights * (self.nodes > threshold), axis=1)
+        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+        return float(values.mean()), float(error)
+
+
+def spectral_density(
+    posterior: Posterior,
+    params: Any,
+    *,
+    key: PRNGKeyArray,
+    part: str = "whole",
+    num_probes: int = 8,
+    num_steps: int = 64,
+) -> SpectralDensity:
+    """The density of the eigenvalues of the data energy's Hessian of one network of any size.
+
+    Of H, or of one of its parts H_0 ("gradients") and H_p ("curvature") as in `landscape`. A step
+    takes one product with the Hessian, about three gradients, and what a network has of memory
+    num_steps times, since the basis is kept orthogonal. The largest eigenvalues are found to
+    rounding, the density between them at a resolution of about the width over num_steps.
+
+    Raises `InputError` as `tangent_kernel`, for several networks, another part, and numbers of
+    probes or steps that are not positive.
+
+    >>> import jax, langevin_nn as lnn, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=8, num_test=5, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (500,), "tanh", key=key, dtype=np.float64)
+    >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    >>> found = lnn.spectral_density(posterior, posterior.sample_prior(key, 1), key=key)
+    >>> found.size, found.nodes.shape
+    (4500, (8, 64))
+    """
+    posterior = with_one_output(posterior)
+    weights, structure = flattened(params)
+    number, size = weights.shape
+    if number != 1:
+        raise InputError(f"this is of one network, got {number}: give one of them")
+    if part not in PARTS:
+        raise InputError(f"unknown part {part!r} of the Hessian: write one of {', '.join(PARTS)}")
+    if num_probes < 1 or num_steps < 1:
+        raise InputError(
+            f"num_probes and num_steps must be positive, got {num_probes!r} and {num_steps!r}"
+        )
+    probes = jax.random.normal(key, (num_probes, size), weights.dtype)
+    steps = min(num_steps, size)
+    diagonals, sides = (
+        np.asarray(each, np.float64)
+        for each in _tridiagonals(posterior, weights[0], structure, probes, part, steps)
+    )
+    nodes, first = [], []
+    for diagonal, side in zip(diagonals, sides, strict=True):
+        values, vectors = np.linalg.eigh(
+            np.diag(diagonal) + np.diag(side[:-1], 1) + np.diag(side[:-1], -1)
+        )
+        nodes.append(values)
+        first.append(vectors[0] ** 2)
+    return SpectralDensity(np.array(nodes), np.array(first), size)
+
+
+@eqx.filter_jit
+@full_precision
+def _tridiagonals(
+    posterior: GibbsPosterior,
+    row: Float[Array, " K"],
+    structure: Any,
+    probes: Float[Array, "probes K"],
+    part: str,
+    num_steps: int,
+) -> tuple[Float[Array, "probes steps"], Float[Array, "probes steps"]]:
+    """Diagonals and side diagonals (the last of which is not used), one probe after the other."""
+
+    def outputs(w: Array) -> Array:
+        return outputs_of(posterior, w, structure)
+
+    def slopes(f: Array) -> Array:
+        return jax.grad(lambda f: jnp.sum(posterior.loss(f, posterior.y_train)))(f)
+
+    def whole(v: Array) -> Array:
+        return jax.jvp(jax.grad(lambda w: jnp.sum(posterior.loss(outputs(w), posterior.y_train))),
+                       (row,), (v,))[1]  # fmt: skip
+
+    def of_gradients(v: Array) -> Array:
+        f, moved = jax.jvp(outputs, (row,), (v,))
+        curved = jax.jvp(slopes, (f,), (moved,))[1]
+        return jax.vjp(outputs, row)[1](curved)[0]
+
+    def product(v: Array) -> Array:
+        if part == "whole":
+            return whole(v)
+        return of_gradients(v) if part == "gradients" else whole(v) - of_gradients(v)
+
+    def lanczos(probe: Array) -> tuple[Array, Array]:
+        def step(j: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            basis, diagonal, side = carry
+            v = basis[j]
+            moved = product(v)
+            diagonal = diagonal.at[j].set(v @ moved)
+            for _ in range(2):  # twice is enough, for all rounding
+                moved = moved - basis.T @ (basis @ moved)
+            length = jnp.linalg.norm(moved)
+            # Where the space is exhausted the next vector is zero, and so are its products.
+            exhausted = length <= jnp.finfo(length.dtype).eps * 100 * jnp.max(jnp.abs(diagonal))
+            length = jnp.where(exhausted, 0.0, length)
+            following = jnp.where(exhausted, 0.0, moved / jnp.where(exhausted, 1.0, length))
+            return basis.at[j + 1].set(following), diagonal, side.at[j].set(length)
+
+        basis = jnp.zeros((num_steps + 1, row.size), row.dtype)
+        basis = basis.at[0].set(probe / jnp.linalg.norm(probe))
+        zeros = jnp.zeros(num_steps, row.dtype)
+        _, diagonal, side = jax.lax.fori_loop(0, num_steps, step, (basis, zeros, zeros))
+        return diagonal, side
+
+    return jax.lax.map(lanczos, probes)

@@ -1,0 +1,93 @@
+"""Words of a command line as argparse can take them, and what single words mean."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from langevin_nn import config as configuration
+from langevin_nn.config.fields import clipped
+from langevin_nn.errors import InputError
+
+PICTURES = (".png", ".pdf", ".svg")
+"""The endings of figures, each the name of its format."""
+
+
+class Once(argparse.Action):
+    """Keeps the value of an option; one that is given twice is a slip, and refused."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest, self.default) is not self.default:
+            raise InputError(f"{option_string} is given twice: write it once")
+        setattr(namespace, self.dest, values)
+
+
+def path(word: str) -> Path:
+    """A path that was named; `Path("")` would be the current folder."""
+    if not word.strip():
+        raise argparse.ArgumentTypeError("expected the name of a file or a folder, got ''")
+    return Path(word)
+
+
+def picture(word: str) -> Path:
+    """The path of a figure, in one of the formats that are written."""
+    name = path(word)
+    if name.suffix.lower() not in PICTURES:
+        raise argparse.ArgumentTypeError(
+            f"a figure ends in {', '.join(PICTURES)}, got {clipped(word)!r}: write "
+            f"{clipped(name.stem or 'theory')}.png"
+        )
+    return name
+
+
+def count(word: str) -> int:
+    if not re.fullmatch(r"\s*\+?\d{1,9}\s*", word):
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {clipped(word)!r}")
+    return int(word)
+
+
+def config_first(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
+    """The words behind the command with CONFIG.toml in front, wherever it stood.
+
+    argparse would give it to a list before it, as in `--prior.precisions 1 2 CONFIG.toml`.
+    """
+    options = parser._option_string_actions
+    places, ends = [], []
+    i = 0
+    while i < len(words):
+        action = options.get(words[i])
+        i += 1
+        if action is None:
+            if not words[i - 1].startswith("-"):
+                places.append(i - 1)
+        elif action.nargs is None:
+            i += 1
+        elif action.nargs == "+":
+            first = i
+            while i < len(words) and not words[i].startswith("--"):
+                i += 1
+            if i - first > 1 and words[i - 1].lower().endswith(".toml"):
+                ends.append(i - 1)
+    if len(places) != 1:
+        places = [] if places else ends
+    if len(places) != 1:
+        return words
+    return [words[places[0]], *words[: places[0]], *words[places[0] + 1 :]]
+
+
+def readable(word: str) -> str:
+    """A word as argparse can read it.
+
+    `--sampler.num-chains` means `--sampler.num_chains`; `-1e-3` is a number and no option.
+    """
+    if re.fullmatch(r"-[\d.]+[eE][-+]?\d+", word):
+        return f" {word}"
+    flag, equals, value = word.partition("=")
+    known = flag[2:].replace("-", "_")
+    return f"--{known}{equals}{value}" if known in configuration.options() else word

@@ -1,0 +1,301 @@
+"""One run as a frozen, validated record: TOML in and out, a content hash as its name.
+
+A configuration is checked when it is made: unknown keys are refused with the nearest valid one,
+values of a wrong type or range with what was given and what to write. What only the data, the
+network or the file system can refuse is refused by those, before anything is written.
+
+This module imports no JAX, so that the command line answers at once.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from langevin_nn.config.fields import NAMES, Kind, choice, clipped, nearest, shown, toml, whole
+from langevin_nn.config.sections import (
+    DEFAULT_CLASSES,
+    DEFAULT_TARGETS,
+    UNUSED_LABELS,
+    Checked,
+    DataConfig,
+    NetworkConfig,
+    PosteriorConfig,
+    PriorConfig,
+    SamplerConfig,
+    option,
+    with_labels_as_used,
+)
+from langevin_nn.errors import InputError
+
+__all__ = [
+    "SECTIONS",
+    "DataConfig",
+    "NetworkConfig",
+    "PosteriorConfig",
+    "PriorConfig",
+    "RunConfig",
+    "SamplerConfig",
+    "from_dict",
+    "load",
+    "located",
+    "options",
+    "read",
+]
+
+LARGEST_FILE = 4_000_000
+"""Bytes of a configuration; whatever has more is a file of something else."""
+
+
+@dataclass(frozen=True)
+class RunConfig(Checked):
+    """Everything that a run's numbers depend on.
+
+    `num_train`, `num_test`, `classes` and `targets` that were not given are 100, 200, (0, 1) and
+    (-1, 1); for `npz` they stay None: all rows, and the targets that are in the file.
+    """
+
+    seed: int = option(
+        0, whole(0, 2**63 - 1), "of the data's selection, the initial state and the noise"
+    )
+    precision: str = option(
+        "float32", choice("float32", "float64"), "of the sampling; theory is always float64"
+    )
+    theory: tuple[str, ...] | None = option(
+        None, NAMES, "the theories by name; left out: all that apply"
+    )
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_precisions()
+        self._check_ladder()
+        if self.data.source != "npz":
+            if self.data.path:
+                raise InputError(
+                    f'data.path = "{self.data.path}" is used by source = "npz" only, '
+                    f'got source = "{self.data.source}": write source = "npz" or leave path out'
+                )
+            data = dataclasses.replace(
+                self.data,
+                num_train=100 if self.data.num_train is None else self.data.num_train,
+                num_test=200 if self.data.num_test is None else self.data.num_test,
+                classes=DEFAULT_CLASSES if self.data.classes is None else self.data.classes,
+                targets=DEFAULT_TARGETS if self.data.targets is None else self.data.targets,
+            )
+            object.__setattr__(self, "data", data)
+        elif not self.data.path:
+            raise InputError('data.source = "npz" needs data.path: write path = "FILE.npz"')
+
+    def _check_precisions(self) -> None:
+        """One number for each layer, 1 where they were left out."""
+        depth = len(self.network.hidden_widths)
+        ones, prior = (1.0,) * (depth + 1), self.prior
+        if not prior.precisions:
+            prior = dataclasses.replace(prior, precisions=ones)
+        if len(prior.precisions) != depth + 1:
+            raise InputError(
+                f"prior.precisions has {len(prior.precisions)} number(s) "
+                f"{list(prior.precisions)}, but {depth} hidden layer(s) need {depth + 1} "
+                f"(λ_0 … λ_{depth}): write precisions = {list(ones)}"
+            )
+        given = prior.bias_precisions
+        if given and not self.network.biases:
+            raise InputError(
+                f"prior.bias_precisions = {list(given)}, but the network has no biases: write "
+                "biases = true under [network], or leave bias_precisions out"
+            )
+        if given and len(given) != depth + 1:
+            raise InputError(
+                f"prior.bias_precisions has {len(given)} number(s) {list(given)}, but {depth} "
+                f"hidden layer(s) need {depth + 1}, the read-out's last: write bias_precisions = "
+                f"{list(ones)}"
+            )
+        if self.network.biases and not given:
+            prior = dataclasses.replace(prior, bias_precisions=ones)
+        object.__setattr__(self, "prior", prior)
+
+    def _check_ladder(self) -> None:
+        """Temperatures above the posterior's, all different; kept in order."""
+        ladder, lowest = sorted(self.sampler.ladder), self.posterior.temperature
+        if ladder and (ladder[0] <= lowest or len(set(ladder)) < len(ladder)):
+            example = [10 * lowest, 100 * lowest] if lowest else [0.1, 1.0]
+            raise InputError(
+                f"sampler.ladder = {list(self.sampler.ladder)} must be different temperatures "
+                f"above posterior.temperature = {lowest:g}: write for example ladder = {example}"
+            )
+        sampler = dataclasses.replace(self.sampler, ladder=tuple(ladder))
+        object.__setattr__(self, "sampler", sampler)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values, as in the TOML; fields that were left open are absent."""
+
+        def plain(value: Any) -> Any:
+            if dataclasses.is_dataclass(value):
+                pairs = ((f.name, getattr(value, f.name)) for f in fields(value))
+                return {name: plain(item) for name, item in pairs if item is not None}
+            return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+        result = plain(self)
+        assert isinstance(result, dict)
+        return result
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(self.to_dict())
+
+    @functools.cached_property
+    def content_hash(self) -> str:
+        """Twelve hexadecimal digits that name this configuration whatever file it came from.
+
+        The squared loss is not in them, and classes and targets are in them where a file is used
+        as it is: names are those from before there was a choice.
+        """
+        values = self.to_dict()
+        if self.data.source == "npz" and self.data.classes is None:
+            values["data"] |= UNUSED_LABELS
+        if self.posterior.loss == "squared":
+            del values["posterior"]["loss"]
+        content = json.dumps(values, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+SECTIONS: Mapping[str, type[Checked]] = {
+    "data": DataConfig,
+    "network": NetworkConfig,
+    "prior": PriorConfig,
+    "posterior": PosteriorConfig,
+    "sampler": SamplerConfig,
+}
+
+
+def options() -> dict[str, dataclasses.Field[Any]]:
+    """Every field by its dotted name, `seed` to `sampler.thinning`."""
+    named = {item.name: item for item in fields(RunConfig) if "kind" in item.metadata}
+    for section, record in SECTIONS.items():
+        named |= {f"{section}.{item.name}": item for item in fields(record)}
+    return named
+
+
+def from_dict(values: Mapping[str, Any]) -> RunConfig:
+    """The configuration with these values (nested as in the TOML); the rest keep their defaults.
+
+    Raises `InputError` for an unknown key, a wrong type and a value out of range.
+    """
+    known = options()
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in SECTIONS:
+            if not isinstance(value, Mapping):
+                raise InputError(
+                    f"{key} is a table: write [{key}] and its fields, got {shown(value)}"
+                )
+            inner = {name: _parsed(f"{key}.{name}", item, known) for name, item in value.items()}
+            arguments[key] = SECTIONS[key](**inner)
+        elif isinstance(value, Mapping):
+            hint = nearest(key, list(SECTIONS)) or f"; the tables are {', '.join(SECTIONS)}"
+            raise InputError(f'unknown table "{clipped(key)}"{hint}')
+        elif "." in key and key in known:
+            section, name = key.split(".")
+            raise InputError(f'"{key}" is a field of a table: write {name} under [{section}]')
+        else:
+            arguments[key] = _parsed(key, value, known)
+    return RunConfig(**arguments)
+
+
+def load(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> RunConfig:
+    """Read a TOML file; `overrides` are command-line words by dotted name.
+
+    A relative `data.path` is looked for beside the file first, then in the current folder.
+    Raises `InputError` if the file cannot be read or is not TOML, and as `from_dict` does.
+    """
+    values = read(path, overrides)
+    if "sweep" in values:
+        raise InputError(
+            f"{path} has a [sweep] table, it is a grid of runs: write langevin-nn sweep {path}"
+        )
+    return from_dict(values)
+
+
+def read(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+    """The values of the file and of `overrides`, as `load` has them before they are checked."""
+    content = _content(path)
+    try:
+        values = toml(content)
+    except ValueError as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from error
+    values = with_labels_as_used(values, path)
+    for name, words in (overrides or {}).items():
+        _override(values, name, words)
+    data = values.get("data")
+    if isinstance(data, dict) and data.get("source") == "npz" and isinstance(data.get("path"), str):
+        data["path"] = located(data["path"], path.parent)
+    return values
+
+
+def _content(path: Path) -> str:
+    """The text of a configuration's file. A pipe is none: it may have no end, and is read once."""
+    try:
+        if not path.is_dir() and path.exists() and not path.is_file():
+            raise InputError(f"the configuration {path} is a pipe or a device: write a file's name")
+        if path.is_file() and path.stat().st_size > LARGEST_FILE:
+            raise InputError(
+                f"the configuration {path} has {path.stat().st_size} bytes, more than the "
+                f"{LARGEST_FILE} that a configuration can have: write a TOML file's name"
+            )
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"cannot read the configuration {path}: not text in UTF-8") from error
+    except (OSError, ValueError) as error:  # a name with NUL
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read the configuration {path}: {reason}") from error
+
+
+def located(given: str, folder: Path) -> str:
+    """An absolute `data.path`: of the file in `folder`, else of that in the current folder.
+
+    Raises `InputError` for what cannot be the name of a file.
+    """
+    if not given:
+        return given
+    try:
+        here = Path(given).expanduser()
+        beside = folder / here
+        return str((here if here.exists() and not beside.exists() else beside).resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # too long; no such user; NUL
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"data.path = {shown(given)} is not the name of a file ({reason}): "
+            'write path = "FILE.npz"'
+        ) from error
+
+
+def _parsed(name: str, value: Any, known: Mapping[str, dataclasses.Field[Any]]) -> Any:
+    return _kind(name, known).check(name, value)
+
+
+def _kind(name: str, known: Mapping[str, dataclasses.Field[Any]]) -> Kind:
+    if name not in known:
+        hint = nearest(name, tuple(known)) or "; the keys are " + ", ".join(known)
+        raise InputError(f'unknown key "{clipped(name)}"{hint}')
+    kind = known[name].metadata["kind"]
+    assert isinstance(kind, Kind)
+    return kind
+
+
+def _override(values: dict[str, Any], name: str, words: Sequence[str]) -> None:
+    """Put command-line words where the TOML would have them."""
+    kind = _kind(name, options())
+    *section, key = name.split(".")
+    table = values.setdefault(section[0], {}) if section else values
+    if isinstance(table, dict):  # else from_dict says what is wrong
+        table[key] = kind.from_words(words)

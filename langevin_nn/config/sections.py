@@ -1,0 +1,294 @@
+"""The tables of a configuration, [data] to [sampler]: fields, what they accept, what they mean."""
+
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from langevin_nn.config.fields import (
+    CLASS_NAMES,
+    CLASSES,
+    FLAG,
+    FRACTION,
+    LARGEST,
+    NOT_NEGATIVE,
+    POSITIVE,
+    STEP_SIZE,
+    TARGETS,
+    Kind,
+    choice,
+    class_numbers,
+    text,
+    tuple_of,
+    whole,
+)
+from langevin_nn.errors import InputError
+
+
+def option(default: Any, kind: Kind, meaning: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "help": meaning})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Fields that are checked when the record is made."""
+
+    prefix: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if "kind" in item.metadata and not (value is None and item.default is None):
+                item.metadata["kind"].check(self.prefix + item.name, value)
+
+
+@dataclass(frozen=True)
+class DataConfig(Checked):
+    prefix = "data."
+
+    source: str = option(
+        "digits",
+        text('the name of a data source, for example "mnist"'),
+        "digits, mnist, fashion_mnist, cifar10, npz, teacher_linear, teacher_network or random",
+    )
+    path: str = option("", text("a path as a string"), "the .npz file, for source = npz")
+    classes: tuple[Any, ...] | None = option(
+        None,
+        CLASSES,
+        "two or more classes, or groups of classes, by label or name (0 1; npz: y as it is)",
+    )
+    targets: tuple[float, float] | str | None = option(
+        None,
+        TARGETS,
+        "of two classes (-1 1; npz: y as it is); one_hot or centred: one output for each class",
+    )
+    num_train: int | None = option(
+        None, whole(1), "P, the number of training examples (100; npz: all)"
+    )
+    num_test: int | None = option(
+        None, whole(1), "P_test, the number of test examples (200; npz: all)"
+    )
+    standardize: bool = option(
+        True, FLAG, "one mean and one standard deviation over all training pixels"
+    )
+    colour: bool = option(False, FLAG, "cifar10 in full colour, not 28x28 grey")
+    in_size: int = option(100, whole(1), "N_0 of a teacher's or random inputs")
+    noise_variance: float = option(
+        0.0, NOT_NEGATIVE, "variance of Gaussian noise on the training labels"
+    )
+    teacher_width: int = option(100, whole(1), "hidden units of teacher_network")
+    num_components: int | None = option(
+        None, whole(1), "images: this many principal components (default: all pixels)"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        classes = self.classes
+        if self.source == "npz" and self.targets is not None and classes is None:
+            raise InputError(
+                f"data.targets = {self.targets!r} are the targets of classes, and for a file of "
+                "your own these are not known: write classes = [0, 1], or which labels the file "
+                "has, or leave targets out if y holds targets"
+            )
+        if classes is None:
+            return
+        if self.source in CLASS_NAMES:
+            classes = class_numbers(self.source, classes)
+        elif self.source == "npz":  # as groups: see UNUSED_LABELS
+            classes = tuple(each if isinstance(each, tuple) else (each,) for each in classes)
+            if self.targets is None:
+                object.__setattr__(self, "targets", DEFAULT_TARGETS)
+        object.__setattr__(self, "classes", classes)
+
+
+def with_labels_as_used(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The values of a run folder's configuration, without the classes that version 0.1 ignored.
+
+    It used the y of a file as it is, and stored the defaults. Classes that are used are stored as
+    groups. Files that are in no run folder mean what they say.
+    """
+    beside = (path.parent / name for name in ("summary.json", "checkpoint", "manifest.json"))
+    data = values.get("data")
+    if path.name != "config.toml" or not any(map(Path.exists, beside)):
+        return values
+    if not isinstance(data, dict) or data.get("source") != "npz":
+        return values
+    if {name: data.get(name) for name in UNUSED_LABELS} != UNUSED_LABELS:
+        return values
+    return values | {"data": {k: v for k, v in data.items() if k not in UNUSED_LABELS}}
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Checked):
+    prefix = "network."
+
+    architecture: str = option(
+        "fully_connected",
+        choice("fully_connected", "convolutional"),
+        "fully_connected, or convolutional: one layer on patches of images, a dense read-out",
+    )
+    hidden_widths: tuple[int, ...] = option(
+        (200,),
+        tuple_of(whole(1), "a list of positive whole numbers, for example [200]"),
+        "N_1 ... N_L; convolutional: the number of channels",
+    )
+    activation: str = option(
+        "erf",
+        text('the name of an activation, for example "erf"'),
+        "erf, relu, identity, tanh, gelu, swish10 or softplus5",
+    )
+    biases: bool = option(False, FLAG, "a bias in each layer, the read-out's included")
+    patch_size: int = option(4, whole(1), "convolutional: pixels on each side of a patch")
+    stride: int = option(4, whole(1), "convolutional: pixels from one patch to the next")
+
+    @property
+    def is_convolutional(self) -> bool:
+        return self.architecture == "convolutional"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.is_convolutional and len(self.hidden_widths) != 1:
+            raise InputError(
+                "a convolutional network has one hidden layer, got network.hidden_widths = "
+                f"{list(self.hidden_widths)}: write its number of channels, hidden_widths = [200]"
+            )
+
+
+@dataclass(frozen=True)
+class PriorConfig(Checked):
+    prefix = "prior."
+
+    precisions: tuple[float, ...] = option(
+        (),
+        tuple_of(POSITIVE, "a list of positive numbers, for example [1.0, 1.0]"),
+        "lambda_0 ... lambda_L, one more than there are hidden layers; left out: all 1",
+    )
+    bias_precisions: tuple[float, ...] = option(
+        (),
+        tuple_of(POSITIVE, "a list of positive numbers, for example [1.0, 1.0]"),
+        "with network.biases, the biases' precisions of layers 0 ... L; left out: all 1",
+    )
+
+
+@dataclass(frozen=True)
+class PosteriorConfig(Checked):
+    prefix = "posterior."
+
+    temperature: float = option(0.1, NOT_NEGATIVE, "T = 1/beta; 0 for theory only")
+    readout: str = option(
+        "sampled",
+        choice("sampled", "marginalised"),
+        "the read-out's weights: sampled, or marginalised, integrated out exactly",
+    )
+    loss: str = option(
+        "squared",
+        choice("squared", "hinge", "logistic"),
+        "of an output f and its target y: squared, (y - f)^2/2; hinge and logistic for y = -1, 1",
+    )
+    hinge_power: int | None = option(
+        None, whole(1, 2), "hinge: max(0, margin - y f)^power / power, 1 or 2 (default 2)"
+    )
+    margin: float | None = option(None, POSITIVE, "hinge: the margin (default 1)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss != "squared" and self.readout == "marginalised":
+            raise InputError(
+                f'posterior.readout = "marginalised" integrates out a Gaussian, which the read-out '
+                f'is with loss = "squared" alone, got loss = "{self.loss}": write '
+                'readout = "sampled"'
+            )
+        for name, default in (("hinge_power", 2), ("margin", 1.0)):
+            value = getattr(self, name)
+            if self.loss == "hinge":
+                object.__setattr__(self, name, default if value is None else value)
+            elif value is not None:
+                raise InputError(
+                    f'posterior.{name} = {value} is used by loss = "hinge" only, got '
+                    f'loss = "{self.loss}": write loss = "hinge" or leave it out'
+                )
+
+
+@dataclass(frozen=True)
+class SamplerConfig(Checked):
+    prefix = "sampler."
+
+    dynamics: str = option(
+        "langevin",
+        choice("langevin", "split"),
+        "langevin, or split: rotations in the prior with an acceptance step, exact",
+    )
+    step_size: float | str = option(
+        "auto",
+        STEP_SIZE,
+        "langevin: eta, auto a stated fraction of the stability limit; split: the largest angle of "
+        "a rotation, at most pi/2, auto adapted in the warm-up",
+    )
+    trajectory_length: float | str = option(
+        "auto", STEP_SIZE, "split: the mean angle of a trajectory; auto is pi/2"
+    )
+    refresh: float = option(
+        1.0, FRACTION, "split: the fraction of the momenta drawn afresh before each trajectory"
+    )
+    target_acceptance: float = option(
+        0.8, FRACTION, "split: the acceptance that step_size = auto adapts to"
+    )
+    ladder: tuple[float, ...] = option(
+        (),
+        tuple_of(POSITIVE, "a list of temperatures, for example [0.1, 1.0]"),
+        "temperatures above the posterior's to run together with it, with swaps (tempering)",
+    )
+    num_chains: int = option(8, whole(1), "independent chains")
+    num_warmup: int | None = option(
+        None,
+        whole(0),
+        "steps before the first recorded draw (default 20000); split: trajectories (default 1000)",
+    )
+    num_samples: int = option(1_000, whole(4), "recorded draws of each chain")
+    thinning: int | None = option(
+        None,
+        whole(1),
+        "steps between recorded draws (default 100); split: trajectories (default 1)",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_dynamics()
+        num_warmup, thinning = DEFAULT_COUNTS[self.dynamics]
+        if self.num_warmup is None:
+            object.__setattr__(self, "num_warmup", num_warmup)
+        if self.thinning is None:
+            object.__setattr__(self, "thinning", thinning)
+        assert self.num_warmup is not None and self.thinning is not None
+        steps = self.num_warmup + self.num_samples * self.thinning
+        if steps > LARGEST:
+            raise InputError(
+                f"sampler.num_warmup + num_samples × thinning = {steps} steps are more than can "
+                f"be counted: write smaller ones, {LARGEST} steps at most"
+            )
+
+    def _check_dynamics(self) -> None:
+        """What only one dynamics knows is not silently ignored by the other."""
+        if self.dynamics == "split":
+            if not isinstance(self.step_size, str) and self.step_size > math.pi / 2:
+                raise InputError(
+                    f"sampler.step_size = {self.step_size:g} is the angle of a rotation for "
+                    'dynamics = "split" and at most π/2: write step_size = "auto" or a smaller one'
+                )
+            return
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in ONLY_SPLIT and value != item.default:
+                raise InputError(
+                    f'sampler.{item.name} = {value} is used by dynamics = "split" only, got '
+                    f'dynamics = "{self.dynamics}": write dynamics = "split" or leave it out'
+                )
+
+
+DEFAULT_CLASSES, DEFAULT_TARGETS = (0, 1), (-1.0, 1.0)
+"""classes and targets that were not given, of every source but npz."""
+UNUSED_LABELS = {"classes": list(DEFAULT_CLASSES), "targets": list(DEFAULT_TARGETS)}
+"""What a run folder of version 0.1 says of a file, whose y was used as it is."""
+DEFAULT_COUNTS = {"langevin": (20_000, 100), "split": (1_000, 1)}
+"""num_warmup and thinning that were not given."""
+ONLY_SPLIT = ("trajectory_length", "refresh", "target_acceptance")

@@ -1,0 +1,228 @@
+"""A regression task as arrays: training and test examples, checked where they are given."""
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any, SupportsIndex, no_type_check
+
+import numpy as np
+from jaxtyping import Float
+
+from langevin_nn.data.npz_files import ARRAY_NAMES
+from langevin_nn.memory import require_memory
+from langevin_nn.types import InputError
+
+LARGEST = 1e9  # input or target: its square stays far inside float32
+_LAYOUTS = {"x": (2,), "y": (1, 2)}
+
+
+@no_type_check  # not by jaxtyping: users' arrays are converted and checked here, with advice
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A regression task: P training examples, P_test test examples, N_0 inputs, D outputs.
+
+    Targets are (P,), or (P, D) for D ≥ 2. Anything that NumPy takes as numbers is accepted (lists,
+    JAX arrays, float32) and copied once, into read-only float64: what happens to the caller's
+    arrays afterwards does not matter. `provenance` says where the task comes from: file names with
+    the start of their SHA-256, or the teacher in words. `image_shape` (height, width, colours) says
+    which images the inputs are, rows first and colours last; None for what is none. It counts for
+    patches alone: fully connected networks give the same whatever the order of the inputs is, so
+    that images with their colours first, (P, 3, 32, 32) in a file, are right for them. `labelling`
+    says in words how the targets come from labels.
+
+    `class_targets` are the targets of two classes, without noise. The accuracy's threshold,
+    `targets_midpoint`, lies midway between them; `dataclasses.replace` keeps them.
+
+    Raises `InputError` for other shapes, for masked arrays and for values that are not finite.
+    """
+
+    name: str
+    x_train: Float[np.ndarray, "P N_0"]
+    y_train: Float[np.ndarray, " P *D"]
+    x_test: Float[np.ndarray, "P_test N_0"]
+    y_test: Float[np.ndarray, " P_test *D"]
+    provenance: tuple[str, ...] = ()
+    image_shape: tuple[int, int, int] | None = None
+    labelling: str = "as they are"
+    class_targets: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for array in ARRAY_NAMES:
+            object.__setattr__(self, array, _as_float64(array, getattr(self, array)))
+        for part, x, y in (
+            ("train", self.x_train, self.y_train),
+            ("test", self.x_test, self.y_test),
+        ):
+            if x.shape[0] != y.shape[0]:
+                raise InputError(
+                    f"x_{part} has {x.shape[0]} examples, but y_{part} has {y.shape[0]}: "
+                    "give one target for each row of inputs"
+                )
+        if self.x_train.shape[1] != self.x_test.shape[1]:
+            raise InputError(
+                f"x_train has {self.x_train.shape[1]} inputs, but x_test has "
+                f"{self.x_test.shape[1]}: give training and test examples of one size"
+            )
+        if self.y_train.shape[1:] != self.y_test.shape[1:]:
+            raise InputError(
+                f"y_train has {self.num_outputs} output(s), but y_test has shape "
+                f"{self.y_test.shape}: give training and test targets of one size"
+            )
+        if self.image_shape is not None:
+            shape = tuple(self.image_shape)
+            if len(shape) != 3 or math.prod(shape) != self.in_size:
+                raise InputError(
+                    f"image_shape = {shape} does not describe {self.in_size} inputs: give (height, "
+                    f"width, colours) with the product {self.in_size}, or leave it out"
+                )
+            object.__setattr__(self, "image_shape", shape)
+
+    @property
+    def in_size(self) -> int:
+        """N_0, the number of inputs."""
+        return self.x_train.shape[1]
+
+    @property
+    def num_train(self) -> int:
+        """P, the number of training examples."""
+        return self.x_train.shape[0]
+
+    @property
+    def num_test(self) -> int:
+        """P_test, the number of test examples."""
+        return self.x_test.shape[0]
+
+    @property
+    def num_outputs(self) -> int:
+        """D, the number of outputs: the numbers of one target."""
+        return 1 if self.y_train.ndim == 1 else self.y_train.shape[1]
+
+    @property
+    def targets_midpoint(self) -> float:
+        """The accuracy's threshold: midway between the targets of the two classes.
+
+        Where these are not known: midway between the two values that the test targets have, if
+        they are three or more with two values, because the training targets may have noise; else
+        midway between the smallest and the largest training target; and where all of these are
+        equal, those of all targets, or 0 if there is one value only.
+        """
+        if self.class_targets is not None:
+            y = np.array(self.class_targets)
+        elif len(np.unique(self.y_test)) == 2 < self.num_test:
+            y = self.y_test
+        elif self.y_train.min() < self.y_train.max():
+            y = self.y_train
+        else:
+            y = np.concatenate([self.y_train.ravel(), self.y_test.ravel()])
+        return float(y.min() + y.max()) / 2 if y.min() < y.max() else 0.0
+
+
+def _as_float64(name: str, value: Any) -> np.ndarray:
+    """A read-only float64 copy of the value, of the right rank and with finite entries."""
+    array = _as_array(name, value)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} has values of type {array.dtype}: {_advice_on_type(name, array)}")
+    if array.ndim not in _LAYOUTS[name[0]] or (name[0] == "y" and array.shape[1:] == (1,)):
+        raise InputError(f"{name} has shape {array.shape}, not {_advice_on_shape(name, array)}")
+    if array.size == 0:
+        raise InputError(f"{name} has shape {array.shape}: give at least one example and one input")
+    with np.errstate(over="ignore"):  # of 128 bits: infinite below
+        array = array.astype(np.float64, order="C", subok=False)
+    bad = np.argwhere(~(np.abs(array) <= LARGEST))
+    if bad.size:
+        raise InputError(
+            f"{name} has {len(bad)} value(s) that are NaN, infinite or beyond ±{LARGEST:g}, the "
+            f"first in row {bad[0, 0]} (counted from 0): remove these examples or rescale"
+        )
+    array.flags.writeable = False
+    return array.view()
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    parts = (value, *value) if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
+        raise InputError(
+            f"{name} is a masked array, and what is masked has no value: leave these examples out "
+            f"(numpy.ma.compress_rows), or write {name}.filled(VALUE)"
+        )
+    if hasattr(value, "toarray") and not hasattr(value, "__array__"):
+        raise InputError(f"{name} is a sparse matrix: write {name}.toarray()")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{name} is ragged: give rows of one length") from error
+    except (TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{name} is no array ({type(value).__name__}: {error}): give numbers, as "
+            "numpy.asarray takes them"
+        ) from error
+
+
+def _advice_on_type(name: str, array: np.ndarray) -> str:
+    if array.dtype.kind in "US" and name[0] == "y":
+        return f'give real numbers, for example numpy.where({name} == "…", -1.0, 1.0)'
+    if array.dtype.kind == "O":
+        odd = next((v for v in array.flat if not isinstance(v, int | float | np.number)), 0)
+        held = " ".join(repr(odd).split())[:40] if odd != 0 else "numbers as Python objects"
+        return f"it holds {held}, give real numbers, as {name}.astype(float) makes them"
+    if array.dtype.kind == "c":
+        return f"give real numbers, such as {name}.real"
+    return "give real numbers"
+
+
+def _advice_on_shape(name: str, array: np.ndarray) -> str:
+    """The shape that the array should have, and how it gets it."""
+    size = f"{name}.reshape(len({name}), -1)"
+    if name[0] == "x":
+        right = "(examples, inputs)"
+        if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] > 4:
+            last = f"{name}.transpose(0, 2, 3, 1)"
+            return (
+                f"{right}: write {size}, or where the images are to stay images, for patches of a "
+                f"Convolutional, {last}.reshape(len({name}), -1), with their colours last"
+            )
+        return f"{right}: write {size if array.ndim else 'a row of inputs for each example'}"
+    right = "(examples,) or (examples, outputs)"
+    if array.ndim == 0:
+        return f"{right}: give one target for each example"
+    return f"{right}: write {f'{name}.ravel()' if array.shape[1:] == (1,) else size}"
+
+
+def as_rows(x: np.ndarray) -> np.ndarray:
+    """Each example as one row."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def image_shape(x: np.ndarray) -> tuple[int, int, int] | None:
+    """(height, width, colours) of arrays of images, (P, H, W) or (P, H, W, C)."""
+    if x.ndim not in (3, 4) or 0 in x.shape:
+        return None
+    height, width, *colours = x.shape[1:]
+    return height, width, colours[0] if colours else 1
+
+
+def positive(name: str, value: SupportsIndex | None) -> int:
+    """`value`, the user's parameter `name`, if it is a positive whole number."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise InputError(f"{name} must be a positive whole number here, got {value!r}")
+    return number
+
+
+def up_to(name: str, value: SupportsIndex | None, exist: int, what: str) -> int:
+    """`value` checked against the number of examples that exist; all of them for None."""
+    number = exist if value is None else positive(name, value)
+    if number > exist:
+        raise InputError(
+            f"{name} = {number}, but {what} has {exist} examples: write {name} = {exist} or less"
+        )
+    return number
+
+
+def require_inputs(num_examples: int, in_size: int) -> None:
+    """Raise `InputError` if inputs do not fit, as they are made: four float64 arrays at a time."""
+    what = f"a task of {num_examples} examples with {in_size} inputs"
+    require_memory(4 * 8 * num_examples * in_size, what, "write fewer examples or inputs")

@@ -1,0 +1,284 @@
+"""Files of the image data sets: where they lie, how they are fetched, which one is read.
+
+    <folder>/mnist/           the four idx files, gzip-compressed as published or unpacked
+    <folder>/fashion_mnist/   the same four names
+    <folder>/cifar10/         cifar-10-batches-bin/, cifar-10-binary.tar.gz, or .npz files
+
+`folder` is the argument of that name, else the environment variable LANGEVIN_NN_DATA, else `data`
+in the working directory. What is absent is downloaded from the data sets' public homes and kept
+only if its SHA-256 is the known one. Files that are there and are not the published ones are read,
+and named as such. Provenance and citations: data/README.md.
+"""
+
+import contextlib
+import difflib
+import hashlib
+import logging
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from langevin_nn.data.image_formats import (
+    ARRAY_NAMES,
+    CIFAR10_BATCHES,
+    IMAGE_SHAPES,
+    RawImages,
+    decode,
+    read_digits,
+    read_idx,
+    read_npz,
+    reason,
+    require_classes,
+    unpacked,
+)
+from langevin_nn.data.published import (
+    CIFAR10_ARCHIVE,
+    CIFAR10_FOLDER,
+    CIFAR10_PICKLES,
+    FILES,
+    HOMES,
+    IDX_NAMES,
+    LARGEST_UNPACKED,
+    SHA256,
+    SHA256_UNPACKED,
+)
+from langevin_nn.types import InputError
+
+TIMEOUT_SECONDS = 15
+UNPUBLISHED = "not the published file"
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a source can be used without a download, where it is, what is in it, its bytes."""
+
+    name: str
+    present: bool
+    where: str
+    what: str
+    size_bytes: int = 0
+
+
+def data_folder(folder: str | Path | None = None) -> Path:
+    """The folder of the data sets: the argument, else LANGEVIN_NN_DATA, else `data`."""
+    return Path(folder or os.environ.get("LANGEVIN_NN_DATA") or "data").expanduser()
+
+
+def fetch(name: str, folder: str | Path | None = None) -> tuple[Path, ...]:
+    """Download the files of a data set from its public home into `<folder>/<name>/`.
+
+    A file that is there with the known SHA-256 is left alone; a download takes a file's name only
+    once it is complete and its SHA-256 is right. Returns the paths of the files.
+
+    Raises `InputError` for a name that has no downloads, a folder that cannot be written, no
+    network, or a file that came with another SHA-256.
+    """
+    if name not in HOMES:
+        raise InputError(f"{name!r} has no files to fetch: write {nearest(name, HOMES)}")
+    return _download(name, data_folder(folder), FILES[name])
+
+
+def available(folder: str | Path | None = None) -> tuple[Availability, ...]:
+    """For each source of `load_dataset` whether it can be used now. No image is decompressed."""
+    root, drawn = data_folder(folder), "drawn from the key"
+    return (
+        Availability("digits", True, "scikit-learn", "1797 images 8×8, classes 0-9, one pool"),
+        *(_availability(name, root / name) for name in HOMES),
+        Availability("npz", True, "path", f"your own file with arrays {', '.join(ARRAY_NAMES)}"),
+        Availability("teacher_linear", True, drawn, "Gaussian inputs, noisy linear teacher"),
+        Availability("teacher_network", True, drawn, "Gaussian inputs, one-hidden-layer teacher"),
+        Availability("random", True, drawn, "Gaussian inputs, targets that are pure noise"),
+    )
+
+
+def read_images(name: str, folder: str | Path | None, classes: Iterable[int]) -> RawImages:
+    """The images of "digits" or of a key of HOMES; files that are absent are fetched.
+
+    `classes` are the ones that will be used: they decide between several `.npz` copies of
+    CIFAR-10, of which the one with most training examples of these classes is read.
+
+    Raises `InputError` for files that are absent and cannot be fetched, that are damaged, or that
+    lack one of the classes.
+    """
+    wanted = sorted(set(classes))
+    if name == "digits":
+        raw = read_digits()
+        require_classes(wanted, raw.y_train, name)
+        return raw
+    root = data_folder(folder)
+    if not _locate(name, root / name):
+        absent = [file for file in FILES[name] if not _unpacked_or_packed(root / name, file)]
+        _download(name, root, tuple(absent))
+    paths = _locate(name, root / name)
+    if paths[0].suffix == ".npz":
+        paths = (_choose_npz(paths, wanted),)
+    x_train, y_train, x_test, y_test = decode(name, paths)
+    remedy = f", or run `langevin-nn data fetch {name}`" if paths[0].suffix == ".npz" else ""
+    for part, labels in (("training", y_train), ("test", y_test)):
+        require_classes(wanted, labels, f"the {part} part of {name} ({paths[0].name})", remedy)
+    files = tuple(_with_remark(name, path) for path in paths)
+    return RawImages(x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64), files)
+
+
+def fingerprint(path: Path) -> str:
+    """The name of a file and the start of its SHA-256: equal as long as no byte has changed."""
+    return f"{path.name} sha256:{_sha256(path)[:12]}"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The valid names, the one that was probably meant first."""
+    names = tuple(names)
+    guesses = difflib.get_close_matches(name, names, n=1)
+    return "".join(f"{guess!r}, or " for guess in guesses) + f"one of {', '.join(names)}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _with_remark(name: str, path: Path) -> str:
+    """The file's fingerprint, with a remark if the published set has another file of that name."""
+    remark = "" if _is_published(name, path) else f" ({UNPUBLISHED})"
+    return f"{fingerprint(path)}{remark}"
+
+
+def _is_published(name: str, path: Path) -> bool:
+    """Whether a file of a known name has the known content, packed or not.
+
+    So have all copies in `.npz` files, which are anybody's own, and CIFAR-10's single batches,
+    whose checksums are not published.
+    """
+    if path.suffix in (".npz", ".bin"):
+        return True
+    index = [file.removesuffix(".gz") for file in FILES[name]].index(path.name.removesuffix(".gz"))
+    if name not in SHA256_UNPACKED or _sha256(path) == SHA256[name][index]:
+        return _sha256(path) == SHA256[name][index]
+    content = hashlib.sha256()
+    try:
+        with unpacked(path) as stream:
+            for _ in range(LARGEST_UNPACKED // 2**20 + 1):
+                content.update(stream.read(2**20))
+            complete = not stream.read(1)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return complete and content.hexdigest() == SHA256_UNPACKED[name][index]
+
+
+def _download(name: str, root: Path, files: tuple[str, ...]) -> tuple[Path, ...]:
+    import pooch
+
+    place, known = root / name, dict(zip(FILES[name], SHA256[name], strict=True))
+    paths = tuple(place / file for file in files)
+    wanted = [path for path in paths if not path.is_file() or _sha256(path) != known[path.name]]
+    created = [path for path in (place, *place.parents) if not path.exists()]
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the data folder {place} ({reason(error)}): set LANGEVIN_NN_DATA to "
+            "a folder that can be written"
+        ) from error
+    downloader = pooch.HTTPDownloader(chunk_size=2**16, timeout=TIMEOUT_SECONDS)
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        for path in wanted:
+            url, sha256 = HOMES[name] + path.name, f"sha256:{known[path.name]}"
+            pooch.retrieve(url, sha256, path.name, place, downloader=downloader)
+    except (OSError, ValueError) as error:  # network errors are OSErrors, a wrong hash is not
+        for path in created:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        cause = reason(error) if isinstance(error, OSError) else "it has another SHA-256"
+        raise InputError(
+            f"could not download {url} ({cause}): put {', '.join(path.name for path in wanted)} "
+            f"into {place}, or set LANGEVIN_NN_DATA to a folder that holds {name}/, or run "
+            f"`langevin-nn data fetch {name}` on a machine with network{_of_pickles(place)}"
+        ) from error
+    finally:
+        logger.setLevel(level)
+    return paths
+
+
+def _of_pickles(place: Path) -> str:
+    """What to do with CIFAR-10's pickled batches, if they are there."""
+    found = next((pickles for pickles in CIFAR10_PICKLES if (place / pickles).exists()), None)
+    if place.name != "cifar10" or found is None:
+        return ""
+    return (
+        f" ({found} is there, but pickles are never read, because they can run anything: "
+        "data/README.md has the lines that turn them into an .npz)"
+    )
+
+
+def _availability(name: str, place: Path) -> Availability:
+    paths = _locate(name, place)
+    if not paths:
+        what = f"absent: run `langevin-nn data fetch {name}`{_of_pickles(place)}"
+        return Availability(name, False, str(place), what)
+    size = sum(path.stat().st_size for path in paths)
+    try:
+        what = _contents(name, paths)
+        if others := [path.name for path in paths if not _is_published(name, path)]:
+            what += f" ({UNPUBLISHED}: {', '.join(others)})"
+    except InputError as error:
+        return Availability(name, False, str(place), str(error), size)
+    return Availability(name, True, str(place), what, size)
+
+
+def _contents(name: str, paths: tuple[Path, ...]) -> str:
+    """Numbers and classes of the images, from the labels; of CIFAR-10's archive as published."""
+    labels: list[tuple[np.ndarray, ...]]
+    if name != "cifar10":
+        labels = [(read_idx(name, paths[1], 1), read_idx(name, paths[3], 1))]
+    elif paths[0].suffix == ".npz":
+        labels = [read_npz(path, ("y_train", "y_test")) for path in paths]
+    else:
+        return "50000 + 10000 images 32×32, classes 0-9"
+    height, width, *_ = IMAGE_SHAPES[name]
+    return "; ".join(
+        f"{y_train.size} + {y_test.size} images {height}×{width}, classes {_listing(y_train)}"
+        for y_train, y_test in labels
+    )
+
+
+def _listing(labels: np.ndarray) -> str:
+    held = np.unique(labels).tolist()
+    return "0-9" if held == [*range(10)] else ", ".join(map(str, held))
+
+
+def _unpacked_or_packed(place: Path, file: str) -> Path | None:
+    paths = (place / file, place / file.removesuffix(".gz"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _locate(name: str, place: Path) -> tuple[Path, ...]:
+    """The files that hold a data set, none if they are incomplete.
+
+    The four idx files; for CIFAR-10 the six batches, else the archive of them, else .npz files.
+    """
+    if name != "cifar10":
+        found = [_unpacked_or_packed(place, file) for file in IDX_NAMES]
+        return tuple(path for path in found if path) if all(found) else ()
+    batches = tuple(place / CIFAR10_FOLDER / batch for batch in CIFAR10_BATCHES)
+    if all(path.is_file() for path in batches):
+        return batches
+    archive = place / CIFAR10_ARCHIVE
+    return (archive,) if archive.is_file() else tuple(sorted(place.glob("*.npz")))
+
+
+def _choose_npz(paths: tuple[Path, ...], wanted: Sequence[int]) -> Path:
+    """The file that holds all wanted classes, and of those the one with most training examples."""
+
+    def rank(path: Path) -> tuple[bool, int]:
+        y_train, y_test = read_npz(path, ("y_train", "y_test"))
+        complete = np.isin(wanted, y_train).all() and np.isin(wanted, y_test).all()
+        return bool(complete), int(np.isin(y_train, wanted).sum())
+
+    return max(paths, key=rank)

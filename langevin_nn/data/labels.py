@@ -1,0 +1,253 @@
+"""Classes and their targets: from labels to the numbers that a network is to say, and back.
+
+One rule for the labels of every source, images and files: `classes` are two or more labels, or
+groups of labels, and each example whose label is in one of them has the target of that group;
+examples with other labels are left out. Labels are integers, floats, Booleans or text (bytes are
+text in UTF-8). A class is the label that it equals; a label of text is also named by a number that
+it reads as, "3" by 3 and "true" by true.
+
+Back from outputs to classes there is one rule as well, `is_right`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from langevin_nn.config.fields import CODES
+from langevin_nn.types import InputError
+
+Groups = tuple[list[Any], ...]
+NONE = -1
+"""The place of an example that is in none of the classes."""
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Classes, groups of labels, and their targets; made by `labelling`."""
+
+    groups: Groups
+    targets: Float[np.ndarray, " K *D"]
+    code: str = ""
+
+    @property
+    def labels(self) -> list[Any]:
+        """All labels that are in a class."""
+        return [label for group in self.groups for label in group]
+
+    @property
+    def pair(self) -> tuple[float, float] | None:
+        """The two targets of one output."""
+        return (float(self.targets[0]), float(self.targets[1])) if not self.code else None
+
+    def words(self, names: Mapping[Any, str] | None = None) -> str:
+        """The rule as it is printed, labels by their `names`.
+
+        >>> labelling(("cat", "dog"), (-1, 1)).words()
+        'cat → −1, dog → +1'
+        >>> labelling(((0, 2), (1, 3)), "one_hot").words()
+        'one_hot, outputs for {0, 2}, {1, 3}'
+        """
+        named = names or {}
+        groups = [[str(named.get(label, label)) for label in group] for group in self.groups]
+        classes = [g[0] if len(g) == 1 else f"{{{', '.join(g)}}}" for g in groups]
+        if self.code:
+            return f"{self.code}, outputs for {', '.join(classes)}"
+        pairs = zip(classes, self.targets, strict=True)
+        return ", ".join(f"{name} → {signed(target)}" for name, target in pairs)
+
+    def places(self, labels: np.ndarray, where: str) -> Int[np.ndarray, " P"]:
+        """Which group each label is in, NONE for no group; `where` names the labels in errors.
+
+        Raises `InputError` for what is no label, and for a label that two groups name.
+        """
+        labels = as_labels(labels, where)
+        places = np.full(labels.shape, NONE)
+        for place, group in enumerate(self.groups):
+            for label in group:
+                members = _equal(labels, label)
+                if np.any((places[members] != NONE) & (places[members] != place)):
+                    raise InputError(
+                        f"classes = {self.groups} name a label of {where} twice, as {label!r} and "
+                        "as another: write each label once"
+                    )
+                places[members] = place
+        return places
+
+    def require(self, parts: Sequence[np.ndarray], where: str) -> None:
+        """Raise `InputError` for a class of which no part has an example."""
+        checked = [as_labels(part, where) for part in parts]
+        held = listed(checked)
+        for label in self.labels:
+            if not any(_equal(part, label).any() for part in checked):
+                raise InputError(
+                    f"{where} has the labels {held}, not {label!r}: write classes that are there, "
+                    "or leave classes and targets out if y holds the targets themselves"
+                )
+
+
+def labelling(
+    classes: Sequence[Any] | np.ndarray, targets: str | Sequence[Any] | np.ndarray
+) -> Labelling:
+    """The classes and their targets. Raises `InputError` where they are none."""
+    groups = class_groups(classes)
+    code = targets if isinstance(targets, str) else ""
+    return Labelling(groups, class_targets(targets, len(groups)), code)
+
+
+def class_groups(classes: Sequence[Any] | np.ndarray) -> Groups:
+    """Two or more disjoint groups of class labels, from labels or from groups of them."""
+    given = _plain(classes)
+    members = given if isinstance(given, list) else []
+    groups = [group if isinstance(group, list) else [group] for group in members]
+    labels = [label for group in groups for label in group]
+    if (
+        len(groups) < 2
+        or not all(groups)
+        or not all(isinstance(label, int | float | str) for label in labels)
+        or any(isinstance(label, float) and not math.isfinite(label) for label in labels)
+        or len(set(labels)) < sum(len(set(group)) for group in groups)
+    ):
+        raise InputError(
+            "classes must be two or more labels such as (0, 1), or groups that share none such "
+            f"as ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)), got {classes!r}"
+        )
+    return tuple(groups)
+
+
+def class_targets(
+    targets: str | Sequence[Any] | np.ndarray, num_classes: int
+) -> Float[np.ndarray, " K *D"]:
+    """The target of each class: two numbers (K,), or with D = K outputs the rows of a matrix.
+
+    "one_hot" is 1 for the class and 0 for the others, "centred" that minus 1/D.
+
+    >>> class_targets("centred", 2)
+    array([[ 0.5, -0.5],
+           [-0.5,  0.5]])
+    """
+    if isinstance(targets, str):
+        if targets not in CODES:
+            raise InputError(
+                f'targets must be two numbers, "one_hot" or "centred", got {targets!r}: '
+                'write (-1.0, 1.0) for two classes, "one_hot" for one output for each class'
+            )
+        one_hot = np.eye(num_classes)
+        return one_hot if targets == "one_hot" else one_hot - 1 / num_classes
+    if num_classes > 2:
+        raise InputError(
+            f"{num_classes} classes need one output each, got targets {targets!r} for two: "
+            'write targets = "one_hot" (or "centred")'
+        )
+    return np.array(two_targets(targets))
+
+
+def two_targets(targets: Sequence[Any] | np.ndarray) -> tuple[float, float]:
+    """The targets of the two classes if they are two different finite numbers."""
+    try:
+        first, second = (float(target) for target in targets)
+    except (TypeError, ValueError, OverflowError):
+        first = second = math.nan
+    if first == second or not (math.isfinite(first) and math.isfinite(second)):
+        raise InputError(
+            f"targets must be two different finite numbers, got {targets!r}: write (-1.0, 1.0)"
+        )
+    return first, second
+
+
+def as_labels(labels: np.ndarray, where: str) -> np.ndarray:
+    """Labels as numbers, Booleans or text, (P,); (P, 1) is taken as (P,).
+
+    Raises `InputError` for what is no label.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise InputError(
+            f"{where} has shape {labels.shape}, and classes are of labels (examples,): give one "
+            "label for each example, or leave classes and targets out"
+        )
+    kind = labels.dtype.kind
+    if kind == "S":
+        try:
+            return np.char.decode(labels, "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{where} has bytes that are no text in UTF-8: save labels as numbers or as text"
+            ) from error
+    if kind not in "biufU":
+        raise InputError(
+            f"{where} has labels of type {labels.dtype}: save whole numbers or text, as "
+            "labels.astype(str) makes them"
+        )
+    if kind == "f" and not np.isfinite(labels).all():
+        raise InputError(
+            f"{where} has labels that are NaN or infinite: leave these examples out of the file"
+        )
+    return labels
+
+
+def listed(parts: Sequence[np.ndarray], most: int = 12) -> str:
+    """The different labels, the first of them where there are many."""
+    held = list(dict.fromkeys(label for part in parts for label in np.unique(part).tolist()))
+    words = [repr(label) for label in held[:most]]
+    return ", ".join([*words, "…"] if len(held) > most else words)
+
+
+def signed(number: float) -> str:
+    """A number with its sign.
+
+    >>> signed(-1.0), signed(1.0), signed(0.0)
+    ('−1', '+1', '0')
+    """
+    return f"{number:+g}".replace("-", "−") if number else "0"
+
+
+def is_right(
+    outputs: Float[np.ndarray, "..."], targets: Float[np.ndarray, " P *D"], midpoint: float
+) -> Bool[np.ndarray, "..."]:
+    """Where outputs (…, P) or (…, P, D) say the class of the targets: the rule of every accuracy.
+
+    With one output: it lies strictly on its target's side of the midpoint. With several: the
+    largest of them, larger than all others, is the largest of the targets. A tie decides nothing
+    and is not right: an output that equals the midpoint, two largest outputs, a target that names
+    no class because it is such a tie itself.
+
+    >>> is_right(np.array([0.2, 0.0, -0.1]), np.array([1.0, 1.0, 1.0]), 0.0)
+    array([ True, False, False])
+    >>> is_right(np.array([[0.2, 0.1], [0.2, 0.2]]), np.array([[1.0, 0.0], [1.0, 0.0]]), 0.0)
+    array([ True, False])
+    """
+    f, y = np.asarray(outputs, np.float64), np.asarray(targets, np.float64)
+    if y.ndim == 1:
+        return np.sign(f - midpoint) * np.sign(y - midpoint) > 0
+    named = y == y.max(axis=1, keepdims=True)
+    own = np.where(named, f, np.inf).min(axis=-1)
+    others = np.where(named, -np.inf, f).max(axis=-1)
+    return (own > others) & (named.sum(axis=1) == 1)
+
+
+def _equal(labels: np.ndarray, label: Any) -> Bool[np.ndarray, " P"]:
+    """Where `labels`, as `as_labels` returns them, are the label of a class."""
+    is_text = isinstance(label, str)
+    if labels.dtype.kind == "U":
+        names = {label} if is_text else {str(label), str(label).lower()}
+        return np.isin(labels, list(names))
+    if labels.dtype.kind == "b" and is_text:
+        return labels == (label == "True") if label in ("True", "False") else labels & False
+    if is_text:
+        return np.zeros(labels.shape, bool)
+    return np.asarray(labels == label)
+
+
+def _plain(value: Any) -> Any:
+    """Lists for sequences and arrays, Python's numbers and text for NumPy's and for bytes."""
+    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, list | tuple | range):
+        return [_plain(item) for item in value]
+    return value

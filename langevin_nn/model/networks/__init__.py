@@ -1,0 +1,1 @@
+"""Networks as Equinox modules: dense, convolutional, and those of the user."""

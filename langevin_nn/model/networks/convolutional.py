@@ -1,0 +1,109 @@
+"""One convolutional layer with a dense read-out.
+
+    h_ic = W_c·x_i/√M + b_c,      f(x) = Σ_i Σ_c v_ic σ(h_ic)/√(N_c n) + b
+
+with x_i the M inputs of patch i of n, and N_c channels that share W over the patches; the biases
+only where they are asked for. Aiudi, Pacelli, Vezzani, Burioni, Rotondo, arXiv:2307.11807.
+
+Its prior has E[f(x) f(x')] = n⁻¹ Σ_i κ(x_i, x'_i)/λ_1 at any number of channels: read-outs of
+different patches are independent, whatever the features of one patch have to do with another's.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from langevin_nn.model.activations import activation as as_activation
+from langevin_nn.model.networks.fully_connected import Network, of_one_type, standard_gaussian
+from langevin_nn.model.precision import full_precision
+from langevin_nn.types import Activation, InputError, Patches
+from langevin_nn.values import as_whole
+
+
+class Convolutional(Network):
+    """A convolutional layer of `num_channels` channels on `patches`, and a dense read-out.
+
+    `weights` are W (N_c, M) and the read-out v (n, N_c); `biases`, if there are any, b_c (N_c,)
+    and the read-out's (1,). `key` draws all of them from a standard Gaussian. One network maps an
+    input (N_0,), an image as `Patches` describes it, to a number ().
+
+    Raises `InputError` for patches that are none and for a number of channels that is not a
+    positive whole number.
+
+    >>> import jax
+    >>> patches = Patches((8, 8, 1), size=4, stride=4)
+    >>> network = Convolutional(patches, 50, "erf", key=jax.random.key(0))
+    >>> network(jax.numpy.ones(64)).shape, [weight.shape for weight in network.weights]
+    ((), [(50, 16), (4, 50)])
+    """
+
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+    activation: Activation = eqx.field(static=True)
+    patches: Patches = eqx.field(static=True)
+
+    def __init__(
+        self,
+        patches: Patches,
+        num_channels: int,
+        activation: str | Activation | Callable[[Array], Array] = "erf",
+        *,
+        key: PRNGKeyArray,
+        dtype: Any = jnp.float32,
+        biases: bool = False,
+    ) -> None:
+        if not isinstance(patches, Patches):
+            raise InputError(
+                f"patches must be Patches(image_shape, size, stride), got {patches!r}: write "
+                "Patches((28, 28, 1), size=4, stride=4) for images of 28 × 28 grey pixels"
+            )
+        if (as_whole(num_channels) or 0) < 1:
+            raise InputError(f"num_channels must be a positive whole number, got {num_channels!r}")
+        shapes = [(num_channels, patches.patch_size), (patches.num_patches, num_channels)]
+        self.weights, self.biases = standard_gaussian(
+            key, shapes, [(num_channels,), (1,)] if biases else [], dtype
+        )
+        self.activation = as_activation(activation)
+        height, width, colours = patches.image_shape  # a tuple, for JAX to hash
+        self.patches = replace(patches, image_shape=(height, width, colours))
+
+    @property
+    def in_size(self) -> int:
+        return math.prod(self.patches.image_shape)
+
+    @property
+    def hidden_widths(self) -> tuple[int, ...]:
+        return (self.weights[0].shape[-2],)
+
+    @property
+    def receptive_fields(self) -> Patches:
+        return self.patches
+
+    @full_precision
+    def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P M"]:
+        of_patches = self._of_patches(x)
+        return of_patches.reshape(*of_patches.shape[:-2], -1)
+
+    @full_precision
+    def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P"]:
+        of_patches, readout = of_one_type(self._of_patches(x), self.weights[1])
+        f = jnp.einsum("...pic,...ic->...p", of_patches, readout)
+        f = f / math.sqrt(readout.shape[-1] * readout.shape[-2])
+        if not self.biases:
+            return f
+        f, bias = of_one_type(f, self.biases[1])
+        return f + bias
+
+    def _of_patches(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P n N_c"]:
+        """σ(h_ic) of all channels on each patch."""
+        weights, inputs = of_one_type(self.weights[0], x[:, self.patches.indices()])
+        h = jnp.einsum("...cm,pim->...pic", weights, inputs) / math.sqrt(inputs.shape[-1])
+        if self.biases:
+            h, bias = of_one_type(h, self.biases[0])
+            h = h + bias[..., None, None, :]
+        return self.activation(h)

@@ -1,0 +1,218 @@
+"""Equinox modules as networks: which of their leaves are sampled, and whether they can be.
+
+A module of the user's own is sampled in all of its floating-point arrays, or in those that a filter
+of `eqx.partition` leaves. Its other arrays (masks, indices, keys), its numbers and its functions
+stay what they are, one for all chains.
+
+What cannot be sampled is refused: arrays in 16 bits, complex ones or of different types, an array
+that is in two places (it would be two from the first step on), layers that keep a state between
+calls (`eqx.nn.BatchNorm`), and derivatives that are not those of the values: under
+`jax.lax.stop_gradient` Langevin dynamics would sample another measure than the split one.
+"""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from langevin_nn.model.derivative import derivative_along
+from langevin_nn.model.networks.fully_connected import Network, of_each
+from langevin_nn.types import InputError
+
+PRECISIONS = ("float32", "float64")
+"""What can be sampled: in 16 bits a step smaller than 2⁻⁸ of a weight is rounded away."""
+NUM_PROBES, NUM_INPUTS = 8, 16
+"""Draws of the prior, and training inputs, at which derivatives are looked at."""
+LARGEST_PROBES = 2**20
+"""Weights of all draws together; of larger networks there are fewer draws, two at least."""
+MOVES = (1e-1, 1e-2, 1e-3, 1e-4)
+"""Of the weights in units of their prior, for differences that are held against derivatives."""
+WRONG = 0.02
+"""Relative difference from which on a derivative is none."""
+
+
+def as_sampled(network: Any, sampled: Any) -> tuple[Any, tuple[bool, ...] | None, Any]:
+    """The network, which of its leaves are sampled (None: all of a `Network`), and their type.
+
+    Scalars of NumPy among its fields become the Python numbers that they stand for.
+    """
+    if isinstance(network, type) or not callable(network):
+        given = network.__name__ if isinstance(network, type) else type(network).__name__
+        raise InputError(
+            f"a network is a FullyConnected, a Convolutional or an Equinox module that maps one "
+            f"input to one output, got {given}: write for example lnn.FullyConnected(…)"
+        )
+    own = not isinstance(network, Network)
+    if own:
+        network = jax.tree.map(_plain, network)
+        _refuse_state(network)
+    leaves = jax.tree_util.tree_leaves_with_path(network)
+    marks = tuple(eqx.is_inexact_array(leaf) for _, leaf in leaves)
+    if sampled is not None:
+        if not own:
+            raise InputError(
+                f"a {type(network).__name__} is sampled in all of its weights: to freeze some, "
+                "make it a field of an Equinox module of your own whose __call__ calls it, or take "
+                "lnn.RandomFeatures"
+            )
+        chosen = _filtered(network, sampled)
+        marks = tuple(mark and kept for mark, kept in zip(marks, chosen, strict=True))
+    if not any(marks):
+        raise InputError("the network has no floating-point arrays: nothing can be sampled")
+    _refuse_shared(leaves, marks)
+    names = {
+        jax.tree_util.keystr(path) or "array": str(leaf.dtype)
+        for (path, leaf), mark in zip(leaves, marks, strict=True)
+        if mark
+    }
+    kinds = set(names.values())
+    if len(kinds) > 1 or not kinds <= set(PRECISIONS):
+        listed = ", ".join(f"{name} {kind}" for name, kind in names.items())
+        raise InputError(
+            f"weights are sampled in float32 or in float64, all in the same, got {listed}: write "
+            "them as arrays of one of these types, or leave them out by sampled=…"
+        )
+    return network, marks if own else None, jnp.dtype(kinds.pop())
+
+
+def _plain(leaf: Any) -> Any:
+    return leaf.item() if isinstance(leaf, np.generic) else leaf
+
+
+def _refuse_state(network: Any) -> None:
+    kinds = eqx.nn.State | eqx.nn.StateIndex
+    leaves = jax.tree.leaves(network, is_leaf=lambda node: isinstance(node, kinds))
+    if any(isinstance(leaf, kinds) for leaf in leaves):
+        raise InputError(
+            "the network keeps arrays between its calls (eqx.nn.State, as of BatchNorm), and a "
+            "function f(x) of its weights has none: write eqx.nn.LayerNorm, or another layer "
+            "without a state"
+        )
+
+
+class _Left:
+    """Stands where a filter leaves a leaf out."""
+
+
+def _filtered(network: Any, sampled: Any) -> list[bool]:
+    """Which leaves the filter keeps."""
+    try:
+        kept = eqx.filter(network, sampled, replace=_Left())
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "sampled is a filter of eqx.partition, a function of a leaf or a tree of Booleans in "
+            f"the shape of the network, got {sampled!r}"
+        ) from error
+    return [not isinstance(leaf, _Left) for leaf in jax.tree.leaves(kept)]
+
+
+def _refuse_shared(leaves: list[tuple[Any, Any]], marks: tuple[bool, ...]) -> None:
+    """Raise `InputError` where one array is in two places: they would part in the first step."""
+    places: dict[int, tuple[Any, bool]] = {}
+    for (path, leaf), mark in zip(leaves, marks, strict=True):
+        if not eqx.is_array(leaf):
+            continue
+        first, other = places.setdefault(id(leaf), (path, mark))
+        if first is not path and (mark or other):
+            names = [jax.tree_util.keystr(place) for place in (first, path)]
+            raise InputError(
+                f"{names[0]} and {names[1]} of the network are one array, and would be sampled as "
+                "two: write eqx.nn.Shared to tie them, or jax.numpy.copy for two arrays"
+            )
+
+
+def refuse_wrong_derivatives(posterior: Any) -> None:
+    """Raise `InputError` where the derivatives of a module are not those of its values.
+
+    A dynamics that follows the gradient alone would sample another measure than one with an
+    acceptance step.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(posterior)):
+        return
+    marks, dtype = posterior.sampled_leaves, posterior.x_train.dtype
+    leaves = [
+        (jax.tree_util.keystr(path), leaf.shape)
+        for (path, leaf), mark in zip(
+            jax.tree_util.tree_leaves_with_path(posterior.network), marks, strict=True
+        )
+        if mark
+    ]
+    rng = np.random.default_rng(0)
+    x = posterior.x_train[:NUM_INPUTS]
+    size = sum(math.prod(shape) for _, shape in leaves)
+    probes = min(NUM_PROBES, max(2, LARGEST_PROBES // max(size, 1)))
+    scales = [p**-0.5 for p in posterior.prior.by_array]
+    start, direction = (
+        [
+            jnp.asarray(scale * rng.normal(size=(probes, *shape)), dtype)
+            for scale, (_, shape) in zip(scales, leaves, strict=True)
+        ]
+        for _ in range(2)
+    )
+    signs = jnp.asarray(
+        rng.choice([-1.0, 1.0], (probes, *posterior.y_train[: len(x)].shape)), dtype
+    )
+
+    def wrong(chosen: np.ndarray) -> bool:
+        some = [d * float(yes) for d, yes in zip(direction, chosen, strict=True)]
+        return bool(_derivatives_are_wrong(posterior.network, marks, start, some, signs, x))
+
+    if not wrong(np.ones(len(leaves))):
+        return
+    guilty = [name for i, (name, _) in enumerate(leaves) if wrong(np.arange(len(leaves)) == i)]
+    raise InputError(
+        f"the derivative of the network in {', '.join(guilty or [name for name, _ in leaves])} is "
+        "not that of its values (jax.lax.stop_gradient, or rounding?), so that gradients would "
+        "lead elsewhere than the density says: to freeze arrays leave them out of sampled=…"
+    )
+
+
+@eqx.filter_jit
+def _derivatives_are_wrong(
+    network: Any,
+    marks: tuple[bool, ...],
+    start: list[Array],
+    direction: list[Array],
+    signs: Float[Array, "probes P *D"],
+    x: Float[Array, "P N_0"],
+) -> Array:
+    """Whether derivatives along the direction differ from differences at these weights."""
+    sampled, rest = eqx.partition(network, jax.tree.unflatten(jax.tree.structure(network), marks))
+    structure = jax.tree.structure(sampled)
+
+    def outputs(arrays: list[Array]) -> Float[Array, "probes P D"]:
+        networks = eqx.combine(jax.tree.unflatten(structure, arrays), rest)
+        f = of_each(lambda one: jax.vmap(one)(x), networks, marks)
+        return f.reshape(*f.shape[:2], -1).astype(x.dtype)
+
+    f, slope = outputs(start), derivative_along(outputs, start, direction)
+    rounding = 50 * jnp.finfo(f.dtype).eps * jnp.max(jnp.abs(f))
+
+    # Differences along one direction; where there are kinks or jumps some may be off.
+    moves = jnp.asarray([*MOVES, *(-move for move in MOVES)], x.dtype)
+
+    def ends(w: Array, d: Array) -> Array:
+        moved = w[None] + moves.reshape(-1, *(1,) * w.ndim) * d[None]
+        return moved.reshape(-1, *w.shape[1:])
+
+    there = outputs([ends(w, d) for w, d in zip(start, direction, strict=True)])
+    there = there.reshape(2, len(MOVES), *f.shape)
+    steps = moves[: len(MOVES)].reshape(-1, 1, 1, 1)
+    quotient = (there[0] - there[1]) / (2 * steps)
+    bound = WRONG * (jnp.abs(quotient) + jnp.abs(slope)[None]) + rounding / steps
+    missed = jnp.mean(jnp.abs(quotient - slope[None]) > bound, axis=(1, 2), dtype=f.dtype)
+    off = jnp.any(jnp.min(missed, axis=0) > 0.25)
+
+    # Entries whose derivative is zero in all draws, and that do count.
+    gradient = jax.grad(lambda arrays: jnp.sum(signs.reshape(f.shape) * outputs(arrays)))(start)
+    move = MOVES[1]
+    moved = [
+        w + move * jnp.where(jnp.all(g == 0, axis=0)[None], d, 0)
+        for w, d, g in zip(start, direction, gradient, strict=True)
+    ]
+    dead = jnp.max(jnp.abs(outputs(moved) - f)) > 1e-3 * move * jnp.max(jnp.abs(f)) + rounding
+    return off | dead

@@ -1,0 +1,180 @@
+"""The files of a run: how they are written, and read, each verified against the manifest.
+
+`manifest.json` has the SHA-256 of the others and one of its own, so that no file of a finished run
+is believed that is not the one that the run has written. Runs of earlier versions have no sums.
+"""
+
+import dataclasses
+import hashlib
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langevin_nn import config as configuration
+from langevin_nn.config.record import RunConfig
+from langevin_nn.files import Unreadable, sum_of, write_bytes, write_text
+from langevin_nn.runs import claims
+from langevin_nn.runs.posterior_file import content_of, posterior_tree
+from langevin_nn.runs.posterior_reading import chains_of, load, theories_of, verify
+from langevin_nn.runs.records import check_summary, read_record, record, sealed
+from langevin_nn.sampling.draws import Chains
+from langevin_nn.types import Generalisation, InputError
+
+
+class Damaged(InputError):
+    """A file of a run that is not what the run has written; `reason` says in what."""
+
+    def __init__(self, path: Path, reason: object) -> None:
+        self.reason = f"cannot read {path} ({reason})"
+        command = shlex.join(["langevin-nn", "run", "CONFIG.toml", "--output", str(path.parent)])
+        super().__init__(f"{self.reason}: run it again with --overwrite ({command} --overwrite)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """What is in the folder of one run."""
+
+    path: Path
+
+    @property
+    def is_run(self) -> bool:
+        return claims.is_run(self.path)
+
+    @property
+    def is_finished(self) -> bool:
+        return claims.is_finished(self.path)
+
+    def load_config(self) -> RunConfig:
+        if not self.is_run:
+            try:
+                (self.path / "config.toml").stat()
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except OSError as error:
+                raise InputError(f"cannot read {self.path}: {error.strerror}") from error
+            raise InputError(
+                f"{self.path} is not a run folder (config.toml with summary.json or checkpoint/): "
+                "write the folder that `langevin-nn run` named"
+            )
+        self._verify("config.toml")
+        try:
+            return configuration.load(self.path / "config.toml")
+        except (ValueError, RecursionError) as error:
+            raise Damaged(self.path / "config.toml", error) from error
+
+    def save_posterior(
+        self,
+        chains: Chains,
+        y_train: np.ndarray,
+        theories: Mapping[str, Generalisation],
+        run_id: str = "",
+    ) -> None:
+        # By way of the memory: HDF5 itself, on a full disk, ends the process.
+        content = content_of(posterior_tree(chains, y_train, theories, run_id))
+        write_bytes(self.path / "posterior.nc", content)
+
+    def save_json(self, name: str, content: Mapping[str, Any]) -> None:
+        write_text(self.path / name, record(content))
+
+    def finish(self, manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+        """Write the manifest, with the sums of the other files, and last of all the summary.
+
+        Raises `InputError` where a file that was just written cannot be read.
+        """
+        text = record(summary)
+        sums = {name: self._sum_of(name) for name in ("config.toml", "posterior.nc")}
+        sums["summary.json"] = hashlib.sha256(text.encode()).hexdigest()
+        self.save_json("manifest.json", sealed({**manifest, "files": sums}))
+        write_text(self.path / "summary.json", text)
+
+    def _sum_of(self, name: str) -> str:
+        try:
+            return sum_of(self.path / name)
+        except Unreadable as error:
+            raise InputError(
+                f"{self.path / name} was written and cannot be read ({error}): go on with "
+                "--resume, or write --output with a folder on another disk"
+            ) from error
+
+    def load_summary(self) -> dict[str, Any]:
+        if not self.is_finished:
+            earlier = (self.path / claims.REPLACED).is_dir() and (
+                f"; the run that it is to replace is kept in {claims.REPLACED} until then"
+            )
+            raise InputError(
+                f"{self.path} holds no finished run (no summary.json): "
+                f"run it first, or go on with --resume{earlier or ''}"
+            )
+        self._verify("summary.json")
+        content = self._record("summary.json")
+        try:
+            check_summary(content)
+        except Unreadable as error:
+            raise Damaged(self.path / "summary.json", error) from error
+        return content
+
+    def load_manifest(self) -> dict[str, Any]:
+        """What a finished run says of where its numbers come from."""
+        content = self._record("manifest.json")
+        if not isinstance(content.get("run_id"), str):
+            raise Damaged(self.path / "manifest.json", "it lacks the name of its run")
+        return content
+
+    def data(self, manifest: Mapping[str, Any] | None = None) -> list[str]:
+        """The provenance of a finished run's data, as its manifest has it."""
+        words = (manifest or self.load_manifest()).get("data")
+        return list(map(str, words)) if isinstance(words, list) else []
+
+    def load_results(self) -> tuple[Chains, dict[str, Generalisation]]:
+        """The chains (without their last state) and the theories of a finished run."""
+        summary, config = self.load_summary(), self.load_config()
+        manifest = self.load_manifest()
+        self._verify("posterior.nc")
+        try:
+            tree = load(self.path / "posterior.nc")
+            verify(tree, config, manifest["run_id"])
+            return chains_of(tree), theories_of(tree, summary)
+        except ValueError as error:
+            raise Damaged(self.path / "posterior.nc", error) from error
+
+    def check_finished(self) -> dict[str, Any]:
+        """The manifest of a finished run.
+
+        Raises `InputError` where a file is not what the run has written.
+        """
+        manifest = self.load_manifest()
+        sums = _sums(manifest)
+        if not sums:  # of an earlier version
+            self.load_summary()
+            self.load_config()
+        for name in ("config.toml", "summary.json", "posterior.nc"):
+            self._compare(name, sums.get(name))
+        return manifest
+
+    def _record(self, name: str) -> dict[str, Any]:
+        try:
+            return read_record(self.path / name)
+        except Unreadable as error:
+            raise Damaged(self.path / name, error) from error
+
+    def _verify(self, name: str) -> None:
+        """Raise `InputError` where a finished run's file is not the one that its manifest names."""
+        if self.is_finished:
+            self._compare(name, _sums(self.load_manifest()).get(name))
+
+    def _compare(self, name: str, stated: object) -> None:
+        try:
+            actual = sum_of(self.path / name)
+        except Unreadable as error:
+            raise Damaged(self.path / name, error) from error
+        if stated not in (None, actual):
+            raise Damaged(self.path / name, "it is not the file that the run has written")
+
+
+def _sums(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The SHA-256 of a run's files; empty where it is of an earlier version."""
+    sums = manifest.get("files")
+    return sums if isinstance(sums, Mapping) else {}

@@ -1,0 +1,242 @@
+"""Run folders: what a run leaves behind, written so that nothing is ever half there.
+
+    config.toml      the configuration with every default resolved
+    manifest.json    versions, device, seed, git state, data, wall time; SHA-256 of the other files
+    posterior.nc     draws in the ArviZ schema (`posterior_file`)
+    summary.json     the numbers, with their standard errors
+    figures/         PNG
+    report.html      the page that `langevin-nn report` made of it, if it was asked to
+    checkpoint/      while the run lasts: its data files, the state and the draws so far
+    .replaced/       while the run lasts: the run that it replaces
+    .lock            while a process works on the run: which one
+
+A folder is a run's if it holds `config.toml` and, while the run is unfinished, `checkpoint/`, or
+else `summary.json`. Only such a folder, with nothing else in it, is ever replaced (`claims`).
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from langevin_nn import locks
+from langevin_nn.config.record import RunConfig
+from langevin_nn.files import Unreadable, make_folder, write_text
+from langevin_nn.runs import claims
+from langevin_nn.runs.archive import Archive
+from langevin_nn.runs.posterior_file import posterior_tree
+from langevin_nn.runs.posterior_reading import chains_of, theories_of
+from langevin_nn.runs.provenance import data_differences
+from langevin_nn.runs.records import read_record, record
+from langevin_nn.runs.results import experiment_summary, tempering_summary, theory_summary
+from langevin_nn.sampling.dynamics.step_size import Diverged
+from langevin_nn.types import InputError
+
+__all__ = [
+    "RunFolder",
+    "chains_of",
+    "experiment_summary",
+    "posterior_tree",
+    "tempering_summary",
+    "theories_of",
+    "theory_summary",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder(Archive):
+    """The folder of one run."""
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def has_state(self) -> bool:
+        """Whether there is something to go on from."""
+        return claims.has_state(self.path)
+
+    @contextlib.contextmanager
+    def claimed(
+        self, config: RunConfig, *, resume: bool, overwrite: bool, data: Sequence[str] = ()
+    ) -> Iterator[None]:
+        """The folder as this run's own, while the run lasts; `data` is its data's provenance.
+
+        Raises `InputError`, and leaves everything as it was, for a folder that cannot be written,
+        that another process writes into, that holds another run, or anything that is no run's. A
+        run that diverges, or ends in an error before it has saved a state, leaves no trace: what it
+        replaced comes back.
+        """
+        try:
+            settled = self._is_settled(config, resume, overwrite, data)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if settled:
+            yield
+            return
+        with self.locked():
+            try:
+                self._take(config, resume, overwrite, data)
+            except OSError as error:
+                raise self._unwritable(error) from error
+            try:
+                yield
+            except BaseException as error:
+                if isinstance(error, Diverged) or not (self.is_finished or self.has_state):
+                    _quietly(claims.take_back, self.path)
+                raise
+            _quietly(claims.settle, self.path)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """The folder, made if it is not there, as one that only this process writes into.
+
+        Raises `InputError` if another process does, or if the folder cannot be written. A folder
+        that was made here and is empty in the end is gone.
+        """
+        absent = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        with contextlib.ExitStack() as stack:
+            try:
+                for folder in reversed(absent):
+                    make_folder(folder)
+                    stack.callback(_quietly, os.rmdir, folder)
+                mine = stack.enter_context(locks.held(self._lock))
+            except OSError as error:
+                raise self._unwritable(error) from error
+            if not mine:
+                raise self._in_use()
+            yield
+
+    def settle(self) -> None:
+        """Remove what a finished run needed on the way."""
+        claims.settle(self.path)
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / claims.LOCK
+
+    @property
+    def _data(self) -> Path:
+        """While the run lasts, the provenance of its data."""
+        return self.checkpoint / "data.json"
+
+    def _is_settled(
+        self, config: RunConfig, resume: bool, overwrite: bool, data: Sequence[str]
+    ) -> bool:
+        """Whether the run is finished and nothing is to be written. Touches nothing.
+
+        Raises `InputError` for a folder that is in use, and where one can be told without touching
+        it as `_check` does.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file: write --output FOLDER")
+        if locks.holder(self._lock):
+            raise self._in_use()
+        if claims.is_unsettled(self.path):
+            return False
+        self._check(config, resume, overwrite, data)
+        remains = self.checkpoint.exists() or self._lock.exists()
+        return resume and self.is_finished and not remains
+
+    def _take(self, config: RunConfig, resume: bool, overwrite: bool, data: Sequence[str]) -> None:
+        """Go on or begin, in a folder that is locked."""
+        keep = resume and self.is_run and not self._differences(config, data)
+        claims.recover(self.path, keep=keep)
+        self._check(config, resume, overwrite, data)
+        if resume and self.is_finished:
+            claims.settle(self.path)
+        if resume and self.is_run:
+            return
+        try:
+            claims.set_aside(self.path)
+        except OSError:
+            _quietly(claims.recover, self.path)
+            raise
+        try:
+            make_folder(self.checkpoint)
+            write_text(self._data, record({"data": list(data)}))
+            write_text(self.path / "config.toml", config.to_toml())
+        except OSError:
+            _quietly(claims.take_back, self.path)
+            raise
+
+    def _check(self, config: RunConfig, resume: bool, overwrite: bool, data: Sequence[str]) -> None:
+        """Raise `InputError` where the folder is neither free nor to be gone on with or replaced.
+
+        Nothing is touched.
+        """
+        if not self.path.is_dir() or claims.is_remnant(self.path):
+            return
+        if not self.is_run:
+            raise InputError(
+                f"{self.path} holds files that are not a run's: write --output with another folder"
+            )
+        if resume:
+            if different := self._differences(config, data):
+                raise InputError(
+                    f"{self.path} is a run of another configuration or of other data "
+                    f"({', '.join(different)}): write the same ones to go on, or --output with "
+                    "another folder"
+                )
+        elif not overwrite:
+            state = "a finished run" if self.is_finished else "an unfinished run"
+            goes_on = "" if self.is_finished else "--resume to go on, "
+            raise InputError(
+                f"{self.path} holds {state}: write {goes_on}--overwrite to replace it, "
+                "or --output with another folder"
+            )
+        elif foreign := claims.foreign(self.path):
+            raise InputError(
+                f"{self.path} holds {foreign}, which is not a run's and which --overwrite would "
+                "delete: move it elsewhere, or write --output with another folder"
+            )
+
+    def _differences(self, config: RunConfig, data: Sequence[str]) -> list[str]:
+        """In what the run that is there differs from this one, in words."""
+        mine, theirs = _flat(config.to_dict()), _flat(self.load_config().to_dict())
+        names = sorted(n for n in {*mine, *theirs} if mine.get(n) != theirs.get(n))
+        words = [f"{n} = {theirs.get(n)!r} there, {mine.get(n)!r} here" for n in names]
+        return [*words, *data_differences(self._data_there(), data)]
+
+    def _data_there(self) -> list[str]:
+        """The provenance of the data of the run that is there, as far as it is known."""
+        if self.is_finished:
+            return self.data()
+        with contextlib.suppress(Unreadable):  # else the checkpoint's fingerprint decides
+            return list(map(str, read_record(self._data).get("data") or []))
+        return []
+
+    def _in_use(self) -> InputError:
+        who = locks.holder(self._lock) or "another process"
+        return InputError(
+            f"{self.path} is in use, by {who}: wait until that has ended, or write --output with "
+            "another folder"
+        )
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(
+            f"cannot write into {self.path} ({error.strerror}): write --output with a folder that "
+            "can be written"
+        )
+
+
+def _quietly(function: Callable[[Path], None], path: Path) -> None:
+    """For what is tidied up after an error, which is the one to report."""
+    with contextlib.suppress(OSError):
+        function(path)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

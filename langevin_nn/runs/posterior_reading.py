@@ -1,0 +1,257 @@
+"""What posterior.nc says, verified, back in the types of the package.
+
+Files of earlier versions, which have no names of runs and other names of variables, are read too.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from langevin_nn.config.record import RunConfig
+from langevin_nn.model.losses import Loss, loss_named
+from langevin_nn.runs.posterior_file import DRAWS, NUMBERS, OF_F
+from langevin_nn.sampling.draws import Chains
+from langevin_nn.types import Estimate, Generalisation
+
+EARLIER = {"gibbs_energy": "energy", "acceptance_rate": "acceptance"}
+"""The names that variables of sample_stats had."""
+FINITE = (*OF_F, "train_error", "acceptance_rate", "nonfinite")
+"""What is finite in a chain that has not diverged."""
+PREDICTED = ("predictive_mean", "predictive_variance")
+"""What the file has of a theory at each test point."""
+
+
+def load(path: Path) -> xr.DataTree:
+    """The tree in the file. Raises `ValueError`, in one line, for a file that cannot be read."""
+    try:
+        with h5py.File(path) as file:
+            # Where these cannot be read h5netcdf fails in opening, and leaves a traceback behind.
+            dict(file.attrs)
+            return xr.load_datatree(path, engine="h5netcdf")
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        # What HDF5 and the layers above it raise for a file with wrong bytes is not documented.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"it is no NetCDF file that can be read: {reason}") from error
+
+
+def verify(tree: xr.DataTree, config: RunConfig, run_id: str | None = None) -> None:
+    """Raise `ValueError`, in one line, where the file is not that of the run.
+
+    `run_id` is the run's name, as far as it is known: the file's must be the same. Counts must be
+    those of `config`, and chains that have not diverged finite.
+    """
+    stated = str(tree.attrs.get("run_id", ""))
+    if stated and run_id and stated != run_id:
+        raise ValueError(f"it is of the run {stated}, and the folder of the run {run_id}")
+    posterior, stats = _group(tree, "posterior"), _group(tree, "sample_stats")
+    sampler, data = config.sampler, config.data
+    expected = {
+        "chain": sampler.num_chains,
+        "draw": sampler.num_samples,
+        "test_point": data.num_test,
+        "train_point": data.num_train,
+    }
+    for child in tree.children:
+        for name, size in _group(tree, child).sizes.items():
+            if expected.get(str(name), size) not in (None, size):
+                raise ValueError(
+                    f"{child} has {size} as its number of {name}, and the run "
+                    f"{expected[str(name)]}: it is another run's file"
+                )
+    energy = _series(stats, *_named(stats, "gibbs_energy"), DRAWS)
+    moving = np.isfinite(energy).all(axis=1)
+    for name in FINITE:
+        group = posterior if name in OF_F else stats
+        stored, words = _named(group, name)
+        if stored not in group.data_vars:
+            continue
+        dims = (*DRAWS, "test_point") if name in OF_F else DRAWS
+        values = _series(group, stored, words, dims)
+        if len(values) != len(moving) or not np.all(np.isfinite(values[moving])):
+            raise ValueError(f"{name} has values that are not finite in chains that are")
+    for child in ("observed_data", "constant_data"):
+        for name in ("y_train", "y_test"):
+            if name in (targets := _group(tree, child)).data_vars:
+                values = _series(targets, name, name, (f"{name.removeprefix('y_')}_point",))
+                if not np.all(np.isfinite(values)):
+                    raise ValueError(f"{name} has values that are not finite")
+
+
+def chains_of(tree: xr.DataTree) -> Chains:
+    """The chains that were stored, without their last state and their training outputs.
+
+    Raises `ValueError`, in one line, for what a file of a run has and this one lacks.
+    """
+    posterior, stats = _group(tree, "posterior"), _group(tree, "sample_stats")
+    constant = _group(tree, "constant_data")
+    y_test = _series(constant, "y_test", "y_test", ("test_point",))
+    drawn = {
+        name: _series(posterior, name, name, (*DRAWS, "test_point"))
+        for name in OF_F
+        if name in posterior
+    }
+    # A marginalised run of an earlier version has the means under the name of f.
+    means = drawn.get("f_mean", drawn.get("f"))
+    if means is None or means.shape[2:] != y_test.shape:
+        raise ValueError("f and y_test do not fit each other")
+    series = {}
+    for name in ("gibbs_energy", "train_error", "acceptance_rate", "nonfinite"):
+        stored, words = _named(stats, name)
+        if stored in stats or name in ("gibbs_energy", "train_error"):
+            series[name] = _series(stats, stored, words, DRAWS)
+            if series[name].shape != means.shape[:2]:
+                raise ValueError(f"{name} and f do not fit each other")
+    step_size, curvature = (_attribute(stats, name) for name in NUMBERS)
+    trajectory = "trajectory_length" in stats.attrs
+    return Chains(
+        test_outputs=means,
+        test_variances=drawn.get("f_variance"),
+        test_draws=drawn.get("f") if "f_mean" in drawn else None,
+        train_error=series["train_error"],
+        energy=series["gibbs_energy"],
+        observables={
+            str(name): values.to_numpy()
+            for name, values in posterior.data_vars.items()
+            if name not in OF_F
+        },
+        acceptance=series.get("acceptance_rate"),
+        nonfinite=series.get("nonfinite"),
+        trajectory_length=_attribute(stats, "trajectory_length") if trajectory else None,
+        y_test=y_test,
+        targets_midpoint=_number(constant, "targets_midpoint"),
+        params=None,
+        thinning=_count(posterior, "thinning"),
+        wall_seconds=_attribute(posterior, "sampling_time"),
+        temperature=_number(constant, "temperature") if "temperature" in constant else None,
+        loss=_loss(posterior),
+        step_size=step_size,
+        curvature=curvature,
+    )
+
+
+def theories_of(tree: xr.DataTree, summary: Mapping[str, Any]) -> dict[str, Generalisation]:
+    """The theories of the file and of the part `theory` of summary.json.
+
+    Raises `ValueError`, in one line, where one of the two lacks what the other has.
+    """
+    entries = _of_kind(summary.get("theory"), Mapping, "the table theory")
+    if not entries:
+        return {}
+    at_points = _predictions(tree)
+    theories = {}
+    for name, entry in entries.items():
+        numbers = _of_kind(entry, Mapping, f"the table of the theory {name}")
+        if name not in at_points["theory"]:
+            raise ValueError(f"it lacks the theory {name}")
+        mean, variance = (at_points[key].sel(theory=name).to_numpy() for key in PREDICTED)
+        theories[name] = Generalisation(
+            name=name,
+            predictive_mean=mean,
+            predictive_variance=variance,
+            bias2=_kept(numbers, "bias2"),
+            variance=_kept(numbers, "variance"),
+            generalisation_error=_kept(numbers, "generalisation_error"),
+            train_error=_kept(numbers, "train_error"),
+            test_accuracy=_kept(numbers, "test_accuracy"),
+            order_parameters=_loaded(numbers.get("order_parameters")),
+            log_evidence=_of_kind(
+                numbers.get("log_evidence"), float | int | None, "the log evidence"
+            ),
+            converged=_of_kind(numbers.get("converged"), bool, "whether it converged"),
+            message=_of_kind(numbers.get("message"), str, "the message"),
+        )
+    return theories
+
+
+def _predictions(tree: xr.DataTree) -> xr.Dataset:
+    """Mean and variance of each theory at the test points."""
+    stored = _group(tree, "constant_data")
+    names = {f"theory_{name}": name for name in PREDICTED}
+    if not set(names) <= set(stored.data_vars):  # an earlier version's group
+        stored, names = _group(tree, "theory"), {name: name for name in PREDICTED}
+    dims = ("theory", "test_point")
+    for name in names:
+        _series(stored, name, name, dims)
+    if "theory" not in stored.coords:
+        raise ValueError("it lacks the names of the theories")
+    return xr.Dataset({to: stored[name] for name, to in names.items()})
+
+
+def _group(tree: xr.DataTree, name: str) -> xr.Dataset:
+    if name not in tree.children:
+        raise ValueError(f"it lacks the group {name}")
+    return tree[name].to_dataset()
+
+
+def _named(stats: xr.Dataset, name: str) -> tuple[str, str]:
+    """The name under which the file has a variable, and the one that is spoken of."""
+    return (name if name in stats else EARLIER.get(name, name)), name
+
+
+def _series(group: xr.Dataset, stored: str, name: str, dims: tuple[str, ...]) -> np.ndarray:
+    """The variable, of these dimensions and perhaps `output`."""
+    if stored not in group.data_vars:
+        raise ValueError(f"it lacks {name}")
+    variable = group[stored]
+    if variable.dims not in (dims, (*dims, "output")) or variable.dtype.kind != "f":
+        raise ValueError(f"{name} has the dimensions {variable.dims} of {variable.dtype}")
+    return np.asarray(variable.to_numpy())
+
+
+def _number(group: xr.Dataset, name: str) -> float:
+    if name not in group.data_vars or group[name].ndim or group[name].dtype.kind != "f":
+        raise ValueError(f"it lacks the number {name}")
+    return float(group[name])
+
+
+def _attribute(group: xr.Dataset, name: str) -> float:
+    value = group.attrs.get(name)
+    if not isinstance(value, float | int | np.number):
+        raise ValueError(f"it lacks the number {name}")
+    return float(value)
+
+
+def _count(group: xr.Dataset, name: str) -> int:
+    value = _attribute(group, name)
+    if not (value >= 1 and value.is_integer()):
+        raise ValueError(f"{name} is no whole number: {value}")
+    return int(value)
+
+
+def _loss(posterior: xr.Dataset) -> Loss | None:
+    if "loss" not in posterior.attrs:
+        return None
+    numbers: dict[str, Any] = {}
+    if "loss_power" in posterior.attrs:
+        numbers["power"] = _count(posterior, "loss_power")
+        numbers["margin"] = _attribute(posterior, "loss_margin")
+    return loss_named(str(posterior.attrs["loss"]), **numbers)
+
+
+def _kept(numbers: Mapping[str, Any], name: str) -> Estimate:
+    """A theory's number as `theory_summary` stored it; null is NaN."""
+    errors = _of_kind(numbers.get("mcse", {}), Mapping, "the table mcse")
+    return Estimate(_read(numbers.get(name), name), _read(errors.get(name, 0.0), f"mcse of {name}"))
+
+
+def _read(value: Any, name: str) -> float:
+    value = _of_kind(value, float | int | None, name)
+    return math.nan if value is None else float(value)
+
+
+def _loaded(values: Any) -> Any:
+    """The order parameters, numbers or the rows of a matrix, as `theory_summary` stored them."""
+    rows = _of_kind(values, list, "the list of order parameters")
+    return tuple(_loaded(v) if isinstance(v, list) else _read(v, "order parameter") for v in rows)
+
+
+def _of_kind(value: Any, kind: Any, name: str) -> Any:
+    """The value. Raises `ValueError` if it is of another kind."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"summary.json has {value!r:.60} for {name}")
+    return value

@@ -1,0 +1,238 @@
+"""One run: from a configuration to a run folder. Assembly only, no formulas.
+
+config ─► data ─► network, prior ─► posterior ─► chains ─► measured ─┐
+                                        └─► spec ─► theories ────────┴─► table, files, figures
+"""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from langevin_nn import plotting
+from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.analysis.tempering import summarise_ladder
+from langevin_nn.config.record import RunConfig, SamplerConfig
+from langevin_nn.data.load import Dataset, load_dataset
+from langevin_nn.footprint import said
+from langevin_nn.model.posterior import Posterior
+from langevin_nn.model.prior import GaussianPrior
+from langevin_nn.runs import folder as store
+from langevin_nn.runs.assemble import READOUTS, loss_of, network_of, require_room, transition_of
+from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.provenance import manifest
+from langevin_nn.runs.results import Result
+from langevin_nn.runs.tables import caption
+from langevin_nn.sampling.chains import sample
+from langevin_nn.sampling.draws import Chains
+from langevin_nn.sampling.engine.driver import Report
+from langevin_nn.sampling.tempering import temper
+from langevin_nn.theory.decompositions import Decompositions
+from langevin_nn.theory.effective.one_layer import OneLayerSweep, one_layer
+from langevin_nn.theory.evidence import evidence_gradient
+from langevin_nn.theory.suite import Predictions, predict
+from langevin_nn.types import EnsembleSpec, Generalisation, NotApplicable
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a configuration describes, loaded and checked: nothing has been written."""
+
+    config: RunConfig
+    data: Dataset
+    posterior: Posterior
+    key: jax.Array
+    warning: str = ""
+
+
+def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
+    """Load the data and build the posterior. Raises `InputError` where they do not fit.
+
+    T = 0 is refused: there is nothing to sample, but a theory to ask (`prepare_theory`). What does
+    not fit the memory is refused as well; `warning` is what there is to say where it fits just so.
+    """
+    key_data, key_network, key_chains = jax.random.split(jax.random.key(config.seed), 3)
+    chosen = config.data
+    data = load_dataset(
+        chosen.source, key=key_data, num_train=chosen.num_train, num_test=chosen.num_test,
+        classes=chosen.classes, targets=chosen.targets, standardize=chosen.standardize,
+        colour=chosen.colour, path=chosen.path or None, in_size=chosen.in_size,
+        noise_variance=chosen.noise_variance, teacher_width=chosen.teacher_width,
+        num_components=chosen.num_components,
+    )  # fmt: skip
+    resolved = dataclasses.replace(chosen, num_train=data.num_train, num_test=data.num_test)
+    config = dataclasses.replace(config, data=resolved)
+    warning = require_room(config, data, sampling=sampling)
+    network = network_of(config, data, key_network)
+    prior = GaussianPrior(config.prior.precisions, config.prior.bias_precisions or None)
+    kind = READOUTS[config.posterior.readout]
+    posterior = kind(network, prior, data, config.posterior.temperature, loss_of(config))
+    return Problem(config, data, posterior, key_chains, warning)
+
+
+def prepare_theory(config: RunConfig) -> tuple[RunConfig, Dataset, EnsembleSpec]:
+    """The same without sampling: the ensemble, at T = 0 too, and of a ladder's coldest rung."""
+    temperature = config.posterior.temperature
+    warm = dataclasses.replace(config.posterior, temperature=temperature or 1.0, readout="sampled")
+    alone = dataclasses.replace(config.sampler, ladder=())
+    problem = prepare(dataclasses.replace(config, posterior=warm, sampler=alone), sampling=False)
+    config = dataclasses.replace(problem.config, posterior=config.posterior, sampler=config.sampler)
+    spec = dataclasses.replace(problem.posterior.spec, temperature=temperature)
+    return config, problem.data, spec
+
+
+def run(
+    problem: Problem,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    progress: Callable[[Report], None] | None = None,
+    figures: bool = True,
+    predictions: Predictions | None = None,
+    decompositions: Decompositions | None = None,
+) -> Result:
+    """Sample, compare with every theory that applies, and fill the run folder.
+
+    `predictions` are what `expect` says, if it has been asked already.
+    """
+    began = time.monotonic()
+    settings = problem.config.sampler
+    predictions = predictions or expect(problem, decompositions)
+    counts = counts_of(settings)
+    counts |= {"checkpoint": folder.checkpoint, "resume": resume, "progress": progress}
+    transition, tempering = transition_of(settings), None
+    posterior, key = problem.posterior, problem.key
+    with said():
+        if settings.ladder:
+            ladder = temper(posterior, transition, settings.ladder, key=key, **counts)
+            chains = ladder.chains[0]
+            tempering = summarise_ladder(ladder, key=jax.random.fold_in(key, 1))
+        else:
+            chains = sample(posterior, transition, key=key, **counts)
+    result = Result(problem.config, chains, summarise(chains), predictions, tempering)
+    keep(problem, folder, result, began, figures=figures)
+    return result
+
+
+def expect(problem: Problem, decompositions: Decompositions | None = None) -> Predictions:
+    """What the theories say; `decompositions` are shared with other problems."""
+    spec, data = problem.posterior.spec, problem.data
+    shared = None if decompositions is None else decompositions.regression(spec, data)
+    with said():
+        return predict(spec, data, problem.config.theory, shared)
+
+
+def counts_of(settings: SamplerConfig) -> dict[str, Any]:
+    """How many chains, and how long they are, as `sample` takes them."""
+    return {
+        "num_chains": settings.num_chains,
+        "num_warmup": settings.num_warmup,
+        "num_samples": settings.num_samples,
+        "thinning": settings.thinning,
+    }
+
+
+def keep(
+    problem: Problem, folder: RunFolder, result: Result, began: float, *, figures: bool = True
+) -> None:
+    """Fill the run folder. `began` is when the run did, by `time.monotonic`.
+
+    The summary, which makes the run a finished one, comes last.
+    """
+    config, chains, measured = result.config, result.chains, result.measured
+    theories = result.predictions.results
+    folder.save_posterior(chains, problem.data.y_train, theories, config.content_hash)
+    if figures:
+        draw_figures(folder, config, chains, measured, theories)
+    seconds = time.monotonic() - began
+    provenance = (*problem.data.provenance, f"targets: {problem.data.labelling}")
+    summary = {
+        "targets": problem.data.labelling,
+        "experiment": store.experiment_summary(measured, chains),
+        **theory_part(result.predictions),
+    }
+    if result.tempering is not None:
+        summary["tempering"] = store.tempering_summary(result.tempering)
+    folder.finish(manifest(config, provenance, seconds), summary)
+
+
+def theory_part(predictions: Predictions) -> dict[str, object]:
+    """The parts `theory` and `criterion` of summary.json."""
+    criteria = {
+        "criterion": predictions.criterion,
+        "criterion_at_temperature": predictions.criterion_at_temperature,
+    }
+    return {
+        "theory": {name: store.theory_summary(g) for name, g in predictions.results.items()},
+        "not_applicable": predictions.not_applicable,
+        **{name: _without_nan(value) for name, value in criteria.items()},
+        "eigenvalues": predictions.eigenvalues,
+    }
+
+
+def theory_json(spec: EnsembleSpec, data: Dataset, predictions: Predictions) -> dict[str, object]:
+    """The same with the predictions at the test points and the derivatives of the log evidence."""
+    part = {"targets": data.labelling, **theory_part(predictions)}
+    entries = part["theory"]
+    assert isinstance(entries, dict)
+    for name, result in predictions.results.items():
+        entries[name] |= {
+            "predictive_mean": result.predictive_mean.tolist(),
+            "predictive_variance": result.predictive_variance.tolist(),
+            "log_evidence_gradient": None,
+        }
+        if result.converged:
+            with contextlib.suppress(NotApplicable, ValueError, ArithmeticError):  # else null
+                gradient = evidence_gradient(spec, data, result)
+                entries[name]["log_evidence_gradient"] = {
+                    "precisions": gradient.precision_gradient,
+                    "bias_precisions": gradient.bias_precision_gradient,
+                    "temperature": gradient.temperature_gradient,
+                }
+    return {key: _without_nan(value) for key, value in part.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    """The nested lists, tuples and dictionaries with null for what is not a finite number."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def draw_theory(
+    spec: EnsembleSpec, data: Dataset, predictions: Predictions, caption: str, path: Path
+) -> None:
+    """The theories, and `one_layer` against N_1 and λ_1 where it applies."""
+    sweeps: dict[str, tuple[OneLayerSweep, float]] = {}
+    if "one_layer" in predictions.results and predictions.results["one_layer"].converged:
+        (width,), (_, precision) = spec.hidden_widths or (), spec.prior_precisions
+        steps = np.geomspace(0.1, 100, 61)
+        widths = np.unique(np.maximum(1, np.round(width * steps)))
+        precisions = precision * np.geomspace(0.01, 100, 61)
+        along_width = one_layer(spec, data, width=widths)
+        along_precision = one_layer(spec, data, readout_precision=precisions)
+        assert isinstance(along_width, OneLayerSweep) and isinstance(along_precision, OneLayerSweep)
+        sweeps["width"] = along_width, float(width)
+        sweeps["readout_precision"] = along_precision, precision
+    figure = plotting.theory_figure(list(predictions.results.values()), sweeps, caption)
+    plotting.save_as(figure, path)
+
+
+def draw_figures(
+    folder: RunFolder,
+    config: RunConfig,
+    chains: Chains,
+    measured: Generalisation,
+    theories: dict[str, Generalisation],
+) -> None:
+    figures = plotting.run_figures(chains, measured, theories, caption(config))
+    plotting.save(figures, folder.figures)

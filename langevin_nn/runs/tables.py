@@ -1,0 +1,238 @@
+"""What a run says in words: its caption, its table, and under it what is needed to judge it."""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from langevin_nn.analysis.comparison import QUANTITIES, aligned, compare, plus_minus, shifted
+from langevin_nn.analysis.tempering import Tempering
+from langevin_nn.config.record import RunConfig
+from langevin_nn.data.image_files import UNPUBLISHED
+from langevin_nn.data.load import Dataset
+from langevin_nn.data.teachers import TEACHERS
+from langevin_nn.runs.results import Result
+from langevin_nn.sampling.draws import Chains
+from langevin_nn.theory.suite import Predictions
+from langevin_nn.types import Generalisation
+
+
+def caption(*configs: RunConfig) -> str:
+    """The parameters of a run in one line, for figures and tables.
+
+    Of several runs what they have in common, with "…" where they differ.
+
+    >>> from langevin_nn.config.record import from_dict
+    >>> caption(*(from_dict({"prior": {"precisions": [1, x]}}) for x in (0.5, 2)))
+    'digits: P = 100, N = (200), erf, λ = (1, …), T = 0.1'
+    """
+    biases = ""
+    if any(config.network.biases for config in configs):
+        biases = f", λ_b = ({_common(configs, 'prior.bias_precisions')})"
+    return (
+        f"{_alike([_source(config) for config in configs])}: "
+        f"P = {_common(configs, 'data.num_train')}, {_layers(configs)}, "
+        f"{_common(configs, 'network.activation')}, λ = ({_common(configs, 'prior.precisions')})"
+        f"{biases}, T = {_common(configs, 'posterior.temperature')}{_loss(configs)}"
+    )
+
+
+def heading(config: RunConfig, data: Dataset) -> str:
+    """The parameters of a run, where its targets come from, and files that are not as published."""
+    lines = [caption(config), f"targets: {data.labelling}"]
+    odd = [file for file in data.provenance if UNPUBLISHED in file]
+    return "\n".join([*lines, *(f"data: {file}" for file in odd)])
+
+
+def sampling(*configs: RunConfig) -> str:
+    """How the runs are sampled, in one line; what differs as for `caption`."""
+
+    def of(name: str) -> str:
+        return _common(configs, f"sampler.{name}")
+
+    unit = "trajectories" if of("dynamics") == "split" else "steps"
+    ladder = f", ladder T = {of('ladder')}" if any(c.sampler.ladder for c in configs) else ""
+    return (
+        f"{of('dynamics')} dynamics, read-out {_common(configs, 'posterior.readout')}{ladder}; "
+        f"{of('num_chains')} chains of {of('num_warmup')} {unit} of warm-up and "
+        f"{of('num_samples')} draws, thinning {of('thinning')}, step size {of('step_size')}, "
+        f"{_common(configs, 'precision')}"
+    )
+
+
+def _layers(configs: Sequence[RunConfig]) -> str:
+    kinds = {config.network.is_convolutional for config in configs}
+    widths = _common(configs, "network.hidden_widths")
+    if kinds == {True}:
+        size, stride = (_common(configs, f"network.{name}") for name in ("patch_size", "stride"))
+        return f"convolution on {size}×{size} patches (stride {stride}), N_c = {widths}"
+    return f"N = ({widths})" if kinds == {False} else "…"
+
+
+def _loss(configs: Sequence[RunConfig]) -> str:
+    """Which loss, where it is not the squared one."""
+    chosen = [config.posterior for config in configs]
+    if all(each.loss == "squared" for each in chosen):
+        return ""
+    words = [
+        f"hinge loss (power {each.hinge_power}, margin {each.margin:g})"
+        if each.loss == "hinge"
+        else f"{each.loss} loss"
+        for each in chosen
+    ]
+    return f", {_alike(words)}"
+
+
+def _source(config: RunConfig) -> str:
+    """The data, and how many classes there are where each has an output of its own."""
+    data = config.data
+    if data.source in TEACHERS or not isinstance(data.targets, str):
+        return data.source
+    return f"{data.source} ({len(data.classes or ())} classes, {data.targets})"
+
+
+def _common(configs: Sequence[RunConfig], field: str) -> str:
+    return _alike([operator.attrgetter(field)(config) for config in configs])
+
+
+def _alike(values: Sequence[Any]) -> str:
+    """What all of these are, "…" where they differ; lists of one length entry by entry."""
+    first = values[0]
+    lengths = {len(value) if isinstance(value, tuple) else None for value in values}
+    if isinstance(first, tuple) and len(lengths) == 1:
+        return ", ".join(_alike(entries) for entries in zip(*values, strict=True))
+    if any(value != first for value in values):
+        return "…"
+    if first is None:  # a number of examples that is left to the file
+        return "all"
+    return f"{first:g}" if isinstance(first, float) else str(first)
+
+
+def report(result: Result, data: Dataset) -> str:
+    """The table of a run, and under it what is needed to judge it."""
+    measured, chains, predictions = result.measured, result.chains, result.predictions
+    diagnostics = measured.diagnostics
+    assert diagnostics is not None, "an experiment's result carries its diagnostics"
+    acceptance = "none (unadjusted dynamics)"
+    if diagnostics.acceptance is not None:
+        acceptance = f"{diagnostics.acceptance:.3f}"
+    if diagnostics.nonfinite:
+        acceptance += f"  ({diagnostics.nonfinite:.2%} of the proposals left the finite numbers)"
+    step_size = _of_step_size(measured, chains, ladder=result.tempering is not None)
+    lines = [
+        heading(result.config, data),
+        "",
+        str(compare(measured, *predictions.results.values())),
+        "",
+        f"R̂ max      {diagnostics.rhat_max:.4f}",
+        f"ESS min    {diagnostics.ess_min:.0f}  ({diagnostics.num_chains} chains × "
+        f"{diagnostics.num_draws} draws)",
+        *_of_constant(diagnostics.constant),
+        f"acceptance {acceptance}",
+        f"step size  {chains.step_size:.3g}  ({step_size})",
+        *remarks(predictions, reasons=False),
+    ]
+    if result.tempering is not None:
+        lines += ["", *_of_ladder(result.tempering, predictions, result.config)]
+    verdict = "converged" if measured.converged else f"NOT CONVERGED: {measured.message}"
+    return "\n".join([*lines, "", f"{verdict}  ({chains.wall_seconds:.0f} s of sampling)"])
+
+
+def _of_constant(names: Sequence[str]) -> list[str]:
+    """What has no Monte-Carlo error and no R̂, where there is such a thing."""
+    if not names:
+        return []
+    return [f"constant   {', '.join(names)}: the same in every draw, without a Monte-Carlo error"]
+
+
+def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig) -> list[str]:
+    """Every temperature with its log evidence, and what the theories say of the coldest's."""
+    squared = config.posterior.loss == "squared"
+    evidence_of = "log p(y | X)" if squared else "log ⟨exp(−βΣℓ)⟩"
+    names = ("bias2", "variance", "train_error")
+    heads = ["log evidence", "quadrature", "R̂ max"]
+    rows = [["T", *(QUANTITIES[name] for name in names), *heads]]
+    integration = tempering.integration
+    for temperature, measured, evidence, quadrature in zip(
+        integration.temperatures, tempering.measured, integration.log_evidence,
+        integration.quadrature, strict=True,
+    ):  # fmt: skip
+        assert measured.diagnostics is not None
+        numbers = [plus_minus(getattr(measured, name)) for name in names]
+        rhat = f"{measured.diagnostics.rhat_max:.4f}"
+        rows.append(
+            [f"{temperature:g}", *numbers, plus_minus(evidence), _of_quadrature(quadrature), rhat]
+        )
+    swaps = ", ".join(f"{swap:.2f}" for swap in tempering.swap_acceptance)
+    evidence, quadrature = integration.log_evidence[0], integration.quadrature[0]
+    theories = [
+        f"{name} {theory.log_evidence:.5g} "
+        f"({_in_errors(evidence.value - theory.log_evidence, evidence.mcse, quadrature)})"
+        for name, theory in predictions.results.items()
+        if theory.log_evidence is not None
+    ]
+    lines = [
+        aligned(rows),
+        "",
+        f"swaps      accepted {swaps}; {tempering.round_trips} round trips",
+        f"evidence   {evidence_of} = {plus_minus(evidence)} by thermodynamic integration "
+        f"(quadrature {_of_quadrature(quadrature)})",
+    ]
+    if theories:
+        lines.append(f"           of the theories: {', '.join(theories)}")
+    return [*lines, f"ladder     {tempering.complaint}"] if tempering.complaint else lines
+
+
+def _of_quadrature(error: float) -> str:
+    """The error of the integral over the temperatures, a word where it is not known."""
+    return f"± {error:.2g}" if math.isfinite(error) else "error not known"
+
+
+def _in_errors(difference: float, mcse: float, quadrature: float) -> str:
+    """A difference in units of its error, a word where that is not known."""
+    error = math.hypot(mcse, quadrature)
+    known = math.isfinite(error) and error > 0
+    return f"{difference / error:+.1f}σ" if known else "error not known"
+
+
+def _of_step_size(measured: Generalisation, chains: Chains, ladder: bool) -> str:
+    """What the step size means, and what it does to the numbers."""
+    if chains.trajectory_length is not None:
+        steps = max(1.0, chains.trajectory_length / chains.step_size)
+        return (
+            f"radians; trajectories of {chains.trajectory_length:.3g} on average, about "
+            f"{steps:.1f} steps each; no bias"
+        )
+    bias, predicted = "", measured.step_size_bias
+    if predicted is None and ladder:
+        bias = "; swaps change what it biases: not predicted"
+    elif predicted is not None and measured.variance.value > 0:
+        share = shifted(predicted.variance, measured.variance.value / 100)
+        bias = f"; predicted bias of the variance {share}%"
+    return f"{chains.step_size / chains.stability_limit:.0%} of the stability limit{bias}"
+
+
+def remarks(predictions: Predictions, *, reasons: bool = True) -> list[str]:
+    """The criterion, the theories that were left out, and what the others have to say."""
+    lines = [f"criterion  {_criterion(predictions)}"]
+    left_out = predictions.not_applicable
+    if reasons:
+        lines += [f"{name}: left out ({why})" for name, why in left_out.items()]
+    elif left_out:
+        lines.append(f"left out   {', '.join(left_out)}  (summary.json says why)")
+    return lines + [f"{g.name}: {g.message}" for g in predictions.results.values() if g.message]
+
+
+def _criterion(predictions: Predictions) -> str:
+    """The sign of the variance's change by the theory of one common scale, as T → 0 and at T."""
+    s, here = predictions.criterion, predictions.criterion_at_temperature
+    text = f"s = yᵀK⁻¹y/P does not exist ({predictions.criterion_message})"
+    if s is not None:
+        text = f"s = yᵀK⁻¹y/P = {s:.4g} as T → 0"
+    if here is None:
+        return text
+    q, less = ("<", "less") if here < 1 else (">", "more")
+    return (
+        f"{text},\n           yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {here:.4g} at T = {predictions.temperature:g}  "
+        f"(Q* {q} 1: {less} variance than at infinite width, by the one-layer theory)"
+    )

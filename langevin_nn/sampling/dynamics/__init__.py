@@ -1,0 +1,1 @@
+"""Dynamics: one step of many chains, and what a warm-up adapts of it."""

@@ -1,0 +1,273 @@
+"""Metropolis-adjusted dynamics that rotates in the Gaussian prior: exact at any step size.
+
+In whitened weights q = √λ W the posterior is p(q) ∝ exp(−Φ(q) − ½q²), Φ the posterior's `misfit`.
+With momenta p ~ N(0, 1) the flow of H = Φ + ½q² + ½p² is split into two flows that are exact:
+
+    p ← p − ½ε∇Φ;     (q, p) ← (q cos ε + p sin ε, p cos ε − q sin ε);     p ← p − ½ε∇Φ
+
+A trajectory is several such steps, accepted with probability min(1, exp(−ΔH)), p reversed if not.
+The rotation leaves the prior as it is, so only Φ limits the angle ε: where data constrain little,
+ε is of order one and a trajectory of length π/2 forgets where it began. (Neal 2011, section 5.5.1;
+Beskos, Pinski, Sanz-Serna, Stuart, Stoch. Proc. Appl. 121, 2201, 2011; Shahbaba, Lan, Johnson,
+Neal, Stat. Comput. 24, 339, 2014.) Before each trajectory p ← √(1−r) p + √r ξ (Horowitz 1991).
+
+During the warm-up an open step size follows the acceptance, and an open length of the trajectories
+what they change (`adaptation`), one of each for all chains; then they are frozen.
+"""
+
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from langevin_nn.model.posterior import Posterior
+from langevin_nn.sampling.dynamics.adaptation import (
+    DEFAULT_TRAJECTORY,
+    FIRST_STEP_SIZE,
+    LARGEST_STEP_SIZE,
+    Adaptation,
+    adapt_length,
+    adapt_step,
+    chees_slope,
+    unadapted,
+)
+from langevin_nn.sampling.dynamics.noise import standard_normal_like
+from langevin_nn.types import ChainKeys
+from langevin_nn.values import require_positive
+
+MOST_STEPS = 1000
+"""A trajectory has no more steps than this, whatever its length."""
+
+
+class SplitState(NamedTuple):
+    """Weights, whitened momenta, Φ and ∇_WΦ of each chain; the adaptation, the same in each."""
+
+    params: Any
+    momentum: Any
+    misfit: Float[Array, " chains"]
+    gradient: Any
+    adaptation: Adaptation
+
+
+class SplitInfo(NamedTuple):
+    """min(1, exp(−ΔH)), and 1 where ΔH is not finite: such a trajectory is rejected."""
+
+    acceptance: Float[Array, " chains"]
+    nonfinite: Float[Array, " chains"]
+
+
+class Split(eqx.Module):
+    """Trajectories of prior rotations and kicks of the misfit, Metropolis-adjusted.
+
+    `step_size` is the largest angle ε of one rotation, in radians; None adapts it in the warm-up to
+    an acceptance of `target_acceptance`. `trajectory_length` is the mean angle τ of a trajectory;
+    None starts at π/2 and adapts it by the ChEES criterion. Each trajectory has the angle uτ, with
+    u uniform in [½, 3/2] against resonances and shared by the chains, in ⌈uτ/ε⌉ equal steps.
+    `refresh` is the fraction r of the momenta's variance that is drawn afresh before each
+    trajectory, 1 all of it.
+
+    Raises `InputError` for numbers out of these ranges.
+
+    >>> import jax, langevin_nn as lnn
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
+    >>> posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    >>> chains = lnn.sample(posterior, lnn.Split(), key=key, num_warmup=100, num_samples=10)
+    >>> chains.test_outputs.shape, chains.acceptance.shape
+    ((8, 10, 10), (8, 10))
+    """
+
+    default_warmup: ClassVar[int] = 1_000
+    default_thinning: ClassVar[int] = 1
+    unadjusted: ClassVar[bool] = False
+
+    step_size: float | Array | None = None
+    trajectory_length: float | Array | None = None
+    refresh: float | Array = 1.0
+    target_acceptance: float | Array = 0.8
+    adapting_step: bool | Array = False
+    adapting_length: bool | Array = False
+
+    def __check_init__(self) -> None:
+        for name, value, top in (
+            ("step_size", self.step_size, LARGEST_STEP_SIZE),
+            ("trajectory_length", self.trajectory_length, math.inf),
+            ("refresh", self.refresh, 1.0),
+            ("target_acceptance", self.target_acceptance, 1.0),
+        ):
+            open_number = value is None and name in ("step_size", "trajectory_length")
+            if not open_number and not isinstance(value, jax.Array):  # those are checked already
+                unit = " radians" if top > 1 else ""
+                require_positive(f"{name} of the split dynamics", value, top, unit)
+
+    def prepare(self, posterior: Posterior, state: Any, key: Any) -> dict[str, float]:
+        """The step size and the length of the trajectories to start with."""
+        step, length = self.step_size, self.trajectory_length
+        return {
+            "step_size": FIRST_STEP_SIZE if step is None else float(step),
+            "trajectory_length": DEFAULT_TRAJECTORY if length is None else float(length),
+        }
+
+    def with_numbers(self, numbers: dict[str, float], dtype: Any) -> "Split":
+        """These trajectories with every number an array; adapting while nothing has settled."""
+        settled = "settled" in numbers
+        return type(self)(
+            step_size=jnp.asarray(numbers["step_size"], dtype),
+            trajectory_length=jnp.asarray(numbers["trajectory_length"], dtype),
+            refresh=jnp.asarray(self.refresh, dtype),
+            target_acceptance=jnp.asarray(self.target_acceptance, dtype),
+            adapting_step=jnp.asarray(self.step_size is None and not settled),
+            adapting_length=jnp.asarray(self.trajectory_length is None and not settled),
+        )
+
+    def settle(
+        self, posterior: Posterior, state: SplitState, numbers: dict[str, float], key: Any
+    ) -> dict[str, float]:
+        """What was adapted. There is no stability limit, and no bias that the steps cause."""
+        found = {"curvature": math.nan}
+        adapted = state.adaptation
+        if self.step_size is None:
+            found["step_size"] = float(np.exp(np.float64(adapted.log_step_average[0])))
+        if self.trajectory_length is None:
+            found["trajectory_length"] = float(np.exp(np.float64(adapted.log_length_average[0])))
+        return found
+
+    def init(self, posterior: Posterior, params: Any) -> SplitState:
+        misfit, gradient = misfit_and_gradient(posterior, params)
+        momentum = jax.tree.map(jnp.zeros_like, params)
+        return SplitState(params, momentum, misfit, gradient, unadapted(misfit))
+
+    def misfit(self, posterior: Posterior, state: SplitState) -> Float[Array, " chains"]:
+        return state.misfit
+
+    def relocated(self, posterior: Posterior, state: SplitState, other: SplitState) -> SplitState:
+        misfit, gradient = misfit_and_gradient(posterior, other.params)
+        return SplitState(other.params, other.momentum, misfit, gradient, state.adaptation)
+
+    def step(
+        self, posterior: Posterior, state: SplitState, keys: ChainKeys
+    ) -> tuple[SplitState, SplitInfo]:
+        """One trajectory of every chain; `keys` holds one key for each, the first one also u."""
+        assert self.step_size is not None and self.trajectory_length is not None, (
+            "the driver sets open numbers before it steps"
+        )
+        parts = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
+        dtype = state.misfit.dtype
+        fresh = standard_normal_like(state.params, parts[:, 0])
+        # There are no momenta to keep before the first trajectory.
+        r = jnp.where(state.adaptation.trajectories[0] > 0, jnp.asarray(self.refresh, dtype), 1)
+        kept, new = jnp.sqrt(1 - r), jnp.sqrt(r)
+        momentum = jax.tree.map(lambda p, xi: kept * p + new * xi, state.momentum, fresh)
+        start = state._replace(momentum=momentum)
+
+        adaptation = state.adaptation
+        step_size, length = (
+            jnp.where(jnp.asarray(adapting), jnp.exp(learnt[0]), jnp.asarray(given, dtype))
+            for adapting, learnt, given in (
+                (self.adapting_step, adaptation.log_step, self.step_size),
+                (self.adapting_length, adaptation.log_length, self.trajectory_length),
+            )
+        )
+        u = jax.random.uniform(parts[0, 2], (), dtype, 0.5, 1.5)
+        angle = u * length
+        steps = jnp.clip(jnp.ceil(angle / step_size), 1, MOST_STEPS).astype(jnp.int32)
+        step_size = jnp.minimum(angle / steps.astype(dtype), step_size)
+        end, change = self.trajectory(posterior, start, step_size, steps)
+
+        finite = jnp.isfinite(change)
+        for leaf in jax.tree.leaves((end.params, end.gradient)):
+            finite &= jnp.all(jnp.isfinite(leaf), axis=range(1, leaf.ndim))
+        acceptance = jnp.where(finite, jnp.exp(-jnp.maximum(change, 0)), 0)
+        coin = jax.vmap(lambda key: jax.random.uniform(key, (), dtype))(parts[:, 1])
+        back = start._replace(momentum=jax.tree.map(jnp.negative, start.momentum))
+        taken = coin < acceptance
+        moved = jax.tree.map(
+            lambda yes, no: jnp.where(taken.reshape((-1,) + (1,) * (yes.ndim - 1)), yes, no),
+            end, back,
+        )  # fmt: skip
+        roots = _roots(posterior, start)
+        slope = chees_slope(
+            jax.tree.map(jnp.multiply, start.params, roots),
+            jax.tree.map(jnp.multiply, end.params, roots),
+            end.momentum, acceptance, finite, angle,
+        )  # fmt: skip
+        moved = moved._replace(adaptation=self._adapted(adaptation, acceptance, length, slope))
+        return moved, SplitInfo(acceptance, (~finite).astype(dtype))
+
+    def trajectory(
+        self, posterior: Posterior, start: SplitState, step_size: Array, steps: Array
+    ) -> tuple[SplitState, Float[Array, " chains"]]:
+        """Where `steps` steps lead, and ΔH.
+
+        Rotations do not change H, so ΔH is ΔΦ and what the kicks do to ½p²: small numbers, where
+        the difference of two values of H would be one of large ones.
+        """
+        roots = _roots(posterior, start)
+        cos, sin = jnp.cos(step_size), jnp.sin(step_size)
+
+        def kick(state: SplitState, work: Array) -> tuple[Any, Array]:
+            kicked = jax.tree.map(
+                lambda p, g, root: p - 0.5 * step_size * g / root,
+                state.momentum, state.gradient, roots,
+            )  # fmt: skip
+            gains = [
+                0.5 * jnp.sum((new - old) * (new + old), axis=range(1, new.ndim))
+                for new, old in zip(
+                    jax.tree.leaves(kicked), jax.tree.leaves(state.momentum), strict=True
+                )
+            ]
+            return kicked, work + sum(gains[1:], gains[0])
+
+        def one(_: Array, carry: tuple[SplitState, Array]) -> tuple[SplitState, Array]:
+            state, work = carry
+            momentum, work = kick(state, work)
+            params = jax.tree.map(
+                lambda w, p, root: cos * w + sin * p / root, state.params, momentum, roots
+            )
+            momentum = jax.tree.map(
+                lambda w, p, root: cos * p - sin * root * w, state.params, momentum, roots
+            )
+            misfit, gradient = misfit_and_gradient(posterior, params)
+            state = SplitState(params, momentum, misfit, gradient, state.adaptation)
+            momentum, work = kick(state, work)
+            return state._replace(momentum=momentum), work
+
+        end, work = jax.lax.fori_loop(0, steps, one, (start, jnp.zeros_like(start.misfit)))
+        return end, end.misfit - start.misfit + work
+
+    def _adapted(
+        self, old: Adaptation, acceptance: Float[Array, " chains"], length: Array, slope: Array
+    ) -> Adaptation:
+        new = old._replace(trajectories=old.trajectories + 1)
+        target = jnp.asarray(self.target_acceptance, length.dtype)
+        new = _chosen(self.adapting_step, adapt_step(new, acceptance, target, length), new)
+        return _chosen(self.adapting_length, adapt_length(new, slope), new)
+
+
+def misfit_and_gradient(posterior: Posterior, params: Any) -> tuple[Float[Array, " chains"], Any]:
+    """Φ of each chain and its gradient in the weights."""
+
+    def total(params: Any) -> tuple[Array, Array]:
+        each = posterior.misfit(params)
+        return jnp.sum(each), each
+
+    (_, misfit), gradient = jax.value_and_grad(total, has_aux=True)(params)
+    return misfit, gradient
+
+
+def _chosen(adapting: bool | Array, adapted: Adaptation, old: Adaptation) -> Adaptation:
+    yes = jnp.asarray(adapting)
+    return jax.tree.map(lambda new, same: jnp.where(yes, new, same), adapted, old)
+
+
+def _roots(posterior: Posterior, state: SplitState) -> Any:
+    """√λ of each array of weights: they make W into q."""
+    return jax.tree.unflatten(
+        jax.tree.structure(state.params),
+        [jnp.sqrt(jnp.asarray(p, state.misfit.dtype)) for p in posterior.sampled_prior.by_array],
+    )

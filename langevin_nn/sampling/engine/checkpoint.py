@@ -1,0 +1,197 @@
+"""Checkpoints of a run: the state after each chunk, and the draws chunk by chunk.
+
+A folder holds `state.npz` and one `draws-NNNNNNNN.npz` for each chunk of recorded draws, named by
+its first draw. The draws of a chunk are on the disk before the state that counts them, and each
+file is renamed into place, so a process killed at any moment loses at most one chunk.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from langevin_nn import locks
+from langevin_nn.files import Unreadable, make_folder, read_arrays, write_arrays
+from langevin_nn.model.posterior import Posterior
+from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.engine.chunks import Buffer
+from langevin_nn.types import InputError, is_key
+
+SLOPE = "slope_"
+"""How the names of slopes begin in a chunk's file, which has fewer of them than draws."""
+
+WHOSE, FIRST = "chunk/fingerprint", "chunk/first"
+"""Of which run the draws of a chunk's file are, and which is their first; no series is so named."""
+
+NUMBER = "number_"
+"""How the names of a point's numbers begin in `state.npz`."""
+
+
+AGAIN = "start again, by --overwrite at the command line, by resume=False in Python"
+"""What is left where nothing can be gone on with."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: steps made, draws recorded, and each point's numbers that outlive it."""
+
+    steps: int
+    draws: int
+    numbers: list[dict[str, float]]
+
+
+class Checkpoint:
+    """Checkpoints in `folder`, of the run that `fingerprint` names."""
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+
+    @property
+    def exists(self) -> bool:
+        return os.path.lexists(self.folder / "state.npz")
+
+    def save(self, state: Any, progress: Progress, chunk: Buffer | None) -> None:
+        """Write the draws of one chunk (arrays (draw, point, chain, …)), then the state after."""
+        if chunk:
+            first = progress.draws - len(next(iter(chunk.draws.values())))
+            slopes = {SLOPE + name: values for name, values in chunk.slopes.items()}
+            whose = {WHOSE: np.array(self.fingerprint), FIRST: np.array(first)}
+            write_arrays(self.folder / f"draws-{first:08d}.npz", chunk.draws | slopes | whose)
+        leaves = jax.tree.leaves(state)
+        arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        for name in progress.numbers[0]:
+            arrays[NUMBER + name] = np.array([float(each[name]) for each in progress.numbers])
+        arrays["progress"] = np.array([progress.steps, progress.draws])
+        arrays["fingerprint"] = np.array(self.fingerprint)
+        write_arrays(self.folder / "state.npz", arrays)
+
+    def load(self, like: Any) -> tuple[Any, Progress, list[Buffer]]:
+        """The state in the structure of `like`, the progress, and the chunks of draws so far.
+
+        Raises `InputError` if a file cannot be read or belongs to another run.
+        """
+        saved = self._read("state.npz")
+        if str(saved.get("fingerprint")) != self.fingerprint:
+            raise InputError(
+                f"the checkpoint in {self.folder} is of another run (its data or configuration "
+                f"differ): use the configuration that it was made with, or {AGAIN}"
+            )
+        try:
+            leaves, structure = jax.tree.flatten(like)
+            state = jax.tree.unflatten(structure, [saved[f"leaf_{i}"] for i in range(len(leaves))])
+            steps, draws = (int(x) for x in saved["progress"])
+            _check_same_shapes(like, state)
+        except (KeyError, ValueError, TypeError) as error:
+            raise self._damaged("state.npz", error) from error
+        columns = {k.removeprefix(NUMBER): v for k, v in saved.items() if k.startswith(NUMBER)}
+        numbers = [
+            dict(zip(columns, map(float, row), strict=True))
+            for row in zip(*columns.values(), strict=True)
+        ]
+        chunks: list[Buffer] = []
+        done = 0
+        while done < draws:
+            name = f"draws-{done:08d}.npz"
+            arrays = self._read(name)
+            # An earlier version's files say nothing of it.
+            whose = str(arrays.pop(WHOSE, self.fingerprint)), str(arrays.pop(FIRST, done))
+            if whose != (self.fingerprint, str(done)):
+                raise self._damaged(name, "it holds draws of another run, or other draws")
+            slopes = {k: arrays.pop(k) for k in list(arrays) if k.startswith(SLOPE)}
+            slopes = {k.removeprefix(SLOPE): values for k, values in slopes.items()}
+            chunks.append(Buffer(arrays, slopes))
+            lengths = {len(values) if values.ndim else 0 for values in arrays.values()}
+            if len(lengths) != 1 or not 0 < min(lengths) <= draws - done:
+                raise self._damaged(name, f"{lengths} draws, of {draws - done}")
+            if chunks[-1].draws.keys() != chunks[0].draws.keys():
+                raise self._damaged(name, "it holds other series than the draws before")
+            done += lengths.pop()
+        return state, Progress(steps, draws, numbers), chunks
+
+    def _read(self, name: str) -> dict[str, np.ndarray]:
+        try:
+            return read_arrays(self.folder / name)
+        except Unreadable as error:
+            raise self._damaged(name, error) from error
+
+    def _damaged(self, name: str, reason: object) -> InputError:
+        return InputError(
+            f"the checkpoint file {self.folder / name} cannot be read ({reason}): {AGAIN}"
+        )
+
+
+def steps_in(state: Path) -> int:
+    """The steps that were made before this `state.npz`; 0 where it cannot be read."""
+    with contextlib.suppress(Unreadable, KeyError, IndexError, ValueError):
+        return int(read_arrays(state, only="progress")["progress"][0])
+    return 0
+
+
+@contextlib.contextmanager
+def writing(folder: Path | None) -> Iterator[None]:
+    """The folder of a checkpoint, made if it is not there, as this process's own; None is none.
+
+    Raises `InputError` if another process writes checkpoints there.
+    """
+    if folder is None:
+        yield
+        return
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    with contextlib.ExitStack() as made:
+        for path in reversed(absent):
+            make_folder(path)
+            made.callback(_remove_empty, path)
+        lock = folder / ".lock"
+        if not made.enter_context(locks.held(lock)):
+            raise InputError(
+                f"{folder} is in use, by {locks.holder(lock) or 'another process'}: wait until "
+                "that has ended, or give another folder as checkpoint"
+            )
+        yield
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+
+
+def _check_same_shapes(like: Any, state: Any) -> None:
+    """Raise ValueError if the arrays of two states differ in shape or type."""
+    for mine, saved in zip(jax.tree.leaves(like), jax.tree.leaves(state), strict=True):
+        if np.shape(mine) != np.shape(saved) or np.asarray(mine).dtype != saved.dtype:
+            raise ValueError(f"an array {saved.dtype}{np.shape(saved)} for one {np.shape(mine)}")
+
+
+def fingerprint(
+    points: Sequence[Posterior], transition: Transition, keys: Sequence[PRNGKeyArray], settings: Any
+) -> str:
+    """A hash of all that the draws depend on; `keys` are typed."""
+    digest = hashlib.sha256()
+    for leaf in (*jax.tree.leaves(points), *keys):
+        if eqx.is_array_like(leaf):
+            array = jax.random.key_data(leaf) if is_key(leaf) else leaf
+            digest.update(np.asarray(array).tobytes())
+    if points[0].sampled_leaves is not None and not all(
+        mark or not eqx.is_inexact_array(leaf)
+        for leaf, mark in zip(
+            jax.tree.leaves(points[0].network), points[0].sampled_leaves, strict=True
+        )
+    ):
+        digest.update(repr(points[0].sampled_leaves).encode())
+    for spec in (posterior.spec for posterior in points):
+        activation = spec.activation.name if spec.activation else ""
+        words = (spec.architecture, spec.hidden_widths, activation)
+        digest.update(repr((words, spec.patches, spec.num_outputs, spec.bias_precisions)).encode())
+    kinds = (type(points[0]).__name__, type(transition).__name__)
+    own = [str(number) for number in jax.tree.leaves(transition, is_leaf=lambda x: x is None)]
+    digest.update(repr((kinds, own, settings)).encode())
+    return digest.hexdigest()

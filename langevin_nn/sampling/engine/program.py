@@ -1,0 +1,274 @@
+"""The compiled program of the driver: steps and records of all chains, shared out over devices.
+
+Points are posteriors that differ in their numbers only (precisions, temperature, data of the same
+shapes): they run side by side in one program, whose arrays have a point axis before the chains'.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from langevin_nn.model.posterior import Posterior
+from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.dynamics.step_size import energy_slopes
+from langevin_nn.sampling.engine.chunks import Buffer, Chunk
+from langevin_nn.types import CHAIN_AXIS, ChainKeys, PointKeys, is_key
+
+Observable = Callable[[Any], Array]
+"""A function of one network, on inputs (N_0,), that returns an array."""
+
+
+@runtime_checkable
+class Exchange(Protocol):
+    """What happens between the points after each step. Static: it holds no arrays."""
+
+    def begin(self, num_points: int, num_chains: int) -> Any:
+        """What it carries from step to step, arrays (points, chains, …)."""
+        ...
+
+    def __call__(
+        self,
+        posterior: Posterior,
+        transition: Transition,
+        states: "States",
+        keys: PointKeys,
+        step: Array,
+    ) -> tuple["States", dict[str, Array]]:
+        """The states after it, and what is recorded, each (points, chains)."""
+        ...
+
+    def observe(self, posterior: Posterior, states: "States") -> dict[str, Array]:
+        """What it records of the states at a draw, each (points, chains)."""
+        ...
+
+
+class States(NamedTuple):
+    """The transition's state of every chain of every point, and what the exchange carries."""
+
+    chains: Any
+    between: Any = None
+
+
+@eqx.filter_jit
+def advance(
+    posterior: Posterior,
+    transition: Transition,
+    states: States,
+    keys: tuple[PointKeys, PointKeys],
+    chunk: Chunk,
+    buffer: Buffer,
+    extra: Mapping[str, Observable],
+    exchange: Exchange | None = None,
+    train_outputs: bool = False,
+) -> tuple[States, Buffer]:
+    """The chunk's steps; each draw records the states and the mean info of its steps.
+
+    The arrays of the posterior and of the transition have a leading point axis, those of the state
+    and the keys a point and a chain axis, the buffer's a draw axis before them. The chunk's numbers
+    are traced, so that every chunk of every run of these shapes is one program.
+    """
+    first_step, stride = chunk.first_step, chunk.stride
+    step_keys, record_keys = keys
+
+    def one_step(step: Array, carry: tuple[States, Any]) -> tuple[States, Any]:
+        states, sums = carry
+        states, info = move(posterior, transition, states, fold(step_keys, step), step, exchange)
+        return states, jax.tree.map(jnp.add, sums, info)
+
+    moving = (posterior, transition, states, step_keys, first_step, exchange)
+    info = eqx.filter_eval_shape(move, *moving)[1]
+    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), info)
+
+    def with_slopes(
+        states: States, keys: PointKeys, slopes: dict[str, Array], draw: Array
+    ) -> dict[str, Array]:
+        values = eqx.filter_vmap(energy_slopes)(posterior, states.chains.params, keys)
+        row = draw // chunk.slope_stride - chunk.first_slope
+        return {name: slopes[name].at[row].set(value) for name, value in values.items()}
+
+    def without(
+        states: States, keys: PointKeys, slopes: dict[str, Array], draw: Array
+    ) -> dict[str, Array]:
+        return slopes
+
+    def one_draw(i: Array, carry: tuple[States, Buffer]) -> tuple[States, Buffer]:
+        states, (draws, slopes) = carry
+        begin = first_step + i * stride
+        states, sums = jax.lax.fori_loop(begin, begin + stride, one_step, (states, zeros))
+        keys = fold(record_keys, begin + stride)
+        values = observe(posterior, states, keys, extra, exchange, train_outputs)
+        values |= {name: total / stride.astype(total.dtype) for name, total in sums.items()}
+        if slopes:
+            draw = chunk.first_draw + i
+            wanted = draw % chunk.slope_stride == 0
+            slopes = jax.lax.cond(wanted, with_slopes, without, states, keys, slopes, draw)
+        draws = {name: draws[name].at[i].set(value) for name, value in values.items()}
+        return states, Buffer(draws, slopes)
+
+    return jax.lax.fori_loop(0, chunk.count, one_draw, (states, buffer))
+
+
+@eqx.filter_jit
+def move(
+    posterior: Posterior,
+    transition: Transition,
+    states: States,
+    keys: PointKeys,
+    step: Array,
+    exchange: Exchange | None,
+) -> tuple[States, dict[str, Array]]:
+    """One step of every chain of every point, then the exchange; the states and the info.
+
+    Compiled as part of `advance`; a function of its own is traced once, whoever asks for shapes.
+    """
+
+    def one(
+        posterior: Posterior, transition: Transition, state: Any, keys: ChainKeys
+    ) -> tuple[Any, dict[str, Array]]:
+        state, info = transition.step(posterior, state, keys)
+        return state, info._asdict()
+
+    chains, info = eqx.filter_vmap(one)(posterior, transition, states.chains, keys)
+    states = states._replace(chains=chains)
+    if exchange is None:
+        return states, info
+    states, exchanged = exchange(posterior, transition, states, keys, step)
+    return states, info | exchanged
+
+
+@eqx.filter_jit
+def observe(
+    posterior: Posterior,
+    states: States,
+    keys: PointKeys,
+    extra: Mapping[str, Observable],
+    exchange: Exchange | None,
+    train_outputs: bool,
+) -> dict[str, Array]:
+    """What is recorded of the states, each with a leading point and chain axis."""
+
+    def one(posterior: Posterior, params: Any, keys: ChainKeys) -> dict[str, Array]:
+        return record(posterior, params, keys, extra, train_outputs)
+
+    values = dict(eqx.filter_vmap(one)(posterior, states.chains.params, keys))
+    return values | (exchange.observe(posterior, states) if exchange else {})
+
+
+def record(
+    posterior: Posterior,
+    params: Any,
+    keys: ChainKeys,
+    extra: Mapping[str, Observable],
+    train_outputs: bool = False,
+) -> dict[str, Array]:
+    """What is recorded of the chains of one point, each with a leading chain axis."""
+    values = posterior.record(params, keys, train_outputs=train_outputs)
+    if extra:
+        networks = posterior.lifted_networks(params, keys)
+        values |= {name: posterior.of_each(function, networks) for name, function in extra.items()}
+    return values
+
+
+def stacked(points: Sequence[Any]) -> Any:
+    """Trees of one structure as one, their arrays behind a leading point axis: on the host.
+
+    As JAX operations each shape would be a program to compile. Raises `ValueError` where
+    structures, shapes, or leaves that are no arrays differ.
+    """
+
+    def together(first: Any, *others: Any) -> Any:
+        if is_key(first):
+            return jnp.stack([first, *others])
+        if eqx.is_array(first):
+            return np.stack([np.asarray(leaf) for leaf in (first, *others)])
+        for other in others:
+            if other is not first and (type(other) is not type(first) or other != first):
+                raise ValueError(f"{first!r} of the first point is {other!r} of another")
+        return first
+
+    return jax.tree.map(together, *points)
+
+
+def point(tree: Any, index: int) -> Any:
+    """One point of a stacked tree, on the host."""
+
+    def of_one(leaf: Any) -> Any:
+        if not eqx.is_array(leaf):
+            return leaf
+        return leaf[index] if is_key(leaf) else np.asarray(leaf)[index]
+
+    return jax.tree.map(of_one, tree)
+
+
+def fold(keys: PointKeys, number: Array) -> PointKeys:
+    return jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))(keys, number)
+
+
+def mesh_for(num_chains: int) -> Mesh:
+    """As many of JAX's devices as divide the number of chains."""
+    devices = jax.devices()
+    number = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
+    return Mesh(np.array(devices[:number]), (CHAIN_AXIS,))
+
+
+def shared(mesh: Mesh, tree: Any, axis: int) -> Any:
+    """The tree's arrays, their chain axis shared out over the devices."""
+    return _placed(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, CHAIN_AXIS)))
+
+
+def copied(mesh: Mesh, tree: Any) -> Any:
+    """The tree's arrays, whole on each device."""
+    return _placed(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def _placed(tree: Any, sharding: NamedSharding) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.device_put(leaf, sharding) if eqx.is_array(leaf) else leaf, tree
+    )
+
+
+def buffer_for(
+    posterior: Posterior,
+    transition: Transition,
+    states: States,
+    keys: tuple[PointKeys, PointKeys],
+    step: Array,
+    extra: Mapping[str, Observable],
+    exchange: Exchange | None,
+    train_outputs: bool,
+    num_samples: int,
+    slope_stride: int | None,
+    max_bytes: float,
+) -> Buffer:
+    """Zeros for as many draws as are worth keeping on the device between two chunks.
+
+    There is room for the slopes of every `slope_stride`-th draw, or more; for none if it is None.
+    With the arguments placed as they are for `advance`, what is traced here is not again there.
+    """
+    step_keys, record_keys = keys
+    seen = (posterior, states, record_keys, extra, exchange, train_outputs)
+    shapes = dict(eqx.filter_eval_shape(observe, *seen))
+    moving = (posterior, transition, states, step_keys, step, exchange)
+    shapes |= eqx.filter_eval_shape(move, *moving)[1]
+    sloping: dict[str, Any] = {}
+    if slope_stride is not None:
+        of_points = (eqx.filter_vmap(energy_slopes), posterior, states.chains.params, record_keys)
+        sloping = eqx.filter_eval_shape(*of_points)
+    bytes_each = _bytes(shapes) + _bytes(sloping) / (slope_stride or 1)
+    capacity = min(max(int(max_bytes / bytes_each), 1), num_samples)
+    rows = min(capacity // (slope_stride or 1) + 1, num_samples)
+    return Buffer(_zeros(capacity, shapes), _zeros(rows, sloping))
+
+
+def _bytes(shapes: Mapping[str, Any]) -> float:
+    return float(sum(shape.size * shape.dtype.itemsize for shape in shapes.values()))
+
+
+def _zeros(length: int, shapes: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.zeros((length, *s.shape), s.dtype) for name, s in shapes.items()}

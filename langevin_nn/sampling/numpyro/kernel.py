@@ -1,0 +1,299 @@
+"""Any transition as a kernel of NumPyro's `MCMC`, on a posterior or on a NumPyro model.
+
+NumPyro batches chains with `chain_method="vectorized"` alone: its state then has a leading chain
+axis, as a transition's has. A single chain, or each of those that "sequential" runs one after
+another, is a batch of one, whose records have no chain axis.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, SupportsIndex
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+from numpyro.handlers import seed
+from numpyro.infer.mcmc import MCMCKernel
+from numpyro.infer.util import constrain_fn
+from numpyro.util import is_prng_key
+
+from langevin_nn.model.posterior import Posterior
+from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.checks import (
+    checked_count,
+    checked_observables,
+    checked_transition,
+    refuse_jumps,
+)
+from langevin_nn.sampling.dynamics.split import Split
+from langevin_nn.sampling.engine.program import Observable, record
+from langevin_nn.sampling.numpyro.models import ModelPosterior, WhitenedModel, types_promoted
+from langevin_nn.types import THREEFRY, ChainKeys, InputError, as_threefry
+
+
+class KernelState(NamedTuple):
+    """What `MCMC` carries: several chains with a leading axis, or one chain without.
+
+    `step` counts from the end of the warm-up and is negative in it. `z` are the draws,
+    `potential_energy` is β𝓛, `diverging` where it is not finite, `info` the transition's info,
+    averaged over the steps of this sample, `adapt_state` its numbers: those of the start, and from
+    the end of the warm-up those that it settled on. The transition's own state `chains` has a chain
+    axis always, of length one for a single chain.
+    """
+
+    step: Int[Array, ""]
+    z: dict[str, Array]
+    potential_energy: Float[Array, " *chains"]
+    diverging: Bool[Array, " *chains"]
+    info: Any
+    adapt_state: dict[str, Array]
+    chains: Any
+    transition: Any
+    rng_key: Any
+
+
+class NumPyroKernel(MCMCKernel):
+    """A transition as a kernel of `numpyro.infer.MCMC`.
+
+    `target` is a posterior of the package or a NumPyro model, `transition` any dynamics. One
+    NumPyro step, in the warm-up too, is `steps_per_sample` steps of the transition (its
+    `default_thinning` if left out): write this rather than `MCMC(thinning=…)`.
+
+    Samples are what `sample` records: of a posterior `test_outputs`, `train_error`, `energy` and
+    the `observables`, functions of one network, but no weights (with a marginalised read-out
+    `test_outputs` are means of f, and `test_draws` draws of it); of a model its latent and
+    deterministic sites. Extra fields are `potential_energy`, `diverging`, `info.acceptance` (of
+    `Split`) and `adapt_state.step_size`.
+
+    Write `MCMC(…, chain_method="vectorized")`: all chains move in one batch and adapt together.
+    With "sequential" each chain is a batch of one, with a step size of its own. Chains start from
+    draws of the prior; those of a model under `Langevin` from NumPyro's `init_to_uniform`. The
+    warm-up ends in a call back to the host, so chains cannot be mapped by "parallel" or `jax.vmap`.
+
+    Raises `InputError` for a model with discrete latent sites or none, for one with a latent site
+    that is not Gaussian under `Split`, and for starts that do not fit.
+
+    >>> import jax, langevin_nn as lnn, numpyro, numpyro.distributions as dist
+    >>> def model(y):
+    ...     mean = numpyro.sample("mean", dist.Normal(0, 10))
+    ...     numpyro.sample("y", dist.Normal(mean, 1), obs=y)
+    >>> mcmc = numpyro.infer.MCMC(
+    ...     lnn.NumPyroKernel(model, lnn.Split()), num_warmup=100, num_samples=200,
+    ...     num_chains=4, chain_method="vectorized", progress_bar=False,
+    ... )
+    >>> mcmc.run(jax.random.key(0), jax.numpy.array([1.0, 2.0, 1.5]))
+    >>> mcmc.get_samples(group_by_chain=True)["mean"].shape
+    (4, 200)
+    """
+
+    sample_field: ClassVar[str] = "z"
+    default_fields: ClassVar[tuple[str, ...]] = ("z", "diverging")
+
+    def __init__(
+        self,
+        target: Any,
+        transition: Transition,
+        *,
+        steps_per_sample: SupportsIndex | None = None,
+        observables: Mapping[str, Observable] | None = None,
+    ) -> None:
+        transition = checked_transition(transition)
+        steps = transition.default_thinning if steps_per_sample is None else steps_per_sample
+        steps = checked_count("steps_per_sample", steps, 1)
+        if isinstance(target, type | Transition) or not (
+            isinstance(target, Posterior) or callable(target)
+        ):
+            raise InputError(
+                f"a {type(target).__name__} is neither a posterior nor a NumPyro model: write "
+                "NumPyroKernel(posterior, …) or NumPyroKernel(model, …)"
+            )
+        if observables and not isinstance(target, Posterior):
+            raise InputError(
+                "observables are functions of a posterior's network: write "
+                "numpyro.deterministic(name, value) in the model"
+            )
+        if isinstance(target, Posterior):
+            refuse_jumps(target, transition)
+        self.target, self.transition = target, transition
+        self.steps_per_sample = steps
+        self.observables = (
+            checked_observables(target, observables) if isinstance(target, Posterior) else {}
+        )
+        # NumPyro calls `init` before it resumes where this is None; `sample` needs no preparation.
+        self._sample_fn = self.sample
+
+    @property
+    def model(self) -> Callable[..., Any] | None:
+        """The NumPyro model, for ArviZ; None for a posterior of the package."""
+        return None if isinstance(self.target, Posterior) else self.target
+
+    def get_diagnostics_str(self, state: KernelState) -> str:
+        values = {**state.adapt_state, **state.info._asdict()}
+        return ", ".join(f"{name} {float(jnp.mean(value)):.2g}" for name, value in values.items())
+
+    def postprocess_fn(self, model_args: Any, model_kwargs: Any) -> Callable[[Any], Any]:
+        """Of a model, its sites in their own spaces, deterministic ones among them."""
+        if self.model is None:
+            return lambda z: z
+        model, kwargs = seed(self.model, 0), model_kwargs or {}
+
+        def sites(z: Any) -> Any:
+            with types_promoted():
+                return constrain_fn(model, model_args, kwargs, z, return_deterministic=True)
+
+        return sites
+
+    def init(
+        self, rng_key: Any, num_warmup: int, init_params: Any, model_args: Any, model_kwargs: Any
+    ) -> KernelState:
+        """The chains at their start; `init_params` have a chain axis if there are several.
+
+        They are a posterior's parameters, as `Chains.params`, or a model's unconstrained sites.
+        """
+        if isinstance(rng_key, jax.core.Tracer):
+            raise InputError(
+                "chains of this kernel cannot be mapped over devices or by jax.vmap: write "
+                'MCMC(…, chain_method="vectorized")'
+            )
+        keys = _split(_batch(rng_key), 4)
+        posterior = self._posterior(model_args, model_kwargs)
+        params = _start(posterior, keys[:, 1], init_params, is_prng_key(rng_key))
+        chains = eqx.filter_jit(self.transition.init)(posterior, params)
+        numbers = self.transition.prepare(posterior, chains, keys[0, 2])
+        moving = self.transition.with_numbers(numbers, posterior.y_train.dtype)
+        info = _blank_info(posterior, moving, chains, keys[:, 0])
+        records = eqx.filter_jit(self._records)(posterior, chains, info, keys[:, 3], rng_key)
+        if not jnp.all(jnp.isfinite(records["potential_energy"])):
+            raise InputError(
+                "the density is not finite where the chains start: give MCMC.run(…, init_params=…)"
+            )
+        shape = jnp.shape(records["potential_energy"])
+        return KernelState(
+            step=jnp.asarray(-num_warmup),
+            adapt_state={name: jnp.full(shape, value) for name, value in numbers.items()},
+            chains=chains,
+            transition=jax.tree.map(jnp.asarray, moving),
+            rng_key=_like(rng_key, keys[:, 0]),
+            **records,
+        )
+
+    def sample(self, state: KernelState, model_args: Any, model_kwargs: Any) -> KernelState:
+        """`steps_per_sample` steps of every chain, and a record."""
+        posterior = self._posterior(model_args, model_kwargs)
+        keys = _batch(state.rng_key)
+        number = jax.tree.leaves(state.chains.params)[0].shape[0]
+        if len(keys) != number:
+            raise InputError(
+                f"the state is of {number} chain(s), MCMC runs {len(keys)}: write num_chains = "
+                f"{number}"
+            )
+        keys = _split(keys, 3)
+        state = self._settled(posterior, state)
+
+        def one_step(i: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+            chains, sums = carry
+            now = jax.vmap(jax.random.fold_in, (0, None))(keys[:, 1], i)
+            chains, info = state.transition.step(posterior, chains, now)
+            return chains, jax.tree.map(jnp.add, sums, info)
+
+        blank = _blank_info(posterior, state.transition, state.chains, keys[:, 1])
+        chains, sums = jax.lax.fori_loop(0, self.steps_per_sample, one_step, (state.chains, blank))
+        info = jax.tree.map(lambda total: total / self.steps_per_sample, sums)
+        return state._replace(
+            step=state.step + 1,
+            chains=chains,
+            rng_key=_like(state.rng_key, keys[:, 0]),
+            **self._records(posterior, chains, info, keys[:, 2], state.rng_key),
+        )
+
+    def _posterior(self, model_args: Any, model_kwargs: Any) -> Posterior:
+        if isinstance(self.target, Posterior):
+            return self.target
+        coordinates = WhitenedModel if isinstance(self.transition, Split) else ModelPosterior
+        return coordinates(self.target, model_args, model_kwargs or {})
+
+    def _records(
+        self, posterior: Posterior, chains: Any, info: Any, keys: ChainKeys, rng_key: Any
+    ) -> dict[str, Any]:
+        if isinstance(posterior, ModelPosterior):
+            z = posterior.predictions(chains.params, keys)
+        else:
+            z = record(posterior, chains.params, keys, self.observables)
+        potential = posterior.potential(chains.params)
+        diverging = ~jnp.isfinite(potential)
+        found = {"z": z, "potential_energy": potential, "diverging": diverging, "info": info}
+        return jax.tree.map(lambda x: x[0], found) if is_prng_key(rng_key) else found
+
+    def _settled(self, posterior: Posterior, state: KernelState) -> KernelState:
+        """The state with the numbers that hold from the warm-up's end, where that is now."""
+        dtype = posterior.y_train.dtype
+        with jax.ensure_compile_time_eval():
+            ones = dict.fromkeys(state.adapt_state, 1.0)
+            settled = self.transition.with_numbers(ones | {"settled": 1.0}, dtype)
+            if eqx.tree_equal(self.transition.with_numbers(ones, dtype), settled):
+                return state  # It steps in the warm-up as it does afterwards.
+        key_data = jax.random.key_data(_batch(state.rng_key)[0])
+        arrays, rest = eqx.partition((posterior, state.chains), eqx.is_array)
+
+        def on_host(arrays: Any, key_data: Array, numbers: dict[str, Array]) -> Any:
+            posterior, chains = eqx.combine(arrays, rest)
+            old = {name: float(np.ravel(value)[0]) for name, value in numbers.items()}
+            key = jax.random.wrap_key_data(key_data, impl=THREEFRY)
+            new = old | self.transition.settle(posterior, chains, old, key)
+            moving = self.transition.with_numbers(new | {"settled": 1.0}, dtype)
+            filled = {name: np.full(x.shape, new[name], x.dtype) for name, x in numbers.items()}
+            return filled, jax.tree.map(np.asarray, moving)
+
+        before = (state.adapt_state, state.transition)
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), before)
+        numbers, transition = jax.lax.cond(
+            state.step == 0,
+            lambda: jax.pure_callback(on_host, shapes, arrays, key_data, state.adapt_state),
+            lambda: before,
+        )
+        return state._replace(adapt_state=numbers, transition=transition)
+
+
+def _start(posterior: Posterior, keys: ChainKeys, given: Any, single: bool) -> Any:
+    """The chains' first parameters, each from its own key, or those that are given."""
+    if given is None:
+        return eqx.filter_jit(_drawn)(posterior, keys)
+    likes = eqx.filter_eval_shape(_drawn, posterior, keys)
+    if single:
+        given = jax.tree.map(lambda x: jnp.asarray(x)[None], given)
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (given, likes)]
+    if not eqx.tree_equal(*shapes):
+        raise InputError(f"init_params have the shapes {shapes[0]}, the chains need {shapes[1]}")
+    given = jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), given, likes)
+    return (
+        jax.vmap(posterior.coordinates)(given) if isinstance(posterior, ModelPosterior) else given
+    )
+
+
+def _drawn(posterior: Posterior, keys: ChainKeys) -> Any:
+    params = jax.vmap(lambda key: posterior.sample_prior(key, 1))(keys)
+    return jax.tree.map(lambda x: x[:, 0], params)
+
+
+def _blank_info(posterior: Posterior, transition: Any, chains: Any, keys: ChainKeys) -> Any:
+    info = jax.eval_shape(lambda: transition.step(posterior, chains, keys)[1])
+    return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), info)
+
+
+def _batch(rng_key: Any) -> ChainKeys:
+    """One typed key for each chain, of one key or several, typed or not."""
+    typed = jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key)
+    keys = rng_key if typed else jax.random.wrap_key_data(rng_key)
+    return jax.vmap(as_threefry)(keys[None] if keys.ndim == 0 else keys)
+
+
+def _like(rng_key: Any, keys: ChainKeys) -> Any:
+    """The keys in the form of `rng_key`."""
+    keys = keys[0] if is_prng_key(rng_key) else keys
+    typed = jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key)
+    return keys if typed else jax.random.key_data(keys)
+
+
+def _split(keys: ChainKeys, number: int) -> Key[Array, "chains number"]:
+    return jax.vmap(lambda key: jax.random.split(key, number))(keys)

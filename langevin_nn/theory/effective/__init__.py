@@ -1,0 +1,1 @@
+"""Effective theories: infinite width, and those of finite width."""

@@ -1,0 +1,205 @@
+"""One hidden layer at its saddle point: the theory `one_layer`, at one point or at many.
+
+    S(Q) = N_1 (Q − 1 − log Q) + log det(T I + Q K_1) + yᵀ(T I + Q K_1)⁻¹y
+
+(Pacelli et al. 2023, arXiv:2209.04882). The width N_1, the temperature T and the precision λ_1 of
+the read-out leave the eigenvectors of K_1 as they are, K_1 ∝ 1/λ_1: one decomposition serves them
+all.
+"""
+
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from langevin_nn.data.labels import is_right
+from langevin_nn.data.load import Dataset
+from langevin_nn.theory.applicability import require
+from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.effective.scales import at_common_scale
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.regression.moments import gaussian_evidence
+from langevin_nn.theory.saddles.scale import ScaleAction, minimise
+from langevin_nn.types import EnsembleSpec, Generalisation, InputError
+
+__all__ = ["OneLayerSweep", "one_layer"]
+
+_POINTS_AT_ONCE = 512  # of a sweep: bounds the memory of the predictions
+Points = Float[np.ndarray, "*points"]
+
+
+@dataclass(frozen=True, eq=False)
+class OneLayerSweep:
+    """What `one_layer` finds at many points: arrays of the shape that these broadcast to.
+
+    `width`, `readout_precision` and `temperature` say where, the others are as in
+    `Generalisation`; `order_parameter` is Q*. Where no minimum was found, `converged` is False and
+    the numbers are NaN.
+    """
+
+    width: Points
+    readout_precision: Points
+    temperature: Points
+    order_parameter: Points
+    bias2: Points
+    variance: Points
+    generalisation_error: Points
+    train_error: Points
+    test_accuracy: Points
+    log_evidence: Points
+    converged: Bool[np.ndarray, "*points"]
+
+
+@overload
+def one_layer(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Generalisation: ...
+@overload
+def one_layer(
+    spec: EnsembleSpec,
+    data: Dataset,
+    regression: Regression | None = None,
+    *,
+    width: Any = None,
+    readout_precision: Any = None,
+    temperature: Any = None,
+) -> Generalisation | OneLayerSweep: ...
+def one_layer(
+    spec: EnsembleSpec,
+    data: Dataset,
+    regression: Regression | None = None,
+    *,
+    width: Any = None,
+    readout_precision: Any = None,
+    temperature: Any = None,
+) -> Generalisation | OneLayerSweep:
+    """One hidden layer of finite width: the Gaussian process with Q* K_1, Q* minimising S(Q).
+
+    With numbers or arrays for `width` (N_1), `readout_precision` (λ_1) or `temperature` (T) it
+    answers for all of them at once, in the shape that they broadcast to, from the one decomposition
+    of `regression`; what is left out is as in `spec`.
+
+    S(Q) = N_1 (Q − 1 − log Q) + log det A + yᵀA⁻¹y, A = T I + Q K_1 (P, P), y (P,) (Pacelli et al.
+    2023, arXiv:2209.04882; Baglioni et al. 2024, arXiv:2401.11004). It is derived for odd σ; for
+    another, `message` says what is missing. If no minimum is found, the predictions are NaN and
+    `converged` is False. The log evidence is −S(Q*)/2 − (P/2) log 2π, to leading order in N_1.
+
+    Arguments and errors as for `infinite_width`; one hidden layer and one output, or NotApplicable.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> from langevin_nn.data.load import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0)  # K = I: s = 4, α = ½
+    >>> print(f"{one_layer(spec, data).order_parameters[0]:.9f}")
+    1.686140662
+    >>> print(one_layer(spec, data, width=[4, 40, 4000]).order_parameter.round(4))
+    [1.6861 1.1274 1.0015]
+    """
+    widths = require("one_layer", spec, depth=1)
+    if width is None and readout_precision is None and temperature is None:
+        return at_common_scale("one_layer", widths, spec, data, regression)
+    regression = gram_regression(spec, data, regression)
+    given = [
+        own if value is None else value
+        for value, own in (
+            (width, widths[0]),
+            (readout_precision, spec.prior_precisions[1]),
+            (temperature, spec.temperature),
+        )
+    ]
+    return _sweep(spec, data, regression, *_checked_points(*given))
+
+
+def _sweep(
+    spec: EnsembleSpec,
+    data: Dataset,
+    regression: Regression,
+    widths: Points,
+    readout_precisions: Points,
+    temperatures: Points,
+) -> OneLayerSweep:
+    shape = widths.shape
+    ratios = (spec.prior_precisions[1] / readout_precisions).ravel()
+    noises = temperatures.ravel()
+    resolved = {noise: regression.resolved(noise) for noise in np.unique(noises)}
+    saddles = []
+    for width, noise, ratio in zip(widths.ravel(), noises, ratios, strict=True):
+        eigenvalues, targets, columns, _ = resolved[noise]
+        action = ScaleAction((int(width),), float(noise), ratio * eigenvalues, targets, columns)
+        saddles.append(minimise(action))
+    actions = [
+        saddle.action + resolved[noise].constant
+        for saddle, noise in zip(saddles, noises, strict=True)
+    ]
+    orders = np.array([saddle.value for saddle in saddles])
+    numbers = np.concatenate(
+        [
+            _averages(regression, data, noises[part], (orders * ratios)[part])
+            for part in np.array_split(np.arange(noises.size), -(-noises.size // _POINTS_AT_ONCE))
+        ],
+        axis=1,
+    )
+    bias2, variance, train_error, accuracy = (row.reshape(shape) for row in numbers)
+    return OneLayerSweep(
+        width=widths,
+        readout_precision=readout_precisions,
+        temperature=temperatures,
+        order_parameter=orders.reshape(shape),
+        bias2=bias2,
+        variance=variance,
+        generalisation_error=bias2 + variance,
+        train_error=train_error,
+        test_accuracy=accuracy,
+        log_evidence=np.array(
+            [gaussian_evidence(action, data.num_train) for action in actions]
+        ).reshape(shape),
+        converged=np.array([saddle.converged for saddle in saddles]).reshape(shape),
+    )
+
+
+def _averages(
+    regression: Regression,
+    data: Dataset,
+    temperatures: Float[np.ndarray, " n"],
+    scales: Float[np.ndarray, " n"],
+) -> Float[np.ndarray, "4 n"]:
+    """bias², variance, training error and accuracy at each point."""
+    mean = regression.mean(temperatures, scales)
+    right = is_right(mean.T, data.y_test, data.targets_midpoint).mean(axis=1)
+    return np.array(
+        [
+            np.mean(np.square(data.y_test[:, None] - mean), axis=0),
+            np.mean(regression.variance(temperatures, scales), axis=0),
+            regression.train_error(temperatures, scales),
+            np.where(np.isfinite(mean).all(axis=0), right, np.nan),
+        ]
+    )
+
+
+def _checked_points(width: Any, readout_precision: Any, temperature: Any) -> list[Points]:
+    """The three as float64 arrays of one shape; InputError for values that no ensemble has."""
+    try:
+        points = [np.asarray(v, np.float64) for v in (width, readout_precision, temperature)]
+        points = [each.copy() for each in np.broadcast_arrays(*points)]
+    except (TypeError, ValueError) as error:
+        shapes = [np.shape(v) for v in (width, readout_precision, temperature)]
+        raise InputError(
+            "width, readout_precision and temperature must be numbers or arrays that broadcast, "
+            f"got shapes {shapes}"
+        ) from error
+    rules = (
+        ("width", "whole numbers from 1", lambda v: (v >= 1) & (v == np.floor(v))),
+        ("readout_precision", "positive and finite", lambda v: v > 0),
+        ("temperature", "zero or positive, and finite", lambda v: v >= 0),
+    )
+    for (name, rule, holds), values in zip(rules, points, strict=True):
+        wrong = values[~(holds(values) & np.isfinite(values))]
+        if wrong.size:
+            raise InputError(f"{name} must be {rule}, got {wrong[0]:g}")
+    if not points[0].size:
+        raise InputError("width, readout_precision and temperature are empty: give some points")
+    return points

@@ -1,0 +1,294 @@
+"""One hidden layer whose activation has a mean: the theory `one_layer_nonodd`.
+
+Let m_μ = E[σ(√C_μμ z)] be the mean of the features and M = m mᵀ/λ_1 its part of the Gram matrix
+K_1. The N_1 units' sum of squares of s̄·σ, with s̄·σ Gaussian of mean s̄·m and variance
+λ_1 s̄ᵀ(K_1 − M)s̄, gives
+
+    E exp(…) = (1 + X/N_1)^(−N_1/2) exp(−½ Y/(1 + X/N_1)),   X = s̄ᵀ(K_1 − M)s̄,   Y = s̄ᵀM s̄
+
+and, with R for X/N_1 and its conjugate Q (Pacelli et al. 2023, arXiv:2209.04882),
+
+    K_R = Q (K_1 − M) + M/(1 + R),
+    S(Q, R) = N_1 (−Q R + log(1 + R)) + log det(T I + K_R) + yᵀ(T I + K_R)⁻¹y.
+
+Q is real and R runs along the imaginary axis, so that the saddle is a maximum in R and a minimum in
+Q: min_Q max_R S. With c = 1/(1 + R) and A_b = T I + Q (K_1 − M) + (the bias of the read-out),
+μ = m̂ᵀA_b⁻¹m̂, ν = m̂ᵀA_b⁻¹y for m̂ = m/√λ_1, the stationary c at fixed Q are the positive roots of
+
+    N_1 (Q − c)(1 + cμ)² + c²μ(1 + cμ) − c²ν² = 0.
+
+Without a mean c = Q, and S is that of `action.ScaleAction`.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from langevin_nn.data.load import Dataset
+from langevin_nn.model.quadrature import gaussian_mean
+from langevin_nn.theory.applicability import require
+from langevin_nn.theory.kernels.layers import Precisions
+from langevin_nn.theory.kernels.nngp import GramBlocks, gram_blocks
+from langevin_nn.theory.regression.eigenbasis import Regression, decompose
+from langevin_nn.theory.regression.moments import (
+    gaussian_evidence,
+    generalisation,
+    moments_at_scale,
+)
+from langevin_nn.theory.saddles import low_rank as columns
+from langevin_nn.theory.saddles.low_rank import ColumnTerms, Form, Numbers
+from langevin_nn.theory.saddles.scale import ScaleAction, minimise
+from langevin_nn.types import Activation, EnsembleSpec, Generalisation
+
+__all__ = ["NonOddAction", "feature_means", "one_layer_nonodd"]
+
+Number = float | Float[Array, ""]
+
+
+def one_layer_nonodd(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Generalisation:
+    """One hidden layer whose activation has a mean: K_R = Q (K_1 − M) + M/(1 + R).
+
+    M = m mᵀ/λ_1 with m_μ = E[σ(√C_μμ z)]. S(Q, R) of `nonodd.NonOddAction` is maximal in R and
+    minimal in Q at the saddle point (Pacelli et al. 2023, arXiv:2209.04882). The order parameters
+    are Q and R. For odd σ, R = 1/Q − 1 and the rest is `one_layer`.
+
+    With A = T I + K_R, S = N_1 (−Q R + log(1 + R)) + log det A + yᵀA⁻¹y; K_1, M, A (P, P); m, y
+    (P,). `rpacelli/deepbays`, code by the paper's authors, names this action its eq. 105, up to a
+    factor β in the logarithm that it takes for a misprint. The substitution that a talk of theirs
+    gives, Q K_1 → Q K_1 − (Q + 1/(1 + R)) M, has a misprint too: the sign of 1/(1 + R) is minus, as
+    here, since Q = 1, R = 0 must give K_1.
+
+    Arguments and errors as for `infinite_width`; one hidden layer of at least two units and one
+    output, or NotApplicable. At T = 0, m must vanish where K_1 − M does.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import relu
+    >>> from langevin_nn.data.load import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (10**9,), relu, (0.5, 1.0), temperature=0.1)
+    >>> q, r = one_layer_nonodd(spec, data).order_parameters
+    >>> print(f"{q:.6f} {abs(r):.6f}")
+    1.000000 0.000000
+    """
+    (width,) = require("one_layer_nonodd", spec, depth=1, least_width=2)
+    regression = decompose(_centred_blocks(spec, data), data.y_train)
+    *parts, constant = regression.resolved(spec.temperature)
+    action = NonOddAction(width, spec.temperature, *parts)
+    saddle = minimise(action)
+    weight = action.mean_weight(float(np.log(saddle.value))) if saddle.converged else np.nan
+    factors = np.ones(regression.test_columns.shape[1])
+    factors[-1] = np.sqrt(weight)
+    weighted = replace(
+        regression,
+        projected_columns=regression.projected_columns * factors,
+        test_columns=regression.test_columns * factors,
+    )
+    evidence = gaussian_evidence(saddle.action + constant, data.num_train)
+    moments = moments_at_scale(weighted, spec.temperature, saddle.value, evidence)
+    orders = (saddle.value, float(1 / weight - 1))
+    return generalisation(
+        "one_layer_nonodd", data, moments, orders, saddle.converged, saddle.message
+    )
+
+
+def _centred_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
+    """The blocks of K_1 − M, with m/√λ_1 as the last column: those of `one_layer_nonodd`."""
+    blocks = gram_blocks(spec, data)
+    train, test = (np.asarray(feature_means(spec, x)) for x in (data.x_train, data.x_test))
+    return GramBlocks(
+        train=blocks.train - np.outer(train, train),
+        cross=blocks.cross - np.outer(test, train),
+        test_diagonal=blocks.test_diagonal - test**2,
+        train_columns=np.column_stack([blocks.train_columns, train]),
+        test_columns=np.column_stack([blocks.test_columns, test]),
+    )
+
+
+def feature_means(
+    spec: EnsembleSpec,
+    x: Float[np.ndarray | Array, "P N_0"],
+    precisions: Precisions | None = None,
+    bias_precisions: Precisions | None = None,
+) -> Float[Array, " P"]:
+    """m_μ/√λ_1 with m_μ = E[σ(√C_μμ z)], one hidden layer; a JAX function of the precisions.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import relu
+    >>> spec = EnsembleSpec(2, (9,), relu, (0.5, 1.0), temperature=0.1)  # C = I
+    >>> feature_means(spec, np.eye(2)) * np.sqrt(2 * np.pi)
+    Array([1., 1.], dtype=float64)
+    """
+    lambdas = spec.prior_precisions if precisions is None else precisions
+    biases = spec.bias_precisions if bias_precisions is None else bias_precisions
+    shift = 0.0 if biases is None else 1 / biases[0]
+    assert spec.activation is not None, "the Gram matrix is known"
+    return _feature_means(x, lambdas[0], lambdas[1], shift, spec.activation)
+
+
+@partial(jax.jit, static_argnames=("activation",))
+def _feature_means(
+    x: Float[Array, "P N_0"], first: Number, second: Number, shift: Number, activation: Activation
+) -> Float[Array, " P"]:
+    variances = jnp.einsum("pi,pi->p", x, x) / (first * x.shape[1]) + shift
+    return gaussian_mean(activation, variances) / jnp.sqrt(second)
+
+
+class _AtScale(NamedTuple):
+    """S and its derivatives in q = log Q and t = log c, at the c that maximises S."""
+
+    log_c: Numbers
+    value: Numbers
+    gradient: Numbers
+    second: Numbers  # S_qq
+    mixed: Numbers  # S_qt
+    inner: Numbers  # S_tt, negative
+
+
+@dataclass(frozen=True, eq=False)
+class NonOddAction:
+    """max_R S(Q, R) as a function of q = log Q; satisfies `action.Action`.
+
+    Args:
+        width: N_1, at least 2.
+        temperature: T; zero where every eigenvalue is positive.
+        eigenvalues: of K_1 − M, shape (P,).
+        projected_targets: ỹ, shape (P,).
+        projected_columns: in the eigenbasis, shape (P, r), m/√λ_1 last.
+
+    Without a mean it is the `ScaleAction`:
+
+    >>> import numpy as np
+    >>> e, y = np.array([0.5, 2.0]), np.array([1.0, -1.0])
+    >>> action, odd = NonOddAction(4, 0.1, e, y, np.zeros((2, 1))), ScaleAction((4,), 0.1, e, y)
+    >>> print(f"{action.value(0.3) - odd.value(0.3):.9f} {action.mean_weight(0.3):.9f}")
+    0.000000000 1.349858808
+    """
+
+    width: int
+    temperature: float
+    eigenvalues: Float[np.ndarray, " P"]
+    projected_targets: Float[np.ndarray, " P"]
+    projected_columns: Float[np.ndarray, "P r"]
+
+    def value(self, q: Numbers) -> Numbers:
+        """max_R S."""
+        return self._at(q).value
+
+    def gradient(self, q: Numbers) -> Numbers:
+        """d/dq max_R S = ∂S/∂q there, since ∂S/∂R = 0."""
+        return self._at(q).gradient
+
+    def curvature(self, q: Numbers) -> Numbers:
+        """S_qq − S_qt²/S_tt."""
+        at = self._at(q)
+        return at.second - at.mixed**2 / at.inner
+
+    def mean_weight(self, q: float) -> float:
+        """c = 1/(1 + R), the weight of M."""
+        return float(np.exp(self._at(q).log_c))
+
+    def bracket(self) -> tuple[float, float]:
+        """As for `ScaleAction`, whose dS/dq this has with V = (V_b, √c m̂) and u = N_1 (Q − 1).
+
+        Only the trace tr A⁻¹(A − T) can be larger, by one, when T > 0.
+        """
+        alone = ScaleAction(
+            (self.width,), self.temperature, self.eigenvalues, self.projected_targets,
+            self.projected_columns,
+        )  # fmt: skip
+        lowest, highest = alone.bracket()
+        if self.temperature > 0:
+            lowest += float(np.log1p(-1 / self.width))
+        return lowest, highest
+
+    def gradient_rounding(self, q: float) -> float:
+        """How far rounding may put `gradient(q)` off."""
+        size = self.width * (1 + np.exp(q)) + self.eigenvalues.size
+        return float(64 * np.finfo(np.float64).eps * size)
+
+    def _at(self, q: Numbers) -> _AtScale:
+        signal = np.multiply.outer(np.exp(q), self.eigenvalues)
+        spectrum = self.temperature + signal
+        terms = ColumnTerms.of(signal, spectrum, self.projected_targets, self.projected_columns)
+        t = self._log_mean_weight(q, terms)
+        identity = np.eye(self.projected_columns.shape[1])
+        unscaled = Form(terms.base.core - identity, terms.base.seen)
+        scaled, first, second = (_scaled(form, t) for form in (unscaled, *terms[1:]))
+        full = ColumnTerms(scaled._replace(core=scaled.core + identity), first, second)
+        along_c, mixed = _in_log_c(scaled), _in_log_c(first)
+        squares, noise = self.projected_targets**2, self.temperature
+        lever, scale = self.width * np.exp(q - t), self.width * np.exp(q)
+        misfit = np.sum(np.log(spectrum) + squares / spectrum, axis=-1)
+        slopes = signal / spectrum * (1 - squares / spectrum)
+        bends = signal / spectrum**2 * (noise - squares * (noise - signal) / spectrum)
+        return _AtScale(
+            log_c=t,
+            value=scale - lever - self.width * t + misfit + columns.value(full),
+            gradient=scale - lever + np.sum(slopes, axis=-1) + columns.first_derivative(full),
+            second=scale - lever + np.sum(bends, axis=-1) + columns.second_derivative(full),
+            mixed=lever + columns.second_derivative(full, first, along_c, mixed),
+            inner=-lever + columns.second_derivative(full, along_c, along_c, _in_log_c(along_c)),
+        )
+
+    def _log_mean_weight(self, q: Numbers, terms: ColumnTerms) -> Numbers:
+        """log c where S is largest in R, among the roots of the cubic."""
+        core, seen = terms.base
+        inner, side = core[..., :-1, :-1], core[..., :-1, -1]
+        weights = np.linalg.solve(inner, side[..., None])[..., 0]
+        mu = np.asarray(core[..., -1, -1] - 1 - np.sum(side * weights, axis=-1))[..., None]
+        nu = np.asarray(seen[..., -1] - np.sum(weights * seen[..., :-1], axis=-1))[..., None]
+        scale = np.asarray(np.exp(q))[..., None]
+        coefficients = np.concatenate(
+            [
+                (1 - self.width) * mu**2,
+                self.width * (mu**2 * scale - 2 * mu) + mu - nu**2,
+                self.width * (2 * mu * scale - 1),
+                self.width * scale,
+            ],
+            axis=-1,
+        )
+        t = np.apply_along_axis(_log_positive_roots, -1, coefficients)
+        for _ in range(4):  # np.roots gives them to about 1e-8: Newton's method on ∂S/∂t
+            c = np.exp(t)
+            share, lever = 1 / (1 + c * mu), self.width * scale / c
+            slope = lever - self.width + c * share * (mu - nu**2 * share)
+            bend = -lever + c * mu * share**2 - nu**2 * c * share**3 * (1 - c * mu)
+            t = t - np.divide(slope, bend, out=np.zeros_like(t), where=bend != 0)
+        c = np.exp(t)
+        heights = np.log1p(c * mu) - c * nu**2 / (1 + c * mu) - self.width * (scale / c + t)
+        best = np.argmax(np.where(np.isfinite(heights), heights, -np.inf), axis=-1)
+        chosen = np.take_along_axis(t, best[..., None], axis=-1)[..., 0]
+        return chosen if chosen.ndim else float(chosen)
+
+
+def _log_positive_roots(cubic: Float[np.ndarray, " 4"]) -> Float[np.ndarray, " 3"]:
+    """The logarithms of the positive roots; NaN in the place of the others."""
+    roots = np.roots(cubic)
+    positive = (np.abs(roots.imag) <= 1e-6 * np.abs(roots)) & (roots.real > 0)
+    logs = np.full(3, np.nan)
+    logs[: roots.size][positive] = np.log(roots.real[positive])
+    return logs
+
+
+def _scaled(form: Form, t: Numbers) -> Form:
+    """VᵀD V and VᵀDỹ for the last column times exp(t/2)."""
+    factors = np.ones(form.seen.shape)
+    factors[..., -1] = np.exp(np.asarray(t) / 2)
+    return Form(form.core * factors[..., :, None] * factors[..., None, :], form.seen * factors)
+
+
+def _in_log_c(form: Form) -> Form:
+    """Their derivative in t."""
+    powers = np.zeros(form.seen.shape[-1])
+    powers[-1] = 0.5
+    return Form(form.core * np.add.outer(powers, powers), form.seen * powers)

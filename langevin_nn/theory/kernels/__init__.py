@@ -1,0 +1,1 @@
+"""Kernels of infinitely wide networks: NNGP, tangent, and pairs of patches."""

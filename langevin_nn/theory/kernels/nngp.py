@@ -1,0 +1,239 @@
+"""Gram matrices of the infinitely wide network, in float64: NNGP.
+
+With κ the Gaussian dual of σ, λ_0 … λ_L the prior precisions and b_ℓ the prior variance of the
+biases of layer ℓ (0 without biases),
+
+    C = X Xᵀ/(λ_0 N_0) + b_0,   K_1 = κ(C)/λ_1,   K_{ℓ+1} = κ(K_ℓ + b_ℓ)/λ_{ℓ+1}.
+
+K_L + b_L, which includes 1/λ_L, is the covariance E[f fᵀ] of the prior over functions as the widths
+grow (Neal 1996; Lee et al. 2018, arXiv:1711.00165); with one hidden layer it is so at any width.
+Without hidden layers, f(x) = w·x/√N_0 and K = C with λ_0 = λ_L, the only precision.
+
+A convolutional layer sees each of n patches x_i (M inputs) with the same weights. With
+K_ij(x, x') = κ(patch i of x, patch j of x')/λ_1, its K is Σ_i K_ii/n (Aiudi et al.,
+arXiv:2307.11807). A fully connected network is the case of one patch, the whole input.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from langevin_nn.data.load import Dataset
+from langevin_nn.theory.kernels.layers import host_gram
+from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
+
+__all__ = [
+    "GramBlocks",
+    "Source",
+    "fields",
+    "gram_blocks",
+    "gram_key",
+    "input_covariance",
+    "nngp",
+    "readout_columns",
+    "require_float64",
+]
+
+Inputs = Float[np.ndarray, "P N_0"]
+
+
+@dataclass(frozen=True, eq=False)
+class GramBlocks:
+    """The parts of a Gram matrix K + V Vᵀ that regression needs, float64; see `gram_blocks`.
+
+    `train` is K(X, X), `cross` is K(X_test, X), `test_diagonal` is K(x, x) at each test point.
+    V are directions that no order parameter of K renormalises, `train_columns` at the training
+    and `test_columns` at the test points: the read-out's bias, for one (`readout_columns`).
+    """
+
+    train: Float[np.ndarray, "P P"]
+    cross: Float[np.ndarray, "P_test P"]
+    test_diagonal: Float[np.ndarray, " P_test"]
+    train_columns: Float[np.ndarray, "P r"] = field(default_factory=lambda: np.zeros((1, 0)))
+    test_columns: Float[np.ndarray, "P_test r"] = field(default_factory=lambda: np.zeros((1, 0)))
+
+    def __post_init__(self) -> None:
+        for name, size in (("train_columns", len(self.train)), ("test_columns", len(self.cross))):
+            if getattr(self, name).size == 0:
+                object.__setattr__(self, name, np.zeros((size, 0)))
+
+
+def require_float64() -> None:
+    """Do nothing if JAX computes in float64.
+
+    Raises:
+        InputError: it does not; the message says which line to add.
+
+    >>> import jax
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> require_float64()
+    """
+    if jnp.result_type(float) != np.float64:
+        raise InputError(
+            "theory is computed in float64, which JAX has switched off: add the line "
+            '`jax.config.update("jax_enable_x64", True)` before the first use of JAX'
+        )
+
+
+def input_covariance(
+    x: Inputs, x2: Float[np.ndarray, "P2 N_0"], precision: float
+) -> Float[np.ndarray, "P P2"]:
+    """C = x x2ᵀ/(λ_0 N_0), the covariance of a first-layer preactivation without its bias, float64.
+
+    Args:
+        x: inputs.
+        x2: other inputs, or the same.
+        precision: λ_0 of the prior W⁰ ~ N(0, 1/λ_0).
+
+    >>> import numpy as np
+    >>> input_covariance(np.eye(2), np.ones((1, 2)), precision=0.5)
+    array([[1.],
+           [1.]])
+    """
+    x, x2 = np.asarray(x, np.float64), np.asarray(x2, np.float64)
+    return x @ x2.T / (precision * x.shape[1])
+
+
+def nngp(
+    spec: EnsembleSpec, x: Inputs, x2: Float[np.ndarray, "P2 N_0"] | None = None
+) -> Float[np.ndarray, "P P2"]:
+    """The covariance E[f(x) f(x2)ᵀ] of one output at infinite width, float64; x2 = x if left out.
+
+    C = x x2ᵀ/(λ_0 N_0) + b_0, K_1 = κ(C)/λ_1, K_{ℓ+1} = κ(K_ℓ + b_ℓ)/λ_{ℓ+1} up to K_L + b_L, the
+    biases' variances b only if there are some (Lee et al. 2018, arXiv:1711.00165); Σ_i K_ii/n for a
+    convolutional layer.
+
+    Args:
+        spec: the ensemble.
+        x: inputs, shape (P, N_0).
+        x2: other inputs, shape (P2, N_0).
+
+    Raises:
+        InputError: float64 is off, or the inputs are not of the size that `spec` says.
+        NotApplicable: the package does not know the network's Gram matrix.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import erf
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> spec = EnsembleSpec(2, (100,), erf, prior_precisions=(1.0, 2.0), temperature=0.1)
+    >>> nngp(spec, np.sqrt(2) * np.eye(2)).round(6)  # the diagonal is arcsin(2/3)/π
+    array([[0.23228, 0.     ],
+           [0.     , 0.23228]])
+    """
+    rows = fields(spec, x)
+    columns = rows if x2 is None else fields(spec, x2)
+    return host_gram(spec, rows, columns) + _readout_variance(spec)
+
+
+def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
+    """The blocks of K_L over the training and the test inputs of `data`; errors as for `nngp`.
+
+    The bias of the read-out is in the columns.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import erf
+    >>> from langevin_nn.data.load import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2)[:1], np.ones(1))
+    >>> spec = EnsembleSpec(2, (10,), erf, (1.0, 1.0), temperature=0.1, bias_precisions=(1.0, 4.0))
+    >>> blocks = gram_blocks(spec, data)
+    >>> blocks.cross.shape, blocks.train_columns.ravel()
+    ((1, 2), array([0.5, 0.5]))
+    """
+    train, test = fields(spec, data.x_train), fields(spec, data.x_test)
+    if spec.num_outputs != data.num_outputs:
+        raise InputError(
+            f"the ensemble has {spec.num_outputs} output(s), the targets have shape "
+            f"{data.y_train.shape}: give one number for each output to each example"
+        )
+    return GramBlocks(
+        train=host_gram(spec, train, train),
+        cross=host_gram(spec, test, train),
+        test_diagonal=host_gram(spec, test),
+        train_columns=readout_columns(spec, data.num_train),
+        test_columns=readout_columns(spec, data.num_test),
+    )
+
+
+def readout_columns(spec: EnsembleSpec, num_examples: int) -> Float[np.ndarray, "P r"]:
+    """V with V Vᵀ = b_L, the covariance of the read-out's bias; no column without biases.
+
+    >>> readout_columns(EnsembleSpec(2, (), None, (1.0,), 0.1, bias_precisions=(4.0,)), 3).ravel()
+    array([0.5, 0.5, 0.5])
+    """
+    if spec.bias_precisions is None:
+        return np.zeros((num_examples, 0))
+    return np.full((num_examples, 1), np.sqrt(_readout_variance(spec)))
+
+
+def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
+    """What the first layer sees of each input: its n patches, or the input itself (n = 1).
+
+    Raises: as `nngp`.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> fields(EnsembleSpec(2, (), None, (1.0,), 0.1), np.eye(2)).shape
+    (1, 2, 2)
+    """
+    require_float64()
+    if spec.hidden_widths is None or (spec.hidden_widths and spec.activation is None):
+        raise NotApplicable(
+            f"the Gram matrix of {spec.architecture} is not known: the theories describe "
+            "FullyConnected and Convolutional networks"
+        )
+    x = np.asarray(x, np.float64)
+    if x.ndim != 2 or x.shape[1] != spec.in_size:
+        raise InputError(
+            f"the ensemble has inputs of size {spec.in_size}, the data have shape {x.shape}: "
+            f"give inputs of shape (number of examples, {spec.in_size})"
+        )
+    if not np.all(np.isfinite(x)):
+        raise InputError(
+            f"the inputs have {np.count_nonzero(~np.isfinite(x))} value(s) that are NaN or "
+            "infinite, and so would the Gram matrix: remove these examples"
+        )
+    if spec.patches is None:
+        return x[None]
+    return np.moveaxis(x[:, spec.patches.indices()], 1, 0)
+
+
+def _readout_variance(spec: EnsembleSpec) -> float:
+    return 0.0 if spec.bias_precisions is None else 1 / spec.bias_precisions[-1]
+
+
+class Source(NamedTuple):
+    """What a Gram matrix was made of, so that it is not taken for another ensemble's.
+
+    `key` is all that K depends on but the data and λ_L (`gram_key`), `precision` is λ_L, and the
+    arrays are the data's.
+
+    >>> Source("erf", 1.0, np.eye(2), np.ones(2), np.eye(2)).precision
+    1.0
+    """
+
+    key: Any
+    precision: float
+    x_train: Float[np.ndarray, "P N_0"]
+    y_train: Float[np.ndarray, " P *D"]
+    x_test: Float[np.ndarray, "P_test N_0"]
+
+
+def gram_key(spec: EnsembleSpec) -> Any:
+    """All that K depends on but the data and λ_L, to which it is proportional inversely.
+
+    >>> from langevin_nn.model.activations import erf
+    >>> one, two = (EnsembleSpec(2, (n,), erf, (1.0, 0.5 * n), temperature=0.1) for n in (3, 4))
+    >>> gram_key(one) == gram_key(two)
+    True
+    """
+    depth = None if spec.hidden_widths is None else len(spec.hidden_widths)
+    return (
+        spec.in_size, spec.activation, depth, spec.prior_precisions[:-1], spec.bias_precisions,
+        spec.patches, spec.num_outputs,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Lazy training: networks whose kernel does not change."""

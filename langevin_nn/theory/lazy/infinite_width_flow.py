@@ -1,0 +1,99 @@
+"""Gradient flow of the infinitely wide network, whose weights hardly move: a kernel's flow.
+
+With the squared loss the output of a network that is linear in its weights follows, from f(0),
+
+    f(t) = f(0) + Θ(·, X) Θ⁻¹ (1 − e^(−Θt)) (y − f(0)(X)),      Θ = Θ(X, X)
+
+with the tangent kernel Θ (`tangent.ntk`). Over the initialisations f(0) ~ GP(0, K), K the NNGP's,
+so that with G(t) = Θ(x, X) Θ⁻¹ (1 − e^(−Θt))
+
+    mean = G y,   variance = K(x, x) − 2 G K(X, x) + G K(X, X) Gᵀ
+
+(Lee et al. 2019, arXiv:1902.06720, corollary 1). Where f(0) is subtracted (an output scale), the
+mean is the same and there is no variance.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+from langevin_nn.data.load import Dataset
+from langevin_nn.theory.kernels.nngp import nngp
+from langevin_nn.theory.kernels.ntk import ntk
+from langevin_nn.theory.regression.eigenbasis import resolution_of
+from langevin_nn.theory.regression.moments import Moments, generalisation
+from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
+
+__all__ = ["infinite_width_flow"]
+
+
+def infinite_width_flow(
+    spec: EnsembleSpec, data: Dataset, *, time: float = math.inf, centred: bool = False
+) -> Generalisation:
+    """What gradient flow of Σ_μ ½(y_μ − f(x_μ))² makes of an infinitely wide network.
+
+    Args:
+        spec: the ensemble; of its temperature and widths nothing counts but the depth.
+        data: training and test examples; with D outputs each flows alone.
+        time: t; at infinity the training examples are fitted exactly.
+        centred: whether f(0) is subtracted from the output, as with an output scale α.
+
+    Returns:
+        The mean predictor over initialisations and the variance of f over them.
+
+    Raises:
+        NotApplicable: a network without a known Gram matrix, a loss that is not the squared one.
+        InputError: inputs that do not fit; a time that is not positive; a tangent kernel that is
+            singular, where the time is infinite; float64 switched off.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import erf
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (100,), erf, (1.0, 1.0), temperature=0.1)
+    >>> found = infinite_width_flow(spec, data)
+    >>> found.predictive_mean.round(9), found.predictive_variance.round(9)
+    (array([ 1., -1.]), array([0., 0.]))
+    """
+    if spec.loss != "squared":
+        raise NotApplicable(f"infinite_width_flow is of the squared loss, this is {spec.loss}")
+    if not time > 0:
+        raise InputError(f"the time of a flow must be positive, got {time!r}")
+    tangent = ntk(spec, data.x_train)
+    eigenvalues, vectors = np.linalg.eigh(tangent)
+    threshold = max(resolution_of(len(eigenvalues)) * eigenvalues[-1], -eigenvalues[0])
+    if math.isinf(time) and eigenvalues[0] <= threshold:
+        raise InputError(
+            f"the tangent kernel is singular (its smallest eigenvalue is {eigenvalues[0]:.1e}), so "
+            "that the flow does not fit the data: write a finite time"
+        )
+    # at λ = 0 nothing moves: Θ(x, X) vanishes there too, but for rounding that t would multiply
+    seen = eigenvalues > threshold
+    reached = np.where(seen, -np.maximum(eigenvalues, 0) * time, 0.0)
+    decayed = np.exp(reached)
+    pace = np.divide(-np.expm1(reached), eigenvalues, out=np.zeros_like(reached), where=seen)
+    gains = ntk(spec, data.x_test, data.x_train) @ (vectors * pace) @ vectors.T
+    left = (vectors * decayed) @ vectors.T  # e^(−Θt)
+    gram = nngp(spec, data.x_train)
+    mean = gains @ data.y_train
+    residual = left @ data.y_train
+    spread, own = np.zeros(data.num_test), 0.0
+    if not centred:
+        cross = nngp(spec, data.x_test, data.x_train)
+        spread = _diagonal(spec, data.x_test) - 2 * np.sum(gains * cross, axis=1)
+        spread = np.maximum(spread + np.sum((gains @ gram) * gains, axis=1), 0.0)
+        own = float(np.sum((left @ gram) * left) / data.num_train)
+    columns = data.y_train.shape[1:]
+    number = math.prod(columns)
+    moments = Moments(
+        mean=mean,
+        variance=np.broadcast_to(spread.reshape(-1, *(1,) * len(columns)), mean.shape).copy(),
+        train_error=float(np.sum(residual**2) / data.num_train) + number * own,
+        log_evidence=math.nan,
+    )
+    return generalisation("infinite_width_flow", data, moments)
+
+
+def _diagonal(spec: EnsembleSpec, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, " P"]:
+    return np.array([nngp(spec, row[None])[0, 0] for row in x])

@@ -1,0 +1,209 @@
+"""The lazy limit of losses that are not squared: kernel gradient flow, and support vectors.
+
+At a large output scale α the weights hardly move, and with it the tangent kernel Θ (`tangent.ntk`).
+The output with f(0) subtracted then stays in the span of Θ(·, x_μ) and follows
+
+    f(x; t) = Σ_μ Θ(x, x_μ) a_μ(t),   da_μ/dt = −ℓ'(f(x_μ), y_μ),   a(0) = 0,
+
+exactly, for any ℓ (Chizat, Oyallon, Bach, arXiv:1812.07956). For hinge^2 it ends where all
+margins y f ≥ κ are reached. Of all functions that reach them, the one of smallest norm
+
+    f = Σ_μ Θ(·, x_μ) a_μ,   y_μ a_μ ≥ 0,   y_μ f(x_μ) ≥ κ,   one of both with equality for each μ
+
+is the hard-margin support-vector machine without intercept (Cortes, Vapnik 1995); Geiger et al.,
+arXiv:1906.08034, and Paccolat et al., arXiv:2007.11471, take it for the lazy limit. The flow's end
+is in general another one: an example that overshot its margin on the way keeps its a_μ.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.integrate import solve_ivp
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.optimize import nnls
+
+from langevin_nn.data.load import Dataset
+from langevin_nn.model.losses import Hinge, Loss
+from langevin_nn.theory.kernels.ntk import ntk
+from langevin_nn.theory.regression.moments import Moments, generalisation
+from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
+
+__all__ = ["kernel_flow", "support_vectors"]
+
+_ACCURACY = 1e-6
+"""Of the margins of the support vectors, in units of κ."""
+
+
+def support_vectors(spec: EnsembleSpec, data: Dataset, *, margin: float = 1.0) -> Generalisation:
+    """The hard-margin support-vector machine with the tangent kernel and without intercept.
+
+    With Q_μν = y_μ y_ν Θ(x_μ, x_ν) the minimum of ½ cᵀQc − κ Σ_μ c_μ over c ≥ 0, (P,), a
+    non-negative least-squares problem for the Cholesky factor of Q (SciPy's active-set method,
+    exact to rounding), and f(x) = Σ_μ Θ(x, x_μ) y_μ c_μ. An output bias of the network is in Θ.
+
+    Of all f in the span that reach the margins it is the smallest in the norm of Θ, √(aᵀΘa).
+    Gradient flow of the hinge loss reaches them too, at a point near it; `kernel_flow` is exact.
+
+    Args:
+        spec: the ensemble; of its temperature and widths nothing counts but the depth.
+        data: training and test examples, labels y = ±1.
+        margin: κ.
+
+    Returns:
+        f at the test points as the mean predictor, no variance and no evidence.
+
+    Raises:
+        NotApplicable: a network without a known Gram matrix, a loss that is not the hinge.
+        InputError: labels that are not ±1; a margin that is not positive; a tangent kernel that is
+            singular; float64 switched off.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import erf
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (100,), erf, (1.0, 1.0), temperature=0.1, loss="hinge")
+    >>> support_vectors(spec, data).predictive_mean.round(9)
+    array([ 1., -1.])
+    """
+    if spec.loss != "hinge":
+        raise NotApplicable(f"support_vectors is of the hinge loss, this is {spec.loss}")
+    Hinge(margin=margin).check(data.y_train)  # a margin that is not positive raises there
+    tangent, y = ntk(spec, data.x_train), data.y_train
+    factor = _factor(tangent * np.outer(y, y))
+    # ½‖Rc − R⁻ᵀ1‖² = ½cᵀQc − 1ᵀc + a constant
+    weights, _ = nnls(factor, solve_triangular(factor, np.ones(len(y)), trans="T"))
+    coefficients = margin * y * weights
+    trained = tangent @ coefficients
+    missing = float(np.max(1 - y * trained / margin))
+    done = missing <= _ACCURACY
+    return _found(
+        "support_vectors", spec, data, coefficients, trained, done,
+        "" if done else f"the tangent kernel is nearly singular: a margin is {missing:.1e} too low",
+    )  # fmt: skip
+
+
+def kernel_flow(
+    spec: EnsembleSpec,
+    data: Dataset,
+    loss: Loss,
+    *,
+    time: float = math.inf,
+    loss_tolerance: float = 5e-5,
+    rtol: float = 1e-6,
+) -> Generalisation:
+    """Gradient flow of Σ_μ ℓ(f(x_μ), y_μ) of an infinitely wide network without its f(0).
+
+    The limit of `gradient_flow` with an output scale α as both α and the widths go to infinity:
+    da_μ/dt = −ℓ'(f(x_μ), y_μ), f(x; t) = Σ_μ Θ(x, x_μ) a_μ(t), a (P,), in units of time of
+    E_α = Σ_μ ℓ/α². Integrated implicitly (SciPy's BDF), for Θ is stiff; some seconds for P = 1000.
+
+    Args:
+        spec: the ensemble; of its temperature and widths nothing counts but the depth.
+        data: training and test examples.
+        loss: ℓ, of the name in `spec`; hinge^1 excepted, whose slope jumps.
+        time: t; at infinity the flow ends where each example's loss is at most `loss_tolerance`.
+        loss_tolerance: for the hinge with κ = 1, 5e-5 is a margin of 0.99.
+        rtol: of f in each step.
+
+    Returns:
+        f at the test points as the mean predictor, no variance and no evidence. Not `converged`
+        where the integration has failed.
+
+    Raises:
+        NotApplicable: a network without a known Gram matrix.
+        InputError: a loss that is not the ensemble's, or hinge^1; targets that the loss does not
+            take; several outputs; numbers that are not positive; a tangent kernel that is singular,
+            where the time is infinite; float64 switched off.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (100,), identity, (1.0, 1.0), temperature=0.1, loss="hinge")
+    >>> kernel_flow(spec, data, Hinge(), time=np.log(2)).predictive_mean.round(5)  # Θ = 1
+    array([ 0.5, -0.5])
+    """
+    _check_flow(spec, data, loss, time, loss_tolerance, rtol)
+    tangent, y = ntk(spec, data.x_train), jnp.asarray(data.y_train)
+    if math.isinf(time):
+        _factor(tangent)  # regular, or the flow might have no end
+    slope = jax.grad(lambda f: jnp.sum(loss(f, y)))
+    slopes, curvatures = jax.jit(slope), jax.jit(jax.grad(lambda f: jnp.sum(slope(f))))
+
+    def outputs(a: Float[np.ndarray, " P"]) -> Float[Array, " P"]:
+        return jnp.asarray(tangent @ a)
+
+    def flow(_: float, a: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+        return -np.asarray(slopes(outputs(a)))
+
+    def jacobian(_: float, a: Float[np.ndarray, " P"]) -> Float[np.ndarray, "P P"]:
+        return -np.asarray(curvatures(outputs(a)))[:, None] * tangent
+
+    def excess(_: float, a: Float[np.ndarray, " P"]) -> float:
+        return float(jnp.max(loss(outputs(a), y))) - loss_tolerance
+
+    excess.terminal = math.isinf(time)  # type: ignore[attr-defined]
+    pace = np.max(np.sum(np.abs(tangent), axis=1))  # f = Θa moves by at most this times a's change
+    solution = solve_ivp(
+        flow, (0.0, time), np.zeros(len(y)), "BDF", jac=jacobian, events=excess,
+        rtol=rtol, atol=rtol / pace,
+    )  # fmt: skip
+    a = solution.y[:, -1]
+    message = "" if solution.status >= 0 else f"the flow failed: {solution.message}"
+    return _found("kernel_flow", spec, data, a, tangent @ a, not message, message)
+
+
+def _factor(q: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
+    """R of Q = RᵀR, upper triangular."""
+    try:
+        factor = np.asarray(cholesky(q))
+        smallest = float(np.min(np.diag(factor))) ** 2
+    except LinAlgError:
+        smallest = 0.0
+    if smallest <= len(q) * np.finfo(np.float64).eps * np.max(np.diag(q)):
+        raise InputError(
+            "the tangent kernel is singular, so that the labels need not be within reach: remove "
+            "training examples that occur twice, write a nonlinear activation, or for a flow a "
+            "finite time"
+        )
+    return factor
+
+
+def _found(
+    name: str,
+    spec: EnsembleSpec,
+    data: Dataset,
+    coefficients: Float[np.ndarray, " P"],
+    trained: Float[np.ndarray, " P"],
+    converged: bool,
+    message: str,
+) -> Generalisation:
+    """f(x) = Σ_μ Θ(x, x_μ) a_μ at the test points."""
+    mean = ntk(spec, data.x_test, data.x_train) @ coefficients
+    error = float(np.mean(np.square(data.y_train - trained)))
+    moments = Moments(mean, np.zeros_like(mean), error, math.nan)
+    return generalisation(name, data, moments, converged=converged, message=message)
+
+
+def _check_flow(
+    spec: EnsembleSpec, data: Dataset, loss: Loss, time: float, loss_tolerance: float, rtol: float
+) -> None:
+    if loss.name != spec.loss:
+        raise InputError(
+            f"the ensemble has the {spec.loss} loss, the flow is to be of the {loss.name}: write "
+            f'EnsembleSpec(…, loss="{loss.name}")'
+        )
+    if isinstance(loss, Hinge) and loss.power == 1:
+        raise InputError("the slope of hinge^1 jumps at the margin: write Hinge(power=2)")
+    loss.check(data.y_train)
+    if data.num_outputs > 1:
+        raise InputError(
+            f"kernel_flow is of one output, the targets have shape {data.y_train.shape}: give it "
+            "the columns one by one"
+        )
+    for name, value in (("time", time), ("loss_tolerance", loss_tolerance), ("rtol", rtol)):
+        if not value > 0:
+            raise InputError(f"the {name} of a flow must be positive, got {value!r}")

@@ -1,0 +1,1 @@
+"""Random features in the limit of many inputs, features and examples."""

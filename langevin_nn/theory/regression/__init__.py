@@ -1,0 +1,1 @@
+"""Gaussian regression with a decomposed Gram matrix, and the moments it gives."""

@@ -1,0 +1,388 @@
+"""Gaussian regression on the eigenvalues of the Gram matrix: the one place that factorises it.
+
+For f ~ GP(0, Q K), y = f(X) + √T noise, and K(X, X) = U diag(e) Uᵀ with ỹ = Uᵀy and projected
+cross block G = K(X_test, X) U,
+
+    mean(x) = Σ_i Q G_xi ỹ_i/(T + Q e_i),   variance(x) = Q K(x, x) − Σ_i (Q G_xi)²/(T + Q e_i)
+
+(Rasmussen and Williams 2006, eqs. 2.25 and 2.26, in the eigenbasis.) So one decomposition serves
+every scale Q and temperature T, and with Q λ_L/λ' for Q every other read-out precision λ'.
+
+Where the covariance is Q K + V Vᵀ with a few columns V that Q does not scale (the bias of the
+read-out), A⁻¹ = D − D V H⁻¹VᵀD with D = (T + Q e)⁻¹ and H = 1 + VᵀD V. Then w = V_x − Q G D V
+is what regression without V leaves of V at the test points, and mean gains w H⁻¹VᵀD ỹ, variance
+gains w H⁻¹wᵀ (their section 2.7, with a unit Gaussian prior of the basis functions' weights).
+
+A singular K (repeated inputs, or a linear network with more examples than inputs) has e_i = 0 for
+some i, and then G_xi = 0 for every x: K(x, X) lies in the range of K(X, X). In floating point both
+are rounding errors, which 1/T would multiply, so `decompose` sets to zero what lies below the
+resolution of the spectrum. Such directions are noise alone: at T > 0 they add ỹ_i²/T + log T to
+−2 log p(y), whatever Q is. T = 0 is the limit T → 0 of the posterior, in which they are dropped
+(1/e_i is that of the pseudo-inverse); the log evidence has no limit there.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from langevin_nn.theory.kernels.nngp import GramBlocks, Source
+from langevin_nn.types import InputError, NotApplicable
+
+__all__ = ["Regression", "Resolved", "Scale", "Sensitivity", "decompose", "resolution_of"]
+
+Scale = float | Float[np.ndarray, " scales"]
+_NEGATIVE = 1e-6  # of the largest eigenvalue: more than any quadrature error
+_FEWEST_ROUNDINGS = 20  # in units of ε e_max: about 3 were found for P = 3 to 200 repeated inputs
+
+
+class Resolved(NamedTuple):
+    """The r directions in which K does not vanish, and what the others add to −2 log p(y).
+
+    Made by `Regression.resolved` (see `decompose`); `constant` is Σ_i [log T + ỹ_i²/T] over the
+    others, NaN at T = 0.
+    """
+
+    eigenvalues: Float[np.ndarray, " r"]
+    projected_targets: Float[np.ndarray, " r *D"]
+    projected_columns: Float[np.ndarray, "r columns"]
+    constant: float
+
+
+class Sensitivity(NamedTuple):
+    """∂ log p/∂A: where K may change, in A itself, and its trace; from `Regression.sensitivity`.
+
+    K may change on its range alone (see `decompose`): the first leaves out the directions in
+    which K vanishes for all precisions, where the second is of order y²/T² and would meet rounding
+    errors alone.
+    """
+
+    of_gram: Float[np.ndarray, "P P"]
+    whole: Float[np.ndarray, "P P"]
+    trace: float
+
+
+class _Columns(NamedTuple):
+    """What the columns V add: H⁻¹VᵀDỹ, H, w and D V, the scales last but in H."""
+
+    weights: Float[np.ndarray, " r *scales"]
+    core: Float[np.ndarray, "*scales r r"]
+    left_over: Float[np.ndarray, " P_test r *scales"]
+    resolved: Float[np.ndarray, " P r *scales"]
+
+
+@dataclass(frozen=True, eq=False)
+class Regression:
+    """A decomposed Gram matrix, with the targets and the test points in its eigenbasis.
+
+    Made by `decompose`. In its methods, `temperature` is T in units of f² and `scale` is Q: each a
+    number, or an array of shape (scales,) that becomes the last axis of the result.
+    """
+
+    eigenvalues: Float[np.ndarray, " P"]
+    eigenvectors: Float[np.ndarray, "P P"]
+    projected_targets: Float[np.ndarray, " P *D"]
+    projected_cross: Float[np.ndarray, "P_test P"]
+    test_diagonal: Float[np.ndarray, " P_test"]
+    projected_columns: Float[np.ndarray, "P r"]
+    test_columns: Float[np.ndarray, "P_test r"]
+    source: Source | None = None
+
+    @property
+    def resolution(self) -> float:
+        """P ε e_max (20 ε e_max at least): eigenvalues up to this are rounding errors, made 0."""
+        return resolution_of(self.eigenvalues.size) * float(self.eigenvalues[-1])
+
+    @property
+    def in_range(self) -> Bool[np.ndarray, " P"]:
+        """The eigenvectors that span the range of K: all of them unless it is singular."""
+        return self.eigenvalues > 0
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether some eigenvalue of K is zero to rounding."""
+        return not bool(np.all(self.in_range))
+
+    @property
+    def is_separable(self) -> bool:
+        """Whether V, like K, vanishes in the null directions of K; so if K is regular."""
+        return not np.any(self.projected_columns[~self.in_range])
+
+    @property
+    def num_outputs(self) -> int:
+        """D."""
+        return 1 if self.projected_targets.ndim == 1 else self.projected_targets.shape[1]
+
+    def per_output(self) -> "list[Regression]":
+        """The same Gram matrix with the targets of one output each."""
+        columns = self.projected_targets.reshape(self.eigenvalues.size, -1).T
+        return [replace(self, projected_targets=targets, source=None) for targets in columns]
+
+    def at_precision(self, precision: float) -> "Regression":
+        """The regression of the same ensemble with another read-out precision λ_L: K ∝ 1/λ_L."""
+        assert self.source is not None, "`gram_regression` has made it"
+        if precision == self.source.precision:
+            return self
+        factor = self.source.precision / precision
+        return replace(
+            self,
+            eigenvalues=factor * self.eigenvalues,
+            projected_cross=factor * self.projected_cross,
+            test_diagonal=factor * self.test_diagonal,
+            source=self.source._replace(precision=precision),
+        )
+
+    def check_temperature(self, temperature: Scale) -> None:
+        """Raise `InputError` at T = 0 where V alone explains directions in which K vanishes."""
+        if np.min(temperature) > 0 or self.is_separable:
+            return
+        raise InputError(
+            "temperature 0 needs a regular Gram matrix where the network has biases or its "
+            f"features a mean, and this one is singular ({np.sum(~self.in_range)} of "
+            f"{self.eigenvalues.size} eigenvalues are 0; repeated inputs, or more examples than a "
+            "linear network has inputs): give a higher temperature"
+        )
+
+    def resolved(self, temperature: float) -> Resolved:
+        """What an action depends on: the directions in which K does not vanish.
+
+        All of them where V does not vanish in the others, which takes T > 0.
+        """
+        self.check_temperature(temperature)
+        targets, columns = self.projected_targets, self.projected_columns
+        if not self.is_singular or not self.is_separable:
+            return Resolved(self.eigenvalues, targets, columns, 0.0)
+        kept, constant = self.in_range, np.nan
+        if temperature > 0:
+            noise = targets[~kept]
+            constant = float(noise.size * np.log(temperature) + np.sum(noise**2) / temperature)
+        return Resolved(self.eigenvalues[kept], targets[kept], columns[kept], constant)
+
+    def mean(self, temperature: Scale, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
+        """Posterior mean of f at the test points."""
+        gain = self._gain(temperature, scale)
+        mean = self.projected_cross @ self._along_targets(gain)
+        if self.projected_columns.size:
+            added = self._columns(gain, temperature, scale)
+            mean = mean + np.einsum("xr...,r...->x...", added.left_over, added.weights)
+        return mean
+
+    def variance(self, temperature: Scale, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
+        """Posterior variance of f, without the noise T, at the test points."""
+        gain = self._gain(temperature, scale)
+        explained = np.square(self.projected_cross) @ (gain * scale)
+        variance = np.multiply.outer(self.test_diagonal, scale) - explained
+        if self.projected_columns.size:
+            added = self._columns(gain, temperature, scale)
+            variance = variance + _weighed(added.core, added.left_over)
+        return np.maximum(variance, 0.0)
+
+    def train_error(self, temperature: Scale, scale: Scale = 1.0) -> Scale:
+        """⟨(y − f)²⟩ averaged over the training examples: residual² of the mean plus variance.
+
+        In the eigenbasis, (1/P) Σ_i [(ỹ_i T/(T + Q e_i))² + T Q e_i/(T + Q e_i)]; the columns make
+        T A⁻¹ỹ of the first and add T² tr H⁻¹VᵀD²V.
+        """
+        gain = self._gain(temperature, scale)
+        fitted = (gain.T * self.eigenvalues).T
+        residuals, spread = self._along_targets(1 - fitted), temperature * fitted
+        if self.projected_columns.size:
+            added = self._columns(gain, temperature, scale)
+            residuals = residuals - temperature * np.einsum(
+                "pr...,r...->p...", added.resolved, added.weights
+            )
+            spread = spread + temperature**2 * _weighed(added.core, added.resolved)
+        return np.mean(residuals**2 + spread, axis=0)
+
+    def criterion(self) -> float | None:
+        """s = yᵀK⁻¹y/P at Q = 1, of all outputs; None where K is singular to rounding.
+
+        Below 1, finite width lowers the one-hidden-layer theory's Q, hence its variance, as T → 0
+        (Pacelli et al. 2023, arXiv:2209.04882). At the ensemble's own T, and with biases, which are
+        a part of K here, `criterion_at` says so.
+        """
+        if self.is_singular:
+            return None
+        total = 0.0
+        for one in self.per_output():
+            solved = one.projected_targets / one.eigenvalues
+            added = one.projected_columns.T @ solved
+            explained = added @ np.linalg.solve(one._core(1 / one.eigenvalues), added)
+            total += float(one.projected_targets @ solved - explained)
+        return total / (self.eigenvalues.size * self.num_outputs)
+
+    def criterion_at(self, temperature: float) -> float | None:
+        """yᵀA⁻¹KA⁻¹y/tr A⁻¹K with A = T + K + V Vᵀ, of all outputs; None where K vanishes.
+
+        dS/dQ of the theory of one common scale (`action`) is tr A⁻¹K − yᵀA⁻¹KA⁻¹y at Q = 1,
+        whatever the widths: where S has one minimum, Q* > 1 exactly if the ratio is above 1, and
+        the variance is then above that of infinite width. Without biases it becomes s = yᵀK⁻¹y/P
+        as T → 0 (with the rank for P, and the pseudo-inverse, where K is singular).
+
+        >>> from langevin_nn.theory.kernels.nngp import GramBlocks, Source
+        >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
+        >>> decompose(blocks, np.array([3.0, 1.0])).criterion_at(1.0)  # 10/(1 + T)²/(2/(1 + T))
+        2.5
+        """
+        if not np.any(self.in_range):
+            return None
+        gain = self._gain(temperature, 1.0)
+        misfit = trace = 0.0
+        for one in self.per_output():
+            fit = one._along_targets(gain)
+            trace += float(gain @ self.eigenvalues)
+            if one.projected_columns.size:
+                added = one._columns(gain, temperature, 1.0)
+                fit = fit - added.resolved @ added.weights
+                solved = np.linalg.solve(added.core, added.resolved.T)
+                trace -= float(np.sum(added.resolved.T * solved * self.eigenvalues))
+            misfit += float(self.eigenvalues @ fit**2)
+        return misfit / trace
+
+    def sensitivity(
+        self, temperature: float, scales: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]
+    ) -> Sensitivity:
+        """Σ_j w_j ½ (a_j a_jᵀ − A_j⁻¹), A_j = T + Q_j K + V Vᵀ, a_j = A_j⁻¹y.
+
+        With weights of sum one it is the average of ∂ log N(y; 0, A)/∂A over the scales Q_j.
+
+        Raises:
+            NotApplicable: T = 0 and a singular K, where the log evidence has no limit.
+        """
+        if temperature == 0 and self.is_singular:
+            raise NotApplicable(
+                "the log evidence has no limit at T = 0 where the Gram matrix is singular: give a "
+                "temperature above 0"
+            )
+        gain = self._gain(temperature, scales)
+        resolvent = gain / scales
+        fit = self._along_targets(resolvent)
+        inner = np.diag(-resolvent @ weights)
+        if self.projected_columns.size:
+            added = self._columns(gain, temperature, scales)
+            fit = fit - np.einsum("prn,rn->pn", added.resolved, added.weights)
+            solved = np.linalg.solve(added.core, added.resolved.T)
+            inner += np.einsum("prn,nrq,n->pq", added.resolved, solved, weights)
+        inner += (fit * weights) @ fit.T
+
+        def in_inputs(kept: Any) -> Float[np.ndarray, "P P"]:
+            vectors = self.eigenvectors[:, kept]
+            return 0.5 * vectors @ inner[kept][:, kept] @ vectors.T
+
+        if not self.is_singular:
+            whole = in_inputs(slice(None))
+            return Sensitivity(whole, whole, float(np.trace(whole)))
+        of_gram = in_inputs(self.in_range)
+        if not self.is_separable:
+            whole = in_inputs(slice(None))
+            return Sensitivity(of_gram, whole, float(np.trace(whole)))
+        noise = self.projected_targets[~self.in_range]
+        beside = np.sum((noise / temperature) ** 2) - noise.size / temperature
+        trace = float(np.trace(of_gram) + 0.5 * np.sum(weights) * beside)
+        return Sensitivity(of_gram, of_gram, trace)
+
+    def _gain(self, temperature: Scale, scale: Scale) -> Float[np.ndarray, "P ..."]:
+        """Q/(T + Q e_i); zero where K and V vanish, which nothing but the noise sees."""
+        self.check_temperature(temperature)
+        spectrum = temperature + np.multiply.outer(self.eigenvalues, scale)
+        if not self.is_singular or not self.is_separable:
+            return scale / spectrum
+        seen = self.in_range.reshape(-1, *(1,) * (spectrum.ndim - 1))
+        return np.divide(scale, spectrum, out=np.zeros_like(spectrum), where=seen)
+
+    def _along_targets(self, factors: Float[np.ndarray, "P ..."]) -> Float[np.ndarray, "P ..."]:
+        return (factors.T * self.projected_targets).T
+
+    def _core(self, resolvent: Float[np.ndarray, "P ..."]) -> np.ndarray:
+        """H = 1 + VᵀD V for D (P, …), the matrix axes last."""
+        columns = self.projected_columns
+        return np.eye(columns.shape[1]) + np.einsum(
+            "pr,p...,ps->...rs", columns, resolvent, columns
+        )
+
+    def _columns(
+        self, gain: Float[np.ndarray, "P ..."], temperature: Scale, scale: Scale
+    ) -> _Columns:
+        resolvent = gain / scale
+        core = self._core(resolvent)
+        seen = np.einsum("pr,p...->r...", self.projected_columns, self._along_targets(resolvent))
+        resolved = np.einsum("pr,p...->pr...", self.projected_columns, resolvent)
+        explained = np.einsum("xp,pr...->xr...", self.projected_cross, resolved) * scale
+        around = self.test_columns.reshape(self.test_columns.shape + (1,) * np.ndim(scale))
+        weights = np.linalg.solve(core, seen.T[..., None])[..., 0].T
+        return _Columns(weights, core, around - explained, resolved)
+
+
+def _weighed(
+    core: Float[np.ndarray, "*scales r r"], rows: Float[np.ndarray, " n r *scales"]
+) -> Float[np.ndarray, " n *scales"]:
+    """b H⁻¹bᵀ for each row b."""
+    return np.sum(rows.T * np.linalg.solve(core, rows.T), axis=-2).T
+
+
+def resolution_of(size: int) -> float:
+    """P ε, 20 ε at least: what is a rounding error, in units of the largest eigenvalue.
+
+    >>> round(resolution_of(1000) / resolution_of(1))
+    50
+    """
+    return float(max(size, _FEWEST_ROUNDINGS) * np.finfo(np.float64).eps)
+
+
+def decompose(
+    blocks: GramBlocks, targets: Float[np.ndarray, " P *D"], source: Source | None = None
+) -> Regression:
+    """Factorise K(X, X) once, O(P³) time, and project the targets and the cross block on it.
+
+    Eigenvalues up to the resolution P ε e_max (20 ε e_max at least), or up to the size of the most
+    negative one where that is larger, are rounding errors: they and their columns of the projected
+    cross block and of V are set to zero.
+
+    Args:
+        blocks: the Gram matrix over training and test inputs.
+        targets: y, shape (P,) or (P, D).
+        source: what the Gram matrix was made of, for `gram_regression`.
+
+    Raises:
+        InputError: NaN or infinity in the Gram matrix, or one that is not positive semi-definite.
+
+    >>> import numpy as np
+    >>> from langevin_nn.theory.kernels.nngp import GramBlocks, Source
+    >>> blocks = GramBlocks(2 * np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
+    >>> regression = decompose(blocks, np.array([3.0, 1.0]))
+    >>> regression.mean(temperature=2.0), regression.variance(temperature=2.0)
+    (array([1.]), array([0.5]))
+    >>> regression.criterion()
+    2.5
+    """
+    for name, block in vars(blocks).items():
+        if not np.all(np.isfinite(block)):
+            raise InputError(
+                f"the Gram matrix ({name}) has {np.count_nonzero(~np.isfinite(block))} entries "
+                f"that are not finite of {block.size}: look for inputs that are NaN or too large, "
+                "or an activation that overflows"
+            )
+    eigenvalues, eigenvectors = np.linalg.eigh(blocks.train)
+    if eigenvalues[0] < -_NEGATIVE * abs(eigenvalues[-1]):
+        raise InputError(
+            f"the Gram matrix is not positive semi-definite (eigenvalues from {eigenvalues[0]:.3g} "
+            f"to {eigenvalues[-1]:.3g}): its activation's dual is not that of any function"
+        )
+    cross, columns = blocks.cross @ eigenvectors, eigenvectors.T @ blocks.train_columns
+    resolution = resolution_of(eigenvalues.size)
+    null = eigenvalues <= max(resolution * eigenvalues[-1], -eigenvalues[0])
+    if np.any(null):
+        eigenvalues[null], cross[:, null] = 0.0, 0.0
+        threshold = np.sqrt(resolution) * np.linalg.norm(columns, axis=0)  # that of V Vᵀ
+        columns[null] = np.where(np.abs(columns[null]) <= threshold, 0.0, columns[null])
+    return Regression(
+        eigenvalues=eigenvalues,
+        eigenvectors=eigenvectors,
+        projected_targets=eigenvectors.T @ targets,
+        projected_cross=cross,
+        test_diagonal=blocks.test_diagonal,
+        projected_columns=columns,
+        test_columns=blocks.test_columns,
+        source=source,
+    )

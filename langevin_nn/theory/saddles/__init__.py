@@ -1,0 +1,1 @@
+"""Effective actions of order parameters, and their minima."""

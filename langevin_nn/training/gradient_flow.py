@@ -1,0 +1,221 @@
+"""Gradient flow, the limit T → 0 of the dynamics, from draws of the prior.
+
+    dθ/dt = −∇_θ E_α(θ),   E_α = (1/α²) Σ_μ ℓ(f_α(x_μ), y_μ),   f_α = α (f̃_θ − f̃_θ(0))
+
+with the network's own output f̃ and the output scale α (Chizat, Oyallon, Bach, arXiv:1812.07956;
+Geiger et al., arXiv:1906.08034). At large α the weights hardly move (lazy), at small α they must
+(features). Without an α, E = Σ_μ ℓ(f̃(x_μ), y_μ) of the network as it is. The Gaussian prior's part
+of 𝓛 is of order T: it is left out, and is there in the draws θ(0) alone.
+
+It is integrated (`flow_integration`) until the loss of every training example is at most a stated
+one (zero: hinge losses get there from below only), or the gradient has fallen.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
+
+from langevin_nn.model.losses import Hinge
+from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.sampling.checks import checked_posterior, refuse_jumps_for
+from langevin_nn.sampling.engine.program import mesh_for
+from langevin_nn.training.flow_integration import SOLVERS, End, Rules, integrated
+from langevin_nn.types import InputError, random_key
+from langevin_nn.values import as_number, as_whole
+
+__all__ = ["Flow", "gradient_flow"]
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """Where gradient flow has led each of n initialisations; made by `gradient_flow`.
+
+    `train_outputs` (n, P, *D) and `test_outputs` (n, P_test, *D) are f_α, `energy` (n,) is Σ_μ ℓ
+    and `gradient_norm` (n,) is ‖∇_θ E_α‖. `unsatisfied` (n,) is N_Δ, the number of training
+    examples whose loss is above the `loss_tolerance` (with none, a margin may be approached from
+    below and never reached: look at the energy too). `params` are the weights, on the inputs as
+    they are integrated, and `initial_params` those at time 0. `time` (n,) is where each flow ended,
+    after `num_steps` (n,) steps, and `settled` (n,) whether for a good reason; `converged` is
+    whether all did, and `message` says why not.
+    """
+
+    train_outputs: Float[np.ndarray, "n P *D"]
+    test_outputs: Float[np.ndarray, "n P_test *D"]
+    energy: Float[np.ndarray, " n"]
+    gradient_norm: Float[np.ndarray, " n"]
+    unsatisfied: Int[np.ndarray, " n"]
+    y_train: Float[np.ndarray, " P *D"]
+    y_test: Float[np.ndarray, " P_test *D"]
+    targets_midpoint: float
+    params: Any
+    initial_params: Any
+    time: Float[np.ndarray, " n"]
+    num_steps: Int[np.ndarray, " n"]
+    settled: Bool[np.ndarray, " n"]
+    message: str
+
+    @property
+    def converged(self) -> bool:
+        return bool(self.settled.all())
+
+
+def gradient_flow(
+    posterior: Posterior,
+    *,
+    key: PRNGKeyArray,
+    num_initialisations: int = 16,
+    output_scale: float | None = None,
+    gradient_tolerance: float = 1e-5,
+    loss_tolerance: float = 0.0,
+    fitted_fraction: float = 1.0,
+    max_time: float = math.inf,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    max_steps: int = 100_000,
+    solver: str = "tsit5",
+) -> Flow:
+    """Follow the gradient of the data's energy from draws of the prior, all at once.
+
+    Initialisations are shared out over JAX's devices as chains are.
+
+    Args:
+        posterior: network, prior, data and loss; its temperature does not count. Its network's
+            arrays should be float64 for gradients as small as these.
+        key: of the initialisations.
+        num_initialisations: how many networks, integrated side by side.
+        output_scale: α; None for the network's own output, f̃ at time 0 included.
+        gradient_tolerance: a flow ends where ‖∇E_α‖ is at most this times its own at time 0.
+        loss_tolerance: or where no training example has a loss above this. For a hinge of power 2
+            and margin 1, 5e-5 are margins of 0.99, which a flow reaches in a finite time.
+        fitted_fraction: or where this part of the examples has no loss above it.
+        max_time: or here, at the latest, for the outputs at that time; it has then not settled.
+        rtol, atol: of what is integrated, for each step. Where the flow is stiff the weights keep
+            an error of this size, and gradients do not fall below Λ_max times that. Above the
+            rounding of the weights: with float32 write rtol = 1e-5, atol = 1e-6,
+            gradient_tolerance = 1e-2.
+        max_steps: an error of the integration if they are not enough: reported, not raised.
+        solver: "tsit5", of order five, or "stabilised", of order two, whose steps may be 28 times
+            as long where stability limits them, at twice the cost of each (`stabilised`): the
+            faster one for tolerances as loose as rtol = 1e-3, atol = 1e-4 and flows that have to
+            go on for long after their fastest modes have decayed.
+
+    Raises:
+        InputError: a posterior whose read-out is integrated out; the hinge loss of power 1, whose
+            slope jumps; a network that jumps; numbers that are not positive; an rtol below the
+            rounding of the weights.
+
+    >>> import jax, langevin_nn as lnn
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=10, num_test=20, key=key)
+    >>> network = lnn.FullyConnected(data.in_size, (50,), key=key, dtype=jax.numpy.float64)
+    >>> prior = lnn.GaussianPrior((1.0, 1.0))
+    >>> posterior = lnn.GibbsPosterior(network, prior, data, 0.1)
+    >>> flow = lnn.gradient_flow(posterior, key=key, num_initialisations=3, output_scale=10.0)
+    >>> flow.converged, bool((flow.energy < 1e-6).all()), flow.test_outputs.shape
+    (True, True, (3, 20))
+    """
+    rules = Rules(
+        gradient_tolerance, loss_tolerance, fitted_fraction, max_time, rtol, atol, max_steps, solver
+    )
+    _check(posterior, num_initialisations, output_scale, rules)
+    assert isinstance(posterior, GibbsPosterior), "it has been checked"
+    _check_rounding(posterior, rtol)
+    refuse_jumps_for("gradient flow", posterior)
+    key_start, key_outside = jax.random.split(random_key(key))
+    start = posterior.sample_prior(key_start, num_initialisations)
+    outside = jax.random.split(key_outside, num_initialisations)
+    scale = jnp.asarray(1.0 if output_scale is None else output_scale, posterior.y_train.dtype)
+    origin = None if output_scale is None else posterior.train_outputs(start)
+    end = integrated(posterior, start, origin, scale, rules, mesh_for(num_initialisations))
+    f_test = posterior.test_outputs(end.params, outside)
+    if output_scale is not None:
+        # Where the clock is in float64, so are weights in float32 at the end.
+        f_start = posterior.test_outputs(start, outside).astype(f_test.dtype)
+        f_test = scale.astype(f_test.dtype) * (f_test - f_start)
+    found = jax.tree.map(np.asarray, end)
+    return Flow(
+        train_outputs=found.train_outputs,
+        test_outputs=np.asarray(f_test),
+        energy=found.losses.sum(axis=1),
+        gradient_norm=found.gradient_norm,
+        unsatisfied=(found.losses > loss_tolerance).sum(axis=1),
+        y_train=np.asarray(posterior.y_train),
+        y_test=np.asarray(posterior.y_test),
+        targets_midpoint=posterior.targets_midpoint,
+        params=end.params,
+        initial_params=start,
+        time=found.time,
+        num_steps=found.num_steps,
+        settled=found.settled,
+        message=_message(found, rules),
+    )
+
+
+def _message(end: End, rules: Rules) -> str:
+    """Why flows have not settled, the one with the largest gradient as an example."""
+    left = np.flatnonzero(~end.settled)
+    if not left.size:
+        return ""
+    worst = left[np.argmax(np.nan_to_num(end.fallen[left], nan=np.inf))]
+    time, steps = float(end.time[worst]), int(end.num_steps[worst])
+    remedy = "max_time" if time >= rules.max_time else "max_steps or a larger gradient_tolerance"
+    return (
+        f"{left.size} of {len(end.settled)} flows have not settled, one ended at time {time:.3g} "
+        f"after {steps} steps with a gradient of {float(end.fallen[worst]):.1e} of the first: "
+        f"write a larger {remedy}"
+    )
+
+
+def _check_rounding(posterior: GibbsPosterior, rtol: float) -> None:
+    dtype = posterior.y_train.dtype
+    rounding = float(jnp.finfo(dtype).eps)
+    if not rtol > 10 * rounding:
+        raise InputError(
+            f"rtol = {rtol:g} is not above the rounding of {dtype} weights ({rounding:.0e}): build "
+            "the network with dtype=jax.numpy.float64, or write rtol = 1e-5, atol = 1e-6 and "
+            "gradient_tolerance = 1e-2"
+        )
+
+
+def _check(
+    posterior: Posterior, num_initialisations: int, output_scale: float | None, rules: Rules
+) -> None:
+    if not isinstance(posterior, Posterior):
+        checked_posterior(posterior)
+    if not isinstance(posterior, GibbsPosterior):
+        raise InputError(
+            f"gradient flow moves all weights, got a {type(posterior).__name__}: write "
+            "GibbsPosterior(network, prior, data, temperature)"
+        )
+    if isinstance(posterior.loss, Hinge) and posterior.loss.power == 1:
+        raise InputError(
+            "the slope of the hinge loss of power 1 jumps at the margin, where its gradient flow "
+            "would slide along: write Hinge(power=2)"
+        )
+    for name, count in (
+        ("num_initialisations", num_initialisations), ("max_steps", rules.max_steps)
+    ):  # fmt: skip
+        if (as_whole(count) or 0) < 1:
+            raise InputError(f"{name} must be a positive whole number, got {count!r}")
+    for name, value in (
+        ("output_scale", 1.0 if output_scale is None else output_scale),
+        ("gradient_tolerance", rules.gradient_tolerance),
+        ("max_time", rules.max_time),
+    ):
+        number = as_number(value)
+        if number is None or not number > 0:
+            raise InputError(f"{name} must be positive, got {value!r}")
+    if rules.solver not in SOLVERS:
+        raise InputError(f"unknown solver {rules.solver!r}: write {' or '.join(SOLVERS)}")
+    if not rules.loss_tolerance >= 0:
+        raise InputError(f"loss_tolerance must not be negative, got {rules.loss_tolerance!r}")
+    if not 0 < rules.fitted_fraction <= 1:
+        raise InputError(
+            f"fitted_fraction must be above 0 and at most 1, got {rules.fitted_fraction!r}"
+        )

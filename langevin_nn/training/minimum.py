@@ -1,0 +1,285 @@
+"""Minima of the data's energy: Levenberg–Marquardt until the gradient is small, or E is zero.
+
+    E(θ) = ½ Σ_μ r_μ²,   r = max(0, κ − y f)  (hinge, γ = 2)  or  y − f  (squared)
+
+Gradient flow slows down near the jamming transition, where Hessians have eigenvalues of all sizes,
+and what it leaves is no minimum yet. Here each step minimises a quadratic model of E within a
+radius that adapts, by SciPy's "trust-exact". The Hessian of the model is the part H_0 = JᵀJ, with
+J = ∂r/∂θ, as long as gradients are large (Levenberg, Q. Appl. Math. 2, 164, 1944; Moré, Lecture
+Notes in Mathematics 630, 105, 1978), and then, where H_p = Σ r ∇∇r begins to count, all of
+H = H_0 + H_p, whose negative eigenvalues lead away from saddles. The radius begins at 1: MINPACK,
+which begins with steps far longer than θ itself, ends in worse minima.
+
+There may be no minimum to find: where the data cannot be fitted, the energy of smooth networks may
+fall for ever, ever more slowly, while some weights grow. Such ends are not converged, and say so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.optimize
+from jaxtyping import Bool, Float, Int
+
+from langevin_nn.model.losses import Hinge, Squared
+from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.sampling.checks import checked_posterior, refuse_jumps_for
+from langevin_nn.training.residuals import (
+    energy_and_gradient,
+    energy_hessian,
+    gauss_newton,
+    unflattened,
+)
+from langevin_nn.types import InputError
+from langevin_nn.values import as_number, as_whole
+
+__all__ = ["Minimum", "find_minimum"]
+
+LARGEST = 5_000
+"""Weights of a network: K × K matrices are factorised in each step."""
+NEWTON = 1e-3
+"""Relative gradient below which the Hessian is H."""
+RIDGE = 1e-12
+"""Added to the diagonal of H_0, in units of its mean: it is singular where N_Δ < K."""
+FITTED = 1e-9
+"""Largest residual of data that are fitted with the squared loss, in units of the targets."""
+NEARLY = 1e-6
+"""Largest missing part of a margin, in units of the margin, from which on more than it is asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """Where each of n initialisations has ended; made by `find_minimum`.
+
+    `train_outputs` (n, P, *D) are f, `energy` (n,) is Σ_μ ℓ, exactly 0 where hinge losses vanish,
+    and `unsatisfied` (n,) is N_Δ, the number of training examples whose loss is positive.
+    `gradient_norm` (n,) is ‖∇E‖ and `relative_gradient` (n,) the same divided by ‖J‖‖r‖, which is 1
+    at most (Frobenius norm; 0 where the energy is). `params` are the weights after `num_steps` (n,)
+    steps. `converged` (n,) says where the data are fitted or the relative gradient is small, and
+    `message` for each why not, "" where it is.
+    """
+
+    params: Any
+    train_outputs: Float[np.ndarray, "n P *D"]
+    energy: Float[np.ndarray, " n"]
+    gradient_norm: Float[np.ndarray, " n"]
+    relative_gradient: Float[np.ndarray, " n"]
+    unsatisfied: Int[np.ndarray, " n"]
+    num_steps: Int[np.ndarray, " n"]
+    converged: Bool[np.ndarray, " n"]
+    message: tuple[str, ...]
+
+
+def find_minimum(
+    posterior: Posterior,
+    params: Any,
+    *,
+    gradient_tolerance: float = 1e-6,
+    max_steps: int = 1000,
+) -> Minimum:
+    """Minimise the data's energy from each of these initialisations, one after the other.
+
+    Hinge losses that can be satisfied end at exactly 0: margins would be approached from below, so
+    that slightly more is asked for when 10⁻⁶ of a margin is all that is missing. Other ends may
+    still be saddles: look at `landscape.hessian`.
+
+    Args:
+        posterior: network, data and loss; prior and temperature do not count. Float64.
+        params: where to begin, n networks: `posterior.sample_prior(key, n)`, or `Flow.params`.
+        gradient_tolerance: ends where ‖∇E‖ is at most this times ‖J‖‖r‖. Unlike a bound on the
+            gradient itself, it is not met by energies that are merely small.
+        max_steps: or after as many steps, each a factorisation or several of K × K matrices.
+
+    Raises:
+        InputError: a loss that is no sum of squares; a network that jumps; a posterior whose
+            read-out is integrated out; float32; too many weights; numbers that are not positive.
+
+    >>> import jax, langevin_nn as lnn
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=40, num_test=10, key=key, num_components=5)
+    >>> network = lnn.FullyConnected(5, (10,), "gelu", key=key, dtype=jax.numpy.float64)
+    >>> prior = lnn.GaussianPrior((1.0, 1.0))
+    >>> posterior = lnn.GibbsPosterior(network, prior, data, 1.0, lnn.Hinge())
+    >>> found = lnn.find_minimum(posterior, posterior.sample_prior(key, 3))
+    >>> found.energy.tolist(), found.unsatisfied.tolist(), bool(found.converged.all())
+    ([0.0, 0.0, 0.0], [0, 0, 0], True)
+    """
+    posterior = _checked(posterior, params, gradient_tolerance, max_steps)
+    number = len(jax.tree.leaves(params)[0])
+    ends = []
+    for index in range(number):
+        start = jax.tree.map(lambda leaf, i=index: leaf[i : i + 1], params)
+        ends.append(_Descent(posterior, start, gradient_tolerance, max_steps).run())
+    end = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[each.params for each in ends])
+    f = posterior.train_outputs(end)
+    losses = np.asarray(posterior.loss(f, posterior.y_train[None]))
+    per_example = losses.reshape(number, len(posterior.y_train), -1).sum(axis=2)
+    return Minimum(
+        params=end,
+        train_outputs=np.asarray(f),
+        energy=per_example.sum(axis=1),
+        gradient_norm=np.array([each.gradient for each in ends]),
+        relative_gradient=np.array([each.relative for each in ends]),
+        unsatisfied=np.sum(per_example > 0, axis=1),
+        num_steps=np.array([each.steps for each in ends]),
+        converged=np.array([not each.message for each in ends]),
+        message=tuple(each.message for each in ends),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _End:
+    params: Any
+    gradient: float
+    relative: float
+    steps: int
+    message: str
+
+
+class _Descent:
+    """One initialisation."""
+
+    def __init__(
+        self, posterior: GibbsPosterior, start: Any, tolerance: float, max_steps: int
+    ) -> None:
+        self.posterior, self.start = posterior, start
+        self.tolerance, self.max_steps = tolerance, max_steps
+        self.hinged = isinstance(posterior.loss, Hinge)
+        self.unit = float(np.sqrt(np.mean(np.square(np.asarray(posterior.y_train)))))
+        if isinstance(posterior.loss, Hinge):
+            self.unit = posterior.loss.margin
+        self.steps = 0
+        self._values = _Kept(energy_and_gradient, self)
+        self._grams = _Kept(gauss_newton, self)
+
+    def run(self) -> _End:
+        leaves = jax.tree.leaves(self.start)
+        row = np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
+        near = (NEARLY if self.hinged else FITTED) * self.unit
+
+        def settled(row: np.ndarray) -> bool:
+            return self.missing(row) <= near or self.relative(row) <= self.tolerance
+
+        row = self._minimised(row, 1.0, settled)
+        if self.hinged and 0 < self.missing(row) <= near:
+            row = self._minimised(row, 1 + 10 * NEARLY, lambda row: self.missing(row) == 0)
+        gradient = float(np.linalg.norm(self.value(row)[1]))
+        relative, missing = self.relative(row), self.missing(row)
+        message = ""
+        if not (missing <= (0.0 if self.hinged else near) or relative <= self.tolerance):
+            message = (
+                f"after {self.steps} steps the gradient is {relative:.1e} of ‖J‖‖r‖, more than "
+                f"{self.tolerance:.1e}: write a larger max_steps or gradient_tolerance"
+            )
+        return _End(unflattened(self.start, row), gradient, relative, self.steps, message)
+
+    def _minimised(
+        self, row: np.ndarray, factor: float, finished: Callable[[np.ndarray], bool]
+    ) -> np.ndarray:
+        """From `row` with `factor` times the margin."""
+        if finished(row) or self.steps >= self.max_steps:
+            return row
+
+        def look(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+            if finished(intermediate_result.x):
+                raise StopIteration
+
+        found = scipy.optimize.minimize(
+            lambda x: self.value(x, factor),
+            row,
+            jac=True,
+            hess=lambda x: self.model(x, factor),
+            method="trust-exact",
+            callback=look,
+            options={"gtol": 0.0, "maxiter": self.max_steps - self.steps},
+        )
+        self.steps += int(found.nit)
+        return np.asarray(found.x)
+
+    def value(self, row: np.ndarray, factor: float = 1.0) -> tuple[float, np.ndarray]:
+        value, gradient, _ = self._values(row, factor)
+        return float(value), np.asarray(gradient)
+
+    def missing(self, row: np.ndarray) -> float:
+        """The largest residual."""
+        return float(self._values.latest(row)[2])
+
+    def relative(self, row: np.ndarray) -> float:
+        value, gradient = self.value(row)
+        if value == 0:
+            return 0.0
+        scale = np.sqrt(np.trace(np.asarray(self._grams(row, 1.0))) * 2 * value)
+        return float(np.linalg.norm(gradient) / max(scale, np.finfo(np.float64).tiny))
+
+    def model(self, row: np.ndarray, factor: float) -> np.ndarray:
+        """The Hessian of the quadratic model."""
+        if factor == 1 and self.relative(row) < NEWTON:
+            place = self.posterior, self.start, jnp.asarray(row), jnp.asarray(factor)
+            return np.asarray(energy_hessian(*place))
+        gram = np.asarray(self._grams(row, factor))
+        return gram + RIDGE * np.trace(gram) / len(row) * np.eye(len(row))
+
+
+class _Kept:
+    """A function of a descent's row and factor that remembers where it was last asked."""
+
+    def __init__(self, function: Callable[..., Any], descent: _Descent) -> None:
+        self.of = partial(function, descent.posterior, descent.start)
+        self._row, self._factor, self._found = np.zeros(0), 0.0, None
+
+    def __call__(self, row: np.ndarray, factor: float) -> Any:
+        if factor != self._factor or not np.array_equal(row, self._row):
+            self._row, self._factor = row.copy(), factor
+            self._found = self.of(jnp.asarray(row), jnp.asarray(factor))
+        return self._found
+
+    def latest(self, row: np.ndarray) -> Any:
+        """With the last factor, whichever it was."""
+        return self(row, self._factor or 1.0)
+
+
+def _checked(
+    posterior: Posterior, params: Any, gradient_tolerance: float, max_steps: int
+) -> GibbsPosterior:
+    posterior = checked_posterior(posterior)
+    if not isinstance(posterior, GibbsPosterior):
+        raise InputError(
+            f"a minimum is one of all weights, got a {type(posterior).__name__}: write "
+            "GibbsPosterior(network, prior, data, temperature)"
+        )
+    loss = posterior.loss
+    if not (isinstance(loss, Squared) or (isinstance(loss, Hinge) and loss.power == 2)):
+        raise InputError(
+            f"Levenberg–Marquardt takes losses that are squares, got {loss}: write Squared() or "
+            "Hinge(power=2)"
+        )
+    if posterior.y_train.dtype != jnp.float64:
+        raise InputError(
+            f"minima are found in float64, the network has {posterior.y_train.dtype}: build it "
+            "with dtype=jax.numpy.float64"
+        )
+    one = eqx.filter_eval_shape(posterior.sample_prior, jax.random.key(0), 1)
+    shapes = [[jnp.shape(leaf)[1:] for leaf in jax.tree.leaves(tree)] for tree in (params, one)]
+    if shapes[0] != shapes[1] or len({jax.tree.structure(tree) for tree in (params, one)}) > 1:
+        raise InputError(
+            "params must be the weights of n networks of this posterior, with a leading axis of "
+            f"length n, got {type(params).__name__}: write posterior.sample_prior(key, n)"
+        )
+    size = sum(leaf.size // len(leaf) for leaf in jax.tree.leaves(params))
+    if size > LARGEST:
+        raise InputError(
+            f"{size} weights are too many, {LARGEST} at most: write a smaller network, or follow "
+            "gradient_flow"
+        )
+    for name, value in (("gradient_tolerance", gradient_tolerance), ("max_steps", max_steps)):
+        number = as_number(value) if name != "max_steps" else as_whole(value)
+        if number is None or not number > 0:
+            raise InputError(f"{name} must be positive, got {value!r}")
+    refuse_jumps_for("find_minimum", posterior)
+    return posterior

@@ -1,0 +1,884 @@
+"""The command line and the files of a run as a contract: codes, words, files, and no traces."""
+
+import errno
+import io
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+from command_line import CommandLine, write_npz
+
+from langevin_nn import config as configuration
+from langevin_nn import files, plotting
+from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.cli import main as cli_module
+from langevin_nn.cli import progress as progress_module
+from langevin_nn.cli import startup
+from langevin_nn.runs import folder as store
+from langevin_nn.runs import provenance
+from langevin_nn.runs import run as run_module
+from langevin_nn.sampling.dynamics import langevin
+from langevin_nn.sampling.engine.driver import Report
+from langevin_nn.theory import THEORIES
+
+RUN_FILES = {
+    "config.toml",
+    "manifest.json",
+    "posterior.nc",
+    "summary.json",
+    "figures/chains.png",
+    "figures/generalisation.png",
+    "figures/predictions.png",
+}
+# A network without hidden layers mixes at once: these runs converge.
+LINEAR = shlex.split("--network.hidden_widths [] --prior.precisions 1 --sampler.num_chains 4")
+SHALLOW = {"infinite_width", "one_layer", "scale_mixture", "width_expansion", "matched"}
+LONG = shlex.split("--sampler.num_samples 600 --sampler.thinning 20 --sampler.num_warmup 500")
+
+
+@pytest.fixture
+def cli(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(tmp_path, capsys)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Figures take most of the time of a small run."""
+    monkeypatch.setattr(run_module, "draw_figures", lambda *_: None)
+
+
+def refused(answer, *fragments):
+    """Bad input: code 2 and one line on stderr, which holds the fragments."""
+    assert answer.code == 2, answer
+    assert answer.out == ""
+    assert answer.err.startswith("langevin-nn: error: ")
+    assert answer.err.count("\n") == 1 and answer.err.endswith("\n"), answer.err
+    assert [part for part in fragments if part not in answer.err] == [], answer.err
+
+
+# --- a run and its folder
+
+
+def test_run_that_converges(cli):
+    answer = cli("run", "tiny.toml", "--output", "out", *LINEAR, *LONG)
+    assert answer.code == 0, answer
+    assert cli.files("out") == RUN_FILES
+    for label in ("bias²", "variance", "generalisation error", "training error", "test accuracy",
+                  "R̂ max", "ESS min", "acceptance", "criterion  s =", "infinite_width", "σ)",
+                  "left out   one_layer,", "converged", "run folder: out"):  # fmt: skip
+        assert label in answer.out
+    assert "NOT CONVERGED" not in answer.out
+    assert "100 %  sampling, training error" in answer.err
+    experiment = cli.summary("out")["experiment"]
+    assert experiment["converged"] is True
+    assert experiment["rhat_max"] < 1.01 and experiment["ess_min"] > 400
+    assert cli.summary("out")["not_applicable"].keys() == set(THEORIES) - {"infinite_width"}
+
+
+@pytest.mark.slow
+def test_run_of_split_dynamics_on_a_ladder_with_the_readout_marginalised(cli):
+    """From the words to the figures, which are drawn again from the folder alone."""
+    words = ["--posterior.readout", "marginalised", "--sampler.dynamics", "split"]
+    words += ["--sampler.ladder", "4.0", "1.5"]
+    answer = cli("run", "tiny.toml", "--output", "out", *words)
+    assert answer.code == 3, answer
+    assert cli.files("out") == RUN_FILES
+    assert "radians; trajectories of " in answer.out and "no bias" in answer.out
+    ladder = cli.summary("out")["tempering"]
+    assert [rung["temperature"] for rung in ladder["rungs"]] == [0.5, 1.5, 4.0]
+    assert all(rung["log_evidence"]["mcse"] > 0 for rung in ladder["rungs"])
+    assert all(0 < swap <= 1 for swap in ladder["swap_acceptance"])
+    evidence = ladder["rungs"][0]["log_evidence"]["value"]
+    assert f"log p(y | X) = {evidence:.1f}"[:-1] in answer.out and "one_layer" in answer.out
+    assert ladder["rungs"][0]["bias2"] == cli.summary("out")["experiment"]["bias2"]
+    assert "acceptance 0." in answer.out or "acceptance 1.000" in answer.out
+    experiment = cli.summary("out")["experiment"]
+    assert 0 < experiment["acceptance"] <= 1 and experiment["nonfinite_proposals"] == 0
+    assert experiment["stability_limit"] is None and experiment["step_size_relative_bias"] == 0
+    assert np.isclose(
+        experiment["generalisation_error"]["value"],
+        experiment["bias2"]["value"] + experiment["variance"]["value"],
+    )
+    chains, _ = store.RunFolder(cli.folder / "out").load_results()
+    measured = summarise(chains)
+    assert measured.variance.value == experiment["variance"]["value"]
+    assert chains.test_variances.shape == (2, 8, 4) and chains.acceptance.shape == (2, 8)
+    assert cli("plot", "out").code == 0
+
+
+def test_run_that_does_not_converge_says_so_everywhere(cli, monkeypatch):
+    saved = {}
+    monkeypatch.setattr(plotting, "save", lambda figures, folder: saved.update(figures))
+    answer = cli("run", "tiny.toml", "--output", "out")
+    assert answer.code == 3
+    verdict = answer.out.partition("NOT CONVERGED: ")[2]
+    assert "R̂ = " in verdict and "ESS = " in verdict
+    experiment = cli.summary("out")["experiment"]
+    assert experiment["converged"] is False
+    assert experiment["message"] in verdict
+    assert saved.keys() == {"generalisation", "chains", "predictions"}
+    for figure in saved.values():
+        assert f"NOT CONVERGED: {experiment['message']}" in figure.get_suptitle()
+    # FAULTS 3.5: what is advised can be done, by the options that there are.
+    advice = "; a finished run cannot be extended: start anew with more num_warmup or num_samples ×"
+    assert advice in verdict
+    more = ("run", "tiny.toml", "--sampler.num_samples", "9", "--output")
+    refused = cli(*more, "out", "--resume").err
+    assert "num_samples = 8 there, 9 here" in refused and "another folder" in refused
+    assert cli(*more, "longer").code == 3
+
+
+def test_summary_holds_what_the_contract_names(cli, no_figures):
+    cli("run", "tiny.toml", "--output", "out")
+    text = (cli.folder / "out/summary.json").read_text()
+    summary = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert {"experiment", "theory", "criterion"} <= summary.keys()
+    experiment = summary["experiment"]
+    for name in ("bias2", "variance", "generalisation_error", "train_error"):
+        assert experiment[name].keys() == {"value", "mcse"}
+        assert experiment[name]["value"] > 0 and experiment[name]["mcse"] > 0
+    assert np.isclose(
+        experiment["generalisation_error"]["value"],
+        experiment["bias2"]["value"] + experiment["variance"]["value"],
+    )
+    assert experiment["num_chains"] == 2 and experiment["num_draws"] == 8
+    assert experiment["diverged_chains"] == 0
+    for name in ("test_accuracy", "rhat_max", "ess_min", "step_size", "wall_seconds"):
+        assert isinstance(experiment[name], float), name
+    assert summary["theory"].keys() == SHALLOW
+    for theory in summary["theory"].values():
+        assert {"bias2", "variance", "order_parameters", "converged"} <= theory.keys()
+        assert len(theory["order_parameters"]) == 1
+    assert summary["theory"]["infinite_width"]["order_parameters"] == [1.0]
+    assert isinstance(summary["criterion"], float)
+
+
+def test_manifest_and_config_name_the_run(cli, no_figures):
+    cli("run", "tiny.toml", "--output", "out", "--sampler.thinning", "3")
+    manifest = json.loads((cli.folder / "out/manifest.json").read_text())
+    resolved = configuration.load(cli.folder / "out/config.toml")
+    assert manifest["run_id"] == resolved.content_hash
+    assert manifest["seed"] == 1
+    assert {"python", "jax", "jaxlib", "langevin-nn"} <= manifest["versions"].keys()
+    assert manifest["device"]["platform"] == "cpu"
+    assert manifest["wall_seconds"] > 0
+    assert "git" in manifest
+    expected = configuration.load(cli.folder / "tiny.toml", {"sampler.thinning": ["3"]})
+    assert resolved == expected
+    every = tomllib.loads((cli.folder / "out/config.toml").read_text())
+    assert every["sampler"]["step_size"] == "auto" and every["data"]["standardize"] is True
+
+
+def test_the_folder_is_named_after_file_and_content(cli, no_figures):
+    cli("run", "tiny.toml", "--quiet")
+    cli("run", "tiny.toml", "--quiet", "--seed", "2")
+    (cli.folder / "my task").mkdir()
+    shutil.copy("tiny.toml", "my task/config.toml")
+    cli("run", "my task/config.toml", "--quiet")
+    first = configuration.load(cli.folder / "tiny.toml").content_hash
+    second = configuration.load(cli.folder / "tiny.toml", {"seed": ["2"]}).content_hash
+    names = {path.name for path in (cli.folder / "runs").iterdir()}
+    assert names == {f"tiny-{first}", f"tiny-{second}", f"my task-{first}"}
+
+
+def test_the_resolved_configuration_gives_the_same_numbers(cli, no_figures):
+    cli("run", "tiny.toml", "--output", "one")
+    cli("run", "one/config.toml", "--output", "two")
+    cli("run", "tiny.toml", "--output", "three", "--seed", "2")
+    one, two, three = (cli.summary(name)["experiment"] for name in ("one", "two", "three"))
+    for summary in (one, two, three):
+        del summary["wall_seconds"]
+    assert one == two
+    assert one["bias2"] != three["bias2"]
+
+
+def test_quiet(cli, no_figures):
+    answer = cli("run", "tiny.toml", "--output", "out", "--quiet")
+    assert (answer.code, answer.out, answer.err) == (3, "", "")
+
+
+@pytest.mark.slow
+def test_single_chain_of_a_deep_network_without_warmup(cli):
+    """Numbers that do not exist are null in the summary, and the run has not converged."""
+    words = (
+        "--network.hidden_widths 4 3 --prior.precisions 1 1 1 --sampler.num_warmup 0 "
+        "--theory infinite_width global one_layer"
+    )
+    answer = cli("run", "tiny.toml", "--output", "out", "--sampler.num_chains", "1", *words.split())
+    assert answer.code == 3, answer
+    assert cli.files("out") == RUN_FILES
+    assert "N = (4, 3)" in answer.out and "left out   one_layer " in answer.out
+    assert "R̂ is undefined" in answer.out
+    assert cli.summary("out")["experiment"]["rhat_max"] is None
+    assert cli.summary("out")["theory"].keys() == {"infinite_width", "global"}
+
+
+# --- arrays from a file
+
+
+def npz_words(path):
+    return ["--data.source", "npz", "--data.path", path]
+
+
+def test_npz_uses_all_rows_as_they_are(cli, no_figures):
+    (cli.folder / "my data").mkdir()
+    arrays = write_npz("my data/the task.npz")
+    answer = cli("run", "tiny.toml", "--output", "a folder/out", "--data.num_train", "5",
+                 *npz_words("my data/the task.npz"))  # fmt: skip
+    assert answer.code == 3, answer
+    config = configuration.load(cli.folder / "a folder/out/config.toml")
+    assert config.data.path == str(cli.folder / "my data/the task.npz")
+    assert (config.data.num_train, config.data.num_test) == (5, 4)
+    import xarray as xr
+
+    with xr.open_datatree("a folder/out/posterior.nc", engine="h5netcdf") as tree:
+        np.testing.assert_array_equal(tree["observed_data"]["y_train"], arrays["y_train"][:5])
+        np.testing.assert_array_equal(tree["constant_data"]["y_test"], arrays["y_test"])
+
+
+def test_folder_and_manifest_of_npz_agree(cli, no_figures):
+    """Also where the numbers of examples were left to the file."""
+    write_npz("task.npz", num_train=5)
+    text = (cli.folder / "tiny.toml").read_text()
+    (cli.folder / "tiny.toml").write_text(text.replace("num_t", "# num_t"))
+    cli("run", "tiny.toml", "--quiet", *npz_words("task.npz"))
+    (folder,) = (cli.folder / "runs").iterdir()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert folder.name == f"tiny-{manifest['run_id']}"
+
+
+def test_relative_path_of_a_configuration_elsewhere(cli):
+    (cli.folder / "there").mkdir()
+    write_npz("there/task.npz")
+    text = (cli.folder / "tiny.toml").read_text().replace(
+        'source = "teacher_linear"', 'source = "npz"\npath = "task.npz"'
+    )  # fmt: skip
+    (cli.folder / "there/mine.toml").write_text(text.replace("num_t", "# num_t"))
+    answer = cli("theory", "there/mine.toml")
+    assert answer.code == 0, answer
+    assert answer.out.startswith("npz: P = 6, N = (3)")
+
+
+# --- other networks
+
+OTHER_NETWORKS = {
+    "three classes, biases": (
+        "--data.classes 0 1 2 --data.targets one_hot --network.biases true "
+        "--prior.bias_precisions 1 0.5",
+        "digits (3 classes, one_hot): P = 12, N = (3), erf, λ = (1, 1), λ_b = (1, 0.5), T = 0.5",
+        (3,),
+    ),
+    "convolutional": ("--network.architecture convolutional --network.stride 2",
+                      "digits: P = 12, convolution on 4×4 patches (stride 2), N_c = 3, erf", ()),
+}  # fmt: skip
+
+
+SOME = ["infinite_width", "multi_output", "convolutional"]
+
+
+@pytest.mark.slow_except("three classes, biases-no theory")
+@pytest.mark.parametrize("theory", [SOME, ["[]"]], ids=["theories", "no theory"])
+@pytest.mark.parametrize(
+    ("words", "caption", "outputs"), OTHER_NETWORKS.values(), ids=OTHER_NETWORKS
+)
+def test_other_networks_are_run_and_drawn_again(cli, words, caption, outputs, theory):
+    words = shlex.split(f"--data.source digits --data.num_train 12 {words} --theory") + theory
+    answer = cli("run", "tiny.toml", "--output", "out", *words)
+    assert answer.code == 3, answer  # so short a run has not converged
+    assert answer.out.startswith(caption)
+    summary = cli.summary("out")
+    for name in ("bias2", "variance", "generalisation_error", "train_error"):
+        assert summary["experiment"][name]["value"] > 0, name
+    assert (summary["theory"] == {}) is (theory == ["[]"])
+    with xr.open_datatree("out/posterior.nc", engine="h5netcdf") as tree:
+        assert tree["posterior"]["f"].shape == (2, 8, 4, *outputs)
+        assert tree["observed_data"]["y_train"].shape == (12, *outputs)
+    drawn = {path.name: path.read_bytes() for path in (cli.folder / "out/figures").iterdir()}
+    assert {"chains.png", "generalisation.png"} <= drawn.keys()
+    shutil.rmtree("out/figures")
+    assert cli("plot", "out").code == 0
+    again = {path.name: path.read_bytes() for path in (cli.folder / "out/figures").iterdir()}
+    assert again == drawn
+
+
+def test_only_the_chosen_theories_are_asked(cli, no_figures):
+    words = ["--theory", "scale_mixture", "infinite_width"]
+    cli("run", "tiny.toml", "--output", "out", *words)
+    assert list(cli.summary("out")["theory"]) == ["scale_mixture", "infinite_width"]
+    assert configuration.load(cli.folder / "out/config.toml").theory == tuple(words[1:])
+    answer = cli("theory", "tiny.toml", "--json", *words)
+    assert list(json.loads(answer.out)["theory"]) == ["scale_mixture", "infinite_width"]
+
+
+# --- bad input: what the data, the network and the sampler refuse (the rest: test_config.py)
+
+REFUSALS = {
+    "unknown key": ("--config '[sampler]\nthining = 3'", ['unknown key "sampler.thining"',
+                                                         'did you mean "sampler.thinning"?']),
+    "wrong type": ("--seed one", ["seed must be a whole number", "got 'one'"]),
+    "out of range": ("--posterior.temperature -1", ["must be zero or a positive number, got -1"]),
+    "unknown source": ("--data.source mnits", ["unknown data source 'mnits'", "'mnist'"]),
+    "unknown activation": ("--network.activation rleu", ["'rleu'", "relu"]),
+    "lacking class": ("--data.source digits --data.classes 0 12", ["0, 1, 2", "not 12"]),
+    "one class twice": ("--data.source digits --data.classes 1 1", ["classes must be two", "1"]),
+    "too many examples": ("--data.source digits --data.num_train 5000", ["5000", "pool of 360"]),
+    "equal targets": ("--data.source digits --data.targets 1 1", ["targets must be two different"]),
+    "colour of grey images": ("--data.source digits --data.colour true", ["digits has no colours"]),
+    "no such file": ("--data.source npz --data.path no.npz", ["there is no file", "no.npz"]),
+    "a file of something else": ("--data.source npz --data.path tiny.toml", ["is not an .npz"]),
+    "NaN": ("--data.source npz --data.path nan.npz", ["x_train", "NaN"]),
+    "lacking array": ("--data.source npz --data.path lacks.npz", ["lacks y_test"]),
+    "too many rows": ("--data.source npz --data.path good.npz --data.num_train 99", ["99", "6"]),
+    "diverging step size": ("--sampler.step_size 50", ["step_size = 50", "stability limit",
+                                                      'or step_size = "auto"']),
+    "no memory": ("--data.in_size 2000000000", ["not enough memory", "write fewer"]),
+    "three classes, two numbers": ("--data.source digits --data.classes 0 1 2",
+                                   ["3 classes need one output", 'write targets = "one_hot"']),
+    "convolution without images": ("--network.architecture convolutional",
+                                   ["needs images, and teacher_linear", "(P, H, W)"]),
+    "patches beyond the image": ("--data.source digits --network.architecture convolutional "
+                                 "--network.patch_size 9", ["9 × 9 pixels do not fit", "8 × 8"]),
+    "convolution with outputs": ("--data.source digits --network.architecture convolutional "
+                                 "--data.targets one_hot", ["one output, the targets have 2",
+                                                           'architecture = "fully_connected"']),
+    "precisions of no biases": ("--prior.bias_precisions 1 1", ["the network has no biases"]),
+    "unknown theory": ("--theory one_layer infinite_wdith", ["unknown theory 'infinite_wdith'",
+                                                            "'infinite_width'"]),
+    "unknown option": ("--sampler.num-chain 3", ["unknown argument --sampler.num-chain",
+                                                'did you mean "--sampler.num_chains"?']),
+    "option without value": ("--seed", ["argument --seed: expected one argument"]),
+    "word too many": ("other.toml", ["unknown argument other.toml"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["run", "theory"])
+@pytest.mark.parametrize(("words", "fragments"), REFUSALS.values(), ids=REFUSALS)
+def test_refusals_leave_nothing_behind(cli, command, words, fragments):
+    write_npz("good.npz")
+    write_npz("nan.npz", x_train=np.array([[1.0, 2], [3, np.nan], [5, 6]] * 2), x_test=np.eye(4, 2))
+    write_npz("equal.npz", y_train=np.full(6, 2.0))
+    np.savez("lacks.npz", x_train=np.eye(2), y_train=np.arange(2.0), x_test=np.eye(2))
+    words = shlex.split(words)
+    if words[0] == "--config":
+        with open("tiny.toml", "w") as file:
+            file.write(words[1])
+        words = []
+    before = cli.files()
+    if command == "theory" and "--sampler.step_size" in words:
+        assert cli(command, "tiny.toml", *words).code == 0  # theories have no step size
+    else:
+        refused(cli(command, "tiny.toml", *words), *fragments)
+    assert cli.files() == before
+
+
+def test_chains_that_diverge_on_the_way_leave_nothing_behind(cli, monkeypatch):
+    monkeypatch.setattr(langevin, "stable_step_size", lambda *_: 1e3)
+    before = cli.files()
+    answer = cli("run", "tiny.toml", "--output", "new/out", "--quiet")
+    refused(answer, "all 2 chains diverged", "step_size = 1e+03", "write step_size = 1e+02")
+    assert cli.files() == before
+    (cli.folder / "empty").mkdir()
+    assert cli("run", "tiny.toml", "--output", "empty", "--quiet").code == 2
+    assert (cli.folder / "empty").is_dir() and cli.files("empty") == set()
+
+
+# --- folders
+
+
+def test_existing_runs_are_replaced_on_request_only(cli, no_figures):
+    cli("run", "tiny.toml", "--output", "out")
+    (cli.folder / "out/figures").mkdir()
+    (cli.folder / "out/figures/old.png").touch()
+    before = {name: (cli.folder / "out" / name).stat().st_mtime_ns for name in cli.files("out")}
+    answer = cli("run", "tiny.toml", "--output", "out", "--seed", "5")
+    refused(answer, "out holds a finished run", "--overwrite to replace it", "--output")
+    assert before == {
+        name: (cli.folder / "out" / name).stat().st_mtime_ns for name in cli.files("out")
+    }
+    assert cli("run", "tiny.toml", "--output", "out", "--seed", "5", "--overwrite").code == 3
+    assert configuration.load(cli.folder / "out/config.toml").seed == 5
+    assert cli.files("out") == {"config.toml", "manifest.json", "posterior.nc", "summary.json"}
+
+
+@pytest.mark.parametrize("words", ["--sampler.step_size 50", "--data.num_train 0", "--seed x"])
+def test_a_run_that_cannot_begin_replaces_nothing(cli, no_figures, words):
+    cli("run", "tiny.toml", "--output", "out")
+    before, summary = cli.files(), cli.summary("out")
+    refused(cli("run", "tiny.toml", "--output", "out", "--overwrite", *words.split()))
+    assert cli.files() == before
+    assert cli.summary("out") == summary
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["notes.txt"],
+        ["config.toml", "run.py", "README.md"],  # a folder of somebody's experiment
+        ["config.toml"],
+        ["summary.json"],
+        [".hidden"],
+        ["checkpoint/state.npz"],
+    ],
+)
+def test_foreign_folders_are_never_touched(cli, names, overwrite):
+    for name in names:
+        (cli.folder / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (cli.folder / "mine" / name).write_text("mine")
+    refused(
+        cli("run", "tiny.toml", "--output", "mine", *overwrite),
+        "mine holds files that are not a run's", "--output with another folder",
+    )  # fmt: skip
+    assert cli.files("mine") == set(names)
+    assert all((cli.folder / "mine" / name).read_text() == "mine" for name in names)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "figures/mine.pdf", "more/data.nc", ".secret"])
+def test_foreign_files_in_a_run_folder_are_never_deleted(cli, no_figures, name):
+    cli("run", "tiny.toml", "--output", "out")
+    (cli.folder / "out" / name).parent.mkdir(exist_ok=True)
+    (cli.folder / "out" / name).write_text("mine")
+    before = cli.files()
+    answer = cli("run", "tiny.toml", "--output", "out", "--overwrite")
+    refused(answer, f"out holds {name.removesuffix('/data.nc')}", "move it elsewhere")
+    assert cli.files() == before
+
+
+def test_output_that_is_a_file_or_below_one(cli):
+    before = cli.files()
+    refused(cli("run", "tiny.toml", "--output", "tiny.toml"), "tiny.toml is a file")
+    answer = cli("run", "tiny.toml", "--output", "tiny.toml/out")
+    refused(answer, "cannot write into tiny.toml/out (Not a directory)")
+    refused(cli("run", "tiny.toml", "--output", "x" * 300), "cannot write into", "too long")
+    assert cli.files() == before
+
+
+def test_output_that_cannot_be_written(cli, monkeypatch):
+    """By permissions where they count (they do not for root), by the failure that they cause."""
+    (cli.folder / "locked").mkdir(mode=0o555)
+    if os.access(cli.folder / "locked", os.W_OK):
+
+        def denied(*_):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(files, "_write_bytes", denied)
+    before = cli.files()
+    answer = cli("run", "tiny.toml", "--output", "locked/deep/out")
+    refused(answer, "cannot write into locked/deep/out (Permission denied)", "write --output with")
+    assert cli.files() == before
+
+
+# --- the other commands
+
+
+THEORY_CASES = {
+    name: shlex.split(words)
+    for name, words in {
+        "one layer": "",
+        "not odd": "--network.activation relu --network.biases true",
+        "deep": "--network.hidden_widths 4 3 --prior.precisions 1 1 2",
+        "deep, by quadrature": "--network.hidden_widths 4 3 --prior.precisions 1 1 2 "
+        "--network.activation tanh --network.biases true",
+        "outputs": "--data.source digits --data.classes 0 1 2 --data.targets one_hot",
+        "patches": "--data.source digits --network.architecture convolutional",
+        "by name": "--theory nested global one_layer_nonodd multi_output convolutional",
+    }.items()
+}
+MORE_IN_JSON = ("predictive_mean", "predictive_variance", "log_evidence_gradient")
+
+
+def test_theory(cli):
+    table = cli("theory", "tiny.toml")
+    assert (table.code, table.err) == (0, "")
+    for label in ("infinite_width", "one_layer", "scale_mixture", "order parameters", "criterion"):
+        assert label in table.out
+    assert cli.files() == {"tiny.toml"}
+
+
+def test_theory_json_is_the_theory_of_the_summary_and_more(cli, no_figures):
+    cli("run", "tiny.toml", "--output", "out", "--posterior.temperature", ".25")
+    answer = cli("theory", "tiny.toml", "--json", "--posterior.temperature", ".25")
+    assert (answer.code, answer.err) == (0, "")
+    summary = cli.summary("out")
+    del summary["experiment"]
+    told = json.loads(answer.out)
+    for entry in told["theory"].values():
+        more = {key: entry.pop(key) for key in MORE_IN_JSON}
+        assert len(more["predictive_mean"]) == len(more["predictive_variance"]) == 4
+        if more["log_evidence_gradient"] is not None:
+            assert len(more["log_evidence_gradient"]["precisions"]) == 2
+    assert told == summary
+
+
+@pytest.mark.slow_except("deep", "outputs", "by name")
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, id=name, marks=[pytest.mark.slow] * ("quadrature" in name))
+        for name, words in THEORY_CASES.items()
+    ],
+)
+def test_every_theory_answers_or_says_why(cli, words):
+    """At T = 0 too, where all Gram matrices of this task are regular."""
+    for temperature in ("0.2", "0"):
+        here = [*words, "--data.num_train", "5", "--posterior.temperature", temperature]
+        answer = cli("theory", "tiny.toml", "--json", "--plot", "theory.png", *here)
+        assert (answer.code, answer.err) == (0, "")
+        told = json.loads(answer.out)
+        asked = set(words[1:6]) if "--theory" in words else set(THEORIES)
+        assert set(told["theory"]) | set(told["not_applicable"]) == asked
+        assert all(each["converged"] for each in told["theory"].values())
+        assert all(each["log_evidence"] is not None for each in told["theory"].values())
+        assert 0 < told["eigenvalues"][0] < told["eigenvalues"][1]
+        assert (cli.folder / "theory.png").read_bytes().startswith(b"\x89PNG")
+    assert cli.files() == {"tiny.toml", "theory.png"}
+
+
+def test_figure_of_theories_that_cannot_be_written(cli):
+    refused(cli("theory", "tiny.toml", "--plot", "none/theory.png"), "folder does not exist")
+    (cli.folder / "theory.png").mkdir()
+    refused(cli("theory", "tiny.toml", "--plot", "theory.png"), "cannot write theory.png")
+
+
+def test_zero_temperature_is_not_sampled(cli):
+    refused(cli("run", "tiny.toml", "--posterior.temperature", "0"), "theory takes T = 0")
+    assert cli.files() == {"tiny.toml"}
+
+
+def test_plot_makes_the_figures_again_from_the_folder_alone(cli):
+    write_npz("task.npz")
+    words = ["--data.num_train", "5", *npz_words("task.npz")]
+    cli("run", "tiny.toml", "--output", "out", *words)
+    drawn = {path.name: path.read_bytes() for path in (cli.folder / "out/figures").iterdir()}
+    assert len(drawn) == 3
+    shutil.copytree("out", "moved", ignore=shutil.ignore_patterns("figures"))
+    (cli.folder / "task.npz").unlink(), (cli.folder / "tiny.toml").unlink()
+    answer = cli("plot", "moved")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.split() == [f"moved/figures/{name}" for name in sorted(drawn)]
+    again = {path.name: path.read_bytes() for path in (cli.folder / "moved/figures").iterdir()}
+    assert again == drawn
+
+
+def test_plot_of_what_is_no_finished_run(cli, no_figures):
+    refused(cli("plot", "nowhere"), "nowhere is not a run folder")
+    refused(cli("plot", "tiny.toml"), "tiny.toml is not a run folder")
+    cli("run", "tiny.toml", "--output", "out")
+    (cli.folder / "out/checkpoint").mkdir()
+    (cli.folder / "out/summary.json").rename("summary.json")
+    refused(cli("plot", "out"), "out holds no finished run", "--resume")
+    (cli.folder / "out/summary.json").write_text("{")
+    refused(cli("plot", "out"), "cannot read out/summary.json", "--overwrite")
+    (cli.folder / "summary.json").rename("out/summary.json")
+    content = (cli.folder / "out/posterior.nc").read_bytes()
+    for damaged in (b"", content[:100], content[: len(content) // 2]):
+        (cli.folder / "out/posterior.nc").write_bytes(damaged)
+        refused(cli("plot", "out"), "cannot read out/posterior.nc", "--overwrite")
+
+
+def test_info_leaves_a_running_jax_as_it_is(cli):
+    devices = jax.device_count()
+    answer = cli("info")
+    assert (answer.code, answer.err) == (0, "")
+    for label in ("jax ", "jaxlib", "platform", "cpu", "float64", "python", "commit"):
+        assert label in answer.out
+    assert jax.device_count() == devices
+
+
+def test_data_list_and_its_refusals(cli, monkeypatch):
+    monkeypatch.setenv("LANGEVIN_NN_DATA", str(cli.folder / "no such folder"))
+    answer = cli("data", "list")
+    assert (answer.code, answer.err) == (0, "")
+    rows = {line.split()[0]: line for line in answer.out.splitlines()}
+    assert "yes" in rows["digits"] and "no " in rows["mnist"]
+    assert "langevin-nn data fetch mnist" in rows["mnist"]
+    assert str(cli.folder / "no such folder") in rows["mnist"]
+    refused(cli("data", "list", "mnist"), "data list takes no name")
+    refused(cli("data", "fetch"), "data fetch needs a name", "data fetch mnist")
+    refused(cli("data", "fetch", "minst"), "'minst' has no files to fetch", "mnist")
+    refused(cli("data", "get"), "invalid choice: 'get'", "list")
+    refused(cli("data"), "list|fetch")
+    assert cli.files() == {"tiny.toml"}
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        ("", ["required: COMMAND", "langevin-nn --help"]),
+        ("sample tiny.toml", ["invalid choice: 'sample'", "theory"]),
+        ("run", ["required: CONFIG.toml", "langevin-nn run --help"]),
+        ("--quiet run tiny.toml", ["unknown argument --quiet", "behind langevin-nn run"]),
+        ("run tiny.toml --over-write", ['did you mean "--overwrite"?']),
+        ("run tiny.toml --resume --overwrite", ["not allowed with"]),
+        ("run tiny.toml --json", ["unknown argument --json"]),
+        ("theory tiny.toml --output x", ["unknown argument --output", "theory --help"]),
+        ("plot", ["required: RUN_DIR"]),
+        ("info all", ["unknown argument all"]),
+        ("run missing.toml", ["cannot read the configuration missing.toml: No such file"]),
+        ("run .", ["cannot read the configuration .: Is a directory"]),
+    ],
+)
+def test_words_that_make_no_command(cli, words, fragments):
+    refused(cli(*words.split()), *fragments)
+    assert cli.files() == {"tiny.toml"}
+
+
+@pytest.mark.parametrize(
+    "command", ["", "run", "sweep", "theory", "plot", "report", "data", "info"]
+)
+def test_help_fits_a_terminal_and_explains_every_option(cli, capsys, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        cli(*command.split(), "--help")
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert all(len(line) <= 80 for line in text.splitlines())
+    if command in ("run", "sweep", "theory"):
+        for name in configuration.options():
+            after = text.partition(f"--{name} VALUE")[2].removeprefix(" [VALUE ...]")
+            assert after.strip() and not after.strip().startswith("--"), name
+        assert "(default 20000)" in text and '(default "auto")' in text
+
+
+def test_dashes_signs_and_exponents_of_options(cli, no_figures):
+    words = "--sampler.num-warmup=9 --data.targets -1e0 +2 --data.source random --seed 3"
+    cli("run", "tiny.toml", "--output", "out", *words.split())
+    config = configuration.load(cli.folder / "out/config.toml")
+    assert config.sampler.num_warmup == 9
+    assert config.data.targets == (-1.0, 2.0)
+
+
+def test_interrupted_before_it_began(cli, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_module, "configure_jax", interrupt)
+    answer = cli("run", "tiny.toml")
+    assert (answer.code, answer.out, answer.err) == (130, "", "\ninterrupted\n")
+    assert cli.files() == {"tiny.toml"}
+
+
+def test_interrupted_while_libraries_load():
+    """The system ends the process: what Python would raise, some libraries swallow."""
+    before = signal.getsignal(signal.SIGINT)
+    assert before is signal.default_int_handler
+    with startup.loading():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is before
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup does
+    try:
+        with startup.loading():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_git_state_is_that_of_the_package(tmp_path):
+    """A package installed inside somebody's repository says nothing about that repository."""
+
+    def git(*words):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
+
+    assert provenance.git_state(tmp_path) is None
+    git("init")
+    (tmp_path / "provenance.py").write_text("installed")
+    (tmp_path / "paper.tex").write_text("theirs")
+    git("add", "paper.tex")
+    git("commit", "-m", "theirs")
+    assert provenance.git_state(tmp_path) is None
+    git("add", ".")
+    git("commit", "-m", "ours")
+    state = provenance.git_state(tmp_path)
+    assert len(state["commit"]) == 40 and state["uncommitted_changes"] is False
+    (tmp_path / "provenance.py").write_text("edited")
+    assert provenance.git_state(tmp_path)["uncommitted_changes"] is True
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    """As in `langevin-nn data list | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "langevin_nn.cli", "data", "list"],
+            stdout=pipe, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_terminal_without_these_letters():
+    done = subprocess.run(
+        [sys.executable, "-m", "langevin_nn.cli", "data", "list"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"1797 images 8?8" in done.stdout
+
+
+# --- the terminal, the shell and the machine (FAULTS 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        (["theory", "tiny.toml", "--plot", ""], ["--plot", "name of a file", "got ''"]),
+        (["theory", "tiny.toml", "--plot", "x.xyz"], [".png, .pdf, .svg", "write x.png"]),
+        (["theory", "tiny.toml", "--plot", "x"], [".png, .pdf, .svg", "write x.png"]),
+        (["run", "tiny.toml", "--output", ""], ["--output", "got ''"]),
+        (["run", ""], ["name of a file or a folder, got ''"]),
+        (["run", "a\0b"], ["not text in UTF-8 without NUL"]),
+        (["plot", "\udcff"], ["not text in UTF-8"]),
+        (["run", "x" * 5000], ["cannot read the configuration", "too long"]),
+        (["plot", "x" * 5000], ["too long"]),
+        (["report", "x" * 5000], ["too long"]),
+        (["sweep", "--status", "x" * 5000], ["too long"]),
+        (["sweep", "--status", "out", "--seed", "3"], ["got --seed beside it"]),
+        (["sweep", "tiny.toml", "--seeds", "9" * 5000], ["--seeds", "a whole number"]),
+        (["sweep", "tiny.toml", "--over", "seed=" + "9" * 5000], ["seed must be"]),
+        (["sweep", "tiny.toml", "--task", "9" * 5000], ["write I/N"]),
+        (["theory", "tiny.toml", "--seed", "1", "--seed", "2"], ["--seed is given twice"]),
+        (["run", "tiny.toml", "--data.source", "npz", "--data.path", "~nosuchuser"], ["data.path"]),
+        (["theory", "tiny.toml", "--theory", "convolutional"],  # FAULTS 3.8
+         ["convolutional: none (convolutional describes one convolutional layer"]),
+        (["run", "tiny.toml", "--theory", "convolutional"], ["convolutional: none"]),
+        (["theory", "tiny.toml", "--theory", "[]"], ["asks for no theory"]),
+    ],
+    ids=range(20),
+)  # fmt: skip
+def test_words_that_no_shell_forbids(cli, words, fragments):
+    """FAULTS 5, --plot '' and paths of NUL and of 5000 letters; 3.8."""
+    refused(cli(*words), *fragments)
+    assert cli.files() == {"tiny.toml"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--posterior.temperature 0.25 tiny.toml --json",
+        "--prior.precisions 1 2 tiny.toml --json",
+        "--json --seed=3 tiny.toml --prior.precisions 1 2",
+        "--theory infinite_width tiny.toml --json",
+    ],
+)
+def test_options_before_the_file(cli, words):
+    """FAULTS 5, options: also behind a list, whose last entry it would be."""
+    answer = cli(
+        "theory", *words.split(), *[] if "--theory" in words else ["--theory", "one_layer"]
+    )
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads(answer.out)["theory"].keys() <= {"infinite_width", "one_layer"}
+
+
+def shell(line, **environment):
+    """A line of sh in which $L is the command; its answer."""
+    command = f"{sys.executable} -m langevin_nn.cli"
+    return subprocess.run(
+        ["sh", "-c", line], env=os.environ | {"L": command} | environment,
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("sink", ["/dev/full", "&-"])
+def test_output_that_goes_nowhere_is_an_error(sink):
+    """FAULTS 5, /dev/full: the table is lost, so the code is not 0."""
+    done = shell(f"$L data list >{sink}")
+    assert done.returncode == 2, done
+    assert done.stderr.startswith("langevin-nn: error: cannot use the output")
+    assert done.stderr.count("\n") == 1
+
+
+def test_closed_streams_that_are_not_needed(cli, no_figures):
+    """FAULTS 5, >&-: <&- and 2>&- alone stop nothing; an opened file is never taken for them."""
+    done = shell("$L data list <&- 2>&-")
+    assert (done.returncode, done.stderr) == (0, "") and "digits" in done.stdout
+
+
+@pytest.mark.parametrize(("columns", "term"), [(0, "xterm"), (0, "dumb")])
+def test_progress_on_a_terminal_of_no_size(columns, term, monkeypatch):
+    """FAULTS 5, a terminal of 0 × 0, as some serial lines and editors have it."""
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(screen, "fileno", lambda: 2)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((columns, 0)))
+    monkeypatch.setenv("TERM", term)
+    with progress_module.RunProgress(quiet=False) as progress:
+        for steps in (10, 100):
+            progress(Report(steps, 100, 50, 0.25, 0))
+    assert "training error 0.25" in screen.getvalue()
+
+
+def test_progress_that_nobody_reads_stops_nothing(monkeypatch):
+    """FAULTS 5, /dev/full: as 2>/dev/full."""
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "write", full)
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress_module.RunProgress(quiet=False) as progress:
+        progress(Report(10, 100, 50, 0.25, 0))
+        assert progress.quiet
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),
+        np._core._exceptions._ArrayMemoryError((2**40,), np.dtype("f8")),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), RuntimeError("std::bad_alloc"),
+        ValueError("array is too big; `arr.size * arr.dtype.itemsize` is larger"),
+        RuntimeError("INTERNAL: Failed to allocate 8 bytes"),
+    ],
+    ids=range(7),
+)  # fmt: skip
+def test_out_of_memory_of_every_wording(cli, monkeypatch, error):
+    """FAULTS 4.3"""
+
+    def raises(*_):
+        raise error
+
+    monkeypatch.setitem(cli_module.COMMANDS, "info", raises)
+    refused(cli("info"), "not enough memory", "write fewer")
+    monkeypatch.setitem(cli_module.COMMANDS, "info", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli("info")
+
+
+@pytest.mark.slow
+def test_dollars_are_dollars_in_figures(cli):
+    """FAULTS 4.4: what stands between two of them is no formula."""
+    for words in ("a $x_{ b", "$a$", r"\$x", "$"):
+        figure = plotting.theory_figure([], {}, words)
+        assert len(plotting.pngs({"x": figure})["x"]) > 1000
+    write_npz("$x_{$.npz")
+    answer = cli("theory", "tiny.toml", "--theory", "one_layer", "--plot", "$x_{$.svg",
+                 *npz_words("$x_{$.npz"))  # fmt: skip
+    assert (answer.code, answer.err) == (0, "")
+    ticks = plotting.places_of(xr.DataArray(np.array(["a $x_{ b$", "c"])))[1]
+    assert ticks == [r"a \$x_{ b\$", "c"]
+    assert b"<svg" in (cli.folder / "$x_{$.svg").read_bytes()
+
+
+def test_home_that_cannot_be_written():
+    """FAULTS 5, HOME: as in containers; ArviZ notes there when it was used last."""
+    code = "import langevin_nn.analysis.diagnostics, os; print(os.environ.get('XDG_CACHE_HOME'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True,
+        env={k: v for k, v in os.environ.items() if k != "XDG_CACHE_HOME"} | {"HOME": "/proc/no"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr

@@ -1,0 +1,92 @@
+"""What `langevin-nn theory` says: the criterion, null for what is not a number, T = 0."""
+
+import json
+
+import numpy as np
+import pytest
+from command_line import CommandLine
+
+from langevin_nn.analysis.comparison import compare
+from langevin_nn.config.record import from_dict
+from langevin_nn.runs import run, tables
+from langevin_nn.theory import THEORIES, infinite_width, predict
+from langevin_nn.theory.regression.moments import not_found
+
+
+def prepared(temperature, **sampler):
+    """Linear regression's task for a linear network of more examples than inputs."""
+    return run.prepare_theory(
+        from_dict(
+            {
+                "data": {"source": "teacher_linear", "num_train": 12, "num_test": 3, "in_size": 4},
+                "network": {"hidden_widths": [20], "activation": "identity"},
+                "posterior": {"temperature": temperature},
+                "sampler": sampler,
+            }
+        )
+    )
+
+
+def test_zero_temperature_with_a_ladder():  # FAULTS 3.8
+    config, data, spec = prepared(0.0, ladder=[0.1, 0.5])
+    assert spec.temperature == config.posterior.temperature == 0
+    assert config.sampler.ladder == (0.1, 0.5)
+    assert predict(spec, data, ["one_layer"]).results["one_layer"].converged
+
+
+def failing(spec, data, regression=None):
+    raise np.linalg.LinAlgError("Singular matrix")
+
+
+def test_what_is_not_a_number_is_null(monkeypatch):  # FAULTS 1.2
+    monkeypatch.setitem(THEORIES, "global", failing)
+    _, data, spec = prepared(0.0)
+    predictions = predict(spec, data, ["one_layer", "global"])
+    part = json.loads(json.dumps(run.theory_json(spec, data, predictions), allow_nan=False))
+    assert part["theory"]["one_layer"]["converged"]
+    assert part["theory"]["one_layer"]["log_evidence"] is None  # at T = 0 there is none
+    failed = part["theory"]["global"]
+    assert failed["predictive_mean"] == [None] * 3 and failed["test_accuracy"] is None
+    assert "global: not found, the calculation failed: Singular matrix" in tables.remarks(
+        predictions
+    )
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=["table", "json"])
+def test_theories_that_failed_are_said(words, tmp_path, capsys, monkeypatch):
+    """In words, and with a code where there is no other; it was nan (+nanσ), and 0."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(THEORIES, "global", failing)
+    monkeypatch.setitem(THEORIES, "nested", failing)
+    cli = CommandLine(tmp_path, capsys)
+    answer = cli("theory", "tiny.toml", *words, "--theory", "global", "nested")
+    why = "not found, the calculation failed: Singular matrix"
+    assert answer.code == 1
+    assert answer.err == f"langevin-nn: no theory has a result (global: {why}; nested: {why})\n"
+    assert "nan" not in answer.out.lower()
+    if not words:
+        line = next(line for line in answer.out.splitlines() if line.startswith("global  "))
+        assert line.split("  ")[-1].strip() == "not found" and line.count("not found") == 5
+    answer = cli("theory", "tiny.toml", *words, "--theory", "global", "infinite_width")
+    assert (answer.code, answer.err) == (0, "")
+
+
+def test_a_theory_that_failed_beside_an_experiment():
+    _, data, spec = prepared(0.1)
+    measured, failed = infinite_width(spec, data), not_found("mine", data, "no minimum")
+    line = str(compare(measured, failed)).splitlines()[-1]
+    assert line.startswith("mine  ") and line.count("not found") == 5 and "nan" not in line
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.1])
+def test_the_criterion_is_printed_for_the_temperature_of_the_run(temperature):  # FAULTS 2.2
+    _, data, spec = prepared(temperature)
+    predictions = predict(spec, data, ["one_layer"])
+    line = tables.remarks(predictions)[0]
+    assert line.startswith("criterion  s = yᵀK⁻¹y/P does not exist (the Gram matrix is singular")
+    ratio = predictions.criterion_at_temperature
+    above = predictions.results["one_layer"].order_parameters[0] > 1
+    assert (ratio > 1) is above
+    assert f"tr A⁻¹K = {ratio:.4g} at T = {temperature:g}" in line
+    assert ("Q* > 1: more variance" if above else "Q* < 1: less variance") in line
+    assert run.theory_part(predictions)["criterion_at_temperature"] == ratio

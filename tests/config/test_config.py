@@ -1,0 +1,423 @@
+"""The configuration: what is read, what is refused, and with which words."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from langevin_nn import config as configuration
+from langevin_nn.config.record import DataConfig, RunConfig, SamplerConfig
+from langevin_nn.types import InputError
+
+FULL = """
+seed = 7
+precision = "float64"
+theory = ["one_layer", "infinite_width"]
+[data]
+source = "npz"
+path = "task.npz"
+classes = [[0, 2], [1, 3]]
+targets = [0.0, 1.0]
+num_train = 11
+num_test = 12
+standardize = false
+in_size = 5
+noise_variance = 0.25
+teacher_width = 9
+num_components = 3
+[network]
+hidden_widths = [30, 20]
+activation = "relu"
+biases = true
+[prior]
+precisions = [1.0, 2.0, 0.5]
+bias_precisions = [0.5, 1.0, 2.0]
+[posterior]
+temperature = 0.02
+[sampler]
+dynamics = "langevin"
+step_size = 0.001
+num_chains = 3
+num_warmup = 10
+num_samples = 20
+thinning = 4
+"""
+
+
+def write(folder, text, name="config.toml"):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def loaded(folder, text="", **overrides):
+    """`data__classes=[…]` stands for the words behind `--data.classes`."""
+    words = {name.replace("__", "."): given for name, given in overrides.items()}
+    return configuration.load(write(folder, text), words)
+
+
+def refusal(folder, text="", **overrides):
+    with pytest.raises(InputError) as caught:
+        loaded(folder, text, **overrides)
+    return str(caught.value)
+
+
+def test_round_trip_through_toml(tmp_path):
+    config = loaded(tmp_path, FULL)
+    assert config.data.classes == ((0, 2), (1, 3))
+    assert config.sampler.step_size == 0.001
+    assert config.network.hidden_widths == (30, 20)
+    assert config.prior.bias_precisions == (0.5, 1.0, 2.0)
+    assert config.theory == ("one_layer", "infinite_width")
+    again = loaded(tmp_path, config.to_toml())
+    assert again == config
+    assert again.content_hash == config.content_hash
+    assert set(tomllib.loads(config.to_toml())["data"]) == {
+        item.name for item in dataclasses.fields(DataConfig)
+    }
+
+
+def test_an_empty_file_is_the_default(tmp_path):
+    config = loaded(tmp_path, "")
+    assert config == RunConfig()
+    assert config.sampler == SamplerConfig()
+    assert (config.data.num_train, config.data.num_test) == (100, 200)
+    assert loaded(tmp_path, config.to_toml()) == config
+
+
+def test_open_numbers_stay_open_for_npz(tmp_path):
+    config = loaded(tmp_path, '[data]\nsource = "npz"\npath = "task.npz"')
+    assert (config.data.num_train, config.data.num_test) == (None, None)
+    assert "num_train" not in config.to_toml()
+
+
+def test_hash_depends_on_the_content_alone(tmp_path):
+    one = "seed = 3\n[sampler]\nthinning = 5\nnum_chains = 2\n[posterior]\ntemperature = 1\n"
+    other = "# a comment\n[posterior]\ntemperature = 1.0\n[sampler]\nnum_chains=2\nthinning=5\n"
+    (tmp_path / "elsewhere").mkdir()
+    first = configuration.load(write(tmp_path, one))
+    second = configuration.load(write(tmp_path / "elsewhere", other, "b.toml"), {"seed": ["3"]})
+    assert first.content_hash == second.content_hash
+    assert len(first.content_hash) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("seed", "1"), ("data.num_test", "201"), ("prior.precisions", "1,1.001"),
+     ("sampler.step_size", "1e-9"), ("data.standardize", "false"), ("precision", "float64")],
+)  # fmt: skip
+def test_hash_changes_with_each_kind_of_field(tmp_path, name, word):
+    path = write(tmp_path, "")
+    assert configuration.load(path, {name: [word]}).content_hash != RunConfig().content_hash
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["1", "2.5"], ["1,", "2.5"], ["[1, 2.5]"], ["1,2.5"], ["[1.0,", "2.5]"], ["1.", "2.5"]],
+)
+def test_lists_on_the_command_line(tmp_path, words):
+    assert loaded(tmp_path, prior__precisions=words).prior.precisions == (1.0, 2.5)
+
+
+@pytest.mark.parametrize("words", [["[0, 2]", "[1, 3]"], ["[[0,2],[1,3]]"], ["[0,2],[1,3]"]])
+def test_groups_of_classes_on_the_command_line(tmp_path, words):
+    assert loaded(tmp_path, data__classes=words).data.classes == ((0, 2), (1, 3))
+
+
+@pytest.mark.parametrize(
+    ("words", "classes", "targets"),
+    [
+        ({"data__classes": ["0", "1", "2"], "data__targets": ["one_hot"]}, (0, 1, 2), "one_hot"),
+        ({"data__classes": ["0,1,2"], "data__targets": ['"centred"']}, (0, 1, 2), "centred"),
+        ({"data__targets": ["0", "1"]}, (0, 1), (0.0, 1.0)),
+        ({"data__targets": ["[0,", "1]"]}, (0, 1), (0.0, 1.0)),
+    ],
+)
+def test_classes_and_targets_on_the_command_line(tmp_path, words, classes, targets):
+    data = loaded(tmp_path, **words).data
+    assert (data.classes, data.targets) == (classes, targets)
+    assert loaded(tmp_path, loaded(tmp_path, **words).to_toml()).data == data
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["one_layer"], ("one_layer",)),
+        (["one_layer", "scale_mixture"], ("one_layer", "scale_mixture")),
+        (["one_layer,scale_mixture"], ("one_layer", "scale_mixture")),
+        (["[]"], ()),
+    ],
+)
+def test_theories_on_the_command_line(tmp_path, words, names):
+    config = loaded(tmp_path, theory=words)
+    assert config.theory == names
+    assert loaded(tmp_path, config.to_toml()) == config
+
+
+def test_biases_have_the_precision_one_unless_given(tmp_path):
+    deep = "[network]\nhidden_widths = [4, 3]\nbiases = true\n[prior]\nprecisions = [1, 2, 3]"
+    config = loaded(tmp_path, deep)
+    assert config.prior.bias_precisions == (1.0, 1.0, 1.0)
+    assert loaded(tmp_path, config.to_toml()) == config
+    assert loaded(tmp_path, deep, prior__bias_precisions=["3", "2", "1"]).prior.bias_precisions == (
+        3.0,
+        2.0,
+        1.0,
+    )
+
+
+def test_counts_left_open_are_those_of_the_dynamics(tmp_path):
+    langevin, split = (
+        loaded(tmp_path, f'[sampler]\ndynamics = "{d}"') for d in ("langevin", "split")
+    )
+    assert (langevin.sampler.num_warmup, langevin.sampler.thinning) == (20_000, 100)
+    assert (split.sampler.num_warmup, split.sampler.thinning) == (1_000, 1)
+    assert split.sampler.trajectory_length == "auto" and split.sampler.refresh == 1.0
+
+
+def test_what_only_split_dynamics_has_is_refused_elsewhere(tmp_path):
+    message = refusal(tmp_path, "[sampler]\nrefresh = 0.5")
+    assert 'sampler.refresh = 0.5 is used by dynamics = "split" only' in message
+    message = refusal(tmp_path, '[sampler]\ndynamics = "split"\nstep_size = 2.0')
+    assert 'at most π/2: write step_size = "auto"' in message
+
+
+def test_one_word_of_a_list(tmp_path):
+    config = loaded(tmp_path, network__hidden_widths=["50"])
+    assert config.network.hidden_widths == (50,)
+    linear = loaded(tmp_path, network__hidden_widths=["[]"], prior__precisions=["1"])
+    assert linear.network.hidden_widths == ()
+
+
+@pytest.mark.parametrize("word", [".5", "5e-1", "0.5", "+.5"])
+def test_numbers_as_people_write_them(tmp_path, word):
+    assert loaded(tmp_path, posterior__temperature=[word]).posterior.temperature == 0.5
+
+
+def test_words_go_before_the_file(tmp_path):
+    config = loaded(
+        tmp_path, "[sampler]\nnum_chains = 2\nthinning = 3",
+        sampler__num_chains=["6"], seed=["4"], sampler__step_size=["auto"],
+    )  # fmt: skip
+    assert (config.sampler.num_chains, config.sampler.thinning, config.seed) == (6, 3, 4)
+
+
+@pytest.mark.parametrize("word", ["2024", "true", "1e3", "a # b.npz", 'quote".npz', "my data.npz"])
+def test_a_path_is_text_whatever_it_looks_like(tmp_path, word):
+    config = loaded(tmp_path, data__source=["npz"], data__path=[word])
+    assert config.data.path == str(tmp_path / word)
+
+
+def test_relative_path_beside_the_file_then_in_the_current_folder(tmp_path, monkeypatch):
+    beside, here = tmp_path / "beside", tmp_path / "here"
+    beside.mkdir(), here.mkdir()
+    monkeypatch.chdir(here)
+    text = '[data]\nsource = "npz"\npath = "task.npz"'
+    path = write(beside, text)
+    assert configuration.load(path).data.path == str(beside / "task.npz")
+    (here / "task.npz").touch()
+    assert configuration.load(path).data.path == str(here / "task.npz")
+    (beside / "task.npz").touch()
+    assert configuration.load(path).data.path == str(beside / "task.npz")
+
+
+def test_path_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = loaded(tmp_path, '[data]\nsource = "npz"\npath = "~/task.npz"')
+    assert config.data.path == str(tmp_path / "task.npz")
+
+
+def test_byte_order_mark(tmp_path):
+    assert configuration.load(write(tmp_path, b"\xef\xbb\xbfseed = 5")).seed == 5
+
+
+BAD_TOML = {
+    "unknown key": ("[sampler]\nnum_chain = 4", ['unknown key "sampler.num_chain"',
+                                                'did you mean "sampler.num_chains"?']),
+    "key of a table at the top": ("num_chains = 4", ['unknown key "num_chains"',
+                                                    'did you mean "sampler.num_chains"?']),
+    "nothing like it": ("zzz = 4", ['unknown key "zzz"', "the keys are seed, precision"]),
+    "dotted key in quotes": ('"sampler.thinning" = 4', ["write thinning under [sampler]"]),
+    "unknown table": ("[samplers]\nthinning = 4", ['unknown table "samplers"',
+                                                  'did you mean "sampler"?']),
+    "table below a table": ("[sampler.more]\nthinning = 4", ['unknown key "sampler.more"']),
+    "value for a table": ("sampler = 3", ["sampler is a table", "write [sampler]", "got 3"]),
+    "list of tables": ("[[sampler]]\nthinning = 4", ["sampler is a table"]),
+    "table for a value": ("[sampler.step_size]\nx = 4", ["sampler.step_size must be"]),
+    "text for a number": ('seed = "one"', ["seed must be a whole number", "got 'one'"]),
+    "float for a whole number": ("[sampler]\nthinning = 2.0", ["sampler.thinning must be", "2.0"]),
+    "bool for a number": ("[sampler]\nthinning = true", ["sampler.thinning must be", "True"]),
+    "number for text": ("[network]\nactivation = 3", ["network.activation must be the name"]),
+    "text for a flag": ('[data]\nstandardize = "yes"', ["must be true or false", "'yes'"]),
+    "number for a list": ("[prior]\nprecisions = 1.0", ["prior.precisions must be a list"]),
+    "text in a list": ('[network]\nhidden_widths = ["wide"]', ["network.hidden_widths", "wide"]),
+    "negative seed": ("seed = -1", ["seed must be a whole number from 0", "got -1"]),
+    "seed beyond 63 bits": ("seed = 9223372036854775808", ["seed must be", "9223372036854775807"]),
+    "no chains": ("[sampler]\nnum_chains = 0", ["num_chains must be a whole number from 1", "0"]),
+    "three draws": ("[sampler]\nnum_samples = 3", ["num_samples must be a whole number from 4"]),
+    "more steps than counted": ("[sampler]\nnum_samples = 2000000\nthinning = 2000",
+                               ["4000020000 steps", "2147483647 steps at most"]),
+    "negative temperature": ("[posterior]\ntemperature = -1", ["must be zero or a positive"]),
+    "infinite temperature": ("[posterior]\ntemperature = inf", ["a positive number, got inf"]),
+    "NaN": ("[posterior]\ntemperature = nan", ["a positive number, got nan"]),
+    "number beyond a float": (f"[posterior]\ntemperature = 1{'0' * 400}", ["a positive number"]),
+    "negative noise": ("[data]\nnoise_variance = -0.1", ["zero or a positive number, got -0.1"]),
+    "zero precision": ("[prior]\nprecisions = [1.0, 0.0]", ["list of positive numbers", "0.0"]),
+    "step size in words": ('[sampler]\nstep_size = "big"', ['a positive number or "auto"', "big"]),
+    "negative step size": ("[sampler]\nstep_size = -1.0", ['a positive number or "auto"']),
+    "unknown dynamics": ('[sampler]\ndynamics = "hmc"', ['one of "langevin"', "got 'hmc'"]),
+    "unknown precision": ('precision = "half"', ['one of "float32", "float64"', "got 'half'"]),
+    "one class": ("[data]\nclasses = [0]", ["data.classes must be two or more", "got [0]"]),
+    "class and group": ("[data]\nclasses = [0, [1]]", ["data.classes must be two or more"]),
+    "three targets": ("[data]\ntargets = [0, 1, 2]", ["data.targets must be two numbers"]),
+    "targets of another name": ('[data]\ntargets = "onehot"',
+                               ['two numbers, for example [-1.0, 1.0], or "one_hot"', "'onehot'"]),
+    "targets in a list": ('[data]\ntargets = ["one_hot"]', ["got ['one_hot']"]),
+    "theory that is no list": ('theory = "one_layer"', ["a list of names", "got 'one_layer'"]),
+    "theory by number": ("theory = [1]", ["theory must be a list of names", "got [1]"]),
+    "unknown architecture": ('[network]\narchitecture = "resnet"',
+                             ['one of "fully_connected", "convolutional"', "got 'resnet'"]),
+    "deep convolution": ('[network]\narchitecture = "convolutional"\nhidden_widths = [5, 5]',
+                         ["convolutional network has one hidden layer", "hidden_widths = [200]"]),
+    "no stride": ("[network]\nstride = 0", ["network.stride must be a whole number from 1"]),
+    "precisions without biases": ("[prior]\nbias_precisions = [1.0, 1.0]",
+                                  ["prior.bias_precisions = [1.0, 1.0]", "has no biases",
+                                   "write biases = true under [network]"]),
+    "too few for the biases": ("[network]\nbiases = true\n[prior]\nbias_precisions = [1.0]",
+                               ["prior.bias_precisions has 1 number(s)",
+                                "write bias_precisions = [1.0, 1.0]"]),
+    "ladder below": ("[sampler]\nladder = [0.05, 1.0]",
+                     ["sampler.ladder = [0.05, 1.0]", "above posterior.temperature = 0.1",
+                      "ladder = [1.0, 10.0]"]),
+    "ladder twice": ("[sampler]\nladder = [1.0, 1.0]", ["different temperatures"]),
+    "ladder of words": ("[sampler]\nladder = ['hot']", ["list of temperatures"]),
+    "negative for a bias": ("[prior]\nbias_precisions = [-1.0]", ["list of positive numbers"]),
+    "too few precisions": ("[network]\nhidden_widths = [5, 5]\n[prior]\nprecisions = [1, 2]",
+                          ["prior.precisions has 2 number(s)", "2 hidden layer(s) need 3",
+                           "write precisions = [1.0, 1.0, 1.0]"]),
+    "npz without path": ('[data]\nsource = "npz"', ["needs data.path", 'write path = "FILE.npz"']),
+    "path without npz": ('[data]\npath = "x.npz"', ['write source = "npz" or leave path out']),
+    "TOML syntax": ("seed = = 3", ["is not valid TOML", "line 1"]),
+    "key given twice": ("seed = 1\nseed = 2", ["is not valid TOML"]),
+    "not text": (b"seed = 1 # \xff\xfe", ["cannot read the configuration", "not text in UTF-8"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "fragments"), BAD_TOML.values(), ids=BAD_TOML)
+def test_bad_files(tmp_path, text, fragments):
+    message = refusal(tmp_path, text)
+    assert [fragment for fragment in fragments if fragment not in message] == [], message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fragments"),
+    [
+        ({"sampler.num_chain": ["4"]}, ['unknown key "sampler.num_chain"', "sampler.num_chains"]),
+        ({"sampler.num_chains": ["1e3"]}, ["sampler.num_chains must be", "got 1000.0"]),
+        ({"sampler.num_chains": ["many"]}, ["sampler.num_chains must be", "got 'many'"]),
+        ({"prior.precisions": ["1", "x"]}, ["prior.precisions must be", "[1, 'x']"]),
+        ({"data.standardize": ["True"]}, ["true or false, got 'True'"]),
+    ],
+)
+def test_bad_words(tmp_path, overrides, fragments):
+    with pytest.raises(InputError) as caught:
+        configuration.load(write(tmp_path, ""), overrides)
+    assert [part for part in fragments if part not in str(caught.value)] == [], caught.value
+
+
+def test_a_table_that_is_none_stays_refused_with_words_for_it(tmp_path):
+    assert "sampler is a table" in refusal(tmp_path, "sampler = 3", sampler__thinning=["4"])
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path, reason in ((tmp_path / "no.toml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(InputError, match=f"cannot read the configuration .*{reason}"):
+            configuration.load(path)
+
+
+def test_a_record_made_in_python_is_checked_as_well():
+    with pytest.raises(InputError, match="sampler.num_chains must be a whole number from 1"):
+        SamplerConfig(num_chains=0)
+    with pytest.raises(InputError, match="seed must be a whole number"):
+        RunConfig(seed=-1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunConfig().seed = 3
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["run", "--help"], ["run", "no-such.toml"]])
+def test_what_needs_no_jax_does_not_import_it(words):
+    """Help and refusals answer at once: JAX takes seconds to start."""
+    program = (
+        "import sys; from langevin_nn.cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'jax', 'xarray', 'arviz', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# --- what no configuration is (FAULTS 5)
+
+
+def deep(levels=20_000):
+    return "[" * levels + "]" * levels
+
+
+@pytest.mark.parametrize(
+    ("text", "fragments"),
+    [
+        (f"seed = {'9' * 5000}", ["is not valid TOML", "4300"]),
+        (f"seed = 0x{'f' * 5000}", ["seed must be a whole number", "more than 4300 digits"]),
+        (f"[sampler]\nladder = {deep()}", ["is not valid TOML", "inside each other"]),
+        ("[posterior]\ntemperature = 1e400", ["positive number, got 1e400"]),
+        ("[posterior]\ntemperature = 1e-400", ["positive number, got 1e-400"]),
+        ("[posterior]\ntemperature = inf", ["positive number, got inf"]),
+        ('[data]\nsource = "npz"\npath = "a\\u0000b"', ["data.path", "x00"]),
+        ('[data]\nsource = "npz"\npath = "~nosuchuser/a"', ["data.path", "home directory"]),
+        (
+            f'[data]\nsource = "npz"\npath = "{"x" * 5000}"',
+            ["data.path", "too long", "5002"],
+        ),
+        (f'activation = "{"x" * 5000}"', ["unknown key"]),
+        (f"{'k' * 5000} = 1", ["unknown key", "5000 letters"]),
+    ],
+    ids=range(11),
+)
+def test_values_beyond_measure(tmp_path, text, fragments):
+    """FAULTS 5, 5000 digits and inf: a line that shows what was given, not longer than a line."""
+    message = refusal(tmp_path, text)
+    assert [part for part in fragments if part not in message] == [], message
+    assert len(message) < 800
+
+
+@pytest.mark.parametrize(
+    "word", ["9" * 5000, deep(), "1e999", "0x" + "f" * 4000, "1\nseed = 2", ""]
+)
+def test_words_beyond_measure(tmp_path, word):
+    """FAULTS 5, nesting: of the command line, for a number, a list and a choice."""
+    for name in ("seed", "prior__precisions", "precision", "sampler__step_size", "data__classes"):
+        assert "must be" in refusal(tmp_path, "", **{name: [word]}), name
+
+
+def test_files_that_hold_no_configuration(tmp_path):
+    """FAULTS 5, no file: a folder, a pipe that would never end, binary and endless files."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    with open(tmp_path / "huge", "wb") as file:
+        file.truncate(2**40)
+    for name, fragment in {
+        "": "Is a directory", "pipe": "a pipe or a device", "binary": "not text in UTF-8",
+        "huge": "1099511627776 bytes", "x" * 5000: "too long", "a\0b": "null",
+    }.items():  # fmt: skip
+        with pytest.raises(InputError, match=fragment):
+            configuration.load(tmp_path / name)
+    with pytest.raises(InputError, match="a pipe or a device"):
+        configuration.load(Path("/dev/zero"))

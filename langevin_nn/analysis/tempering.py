@@ -53,7 +53,7 @@ from langevin_nn.analysis.diagnostics import START_ANEW, mcse
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.model.losses import Squared
 from langevin_nn.model.marginalised import MarginalisedPosterior
-from langevin_nn.model.networks.fully_connected import Network
+from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.tempering import Ladder
 from langevin_nn.types import Estimate, Generalisation, InputError

@@ -24,7 +24,7 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.model import gaussian_readout as readout
 from langevin_nn.model.gaussian_readout import Regression
 from langevin_nn.model.losses import Loss, Squared
-from langevin_nn.model.networks.fully_connected import Network
+from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.precision import full_precision
 from langevin_nn.model.prior import GaussianPrior

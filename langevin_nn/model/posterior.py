@@ -28,13 +28,8 @@ from langevin_nn.config.fields import shown
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Loss, Squared
-from langevin_nn.model.networks.fully_connected import (
-    FullyConnected,
-    Network,
-    evaluate,
-    of_each,
-    require_output,
-)
+from langevin_nn.model.networks.base import Network, evaluate, of_each, require_output
+from langevin_nn.model.networks.fully_connected import FullyConnected
 from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivatives
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError

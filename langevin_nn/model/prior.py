@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.config.fields import shown
-from langevin_nn.model.networks.fully_connected import Network
+from langevin_nn.model.networks.base import Network
 from langevin_nn.types import InputError
 from langevin_nn.values import as_number
 

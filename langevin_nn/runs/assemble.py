@@ -8,8 +8,9 @@ from langevin_nn.config.record import RunConfig, SamplerConfig
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.losses import Loss, loss_named
 from langevin_nn.model.marginalised import MarginalisedPosterior
+from langevin_nn.model.networks.base import Network
 from langevin_nn.model.networks.convolutional import Convolutional
-from langevin_nn.model.networks.fully_connected import FullyConnected, Network
+from langevin_nn.model.networks.fully_connected import FullyConnected
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.sampling.dynamics.langevin import Langevin
 from langevin_nn.sampling.dynamics.split import Split

@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 from langevin_nn import footprint
 from langevin_nn.model.marginalised import MarginalisedPosterior
-from langevin_nn.model.networks.fully_connected import Network
+from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checks import Counts, checked_posterior, checked_posteriors

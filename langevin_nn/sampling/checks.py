@@ -16,7 +16,7 @@ from langevin_nn.config.fields import LARGEST, shown
 from langevin_nn.errors import InputError
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.jumps import jump_in_weights, jump_of
-from langevin_nn.model.networks.fully_connected import TRACING_ERRORS, Network, first_line
+from langevin_nn.model.networks.base import TRACING_ERRORS, Network, first_line
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.values import as_whole

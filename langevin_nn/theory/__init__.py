@@ -5,15 +5,14 @@ docstrings give equation, shapes and an example all the same.
 """
 
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.matrices import convolutional, multi_output
+from langevin_nn.theory.effective.convolutional import convolutional
+from langevin_nn.theory.effective.global_scale import global_
+from langevin_nn.theory.effective.infinite_width import infinite_width
+from langevin_nn.theory.effective.multi_output import multi_output
 from langevin_nn.theory.effective.nested import nested
 from langevin_nn.theory.effective.one_layer import OneLayerSweep, one_layer
 from langevin_nn.theory.effective.one_layer_nonodd import one_layer_nonodd
-from langevin_nn.theory.effective.scales import (
-    global_,
-    infinite_width,
-    scale_mixture,
-)
+from langevin_nn.theory.effective.scale_mixture import scale_mixture
 from langevin_nn.theory.effective.width_expansion import matched, width_expansion
 from langevin_nn.theory.evidence import Evidence, evidence
 from langevin_nn.theory.kernels.nngp import gram_blocks, nngp

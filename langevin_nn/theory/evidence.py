@@ -22,12 +22,12 @@ from jaxtyping import Array, Float
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.effective.common import scale_action
 from langevin_nn.theory.effective.one_layer_nonodd import feature_means
-from langevin_nn.theory.effective.scales import scale_action
 from langevin_nn.theory.kernels.layers import feature_gram, skeleton_of
 from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
 from langevin_nn.theory.regression.eigenbasis import Regression, Sensitivity, decompose
-from langevin_nn.theory.regression.moments import average_over_scale
+from langevin_nn.theory.saddles.average import average_over_scale
 from langevin_nn.theory.suite import is_own, theory_named
 from langevin_nn.types import EnsembleSpec, Generalisation, NotApplicable
 
@@ -100,7 +100,7 @@ def evidence_gradient(
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.theory.effective.scales import infinite_width
+    >>> from langevin_nn.theory.effective.infinite_width import infinite_width
     >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
     >>> found = evidence_gradient(linear, data, infinite_width(linear, data))

@@ -12,8 +12,8 @@ from scipy.special import ndtr
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.scales import scale_action
-from langevin_nn.theory.regression.moments import average_over_scale
+from langevin_nn.theory.effective.common import scale_action
+from langevin_nn.theory.saddles.average import average_over_scale
 from langevin_nn.theory.suite import is_own, theory_named
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 

@@ -12,15 +12,14 @@ from langevin_nn import footprint
 from langevin_nn.data.load import Dataset
 from langevin_nn.memory import forget_programs
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.matrices import convolutional, multi_output
+from langevin_nn.theory.effective.convolutional import convolutional
+from langevin_nn.theory.effective.global_scale import global_
+from langevin_nn.theory.effective.infinite_width import infinite_width
+from langevin_nn.theory.effective.multi_output import multi_output
 from langevin_nn.theory.effective.nested import nested
 from langevin_nn.theory.effective.one_layer import one_layer
 from langevin_nn.theory.effective.one_layer_nonodd import one_layer_nonodd
-from langevin_nn.theory.effective.scales import (
-    global_,
-    infinite_width,
-    scale_mixture,
-)
+from langevin_nn.theory.effective.scale_mixture import scale_mixture
 from langevin_nn.theory.effective.width_expansion import matched, width_expansion
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import not_found

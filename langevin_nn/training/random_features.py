@@ -24,7 +24,7 @@ from jaxtyping import Float, PRNGKeyArray
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.data.teachers import noise_scale
 from langevin_nn.model.activations import activation as chosen_activation
-from langevin_nn.model.networks.fully_connected import Network
+from langevin_nn.model.networks.base import Network
 from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.types import Activation, InputError, random_key
 from langevin_nn.values import as_whole

@@ -11,7 +11,7 @@ from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
 from langevin_nn.model.input_space import InputSpace
-from langevin_nn.model.networks.fully_connected import evaluate
+from langevin_nn.model.networks.base import evaluate
 from langevin_nn.types import InputError
 
 KEY = jax.random.key(0)

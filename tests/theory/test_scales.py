@@ -12,12 +12,10 @@ from theory_cases import GOLDEN, SEED, deviation, small_task, spec_of, toy, two_
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.theory import suite
+from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.effective.infinite_width import infinite_width
 from langevin_nn.theory.effective.one_layer import one_layer
-from langevin_nn.theory.effective.scales import (
-    gram_regression,
-    infinite_width,
-    scale_mixture,
-)
+from langevin_nn.theory.effective.scale_mixture import scale_mixture
 from langevin_nn.theory.kernels.nngp import gram_blocks, nngp
 from langevin_nn.theory.predictive import order_parameter_distribution
 from langevin_nn.theory.suite import THEORIES, predict
@@ -390,8 +388,8 @@ def test_an_activation_that_is_not_odd_is_named():
 
 
 def test_an_average_that_does_not_converge_says_so(monkeypatch):
-    monkeypatch.setattr("langevin_nn.theory.regression.moments._MOST_INTERVALS", 16)
-    monkeypatch.setattr("langevin_nn.theory.regression.moments._FEWEST_INTERVALS", 8)
+    monkeypatch.setattr("langevin_nn.theory.saddles.average._MOST_INTERVALS", 16)
+    monkeypatch.setattr("langevin_nn.theory.saddles.average._FEWEST_INTERVALS", 8)
     data = toy()
     result = scale_mixture(spec_of(data), data)
     assert not result.converged

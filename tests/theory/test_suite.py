@@ -19,7 +19,7 @@ from langevin_nn.theory import (
     one_layer,
     predict,
 )
-from langevin_nn.theory.effective.scales import at_common_scale
+from langevin_nn.theory.effective.common import at_common_scale
 from langevin_nn.theory.evidence import evidence_gradient
 from langevin_nn.theory.predictive import predictive_distribution
 from langevin_nn.theory.regression.eigenbasis import decompose

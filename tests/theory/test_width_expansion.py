@@ -18,7 +18,8 @@ from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective import hidden_units
 from langevin_nn.theory.effective.hidden_units import Terms, width_terms, with_training_points
-from langevin_nn.theory.effective.scales import infinite_width, scale_mixture
+from langevin_nn.theory.effective.infinite_width import infinite_width
+from langevin_nn.theory.effective.scale_mixture import scale_mixture
 from langevin_nn.theory.effective.width_expansion import matched, width_expansion
 from langevin_nn.theory.kernels.layers import host_gram
 from langevin_nn.theory.kernels.nngp import fields

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.activations import activation as as_activation
-from langevin_nn.model.networks.fully_connected import Network, of_one_type, standard_gaussian
+from langevin_nn.model.networks.base import Network, of_one_type, standard_gaussian
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError, Patches
 from langevin_nn.values import as_whole

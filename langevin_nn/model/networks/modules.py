@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.derivative import derivative_along
-from langevin_nn.model.networks.fully_connected import Network, of_each
+from langevin_nn.model.networks.base import Network, of_each
 from langevin_nn.types import InputError
 
 PRECISIONS = ("float32", "float64")

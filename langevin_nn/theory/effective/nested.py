@@ -17,12 +17,7 @@ from jaxtyping import Array, Float
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.scales import (
-    about_the_mean,
-    in_range,
-    joined,
-    scale_action,
-)
+from langevin_nn.theory.effective.common import about_the_mean, in_range, joined, scale_action
 from langevin_nn.theory.kernels.layers import feature_gram, host_gram, skeleton_of
 from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
@@ -54,12 +49,12 @@ def nested(
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
     >>> from langevin_nn.model.activations import relu
-    >>> from langevin_nn.theory.effective import scales as predictors
+    >>> from langevin_nn.theory.effective.global_scale import global_
     >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (4, 8), relu, (0.5, 1.0, 1.0), temperature=0.1)
-    >>> for theory in (nested, predictors.global_):  # the same for relu
+    >>> for theory in (nested, global_):  # the same for relu
     ...     print(np.round(theory(spec, data).order_parameters, 6))
     [2.798098 1.899049]
     [2.798098 1.899049]

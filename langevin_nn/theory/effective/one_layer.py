@@ -17,7 +17,7 @@ from langevin_nn.data.labels import is_right
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.scales import at_common_scale
+from langevin_nn.theory.effective.common import at_common_scale
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import gaussian_evidence
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise

@@ -14,15 +14,11 @@ from jaxtyping import Float
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.effective.common import joined, scale_action
 from langevin_nn.theory.effective.hidden_units import Terms, width_terms, with_training_points
-from langevin_nn.theory.effective.scales import joined, scale_action
 from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.theory.regression.moments import (
-    Moments,
-    average_over_scale,
-    gaussian_evidence,
-    generalisation,
-)
+from langevin_nn.theory.regression.moments import Moments, gaussian_evidence, generalisation
+from langevin_nn.theory.saddles.average import average_over_scale
 from langevin_nn.theory.saddles.scale import minimise
 from langevin_nn.types import EnsembleSpec, Estimate, Generalisation
 
@@ -129,7 +125,7 @@ def matched(
     >>> jax.config.update("jax_enable_x64", True)
     >>> from langevin_nn.model.activations import identity
     >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.theory.effective.scales import scale_mixture
+    >>> from langevin_nn.theory.effective.scale_mixture import scale_mixture
     >>> x, y = np.eye(3), np.array([2.0, -2.0])
     >>> data = Dataset("two points", x[:2], y, x[2:], np.zeros(1))
     >>> spec = EnsembleSpec(3, (100,), identity, (1 / 3, 1.0), temperature=0.0)

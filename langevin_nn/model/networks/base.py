@@ -1,0 +1,172 @@
+"""What a network is to the package, and the outputs of many networks at once.
+
+Many networks are arrays with leading axes. A `Network` evaluates them as batched matrix products;
+any other Equinox module is mapped over chains and examples by `evaluate`.
+"""
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from langevin_nn.model.precision import full_precision
+from langevin_nn.types import Activation, InputError, Patches, random_key
+
+
+class Network(eqx.Module):
+    """What the package knows of its own networks: how to evaluate many, what a theory may know.
+
+    `weights` and `biases` are tuples of arrays, one for each layer, the read-out's last; `biases`
+    is empty for a network without. With leading axes (chains, say) in all of them the module
+    stands for as many networks.
+    """
+
+    weights: eqx.AbstractVar[tuple[Array, ...]]
+    biases: eqx.AbstractVar[tuple[Array, ...]]
+    activation: eqx.AbstractVar[Activation]
+
+    @property
+    @abc.abstractmethod
+    def in_size(self) -> int:
+        """N_0, the number of inputs."""
+
+    @property
+    @abc.abstractmethod
+    def hidden_widths(self) -> tuple[int, ...]:
+        """N_1 … N_L; the number of channels of a convolutional layer."""
+
+    @property
+    def num_outputs(self) -> int:
+        """D. With one output, outputs have no axis for it."""
+        return 1
+
+    @property
+    def receptive_fields(self) -> Patches | None:
+        """The patches of a convolutional layer; None for a fully connected network."""
+        return None
+
+    @abc.abstractmethod
+    def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:
+        """What the read-out multiplies, for every network of the leading axes.
+
+        The activations σ(hᴸ) of the last hidden layer; of a convolutional one all patches' channels
+        side by side, M = n N_c. f = features·v/√M + b. They need no read-out: its weights may be
+        None.
+        """
+
+    @abc.abstractmethod
+    def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "..."]:
+        """f at P inputs, (…, P) or (…, P, D), for every network of the leading axes."""
+
+    def __call__(self, x: Float[Array, " N_0"]) -> Float[Array, "*D"]:
+        return self.batch(x[None, :])[0]
+
+
+def of_one_type(*arrays: Array | np.ndarray) -> list[Array]:
+    """The arrays in the type that JAX takes for their product, whether it may be implied or not."""
+    with jax.numpy_dtype_promotion("standard"):
+        common = jnp.result_type(*arrays)
+    return [jnp.asarray(array, common) for array in arrays]
+
+
+def standard_gaussian(
+    key: PRNGKeyArray,
+    weights: Sequence[tuple[int, ...]],
+    biases: Sequence[tuple[int, ...]],
+    dtype: Any,
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Weights and biases of these shapes, every entry N(0, 1).
+
+    Raises `InputError` for what is no key or no floating-point type.
+    """
+    key = random_key(key)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(f"weights are floating-point numbers, got dtype={dtype!r}: write float32")
+    shapes = [*weights, *biases]
+    keys = jax.random.split(key, len(shapes))
+    drawn = [jax.random.normal(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True)]
+    return tuple(drawn[: len(weights)]), tuple(drawn[len(weights) :])
+
+
+def evaluate(
+    networks: Any, x: Float[Array, "P N_0"], sampled: tuple[bool, ...] | None = None
+) -> Float[Array, "chains P *D"]:
+    """f at P inputs for a batch of networks; `sampled` as for `of_each`."""
+    if isinstance(networks, Network):
+        return networks.batch(x)
+    return of_each(lambda network: jax.vmap(network)(x), networks, sampled)
+
+
+@full_precision
+def of_each(
+    function: Callable[[Any], Any], networks: Any, sampled: tuple[bool, ...] | None = None
+) -> Any:
+    """What `function` says of each network of a batch, with a leading chain axis.
+
+    `sampled` marks the leaves of `networks` that have the chain axis; what else is in a module is
+    the same for all chains. None stands for all of its arrays.
+    """
+    marks: Any = eqx.is_array
+    if sampled is not None:
+        marks = jax.tree.unflatten(jax.tree.structure(networks), sampled)
+    batched, rest = eqx.partition(networks, marks)
+    return jax.vmap(lambda one: function(eqx.combine(one, rest)))(batched)
+
+
+def _require_sizes(network: Network, in_size: int, num_outputs: int) -> None:
+    """Raise `InputError` unless the network has these inputs and outputs, those of the data."""
+    if network.in_size != in_size:
+        advice = f"write in_size = {in_size}"
+        if network.receptive_fields is not None:
+            advice = f"give patches of images with {in_size} inputs"
+        raise InputError(
+            f"the network takes inputs of size {network.in_size}, the data have {in_size}: {advice}"
+        )
+    if network.num_outputs != num_outputs:
+        raise InputError(
+            f"the network has {network.num_outputs} output(s), the data have {num_outputs}: "
+            f"write FullyConnected(…, num_outputs={num_outputs})"
+        )
+
+
+def require_output(network: Any, in_size: int, num_outputs: int, dtype: Any) -> None:
+    """Raise `InputError` unless `network` maps one input (N_0,) to (D,), or for D = 1 to ()."""
+    if isinstance(network, Network):
+        _require_sizes(network, in_size, num_outputs)
+    example = jax.ShapeDtypeStruct((in_size,), dtype)
+    expected = () if num_outputs == 1 else (num_outputs,)
+    words = "a single number ()" if num_outputs == 1 else f"the targets' ({num_outputs},)"
+    try:
+        output = eqx.filter_eval_shape(network, example)
+    except TRACING_ERRORS as error:
+        raise InputError(
+            "the network does not fit the data: it fails on an input of shape "
+            f"({in_size},): {first_line(error)}"
+        ) from error
+    is_array = isinstance(output, jax.ShapeDtypeStruct)
+    is_real = is_array and jnp.issubdtype(output.dtype, jnp.floating)
+    if not is_real or output.shape != expected:
+        returned = type(output).__name__
+        if is_array:
+            returned = f"{output.shape}" if is_real else f"{output.dtype} {output.shape}"
+        raise InputError(
+            f"the network does not fit the data: it maps an input of shape ({in_size},) to "
+            f"{returned}, not to {words}"
+        )
+
+
+TRACING_ERRORS = (
+    TypeError, ValueError, AttributeError, LookupError, NameError, ArithmeticError, AssertionError,
+    RuntimeError,
+)  # fmt: skip
+"""What a function of the user's raises where it cannot be traced, besides mistakes of its own."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, its kind where it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

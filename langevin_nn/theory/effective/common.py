@@ -1,0 +1,116 @@
+"""What effective theories share: the action of one scale, its saddle point, and their words."""
+
+import numpy as np
+from jaxtyping import Float
+
+from langevin_nn.data.load import Dataset
+from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.kernels.nngp import readout_columns
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.regression.moments import (
+    gaussian_evidence,
+    generalisation,
+    moments_at_scale,
+)
+from langevin_nn.theory.saddles.scale import ScaleAction, minimise
+from langevin_nn.types import EnsembleSpec, Generalisation
+
+__all__ = ["scale_action", "in_range", "about_the_mean", "joined", "at_common_scale"]
+
+
+def scale_action(
+    spec: EnsembleSpec, regression: Regression, widths: tuple[int, ...]
+) -> tuple[ScaleAction, float]:
+    """S of one output's decomposed Gram matrix, and the constant that a singular one adds to it.
+
+    The constant is not part of S, which it would drown (`Regression.resolved`).
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
+    >>> action, constant = scale_action(linear, gram_regression(linear, data), (4,))
+    >>> print(f"{action.misfit(0.0):.9f} {2 * np.log(2) + 8 / 2:.9f} {constant}")
+    5.386294361 5.386294361 0.0
+    """
+    *parts, constant = regression.resolved(spec.temperature)
+    return ScaleAction(widths, spec.temperature, *parts), constant
+
+
+def in_range(
+    spec: EnsembleSpec, data: Dataset, regression: Regression
+) -> tuple[
+    Float[np.ndarray, " r"], Float[np.ndarray, "r r"], Float[np.ndarray, "P r"] | None, float
+]:
+    """Targets, T I + V Vᵀ, a basis of the range of K, and what the other directions add to S.
+
+    For actions that make their Gram matrices themselves: K_R(Q) vanishes where K does, whatever
+    Q > 0 is, and its rounding errors there would be taken for a signal. The basis is None, and the
+    parts are of all P directions, where K is regular or the columns V do not vanish with it.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> twice = Dataset("twice", np.eye(2)[[0, 0]], np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
+    >>> targets, noise, basis, constant = in_range(linear, twice, gram_regression(linear, twice))
+    >>> noise, basis.shape, round(constant, 9)  # log T + (y_1 − y_2)²/2T
+    (array([[1.]]), (2, 1), 2.0)
+    """
+    _, targets, columns, constant = regression.resolved(spec.temperature)
+    if len(targets) == data.num_train:
+        columns = readout_columns(spec, data.num_train)
+        noise = spec.temperature * np.eye(data.num_train) + columns @ columns.T
+        return data.y_train, noise, None, constant
+    noise = spec.temperature * np.eye(len(targets)) + columns @ columns.T
+    return targets, noise, regression.eigenvectors[:, regression.in_range], constant
+
+
+def about_the_mean(spec: EnsembleSpec) -> str:
+    """What scales alone leave out where σ is not odd.
+
+    >>> from langevin_nn.model.activations import erf
+    >>> about_the_mean(EnsembleSpec(2, (9,), erf, (1.0, 1.0), temperature=0.1))
+    ''
+    """
+    if spec.activation is None or spec.activation.odd:
+        return ""
+    return (
+        f"{spec.activation.name} is not odd: the mean of its features is treated as part of what "
+        "the order parameters scale"
+    )
+
+
+def joined(*messages: str) -> str:
+    """The messages that are not empty.
+
+    >>> joined("", "two minima", "not odd")
+    'two minima; not odd'
+    """
+    return "; ".join(filter(None, messages))
+
+
+def at_common_scale(
+    name: str,
+    widths: tuple[int, ...],
+    spec: EnsembleSpec,
+    data: Dataset,
+    regression: Regression | None,
+) -> Generalisation:
+    """The Gaussian process with Q* K_L, Q* minimising the `ScaleAction` of these widths.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=0.0)
+    >>> found = at_common_scale("mine", (4,), linear, data, None)
+    >>> print(f"{found.order_parameters[0]:.9f}")
+    1.686140662
+    """
+    regression = gram_regression(spec, data, regression)
+    action, constant = scale_action(spec, regression, widths)
+    saddle = minimise(action)
+    evidence = gaussian_evidence(saddle.action + constant, data.num_train)
+    moments = moments_at_scale(regression, spec.temperature, saddle.value, evidence)
+    message = joined(saddle.message, about_the_mean(spec))
+    orders = action.orders(float(np.log(saddle.value)))
+    return generalisation(name, data, moments, orders, saddle.converged, message)

@@ -1,0 +1,88 @@
+"""Patches: the theory `convolutional`, f | Q ~ GP(0, Σ_ij Q_ij K_ij/n) with Q (n × n).
+
+Q is symmetric and positive, and minimises
+
+    S(Q) = N_1 (Tr Q − dim Q − log det Q) + log det A + yᵀA⁻¹y,   A = T I + K_R(Q) + (read-out bias)
+
+(Aiudi et al., arXiv:2307.11807), found by `saddles.matrix`. N_1 is the number of channels.
+"""
+
+import numpy as np
+
+from langevin_nn.data.load import Dataset
+from langevin_nn.theory.applicability import require
+from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.effective.common import about_the_mean, in_range, joined, scale_action
+from langevin_nn.theory.effective.matrices import rows_of, starting_scales
+from langevin_nn.theory.kernels.nngp import GramBlocks, readout_columns
+from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
+from langevin_nn.theory.regression.eigenbasis import Regression, decompose
+from langevin_nn.theory.regression.moments import (
+    gaussian_evidence,
+    generalisation,
+    moments_at_scale,
+    not_found,
+)
+from langevin_nn.theory.saddles.matrix import PatchAction, matrix_of
+from langevin_nn.theory.saddles.newton import lowest
+from langevin_nn.types import EnsembleSpec, Generalisation
+
+__all__ = ["convolutional"]
+
+
+def convolutional(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Generalisation:
+    """One convolutional layer: the Gaussian process with Σ_ij Q*_ij K_ij/n, Q* minimising S(Q).
+
+    S = N_1 (Tr Q − n − log det Q) + log det A + yᵀA⁻¹y, A = T I + Σ_ij Q_ij K_ij/n (P, P), y (P,).
+    K_ij (P, P) are the Gram matrices of pairs of patches (`patch_pairs.patch_gram`): finite width
+    couples patches i ≠ j that the prior average Σ_i K_ii/n does not (local kernel renormalisation;
+    Aiudi et al., arXiv:2307.11807). The order parameters are the rows of Q* (n × n); with one patch
+    that is the whole input it is `one_layer`. Memory grows as n²P(P + P_test). It is derived for
+    odd σ.
+
+    Arguments and errors as for `infinite_width`; a convolutional layer and one output, or
+    NotApplicable.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> from langevin_nn.data.load import Dataset
+    >>> from langevin_nn.types import EnsembleSpec, Patches
+    >>> data = Dataset("two images", np.eye(4)[:2], np.array([2.0, -2.0]), np.eye(4), np.ones(4))
+    >>> patches = Patches((2, 2, 1), size=1, stride=1)
+    >>> spec = EnsembleSpec(
+    ...     4, (10,), identity, (1.0, 1.0), temperature=0.1, architecture="Convolutional",
+    ...     patches=patches,
+    ... )
+    >>> result = convolutional(spec, data)
+    >>> np.array(result.order_parameters).shape, result.converged
+    ((4, 4), True)
+    """
+    (width,) = require("convolutional", spec, depth=1, convolutional=True)
+    regression = gram_regression(spec, data, regression)
+    pairs = patch_gram(spec, data.x_train)
+    columns = readout_columns(spec, data.num_train)
+    targets, noise, basis, constant = in_range(spec, data, regression)
+    seen = pairs if basis is None else basis.T @ pairs @ basis
+    action = PatchAction(width, seen, targets, noise)
+    along, _ = scale_action(spec, regression, (width * len(pairs),))
+    found = lowest([action.minimum(scale) for scale in starting_scales(along)])
+    if not np.all(np.isfinite(found.point)):
+        return not_found("convolutional", data, found.message)
+    order = matrix_of(found.point)
+    weights = order / len(pairs)
+    renormalised = GramBlocks(
+        train=np.einsum("ij,ijpq->pq", weights, pairs),
+        cross=np.einsum("ij,ijpq->pq", weights, patch_gram(spec, data.x_test, data.x_train)),
+        test_diagonal=np.einsum("ij,ijp->p", weights, patch_diagonal(spec, data.x_test)),
+        train_columns=columns,
+        test_columns=readout_columns(spec, data.num_test),
+    )
+    evidence = gaussian_evidence(found.action + constant, data.num_train)
+    moments = moments_at_scale(
+        decompose(renormalised, data.y_train), spec.temperature, 1.0, evidence
+    )
+    message = joined(found.message, about_the_mean(spec))
+    return generalisation("convolutional", data, moments, rows_of(order), found.converged, message)

@@ -1,0 +1,36 @@
+"""Hidden layers that share one scale: the theory `global`."""
+
+from langevin_nn.data.load import Dataset
+from langevin_nn.theory.applicability import require
+from langevin_nn.theory.effective.common import at_common_scale
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.types import EnsembleSpec, Generalisation
+
+__all__ = ["global_"]
+
+
+def global_(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Generalisation:
+    """Hidden layers that share one scale: the Gaussian process with Q_1 ⋯ Q_L K_L, any depth.
+
+    The equivalent Wishart ansatz (arXiv:2605.29684). S = Σ_ℓ N_ℓ (Q_ℓ − 1 − log Q_ℓ) +
+    log det(T + Q_1 ⋯ Q_L K_L) + yᵀ(…)⁻¹y, K_L (P, P) and y (P,), is minimised over Q_1 … Q_L, which
+    are the order parameters; widths may differ. Named "global" in tables and files. With one hidden
+    layer it is `one_layer`, for relu it is `nested`.
+
+    Arguments and errors as for `infinite_width`; hidden layers and one output, or NotApplicable.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> from langevin_nn.data.load import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (4, 4), identity, (0.5, 1.0, 1.0), temperature=0.0)
+    >>> q, _ = global_(spec, data).order_parameters
+    >>> print(f"{1 - q:.9f} {0.5 * (1 - 4 / q**2):.9f}")  # 1 − Q = α (1 − s/Q^L)
+    -0.450540170 -0.450540170
+    """
+    widths = require("global", spec)
+    return at_common_scale("global", widths, spec, data, regression)

@@ -1,0 +1,68 @@
+"""The Gaussian process of infinitely wide networks: the theory `infinite_width`."""
+
+import numpy as np
+
+from langevin_nn.data.load import Dataset
+from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.effective.common import scale_action
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.regression.moments import (
+    Moments,
+    gaussian_evidence,
+    generalisation,
+    moments_at_scale,
+)
+from langevin_nn.types import EnsembleSpec, Generalisation
+
+__all__ = ["infinite_width"]
+
+
+def infinite_width(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Generalisation:
+    """The Gaussian process that the network becomes as its widths grow: Q = 1, any depth.
+
+    With k = K_L(X, x) (P,), A = T I + K_L(X, X) (P, P) and y (P,), for each output alone,
+    mean = kᵀA⁻¹y, variance = K_L(x, x) − kᵀA⁻¹k (Lee et al. 2018, arXiv:1711.00165; Rasmussen and
+    Williams 2006, eqs. 2.25 and 2.26). Without hidden layers it is exact: Bayesian linear
+    regression.
+
+    Args:
+        spec: the ensemble.
+        data: its training and test examples.
+        regression: `gram_regression(spec, data)`, if it is there already.
+
+    Raises:
+        NotApplicable: the package does not know the network's Gram matrix; a loss that is not the
+            squared one.
+        InputError: inputs that do not fit `spec`; a `regression` of another ensemble; T = 0 where
+            the Gram matrix is singular and the read-out's bias alone explains a part of the data.
+
+    T = 0 is the limit T → 0, also where the Gram matrix is singular (`regression`).
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
+    >>> infinite_width(linear, data).predictive_mean
+    array([ 0.5, -0.5])
+    """
+    regression = gram_regression(spec, data, regression)
+    outputs = []
+    for one in regression.per_output():
+        action, constant = scale_action(spec, one, (1,))
+        evidence = gaussian_evidence(float(action.misfit(0.0)) + constant, data.num_train)
+        outputs.append(moments_at_scale(one, spec.temperature, 1.0, evidence))
+    moments = outputs[0] if data.y_train.ndim == 1 else _stacked(outputs)
+    return generalisation("infinite_width", data, moments, (1.0,))
+
+
+def _stacked(outputs: list[Moments]) -> Moments:
+    return Moments(
+        mean=np.stack([each.mean for each in outputs], axis=1),
+        variance=np.stack([each.variance for each in outputs], axis=1),
+        train_error=sum(each.train_error for each in outputs),
+        log_evidence=sum(each.log_evidence for each in outputs),
+    )

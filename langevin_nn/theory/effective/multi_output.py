@@ -1,0 +1,100 @@
+"""Several outputs: the theory `multi_output`, f | Q ~ GP(0, Q ⊗ K_1) with Q (D × D).
+
+Q is symmetric and positive, and minimises
+
+    S(Q) = N_1 (Tr Q − dim Q − log det Q) + log det A + yᵀA⁻¹y,   A = T I + K_R(Q) + (read-out bias)
+
+(Baglioni et al., arXiv:2412.15911), found by `saddles.matrix`. N_1 is the number of hidden units.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+
+from langevin_nn.data.load import Dataset
+from langevin_nn.theory.applicability import require
+from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.effective.common import about_the_mean, joined
+from langevin_nn.theory.effective.matrices import rows_of, starting_scales
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.regression.moments import (
+    Moments,
+    gaussian_evidence,
+    generalisation,
+    moments_at_scale,
+    not_found,
+)
+from langevin_nn.theory.saddles.matrix import OutputAction, matrix_of
+from langevin_nn.theory.saddles.newton import lowest
+from langevin_nn.theory.saddles.scale import ScaleAction
+from langevin_nn.types import EnsembleSpec, Generalisation
+
+__all__ = ["multi_output"]
+
+
+def multi_output(
+    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
+) -> Generalisation:
+    """One hidden layer, D outputs: the Gaussian process with Q* ⊗ K_1, Q* (D × D) minimising S(Q).
+
+    S = N_1 (Tr Q − D − log det Q) + log det A + vec(y)ᵀA⁻¹vec(y), A = Q ⊗ K_1 + T I (DP, DP), K_1
+    (P, P), y (P, D) (Baglioni et al., arXiv:2412.15911). With Q* = O diag(q) Oᵀ the rotated outputs
+    Oᵀf are independent, each with the Gram matrix q_j K_1. The order parameters are the rows of Q*.
+    With one output it is `one_layer`. Minima are looked for from every minimum of S along Q ∝ 1;
+    the lowest counts. It is derived for odd σ.
+
+    Arguments and errors as for `infinite_width`; one hidden layer, or NotApplicable.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import identity
+    >>> from langevin_nn.data.load import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> y = np.array([[2.0, 0.0], [0.0, 2.0]])
+    >>> data = Dataset("two points", np.eye(2), y, np.eye(2), y)
+    >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0, num_outputs=2)
+    >>> np.array(multi_output(spec, data).order_parameters).round(6)  # Q² − Q/2 = Y Yᵀ/4
+    array([[1.280776, 0.      ],
+           [0.      , 1.280776]])
+    """
+    (width,) = require("multi_output", spec, depth=1, several_outputs=True)
+    regression = gram_regression(spec, data, regression)
+    targets = regression.projected_targets.reshape(data.num_train, -1)
+    eigenvalues, seen, columns, constant = replace(regression, projected_targets=targets).resolved(
+        spec.temperature
+    )
+    action = OutputAction(width, spec.temperature, eigenvalues, seen, columns)
+    along = ScaleAction((width,), spec.temperature, eigenvalues, np.sqrt(np.mean(seen**2, axis=1)))
+    found = lowest([action.minimum(scale) for scale in starting_scales(along)])
+    if not np.all(np.isfinite(found.point)):
+        return not_found("multi_output", data, found.message)
+    order = matrix_of(found.point)
+    scales, rotation = np.linalg.eigh(order)
+    rotated = replace(regression, projected_targets=targets @ rotation)
+    parts = [
+        moments_at_scale(one, spec.temperature, float(scale))
+        for one, scale in zip(rotated.per_output(), scales, strict=True)
+    ]
+    moments = Moments(
+        mean=np.stack([part.mean for part in parts], axis=1) @ rotation.T,
+        variance=np.stack([part.variance for part in parts], axis=1) @ rotation.T**2,
+        train_error=sum(part.train_error for part in parts),
+        log_evidence=gaussian_evidence(found.action + constant, targets.size),
+    )
+    if data.y_train.ndim == 1:
+        moments = moments._replace(mean=moments.mean[:, 0], variance=moments.variance[:, 0])
+    reason = "" if found.converged else _about_flat_outputs(spec, seen, width)
+    message = joined(reason or found.message, about_the_mean(spec))
+    return generalisation("multi_output", data, moments, rows_of(order), found.converged, message)
+
+
+def _about_flat_outputs(spec: EnsembleSpec, targets: Float[np.ndarray, "P D"], width: int) -> str:
+    """Why S has no minimum at T = 0: outputs whose combination has no signal."""
+    rank = int(np.linalg.matrix_rank(targets))
+    if spec.temperature > 0 or rank == targets.shape[1] or len(targets) < width:
+        return ""
+    return (
+        f"the action has no minimum: the targets span {rank} of {targets.shape[1]} outputs, and "
+        "with T = 0 and P ≥ N_1 it falls as Q → 0 in the others"
+    )

@@ -1,6 +1,6 @@
 """What Python code may give as an argument: a whole number, a number, an object of some class.
 
-What configurations and the command line give is checked in `validation`.
+What configurations and the command line give is checked in `config.fields`.
 """
 
 import math

@@ -8,7 +8,7 @@
 
 Images and labels are integers here, as published. Sizes are checked where they are stated, before
 anything is read or unpacked, and nothing is ever unpickled. Which file is read is the business of
-`raw_files.py`; what is selected from it, and its targets, that of `datasets.py`.
+`image_files.py`; what is selected from it, and its targets, that of `load.py`.
 """
 
 import gzip

@@ -7,8 +7,9 @@ with M = N_L features, or n N_c of a convolutional layer, and a column for the r
 there is one. The D outputs share the hidden weights, and given those are independent of each other
 (Pacelli et al., arXiv:2209.04882, integrate the same read-out to get their effective action).
 
-Given W, f is Gaussian in closed form (`readout.Regression`). Averages over the posterior are then
-E[f] = E_W[m_W] and Var[f] = E_W[s_W] + Var_W[m_W] (Rao–Blackwell), with far less Monte-Carlo noise.
+Given W, f is Gaussian in closed form (`gaussian_readout.Regression`). Averages over the posterior
+are then E[f] = E_W[m_W] and Var[f] = E_W[s_W] + Var_W[m_W] (Rao–Blackwell), with far less
+Monte-Carlo noise.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from langevin_nn.data.load import Dataset
-from langevin_nn.model import gaussian_readout as readout
+from langevin_nn.model import gaussian_readout
 from langevin_nn.model.gaussian_readout import Regression
 from langevin_nn.model.losses import Loss, Squared
 from langevin_nn.model.networks.base import Network
@@ -88,11 +89,11 @@ class MarginalisedPosterior(Posterior):
 
     def regression(self, params: Any) -> Regression:
         """The read-out's posterior given the hidden weights of each chain."""
-        return readout.regress(self._train_features(params), self._targets, self._noise)
+        return gaussian_readout.regress(self._train_features(params), self._targets, self._noise)
 
     def misfit(self, params: Any) -> Float[Array, " chains"]:
         """Φ."""
-        return readout.potential(self._train_features(params), self._targets, self._noise)
+        return gaussian_readout.potential(self._train_features(params), self._targets, self._noise)
 
     @property
     def log_normalisation(self) -> float:
@@ -180,7 +181,7 @@ class MarginalisedPosterior(Posterior):
         features = self._train_features(params)
         prior, noise = self._standard_gaussians(features, keys)
         missing = self._targets[None] - features @ prior - jnp.sqrt(self._noise) * noise
-        drawn = prior + readout.regress(features, missing, self._noise).weights
+        drawn = prior + gaussian_readout.regress(features, missing, self._noise).weights
         return self._lifted(self._with_readout(params, drawn), keys)
 
     def _standard_gaussians(

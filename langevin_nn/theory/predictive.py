@@ -78,7 +78,7 @@ def predictive_distribution(
     """The posterior distribution of f, without the noise T, at the inputs x.
 
     N(m(x), s(x)) of a saddle point; Σ_k w_k N(m_Q(x), s_Q(x)) at the nodes Q_k of `scale_mixture`,
-    w_k their posterior weights (`moments`).
+    w_k their posterior weights (`saddles.average`).
 
     Args:
         spec: the ensemble.
@@ -143,8 +143,8 @@ def order_parameter_distribution(spec: EnsembleSpec, data: Dataset) -> OrderPara
     """p(Q | data) ∝ p(Q) N(y; 0, T I + Q K) of `scale_mixture`, Q = Q_1 ⋯ Q_L.
 
     For one hidden layer p(Q) is Gamma(N_1/2, rate N_1/2), for more that of the product of such
-    numbers (`moments`). In the network Q is λ_1‖v‖²/N_1 for one hidden layer: given v, and exactly
-    so for a linear network, f has the covariance (λ_1‖v‖²/N_1) K_1.
+    numbers (`saddles.average`). In the network Q is λ_1‖v‖²/N_1 for one hidden layer: given v, and
+    exactly so for a linear network, f has the covariance (λ_1‖v‖²/N_1) K_1.
 
     Raises `NotApplicable` and `InputError` as `scale_mixture`, and `InputError` where there is no
     such distribution.

@@ -86,7 +86,7 @@ def find_minimum(
 
     Hinge losses that can be satisfied end at exactly 0: margins would be approached from below, so
     that slightly more is asked for when 10⁻⁶ of a margin is all that is missing. Other ends may
-    still be saddles: look at `landscape.hessian`.
+    still be saddles: look at `langevin_nn.hessian`.
 
     Args:
         posterior: network, data and loss; prior and temperature do not count. Float64.

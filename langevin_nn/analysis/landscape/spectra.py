@@ -63,7 +63,7 @@ def spectral_density(
 ) -> SpectralDensity:
     """The density of the eigenvalues of the data energy's Hessian of one network of any size.
 
-    Of H, or of one of its parts H_0 ("gradients") and H_p ("curvature") as in `landscape`. A step
+    Of H, or of one of its parts H_0 ("gradients") and H_p ("curvature") as in `gradients`. A step
     takes one product with the Hessian, about three gradients, and what a network has of memory
     num_steps times, since the basis is kept orthogonal. The largest eigenvalues are found to
     rounding, the density between them at a resolution of about the width over num_steps.

@@ -13,7 +13,6 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import about_the_mean, in_range, joined, scale_action
-from langevin_nn.theory.effective.matrices import rows_of, starting_scales
 from langevin_nn.theory.kernels.nngp import GramBlocks, readout_columns
 from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
@@ -23,7 +22,7 @@ from langevin_nn.theory.regression.moments import (
     moments_at_scale,
     not_found,
 )
-from langevin_nn.theory.saddles.matrix import PatchAction, matrix_of
+from langevin_nn.theory.saddles.matrix import PatchAction, matrix_of, rows_of, starting_scales
 from langevin_nn.theory.saddles.newton import lowest
 from langevin_nn.types import EnsembleSpec, Generalisation
 

@@ -16,7 +16,6 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import about_the_mean, joined
-from langevin_nn.theory.effective.matrices import rows_of, starting_scales
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import (
     Moments,
@@ -25,7 +24,7 @@ from langevin_nn.theory.regression.moments import (
     moments_at_scale,
     not_found,
 )
-from langevin_nn.theory.saddles.matrix import OutputAction, matrix_of
+from langevin_nn.theory.saddles.matrix import OutputAction, matrix_of, rows_of, starting_scales
 from langevin_nn.theory.saddles.newton import lowest
 from langevin_nn.theory.saddles.scale import ScaleAction
 from langevin_nn.types import EnsembleSpec, Generalisation

@@ -17,7 +17,7 @@ Q: min_Q max_R S. With c = 1/(1 + R) and A_b = T I + Q (K_1 − M) + (the bias o
 
     N_1 (Q − c)(1 + cμ)² + c²μ(1 + cμ) − c²ν² = 0.
 
-Without a mean c = Q, and S is that of `action.ScaleAction`.
+Without a mean c = Q, and S is that of `saddles.scale.ScaleAction`.
 """
 
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ from langevin_nn.theory.regression.moments import (
     generalisation,
     moments_at_scale,
 )
-from langevin_nn.theory.saddles import low_rank as columns
+from langevin_nn.theory.saddles import low_rank
 from langevin_nn.theory.saddles.low_rank import ColumnTerms, Form, Numbers
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
 from langevin_nn.types import Activation, EnsembleSpec, Generalisation
@@ -55,7 +55,7 @@ def one_layer_nonodd(
 ) -> Generalisation:
     """One hidden layer whose activation has a mean: K_R = Q (K_1 − M) + M/(1 + R).
 
-    M = m mᵀ/λ_1 with m_μ = E[σ(√C_μμ z)]. S(Q, R) of `nonodd.NonOddAction` is maximal in R and
+    M = m mᵀ/λ_1 with m_μ = E[σ(√C_μμ z)]. S(Q, R) of `NonOddAction` is maximal in R and
     minimal in Q at the saddle point (Pacelli et al. 2023, arXiv:2209.04882). The order parameters
     are Q and R. For odd σ, R = 1/Q − 1 and the rest is `one_layer`.
 
@@ -156,7 +156,7 @@ class _AtScale(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class NonOddAction:
-    """max_R S(Q, R) as a function of q = log Q; satisfies `action.Action`.
+    """max_R S(Q, R) as a function of q = log Q; satisfies `saddles.scale.Action`.
 
     Args:
         width: N_1, at least 2.
@@ -233,11 +233,11 @@ class NonOddAction:
         bends = signal / spectrum**2 * (noise - squares * (noise - signal) / spectrum)
         return _AtScale(
             log_c=t,
-            value=scale - lever - self.width * t + misfit + columns.value(full),
-            gradient=scale - lever + np.sum(slopes, axis=-1) + columns.first_derivative(full),
-            second=scale - lever + np.sum(bends, axis=-1) + columns.second_derivative(full),
-            mixed=lever + columns.second_derivative(full, first, along_c, mixed),
-            inner=-lever + columns.second_derivative(full, along_c, along_c, _in_log_c(along_c)),
+            value=scale - lever - self.width * t + misfit + low_rank.value(full),
+            gradient=scale - lever + np.sum(slopes, axis=-1) + low_rank.first_derivative(full),
+            second=scale - lever + np.sum(bends, axis=-1) + low_rank.second_derivative(full),
+            mixed=lever + low_rank.second_derivative(full, first, along_c, mixed),
+            inner=-lever + low_rank.second_derivative(full, along_c, along_c, _in_log_c(along_c)),
         )
 
     def _log_mean_weight(self, q: Numbers, terms: ColumnTerms) -> Numbers:

@@ -19,7 +19,7 @@ def scale_mixture(
 
     Q_ℓ ~ Gamma(N_ℓ/2, rate N_ℓ/2), and with m_Q and s_Q the mean and variance at Q,
     mean = E[m_Q], variance = E[s_Q] + Var[m_Q] under the posterior of Q, p(Q) N(y; 0, T + Q K_L) up
-    to its norm, K_L (P, P) and y (P,) (`moments`). The order
+    to its norm, K_L (P, P) and y (P,) (`saddles.average`). The order
     parameter is E[Q | data]; the log evidence is the mixture's own.
 
     It is exact, at any width, where the network's prior is this mixture: for identity σ at any

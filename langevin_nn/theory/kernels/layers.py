@@ -1,4 +1,4 @@
-"""The recursion of `gram` from layer to layer, K_ℓ = (Q_ℓ/λ_ℓ) κ(K_{ℓ−1} + b_{ℓ−1}).
+"""The recursion of `nngp` from layer to layer, K_ℓ = (Q_ℓ/λ_ℓ) κ(K_{ℓ−1} + b_{ℓ−1}).
 
 Twice the same formulas: `feature_gram` in JAX, to be differentiated and compiled as part of
 something else, and `host_gram` in NumPy for its numbers. One by one the JAX operations would be

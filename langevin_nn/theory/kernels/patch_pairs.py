@@ -1,7 +1,7 @@
 """Gram matrices of pairs of patches, of which a convolutional layer's are made, in float64.
 
 K_ij(x, x') = κ(C_ij)/λ_1 with C_ij the covariance of the preactivations of patch i of x and patch j
-of x' under the same weights (`gram`; Aiudi et al., arXiv:2307.11807).
+of x' under the same weights (`nngp`; Aiudi et al., arXiv:2307.11807).
 """
 
 import numpy as np

@@ -4,7 +4,7 @@ With the squared loss the output of a network that is linear in its weights foll
 
     f(t) = f(0) + Θ(·, X) Θ⁻¹ (1 − e^(−Θt)) (y − f(0)(X)),      Θ = Θ(X, X)
 
-with the tangent kernel Θ (`tangent.ntk`). Over the initialisations f(0) ~ GP(0, K), K the NNGP's,
+with the tangent kernel Θ (`kernels.ntk`). Over the initialisations f(0) ~ GP(0, K), K the NNGP's,
 so that with G(t) = Θ(x, X) Θ⁻¹ (1 − e^(−Θt))
 
     mean = G y,   variance = K(x, x) − 2 G K(X, x) + G K(X, X) Gᵀ

@@ -1,6 +1,6 @@
 """The lazy limit of losses that are not squared: kernel gradient flow, and support vectors.
 
-At a large output scale α the weights hardly move, and with it the tangent kernel Θ (`tangent.ntk`).
+At a large output scale α the weights hardly move, and with it the tangent kernel Θ (`kernels.ntk`).
 The output with f(0) subtracted then stays in the span of Θ(·, x_μ) and follows
 
     f(x; t) = Σ_μ Θ(x, x_μ) a_μ(t),   da_μ/dt = −ℓ'(f(x_μ), y_μ),   a(0) = 0,

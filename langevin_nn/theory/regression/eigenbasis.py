@@ -215,7 +215,7 @@ class Regression:
     def criterion_at(self, temperature: float) -> float | None:
         """yᵀA⁻¹KA⁻¹y/tr A⁻¹K with A = T + K + V Vᵀ, of all outputs; None where K vanishes.
 
-        dS/dQ of the theory of one common scale (`action`) is tr A⁻¹K − yᵀA⁻¹KA⁻¹y at Q = 1,
+        dS/dQ of the theory of one common scale (`saddles.scale`) is tr A⁻¹K − yᵀA⁻¹KA⁻¹y at Q = 1,
         whatever the widths: where S has one minimum, Q* > 1 exactly if the ratio is above 1, and
         the variance is then above that of infinite width. Without biases it becomes s = yᵀK⁻¹y/P
         as T → 0 (with the rank for P, and the pseudo-inverse, where K is singular).

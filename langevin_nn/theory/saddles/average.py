@@ -6,7 +6,7 @@ variance at scale Q,
 
     p(log Q | data) ∝ p_L(log Q) N(y; 0, A_Q),   mean = E[m_Q],   variance = E[s_Q] + Var[m_Q].
 
-For one layer p_1 N(y; 0, A_Q) ∝ exp(−S/2), S of `action.ScaleAction`. For more, p_L is the
+For one layer p_1 N(y; 0, A_Q) ∝ exp(−S/2), S of `scale.ScaleAction`. For more, p_L is the
 convolution of the layers' densities, all multiplied by exp(uq/2) with the u of the saddle point, so
 that it is computed where the posterior lies.
 
@@ -57,7 +57,7 @@ def average_over_scale(
 
     Args:
         action: S, made from the eigenvalues and targets of the same `regression`.
-        constant: what −2 log p(y) has beside S (`predictors.scale_action`).
+        constant: what −2 log p(y) has beside S (`effective.common.scale_action`).
         regression: the decomposed Gram matrix.
 
     >>> import numpy as np

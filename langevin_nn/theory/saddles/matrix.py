@@ -18,6 +18,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from langevin_nn.theory.saddles.newton import Minimum, minimum_by_products
+from langevin_nn.theory.saddles.scale import ScaleAction, minima
 
 __all__ = ["OutputAction", "PatchAction", "matrix_of"]
 
@@ -243,3 +244,13 @@ def _patch_product(
     x: Float[Array, " n"], p: Float[Array, " n"], arrays: Any, size: int
 ) -> Float[Array, " n"]:
     return jax.jvp(lambda x: jax.grad(_patch_action)(x, arrays, size), (x,), (p,))[1]
+
+
+def starting_scales(along: ScaleAction) -> list[float]:
+    """Where to begin, as multiples of Q = 1: the minima of S along it."""
+    return [saddle.value for saddle in minima(along)] or [1.0]
+
+
+def rows_of(order: Float[np.ndarray, "D D"]) -> tuple[tuple[float, ...], ...]:
+    """The matrix as numbers of Python, which results have."""
+    return tuple(tuple(map(float, row)) for row in order)

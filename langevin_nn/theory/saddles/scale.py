@@ -1,7 +1,7 @@
 """The effective action of one common scale Q of the Gram matrix, and its global minimum.
 
 With K the Gram matrix at Q = 1, e_i its eigenvalues, ỹ the targets in its eigenbasis, V the columns
-that Q does not scale (`regression`; none without a bias of the read-out), and
+that Q does not scale (`regression.eigenbasis`; none without a bias of the read-out), and
 A = T I + Q K + V Vᵀ,
 
     S(Q) = p(Q) + log det A + yᵀA⁻¹y
@@ -21,7 +21,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from langevin_nn.theory.saddles import low_rank as columns
+from langevin_nn.theory.saddles import low_rank
 from langevin_nn.theory.saddles.low_rank import ColumnTerms, Numbers
 
 __all__ = ["Action", "SaddlePoint", "ScaleAction", "minima", "minimise"]
@@ -35,7 +35,7 @@ _TOLERANCE = 1e-13
 class Action(Protocol):
     """A function S of one number q that falls far to the left and rises far to the right.
 
-    `minima` takes any: `ScaleAction` and `nonodd.NonOddAction` are two.
+    `minima` takes any: `ScaleAction` and `one_layer_nonodd.NonOddAction` are two.
     """
 
     def value(self, q: Numbers) -> Numbers: ...
@@ -86,11 +86,11 @@ class ScaleAction:
         alone = np.sum(np.log(spectrum) + self.projected_targets**2 / spectrum, axis=-1)
         if not self.projected_columns.size:
             return alone
-        return alone + columns.value(self._columns(q))
+        return alone + low_rank.value(self._columns(q))
 
     def gradient(self, q: Numbers) -> Numbers:
         """dS/dq = u + Σ_i Q e_i/(T + Q e_i) − Σ_i ỹ_i² Q e_i/(T + Q e_i)²; u = N_1 (Q − 1)."""
-        added = columns.first_derivative(self._columns(q)) if self.projected_columns.size else 0.0
+        added = low_rank.first_derivative(self._columns(q)) if self.projected_columns.size else 0.0
         return self.multiplier(q) + np.sum(self._slopes(q), axis=-1) + added
 
     def curvature(self, q: Numbers) -> Numbers:
@@ -102,7 +102,7 @@ class ScaleAction:
         return (
             prior
             + np.sum(signal / spectrum**2 * (noise - misfit), axis=-1)
-            + (columns.second_derivative(self._columns(q)) if self.projected_columns.size else 0.0)
+            + (low_rank.second_derivative(self._columns(q)) if self.projected_columns.size else 0.0)
         )
 
     def orders(self, q: float) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from langevin_nn import theory
 from langevin_nn.theory import THEORIES
 
 MODULES = [
-    *(f"langevin_nn.theory.{found.name}" for found in pkgutil.iter_modules(theory.__path__)),
+    *(found.name for found in pkgutil.walk_packages(theory.__path__, "langevin_nn.theory.")),
     "langevin_nn.model.activations",
     "langevin_nn.model.quadrature",
 ]

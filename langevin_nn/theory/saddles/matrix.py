@@ -247,10 +247,18 @@ def _patch_product(
 
 
 def starting_scales(along: ScaleAction) -> list[float]:
-    """Where to begin, as multiples of Q = 1: the minima of S along it."""
+    """Where to begin, as multiples of Q = 1: the minima of S along it.
+
+    >>> starting_scales(ScaleAction((4,), 1.0, np.zeros(2), np.zeros(2)))  # no data: Q = 1
+    [1.0]
+    """
     return [saddle.value for saddle in minima(along)] or [1.0]
 
 
 def rows_of(order: Float[np.ndarray, "D D"]) -> tuple[tuple[float, ...], ...]:
-    """The matrix as numbers of Python, which results have."""
+    """The matrix as numbers of Python, which results have.
+
+    >>> rows_of(np.eye(2))
+    ((1.0, 0.0), (0.0, 1.0))
+    """
     return tuple(tuple(map(float, row)) for row in order)

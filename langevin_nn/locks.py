@@ -66,9 +66,17 @@ def holder(path: Path) -> str | None:
 
 
 def _acquired(path: Path, wait: bool) -> int | None:
-    """The open file, locked; None where another process has it."""
+    """The open file, locked; None where another process has it.
+
+    A symbolic link is refused: what it names is somebody else's, and would be overwritten.
+    """
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            if error.errno == errno.ELOOP and path.is_symlink():
+                raise OSError(error.errno, f"{path.name} is a symbolic link: remove it") from error
+            raise
         mine = False
         try:
             mine = _locked(file, path, wait) and _is_still(file, path)

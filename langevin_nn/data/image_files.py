@@ -175,6 +175,9 @@ def _download(name: str, root: Path, files: tuple[str, ...]) -> tuple[Path, ...]
     place, known = root / name, dict(zip(FILES[name], SHA256[name], strict=True))
     paths = tuple(place / file for file in files)
     wanted = [path for path in paths if not path.is_file() or _sha256(path) != known[path.name]]
+    for path in wanted:  # a pipe would be waited for without end
+        if os.path.lexists(path) and not path.is_file():
+            raise InputError(f"{path} is no file: remove it, or put the file of that name there")
     created = [path for path in (place, *place.parents) if not path.exists()]
     try:
         place.mkdir(parents=True, exist_ok=True)

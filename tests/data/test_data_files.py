@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import shutil
 import struct
 import tarfile
@@ -225,6 +226,19 @@ def test_files_that_are_not_the_published_ones_are_named(tmp_path, monkeypatch):
     assert len(odd()) == 1 and odd()[0].startswith(unpacked.name)
     listed = next(record for record in raw_files.available(tmp_path) if record.name == "mnist")
     assert listed.present and listed.what.endswith(f"(not the published file: {unpacked.name})")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_in_the_place_of_one(tmp_path, monkeypatch, make):
+    """A pipe would be waited for, a folder is not to be downloaded into."""
+    write_mnist(tmp_path / "mnist")
+    place = tmp_path / "mnist" / IDX_NAMES[1].removesuffix(".gz")
+    place.unlink(missing_ok=True)
+    packed = place.with_name(f"{place.name}.gz")
+    packed.unlink(missing_ok=True)
+    make(packed)
+    message = refused(load_dataset, "mnist", num_train=2, num_test=2, folder=tmp_path, key=KEY)
+    assert message.startswith(f"{packed} is no file: remove it")
 
 
 def write_archive(path, members):

@@ -355,6 +355,19 @@ def test_stale_locks_where_the_file_system_has_no_flock(tmp_path, monkeypatch, r
             assert mine
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lock_that_is_a_link_to_another_file(tmp_path, there):
+    """FAULTS 3.1: what it names is not overwritten, and not made."""
+    book, folder = tmp_path / "thesis.tex", tmp_path / "run"
+    folder.mkdir()
+    (folder / ".lock").symlink_to(book)
+    if there:
+        book.write_text("a year of work")
+    with pytest.raises(InputError, match="lock is a symbolic link: remove it"):
+        play(folder, OLD)
+    assert book.exists() is there and (not there or book.read_text() == "a year of work")
+
+
 def test_a_lock_that_its_holder_removes_meanwhile(tmp_path):
     """The one that waits gets a lock that others see, not the file that is gone."""
     lock, entered = tmp_path / ".lock", []

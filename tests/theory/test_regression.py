@@ -104,6 +104,8 @@ def test_criterion_at_a_temperature():
             np.testing.assert_allclose(found, expected, rtol=1e-9)
     regression = decompose(blocks, targets)
     np.testing.assert_allclose(regression.criterion_at(0.0), regression.criterion(), rtol=1e-12)
+    lost = replace(blocks, train_columns=1e30 * np.eye(12), test_columns=np.zeros((5, 12)))
+    assert decompose(lost, targets).criterion_at(0.5) is None, "V Vᵀ leaves nothing of K"
     blocks, targets = random_problem(rank=7)
     limit = targets @ np.linalg.pinv(blocks.train, rcond=1e-10) @ targets / 7
     np.testing.assert_allclose(decompose(blocks, targets).criterion_at(0.0), limit, rtol=1e-8)

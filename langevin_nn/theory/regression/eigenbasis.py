@@ -213,7 +213,9 @@ class Regression:
         return total / (self.eigenvalues.size * self.num_outputs)
 
     def criterion_at(self, temperature: float) -> float | None:
-        """yᵀA⁻¹KA⁻¹y/tr A⁻¹K with A = T + K + V Vᵀ, of all outputs; None where K vanishes.
+        """yᵀA⁻¹KA⁻¹y/tr A⁻¹K with A = T + K + V Vᵀ, of all outputs.
+
+        None where K vanishes, or is lost in the rounding of V Vᵀ.
 
         dS/dQ of the theory of one common scale (`saddles.scale`) is tr A⁻¹K − yᵀA⁻¹KA⁻¹y at Q = 1,
         whatever the widths: where S has one minimum, Q* > 1 exactly if the ratio is above 1, and
@@ -238,7 +240,7 @@ class Regression:
                 solved = np.linalg.solve(added.core, added.resolved.T)
                 trace -= float(np.sum(added.resolved.T * solved * self.eigenvalues))
             misfit += float(self.eigenvalues @ fit**2)
-        return misfit / trace
+        return misfit / trace if trace > 0 else None
 
     def sensitivity(
         self, temperature: float, scales: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]

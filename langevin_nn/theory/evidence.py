@@ -211,7 +211,9 @@ def _sensitivities(
             gram, np.zeros((1, len(gram))), np.zeros(1), readout_columns(spec, len(gram)),
             readout_columns(spec, 1),
         )  # fmt: skip
-        return decompose(blocks, data.y_train).sensitivity(spec.temperature, np.ones(1), np.ones(1))
+        num_null = int(np.sum(~gram_regression(spec, data, regression).in_range))
+        own = decompose(blocks, data.y_train, num_null=num_null)
+        return own.sensitivity(spec.temperature, np.ones(1), np.ones(1))
     regression = gram_regression(spec, data, regression)
     scales, weights = np.ones(regression.num_outputs), np.ones(1)
     outputs = regression.per_output()

@@ -7,9 +7,11 @@ temperature. What the labels have beside that is noise, whose part of log p(y) i
 """
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
+import scipy.linalg
 from theory_cases import SEED, small_task, spec_of, two_outputs
 
 from langevin_nn.data.load import Dataset
@@ -23,6 +25,8 @@ from langevin_nn.theory import (
     predict,
     predictive_distribution,
 )
+from langevin_nn.theory.kernels.nngp import gram_blocks
+from langevin_nn.theory.kernels.ntk import ntk
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
 
 TEMPERATURES = (1e-3, 1e-8, 1e-12)
@@ -312,3 +316,133 @@ def test_the_criterion_at_a_temperature_is_the_sign_of_the_change_of_the_varianc
                 assert np.all((finite.predictive_variance > wide.predictive_variance) == above)
                 disagree += above != (found.criterion > 1)
     assert disagree > 0
+
+
+DISTANCES = (1e-4, 1e-7, 1e-8)
+
+
+def nearly_twice(distance, outputs=1):
+    """Six inputs of five numbers, three of them at that distance from the others; labels differ."""
+    data = small_task()
+    data = data if outputs == 1 else two_outputs(data)
+    moved = np.random.default_rng(SEED + 4).standard_normal((3, 5))
+    x = np.concatenate([data.x_train[:3], data.x_train[:3] + distance * moved])
+    return replace(data, x_train=x)
+
+
+def exact(data, temperature):
+    """Mean and variance of Bayesian linear regression with K = x·x'/N_0, in rational arithmetic."""
+    x, y, there = (
+        np.vectorize(Fraction, otypes=[object])(each)
+        for each in (data.x_train, data.y_train, data.x_test)
+    )
+    size = data.in_size
+    rows = np.concatenate([x @ x.T / size, y[:, None], x @ there.T / size], axis=1)
+    for i in range(len(x)):
+        rows[i, i] += Fraction(temperature)
+    for i in range(len(x)):  # Gauss and Jordan: A is positive definite
+        rows[i] = rows[i] / rows[i, i]
+        for j in set(range(len(x))) - {i}:
+            rows[j] = rows[j] - rows[j, i] * rows[i]
+    cross, solved = there @ x.T / size, rows[:, len(x) :]
+    prior = np.sum(there * there, axis=1) / size
+    variance = prior - np.sum(cross * solved[:, 1:].T, axis=1)
+    return (cross @ solved[:, 0]).astype(float), variance.astype(float)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_inputs_that_are_nearly_equal_against_rational_numbers(distance):  # FAULTS 1.1
+    """Right to the error that is allowed, or refused: and refused only far below e_max/10¹¹."""
+    data = nearly_twice(distance)
+    for temperature in (1e-1, 1e-3, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-14, 0.0):
+        spec = spec_of(data, (), "identity", temperature=temperature)
+        try:
+            found = THEORIES["infinite_width"](replace(spec, activation=None), data)
+        except InputError as error:
+            assert temperature < 1e-9 and "too low for this Gram matrix" in str(error)
+            continue
+        mean, variance = exact(data, temperature)
+        size = max(np.sqrt(np.mean(mean**2)), np.sqrt(np.mean(data.y_train**2)))
+        np.testing.assert_allclose(found.predictive_mean, mean, atol=0.01 * size)
+        np.testing.assert_allclose(found.variance.value, np.mean(variance), rtol=0.01)
+        if temperature > 1e-8:
+            np.testing.assert_allclose(found.predictive_mean, mean, atol=1e-5 * size)
+
+
+def test_the_numbers_of_two_inputs_that_are_nearly_equal():  # FAULTS 1.1
+    x = np.array([[1.0, 0.0], [1.0, 0.0]])
+    for distance, temperature, mean in (
+        (1e-8, 1e-8, -0.5),
+        (1e-7, 1e-6, -0.05),
+        (6e-8, 1e-7, -0.3),
+    ):
+        x[1, 1] = distance
+        data = Dataset("near", x, np.array([1.0, -1.0]), np.array([[0.0, 1.0]]), np.zeros(1))
+        for activation, slope in (("identity", 1.0), ("erf", 2 / np.pi), ("relu", 0.25)):
+            spec = spec_of(data, (50,), activation, temperature=temperature)
+            found = THEORIES["infinite_width"](spec, data)
+            np.testing.assert_allclose(found.predictive_mean, slope * mean, rtol=1e-6)
+    cold = replace(spec, temperature=0.0)
+    for name, result in predict(cold, data).results.items():
+        assert not result.converged and "inputs are nearly equal" in result.message, name
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu", "gelu"])
+def test_inputs_that_are_nearly_equal_against_a_linear_solver(activation):  # FAULTS 1.1
+    """K + T solved by LU factors has a relative error of about ε e_max/T, 10⁻⁷ at the lowest."""
+    for distance in DISTANCES:
+        data = nearly_twice(distance)
+        spec = spec_of(data, (20, 20), activation)
+        blocks = gram_blocks(spec, data)
+        for temperature in (1e-3, 1e-6, 1e-8):
+            found = THEORIES["infinite_width"](replace(spec, temperature=temperature), data)
+            noisy = blocks.train + temperature * np.eye(6)
+            mean = blocks.cross @ np.linalg.solve(noisy, data.y_train)
+            explained = np.sum(blocks.cross * np.linalg.solve(noisy, blocks.cross.T).T, axis=1)
+            size = max(1.0, np.sqrt(np.mean(mean**2)))
+            np.testing.assert_allclose(found.predictive_mean, mean, atol=1e-5 * size)
+            np.testing.assert_allclose(
+                found.predictive_variance, blocks.test_diagonal - explained, atol=1e-6
+            )
+
+
+@pytest.mark.parametrize("theory, options", CASES)
+def test_every_theory_of_inputs_that_are_nearly_equal(theory, options):  # FAULTS 1.1
+    """A linear network sees X = U Σ Vᵀ as Σ Vᵀ with Uᵀy, whose Gram matrix Σ² has no rounding."""
+    outputs = options.get("outputs", 1)
+    options = {key: value for key, value in options.items() if key != "outputs"}
+    for distance, temperature in ((1e-8, 1e-6), (1e-7, 1e-6), (1e-3, 1e-4)):
+        data = nearly_twice(distance, outputs)
+        left, values, right = np.linalg.svd(data.x_train)
+        turned = replace(
+            data,
+            x_train=np.eye(6, 5) * values @ right,
+            y_train=left.T @ data.y_train,
+        )
+        spec = spec_of(data, **{"activation": "identity", "temperature": temperature} | options)
+        found, expected = (solve(theory, spec, each) for each in (data, turned))
+        np.testing.assert_allclose(found.order_parameters, expected.order_parameters, atol=1e-3)
+        if theory in ("infinite_width", "one_layer", "global", "nested"):  # mean of Q K at T
+            mean, _ = exact(data, temperature / np.prod(found.order_parameters))
+            np.testing.assert_allclose(found.predictive_mean, mean, atol=1e-5)
+        size = np.max(np.abs(expected.predictive_mean))
+        np.testing.assert_allclose(
+            found.predictive_mean, expected.predictive_mean, atol=1e-3 * size
+        )
+        np.testing.assert_allclose(
+            found.predictive_variance, expected.predictive_variance, rtol=1e-3, atol=1e-9
+        )
+
+
+def test_gradient_flow_of_inputs_that_are_nearly_equal():  # FAULTS 1.1, by the tangent kernel
+    data = nearly_twice(1e-8)
+    spec = spec_of(data, (20,), "identity")
+    tangent, cross = (ntk(spec, data.x_train), ntk(spec, data.x_test, data.x_train))
+    for time in (1.0, 1e4, 1e7):
+        whole = np.zeros((7, 7))  # ∫ e^(−Θs) ds y, by one exponential of a matrix
+        whole[:6, :6], whole[:6, 6] = -time * tangent, time * data.y_train
+        mean = cross @ scipy.linalg.expm(whole)[:6, 6]
+        found = infinite_width_flow(spec, data, time=time)
+        np.testing.assert_allclose(found.predictive_mean, mean, rtol=1e-6, atol=1e-6)
+    with pytest.raises(InputError, match="time 1e\\+16 is too long.*nearly equal"):
+        infinite_width_flow(spec, data, time=1e16)

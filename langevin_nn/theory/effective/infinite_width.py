@@ -54,7 +54,7 @@ def infinite_width(
     for one in regression.per_output():
         action, constant = scale_action(spec, one, (1,))
         evidence = gaussian_evidence(float(action.misfit(0.0)) + constant, data.num_train)
-        outputs.append(moments_at_scale(one, spec.temperature, 1.0, evidence))
+        outputs.append(moments_at_scale(one, spec.temperature, 1.0, evidence, at_minimum=False))
     moments = outputs[0] if data.y_train.ndim == 1 else _stacked(outputs)
     return generalisation("infinite_width", data, moments, (1.0,))
 

@@ -136,6 +136,9 @@ def _sweep(
         for saddle, noise in zip(saddles, noises, strict=True)
     ]
     orders = np.array([saddle.value for saddle in saddles])
+    for noise, scale in zip(noises, orders * ratios, strict=True):
+        regression.require_resolved(float(noise), float(scale))
+        regression.require_resolved_action(float(noise), float(scale))
     numbers = np.concatenate(
         [
             _averages(regression, data, noises[part], (orders * ratios)[part])

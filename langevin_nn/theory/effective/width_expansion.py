@@ -83,6 +83,9 @@ def width_expansion(
     (width,) = require("width_expansion", spec, depth=1, several_outputs=True)
     everywhere = with_training_points(gram_regression(spec, data, regression))
     outputs, noise = everywhere.per_output(), spec.temperature
+    for one in outputs:
+        one.require_resolved(noise)
+        one.require_resolved_action(noise, 1.0)
     actions = [scale_action(spec, one, (1,)) for one in outputs]
     misfits = [float(action.misfit(0.0)) + constant for action, constant in actions]
     base = Moments(

@@ -21,11 +21,13 @@ from jaxtyping import Float
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.kernels.nngp import nngp
 from langevin_nn.theory.kernels.ntk import ntk
-from langevin_nn.theory.regression.eigenbasis import resolution_of
+from langevin_nn.theory.regression.eigenbasis import null_directions, resolution_of
 from langevin_nn.theory.regression.moments import Moments, generalisation
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 
 __all__ = ["infinite_width_flow"]
+
+_RESOLVED = 0.01  # of time times rounding: by how much a direction's decay may be wrong
 
 
 def infinite_width_flow(
@@ -62,6 +64,7 @@ def infinite_width_flow(
         raise InputError(f"the time of a flow must be positive, got {time!r}")
     tangent = ntk(spec, data.x_train)
     eigenvalues, vectors = np.linalg.eigh(tangent)
+    cross = ntk(spec, data.x_test, data.x_train) @ vectors
     threshold = max(resolution_of(len(eigenvalues)) * eigenvalues[-1], -eigenvalues[0])
     if math.isinf(time) and eigenvalues[0] <= threshold:
         raise InputError(
@@ -69,11 +72,19 @@ def infinite_width_flow(
             "that the flow does not fit the data: write a finite time"
         )
     # at λ = 0 nothing moves: Θ(x, X) vanishes there too, but for rounding that t would multiply
-    seen = eigenvalues > threshold
-    reached = np.where(seen, -np.maximum(eigenvalues, 0) * time, 0.0)
+    seen = ~null_directions(eigenvalues, cross)
+    if np.any(seen & (eigenvalues <= threshold)) and time * threshold > _RESOLVED:
+        raise InputError(
+            f"the time {time:.3g} is too long for this tangent kernel (eigenvalues up to "
+            f"{eigenvalues[-1]:.3g}, some lost in the rounding of float64): write a time up to "
+            f"{_RESOLVED / threshold:.1e}; if inputs are nearly equal, leave out all but one"
+        )
+    eigenvalues = np.where(seen, np.maximum(eigenvalues, 0.0), 0.0)
+    reached = -eigenvalues * time
     decayed = np.exp(reached)
-    pace = np.divide(-np.expm1(reached), eigenvalues, out=np.zeros_like(reached), where=seen)
-    gains = ntk(spec, data.x_test, data.x_train) @ (vectors * pace) @ vectors.T
+    moving = eigenvalues > 0
+    pace = np.divide(-np.expm1(reached), eigenvalues, out=np.where(seen, time, 0.0), where=moving)
+    gains = cross * pace @ vectors.T
     left = (vectors * decayed) @ vectors.T  # e^(−Θt)
     gram = nngp(spec, data.x_train)
     mean = gains @ data.y_train

@@ -15,10 +15,14 @@ gains w H⁻¹wᵀ (their section 2.7, with a unit Gaussian prior of the basis f
 
 A singular K (repeated inputs, or a linear network with more examples than inputs) has e_i = 0 for
 some i, and then G_xi = 0 for every x: K(x, X) lies in the range of K(X, X). In floating point both
-are rounding errors, which 1/T would multiply, so `decompose` sets to zero what lies below the
-resolution of the spectrum. Such directions are noise alone: at T > 0 they add ỹ_i²/T + log T to
-−2 log p(y), whatever Q is. T = 0 is the limit T → 0 of the posterior, in which they are dropped
-(1/e_i is that of the pseudo-inverse); the log evidence has no limit there.
+are rounding errors, which 1/T would multiply, so `decompose` sets both to zero where both are. Such
+directions are noise alone: at T > 0 they add ỹ_i²/T + log T to −2 log p(y), whatever Q is. T = 0 is
+the limit T → 0 of the posterior, in which they are dropped (1/e_i is that of the pseudo-inverse);
+the log evidence has no limit there.
+
+A nearly singular K (inputs at a distance δ) has e_i ~ δ², which rounding hides long before it hides
+G_xi ~ δ: such a direction is kept. What it says at T above the rounding of e_i is right; below,
+`Regression.require_resolved` refuses, as it does wherever the rounding of K moves the answer.
 """
 
 from dataclasses import dataclass, replace
@@ -30,11 +34,25 @@ from jaxtyping import Bool, Float
 from langevin_nn.theory.kernels.nngp import GramBlocks, Source
 from langevin_nn.types import InputError, NotApplicable
 
-__all__ = ["Regression", "Resolved", "Scale", "Sensitivity", "decompose", "resolution_of"]
+__all__ = [
+    "Regression",
+    "Resolved",
+    "Scale",
+    "Sensitivity",
+    "decompose",
+    "null_directions",
+    "resolution_of",
+]
 
 Scale = float | Float[np.ndarray, " scales"]
 _NEGATIVE = 1e-6  # of the largest eigenvalue: more than any quadrature error
 _FEWEST_ROUNDINGS = 20  # in units of ε e_max: about 3 were found for P = 3 to 200 repeated inputs
+_ROUNDING = float(np.finfo(np.float64).eps)
+_ROUNDINGS = 3.0
+_CROSS_ROUNDINGS = 10  # about 2.5 were found for repeated inputs and linear networks, P = 6 to 600
+_FAR_ABOVE = 1e3  # the resolution: eigenvectors known to a thousandth
+_RESOLVED = 0.01  # the error that rounding may make in what a posterior predicts
+_UNSEEN = 1e-6  # a variance below this, in units of the targets' square, need not be resolved
 
 
 class Resolved(NamedTuple):
@@ -77,7 +95,8 @@ class Regression:
     """A decomposed Gram matrix, with the targets and the test points in its eigenbasis.
 
     Made by `decompose`. In its methods, `temperature` is T in units of f² and `scale` is Q: each a
-    number, or an array of shape (scales,) that becomes the last axis of the result.
+    number, or an array of shape (scales,) that becomes the last axis of the result. `indefinite` is
+    by how much the most negative eigenvalue was below zero.
     """
 
     eigenvalues: Float[np.ndarray, " P"]
@@ -88,11 +107,17 @@ class Regression:
     projected_columns: Float[np.ndarray, "P r"]
     test_columns: Float[np.ndarray, "P_test r"]
     source: Source | None = None
+    indefinite: float = 0.0
 
     @property
     def resolution(self) -> float:
         """P ε e_max (20 ε e_max at least): eigenvalues up to this are rounding errors, made 0."""
         return resolution_of(self.eigenvalues.size) * float(self.eigenvalues[-1])
+
+    @property
+    def rounding(self) -> float:
+        """Of the error of K, its spectral norm: 3 ε e_max, or more where quadrature is worse."""
+        return max(_ROUNDINGS * _ROUNDING * float(self.eigenvalues[-1]), self.indefinite)
 
     @property
     def in_range(self) -> Bool[np.ndarray, " P"]:
@@ -130,6 +155,7 @@ class Regression:
             eigenvalues=factor * self.eigenvalues,
             projected_cross=factor * self.projected_cross,
             test_diagonal=factor * self.test_diagonal,
+            indefinite=factor * self.indefinite,
             source=self.source._replace(precision=precision),
         )
 
@@ -142,6 +168,64 @@ class Regression:
             f"features a mean, and this one is singular ({np.sum(~self.in_range)} of "
             f"{self.eigenvalues.size} eigenvalues are 0; repeated inputs, or more examples than a "
             "linear network has inputs): give a higher temperature"
+        )
+
+    def require_resolved(self, temperature: float, scale: float = 1.0) -> None:
+        """Raise `InputError` where the rounding of K in float64 decides what is predicted.
+
+        An error E of K, of spectral norm `rounding`, moves the mean by at most |E| |v_x| |a| and
+        the variance by |E| |v_x|², to first order, with a = A⁻¹y and v_x = A⁻¹K(X, x). Each may
+        move by one per cent, averaged over the test points: the mean in units of the targets, or
+        of itself where it is larger, the variance in units of itself.
+        """
+        if not np.isfinite(scale):
+            return
+        along, reach = self._sensitive(temperature, scale)
+        error, of_cross = scale * self.rounding, np.linalg.norm(self.projected_cross, axis=1)
+        of_cross, prior = scale * _ROUNDING * of_cross, scale * self.test_diagonal
+        of_mean = np.multiply.outer(error * reach + of_cross, np.linalg.norm(along, axis=0))
+        of_variance = error * reach**2 + 2 * of_cross * reach + _ROUNDING * prior
+        targets = np.mean(self.projected_targets**2)
+        size = max(targets, np.mean(self.mean(temperature, scale) ** 2))
+        if np.mean(of_mean**2) > _RESOLVED**2 * size:
+            raise self._unresolved(temperature, "the mean")
+        least = _UNSEEN * (targets or np.mean(prior))
+        size = max(least, np.mean(self.variance(temperature, scale)))
+        if np.mean(of_variance) > _RESOLVED * size:
+            raise self._unresolved(temperature, "the variance")
+
+    def require_resolved_action(self, temperature: float, scale: float) -> None:
+        """Raise `InputError` where the rounding of K decides a minimum of the action over Q.
+
+        d yᵀA⁻¹y/d log Q = −aᵀQK a moves by at most |E| |a|², as in `require_resolved`: by no more
+        than one per cent of itself, or of P.
+        """
+        if not np.isfinite(scale):
+            return
+        squares = np.square(self._sensitive(temperature, scale)[0])
+        fit = np.sum(squares.T @ self.eigenvalues[self.in_range])
+        size = max(scale * fit, self.projected_targets.size)
+        if scale * self.rounding * np.sum(squares) > _RESOLVED * size:
+            raise self._unresolved(temperature, "the action")
+
+    def _sensitive(
+        self, temperature: float, scale: float
+    ) -> tuple[Float[np.ndarray, " r *D"], Float[np.ndarray, " P_test"]]:
+        """A⁻¹y and |A⁻¹K(X, x)| for each x, both in the directions in which K does not vanish."""
+        gain = self._gain(temperature, scale)
+        along, reach = self._along_targets(gain / scale), self.projected_cross * gain
+        if self.projected_columns.size:
+            added = self._columns(gain, temperature, scale)
+            along = along - added.resolved @ added.weights
+            reach = reach + added.left_over @ np.linalg.solve(added.core, added.resolved.T)
+        return along[self.in_range], np.linalg.norm(reach[:, self.in_range], axis=1)
+
+    def _unresolved(self, temperature: float, what: str) -> InputError:
+        return InputError(
+            f"the temperature {temperature:.3g} is too low for this Gram matrix (eigenvalues up to "
+            f"{self.eigenvalues[-1]:.3g}) in float64: its rounding may move {what} by more than "
+            f"{_RESOLVED:.0%}. Give a higher temperature; if inputs are nearly equal, leave out "
+            "all but one of them; if they are large, scale them"
         )
 
     def resolved(self, temperature: float) -> Resolved:
@@ -257,6 +341,9 @@ class Regression:
                 "the log evidence has no limit at T = 0 where the Gram matrix is singular: give a "
                 "temperature above 0"
             )
+        self.require_resolved_action(
+            temperature, float(np.average(scales, weights=np.abs(weights)))
+        )
         gain = self._gain(temperature, scales)
         resolvent = gain / scales
         fit = self._along_targets(resolvent)
@@ -329,22 +416,55 @@ def resolution_of(size: int) -> float:
     >>> round(resolution_of(1000) / resolution_of(1))
     50
     """
-    return float(max(size, _FEWEST_ROUNDINGS) * np.finfo(np.float64).eps)
+    return max(size, _FEWEST_ROUNDINGS) * _ROUNDING
+
+
+def null_directions(
+    eigenvalues: Float[np.ndarray, " P"], cross: Float[np.ndarray, "P_test P"]
+) -> Bool[np.ndarray, " P"]:
+    """The directions in which K(X, X) and K(X_test, X) both vanish to rounding.
+
+    The first where its eigenvalue is up to the resolution P ε e_max (20 ε e_max at least), or up to
+    the size |e_0| of the most negative one where that is larger. The second where no |G_xi| is
+    above 10 (δ |G_x/e| + δ/e_max |G_x|), δ = max(ε e_max, |e_0|): the first term is the part of G_x
+    that the rounding of K mixes into direction i, from those with eigenvalues far above the
+    resolution. (What it mixes among the others cancels in sums over them, at any T above them.)
+
+    >>> null_directions(np.array([0.0, 1.0]), np.array([[1e-16, 1.0]]))
+    array([ True, False])
+    >>> null_directions(np.array([0.0, 1.0]), np.array([[1e-9, 1.0]]))  # inputs at that distance
+    array([False, False])
+    """
+    largest = eigenvalues[-1]
+    resolution = max(resolution_of(eigenvalues.size) * largest, -eigenvalues[0])
+    null = eigenvalues <= resolution
+    if not np.any(null) or largest <= 0:
+        return null
+    rounding = max(_ROUNDING * largest, -eigenvalues[0])
+    large = eigenvalues > _FAR_ABOVE * resolution
+    mixed = np.linalg.norm(cross[:, large] / eigenvalues[large], axis=1)
+    size = rounding * mixed + rounding / largest * np.linalg.norm(cross, axis=1)
+    null[null] = np.all(np.abs(cross[:, null]) <= _CROSS_ROUNDINGS * size[:, None], axis=0)
+    return null
 
 
 def decompose(
-    blocks: GramBlocks, targets: Float[np.ndarray, " P *D"], source: Source | None = None
+    blocks: GramBlocks,
+    targets: Float[np.ndarray, " P *D"],
+    source: Source | None = None,
+    num_null: int | None = None,
 ) -> Regression:
     """Factorise K(X, X) once, O(P³) time, and project the targets and the cross block on it.
 
-    Eigenvalues up to the resolution P ε e_max (20 ε e_max at least), or up to the size of the most
-    negative one where that is larger, are rounding errors: they and their columns of the projected
-    cross block and of V are set to zero.
+    In the `null_directions` of K the eigenvalue and the columns of the projected cross block and of
+    V are set to zero. In others e_i ≥ G_xi²/K(x, x), as K over x and X has no negative eigenvalue:
+    where rounding made e_i smaller, the largest of these stands for it.
 
     Args:
         blocks: the Gram matrix over training and test inputs.
         targets: y, shape (P,) or (P, D).
         source: what the Gram matrix was made of, for `gram_regression`.
+        num_null: the number of null directions, where it is known; else `null_directions` looks.
 
     Raises:
         InputError: NaN or infinity in the Gram matrix, or one that is not positive semi-definite.
@@ -372,8 +492,17 @@ def decompose(
             f"to {eigenvalues[-1]:.3g}): its activation's dual is not that of any function"
         )
     cross, columns = blocks.cross @ eigenvectors, eigenvectors.T @ blocks.train_columns
+    indefinite = max(-float(eigenvalues[0]), 0.0)
+    if num_null is None:
+        null = null_directions(eigenvalues, cross)
+    else:
+        null = np.arange(eigenvalues.size) < num_null
     resolution = resolution_of(eigenvalues.size)
-    null = eigenvalues <= max(resolution * eigenvalues[-1], -eigenvalues[0])
+    lost = ~null & (eigenvalues <= max(resolution * eigenvalues[-1], indefinite))
+    if np.any(lost):
+        known = blocks.test_diagonal > 0
+        least = np.square(cross[known][:, lost]) / blocks.test_diagonal[known, None]
+        eigenvalues[lost] = np.maximum(eigenvalues[lost], np.max(least, axis=0, initial=0.0))
     if np.any(null):
         eigenvalues[null], cross[:, null] = 0.0, 0.0
         threshold = np.sqrt(resolution) * np.linalg.norm(columns, axis=0)  # that of V Vᵀ
@@ -387,4 +516,5 @@ def decompose(
         projected_columns=columns,
         test_columns=blocks.test_columns,
         source=source,
+        indefinite=indefinite,
     )

@@ -37,9 +37,17 @@ def gaussian_evidence(misfit: float, num_train: int) -> float:
 
 
 def moments_at_scale(
-    regression: Regression, temperature: float, scale: float, log_evidence: float = np.nan
+    regression: Regression,
+    temperature: float,
+    scale: float,
+    log_evidence: float = np.nan,
+    at_minimum: bool = True,
 ) -> Moments:
     """Moments of the Gaussian process with Gram matrix Q K; all NaN if Q is.
+
+    Raises:
+        InputError: the rounding of K decides them (`Regression.require_resolved`), or it decides Q,
+            if that is the minimum of an action (`at_minimum`).
 
     >>> import numpy as np
     >>> from langevin_nn.theory.kernels.nngp import GramBlocks
@@ -49,6 +57,9 @@ def moments_at_scale(
     >>> found.mean, found.variance, found.train_error
     (array([0.75]), array([0.75]), 0.8125)
     """
+    regression.require_resolved(temperature, scale)
+    if at_minimum:
+        regression.require_resolved_action(temperature, scale)
     return Moments(
         mean=regression.mean(temperature, scale),
         variance=regression.variance(temperature, scale),

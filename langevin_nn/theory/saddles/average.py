@@ -82,6 +82,8 @@ def average_over_scale(
         intervals, coarse = 2 * intervals, fine
         fine = _trapezoid(action, regression, centre, start, stop, intervals)
         moved = _distance(fine, coarse, regression)
+    regression.require_resolved(action.temperature, fine.order_parameter)
+    regression.require_resolved_action(action.temperature, fine.order_parameter)
     num_null = regression.eigenvalues.size - action.eigenvalues.size
     evidence = fine.moments.log_evidence + gaussian_evidence(constant, num_null)
     fine = replace(fine, moments=fine.moments._replace(log_evidence=evidence))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from langevin_nn.cli import environment
 from langevin_nn.cli.arguments import (
     config_of,
     default_output,
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own = arguments is None
     if own:
         open_streams()
+        environment.settle()
         remember_interrupts()
     set_encodings()
     code = _answer(sys.argv[1:] if arguments is None else list(arguments))

@@ -9,6 +9,8 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from langevin_nn.cli import environment
+
 _asked: list[int] = []
 """The interrupts of this process, where they are remembered."""
 
@@ -42,22 +44,25 @@ def _is_ours(handler: object) -> bool:
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
     """Ctrl-C ends the process at once: libraries that it interrupts in their import may swallow it
-    or crash. Nothing has been written yet."""
+    or crash. Nothing has been written yet. Environment variables that they refuse are named."""
+    environment.require_usable()
     before = signal.getsignal(signal.SIGINT)
-    if not _is_ours(before):
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ours = _is_ours(before)
+    if ours:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        yield
+        with environment.explained():
+            yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        if ours:
+            signal.signal(signal.SIGINT, before)
 
 
 def configure_jax(*, workers: bool = False) -> None:
     """float64 for the theories; one CPU device for each core, so that chains run side by side.
 
-    Where workers do the work, this process leaves the GPUs to them.
+    Where workers do the work, this process leaves the GPUs to them. Raises `InputError` where the
+    devices that the environment asks for are not there.
     """
     import jax
 
@@ -65,9 +70,16 @@ def configure_jax(*, workers: bool = False) -> None:
     if workers:
         jax.config.update("jax_platforms", "cpu")
     flags = os.environ.get("XLA_FLAGS", "")
-    if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in flags:
+    if "JAX_NUM_CPU_DEVICES" not in os.environ and (
+        "xla_force_host_platform_device_count" not in flags
+    ):
+        affinity = getattr(os, "sched_getaffinity", None)
+        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+        with contextlib.suppress(RuntimeError):  # where JAX already runs, its devices stay
+            jax.config.update("jax_num_cpu_devices", cores)
+    if not os.environ.get("JAX_PLATFORMS") or workers:
         return
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    with contextlib.suppress(RuntimeError):  # where JAX already runs, its devices stay as they are
-        jax.config.update("jax_num_cpu_devices", cores)
+    try:
+        jax.devices()
+    except (RuntimeError, ValueError, AssertionError) as error:
+        environment.refuse("JAX_PLATFORMS", str(error).partition("\n")[0])

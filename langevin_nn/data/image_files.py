@@ -46,6 +46,7 @@ from langevin_nn.data.published import (
     SHA256,
     SHA256_UNPACKED,
 )
+from langevin_nn.files import at_home
 from langevin_nn.types import InputError
 
 TIMEOUT_SECONDS = 15
@@ -65,7 +66,9 @@ class Availability:
 
 def data_folder(folder: str | Path | None = None) -> Path:
     """The folder of the data sets: the argument, else LANGEVIN_NN_DATA, else `data`."""
-    return Path(folder or os.environ.get("LANGEVIN_NN_DATA") or "data").expanduser()
+    if folder is not None and folder != "":
+        return at_home("folder", folder)
+    return at_home("LANGEVIN_NN_DATA", os.environ.get("LANGEVIN_NN_DATA") or "data")
 
 
 def fetch(name: str, folder: str | Path | None = None) -> tuple[Path, ...]:

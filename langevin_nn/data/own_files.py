@@ -11,6 +11,7 @@ from langevin_nn.data.image_files import fingerprint
 from langevin_nn.data.image_formats import Arrays
 from langevin_nn.data.labels import NONE, Labelling, listed
 from langevin_nn.data.npz_files import read_npz
+from langevin_nn.files import at_home
 from langevin_nn.types import InputError
 
 
@@ -24,9 +25,9 @@ def npz_task(
 
     Raises `InputError` for a file that cannot be used, as `read_npz` and `Dataset` do.
     """
-    if not path:
+    if path is None or path == "":
         raise InputError('source "npz" needs a path: write path = "file.npz"')
-    file = Path(path).expanduser()
+    file = at_home("path", path)
     x_train, y_train, x_test, y_test = _arrays(file)
     if chosen is not None:
         chosen.require((y_train, y_test), str(file))

@@ -3,12 +3,14 @@
 Colours are Okabe and Ito's, which colour-blind readers can tell apart.
 """
 
+import contextlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from langevin_nn.errors import InputError
@@ -32,6 +34,18 @@ THEORY_STYLES: Mapping[str, Mapping[str, Any]] = {
 CHAIN_COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
 )  # fmt: skip
+
+
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """Within it matplotlib has its own defaults, whatever the user's matplotlibrc or code has set.
+
+    For whole figures, of runs and sweeps; afterwards all is as it was. Axes that a user gives to
+    the functions of `plotting` look as the user wants.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
 
 
 def style_of(theory: str) -> Mapping[str, Any]:

@@ -49,14 +49,15 @@ def run_page(folder: RunFolder, when: str) -> str:
         element("p", f"Sampled by {tables.sampling(config)}."),
         element("p", when, class_="note"),
     ]
-    drawn = plotting.run_figures(chains, measured, theories, caption)
+    with plotting.own_settings():
+        drawn = plotting.pngs(plotting.run_figures(chains, measured, theories, caption))
     sections = {
         "Theory and experiment": [
             _comparison(measured, theories),
             _of_theories(theories, summary),
             *remarks_on({title: summary}),
         ],
-        "Figures": figures(plotting.pngs(drawn), FIGURES),
+        "Figures": figures(drawn, FIGURES),
     }
     if "tempering" in summary:
         sections["Ladder"] = _ladder(summary["tempering"])

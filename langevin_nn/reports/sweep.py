@@ -69,8 +69,9 @@ def _grid(points: Points) -> list[Markup]:
 def _figures(points: Points) -> list[Markup]:
     if not points.finished:
         return [element("p", "No point is done yet, so that there is nothing to draw.")]
-    drawn = plotting.grid_figures(points.results, tables.caption(*points.folder.grid.points))
-    return figures(plotting.pngs(drawn), FIGURES)
+    with plotting.own_settings():
+        drawn = plotting.grid_figures(points.results, tables.caption(*points.folder.grid.points))
+        return figures(plotting.pngs(drawn), FIGURES)
 
 
 def _table_of_points(points: Points) -> Markup:

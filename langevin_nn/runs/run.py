@@ -38,7 +38,7 @@ from langevin_nn.theory.decompositions import Decompositions
 from langevin_nn.theory.effective.one_layer import OneLayerSweep, one_layer
 from langevin_nn.theory.evidence import evidence_gradient
 from langevin_nn.theory.suite import Predictions, predict
-from langevin_nn.types import EnsembleSpec, Generalisation, NotApplicable
+from langevin_nn.types import THREEFRY, EnsembleSpec, Generalisation, NotApplicable
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     T = 0 is refused: there is nothing to sample, but a theory to ask (`prepare_theory`). What does
     not fit the memory is refused as well; `warning` is what there is to say where it fits just so.
     """
-    key_data, key_network, key_chains = jax.random.split(jax.random.key(config.seed), 3)
+    key_data, key_network, key_chains = jax.random.split(
+        jax.random.key(config.seed, impl=THREEFRY), 3
+    )
     chosen = config.data
     data = load_dataset(
         chosen.source, key=key_data, num_train=chosen.num_train, num_test=chosen.num_test,
@@ -223,8 +225,9 @@ def draw_theory(
         assert isinstance(along_width, OneLayerSweep) and isinstance(along_precision, OneLayerSweep)
         sweeps["width"] = along_width, float(width)
         sweeps["readout_precision"] = along_precision, precision
-    figure = plotting.theory_figure(list(predictions.results.values()), sweeps, caption)
-    plotting.save_as(figure, path)
+    with plotting.own_settings():
+        figure = plotting.theory_figure(list(predictions.results.values()), sweeps, caption)
+        plotting.save_as(figure, path)
 
 
 def draw_figures(
@@ -234,5 +237,6 @@ def draw_figures(
     measured: Generalisation,
     theories: dict[str, Generalisation],
 ) -> None:
-    figures = plotting.run_figures(chains, measured, theories, caption(config))
-    plotting.save(figures, folder.figures)
+    with plotting.own_settings():
+        figures = plotting.run_figures(chains, measured, theories, caption(config))
+        plotting.save(figures, folder.figures)

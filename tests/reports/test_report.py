@@ -9,6 +9,7 @@ import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from command_line import TINY_GRID, CommandLine, unsealed
@@ -478,6 +479,22 @@ def refused(cli, *words):
     assert answer.err.startswith("langevin-nn: error: ") and answer.err.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in cli.folder.rglob("*")} == before
     return answer.err
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_figures_are_drawn_under_own_settings(kind, whole, ran, monkeypatch):
+    """FAULTS 5, environment: text.usetex of a matplotlibrc where there is no TeX."""
+    settings = []
+
+    def note(figures):
+        settings.append(matplotlib.rcParams["text.usetex"])
+        return dict.fromkeys(figures, b"drawn")
+
+    monkeypatch.setattr(plotting, "pngs", note)
+    with matplotlib.rc_context({"text.usetex": True}):
+        lnn.report(ran.path if kind == "run" else whole.path)
+        assert matplotlib.rcParams["text.usetex"], "as before"
+    assert settings == [False]
 
 
 def test_what_is_neither(cli):

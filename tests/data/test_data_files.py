@@ -167,7 +167,7 @@ def test_npz_with_names_that_no_file_has(tmp_path, name):
     path = f"{tmp_path}/{name}" if name else ""
     options = {"key": KEY, "num_train": None, "num_test": None}
     message = refused(load_dataset, "npz", path=path, **options)
-    assert "there is no file" in message or "needs a path" in message
+    assert any(part in message for part in ("no file", "needs a path", "must name a file"))
 
 
 def idx(shape, content=b""):

@@ -175,8 +175,8 @@ class Regression:
 
         An error E of K, of spectral norm `rounding`, moves the mean by at most |E| |v_x| |a| and
         the variance by |E| |v_x|², to first order, with a = A⁻¹y and v_x = A⁻¹K(X, x). Each may
-        move by one per cent, averaged over the test points: the mean in units of the targets, or
-        of itself where it is larger, the variance in units of itself.
+        move by one per cent at any test point: the mean in units of the targets, or of itself where
+        it is larger, the variance in units of itself.
         """
         if not np.isfinite(scale):
             return
@@ -186,12 +186,11 @@ class Regression:
         of_mean = np.multiply.outer(error * reach + of_cross, np.linalg.norm(along, axis=0))
         of_variance = error * reach**2 + 2 * of_cross * reach + _ROUNDING * prior
         targets = np.mean(self.projected_targets**2)
-        size = max(targets, np.mean(self.mean(temperature, scale) ** 2))
-        if np.mean(of_mean**2) > _RESOLVED**2 * size:
+        size = np.maximum(np.abs(self.mean(temperature, scale)), np.sqrt(targets))
+        if np.any(of_mean > _RESOLVED * size):
             raise self._unresolved(temperature, "the mean")
-        least = _UNSEEN * (targets or np.mean(prior))
-        size = max(least, np.mean(self.variance(temperature, scale)))
-        if np.mean(of_variance) > _RESOLVED * size:
+        size = np.maximum(self.variance(temperature, scale), _UNSEEN * (targets or np.mean(prior)))
+        if np.any(of_variance > _RESOLVED * size):
             raise self._unresolved(temperature, "the variance")
 
     def require_resolved_action(self, temperature: float, scale: float) -> None:

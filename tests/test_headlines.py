@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.theory import one_layer_nonodd
+from langevin_nn.types import Estimate
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -56,6 +58,24 @@ class Experiment:
     def scale(self) -> np.ndarray[Any, Any]:
         """Q* of `one_layer`."""
         return self["order_parameter"][..., list(self.coordinate("theory")).index("one_layer"), 0]
+
+
+def with_error(value: float, error: float) -> str:
+    """As the tables write them, "0.0308 ± 0.0012"."""
+    return plus_minus(Estimate(float(value), float(error)))
+
+
+def over_draws(values: np.ndarray[Any, Any]) -> str:
+    """An average and its standard error over independent draws."""
+    return with_error(values.mean(), values.std(ddof=1) / np.sqrt(values.size))
+
+
+def spread(values: np.ndarray[Any, Any]) -> str:
+    """ "0.27 to 0.33", one number alone, or a dash where there is none."""
+    if values.size == 0:
+        return "–"
+    low, high = f"{values.min():.2g}", f"{values.max():.2g}"
+    return low if values.size == 1 else f"{low} to {high}"
 
 
 def at_most(value: float) -> str:
@@ -357,6 +377,61 @@ def test_student_t():  # FAULTS 2.3
     assert sides["relu"][2].all() and sides["relu"][0].all()
 
 
+def test_student_t_of_one_input():  # FAULTS 2.3
+    """The first table, and what the densities say."""
+    moments = {}
+    for units in ("identity", "erf"):
+        run = Experiment("student_t", units)
+        names, theories = list(run.coordinate("moment")), list(run.coordinate("theory"))
+        moments[units] = dict(zip(names, run["moments"][0], strict=True))
+        for i, name in enumerate(names):
+            sampled, error = run["moments"][:, i]
+            predicted = run["theory_Q"] if name == "mean of Q" else run["theory_moments"][:, i]
+            cells = [f"{value:.4g} ({(sampled - value) / error:+.1f}σ)" for value in predicted]
+            run.says(f"| {units} | {name} | {with_error(sampled, error)} | {' | '.join(cells)} |")
+        assert run.group["attrs"]["converged"] == 1 and run.group["attrs"]["rhat_max"] <= 1.0002
+        run.says(f"`{run.group['attrs']['run']}` ({units})")
+    run.says(f"For erf Q* is {run['theory_Q'][1]:.4g},", "R̂ ≤ 1.0002, both converged")
+    mixture = dict(zip(names, run["theory_moments"][2], strict=True))
+    off = [100 * abs(moments["erf"][f"{kind} of Q"] / mixture[f"{kind} of Q"] - 1)
+           for kind in ("mean", "variance")]  # fmt: skip
+    run.says(
+        f"(mean within {at_most(off[0])} %, variance within {at_most(off[1])} %)",
+        "At this input the kurtosis is {:.2f}, not {:.1f}.".format(
+            moments["erf"]["kurtosis of f"], mixture["kurtosis of f"]
+        ),
+    )
+
+    run = Experiment("student_t", "identity")
+    f, (density, error), theory = run.coordinate("f"), run["f_density"], run["theory_f"]
+    exact = theory[theories.index("scale_mixture")]
+    told = exact > 1e-6
+    away = (np.abs(density / exact - 1)[told].max(), (np.abs(density - exact) / error)[told].max())
+    at_ten = np.argmin(np.abs(f - 10))
+    decades = np.log10(density[at_ten] / theory[:2, at_ten])
+    (density, error), exact = run["Q_density"], run["theory_Q_density"]
+    counted = error > 0
+    assert exact[counted].min() < 1e-5
+    farthest = (np.abs(density - exact)[counted] / error[counted]).max()
+    run.says(
+        f"in f down to densities of 10⁻⁶ (within {100 * away[0]:.0f} % and {away[1]:.1f} standard"
+        f" errors), in Q within {farthest:.1f} standard errors in each bin that any draw is in,",
+        f"at f = 10 they are low by {decades[0]:.1f} (infinite width) and {decades[1]:.1f} decades",
+    )
+
+
+def test_student_t_at_the_inputs_of_the_largest_variance():  # FAULTS 2.3
+    for units, place in (("erf", "the mixture has"), ("relu", "the mixture has")):
+        run = Experiment("student_t", f"kurtosis, {units}")
+        own, mixture = run["kurtosis"][:, 0, 0], run["mixture"][:, 0]
+        run.says(
+            f"{own.min():.2f} to {own.max():.2f}",
+            f"{place} {mixture.min():.2f} to {mixture.max():.2f}",
+        )
+        assert run["rhat_max"].max() <= 1.0013
+    run.says("the shorter ones (R̂ ≤ 1.0013)")
+
+
 # --- 2.4: what depends on the width as T → 0
 
 
@@ -462,6 +537,110 @@ def test_jamming():  # FAULTS 2.5
             run.says(f"| {label} | {weights} | {200 / weights:.2f} | {' | '.join(counts)} |")
 
 
+def thresholds(line: Experiment) -> dict[tuple[str, str, int], np.ndarray[Any, Any]]:
+    """N* of each seed, by labels, algorithm and P: half a unit below the narrowest satisfied."""
+    found: dict[tuple[str, str, int], list[float]] = {}
+    names = ("source", "algorithm", "num_train", "seed", "width", "energy")
+    runs = list(zip(*(line[name].tolist() for name in names), strict=True))
+    for source, algorithm, size, seed in sorted({run[:4] for run in runs}):
+        own = [run[4:] for run in runs if run[:4] == (source, algorithm, size, seed)]
+        satisfied = [width for width, energy in own if energy == 0]
+        widest = max(width for width, energy in own if energy > 0)
+        narrowest = min(satisfied) if satisfied else widest + 1
+        assert widest < narrowest
+        found.setdefault((source, algorithm, size), []).append(11 * (narrowest - 0.5))
+    return {group: np.array(values) for group, values in found.items()}
+
+
+def test_line_of_jamming():  # FAULTS 2.5
+    line = Experiment("jamming", "line")
+    found = thresholds(line)
+    shown, ratios = {}, {}
+    for source, label in (("random", "random labels"), ("mnist", "MNIST parity")):
+        sizes = sorted(size for s, a, size in found if (s, a) == (source, "lm"))
+        assert sizes == [100, 200, 400, 800]
+        stars = np.array([found[source, "lm", size] for size in sizes])
+        for size, values in zip(sizes, stars, strict=True):
+            line.says(f"| {label} | {size} | {over_draws(values)} | {over_draws(size / values)} |")
+        # Least squares for each seed by itself, the formula of one regressor.
+        x, logs = np.array(sizes, float), np.log(sizes)
+        power = (logs - logs.mean()) @ np.log(stars) / np.sum((logs - logs.mean()) ** 2)
+        rise = (x - x.mean()) @ stars / np.sum((x - x.mean()) ** 2)
+        offset = stars.mean(axis=0) - rise * x.mean()
+        line.says(
+            f"{label}: N* ~ P^({over_draws(power)}), or N* = P/({over_draws(1 / rise)}) +"
+            f" ({over_draws(offset)})"
+        )
+        shown[source] = power, (1 / rise).mean(), offset.mean()
+        ratios[source] = np.array([(s / v).mean() for s, v in zip(sizes, stars, strict=True)])
+    power, slope, offset = shown["random"]
+    error = power.std(ddof=1) / np.sqrt(power.size)
+    line.says(
+        f"P/N* grows from {ratios['random'][0]:.1f} to {ratios['random'][-1]:.1f} for random labels"
+        f" between P = 100 and 800; a power law has the exponent {power.mean():.2f} ± {error:.2f},"
+        f" but N* = P/{slope:.2f} + {offset:.0f} describes the same points",
+        f"N* = P/{shown['mnist'][1]:.1f} + {shown['mnist'][2]:.0f}.",
+    )
+    assert 2.8 < slope < 3.3 and np.isclose(slope / shown["mnist"][1], 1 / 3, rtol=0.1)
+
+    others = {
+        "flow": "gradient flow, then Levenberg–Marquardt",
+        "lm": "Levenberg–Marquardt",
+        "lm, 4 times the steps": "the same, four times as many steps",
+        "swish10": "Levenberg–Marquardt, swish10 for gelu",
+    }
+    assert {a for s, a, size in found if (s, size) == ("random", 200)} == {*others}
+    own = found["random", "lm", 200]
+    for algorithm, label in others.items():
+        values = found["random", algorithm, 200]
+        line.says(f"| {label} | 200 | {over_draws(values)} | {over_draws(200 / values)} |")
+        if algorithm != "swish10":
+            errors = [v.std(ddof=1) / np.sqrt(v.size) for v in (values, own)]
+            assert abs(values.mean() - own.mean()) < 2 * np.hypot(*errors)
+    line.says(f"needs {found['random', 'swish10', 200].mean() / own.mean():.1f} times as many")
+
+
+def test_states_of_jamming():  # FAULTS 2.5
+    """The whole table of ends, and what is said of the Hessians."""
+    run = Experiment("jamming", "sweep")
+    weights, converged = run["weights"], run["converged"].astype(bool)
+    satisfied = run["energy"] == 0
+    minima, creeping = converged & ~satisfied, ~converged & ~satisfied
+    contacts, rank = run["unsatisfied"], run["rank"]
+    for source, label in (("random", "random labels"), ("mnist", "MNIST parity")):
+        for size in sorted(set(weights[run["source"] == source])):
+            own = (run["source"] == source) & (weights == size)
+            here, number = own & minima, int((own & minima).sum())
+            shares = [
+                (contacts >= run["negative"])[here],
+                (rank == np.minimum(contacts, weights))[here],
+            ]
+            bound, full = (f"{share.sum()}/{number}" if number else "–" for share in shares)
+            cells = [
+                label, str(size), f"{200 / size:.2f}", f"{(own & satisfied).sum()}/5",
+                f"{number}/5", spread(run["energy"][here] / 200), spread(contacts[here] / size),
+                spread(run["negative"][here] / size), bound, full, spread(run["trace"][here]),
+                f"{(own & creeping).sum()}/5", spread(contacts[own & creeping] / size),
+            ]  # fmt: skip
+            assert own.sum() == 5
+            run.says(f"| {' | '.join(cells)} |")
+    trace = run["trace"][minima]
+    run.says(f"−{-trace.min():.1f} to {trace.max():.1f} of the sum of its absolute values")
+
+    spectra = Experiment("jamming", "spectra")
+    (below, near, above), ratio = spectra["values"], spectra["unsatisfied"] / spectra["weights"]
+    whole, data_part, rest = range(3)
+    assert list(spectra["converged"]) == [True, True, False] and (ratio[:2] > 1).all()
+    for state in (below, near):  # H_0 has all directions, H_p is small
+        assert np.nanmin(state[data_part]) > 0
+        assert np.nanmax(np.abs(state[rest])) < 0.02 * np.nanmax(state[whole])
+    zero = int(spectra["weights"][2] - spectra["unsatisfied"][2])
+    of_rest = np.sort(np.abs(above[whole]))[:zero]
+    assert np.sum(np.abs(above[data_part]) < 1e-10 * above[whole].max()) == zero
+    assert of_rest.max() < 1e-4 * above[whole].max() and above[whole].min() < 0
+    spectra.says(f"the rank of H_0 is N_Δ = {ratio[2]:.2f} N and")
+
+
 # --- 2.6: what convergence cannot see
 
 
@@ -521,6 +700,59 @@ def test_nonodd():  # FAULTS 2.7
             assert [int(n) for n in re.findall(r"(\d+)/", row[1])] == counts, (name, quantity)
 
 
+def test_averages_of_nonodd():  # FAULTS 2.7
+    """The table of averages over the draws, and what is said of them."""
+    run = Experiment("nonodd", "points")
+    units, sizes, widths = (
+        list(run.coordinate(name))
+        for name in ("network.activation", "data.num_train", "network.hidden_widths[0]")
+    )
+    theories = list(run.coordinate("theory"))
+    over = {
+        quantity: 100 * (run[f"theory_{quantity}"] / run[quantity][..., None] - 1)
+        for quantity in ("bias2", "variance")
+    }
+    for a, p, n in np.ndindex(len(units), len(sizes), len(widths)):
+        share = f"{int(run['converged'][a, p, n].sum())}/{run['converged'].shape[-1]}"
+        for quantity, label in (("bias2", "bias²"), ("variance", "variance")):
+            cells = [over_draws(values) for values in over[quantity][a, p, n].T]
+            run.says(
+                f"| {units[a]} | {sizes[p]} | {widths[n]} | {share} | {label} |"
+                f" {' | '.join(cells)} |"
+            )
+
+    few, many = sizes.index(12), sizes.index(40)
+    narrow, wide = widths.index(10), widths.index(40)
+    infinite, one_layer, nonodd, matched = (
+        {quantity: values[..., theories.index(name)] for quantity, values in over.items()}
+        for name in ("infinite_width", "one_layer", "one_layer_nonodd", "matched")
+    )
+    between = np.abs(one_layer["bias2"] - nonodd["bias2"])
+    corner = units.index("relu"), many, narrow
+    exception = between[corner].max()
+    between[corner] = 0
+    assert between.max() < exception
+    finite = [np.stack([x[q] for x in (one_layer, nonodd)]) for q in ("bias2", "variance")]
+    within = [np.abs(values[:, :, few, wide]).max() for values in finite]
+    low = -infinite["variance"][:, few, wide]
+    high = finite[1][:, :, many]
+    means = [x.mean(axis=-1)[..., many, :] for x in (finite[0], infinite["bias2"])]
+    at_wide = matched["bias2"].mean(axis=-1)[..., wide]
+    assert (np.abs(matched["bias2"].mean(axis=-1)[..., narrow]) > 30).all()
+    run.says(
+        f"In bias² the two differ by {between.max():.0f} % of the sampled one at most, but for relu"
+        f" with P = 40 and N_1 = 10 ({exception:.0f} %)",
+        "at P = 12 and N_1 = 40 `one_layer` and `one_layer_nonodd` have bias² within"
+        f" {at_most(within[0])} % and the variance within {at_most(within[1])} %, and infinite"
+        f" width has the variance {low.min():.0f} to {low.max():.0f} % too low.",
+        f"with P = 40 the variance is {high.min():.0f} to {high.max():.0f} % too high, where"
+        f" infinite width is within {np.abs(infinite['variance'][:, many]).max():.0f} %, and bias²"
+        f" on average {means[0].min():.0f} to {means[0].max():.0f} % too high, as that of infinite"
+        f" width is ({means[1].min():.0f} to {means[1].max():.0f} %).",
+        f"within {np.abs(at_wide).max():.0f} % of bias² on average at N_1 = 40, and useless at",
+    )
+
+
 def test_nonodd_of_noise_around_a_mean():  # FAULTS 2.7
     run = Experiment("nonodd", "noise")
     assert run["converged"].all()
@@ -557,21 +789,18 @@ def test_accuracy():  # FAULTS 2.8
     sizes, theories = list(run.coordinate("size")), list(run.coordinate("theory"))
     draws = np.sum(np.isfinite(accuracy), axis=3)
     means = np.nansum(accuracy, axis=3) / np.where(draws, draws, 1)
-    errors = np.zeros_like(means)
-    for place in np.ndindex(means.shape):
-        task, activation, size, theory = place
-        if draws[place] == 0:
-            continue
-        count = int(np.nanmax(run["num_train"].astype(float)[task, activation, size]))
-        cells = re.search(
-            rf"\| {re.escape(tasks[task])} \| {units[activation]} \| {count} \|"
-            + r" ([^|]+) \|" * 4,
-            run.text,
-        )
-        assert cells is not None, (tasks[task], units[activation], count)
-        value, error = cells[theory + 1].split(" ± ")
-        assert value == f"{means[place]:.2f}", (place, cells[0])
-        errors[place] = float(error)
+    num_test = run.group["attrs"]["num_test"]
+    # The error of the draws of the training images, and the binomial one of the test images.
+    scatter = np.nansum((accuracy - means[..., None, :]) ** 2, axis=3)
+    scatter = scatter / np.maximum(draws * (draws - 1), 1)
+    errors = np.sqrt(scatter + means * (100 - means) / num_test)
+    for a, u, p in np.ndindex(means.shape[:3]):
+        count = int(np.nanmax(run["num_train"].astype(float)[a, u, p]))
+        cells = [
+            f"{means[a, u, p, t]:.2f} ± {errors[a, u, p, t]:.2f}" if draws[a, u, p, t] else "–"
+            for t in range(len(theories))
+        ]
+        run.says(f"| {tasks[a]} | {units[u]} | {count} | {' | '.join(cells)} |")
 
     mnist = tasks.index("MNIST 0/1")
     missed = np.round(2000 * (1 - accuracy[mnist] / 100))
@@ -618,3 +847,13 @@ def test_accuracy():  # FAULTS 2.8
         " width",
         f"({means[grey, erf, four, 1]:.1f} against {means[grey, erf, four, 0]:.1f} % at P = 4000)",
     )
+
+
+def test_costs_of_accuracy():  # FAULTS 2.8
+    run = Experiment("accuracy", "theories")
+    for p, size in enumerate(run.coordinate("size")):
+        seconds = [run["decomposition"][:, :, p], *np.moveaxis(run["seconds"][:, :, p], -1, 0)]
+        cells = [f"{np.nanmean(each):.2g}" if np.isfinite(each).any() else "–" for each in seconds]
+        memory = np.nanmax(run["gibibytes"][:, :, p])
+        name = "all (Cholesky)" if size == 0 else str(size)
+        run.says(f"| {name} | {' | '.join(cells)} | {memory:.2f} |")

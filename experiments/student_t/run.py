@@ -20,6 +20,7 @@ import xarray as xr  # noqa: E402
 from common import called, keep, kept, markdown  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from scipy.interpolate import CubicSpline  # noqa: E402
 
 import langevin_nn as lnn  # noqa: E402
 from langevin_nn import config as configuration  # noqa: E402
@@ -72,7 +73,7 @@ def sampled(config: configuration.RunConfig) -> xr.Dataset:
             np.stack([scale.mean(1), (scale**2).mean(1) - scale.mean(1) ** 2, *moments], axis=1),
             "moment",
         ),
-        "theory_Q_density": ("bin", np.interp(middles(), exact.scales, exact.density)),
+        "theory_Q_density": ("bin", bin_averages(exact)),
         "theory_Q": ("theory", [(*orders[n].order_parameters, 1.0)[0] for n in THEORIES]),
         "theory_f": (("theory", "f"), [numbers[n].density(f)[0] for n in THEORIES]),
         "theory_moments": (("theory", "moment"), [
@@ -178,6 +179,18 @@ def of_density(found: lnn.theory.PredictiveDistribution, centre: float) -> tuple
     d, s, w = found.means[0] - found.mean[0], found.variances[0], found.weights
     second = w @ (d**2 + s)
     return float(second), float(w @ (d**4 + 6 * d**2 * s + 3 * s**2) / second**2)
+
+
+def bin_averages(exact: lnn.theory.OrderParameterDistribution) -> np.ndarray:
+    """The mixture's density of Q over each bin of SCALES, what a histogram estimates.
+
+    Between the nodes, 15 % apart, the logarithm of the density is a cubic spline of log Q: chords
+    of the density itself are up to a third too high in the tail.
+    """
+    log_density = CubicSpline(np.log(exact.scales), np.log(exact.density))
+    fine = np.geomspace(SCALES[0], SCALES[-1], 20 * (len(SCALES) - 1) + 1)
+    below = CubicSpline(fine, np.exp(log_density(np.log(fine)))).antiderivative()
+    return np.diff(below(SCALES)) / np.diff(SCALES)
 
 
 def middles() -> np.ndarray:

@@ -119,8 +119,19 @@ def _compiled(
 
 
 def _erf_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
-    """(2/π) arcsin(2c / √((1 + 2a)(1 + 2b)))."""
-    return 2 / xp.pi * xp.arcsin(2 * c / xp.sqrt((1 + 2 * a) * (1 + 2 * b)))
+    """(2/π) arcsin(2c / √((1 + 2a)(1 + 2b))), as the angle of (√D, 2c), D = (1 + 2a)(1 + 2b) − 4c².
+
+    The sine of large variances is 1 − O(1/a), which rounding takes to 1 and beyond.
+    """
+    rest = 1 + 2 * (a + b) + 4 * _independent_part(xp, a, b, c)
+    return 2 / xp.pi * xp.arctan2(2 * c, xp.sqrt(rest))
+
+
+def _independent_part(xp: Any, a: Any, b: Any, c: Any) -> Any:
+    """ab − c², which rounding must not make negative; its derivatives are kept where it has."""
+    part = a * b - c**2
+    below = xp.minimum(part, 0.0)
+    return part - (jax.lax.stop_gradient(below) if xp is jnp else below)
 
 
 def _relu_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
@@ -167,12 +178,13 @@ def _gelu_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
     """With D = (1 + a)(1 + b) − c², from E[uv Φ(u)Φ(v)] by Gaussian integration by parts,
 
         c/4 + c arcsin(c/√((1+a)(1+b)))/(2π) + [ab − c² + c²/(1+a) + c²/(1+b)] / (2π√D).
+
+    The arcsine is the angle of (√D, c), as for erf.
     """  # fmt: skip
-    product = (1 + a) * (1 + b)
-    sine = c / xp.sqrt(product)
-    numerator = a * b - c**2 + c**2 / (1 + a) + c**2 / (1 + b)
-    rational = numerator / xp.sqrt(product - c**2)
-    return c / 4 + (c * xp.arcsin(sine) + rational) / (2 * xp.pi)
+    part = _independent_part(xp, a, b, c)
+    root = xp.sqrt(1 + a + b + part)
+    rational = (part + c**2 / (1 + a) + c**2 / (1 + b)) / root
+    return c / 4 + (c * xp.arctan2(c, root) + rational) / (2 * xp.pi)
 
 
 def _unit_power(formula: Callable[[np.ndarray], np.ndarray]) -> float:

@@ -2,6 +2,7 @@
 
 import math
 import os
+from decimal import Decimal, localcontext
 from functools import lru_cache
 
 import jax
@@ -82,6 +83,35 @@ def test_a_closed_form_is_the_same_on_the_host(name):
     assert worst_error(lambda *each: dual.on_host(*map(np.asarray, each)), name) < 1e-11
     zero = dual.on_host(*np.zeros((3, 2)))
     assert type(zero) is np.ndarray and np.all(zero == 0)
+
+
+def angle(sine, rest):
+    """arctan(sine/√rest) to sixty digits: halved six times, then by its series."""
+    ratio = sine / rest.sqrt()
+    for _ in range(6):
+        ratio = ratio / (1 + (1 + ratio**2).sqrt())
+    return 64 * sum((-1) ** k * ratio ** (2 * k + 1) / (2 * k + 1) for k in range(30))
+
+
+@pytest.mark.parametrize("size", ["1", "1e6", "1e10", "1e14"])
+@pytest.mark.parametrize("rho", ["-0.99", "0.5", "1"])
+def test_closed_forms_of_large_variances(size, rho):  # FAULTS 1.1: k − kᵀA⁻¹k needs every digit
+    """arcsin(1 − O(1/a)) and ab − c² lost half the digits, or were not finite."""
+    with localcontext(prec=60):
+        a = b = Decimal(size)
+        c = Decimal(rho) * a
+        pi = 4 * angle(Decimal(1), Decimal(1))
+        part = a * b - c * c
+        erf_dual = 2 / pi * angle(2 * c, 1 + 2 * (a + b) + 4 * part)
+        root = (1 + a + b + part).sqrt()
+        gelu_dual = c * angle(c, root**2) + (part + c * c / (1 + a) + c * c / (1 + b)) / root
+        expected = {"erf": erf_dual, "gelu": c / 4 + gelu_dual / (2 * pi)}
+        power = {"erf": Decimal(1), "gelu": a}
+        for name in expected:
+            dual = ACTIVATIONS[name].dual
+            for found in (dual.on_host, lambda *each, dual=dual: dual(*map(jnp.asarray, each))):
+                error = Decimal(float(found(*np.array([a, b, c], float)))) - expected[name]
+                assert abs(error) < Decimal(1e-15) * power[name], (name, error / power[name])
 
 
 @pytest.mark.parametrize("name", ["erf", "identity", "gelu"])

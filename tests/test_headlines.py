@@ -857,3 +857,58 @@ def test_costs_of_accuracy():  # FAULTS 2.8
         memory = np.nanmax(run["gibibytes"][:, :, p])
         name = "all (Cholesky)" if size == 0 else str(size)
         run.says(f"| {name} | {' | '.join(cells)} | {memory:.2f} |")
+
+
+def test_sampled_points_of_accuracy():  # FAULTS 2.8
+    run = Experiment("accuracy", "sampled")
+    done = run["status"] == "done"
+    units, sources, sizes = (
+        run.coordinate(name) for name in ("network.activation", "data.source", "data.num_train")
+    )
+    num_test = run.group["attrs"]["num_test"]
+    accuracy = run["test_accuracy"]
+    error = np.hypot(run["test_accuracy_mcse"], np.sqrt(accuracy * (1 - accuracy) / num_test))
+    assert run["ess_min"][done].min() >= 100 and done[0, 0, 0]
+    for place in np.argwhere(done):
+        u, source, p = here = tuple(place)
+        marks = f"{run['rhat_max'][here]:.3f} | {run['ess_min'][here]:.0f} |"
+        rows = [
+            (
+                "accuracy (%)",
+                f"{100 * accuracy[here]:.2f} ± {100 * error[here]:.2f}",
+                [f"{100 * value:.2f}" for value in run["theory_test_accuracy"][here]],
+            )
+        ]
+        for name, label in (("bias2", "bias²"), ("variance", "variance")):
+            sampled = with_error(run[name][here], run[f"{name}_mcse"][here])
+            rows.append((label, sampled, [f"{value:.4g}" for value in run[f"theory_{name}"][here]]))
+        for label, sampled, predicted in rows:
+            run.says(
+                f"| {sources[source]} | {units[u]} | {sizes[p]} | {label} | {sampled} |"
+                f" {' | '.join(predicted)} | {marks}"
+            )
+    below = {
+        (name, quantity): 100 * (1 - run[quantity] / run.theory(name, quantity))
+        for name in ("one_layer", "matched")
+        for quantity in ("bias2", "variance")
+    }
+    mnist = list(units).index("erf"), list(sources).index("mnist"), 0
+    assert run["converged"][mnist] and set(
+        accuracy[mnist] - run["theory_test_accuracy"][mnist]
+    ) == {0}
+    bias = [f"{below[name, 'bias2'][mnist]:.0f} %" for name in ("one_layer", "matched")]
+    variance = [f"{below[name, 'variance'][mnist]:.0f}" for name in ("one_layer", "matched")]
+    run.says(
+        f"it is {bias[0]} below `one_layer`'s and {bias[1]} below that of `matched`, the variance"
+        f" {variance[0]} and {variance[1]} %."
+    )
+    # What other experiments have at N_1 = P, T = 0.1.
+    others = (("validity_map", "map", 50), ("width_sweep", "widths", 100))
+    gaps = []
+    for name, group, width in others:
+        other = Experiment(name, group)
+        gap = 100 * (1 - other["bias2"] / other.theory("one_layer", "bias2"))
+        at = list(other.coordinate("network.hidden_widths[0]")).index(width)
+        weak = other.coordinate("prior.precisions[-1]") <= 3 if name == "validity_map" else None
+        gaps.append(gap[at, weak] if weak is not None else gap[0, 1, at : at + 1])
+    run.says(f"bias² is {np.concatenate(gaps).min():.0f} to {np.concatenate(gaps).max():.0f} %")

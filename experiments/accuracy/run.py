@@ -1,13 +1,15 @@
 """Test accuracy against the number of training images, up to all there are, by theory and sampled.
 
-    python experiments/accuracy/run.py [--smoke | --all | --full | --collect | --draw] [FOLDER]
+    python experiments/accuracy/run.py
+        [--smoke | --all | --full | --checks | --collect | --draw] [FOLDER]
 
 Theories of MNIST 0/1 and CIFAR-10 airplane/automobile (grey and colour) with their time and memory,
 and config.toml sampled on the same images; --all goes on to every training image, with infinite
-width alone, --full has all theories there and samples full.toml. Keeps results.json and draws
-accuracy.png in FOLDER (this one), and prints the tables. Each point is kept in sweeps/ as soon as
-it is known: a second start goes on. --collect takes what is there of --all and computes nothing;
---draw makes the figure again from results.json.
+width alone, --full has all theories there and samples full.toml; --checks samples the first point
+of config.toml again, from other weights than the prior's, and smaller ones, and adds that to
+results.json. Keeps results.json and draws accuracy.png in FOLDER (this one), and prints the tables.
+Each point is kept in sweeps/ as soon as it is known: a second start goes on. --collect takes what
+is there of --all and computes nothing; --draw makes the figure again from results.json.
 """
 
 import sys
@@ -21,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 import threadpoolctl  # noqa: E402
 import xarray as xr  # noqa: E402
+from checks import SMALLER, as_wide_as_many, from_elsewhere  # noqa: E402
 from common import Call, called, keep, kept, markdown  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
@@ -30,6 +33,7 @@ import langevin_nn as lnn  # noqa: E402
 from langevin_nn.analysis.comparison import QUANTITIES, plus_minus  # noqa: E402
 from langevin_nn.config.record import RunConfig  # noqa: E402
 from langevin_nn.plotting import CHAIN_COLOURS, style_of  # noqa: E402
+from langevin_nn.sweeps.grid import grid  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -58,6 +62,8 @@ SIZES = {
     "full": (500, 1000, 2000, 4000, ALL),
 }
 AXES = ("task", "activation", "size", "seed", "theory")
+CHECKS = ("elsewhere", "smaller")
+"""What results.json has of `checks`, by name."""
 
 
 def theories(call: Call, values: dict[str, Any]) -> Iterator[xr.Dataset]:
@@ -297,29 +303,75 @@ def percent(accuracy: Any, error: Any) -> str:
 def main() -> None:
     call = called(__file__, __doc__ or "", {
         "all": "theories up to every training image",
+        "checks": "the first sampled point from other weights than the prior's, and smaller ones",
         "collect": "what is there of --all, computing nothing",
     })  # fmt: skip
-    if not call.draw:
-        as_configured = call.size in ("all", "collect")
-        values = (replace(call, size="config") if as_configured else call).values()
-        results: dict[str, xr.Dataset] = {}
-        with threadpoolctl.threadpool_limits(1):  # on busy cores two are slower than one
-            for results["theories"] in theories(call, values):
-                keep(call.results, results)
-        folder, measured = call.sweep_folder(values), None
-        if call.size != "collect":
-            measured = call.swept(values)
-        elif folder.is_dir():
-            measured = lnn.collect(folder)
-        if measured is not None:
-            words = {"num_test": values["data"]["num_test"]}
-            results["sampled"] = measured.drop_dims("order").assign_attrs(words)
-        keep(call.results, results)
+    if call.size == "checks":
+        first = grid(replace(call, size="config").values()).points[0]
+        keep(call.results, kept(call.results) | checks(first, SMALLER))
+    elif not call.draw:
+        measure(call)
     results = kept(call.results)
     call.save(draw(results))
     call.say(table(results["theories"]))
     if "sampled" in results:
         call.say(sampled_table(results["sampled"]))
+    if "elsewhere" in results:
+        call.say(checked(results))
+
+
+def measure(call: Call) -> None:
+    """Theories, sampled points and, in the short form, chains from elsewhere, into results.json."""
+    as_configured = call.size in ("all", "collect")
+    values = (replace(call, size="config") if as_configured else call).values()
+    results: dict[str, xr.Dataset] = {}
+    if call.results.exists():
+        results = {name: part for name, part in kept(call.results).items() if name in CHECKS}
+    with threadpoolctl.threadpool_limits(1):  # on busy cores two are slower than one
+        for results["theories"] in theories(call, values):
+            keep(call.results, results)
+    folder, measured = call.sweep_folder(values), None
+    if call.size != "collect":
+        measured = call.swept(values)
+    elif folder.is_dir():
+        measured = lnn.collect(folder)
+    if measured is not None:
+        words = {"num_test": values["data"]["num_test"]}
+        results["sampled"] = measured.drop_dims("order").assign_attrs(words)
+    if call.size == "smoke":
+        results |= checks(grid(values).points[0], (5, 6))
+    keep(call.results, results)
+
+
+def checks(first: RunConfig, sizes: tuple[int, ...]) -> dict[str, xr.Dataset]:
+    """The sampled point that is the first, from elsewhere, and of these sizes."""
+    found = from_elsewhere(first), as_wide_as_many(first, sizes)
+    return dict(zip(CHECKS, found, strict=True))
+
+
+def checked(results: dict[str, xr.Dataset]) -> str:
+    """What chains from elsewhere say, in one line; a table of the smaller points."""
+    found, smaller = (results[name] for name in CHECKS)
+    words = []
+    for name in ("bias2", "variance"):
+        value, error, rhat = (float(found[name + part]) for part in ("", "_mcse", "_rhat"))
+        words.append(f"{QUANTITIES[name]} {plus_minus(Estimate(value, error))} (R̂ {rhat:.4f})")
+    factors = ", ".join(f"{factor:g}" for factor in found.factor.values)
+    line = (
+        f"{found.source}, {found.activation}, P = {found.num_train}, from the prior's weights "
+        f"times {factors}: {', '.join(words)}, R̂ max {float(found.rhat_max):.3f}, ESS min "
+        f"{float(found.ess_min):.0f}"
+    )
+    rows = []
+    for size in smaller["size"].values:
+        here = smaller.sel(size=size)
+        marks = [f"{float(here.rhat_max):.3f}", f"{float(here.ess_min):.0f}"]
+        for name in ("bias2", "variance"):
+            measured = Estimate(float(here[name]), float(here[f"{name}_mcse"]))
+            expected = [f"{float(each):.4g}" for each in here[f"theory_{name}"].values]
+            rows.append([str(size), QUANTITIES[name], plus_minus(measured), *expected, *marks])
+    heads = ["P = N_1", "", "sampled", *smaller.theory.values, "R̂ max", "ESS min"]
+    return f"{line}\n\n{markdown(heads, rows)}"
 
 
 if __name__ == "__main__":

@@ -461,3 +461,17 @@ def test_large_inputs_are_right_or_refused(activation, size, resolved):  # FAULT
         np.testing.assert_allclose(result.predictive_variance, 0.1, rtol=1e-5)
     else:
         assert "if they are large, scale them" in result.message
+
+
+@pytest.mark.parametrize("theory", ["one_layer", "scale_mixture", "one_layer_nonodd"])
+def test_differences_that_no_test_input_sees(theory):  # FAULTS 1.1
+    """Q depends on them: with e_i for e, yᵀA⁻¹y has ỹ² e/T², 25 here, which rounding knows to 6."""
+    x = np.array([[1.0, 0.0], [1.0, 1e-7]])
+    data = Dataset("near", x, np.array([1.0, -1.0]), x[:1], np.ones(1))
+    activation = "relu" if theory == "one_layer_nonodd" else "erf"
+    for temperature, refused in ((1e-4, False), (1e-8, True), (1e-12, True)):
+        spec = spec_of(data, (50,), activation, temperature=temperature)
+        result = predict(spec, data, [theory]).results[theory]
+        assert result.converged != refused
+    exactly = replace(data, x_train=x[[0, 0]])
+    assert predict(spec, exactly, [theory]).results[theory].converged

@@ -20,6 +20,7 @@ from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import at_common_scale
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import gaussian_evidence
+from langevin_nn.theory.regression.resolvable import require_resolved, require_resolved_action
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError
 
@@ -137,8 +138,8 @@ def _sweep(
     ]
     orders = np.array([saddle.value for saddle in saddles])
     for noise, scale in zip(noises, orders * ratios, strict=True):
-        regression.require_resolved(float(noise), float(scale))
-        regression.require_resolved_action(float(noise), float(scale))
+        require_resolved(regression, float(noise), float(scale))
+        require_resolved_action(regression, float(noise), float(scale))
     numbers = np.concatenate(
         [
             _averages(regression, data, noises[part], (orders * ratios)[part])

@@ -33,7 +33,7 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.kernels.layers import Precisions
-from langevin_nn.theory.kernels.nngp import GramBlocks, gram_blocks
+from langevin_nn.theory.kernels.nngp import GramBlocks, gram_blocks, probe_inputs
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
 from langevin_nn.theory.regression.moments import (
     gaussian_evidence,
@@ -104,12 +104,20 @@ def _centred_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
     """The blocks of K_1 − M, with m/√λ_1 as the last column: those of `one_layer_nonodd`."""
     blocks = gram_blocks(spec, data)
     train, test = (np.asarray(feature_means(spec, x)) for x in (data.x_train, data.x_test))
+
+    def centred_probe() -> tuple[Float[np.ndarray, "n P"], Float[np.ndarray, " n"]]:
+        assert blocks.probe is not None, "`gram_blocks` has made it"
+        cross, diagonal = blocks.probe()
+        there = np.asarray(feature_means(spec, probe_inputs(data.x_train)))
+        return cross - np.outer(there, train), diagonal - there**2
+
     return GramBlocks(
         train=blocks.train - np.outer(train, train),
         cross=blocks.cross - np.outer(test, train),
         test_diagonal=blocks.test_diagonal - test**2,
         train_columns=np.column_stack([blocks.train_columns, train]),
         test_columns=np.column_stack([blocks.test_columns, test]),
+        probe=centred_probe,
     )
 
 

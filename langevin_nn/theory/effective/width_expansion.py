@@ -18,6 +18,7 @@ from langevin_nn.theory.effective.common import joined, scale_action
 from langevin_nn.theory.effective.hidden_units import Terms, width_terms, with_training_points
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import Moments, gaussian_evidence, generalisation
+from langevin_nn.theory.regression.resolvable import require_resolved, require_resolved_action
 from langevin_nn.theory.saddles.average import average_over_scale
 from langevin_nn.theory.saddles.scale import minimise
 from langevin_nn.types import EnsembleSpec, Estimate, Generalisation
@@ -84,8 +85,8 @@ def width_expansion(
     everywhere = with_training_points(gram_regression(spec, data, regression))
     outputs, noise = everywhere.per_output(), spec.temperature
     for one in outputs:
-        one.require_resolved(noise)
-        one.require_resolved_action(noise, 1.0)
+        require_resolved(one, noise)
+        require_resolved_action(one, noise, 1.0)
     actions = [scale_action(spec, one, (1,)) for one in outputs]
     misfits = [float(action.misfit(0.0)) + constant for action, constant in actions]
     base = Moments(

@@ -14,7 +14,9 @@ K_ij(x, x') = κ(patch i of x, patch j of x')/λ_1, its K is Σ_i K_ii/n (Aiudi 
 arXiv:2307.11807). A fully connected network is the case of one patch, the whole input.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -33,11 +35,13 @@ __all__ = [
     "gram_key",
     "input_covariance",
     "nngp",
+    "probe_inputs",
     "readout_columns",
     "require_float64",
 ]
 
 Inputs = Float[np.ndarray, "P N_0"]
+_PROBES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,8 @@ class GramBlocks:
     `train` is K(X, X), `cross` is K(X_test, X), `test_diagonal` is K(x, x) at each test point.
     V are directions that no order parameter of K renormalises, `train_columns` at the training
     and `test_columns` at the test points: the read-out's bias, for one (`readout_columns`).
+    `probe` makes K(x, X) and K(x, x) at a few random inputs x, which may see differences between
+    training inputs that the test inputs do not see.
     """
 
     train: Float[np.ndarray, "P P"]
@@ -54,11 +60,27 @@ class GramBlocks:
     test_diagonal: Float[np.ndarray, " P_test"]
     train_columns: Float[np.ndarray, "P r"] = field(default_factory=lambda: np.zeros((1, 0)))
     test_columns: Float[np.ndarray, "P_test r"] = field(default_factory=lambda: np.zeros((1, 0)))
+    probe: Callable[[], tuple[Float[np.ndarray, "n P"], Float[np.ndarray, " n"]]] | None = None
 
     def __post_init__(self) -> None:
         for name, size in (("train_columns", len(self.train)), ("test_columns", len(self.cross))):
             if getattr(self, name).size == 0:
                 object.__setattr__(self, name, np.zeros((size, 0)))
+
+    def require_finite(self) -> None:
+        """Raise `InputError` for NaN or infinity in a block."""
+        for name, block in vars(self).items():
+            if isinstance(block, np.ndarray) and not np.all(np.isfinite(block)):
+                raise InputError(
+                    f"the Gram matrix ({name}) has {np.count_nonzero(~np.isfinite(block))} entries "
+                    f"that are not finite of {block.size}: look for inputs that are NaN or too large, "
+                    "or an activation that overflows"
+                )
+
+    def with_probes(self) -> tuple[Float[np.ndarray, "n P"], Float[np.ndarray, " n"]]:
+        """K(x, X) and K(x, x) at the test inputs and at those of `probe`."""
+        cross, diagonal = self.probe() if self.probe else (self.cross[:0], self.test_diagonal[:0])
+        return np.concatenate([self.cross, cross]), np.concatenate([self.test_diagonal, diagonal])
 
 
 def require_float64() -> None:
@@ -157,7 +179,25 @@ def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
         test_diagonal=host_gram(spec, test),
         train_columns=readout_columns(spec, data.num_train),
         test_columns=readout_columns(spec, data.num_test),
+        probe=partial(_at_probes, spec, data.x_train),
     )
+
+
+def probe_inputs(x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "n N_0"]:
+    """A few random inputs of the size of x, the same for the same size.
+
+    >>> probe_inputs(np.ones((5, 2))).shape
+    (3, 2)
+    """
+    size = np.sqrt(np.mean(np.square(x)))
+    return size * np.random.default_rng(0).standard_normal((_PROBES, x.shape[1]))
+
+
+def _at_probes(
+    spec: EnsembleSpec, x: Float[np.ndarray, "P N_0"]
+) -> tuple[Float[np.ndarray, "n P"], Float[np.ndarray, " n"]]:
+    probes = fields(spec, probe_inputs(x))
+    return host_gram(spec, probes, fields(spec, x)), host_gram(spec, probes)
 
 
 def readout_columns(spec: EnsembleSpec, num_examples: int) -> Float[np.ndarray, "P r"]:

@@ -21,8 +21,8 @@ from jaxtyping import Float
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.kernels.nngp import nngp
 from langevin_nn.theory.kernels.ntk import ntk
-from langevin_nn.theory.regression.eigenbasis import null_directions, resolution_of
 from langevin_nn.theory.regression.moments import Moments, generalisation
+from langevin_nn.theory.regression.rounding import null_directions, resolution_of
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 
 __all__ = ["infinite_width_flow"]

@@ -22,7 +22,7 @@ the log evidence has no limit there.
 
 A nearly singular K (inputs at a distance δ) has e_i ~ δ², which rounding hides long before it hides
 G_xi ~ δ: such a direction is kept. What it says at T above the rounding of e_i is right; below,
-`Regression.require_resolved` refuses, as it does wherever the rounding of K moves the answer.
+`resolvable` refuses, as it does wherever the rounding of K moves the answer.
 """
 
 from dataclasses import dataclass, replace
@@ -32,27 +32,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from langevin_nn.theory.kernels.nngp import GramBlocks, Source
+from langevin_nn.theory.regression.rounding import EPSILON, has_lost, resolution_of, settle
 from langevin_nn.types import InputError, NotApplicable
 
-__all__ = [
-    "Regression",
-    "Resolved",
-    "Scale",
-    "Sensitivity",
-    "decompose",
-    "null_directions",
-    "resolution_of",
-]
+__all__ = ["Regression", "Resolved", "Scale", "Sensitivity", "decompose"]
 
 Scale = float | Float[np.ndarray, " scales"]
 _NEGATIVE = 1e-6  # of the largest eigenvalue: more than any quadrature error
-_FEWEST_ROUNDINGS = 20  # in units of ε e_max: about 3 were found for P = 3 to 200 repeated inputs
-_ROUNDING = float(np.finfo(np.float64).eps)
-_ROUNDINGS = 3.0
-_CROSS_ROUNDINGS = 10  # about 2.5 were found for repeated inputs and linear networks, P = 6 to 600
-_FAR_ABOVE = 1e3  # the resolution: eigenvectors known to a thousandth
-_RESOLVED = 0.01  # the error that rounding may make in what a posterior predicts
-_UNSEEN = 1e-6  # a variance below this, in units of the targets' square, need not be resolved
+_ROUNDINGS = 3.0  # in units of ε e_max, as `rounding` says
 
 
 class Resolved(NamedTuple):
@@ -110,14 +97,9 @@ class Regression:
     indefinite: float = 0.0
 
     @property
-    def resolution(self) -> float:
-        """P ε e_max (20 ε e_max at least): eigenvalues up to this are rounding errors, made 0."""
-        return resolution_of(self.eigenvalues.size) * float(self.eigenvalues[-1])
-
-    @property
     def rounding(self) -> float:
         """Of the error of K, its spectral norm: 3 ε e_max, or more where quadrature is worse."""
-        return max(_ROUNDINGS * _ROUNDING * float(self.eigenvalues[-1]), self.indefinite)
+        return max(_ROUNDINGS * EPSILON * float(self.eigenvalues[-1]), self.indefinite)
 
     @property
     def in_range(self) -> Bool[np.ndarray, " P"]:
@@ -170,62 +152,17 @@ class Regression:
             "linear network has inputs): give a higher temperature"
         )
 
-    def require_resolved(self, temperature: float, scale: float = 1.0) -> None:
-        """Raise `InputError` where the rounding of K in float64 decides what is predicted.
-
-        An error E of K, of spectral norm `rounding`, moves the mean by at most |E| |v_x| |a| and
-        the variance by |E| |v_x|², to first order, with a = A⁻¹y and v_x = A⁻¹K(X, x). Each may
-        move by one per cent at any test point: the mean in units of the targets, or of itself where
-        it is larger, the variance in units of itself.
-        """
-        if not np.isfinite(scale):
-            return
-        along, reach = self._sensitive(temperature, scale)
-        error, of_cross = scale * self.rounding, np.linalg.norm(self.projected_cross, axis=1)
-        of_cross, prior = scale * _ROUNDING * of_cross, scale * self.test_diagonal
-        of_mean = np.multiply.outer(error * reach + of_cross, np.linalg.norm(along, axis=0))
-        of_variance = error * reach**2 + 2 * of_cross * reach + _ROUNDING * prior
-        targets = np.mean(self.projected_targets**2)
-        size = np.maximum(np.abs(self.mean(temperature, scale)), np.sqrt(targets))
-        if np.any(of_mean > _RESOLVED * size):
-            raise self._unresolved(temperature, "the mean")
-        size = np.maximum(self.variance(temperature, scale), _UNSEEN * (targets or np.mean(prior)))
-        if np.any(of_variance > _RESOLVED * size):
-            raise self._unresolved(temperature, "the variance")
-
-    def require_resolved_action(self, temperature: float, scale: float) -> None:
-        """Raise `InputError` where the rounding of K decides a minimum of the action over Q.
-
-        d yᵀA⁻¹y/d log Q = −aᵀQK a moves by at most |E| |a|², as in `require_resolved`: by no more
-        than one per cent of itself, or of P.
-        """
-        if not np.isfinite(scale):
-            return
-        squares = np.square(self._sensitive(temperature, scale)[0])
-        fit = np.sum(squares.T @ self.eigenvalues[self.in_range])
-        size = max(scale * fit, self.projected_targets.size)
-        if scale * self.rounding * np.sum(squares) > _RESOLVED * size:
-            raise self._unresolved(temperature, "the action")
-
-    def _sensitive(
+    def reach(
         self, temperature: float, scale: float
     ) -> tuple[Float[np.ndarray, " r *D"], Float[np.ndarray, " P_test"]]:
         """A⁻¹y and |A⁻¹K(X, x)| for each x, both in the directions in which K does not vanish."""
         gain = self._gain(temperature, scale)
-        along, reach = self._along_targets(gain / scale), self.projected_cross * gain
+        along, seen = self._along_targets(gain / scale), self.projected_cross * gain
         if self.projected_columns.size:
             added = self._columns(gain, temperature, scale)
             along = along - added.resolved @ added.weights
-            reach = reach + added.left_over @ np.linalg.solve(added.core, added.resolved.T)
-        return along[self.in_range], np.linalg.norm(reach[:, self.in_range], axis=1)
-
-    def _unresolved(self, temperature: float, what: str) -> InputError:
-        return InputError(
-            f"the temperature {temperature:.3g} is too low for this Gram matrix (eigenvalues up to "
-            f"{self.eigenvalues[-1]:.3g}) in float64: its rounding may move {what} by more than "
-            f"{_RESOLVED:.0%}. Give a higher temperature; if inputs are nearly equal, leave out "
-            "all but one of them; if they are large, scale them"
-        )
+            seen = seen + added.left_over @ np.linalg.solve(added.core, added.resolved.T)
+        return along[self.in_range], np.linalg.norm(seen[:, self.in_range], axis=1)
 
     def resolved(self, temperature: float) -> Resolved:
         """What an action depends on: the directions in which K does not vanish.
@@ -340,9 +277,6 @@ class Regression:
                 "the log evidence has no limit at T = 0 where the Gram matrix is singular: give a "
                 "temperature above 0"
             )
-        self.require_resolved_action(
-            temperature, float(np.average(scales, weights=np.abs(weights)))
-        )
         gain = self._gain(temperature, scales)
         resolvent = gain / scales
         fit = self._along_targets(resolvent)
@@ -409,44 +343,6 @@ def _weighed(
     return np.sum(rows.T * np.linalg.solve(core, rows.T), axis=-2).T
 
 
-def resolution_of(size: int) -> float:
-    """P ε, 20 ε at least: what is a rounding error, in units of the largest eigenvalue.
-
-    >>> round(resolution_of(1000) / resolution_of(1))
-    50
-    """
-    return max(size, _FEWEST_ROUNDINGS) * _ROUNDING
-
-
-def null_directions(
-    eigenvalues: Float[np.ndarray, " P"], cross: Float[np.ndarray, "P_test P"]
-) -> Bool[np.ndarray, " P"]:
-    """The directions in which K(X, X) and K(X_test, X) both vanish to rounding.
-
-    The first where its eigenvalue is up to the resolution P ε e_max (20 ε e_max at least), or up to
-    the size |e_0| of the most negative one where that is larger. The second where no |G_xi| is
-    above 10 (δ |G_x/e| + δ/e_max |G_x|), δ = max(ε e_max, |e_0|): the first term is the part of G_x
-    that the rounding of K mixes into direction i, from those with eigenvalues far above the
-    resolution. (What it mixes among the others cancels in sums over them, at any T above them.)
-
-    >>> null_directions(np.array([0.0, 1.0]), np.array([[1e-16, 1.0]]))
-    array([ True, False])
-    >>> null_directions(np.array([0.0, 1.0]), np.array([[1e-9, 1.0]]))  # inputs at that distance
-    array([False, False])
-    """
-    largest = eigenvalues[-1]
-    resolution = max(resolution_of(eigenvalues.size) * largest, -eigenvalues[0])
-    null = eigenvalues <= resolution
-    if not np.any(null) or largest <= 0:
-        return null
-    rounding = max(_ROUNDING * largest, -eigenvalues[0])
-    large = eigenvalues > _FAR_ABOVE * resolution
-    mixed = np.linalg.norm(cross[:, large] / eigenvalues[large], axis=1)
-    size = rounding * mixed + rounding / largest * np.linalg.norm(cross, axis=1)
-    null[null] = np.all(np.abs(cross[:, null]) <= _CROSS_ROUNDINGS * size[:, None], axis=0)
-    return null
-
-
 def decompose(
     blocks: GramBlocks,
     targets: Float[np.ndarray, " P *D"],
@@ -456,8 +352,7 @@ def decompose(
     """Factorise K(X, X) once, O(P³) time, and project the targets and the cross block on it.
 
     In the `null_directions` of K the eigenvalue and the columns of the projected cross block and of
-    V are set to zero. In others e_i ≥ G_xi²/K(x, x), as K over x and X has no negative eigenvalue:
-    where rounding made e_i smaller, the largest of these stands for it.
+    V are set to zero (`rounding.settle`).
 
     Args:
         blocks: the Gram matrix over training and test inputs.
@@ -477,13 +372,7 @@ def decompose(
     >>> regression.criterion()
     2.5
     """
-    for name, block in vars(blocks).items():
-        if not np.all(np.isfinite(block)):
-            raise InputError(
-                f"the Gram matrix ({name}) has {np.count_nonzero(~np.isfinite(block))} entries "
-                f"that are not finite of {block.size}: look for inputs that are NaN or too large, "
-                "or an activation that overflows"
-            )
+    blocks.require_finite()
     eigenvalues, eigenvectors = np.linalg.eigh(blocks.train)
     if eigenvalues[0] < -_NEGATIVE * abs(eigenvalues[-1]):
         raise InputError(
@@ -492,19 +381,12 @@ def decompose(
         )
     cross, columns = blocks.cross @ eigenvectors, eigenvectors.T @ blocks.train_columns
     indefinite = max(-float(eigenvalues[0]), 0.0)
-    if num_null is None:
-        null = null_directions(eigenvalues, cross)
-    else:
-        null = np.arange(eigenvalues.size) < num_null
-    resolution = resolution_of(eigenvalues.size)
-    lost = ~null & (eigenvalues <= max(resolution * eigenvalues[-1], indefinite))
-    if np.any(lost):
-        known = blocks.test_diagonal > 0
-        least = np.square(cross[known][:, lost]) / blocks.test_diagonal[known, None]
-        eigenvalues[lost] = np.maximum(eigenvalues[lost], np.max(least, axis=0, initial=0.0))
+    look = num_null is None and has_lost(eigenvalues)
+    seen, diagonal = blocks.with_probes() if look else (blocks.cross, blocks.test_diagonal)
+    null = settle(eigenvalues, seen @ eigenvectors, diagonal, num_null)
     if np.any(null):
-        eigenvalues[null], cross[:, null] = 0.0, 0.0
-        threshold = np.sqrt(resolution) * np.linalg.norm(columns, axis=0)  # that of V Vᵀ
+        cross[:, null] = 0.0
+        threshold = np.sqrt(resolution_of(eigenvalues.size)) * np.linalg.norm(columns, axis=0)
         columns[null] = np.where(np.abs(columns[null]) <= threshold, 0.0, columns[null])
     return Regression(
         eigenvalues=eigenvalues,

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from langevin_nn.data.labels import is_right
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.regression.resolvable import require_resolved, require_resolved_action
 from langevin_nn.types import Estimate, Generalisation
 
 __all__ = ["Moments", "gaussian_evidence", "moments_at_scale", "generalisation", "not_found"]
@@ -46,7 +47,7 @@ def moments_at_scale(
     """Moments of the Gaussian process with Gram matrix Q K; all NaN if Q is.
 
     Raises:
-        InputError: the rounding of K decides them (`Regression.require_resolved`), or it decides Q,
+        InputError: the rounding of K decides them (`resolvable`), or it decides Q,
             if that is the minimum of an action (`at_minimum`).
 
     >>> import numpy as np
@@ -57,9 +58,9 @@ def moments_at_scale(
     >>> found.mean, found.variance, found.train_error
     (array([0.75]), array([0.75]), 0.8125)
     """
-    regression.require_resolved(temperature, scale)
+    require_resolved(regression, temperature, scale)
     if at_minimum:
-        regression.require_resolved_action(temperature, scale)
+        require_resolved_action(regression, temperature, scale)
     return Moments(
         mean=regression.mean(temperature, scale),
         variance=regression.variance(temperature, scale),

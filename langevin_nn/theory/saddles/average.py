@@ -23,6 +23,7 @@ from scipy.special import gammaln, logsumexp
 
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import Moments, gaussian_evidence, moments_at_scale
+from langevin_nn.theory.regression.resolvable import require_resolved, require_resolved_action
 from langevin_nn.theory.saddles.scale import ScaleAction, minima, minimise
 
 __all__ = ["ScaleAverage", "average_over_scale"]
@@ -82,8 +83,8 @@ def average_over_scale(
         intervals, coarse = 2 * intervals, fine
         fine = _trapezoid(action, regression, centre, start, stop, intervals)
         moved = _distance(fine, coarse, regression)
-    regression.require_resolved(action.temperature, fine.order_parameter)
-    regression.require_resolved_action(action.temperature, fine.order_parameter)
+    require_resolved(regression, action.temperature, fine.order_parameter)
+    require_resolved_action(regression, action.temperature, fine.order_parameter)
     num_null = regression.eigenvalues.size - action.eigenvalues.size
     evidence = fine.moments.log_evidence + gaussian_evidence(constant, num_null)
     fine = replace(fine, moments=fine.moments._replace(log_evidence=evidence))

@@ -73,8 +73,8 @@ class GramBlocks:
             if isinstance(block, np.ndarray) and not np.all(np.isfinite(block)):
                 raise InputError(
                     f"the Gram matrix ({name}) has {np.count_nonzero(~np.isfinite(block))} entries "
-                    f"that are not finite of {block.size}: look for inputs that are NaN or too large, "
-                    "or an activation that overflows"
+                    f"that are not finite of {block.size}: look for inputs that are NaN or too "
+                    "large, or an activation that overflows"
                 )
 
     def with_probes(self) -> tuple[Float[np.ndarray, "n P"], Float[np.ndarray, " n"]]:

@@ -39,7 +39,6 @@ __all__ = ["Regression", "Resolved", "Scale", "Sensitivity", "decompose"]
 
 Scale = float | Float[np.ndarray, " scales"]
 _NEGATIVE = 1e-6  # of the largest eigenvalue: more than any quadrature error
-_ROUNDINGS = 3.0  # in units of ε e_max, as `rounding` says
 
 
 class Resolved(NamedTuple):
@@ -99,7 +98,7 @@ class Regression:
     @property
     def rounding(self) -> float:
         """Of the error of K, its spectral norm: 3 ε e_max, or more where quadrature is worse."""
-        return max(_ROUNDINGS * EPSILON * float(self.eigenvalues[-1]), self.indefinite)
+        return max(3 * EPSILON * float(self.eigenvalues[-1]), self.indefinite)
 
     @property
     def in_range(self) -> Bool[np.ndarray, " P"]:

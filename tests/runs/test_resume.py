@@ -305,6 +305,22 @@ def test_a_limit_on_the_size_of_files(cli, monkeypatch, limit, what):
     assert left == expected[what]
 
 
+def test_a_limit_on_the_size_of_files_met_by_a_figure(cli, monkeypatch):
+    """posterior.nc is larger than figures: drawn anew, they meet the limit first."""
+    monkeypatch.undo()
+    monkeypatch.chdir(cli.folder)
+    assert cli("run", "tiny.toml", "--output", "out", "--quiet").code == 3
+    before = {path: path.read_bytes() for path in (cli.folder / "out").rglob("*.*")}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        answer = cli("plot", "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert answer.code == 2 and answer.err.count("\n") == 1 and "File too large" in answer.err
+    assert {path: path.read_bytes() for path in (cli.folder / "out").rglob("*.*")} == before
+
+
 def test_killed_before_the_first_state(whole):  # FAULTS 3.8
     """It begins anew, and says so."""
     cli = whole

@@ -18,24 +18,11 @@ from typing import Any
 import numpy as np
 
 from langevin_nn.errors import InputError
+from langevin_nn.values import as_path, shown
 
 
 class Unreadable(ValueError):
     """A file that is absent, damaged or no file of its kind. The message is the reason."""
-
-
-def as_path(name: str, given: Any) -> Path:
-    """The path that a text or a path says; `InputError` for what says none.
-
-    >>> as_path("output", 5)
-    Traceback (most recent call last):
-    langevin_nn.errors.InputError: output must name a file or a folder, got 5: write text or a Path
-    """
-    if not isinstance(given, str | os.PathLike) or "\0" in str(given):
-        raise InputError(
-            f"{name} must name a file or a folder, got {given!r:.80}: write text or a Path"
-        )
-    return Path(given)
 
 
 def at_home(name: str, given: Any) -> Path:
@@ -45,7 +32,7 @@ def at_home(name: str, given: Any) -> Path:
         return path.expanduser()
     except RuntimeError as error:
         raise InputError(
-            f"{name} = {str(given)!r:.80}: there is no home folder {path.parts[0]:.80} "
+            f"{name} = {shown(str(given))}: there is no home folder {path.parts[0]:.80} "
             f"({str(error).rstrip('.')}): write the whole name"
         ) from error
 

@@ -20,7 +20,15 @@ from langevin_nn.config.fields import shown
 from langevin_nn.errors import InputError as InputError
 from langevin_nn.estimates import Estimate as Estimate
 from langevin_nn.estimates import StepSizeBias as StepSizeBias
-from langevin_nn.values import as_number, as_whole
+from langevin_nn.values import (
+    as_number,
+    as_whole,
+    is_ordered,
+    require_flag,
+    require_function,
+    require_kind,
+    require_text,
+)
 
 ChainKeys = Key[Array, " chains"]
 """One typed JAX key for each chain."""
@@ -94,6 +102,12 @@ class Activation:
     dual: Callable[[Array, Array, Array], Array]
     odd: bool
 
+    def __post_init__(self) -> None:
+        require_text("the name of an activation", self.name)
+        require_function("the function of an activation", self.function, "jax.numpy.tanh")
+        require_function("the dual of an activation", self.dual, "activation(function) for one")
+        require_flag("odd", self.odd)
+
     def __call__(self, z: Array) -> Array:
         return self.function(z)
 
@@ -127,10 +141,13 @@ class Patches:
     stride: int
 
     def __post_init__(self) -> None:
-        if len(self.image_shape) != 3 or min(*self.image_shape, self.size, self.stride) < 1:
+        shape = self.image_shape if isinstance(self.image_shape, tuple | list) else ()
+        sizes = (*shape, self.size, self.stride)
+        if len(sizes) != 5 or not all((as_whole(size) or 0) >= 1 for size in sizes):
             raise InputError(
                 "an image shape is (height, width, colours), and patches have a positive size and "
-                f"stride: got {self.image_shape}, size {self.size}, stride {self.stride}"
+                f"stride, all whole numbers: got {shown(self.image_shape)}, size "
+                f"{shown(self.size)}, stride {shown(self.stride)}"
             )
         height, width, colours = self.image_shape
         if height in (1, 3) and width == colours > 4:
@@ -206,11 +223,17 @@ class EnsembleSpec:
             )
         for name, precisions in (
             ("prior precisions", self.prior_precisions),
-            ("bias precisions", self.bias_precisions or ()),
+            ("bias precisions", () if self.bias_precisions is None else self.bias_precisions),
         ):
-            numbers = map(as_number, precisions) if hasattr(precisions, "__iter__") else [None]
+            numbers = map(as_number, precisions) if is_ordered(precisions) else [None]
             if not all(p is not None and 0 < p < float("inf") for p in numbers):
                 raise InputError(f"{name} must be positive and finite, got {shown(precisions)}")
+        for text in ("architecture", "loss"):
+            require_text(text, getattr(self, text))
+        if self.activation is not None:
+            require_kind("activation", self.activation, Activation, 'activation("erf")')
+        if self.patches is not None:
+            require_kind("patches", self.patches, Patches, "Patches(image_shape, size, stride)")
         if self.hidden_widths is None:
             return
         is_list = isinstance(self.hidden_widths, tuple | list)
@@ -221,7 +244,9 @@ class EnsembleSpec:
             )
         num_layers = len(self.hidden_widths) + 1
         of_weights, of_biases = self.prior_precisions, self.bias_precisions
-        for name, given in (("prior", of_weights), ("bias", of_biases or of_weights)):
+        for name, given in (
+            ("prior", of_weights), ("bias", of_weights if of_biases is None else of_biases)
+        ):  # fmt: skip
             if len(given) != num_layers:
                 raise InputError(
                     f"{num_layers - 1} hidden layer(s) need {num_layers} {name} precisions "

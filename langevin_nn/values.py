@@ -5,17 +5,103 @@ What configurations and the command line give is checked in `config.fields`.
 
 import math
 import operator
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from langevin_nn.errors import InputError
+
+_REFUSED = ("bool", "bool_", "MaskedArray", "MaskedConstant")
+"""Classes, of Python and of NumPy, whose values are no numbers though they turn into some."""
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """A value as a message can have it: one line, and not a long one, whatever was given.
+
+    >>> shown("erf"), shown([1.0, 2.0]), shown(10**5000)
+    ("'erf'", '[1.0, 2.0]', 'a whole number of more than 4300 digits')
+    """
+    try:
+        whole_text = repr(value)
+    except ValueError:  # Python writes no longer ones
+        return f"a whole number of more than {sys.get_int_max_str_digits()} digits"
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deep"
+    if "\n" in whole_text:
+        whole_text = " ".join(whole_text.split())
+    return clipped(whole_text, most)
+
+
+def clipped(words: str, most: int = 80) -> str:
+    """Words as they are, or their beginning and how long they are."""
+    return words if len(words) <= most else f"{words[: most - 20]}… ({len(words)} letters)"
 
 
 def require_kind(name: str, value: Any, kind: type, write: str) -> Any:
     """The value if it is of this class; else an `InputError` that says what to `write`."""
     if not isinstance(value, kind):
-        given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-        raise InputError(f"{name} must be a {kind.__name__}, got {given}: write {write}")
+        given = type(value).__name__
+        if isinstance(value, type):
+            given = f"the class {value.__name__}"
+        elif value is None or isinstance(value, bool | int | float | str):
+            given = shown(value)
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise InputError(f"{name} must be {article} {kind.__name__}, got {given}: write {write}")
     return value
+
+
+def require_flag(name: str, value: Any) -> bool:
+    """The value if it is True or False; `InputError` for words and numbers in their place.
+
+    >>> require_flag("standardize", "no")
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: standardize must be True or False, got 'no'
+    """
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise InputError(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)
+
+
+def require_text(name: str, value: Any) -> str:
+    """The value if it is text; else an `InputError`."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be text, got {shown(value)}")
+    return value
+
+
+def require_function(name: str, value: Any, write: str) -> Any:
+    """The value if it can be called and is no class; else an `InputError`."""
+    if not callable(value) or isinstance(value, type):
+        raise InputError(f"{name} must be a function, got {shown(value)}: write {write}")
+    return value
+
+
+def require_count(name: str, value: Any, least: int = 1) -> int:
+    """The whole number, NumPy's among those that are taken, if it is `least` or more.
+
+    >>> require_count("num_probes", 2.5)
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: num_probes must be a positive whole number, got 2.5
+    """
+    number = as_whole(value)
+    if number is None or number < least:
+        what = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
+        raise InputError(f"{name} must be {what}, got {shown(value)}")
+    return number
+
+
+def is_ordered(value: Any) -> bool:
+    """Whether it is a sequence of things, or an array of them: no text, no set, no mapping.
+
+    >>> is_ordered((1, 2)), is_ordered({1, 2}), is_ordered("12")
+    (True, False, False)
+    """
+    if isinstance(value, str | bytes | set | frozenset) or type(value).__name__ in _REFUSED:
+        return False
+    if getattr(value, "shape", None) == () or hasattr(value, "keys"):
+        return False
+    return hasattr(value, "__iter__") and hasattr(value, "__len__")
 
 
 def as_whole(value: Any) -> int | None:
@@ -24,7 +110,9 @@ def as_whole(value: Any) -> int | None:
     >>> as_whole(3), as_whole(True), as_whole(3.0)
     (3, None, None)
     """
-    if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
+    if type(value).__name__ in _REFUSED:
+        return None
+    if getattr(value, "shape", ()) != ():
         return None
     try:
         return operator.index(value)
@@ -38,7 +126,9 @@ def as_number(value: Any) -> float | None:
     >>> as_number(3), as_number(False), as_number("3")
     (3.0, None, None)
     """
-    if isinstance(value, bool | str | bytes) or type(value).__name__ in ("bool", "bool_"):
+    if isinstance(value, str | bytes) or type(value).__name__ in _REFUSED:
+        return None
+    if getattr(value, "shape", ()) != ():
         return None
     try:
         return float(value)
@@ -58,5 +148,43 @@ def require_positive(name: str, value: Any, most: float = math.inf, unit: str = 
     number = as_number(value)
     if number is None or not 0 < number <= most or math.isinf(number):
         limit = "" if math.isinf(most) else f" and at most {most:.4g}"
-        raise InputError(f"{name} must be positive{limit}{unit}, got {value!r:.60}")
+        raise InputError(f"{name} must be positive{limit}{unit}, got {shown(value)}")
     return number
+
+
+def require_number(name: str, value: Any) -> float:
+    """The number if it is finite; else an `InputError`."""
+    number = as_number(value)
+    if number is None or not math.isfinite(number):
+        raise InputError(f"{name} must be a finite number, got {shown(value)}")
+    return number
+
+
+def require_not_negative(name: str, value: Any) -> float:
+    """The number if it is zero or positive, and finite; else an `InputError`."""
+    number = as_number(value)
+    if number is None or not 0 <= number < math.inf:
+        raise InputError(f"{name} must not be negative, got {shown(value)}")
+    return number
+
+
+def require_time(name: str, value: Any) -> float:
+    """The number if it is positive, infinity among those that are taken; else an `InputError`."""
+    number = as_number(value)
+    if number is None or not number > 0:
+        raise InputError(f"{name} must be positive, got {shown(value)}")
+    return number
+
+
+def as_path(name: str, given: Any) -> Path:
+    """The path that a text or a path says; `InputError` for what says none.
+
+    >>> as_path("output", 5)
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: output must name a file or a folder, got 5: write text or a Path
+    """
+    if not isinstance(given, str | os.PathLike) or "\0" in str(given):
+        raise InputError(
+            f"{name} must name a file or a folder, got {shown(given)}: write text or a Path"
+        )
+    return Path(given)

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 # `theory` share a line and never import each other.
 LAYERS = [
     {"errors", "estimates"},
-    {"config", "files", "locks", "memory", "values"},
+    {"values"},
+    {"config", "files", "locks", "memory"},
     {"types", "footprint"},
     {"data"},
     {"model"},

@@ -21,8 +21,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float
 
+from langevin_nn.data.dataset import as_numbers
 from langevin_nn.data.labels import is_right
 from langevin_nn.types import Estimate, InputError
+from langevin_nn.values import require_count, require_number
 
 __all__ = ["Averaging", "averaging"]
 
@@ -72,7 +74,7 @@ def averaging(
     >>> print(f"{found.between.value:.2f} {averaging(f, y, length=4).between.value:.2f}")
     0.25 1.00
     """
-    outputs = np.asarray(outputs, np.float64)
+    outputs, y_test = as_numbers("outputs", outputs), as_numbers("y_test", y_test)
     if outputs.ndim != 3 or y_test.shape != outputs.shape[2:]:
         raise InputError(
             "averaging takes f of one output (chain, draw, P_test) and targets (P_test,), got "
@@ -85,7 +87,8 @@ def averaging(
             f"a variance between chains needs three of them at least, got {num_chains}: write a "
             "larger num_chains"
         )
-    length = num_draws if length is None else length
+    length = num_draws if length is None else require_count("length", length)
+    midpoint = require_number("midpoint", midpoint)
     if not 1 <= length <= num_draws:
         raise InputError(
             f"length = {length} draws do not fit into chains of {num_draws}: write 1 to {num_draws}"

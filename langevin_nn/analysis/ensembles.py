@@ -20,6 +20,7 @@ from langevin_nn.analysis.generalisation import accuracy_of_the_mean
 from langevin_nn.data.labels import is_right
 from langevin_nn.training.gradient_flow import Flow
 from langevin_nn.types import Estimate, Generalisation, InputError
+from langevin_nn.values import require_kind
 
 __all__ = ["ClassificationErrors", "classification_errors", "summarise_flow"]
 
@@ -153,6 +154,7 @@ def classification_errors(flow: Flow) -> ClassificationErrors:
 
 
 def _number(flow: Flow) -> int:
+    require_kind("flow", flow, Flow, "gradient_flow(posterior, key=…)")
     number = len(flow.test_outputs)
     if number < 3:
         raise InputError(

@@ -30,7 +30,7 @@ from langevin_nn.analysis.step_size_bias import step_size_bias
 from langevin_nn.data.labels import is_right
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
-from langevin_nn.values import require_kind
+from langevin_nn.values import require_kind, require_text
 
 
 def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
@@ -39,6 +39,7 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     Chains that diverged are left out of every average and counted in the diagnostics.
     Raises `InputError` if no chain is left, and for what are no `Chains`.
     """
+    require_text("name", name)
     require_kind("chains", chains, Chains, "summarise(sample(posterior, transition, key=…))")
     keep = ~chains.diverged
     if not keep.any():

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Num
 
+from langevin_nn.data.dataset import as_numbers
 from langevin_nn.types import Estimate, InputError
+from langevin_nn.values import is_ordered, require_kind, shown
 
 __all__ = ["PowerLaw", "power_law"]
 
@@ -43,7 +45,11 @@ def power_law(x: Sequence[float] | Num[np.ndarray, " n"], y: Sequence[Estimate])
     >>> print(f"{found.exponent.value:.2f} ± {found.exponent.mcse:.4f}, {found(50.0):.3f}")
     -1.00 ± 0.0031, 0.120
     """
-    places = np.asarray(x, np.float64)
+    places = as_numbers("x", x)
+    if not is_ordered(y):
+        raise InputError(f"y must be a list of Estimates, got {shown(y)}: write [Estimate(…), …]")
+    for e in y:
+        require_kind("each y", e, Estimate, "Estimate(value, mcse)")
     values, errors = np.array([(e.value, e.mcse) for e in y], np.float64).reshape(-1, 2).T
     if places.shape != values.shape or len(places) < 3 or len(set(places.tolist())) < 2:
         raise InputError(

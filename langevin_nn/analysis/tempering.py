@@ -56,7 +56,8 @@ from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.tempering import Ladder
-from langevin_nn.types import Estimate, Generalisation, InputError
+from langevin_nn.types import Estimate, Generalisation, InputError, random_key
+from langevin_nn.values import require_kind
 
 BATCH_BYTES = 64e6
 FEWEST_PRIOR_DRAWS = 30
@@ -134,6 +135,8 @@ class Tempering:
 
 def summarise_ladder(ladder: Ladder, *, key: PRNGKeyArray) -> Tempering:
     """`summarise` at each temperature, and the log evidence; `key` draws from the prior."""
+    require_kind("ladder", ladder, Ladder, "temper(posterior, transition, temperatures, key=…)")
+    key = random_key(key)
     return Tempering(
         measured=tuple(summarise(chains) for chains in ladder.chains),
         integration=thermodynamic_integration(ladder, key=key),

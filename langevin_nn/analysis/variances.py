@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from langevin_nn.data.dataset import as_numbers
 from langevin_nn.types import Estimate, InputError
 
 __all__ = ["ErrorParts", "error_parts"]
@@ -61,7 +62,7 @@ def error_parts(predictions: np.ndarray, y_test: np.ndarray) -> ErrorParts:
     >>> round(found.noise.value), round(found.total.value)
     (9, 15)
     """
-    f, y = np.asarray(predictions, np.float64), np.asarray(y_test, np.float64)
+    f, y = as_numbers("predictions", predictions), as_numbers("y_test", y_test)
     if f.ndim != 4 or y.shape != f.shape[3:]:
         raise InputError(
             "predictions (data sets, features, noise, P_test) and y_test (P_test,) were expected, "

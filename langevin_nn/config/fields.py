@@ -6,13 +6,14 @@ A `Kind` is checked at the edge, once: `check` returns the value in its final ty
 
 import difflib
 import math
-import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from langevin_nn.errors import InputError
+from langevin_nn.values import clipped as clipped
+from langevin_nn.values import shown as shown
 
 LARGEST = 2**31 - 1
 """Sizes and steps are counted in 32 bits."""
@@ -250,23 +251,3 @@ def toml(content: str) -> dict[str, Any]:
         return tomllib.loads(content, parse_float=as_float)
     except RecursionError:
         raise ValueError("lists or tables inside each other without end") from None
-
-
-def shown(value: Any, most: int = 80) -> str:
-    """A value as a message can have it: not longer than a line, whatever was given.
-
-    >>> shown("erf"), shown([1.0, 2.0]), shown(10**5000)
-    ("'erf'", '[1.0, 2.0]', 'a whole number of more than 4300 digits')
-    """
-    try:
-        whole_text = repr(value)
-    except ValueError:  # Python writes no longer ones
-        return f"a whole number of more than {sys.get_int_max_str_digits()} digits"
-    except RecursionError:
-        return f"a {type(value).__name__} that is nested too deep"
-    return clipped(whole_text, most)
-
-
-def clipped(words: str, most: int = 80) -> str:
-    """Words as they are, or their beginning and how long they are."""
-    return words if len(words) <= most else f"{words[: most - 20]}… ({len(words)} letters)"

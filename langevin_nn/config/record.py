@@ -33,6 +33,7 @@ from langevin_nn.config.sections import (
     with_labels_as_used,
 )
 from langevin_nn.errors import InputError
+from langevin_nn.values import as_path
 
 __all__ = [
     "SECTIONS",
@@ -191,6 +192,11 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
 
     Raises `InputError` for an unknown key, a wrong type and a value out of range.
     """
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f"a configuration's values are nested as in its TOML, got {shown(values)}: write "
+            '{"data": {…}, …}, or load(PATH) for a file'
+        )
     known = options()
     arguments: dict[str, Any] = {}
     for key, value in values.items():
@@ -218,6 +224,7 @@ def load(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> Ru
     A relative `data.path` is looked for beside the file first, then in the current folder.
     Raises `InputError` if the file cannot be read or is not TOML, and as `from_dict` does.
     """
+    path = as_path("path", path)
     values = read(path, overrides)
     if "sweep" in values:
         raise InputError(

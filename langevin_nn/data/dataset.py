@@ -1,7 +1,6 @@
 """A regression task as arrays: training and test examples, checked where they are given."""
 
 import math
-import operator
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, no_type_check
 
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from langevin_nn.data.npz_files import ARRAY_NAMES
 from langevin_nn.memory import require_memory
 from langevin_nn.types import InputError
+from langevin_nn.values import as_number, as_whole, is_ordered, require_text, shown
 
 LARGEST = 1e9  # input or target: its square stays far inside float32
 _LAYOUTS = {"x": (2,), "y": (1, 2)}
@@ -47,6 +47,14 @@ class Dataset:
     class_targets: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        for text in ("name", "labelling"):
+            require_text(text, getattr(self, text))
+        if not is_ordered(self.provenance):
+            raise InputError(
+                f"provenance is a tuple of words, got {shown(self.provenance)}: write (WORDS,)"
+            )
+        for words in self.provenance:
+            require_text("each entry of provenance", words)
         for array in ARRAY_NAMES:
             object.__setattr__(self, array, _as_float64(array, getattr(self, array)))
         for part, x, y in (
@@ -68,11 +76,21 @@ class Dataset:
                 f"y_train has {self.num_outputs} output(s), but y_test has shape "
                 f"{self.y_test.shape}: give training and test targets of one size"
             )
+        pair = self.class_targets
+        if pair is not None and not (
+            is_ordered(pair) and len(pair) == 2 and all(as_number(y) is not None for y in pair)
+        ):
+            raise InputError(
+                f"class_targets are the two numbers of two classes, got {shown(pair)}: write "
+                "(-1.0, 1.0), or leave them out"
+            )
         if self.image_shape is not None:
-            shape = tuple(self.image_shape)
-            if len(shape) != 3 or math.prod(shape) != self.in_size:
+            shape = tuple(self.image_shape) if is_ordered(self.image_shape) else ()
+            wholes = [as_whole(size) or 0 for size in shape]
+            if len(shape) != 3 or math.prod(wholes) != self.in_size:
                 raise InputError(
-                    f"image_shape = {shape} does not describe {self.in_size} inputs: give (height, "
+                    f"image_shape = {shown(self.image_shape)} does not describe {self.in_size} "
+                    "inputs: give (height, "
                     f"width, colours) with the product {self.in_size}, or leave it out"
                 )
             object.__setattr__(self, "image_shape", shape)
@@ -136,6 +154,21 @@ def _as_float64(name: str, value: Any) -> np.ndarray:
         )
     array.flags.writeable = False
     return array.view()
+
+
+def as_numbers(name: str, value: Any) -> np.ndarray:
+    """What NumPy takes as real numbers, in float64; `InputError` for anything else.
+
+    >>> as_numbers("labels", [1, 2])
+    array([1., 2.])
+    >>> as_numbers("labels", "12")
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: labels must be an array of real numbers, got '12'
+    """
+    array = _as_array(name, value)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} must be an array of real numbers, got {shown(value)}")
+    return array.astype(np.float64, copy=False)
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:
@@ -203,12 +236,9 @@ def image_shape(x: np.ndarray) -> tuple[int, int, int] | None:
 
 def positive(name: str, value: SupportsIndex | None) -> int:
     """`value`, the user's parameter `name`, if it is a positive whole number."""
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = 0
+    number = as_whole(value) or 0
     if number < 1:
-        raise InputError(f"{name} must be a positive whole number here, got {value!r}")
+        raise InputError(f"{name} must be a positive whole number here, got {shown(value)}")
     return number
 
 

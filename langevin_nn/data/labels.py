@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from langevin_nn.config.fields import CODES
 from langevin_nn.types import InputError
+from langevin_nn.values import as_number, is_ordered, shown
 
 Groups = tuple[list[Any], ...]
 NONE = -1
@@ -113,7 +114,7 @@ def class_groups(classes: Sequence[Any] | np.ndarray) -> Groups:
     ):
         raise InputError(
             "classes must be two or more labels such as (0, 1), or groups that share none such "
-            f"as ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)), got {classes!r}"
+            f"as ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)), got {shown(classes)}"
         )
     return tuple(groups)
 
@@ -132,14 +133,14 @@ def class_targets(
     if isinstance(targets, str):
         if targets not in CODES:
             raise InputError(
-                f'targets must be two numbers, "one_hot" or "centred", got {targets!r}: '
+                f'targets must be two numbers, "one_hot" or "centred", got {shown(targets)}: '
                 'write (-1.0, 1.0) for two classes, "one_hot" for one output for each class'
             )
         one_hot = np.eye(num_classes)
         return one_hot if targets == "one_hot" else one_hot - 1 / num_classes
     if num_classes > 2:
         raise InputError(
-            f"{num_classes} classes need one output each, got targets {targets!r} for two: "
+            f"{num_classes} classes need one output each, got targets {shown(targets)} for two: "
             'write targets = "one_hot" (or "centred")'
         )
     return np.array(two_targets(targets))
@@ -147,13 +148,13 @@ def class_targets(
 
 def two_targets(targets: Sequence[Any] | np.ndarray) -> tuple[float, float]:
     """The targets of the two classes if they are two different finite numbers."""
-    try:
-        first, second = (float(target) for target in targets)
-    except (TypeError, ValueError, OverflowError):
+    numbers = [as_number(target) for target in targets] if is_ordered(targets) else []
+    first, second = numbers if len(numbers) == 2 else (None, None)
+    if first is None or second is None:
         first = second = math.nan
     if first == second or not (math.isfinite(first) and math.isfinite(second)):
         raise InputError(
-            f"targets must be two different finite numbers, got {targets!r}: write (-1.0, 1.0)"
+            f"targets must be two different finite numbers, got {shown(targets)}: write (-1.0, 1.0)"
         )
     return first, second
 

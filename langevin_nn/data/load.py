@@ -35,6 +35,7 @@ from langevin_nn.data.labels import Labelling, labelling, signed, two_targets
 from langevin_nn.data.own_files import npz_task
 from langevin_nn.data.teachers import TEACHERS, draw_task, noise_scale
 from langevin_nn.types import InputError
+from langevin_nn.values import is_ordered, require_flag, shown
 
 __all__ = ["IMAGE_SOURCES", "SOURCES", "Dataset", "load_dataset"]
 
@@ -96,8 +97,12 @@ def load_dataset(
     Parameters that a source does not use are ignored, except `colour`, `classes` and `targets`.
     Raises `InputError` for everything that cannot be done, with what to write instead.
     """
-    if source not in SOURCES:
-        raise InputError(f"unknown data source {source!r}: write {nearest(source, SOURCES)}")
+    known = isinstance(source, str)
+    if not known or source not in SOURCES:
+        near = nearest(source, SOURCES) if known else f"one of {', '.join(SOURCES)}"
+        raise InputError(f"unknown data source {shown(source)}: write {near}")
+    for name, flag in (("standardize", standardize), ("colour", colour)):
+        require_flag(name, flag)
     if colour and source != "cifar10":
         raise InputError(f"{source} has no colours: write colour=False, or use cifar10")
     if num_components is not None and source not in IMAGE_SOURCES:
@@ -119,8 +124,9 @@ def load_dataset(
             chosen = labelling(classes, DEFAULT_TARGETS if targets is None else targets)
         elif targets is not None:
             raise InputError(
-                f"targets = {targets!r} are the targets of classes, and those of a file are not "
-                "known: write classes = (0, 1), or which labels the file has, or leave targets out"
+                f"targets = {shown(targets)} are the targets of classes, and those of a file are "
+                "not known: write classes = (0, 1), or which labels the file has, or leave targets "
+                "out"
             )
         task = npz_task(path, num_train, num_test, chosen)
     else:
@@ -151,9 +157,9 @@ def _refuse_labels(source: str, classes: Any, targets: Any) -> None:
     if source == "random":
         del given["targets"]
     for name, (value, default) in given.items():
-        if value is not None and tuple(value) != default:
+        if value is not None and (not is_ordered(value) or tuple(value) != default):
             raise InputError(
-                f"{source} draws its targets itself, got {name} = {value!r}: leave {name} out"
+                f"{source} draws its targets itself, got {name} = {shown(value)}: leave {name} out"
             )
 
 
@@ -272,7 +278,9 @@ def _generator(key: Array) -> np.random.Generator:
     try:
         words = np.asarray(jax.random.key_data(key))
     except TypeError as error:
-        raise InputError(f"key must be a JAX key such as jax.random.key(0), got {key}") from error
+        raise InputError(
+            f"key must be a JAX key such as jax.random.key(0), got {shown(key)}"
+        ) from error
     if words.ndim != 1:
         raise InputError(
             f"key must be one JAX key, got an array of keys of shape {words.shape[:-1]}: write "

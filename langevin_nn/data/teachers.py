@@ -20,7 +20,7 @@ from jaxtyping import Float
 from langevin_nn.data.dataset import positive, require_inputs
 from langevin_nn.data.image_formats import Arrays
 from langevin_nn.data.labels import two_targets
-from langevin_nn.types import InputError
+from langevin_nn.values import require_not_negative
 
 TEACHERS = ("teacher_linear", "teacher_network", "random")
 
@@ -68,9 +68,7 @@ def draw_task(
 
 def noise_scale(variance: float | int) -> float:
     """The standard deviation of noise whose variance is the user's."""
-    if not 0 <= variance < math.inf:
-        raise InputError(f"noise_variance must be zero or positive, got {variance}")
-    return math.sqrt(variance)
+    return math.sqrt(require_not_negative("noise_variance", variance))
 
 
 def _linear(rng: np.random.Generator, in_size: int) -> Rule:

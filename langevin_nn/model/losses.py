@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.types import InputError
-from langevin_nn.values import as_whole, require_positive
+from langevin_nn.values import as_whole, require_positive, shown
 
 __all__ = ["LOSSES", "Hinge", "Logistic", "Loss", "Squared", "loss_named"]
 
@@ -80,7 +80,7 @@ class Hinge(Loss):
 
     def __post_init__(self) -> None:
         if as_whole(self.power) not in (1, 2):
-            raise InputError(f"the power of the hinge loss is 1 or 2, got {self.power!r}")
+            raise InputError(f"the power of the hinge loss is 1 or 2, got {shown(self.power)}")
         require_positive("the margin of the hinge loss", self.margin)
 
     def __call__(

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from langevin_nn.config.fields import shown
 from langevin_nn.model.networks.base import Network
 from langevin_nn.types import InputError
-from langevin_nn.values import as_number
+from langevin_nn.values import as_number, is_ordered
 
 
 class GaussianPrior(eqx.Module):
@@ -97,7 +97,7 @@ class GaussianPrior(eqx.Module):
 
 
 def _positive(name: str, precisions: Sequence[float]) -> tuple[float, ...]:
-    if isinstance(precisions, str | bytes) or not hasattr(precisions, "__iter__"):
+    if not is_ordered(precisions):
         number = as_number(precisions)
         raise InputError(
             f"{name} are one number for each array, got {shown(precisions)}: write "

@@ -10,6 +10,7 @@ from langevin_nn.reports.sweep import sweep_page
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.provenance import versions
 from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.values import as_path
 
 NAME = "report.html"
 
@@ -42,8 +43,8 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
     ...     print(page.name, "2 points: 2 done" in page.read_text())
     report.html True
     """
-    path = Path(path)
-    target = path / NAME if output is None else Path(output)
+    path = as_path("path", path)
+    target = path / NAME if output is None else as_path("output", output)
     if target.suffix not in (".html", ".htm"):
         raise InputError(f"{target}: a report is an HTML page, write --output FILE.html")
     when = (

@@ -14,7 +14,12 @@ from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
-from langevin_nn.sampling.checks import Counts, checked_posterior, checked_posteriors
+from langevin_nn.sampling.checks import (
+    Counts,
+    checked_posterior,
+    checked_posteriors,
+    checked_saving,
+)
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.dynamics.split import Split
 from langevin_nn.sampling.engine.checkpoint import writing
@@ -90,6 +95,7 @@ def sample_points(
     [(8, 5, 10), (8, 5, 10), (8, 5, 10)]
     """
     counts = Counts.of(transition, num_chains, num_warmup, num_samples, thinning)
+    checkpoint = checked_saving(checkpoint, resume, progress)
     posteriors = checked_posteriors(posteriors)
     require_room(posteriors, transition, counts)
     with writing(checkpoint):

@@ -6,11 +6,13 @@ given and what to write.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, SupportsIndex
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from langevin_nn.config.fields import LARGEST, shown
 from langevin_nn.errors import InputError
@@ -19,7 +21,7 @@ from langevin_nn.model.jumps import jump_in_weights, jump_of
 from langevin_nn.model.networks.base import TRACING_ERRORS, Network, first_line
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
-from langevin_nn.values import as_whole
+from langevin_nn.values import as_path, as_whole, require_flag, require_function
 
 RECORDS = (
     "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",
@@ -102,6 +104,23 @@ def checked_keys(keys: Any) -> list[Any]:
     return list(keys)
 
 
+def checked_params(posterior: Posterior, params: Any) -> Any:
+    """The weights of some networks; `InputError` for what are no weights of this posterior's."""
+    like = eqx.filter_eval_shape(posterior.sample_prior, jax.random.key(0), 1)
+    leaves, structure = jax.tree.flatten(params)
+    right = len({structure, jax.tree.structure(like)}) == 1 and all(
+        isinstance(leaf, jax.Array | np.ndarray) and leaf.shape[1:] == own.shape[1:]
+        and leaf.ndim == own.ndim and len(leaf) == len(leaves[0])
+        for leaf, own in zip(leaves, jax.tree.leaves(like), strict=True)
+    )  # fmt: skip
+    if not right:
+        raise InputError(
+            "params must be the weights of n networks of this posterior, with a leading axis of "
+            f"length n, got {_named(params)}: write posterior.sample_prior(key, n)"
+        )
+    return params
+
+
 def checked_transition(transition: Any) -> Transition:
     """The transition; `InputError` for what is none, a class among it."""
     if _is_transition(transition):
@@ -144,6 +163,15 @@ def refuse_jumps_for(follower: str, posterior: Posterior, instead: str = "") -> 
         f"{what}, of which the gradient that {follower} follows says nothing: write {instead}a "
         "continuous activation"
     )
+
+
+def checked_saving(checkpoint: Any, resume: Any, progress: Any) -> Path | None:
+    """The folder of the checkpoints, None for none; `InputError` for what is none, or no switch,
+    or no function."""
+    require_flag("resume", resume)
+    if progress is not None:
+        require_function("progress", progress, "lambda report: …")
+    return None if checkpoint is None else as_path("checkpoint", checkpoint)
 
 
 def checked_count(name: str, value: Any, least: int) -> int:

@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.chains import require_room
-from langevin_nn.sampling.checks import Counts, checked_posterior
+from langevin_nn.sampling.checks import Counts, checked_posterior, checked_saving
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.checkpoint import writing
 from langevin_nn.sampling.engine.driver import Report, drive
@@ -97,6 +97,7 @@ def temper(
     """
     rungs = ladder_of(checked_posterior(posterior), temperatures)
     counts = Counts.of(transition, num_chains, num_warmup, num_samples, thinning)
+    checkpoint = checked_saving(checkpoint, resume, progress)
     require_room(rungs, transition, counts)
     keys = list(jax.random.split(random_key(key), len(rungs)))
     with writing(checkpoint):

@@ -23,6 +23,7 @@ from langevin_nn.sweeps.plan import Task
 from langevin_nn.sweeps.status import Outlook, Status
 from langevin_nn.sweeps.task import still_open
 from langevin_nn.theory.kernels.nngp import require_float64
+from langevin_nn.values import as_path
 
 POLL_SECONDS = 0.5
 TELL_SECONDS = 1.0
@@ -80,14 +81,15 @@ def sweep(
     elif isinstance(config, Mapping):
         wanted, table = grid.grid(config, over, seeds), grid.execution_table(config)
     else:
-        wanted = grid.load(Path(config), None, over, seeds)
-        table = grid.execution(Path(config))
+        path = as_path("config", config)
+        wanted, table = grid.load(path, None, over, seeds), grid.execution(path)
     settings = executors.chosen(table, executor, workers, slurm)
     executors.check(**settings)
     require_float64()
     number = executors.number_of_workers(settings["executor"], settings["workers"])
+    output = as_path("output", output)
     # Preparing a point takes a GPU, which is for the workers.
-    folder = begin(wanted, Path(output), number, prepare=settings["executor"] == "serial")
+    folder = begin(wanted, output, number, prepare=settings["executor"] == "serial")
     for words in report.damaged(folder, folder.tasks):
         warnings.warn(words, stacklevel=2)
     work_off(folder, folder.tasks, **settings, progress=progress)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from langevin_nn.errors import InputError
 from langevin_nn.sweeps.slurm import ALLOWED_FAILURES, NO_PAGES, Jobs, explained, slurm_cluster
+from langevin_nn.values import as_whole, shown
 
 if TYPE_CHECKING:
     from langevin_nn.sweeps.folder import SweepFolder
@@ -68,21 +69,31 @@ def chosen(
     {'executor': 'serial', 'workers': None, 'slurm': {}}
     """
     named = table.get("executor", "serial")
-    if workers is None and executor in (None, named):
+    own = executor is None or (isinstance(executor, str) and executor == named)
+    if workers is None and own:
         workers = table.get("workers")
     return {
-        "executor": executor or named,
+        "executor": named if executor is None else executor,
         "workers": workers,
-        "slurm": dict(slurm or table.get("slurm", {})),
+        "slurm": dict(_checked_settings(slurm) or table.get("slurm", {})),
     }
+
+
+def _checked_settings(slurm: Any) -> Mapping[str, Any] | None:
+    if slurm is not None and not isinstance(slurm, Mapping):
+        raise InputError(
+            f"slurm is a table of the jobs' settings, got {shown(slurm)}: write for example "
+            '{"walltime": "01:00:00"}'
+        )
+    return slurm
 
 
 def check(executor: str, workers: int | None, slurm: Mapping[str, Any]) -> None:
     """Raise `InputError` for an executor that does not exist or that lacks something."""
-    if executor not in EXECUTORS:
-        raise InputError(f"executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers must be a whole number from 1, got {workers}")
+    if not isinstance(executor, str) or executor not in EXECUTORS:
+        raise InputError(f"executor must be one of {', '.join(EXECUTORS)}, got {shown(executor)}")
+    if workers is not None and (as_whole(workers) or 0) < 1:
+        raise InputError(f"workers must be a whole number from 1, got {shown(workers)}")
     if executor == "serial" and workers not in (None, 1):
         raise InputError(
             f'executor = "serial" is one process, got workers = {workers}: write '

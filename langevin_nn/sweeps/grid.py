@@ -22,6 +22,7 @@ from langevin_nn.config.fields import nearest
 from langevin_nn.config.record import RunConfig
 from langevin_nn.errors import InputError
 from langevin_nn.sweeps.axes import Axis, axis_of, kind_of, label, normal, place, plain
+from langevin_nn.values import shown
 
 LARGEST_GRID = 100_000
 """Points. A grid that is larger is a slip of the pen."""
@@ -100,7 +101,7 @@ def grid(
     base = copy.deepcopy(dict(values))
     table = _checked_table(base.pop("sweep", {}))
     given = _axes_of(base, table.get("over", {}), table.get("seeds"))
-    given |= _axes_of(base, over or {}, seeds)
+    given |= _axes_of(base, {} if over is None else over, seeds)
     if not given:
         raise InputError(
             "a sweep without an axis is one run: write --over FIELD=VALUES, --seeds N, or a "
@@ -184,6 +185,11 @@ def _checked_table(table: Any) -> dict[str, Any]:
 def _axes_of(base: Mapping[str, Any], over: Mapping[str, Any], seeds: Any) -> dict[str, Any]:
     """The values of each axis by its name, of one source."""
     given: dict[str, Any] = {}
+    if not isinstance(over, Mapping):
+        raise InputError(
+            f"over has the values of each axis by its field, got {shown(over)}: write "
+            '{"posterior.temperature": [0.1, 1.0]}'
+        )
     for name, listed in over.items():
         if normal(name) in given:
             raise InputError(f"the axis {normal(name)} is given twice: write all its values in one")

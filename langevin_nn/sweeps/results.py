@@ -23,6 +23,7 @@ from langevin_nn.errors import InputError
 from langevin_nn.files import write_bytes
 from langevin_nn.runs import provenance
 from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.values import as_path
 
 QUANTITIES = (*comparison.QUANTITIES, "test_accuracy")
 DIAGNOSTICS = ("rhat_max", "ess_min", "acceptance", "step_size")
@@ -35,7 +36,7 @@ def collect(path: Path | str) -> xr.Dataset:
     A finished point whose files are damaged, or of other data than the others', is missing, with
     the reason. Raises `InputError` for a folder that is not a sweep's.
     """
-    return collected(SweepFolder.existing(Path(path)))
+    return collected(SweepFolder.existing(as_path("path", path)))
 
 
 def collected(folder: SweepFolder) -> xr.Dataset:

@@ -1,8 +1,33 @@
 """Which ensembles a theory describes, and why not the others."""
 
-from langevin_nn.types import EnsembleSpec, NotApplicable
+from typing import Any
 
-__all__ = ["require"]
+from langevin_nn.data.dataset import Dataset
+from langevin_nn.types import EnsembleSpec, NotApplicable
+from langevin_nn.values import require_kind
+
+__all__ = ["require", "require_spec", "require_task"]
+
+
+def require_task(spec: Any, data: Any) -> None:
+    """Raise `InputError` unless these are an ensemble and a data set, in this order.
+
+    >>> require_task(None, None)
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: spec must be an EnsembleSpec, got None: write posterior.spec
+    """
+    require_spec(spec)
+    require_kind("data", data, Dataset, "load_dataset(…), after the ensemble's spec")
+
+
+def require_spec(spec: Any) -> None:
+    """Raise `InputError` unless this is an ensemble.
+
+    >>> require_spec(5)
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: spec must be an EnsembleSpec, got 5: write posterior.spec
+    """
+    require_kind("spec", spec, EnsembleSpec, "posterior.spec")
 
 
 def require(
@@ -28,6 +53,7 @@ def require(
     >>> require("one_layer", EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1), depth=1)
     (50,)
     """
+    require_spec(spec)
     if spec.hidden_widths is None:
         raise NotApplicable(
             f"{theory} describes {_network(depth, convolutional)}, not {spec.architecture}"

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from langevin_nn.data.load import Dataset
+from langevin_nn.theory.applicability import require_task
 from langevin_nn.theory.kernels.nngp import Source, gram_blocks, gram_key
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
+from langevin_nn.values import require_kind
 
 __all__ = ["Decompositions", "gram_regression"]
 
@@ -46,6 +48,9 @@ def gram_regression(
     >>> gram_regression(linear, data).eigenvalues  # of I/(λ_0 N_0)
     array([2., 2.])
     """
+    require_task(spec, data)
+    if regression is not None:
+        require_kind("regression", regression, Regression, "gram_regression(spec, data)")
     if spec.loss != "squared":
         raise NotApplicable(
             f"the theories describe the squared loss, this ensemble has {spec.loss}"

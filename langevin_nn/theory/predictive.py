@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtr
 
+from langevin_nn.data.dataset import as_numbers
 from langevin_nn.data.load import Dataset
+from langevin_nn.theory.applicability import require_task
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import scale_action
 from langevin_nn.theory.saddles.average import average_over_scale
@@ -105,6 +107,12 @@ def predictive_distribution(
     solve = theory_named(theory)
     if not is_own(theory) or theory in ("width_expansion", "matched"):
         raise NotApplicable(f"{theory} gives the mean and the variance of f, not its distribution")
+    require_task(spec, data)
+    x = as_numbers("x", x)
+    if x.ndim != 2:
+        raise InputError(
+            f"x has shape {x.shape}, not (examples, inputs): give a row of inputs for each example"
+        )
     columns = data.y_train.shape[1:]
     here = replace(data, x_test=x, y_test=np.zeros((len(x), *columns)))
     if theory == "scale_mixture":

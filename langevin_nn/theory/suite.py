@@ -11,6 +11,7 @@ import numpy as np
 from langevin_nn import footprint
 from langevin_nn.data.load import Dataset
 from langevin_nn.memory import forget_programs
+from langevin_nn.theory.applicability import require_task
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.convolutional import convolutional
 from langevin_nn.theory.effective.global_scale import global_
@@ -24,6 +25,7 @@ from langevin_nn.theory.effective.width_expansion import matched, width_expansio
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import not_found
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
+from langevin_nn.values import shown
 
 __all__ = ["THEORIES", "Predictions", "is_own", "predict", "theory_named"]
 
@@ -77,7 +79,7 @@ def predict(
     names: Iterable[str] | None = None,
     regression: Regression | None = None,
 ) -> Predictions:
-    """The theories of `names` on one factorised Gram matrix; if left out, all that apply.
+    """The theories of `names`, or of one name, on one factorised Gram matrix; else all that apply.
 
     `regression` is that Gram matrix of `spec` and `data`, if it is there already. A theory that
     does not find its minimum, or fails in its numbers, says so in its result and ends no other.
@@ -100,6 +102,10 @@ def predict(
     >>> list(predictions.results), predictions.not_applicable["one_layer"]
     (['infinite_width', 'nested', 'global', 'scale_mixture'], 'one_layer describes one hidden layer, this network has 2')
     """  # noqa: E501
+    require_task(spec, data)
+    names = (names,) if isinstance(names, str) else names
+    if names is not None and not isinstance(names, Iterable):
+        raise InputError(f'names are those of theories, got {shown(names)}: write ("one_layer",)')
     chosen = list(THEORIES) if names is None else list(names)
     for name in chosen:
         theory_named(name)
@@ -168,7 +174,11 @@ def theory_named(name: str) -> Theory:
     >>> theory_named("global").__name__
     'global_'
     """
-    if name not in THEORIES:
+    if not isinstance(name, str) or name not in THEORIES:
+        if not isinstance(name, str):
+            raise InputError(
+                f"a theory's name is text, got {shown(name)}: known are {', '.join(THEORIES)}"
+            )
         near = difflib.get_close_matches(name, THEORIES, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(f"unknown theory {name!r}: {hint}known are {', '.join(THEORIES)}")

@@ -26,7 +26,14 @@ from langevin_nn.sampling.checks import checked_posterior, refuse_jumps_for
 from langevin_nn.sampling.engine.program import mesh_for
 from langevin_nn.training.flow_integration import SOLVERS, End, Rules, integrated
 from langevin_nn.types import InputError, random_key
-from langevin_nn.values import as_number, as_whole
+from langevin_nn.values import (
+    as_number,
+    require_count,
+    require_not_negative,
+    require_positive,
+    require_time,
+    shown,
+)
 
 __all__ = ["Flow", "gradient_flow"]
 
@@ -175,6 +182,7 @@ def _message(end: End, rules: Rules) -> str:
 def _check_rounding(posterior: GibbsPosterior, rtol: float) -> None:
     dtype = posterior.y_train.dtype
     rounding = float(jnp.finfo(dtype).eps)
+    rtol = require_positive("rtol", rtol)
     if not rtol > 10 * rounding:
         raise InputError(
             f"rtol = {rtol:g} is not above the rounding of {dtype} weights ({rounding:.0e}): build "
@@ -201,21 +209,19 @@ def _check(
     for name, count in (
         ("num_initialisations", num_initialisations), ("max_steps", rules.max_steps)
     ):  # fmt: skip
-        if (as_whole(count) or 0) < 1:
-            raise InputError(f"{name} must be a positive whole number, got {count!r}")
+        require_count(name, count)
     for name, value in (
         ("output_scale", 1.0 if output_scale is None else output_scale),
         ("gradient_tolerance", rules.gradient_tolerance),
         ("max_time", rules.max_time),
     ):
-        number = as_number(value)
-        if number is None or not number > 0:
-            raise InputError(f"{name} must be positive, got {value!r}")
-    if rules.solver not in SOLVERS:
-        raise InputError(f"unknown solver {rules.solver!r}: write {' or '.join(SOLVERS)}")
-    if not rules.loss_tolerance >= 0:
-        raise InputError(f"loss_tolerance must not be negative, got {rules.loss_tolerance!r}")
-    if not 0 < rules.fitted_fraction <= 1:
+        require_time(name, value)
+    if not isinstance(rules.solver, str) or rules.solver not in SOLVERS:
+        raise InputError(f"unknown solver {shown(rules.solver)}: write {' or '.join(SOLVERS)}")
+    require_not_negative("loss_tolerance", rules.loss_tolerance)
+    require_positive("atol", rules.atol)
+    fraction = as_number(rules.fitted_fraction)
+    if fraction is None or not 0 < fraction <= 1:
         raise InputError(
-            f"fitted_fraction must be above 0 and at most 1, got {rules.fitted_fraction!r}"
+            f"fitted_fraction must be above 0 and at most 1, got {shown(rules.fitted_fraction)}"
         )

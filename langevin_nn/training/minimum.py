@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +27,7 @@ from jaxtyping import Bool, Float, Int
 
 from langevin_nn.model.losses import Hinge, Squared
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
-from langevin_nn.sampling.checks import checked_posterior, refuse_jumps_for
+from langevin_nn.sampling.checks import checked_params, checked_posterior, refuse_jumps_for
 from langevin_nn.training.residuals import (
     energy_and_gradient,
     energy_hessian,
@@ -36,7 +35,7 @@ from langevin_nn.training.residuals import (
     unflattened,
 )
 from langevin_nn.types import InputError
-from langevin_nn.values import as_number, as_whole
+from langevin_nn.values import as_number, as_whole, shown
 
 __all__ = ["Minimum", "find_minimum"]
 
@@ -264,13 +263,7 @@ def _checked(
             f"minima are found in float64, the network has {posterior.y_train.dtype}: build it "
             "with dtype=jax.numpy.float64"
         )
-    one = eqx.filter_eval_shape(posterior.sample_prior, jax.random.key(0), 1)
-    shapes = [[jnp.shape(leaf)[1:] for leaf in jax.tree.leaves(tree)] for tree in (params, one)]
-    if shapes[0] != shapes[1] or len({jax.tree.structure(tree) for tree in (params, one)}) > 1:
-        raise InputError(
-            "params must be the weights of n networks of this posterior, with a leading axis of "
-            f"length n, got {type(params).__name__}: write posterior.sample_prior(key, n)"
-        )
+    checked_params(posterior, params)
     size = sum(leaf.size // len(leaf) for leaf in jax.tree.leaves(params))
     if size > LARGEST:
         raise InputError(
@@ -280,6 +273,6 @@ def _checked(
     for name, value in (("gradient_tolerance", gradient_tolerance), ("max_steps", max_steps)):
         number = as_number(value) if name != "max_steps" else as_whole(value)
         if number is None or not number > 0:
-            raise InputError(f"{name} must be positive, got {value!r}")
+            raise InputError(f"{name} must be positive, got {shown(value)}")
     refuse_jumps_for("find_minimum", posterior)
     return posterior

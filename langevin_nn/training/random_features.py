@@ -27,7 +27,13 @@ from langevin_nn.model.activations import activation as chosen_activation
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.types import Activation, InputError, random_key
-from langevin_nn.values import as_whole
+from langevin_nn.values import (
+    require_count,
+    require_flag,
+    require_kind,
+    require_not_negative,
+    shown,
+)
 
 __all__ = ["FeatureRegression", "RandomFeatures", "feature_ensemble"]
 
@@ -61,8 +67,8 @@ class RandomFeatures:
         centred: bool = False,
     ) -> None:
         for name, size in (("in_size", in_size), ("width", width)):
-            if (as_whole(size) or 0) < 1:
-                raise InputError(f"{name} must be a positive whole number, got {size!r}")
+            require_count(name, size)
+        require_flag("centred", centred)
         _require_float64()
         chosen = chosen_activation(activation)
         drawn = jax.random.normal(random_key(key), (width, in_size), jnp.float32)
@@ -187,7 +193,7 @@ class FeatureRegression:
         """The posterior's variance of f at the test points, T z(ZᵀZ/N_1 + λ_L T)⁻¹z/N_1."""
         self._check(ridge)
         if not ridge > 0:
-            raise InputError(f"the variance needs a positive ridge λ_L T, got {ridge!r}")
+            raise InputError(f"the variance needs a positive ridge λ_L T, got {shown(ridge)}")
         inside = np.sum(self.inside**2 / (self.singular**2 + ridge), axis=1)
         return temperature * (inside + self.outside / ridge)
 
@@ -200,8 +206,7 @@ class FeatureRegression:
 
     @staticmethod
     def _check(ridge: float | int) -> None:
-        if not 0 <= ridge < np.inf:
-            raise InputError(f"the ridge λ_L T must not be negative, got {ridge!r}")
+        require_not_negative("the ridge λ_L T", ridge)
 
 
 def _hidden(
@@ -273,8 +278,9 @@ def feature_ensemble(
     True
     """
     for name, number in (("num_ensemble", num_ensemble), ("num_noise", num_noise)):
-        if (as_whole(number) or 0) < 1:
-            raise InputError(f"{name} must be a positive whole number, got {number!r}")
+        require_count(name, number)
+    require_kind("data", data, Dataset, "load_dataset(…)")
+    require_flag("shared_noise", shared_noise)
     if data.y_train.ndim != 1:
         raise InputError(
             f"an ensemble is of one output, the task has {data.num_outputs}: give one column of "

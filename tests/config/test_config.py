@@ -415,7 +415,7 @@ def test_files_that_hold_no_configuration(tmp_path):
         file.truncate(2**40)
     for name, fragment in {
         "": "Is a directory", "pipe": "a pipe or a device", "binary": "not text in UTF-8",
-        "huge": "1099511627776 bytes", "x" * 5000: "too long", "a\0b": "null",
+        "huge": "1099511627776 bytes", "x" * 5000: "too long", "a\0b": "must name",
     }.items():  # fmt: skip
         with pytest.raises(InputError, match=fragment):
             configuration.load(tmp_path / name)

@@ -22,9 +22,12 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
+from langevin_nn.data.dataset import as_numbers
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.model.precision import full_precision
+from langevin_nn.sampling.checks import checked_params, checked_posterior
 from langevin_nn.types import InputError
+from langevin_nn.values import require_count, require_positive
 
 __all__ = [
     "Hessian",
@@ -91,7 +94,8 @@ def kernel_alignment(
     >>> found.eigenvalues, found.overlaps
     (array([[3.        , 1.33333333]]), array([[0.8, 0. ]]))
     """
-    kernel, labels = np.asarray(kernel, np.float64), np.asarray(labels, np.float64)
+    kernel, labels = as_numbers("kernel", kernel), as_numbers("labels", labels)
+    num_components = require_count("num_components", num_components)
     number = labels.shape[0] if labels.ndim == 1 else 0
     if not number or kernel.shape[1:] != (number, number):
         raise InputError(
@@ -127,6 +131,7 @@ def effective_parameters(posterior: Posterior, params: Any, tolerance: float = 1
     >>> lnn.effective_parameters(posterior, posterior.sample_prior(key, 1))  # of 8 × 3 + 3
     24
     """
+    tolerance = require_positive("tolerance", tolerance)
     posterior, row, structure = _one_network(posterior, params)
     size = posterior.x_train.shape[1]
     rng = np.random.default_rng(0)
@@ -154,7 +159,7 @@ def tangent_kernel(posterior: Posterior, params: Any) -> Float[np.ndarray, "n P 
     (3, 10, 10)
     """
     posterior = with_one_output(posterior)
-    weights, structure = flattened(params)
+    weights, structure = flattened(checked_params(posterior, params))
     return np.asarray(_kernels(posterior, weights, structure), np.float64)
 
 
@@ -201,7 +206,7 @@ def _one_network(
 ) -> tuple[GibbsPosterior, Float[Array, " K"], Any]:
     """The posterior and the weights of one network as a row, if it is not too large."""
     posterior = with_one_output(posterior)
-    weights, structure = flattened(params)
+    weights, structure = flattened(checked_params(posterior, params))
     number, size = weights.shape
     if number != 1:
         raise InputError(f"this is of one network, got {number}: give one of them")
@@ -283,6 +288,7 @@ def _curvatures(posterior: GibbsPosterior, params: Any) -> Float[np.ndarray, " P
 
 
 def with_one_output(posterior: Posterior) -> GibbsPosterior:
+    posterior = checked_posterior(posterior)
     if not isinstance(posterior, GibbsPosterior):
         raise InputError(
             f"the landscape is that of all weights, got a {type(posterior).__name__}: write "

@@ -20,7 +20,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from langevin_nn.analysis.landscape.gradients import flattened, outputs_of, with_one_output
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.model.precision import full_precision
-from langevin_nn.types import InputError
+from langevin_nn.sampling.checks import checked_params
+from langevin_nn.types import InputError, random_key
+from langevin_nn.values import require_count, shown
 
 __all__ = ["SpectralDensity", "spectral_density"]
 
@@ -82,17 +84,16 @@ def spectral_density(
     (4500, (8, 64))
     """
     posterior = with_one_output(posterior)
-    weights, structure = flattened(params)
+    weights, structure = flattened(checked_params(posterior, params))
     number, size = weights.shape
     if number != 1:
         raise InputError(f"this is of one network, got {number}: give one of them")
-    if part not in PARTS:
-        raise InputError(f"unknown part {part!r} of the Hessian: write one of {', '.join(PARTS)}")
-    if num_probes < 1 or num_steps < 1:
-        raise InputError(
-            f"num_probes and num_steps must be positive, got {num_probes!r} and {num_steps!r}"
-        )
-    probes = jax.random.normal(key, (num_probes, size), weights.dtype)
+    if not isinstance(part, str) or part not in PARTS:
+        parts = ", ".join(PARTS)
+        raise InputError(f"unknown part {shown(part)} of the Hessian: write one of {parts}")
+    num_probes = require_count("num_probes", num_probes)
+    num_steps = require_count("num_steps", num_steps)
+    probes = jax.random.normal(random_key(key), (num_probes, size), weights.dtype)
     steps = min(num_steps, size)
     diagonals, sides = (
         np.asarray(each, np.float64)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError, Patches, random_key
+from langevin_nn.values import shown
 
 
 class Network(eqx.Module):
@@ -85,8 +86,14 @@ def standard_gaussian(
     Raises `InputError` for what is no key or no floating-point type.
     """
     key = random_key(key)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise InputError(f"weights are floating-point numbers, got dtype={dtype!r}: write float32")
+    try:
+        floating = dtype is not None and jnp.issubdtype(np.dtype(dtype), jnp.floating)
+    except TypeError:  # what NumPy knows no type by
+        floating = False
+    if not floating:
+        raise InputError(
+            f"weights are floating-point numbers, got dtype={shown(dtype)}: write float32"
+        )
     shapes = [*weights, *biases]
     keys = jax.random.split(key, len(shapes))
     drawn = [jax.random.normal(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True)]

@@ -22,7 +22,7 @@ from langevin_nn.model.activations import activation as as_activation
 from langevin_nn.model.networks.base import Network, of_one_type, standard_gaussian
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError, Patches
-from langevin_nn.values import as_whole
+from langevin_nn.values import require_count, require_flag, shown
 
 
 class Convolutional(Network):
@@ -59,11 +59,11 @@ class Convolutional(Network):
     ) -> None:
         if not isinstance(patches, Patches):
             raise InputError(
-                f"patches must be Patches(image_shape, size, stride), got {patches!r}: write "
+                f"patches must be Patches(image_shape, size, stride), got {shown(patches)}: write "
                 "Patches((28, 28, 1), size=4, stride=4) for images of 28 × 28 grey pixels"
             )
-        if (as_whole(num_channels) or 0) < 1:
-            raise InputError(f"num_channels must be a positive whole number, got {num_channels!r}")
+        require_count("num_channels", num_channels)
+        require_flag("biases", biases)
         shapes = [(num_channels, patches.patch_size), (patches.num_patches, num_channels)]
         self.weights, self.biases = standard_gaussian(
             key, shapes, [(num_channels,), (1,)] if biases else [], dtype

@@ -20,7 +20,7 @@ from langevin_nn.model.activations import activation as as_activation
 from langevin_nn.model.networks.base import Network, of_one_type, standard_gaussian
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError
-from langevin_nn.values import as_whole
+from langevin_nn.values import as_whole, require_count, require_flag
 
 
 class FullyConnected(Network):
@@ -71,10 +71,8 @@ class FullyConnected(Network):
                 "in_size and hidden_widths must be positive whole numbers, "
                 f"got {shown(in_size)} and {shown(tuple(hidden_widths))}"
             )
-        if (as_whole(num_outputs) or 0) < 1:
-            raise InputError(
-                f"num_outputs must be a positive whole number, got {shown(num_outputs)}"
-            )
+        require_count("num_outputs", num_outputs)
+        require_flag("biases", biases)
         rows = (*sizes[1:], num_outputs)
         shapes = list(zip(rows, sizes, strict=True))
         self.weights, self.biases = standard_gaussian(

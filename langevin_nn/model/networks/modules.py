@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from langevin_nn.model.derivative import derivative_along
 from langevin_nn.model.networks.base import Network, of_each
 from langevin_nn.types import InputError
+from langevin_nn.values import shown
 
 PRECISIONS = ("float32", "float64")
 """What can be sampled: in 16 bits a step smaller than 2⁻⁸ of a weight is rounded away."""
@@ -105,7 +106,7 @@ def _filtered(network: Any, sampled: Any) -> list[bool]:
     except (TypeError, ValueError) as error:
         raise InputError(
             "sampled is a filter of eqx.partition, a function of a leaf or a tree of Booleans in "
-            f"the shape of the network, got {sampled!r}"
+            f"the shape of the network, got {shown(sampled)}"
         ) from error
     return [not isinstance(leaf, _Left) for leaf in jax.tree.leaves(kept)]
 

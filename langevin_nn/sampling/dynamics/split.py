@@ -37,7 +37,7 @@ from langevin_nn.sampling.dynamics.adaptation import (
 )
 from langevin_nn.sampling.dynamics.noise import standard_normal_like
 from langevin_nn.types import ChainKeys
-from langevin_nn.values import require_positive
+from langevin_nn.values import require_flag, require_positive
 
 MOST_STEPS = 1000
 """A trajectory has no more steps than this, whatever its length."""
@@ -104,6 +104,9 @@ class Split(eqx.Module):
             if not open_number and not isinstance(value, jax.Array):  # those are checked already
                 unit = " radians" if top > 1 else ""
                 require_positive(f"{name} of the split dynamics", value, top, unit)
+        for name, flag in (("step", self.adapting_step), ("length", self.adapting_length)):
+            if not isinstance(flag, jax.Array):
+                require_flag(f"adapting_{name}", flag)
 
     def prepare(self, posterior: Posterior, state: Any, key: Any) -> dict[str, float]:
         """The step size and the length of the trajectories to start with."""

@@ -18,6 +18,7 @@ from numpyro.infer.mcmc import MCMCKernel
 from numpyro.infer.util import constrain_fn
 from numpyro.util import is_prng_key
 
+from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.checks import (
@@ -101,14 +102,14 @@ class NumPyroKernel(MCMCKernel):
         transition = checked_transition(transition)
         steps = transition.default_thinning if steps_per_sample is None else steps_per_sample
         steps = checked_count("steps_per_sample", steps, 1)
-        if isinstance(target, type | Transition) or not (
+        if isinstance(target, type | Transition | Network) or not (
             isinstance(target, Posterior) or callable(target)
         ):
             raise InputError(
                 f"a {type(target).__name__} is neither a posterior nor a NumPyro model: write "
                 "NumPyroKernel(posterior, …) or NumPyroKernel(model, …)"
             )
-        if observables and not isinstance(target, Posterior):
+        if observables is not None and not isinstance(target, Posterior):
             raise InputError(
                 "observables are functions of a posterior's network: write "
                 "numpyro.deterministic(name, value) in the model"

@@ -30,7 +30,9 @@ from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Squared
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.model.prior import GaussianPrior
+from langevin_nn.sampling.checks import checked_posterior
 from langevin_nn.types import ChainKeys, InputError
+from langevin_nn.values import require_flag
 
 
 def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callable[[], None]:
@@ -64,7 +66,8 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
     test_outputs (5, 5)
     y (5, 10)
     """
-    key = jax.random.key(0)
+    posterior, key = checked_posterior(posterior), jax.random.key(0)
+    require_flag("test_outputs", test_outputs)
     drawn = eqx.filter_eval_shape(posterior.sample_prior, key, 1)
     template = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), drawn)
     arrays = jax.tree_util.tree_leaves_with_path(template)

@@ -43,6 +43,7 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.theory.kernels.nngp import fields
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.types import Activation, EnsembleSpec, InputError
+from langevin_nn.values import as_whole, shown
 
 __all__ = ["FEWEST_UNITS", "SEED", "Terms", "width_terms", "with_training_points"]
 
@@ -121,8 +122,8 @@ def width_terms(
     >>> bool(abs(found.mean() + 2) < 5 * found.std() / np.sqrt(found.size) < 1)
     True
     """
-    if num_units < FEWEST_UNITS:
-        raise InputError(f"num_units must be {FEWEST_UNITS} or more, got {num_units}")
+    if (as_whole(num_units) or 0) < FEWEST_UNITS:
+        raise InputError(f"num_units must be {FEWEST_UNITS} or more, got {shown(num_units)}")
     known, exact = _exact_part(everywhere, spec.temperature, scale, beyond_scale)
     inputs = _hidden_inputs(spec, data)
     amplitude = np.sqrt(scale / spec.prior_precisions[1])

@@ -187,6 +187,11 @@ def _averages(
 def _checked_points(width: Any, readout_precision: Any, temperature: Any) -> list[Points]:
     """The three as float64 arrays of one shape; InputError for values that no ensemble has."""
     try:
+        if any(
+            type(v).__name__ in ("bool", "MaskedArray") or np.asarray(v).dtype.kind not in "iuf"
+            for v in (width, readout_precision, temperature)
+        ):
+            raise TypeError("a Boolean, a masked array or no number")
         points = [np.asarray(v, np.float64) for v in (width, readout_precision, temperature)]
         points = [each.copy() for each in np.broadcast_arrays(*points)]
     except (TypeError, ValueError) as error:

@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.quadrature import gaussian_mean
-from langevin_nn.theory.applicability import require
+from langevin_nn.theory.applicability import require, require_task
 from langevin_nn.theory.kernels.layers import Precisions
 from langevin_nn.theory.kernels.nngp import GramBlocks, gram_blocks, probe_inputs
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
@@ -44,6 +44,7 @@ from langevin_nn.theory.saddles import low_rank
 from langevin_nn.theory.saddles.low_rank import ColumnTerms, Form, Numbers
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
 from langevin_nn.types import Activation, EnsembleSpec, Generalisation
+from langevin_nn.values import require_kind
 
 __all__ = ["NonOddAction", "feature_means", "one_layer_nonodd"]
 
@@ -80,6 +81,9 @@ def one_layer_nonodd(
     1.000000 0.000000
     """
     (width,) = require("one_layer_nonodd", spec, depth=1, least_width=2)
+    require_task(spec, data)
+    if regression is not None:  # the theory has another one
+        require_kind("regression", regression, Regression, "gram_regression(spec, data)")
     regression = decompose(_centred_blocks(spec, data), data.y_train)
     *parts, constant = regression.resolved(spec.temperature)
     action = NonOddAction(width, spec.temperature, *parts)

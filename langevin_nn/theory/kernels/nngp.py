@@ -23,7 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from langevin_nn.data.dataset import as_numbers
 from langevin_nn.data.load import Dataset
+from langevin_nn.theory.applicability import require_spec, require_task
 from langevin_nn.theory.kernels.layers import host_gram
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 
@@ -167,6 +169,7 @@ def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
     >>> blocks.cross.shape, blocks.train_columns.ravel()
     ((1, 2), array([0.5, 0.5]))
     """
+    require_task(spec, data)
     train, test = fields(spec, data.x_train), fields(spec, data.x_test)
     if spec.num_outputs != data.num_outputs:
         raise InputError(
@@ -222,12 +225,13 @@ def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
     (1, 2, 2)
     """
     require_float64()
+    require_spec(spec)
     if spec.hidden_widths is None or (spec.hidden_widths and spec.activation is None):
         raise NotApplicable(
             f"the Gram matrix of {spec.architecture} is not known: the theories describe "
             "FullyConnected and Convolutional networks"
         )
-    x = np.asarray(x, np.float64)
+    x = as_numbers("the inputs", x)
     if x.ndim != 2 or x.shape[1] != spec.in_size:
         raise InputError(
             f"the ensemble has inputs of size {spec.in_size}, the data have shape {x.shape}: "

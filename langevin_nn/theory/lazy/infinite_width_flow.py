@@ -19,11 +19,13 @@ import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.data.load import Dataset
+from langevin_nn.theory.applicability import require_task
 from langevin_nn.theory.kernels.nngp import nngp
 from langevin_nn.theory.kernels.ntk import ntk
 from langevin_nn.theory.regression.moments import Moments, generalisation
 from langevin_nn.theory.regression.rounding import null_directions, resolution_of
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
+from langevin_nn.values import require_flag, require_time
 
 __all__ = ["infinite_width_flow"]
 
@@ -58,10 +60,11 @@ def infinite_width_flow(
     >>> found.predictive_mean.round(9), found.predictive_variance.round(9)
     (array([ 1., -1.]), array([0., 0.]))
     """
+    require_task(spec, data)
     if spec.loss != "squared":
         raise NotApplicable(f"infinite_width_flow is of the squared loss, this is {spec.loss}")
-    if not time > 0:
-        raise InputError(f"the time of a flow must be positive, got {time!r}")
+    time = require_time("the time of a flow", time)
+    centred = require_flag("centred", centred)
     tangent = ntk(spec, data.x_train)
     eigenvalues, vectors = np.linalg.eigh(tangent)
     cross = ntk(spec, data.x_test, data.x_train) @ vectors

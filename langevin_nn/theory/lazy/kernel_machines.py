@@ -27,9 +27,11 @@ from scipy.optimize import nnls
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.losses import Hinge, Loss
+from langevin_nn.theory.applicability import require_task
 from langevin_nn.theory.kernels.ntk import ntk
 from langevin_nn.theory.regression.moments import Moments, generalisation
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
+from langevin_nn.values import require_kind, require_time
 
 __all__ = ["kernel_flow", "support_vectors"]
 
@@ -68,6 +70,7 @@ def support_vectors(spec: EnsembleSpec, data: Dataset, *, margin: float = 1.0) -
     >>> support_vectors(spec, data).predictive_mean.round(9)
     array([ 1., -1.])
     """
+    require_task(spec, data)
     if spec.loss != "hinge":
         raise NotApplicable(f"support_vectors is of the hinge loss, this is {spec.loss}")
     Hinge(margin=margin).check(data.y_train)  # a margin that is not positive raises there
@@ -191,6 +194,8 @@ def _found(
 def _check_flow(
     spec: EnsembleSpec, data: Dataset, loss: Loss, time: float, loss_tolerance: float, rtol: float
 ) -> None:
+    require_task(spec, data)
+    require_kind("loss", loss, Loss, "Logistic() or Hinge()")
     if loss.name != spec.loss:
         raise InputError(
             f"the ensemble has the {spec.loss} loss, the flow is to be of the {loss.name}: write "
@@ -205,5 +210,4 @@ def _check_flow(
             "the columns one by one"
         )
     for name, value in (("time", time), ("loss_tolerance", loss_tolerance), ("rtol", rtol)):
-        if not value > 0:
-            raise InputError(f"the {name} of a flow must be positive, got {value!r}")
+        require_time(f"the {name} of a flow", value)

@@ -25,7 +25,6 @@ A teacher that is not linear in x acts like noise: its non-linear part of the po
 and F_*² to E; its linear part of the power F_1² multiplies B.
 """
 
-import math
 from dataclasses import dataclass
 
 from langevin_nn.theory.random_features.overlaps import (
@@ -35,6 +34,7 @@ from langevin_nn.theory.random_features.overlaps import (
     overlaps,
 )
 from langevin_nn.types import Activation, InputError
+from langevin_nn.values import as_number, require_not_negative, require_positive, shown
 
 __all__ = [
     "FeatureDecomposition",
@@ -186,8 +186,9 @@ def random_feature_decomposition(
     _check(features, examples, temperature, precision)
     _check_powers(noise_variance, linear_power, nonlinear_power)
     for name, number in (("num_ensemble", num_ensemble), ("num_noise", num_noise)):
-        if not number >= 1:
-            raise InputError(f"{name} must be at least 1, got {number!r}")
+        counted = as_number(number)
+        if counted is None or not counted >= 1:
+            raise InputError(f"{name} must be at least 1, got {shown(number)}")
     psi = overlaps(moments, features, examples, precision * temperature)
     noise = noise_variance / num_noise + nonlinear_power
     return FeatureDecomposition(
@@ -206,8 +207,7 @@ def _check(
         ("features", features), ("examples", examples), ("temperature", temperature),
         ("precision", precision),
     ):  # fmt: skip
-        if not 0 < value < math.inf:
-            raise InputError(f"{name} must be positive, got {value!r}")
+        require_positive(name, value)
 
 
 def _check_powers(
@@ -217,5 +217,4 @@ def _check_powers(
         ("noise_variance", noise_variance), ("linear_power", linear_power),
         ("nonlinear_power", nonlinear_power),
     ):  # fmt: skip
-        if not 0 <= value < math.inf:
-            raise InputError(f"{name} must not be negative, got {value!r}")
+        require_not_negative(name, value)

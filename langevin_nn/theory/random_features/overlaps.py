@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 
 from langevin_nn.theory.kernels.nngp import require_float64
 from langevin_nn.types import Activation, InputError
+from langevin_nn.values import require_kind
 
 __all__ = [
     "FeatureMoments",
@@ -56,7 +57,6 @@ class FeatureMoments:
         return self.linear_power / self.power
 
 
-@lru_cache(maxsize=64)
 def feature_moments(activation: Activation) -> FeatureMoments:
     """E σ, E σ² and E z σ by Gauss–Legendre quadrature on either side of zero.
 
@@ -74,6 +74,11 @@ def feature_moments(activation: Activation) -> FeatureMoments:
     0.09084506
     """
     require_float64()
+    return _moments(require_kind("activation", activation, Activation, 'activation("erf")'))
+
+
+@lru_cache(maxsize=64)
+def _moments(activation: Activation) -> FeatureMoments:
     nodes, weights = np.polynomial.legendre.leggauss(300)
     z = 4.75 * (nodes + 1)  # to 9.5, beyond which the density is below 1e-20
     density = 4.75 * weights * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)

@@ -22,6 +22,7 @@ from jaxtyping import Complex, Float
 
 from langevin_nn.theory.random_features.overlaps import FeatureMoments, feature_moments
 from langevin_nn.types import Activation, InputError
+from langevin_nn.values import require_positive
 
 __all__ = ["FeatureSpectrum", "feature_spectrum"]
 
@@ -153,6 +154,5 @@ def feature_spectrum(
     6.900161
     """
     for name, value in (("features", features), ("examples", examples)):
-        if not 0 < value < np.inf:
-            raise InputError(f"{name} must be positive, got {value!r}")
+        require_positive(name, value)
     return FeatureSpectrum(feature_moments(activation), features, examples)

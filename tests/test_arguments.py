@@ -1,0 +1,191 @@
+"""Arguments of the wrong kind, in every public function: an `InputError` of one line.
+
+FAULTS 5: swapped arguments, None, numbers, text and lists in their place ended deep inside in an
+AttributeError or a TypeError, and words for Booleans, masked arrays or sets were taken. In a
+process of its own, where beartype does not refuse them first.
+"""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PROGRAM = """
+import jax, numpy as np
+import jax.numpy as jnp
+import langevin_nn as lnn
+from langevin_nn.training.gradient_flow import Flow
+
+jax.config.update("jax_enable_x64", True)
+theory, key, rng = lnn.theory, jax.random.key(0), np.random.default_rng(0)
+x, y = rng.standard_normal((4, 3)), np.array([1.0, -1.0, 1.0, -1.0])
+data = lnn.Dataset("d", x, y, x, y)
+network = lnn.FullyConnected(3, (2,), key=key, dtype=np.float64)
+prior = lnn.GaussianPrior((1.0, 1.0))
+posterior = lnn.GibbsPosterior(network, prior, data, 0.5)
+spec, erf = posterior.spec, lnn.activation("erf")
+two = tuple(jnp.ones((2, *w.shape)) for w in network.weights)
+params = posterior.sample_prior(key, 1)
+masked = np.ma.masked_equal([1.0, 2.0], 2.0)
+
+RECORD = (None, 5, "x", [1], {"a": 1}, object(), spec, data, posterior, lnn.Langevin)
+OBJECT = (None, 5, "x", [1], {"a": 1}, object(), lnn.Langevin)
+NUMBER = (None, "1", True, [1.0], object(), np.nan, masked)
+COUNT = (None, "1", True, [1], 0, 2.5)
+FLAG = (None, 1, "no", [], np.ones(2))
+TEXT = (None, 5, [1], {"a": 1})
+ARRAY = (None, "x", {"a": 1}, masked, object())
+PATH = (5, [1], b"x", "a\\0b", object())
+
+
+def without(values, *allowed):
+    return tuple(value for value in values if not any(value is other for other in allowed))
+
+
+table = []
+
+
+def check(function, wrong, /, **good):
+    table.append((function, wrong, good))
+
+
+sweeps = {"spec": without(RECORD, spec), "data": without(RECORD, data)}
+on = {"spec": spec, "data": data}
+for name in ("infinite_width", "one_layer", "one_layer_nonodd", "nested", "global_",
+             "multi_output", "scale_mixture", "width_expansion", "matched"):
+    check(getattr(theory, name), sweeps | {"regression": OBJECT[1:]}, **on, regression=None)
+check(theory.one_layer, dict.fromkeys(
+    ("width", "readout_precision", "temperature"), ("1", True, masked, object())), **on)
+check(theory.matched, {"num_units": COUNT}, **on)
+check(theory.convolutional, {"spec": without(RECORD, spec)}, **on)
+check(theory.evidence, sweeps | {"theory": OBJECT}, **on)
+check(theory.predict, sweeps | {"names": (5, [1], "x", "", {"a": 1}, object()),
+                                "regression": OBJECT[1:]}, **on)
+check(theory.predictive_distribution, sweeps | {"x": (*ARRAY, [1.0], 5), "theory": OBJECT},
+      **on, x=x)
+for name in ("gram_blocks", "gram_regression", "order_parameter_distribution"):
+    check(getattr(theory, name), sweeps, **on)
+check(theory.infinite_width_flow, sweeps | {"time": NUMBER, "centred": FLAG}, **on)
+check(theory.support_vectors, sweeps, **on)
+check(theory.kernel_flow, sweeps | {"loss": RECORD}, **on, loss=lnn.Logistic())
+for name in ("nngp", "ntk", "patch_gram"):
+    check(getattr(theory, name), {"spec": without(RECORD, spec), "x": ARRAY}, spec=spec, x=x)
+check(theory.feature_moments, {"activation": OBJECT}, activation=erf)
+features = {"activation": erf, "features": 2.0, "examples": 3.0, "temperature": 0.1}
+numbers = dict.fromkeys(("features", "temperature", "precision", "noise_variance",
+                         "linear_power", "nonlinear_power"), NUMBER)
+check(theory.random_feature_error, numbers | {"activation": OBJECT}, **features)
+check(theory.random_feature_decomposition, {"num_ensemble": NUMBER, "num_noise": NUMBER},
+      **features)
+check(theory.feature_spectrum, {"features": NUMBER, "examples": NUMBER, "activation": OBJECT},
+      activation=erf, features=2.0, examples=3.0)
+
+check(lnn.Activation, {"name": TEXT, "function": OBJECT, "dual": OBJECT, "odd": FLAG},
+      name="mine", function=jnp.tanh, dual=lambda a, b, c: c, odd=True)
+check(lnn.Dataset, {"name": TEXT, "labelling": TEXT, "provenance": (None, "x", 5, [1]),
+                    "image_shape": ("x", 5, [1], masked),
+                    "class_targets": ("12", 1.0, ("-1", "1"))},
+      name="d", x_train=x, y_train=y, x_test=x, y_test=y)
+check(lnn.EnsembleSpec, {"activation": OBJECT[1:], "architecture": TEXT, "loss": TEXT,
+                         "patches": OBJECT[1:], "bias_precisions": ((), "", {1.0}, masked),
+                         "prior_precisions": ({1.0, 2.0}, {1.0: 2.0}, masked)},
+      in_size=3, hidden_widths=(2,), activation=erf, prior_precisions=(1.0, 1.0), temperature=0.1)
+check(lnn.FullyConnected, {"biases": FLAG, "dtype": (None, "x", 5, object()), "num_outputs": COUNT},
+      in_size=3, hidden_widths=(2,), key=key)
+check(lnn.Patches, {"image_shape": (None, 5, "123", [1], (4, 4, 1.0)), "size": COUNT,
+                    "stride": COUNT}, image_shape=(4, 4, 1), size=2, stride=2)
+check(lnn.Convolutional, {"biases": FLAG, "num_channels": COUNT}, num_channels=2, key=key,
+      patches=lnn.Patches((4, 4, 1), 2, 2))
+check(lnn.GaussianPrior, {"precisions": ({1.0, 2.0}, {1.0: 2.0}, masked)}, precisions=(1.0,))
+check(lnn.Split, {"adapting_step": FLAG, "adapting_length": (None, 1, "no")})
+check(lnn.RandomFeatures, {"in_size": COUNT, "width": COUNT, "centred": FLAG},
+      in_size=3, width=2, key=key)
+check(lnn.feature_ensemble, {"data": without(RECORD, data), "ridge": NUMBER, "shared_noise": FLAG,
+                             "noise_variance": NUMBER, "centred": FLAG},
+      data=data, width=2, key=key, ridge=0.1, num_ensemble=1)
+loaded = {"key": key, "num_train": 4, "num_test": 4}
+check(lnn.load_dataset, {"source": OBJECT, "num_train": COUNT[1:], "standardize": FLAG,
+                         "colour": FLAG, "noise_variance": NUMBER,
+                         "targets": (("-1", "1"), (True, False), {-1.0, 1.0}, "x", 5),
+                         "classes": ({0, 1}, "01", 5)}, source="digits", **loaded)
+check(lnn.load_dataset, {"in_size": COUNT, "teacher_width": COUNT, "noise_variance": NUMBER,
+                         "classes": (5,)}, source="teacher_linear", **loaded)
+check(lnn.load_dataset, {"path": PATH}, source="npz", **loaded)
+check(lnn.load_dataset, {"folder": PATH}, source="mnist", **loaded)
+
+check(lnn.sample, {"checkpoint": PATH, "resume": FLAG, "progress": (5, "x", [], lnn.Langevin)},
+      posterior=posterior, transition=lnn.Langevin(), key=key, num_samples=4)
+check(lnn.temper, {"checkpoint": PATH, "resume": FLAG, "progress": (5, "x", [], lnn.Langevin)},
+      posterior=posterior, transition=lnn.Langevin(), temperatures=(1.0,), key=key)
+check(lnn.numpyro_model, {"posterior": without(RECORD, posterior), "test_outputs": FLAG},
+      posterior=posterior)
+check(lnn.NumPyroKernel, {"target": without(OBJECT) + (network, data)}, transition=lnn.Split(),
+      target=posterior)
+flows = dict.fromkeys(("output_scale", "gradient_tolerance", "loss_tolerance", "fitted_fraction",
+                       "max_time", "rtol", "atol"), NUMBER[1:])
+check(lnn.gradient_flow, flows | {"solver": OBJECT, "max_steps": COUNT}, posterior=posterior,
+      key=key)
+weights = (*OBJECT, network, (1.0,), (params[0],) if isinstance(params, tuple) else params.weights)
+for function in (lnn.hessian, lnn.tangent_kernel, lnn.effective_parameters, lnn.find_minimum):
+    check(function, {"posterior": without(RECORD, posterior), "params": weights},
+          posterior=posterior, params=params)
+check(lnn.effective_parameters, {"tolerance": NUMBER}, posterior=posterior, params=params)
+check(lnn.spectral_density, {"posterior": without(RECORD, posterior), "params": weights,
+                             "key": RECORD, "part": OBJECT, "num_probes": COUNT,
+                             "num_steps": COUNT}, posterior=posterior, params=params, key=key)
+check(lnn.kernel_alignment, {"kernel": ARRAY, "labels": ARRAY, "num_components": COUNT},
+      kernel=np.eye(4)[None], labels=y, num_components=2)
+estimates = [lnn.Estimate(value, 0.1) for value in (1.0, 2.0, 4.0)]
+check(lnn.power_law, {"x": ARRAY, "y": (None, 5, "xyz", [1, 2, 3], {"a": 1})},
+      x=[1.0, 2.0, 3.0], y=estimates)
+check(lnn.error_parts, {"predictions": ARRAY, "y_test": ARRAY}, predictions=x, y_test=y)
+check(lnn.averaging, {"outputs": ARRAY, "y_test": ARRAY, "length": COUNT[1:], "midpoint": NUMBER},
+      outputs=np.ones((3, 2, 4)), y_test=y)
+check(lnn.classification_errors, {"flow": RECORD}, flow=None)
+check(lnn.summarise_flow, {"flow": RECORD}, flow=None)
+check(lnn.summarise_ladder, {"ladder": RECORD}, ladder=None, key=key)
+check(lnn.summarise, {"chains": RECORD, "name": TEXT}, chains=None)
+for function in (lnn.collect, lnn.report):
+    check(function, {"path": (None, *PATH)}, path=None)
+config = {"data": {"source": "teacher_linear"}}
+check(lnn.report, {"output": PATH}, path="none")
+check(lnn.sweep, {"config": (None, *PATH), "over": (5, "x", [1], object()), "output": (None, *PATH),
+                  "executor": OBJECT[1:], "workers": COUNT[1:], "slurm": (5, "x", [1], object())},
+      config=config, over={"seed": [1]}, output="nowhere")
+check(lnn.config.from_dict, {"values": (None, 5, "x", [1])}, values={})
+check(lnn.config.load, {"path": (None, *PATH)}, path="x")
+
+number = 0
+for function, wrong, good in table:
+    for name, values in wrong.items():
+        for value in values:
+            number += 1
+            what = f"{function.__name__}({name}={value!r:.60})"
+            try:
+                function(**good | {name: value})
+            except lnn.InputError as error:
+                assert "\\n" not in str(error) and len(str(error)) < 500, (what, str(error))
+            except Exception as error:
+                raise AssertionError(f"{what}: {type(error).__name__}: {error}") from error
+            else:
+                raise AssertionError(f"{what} was taken")
+for swapped in (theory.one_layer, theory.evidence, theory.predict, theory.gram_regression):
+    try:
+        swapped(data, spec)
+    except lnn.InputError as error:
+        assert "spec must be an EnsembleSpec, got Dataset" in str(error), error
+one = theory.predict(spec, data, "infinite_width")  # one name is a name
+assert list(one.results) == ["infinite_width"]
+print(number)
+"""
+
+
+def test_arguments_of_the_wrong_kind_are_refused_in_one_line():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout) > 900

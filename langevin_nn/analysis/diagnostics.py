@@ -136,14 +136,16 @@ def diagnose(
     )
 
 
-START_ANEW = (
-    "a finished run cannot be extended: start anew with more num_warmup or num_samples × thinning"
-)
+_ANEW = "a finished run cannot be extended: start anew with"
+START_ANEW = f"{_ANEW} more num_warmup or num_samples × thinning"
 """What helps chains that have not mixed, wherever they were sampled."""
 
 
-def complaint(diagnostics: Diagnostics) -> str:
-    """Why the chains may not be believed, in words; empty where they may."""
+def complaint(diagnostics: Diagnostics, slow: str = "") -> str:
+    """Why the chains may not be believed, in words; empty where they may.
+
+    `slow` says of a step size that it is too small for more steps to help.
+    """
     reasons = []
     if diagnostics.diverged_chains:
         reasons.append(
@@ -169,7 +171,13 @@ def complaint(diagnostics: Diagnostics) -> str:
         reasons.append(
             f"acceptance = {diagnostics.acceptance:.2f} is low (write a smaller step_size)"
         )
-    return f"{'; '.join(reasons)}; {START_ANEW}"
+    remedy = START_ANEW
+    if diagnostics.num_chains < 2:
+        remedy = f"{_ANEW} num_chains = 4 or more"
+    if slow:
+        reasons.append(slow)
+        remedy = f'{_ANEW} a larger step_size, or "auto"'
+    return f"{'; '.join(reasons)}; {remedy}"
 
 
 def _but(these: np.ndarray, series: np.ndarray) -> np.ndarray:

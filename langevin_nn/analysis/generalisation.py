@@ -29,8 +29,13 @@ from langevin_nn.analysis.diagnostics import complaint, constant, diagnose, mcse
 from langevin_nn.analysis.step_size_bias import step_size_bias
 from langevin_nn.data.labels import is_right
 from langevin_nn.sampling.draws import Chains
+from langevin_nn.sampling.dynamics.adaptation import FIRST_STEP_SIZE
+from langevin_nn.sampling.dynamics.step_size import AUTO_FRACTION
 from langevin_nn.types import Estimate, Generalisation, InputError
 from langevin_nn.values import require_kind, require_text
+
+SMALLEST_STEP = 1e-3
+"""Of the usual step size: below this part of it more steps are not what helps."""
 
 
 def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
@@ -79,7 +84,7 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
         acceptance=None if acceptance is None else float(acceptance[keep].mean()),
         nonfinite=None if nonfinite is None else float(nonfinite[keep].mean()),
     )
-    message = complaint(diagnostics)
+    message = complaint(diagnostics, _slow(chains, diagnostics.acceptance))
     bias2 = num_outputs * float(np.square(residual).mean()) - excess
     variance = num_outputs * float(plug_in_variance.mean()) + excess
     if num_outputs == 1:
@@ -155,3 +160,12 @@ def _spread(z: np.ndarray) -> float:
     """Standard error of the fraction of points whose sign, z standard errors from 0, is right."""
     wrong_sign = np.array([0.5 * math.erfc(distance / math.sqrt(2)) for distance in z])
     return math.sqrt(float(np.sum(wrong_sign * (1 - wrong_sign)))) / z.size
+
+
+def _slow(chains: Chains, acceptance: float | None) -> str:
+    """That the step size is far too small, if it is: of `Split`, which accepts then everything."""
+    usual = AUTO_FRACTION * chains.stability_limit
+    if chains.trajectory_length is not None:
+        usual = FIRST_STEP_SIZE if acceptance is not None and acceptance > 0.999 else 0.0
+    small = chains.step_size < SMALLEST_STEP * usual
+    return f"step_size = {chains.step_size:.3g} is too small" if small else ""

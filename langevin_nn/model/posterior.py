@@ -72,6 +72,10 @@ class Posterior(eqx.Module):
                 f"temperature must be positive and finite to sample, got {shown(temperature)}: "
                 "write a positive one (theory takes T = 0)"
             )
+        numbers = {"the temperature": (number,), "a prior precision": prior.by_array}
+        for name, values in numbers.items():
+            for value in values:
+                require_in_range(name, value, dtype)
         require_output(network, data.in_size, data.num_outputs, dtype)
         prior.check(network, self.sampled_leaves)
         self.loss = Squared() if loss is None else require_kind("loss", loss, Loss, "Squared()")
@@ -299,3 +303,19 @@ class GibbsPosterior(Posterior):
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """𝓛(θ) = Σ_μ ℓ(f(x_μ), y_μ) + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²."""
         return self.data_energy(params) + self.temperature * self.prior.energy(params)
+
+
+def require_in_range(name: str, value: float | Array, dtype: Any) -> None:
+    """Raise `InputError` for a number that the weights' type has no value for: ∞ or 0 in its place.
+
+    >>> require_in_range("the temperature", 1e300, np.float32)
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: the temperature = 1e+300 is out of the range of float32 (1.2e-38 to 3.4e+38): write precision = "float64" (dtype=jax.numpy.float64), or another value
+    """  # noqa: E501
+    limits = jnp.finfo(dtype)
+    if not float(limits.tiny) <= float(value) <= float(limits.max):
+        raise InputError(
+            f"{name} = {float(value):.4g} is out of the range of {np.dtype(dtype)} "
+            f"({float(limits.tiny):.2g} to {float(limits.max):.2g}): write precision = "
+            '"float64" (dtype=jax.numpy.float64), or another value'
+        )

@@ -96,7 +96,7 @@ def test_chains_of_one_draw_are_their_own_means():
         ((4, 5, 9), None, "targets"),
         ((4, 5, 10, 3), None, "one output at a time"),
         ((4, 5, 10), 6, "length = 6 draws do not fit into chains of 5: write 1 to 5"),
-        ((4, 5, 10), 0, "length = 0"),
+        ((4, 5, 10), 0, "length must be a positive"),
     ],
 )
 def test_what_cannot_be_averaged(shape, length, message):

@@ -253,3 +253,27 @@ def test_deviations_without_an_error(measured, expected, z, text):
     found = Deviation("variance", "one_layer", measured, Estimate(expected))
     assert found.z == z or (math.isnan(found.z) and math.isnan(z))
     assert _beside(found) == text
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes", "reason", "remedy"),
+    [
+        ((1, 50), {}, "needs two chains or more", "start anew with num_chains = 4 or more"),
+        ((4, 50), {}, "is not", "start anew with more num_warmup or num_samples × thinning"),
+        ((4, 50), {"step_size": 1e-30}, "step_size = 1e-30 is too small",
+         'start anew with a larger step_size, or "auto"'),
+        ((4, 50), {"step_size": 1e-30, "curvature": np.nan}, "is not", "more num_warmup or"),
+        ((4, 50), {"step_size": 1e-30, "trajectory_length": 1.5}, "step_size = 1e-30 is too small",
+         'a larger step_size, or "auto"'),
+        # adapted, to a posterior that is stiff
+        ((4, 50), {"step_size": 1e-30, "trajectory_length": 1.5, "acceptance": 0.8}, "is not",
+         "more num_warmup or"),
+    ],
+)  # fmt: skip
+def test_advice_is_what_helps(seed, shape, changes, reason, remedy):
+    """FAULTS 5, advice: one chain needs others, not more draws; tiny steps larger ones."""
+    chains = chains_of(autoregressive(np.random.default_rng(seed), *shape))
+    if "trajectory_length" in changes:
+        changes = changes | {"acceptance": np.full(shape, changes.get("acceptance", 1.0))}
+    message = lnn.summarise(dataclasses.replace(chains, **changes)).message
+    assert reason in message and remedy in message and message.count("start anew") == 1

@@ -244,7 +244,7 @@ def test_what_has_no_landscape(monkeypatch):
         spectral_density(posterior, posterior.sample_prior(KEY, 1), key=KEY, part="all")
     with pytest.raises(InputError, match="of one network, got 2"):
         spectral_density(posterior, posterior.sample_prior(KEY, 2), key=KEY)
-    with pytest.raises(InputError, match="num_probes and num_steps must be positive, got 0"):
+    with pytest.raises(InputError, match="num_probes must be a positive whole number, got 0"):
         spectral_density(posterior, posterior.sample_prior(KEY, 1), key=KEY, num_probes=0)
     with pytest.raises(InputError, match=r"got \(1, 3, 3\) and \(4,\)"):
         kernel_alignment(np.eye(3)[None], np.ones(4))

@@ -440,3 +440,20 @@ class OwnOutputs(OwnNetwork):
     def __call__(self, x):
         h = self.first @ x / jnp.sqrt(jnp.asarray(x.size, x.dtype))
         return self.last @ jax.lax.erf(h) / jnp.sqrt(jnp.asarray(h.size, x.dtype))
+
+
+@pytest.mark.parametrize(
+    ("temperature", "precision", "name"),
+    [(1e300, 1.0, "temperature"), (1e-60, 1.0, "temperature"), (0.1, 1e300, "prior precision")],
+)
+def test_numbers_that_the_weights_have_no_value_for(temperature, precision, name):
+    """FAULTS 5, T = 1e300: in float32 it became ∞, and 1e-60 became 0, without a word."""
+    data = lnn.Dataset("d", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    prior = lnn.GaussianPrior((1.0, precision))
+    for dtype, refused in ((np.float32, True), (np.float64, False)):
+        network = lnn.FullyConnected(2, (2,), key=jax.random.key(0), dtype=dtype)
+        if refused:
+            with pytest.raises(lnn.InputError, match=f"{name} = .* float32 .* write precision"):
+                lnn.GibbsPosterior(network, prior, data, temperature)
+        else:
+            assert lnn.GibbsPosterior(network, prior, data, temperature).temperature == temperature

@@ -135,7 +135,7 @@ def test_each_dynamics_samples_it(dynamics):
     [
         ({"num_ensemble": 0}, "num_ensemble must be a positive whole number, got 0"),
         ({"num_noise": -2}, "num_noise must be a positive whole number, got -2"),
-        ({"noise_variance": -1.0}, "noise_variance must be zero or positive, got -1.0"),
+        ({"noise_variance": -1.0}, "noise_variance must not be negative, got -1.0"),
         ({"ridge": -1.0}, "ridge λ_L T must not be negative"),
         ({"data": gaussian_task(12, 5, 4, num_outputs=2)}, "of one output, the task has 2"),
     ],

@@ -218,7 +218,8 @@ def drive(
         done = Progress(done.steps + steps, done.draws + recorded * part.count, numbers)
         finite = np.isfinite(chunk.draws["energy"]).all(axis=0)
         if not finite.any():
-            raise _diverged(counts, done.steps, min(each["step_size"] for each in numbers))
+            step_size = min(each["step_size"] for each in numbers)
+            raise _diverged(counts, done.steps, step_size, transition, _dtype(posteriors[0]))
         if recorded:
             chunks.append(chunk)
         for each in numbers:
@@ -316,8 +317,17 @@ def _moving(
     return moving
 
 
-def _diverged(counts: Counts, steps: int, step_size: float) -> Diverged:
+def _diverged(
+    counts: Counts, steps: int, step_size: float, transition: Transition, dtype: Any
+) -> Diverged:
+    instead = f"step_size = {step_size / 10:.2g}"
+    if getattr(transition, "step_size", None) is not None:
+        instead += ' or step_size = "auto"'
+    elif dtype == jnp.float64:
+        instead += ", or a larger temperature"
+    else:
+        instead += ', precision = "float64", or a larger temperature'
     return Diverged(
         f"all {counts.num_chains} chains diverged within {steps} steps at step_size = "
-        f'{step_size:.3g}: write step_size = {step_size / 10:.2g} or step_size = "auto"'
+        f"{step_size:.3g}: write {instead}"
     )

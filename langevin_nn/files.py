@@ -5,11 +5,14 @@ a folder of the package goes through (it is made, moved, removed) goes through t
 each step of which is one call of the system, after any of which a process may be killed.
 """
 
+import contextlib
+import glob
 import hashlib
 import io
 import os
 import stat
 import struct
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,8 @@ import numpy as np
 
 from langevin_nn.errors import InputError
 from langevin_nn.values import as_path, shown
+
+LEFT_OVER_SECONDS = 3600.0
 
 
 class Unreadable(ValueError):
@@ -37,12 +42,17 @@ def at_home(name: str, given: Any) -> Path:
         ) from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], None], *, shared: bool = False) -> None:
     """Call `write` on a temporary file beside `path`, flush it to disk, rename it to `path`.
 
-    If `write` raises, `path` is as it was and the temporary file is gone.
+    If `write` raises, `path` is as it was and the temporary file is gone. What several processes
+    may write at once, for no lock keeps them from it, is `shared`: each has a temporary file of its
+    own, and those that killed ones left an hour ago are removed.
     """
     temporary = path.with_name(f".{path.name}.part")
+    if shared:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        _remove_left_over(path)
     if not is_absent_or_file(temporary) or temporary.is_symlink():
         remove(temporary)
     try:
@@ -60,13 +70,21 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         os.close(folder)
 
 
-def write_text(path: Path, text: str) -> None:
+def _remove_left_over(path: Path) -> None:
+    """Remove temporary files of `path` that no process can be writing any more."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > LEFT_OVER_SECONDS:
+                os.unlink(part)
+
+
+def write_text(path: Path, text: str, *, shared: bool = False) -> None:
     """A text file in UTF-8."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), shared=shared)
 
 
-def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    write_atomically(path, lambda temporary: _write_bytes(temporary, content))
+def write_bytes(path: Path, content: bytes | memoryview, *, shared: bool = False) -> None:
+    write_atomically(path, lambda temporary: _write_bytes(temporary, content), shared=shared)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

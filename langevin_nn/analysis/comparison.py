@@ -17,6 +17,9 @@ MARK = " †"
 NOT_FOUND = "not found"
 """In place of a theory's number that does not exist; why, its message says."""
 
+MOST_DECIMALS, LARGEST_WRITTEN_OUT = 12, 1e15
+"""Numbers with more decimals, or larger ones, are written with a power of ten."""
+
 QUANTITIES = {
     "bias2": "bias²",
     "variance": "variance",
@@ -186,10 +189,15 @@ def orders(theory: Generalisation) -> str:
 
 
 def plus_minus(estimate: Estimate) -> str:
-    """`0.03085 ± 0.00057`: two significant digits of the error decide the digits shown."""
+    """`0.03085 ± 0.00057`: two significant digits of the error decide the digits shown.
+
+    Of numbers very small or very large, six digits and a power of ten: `1.5e+300 ± 2e+298`.
+    """
     if not (math.isfinite(estimate.mcse) and estimate.mcse > 0):
         return f"{estimate.value:.6g}"
     digits = max(1 - math.floor(math.log10(estimate.mcse)), 0)
+    if digits > MOST_DECIMALS or not max(abs(estimate.value), estimate.mcse) < LARGEST_WRITTEN_OUT:
+        return f"{estimate.value:.6g} ± {estimate.mcse:.2g}"
     return f"{estimate.value:.{digits}f} ± {estimate.mcse:.{digits}f}"
 
 
@@ -199,6 +207,8 @@ def shifted(estimate: Estimate, unit: float = 1.0) -> str:
     if not (math.isfinite(error) and error > 0):
         return f"{value:+.3g}"
     digits = max(-math.floor(math.log10(error)), 0)
+    if digits > MOST_DECIMALS or not max(abs(value), error) < LARGEST_WRITTEN_OUT:
+        return f"{value:+.3g} ± {error:.1g}"
     if round(error * 10**digits) == 10:
         digits = max(digits - 1, 0)
     last = f"{error * 10**digits:.0f}" if digits else f"{error:.0f}"

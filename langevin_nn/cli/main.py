@@ -6,6 +6,7 @@ imports JAX only inside the commands, after the arguments are understood.
 """
 
 import argparse
+import errno
 import json
 import shlex
 import sys
@@ -22,7 +23,7 @@ from langevin_nn.cli.arguments import (
     require_status_alone,
 )
 from langevin_nn.cli.progress import RunProgress, SweepProgress, tell
-from langevin_nn.cli.startup import configure_jax, loading, remember_interrupts
+from langevin_nn.cli.startup import configure_jax, loading, not_swallowed, remember_interrupts
 from langevin_nn.cli.streams import (
     complain,
     discard_broken,
@@ -63,9 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _answer(words: list[str]) -> int:
     """Do what the words say; the exit code, whatever happens."""
     try:
-        parsed = parse(words)
-        code = COMMANDS[parsed.command](parsed)
-        sys.stdout.flush()
+        with not_swallowed():
+            parsed = parse(words)
+            code = COMMANDS[parsed.command](parsed)
+            sys.stdout.flush()
         return code
     except InputError as error:
         complain(str(error))
@@ -104,7 +106,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     taken = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     claim = folder.claimed(problem.config, **taken, data=problem.data.provenance)
     try:
-        with claim, RunProgress(arguments.quiet) as progress:
+        with not_swallowed(), claim, RunProgress(arguments.quiet) as progress:
             if folder.is_finished:
                 again = shlex.join(["langevin-nn", "plot", str(folder.path)])
                 _say(arguments, f"{folder.path} is finished; its figures again: {again}")
@@ -127,7 +129,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(
             f"writing into {folder.path} failed ({error.strerror or error}): "
-            f"{_what_is_left(arguments, folder)}"
+            f"{_in_the_way(error)}{_what_is_left(arguments, folder)}"
         ) from error
     _say(arguments, f"{tables.report(result, problem.data)}\n\nrun folder: {folder.path}")
     return 0 if result.measured.converged else NOT_CONVERGED
@@ -154,7 +156,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     for words in report.damaged(folder, tasks):
         tell(words)
     try:
-        with SweepProgress(arguments.quiet) as progress:
+        with not_swallowed(), SweepProgress(arguments.quiet) as progress:
             done = engine.work_off(folder, tasks, **settings, progress=progress)
         results = engine.gather(folder)
     except KeyboardInterrupt:
@@ -165,8 +167,8 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         raise
     except OSError as error:
         raise InputError(
-            f"writing into {output} failed ({error.strerror or error}): what was saved stays; "
-            "make room, and go on with the same command"
+            f"writing into {output} failed ({error.strerror or error}): "
+            f"{_in_the_way(error)}what was saved stays{_remedy(error, output)}"
         ) from error
     _say(arguments, report.report(folder, results, len(done)))
     mine = results.point.isin([point for task in tasks for point in task.points])
@@ -301,8 +303,30 @@ COMMANDS = {
 }
 
 
+def _in_the_way(error: OSError) -> str:
+    """Which folder stands where a file is to be written, if that is what is wrong."""
+    if error.errno != errno.EISDIR or not (name := error.filename2 or error.filename):
+        return ""
+    return f"{name} is a folder where a file is to be: move it away; "
+
+
+def _remedy(error: OSError, output: Path) -> str:
+    if not output.is_dir():
+        return (
+            f" in {output}, which is no longer there: if it was renamed, go on with --output and "
+            "its new name"
+        )
+    room = "" if error.errno == errno.EISDIR else "; make room, and"
+    return f"{room or ';'} go on with the same command"
+
+
 def _what_is_left(arguments: argparse.Namespace, folder: "RunFolder") -> str:
     """After an interruption: how to go on, if there is something to go on from."""
+    if not folder.path.is_dir():
+        return (
+            "the folder is no longer there: if it was renamed, what was saved is in it; go on with "
+            "--output and its new name, and --resume"
+        )
     if not folder.has_state:
         return "nothing had been saved yet, and nothing is left behind"
     if folder.is_finished:

@@ -6,6 +6,7 @@ This module itself imports no JAX.
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -19,16 +20,35 @@ def remember_interrupts() -> None:
     """Let Ctrl-C be remembered, beside what it does: `raise_swallowed` raises it again.
 
     A library may be interrupted where Python ignores exceptions, as in a callback while JAX traces:
-    the run would go on as if nothing had been said.
+    the run would go on as if nothing had been said, but for a traceback, which is left out.
     """
     if _is_ours(signal.getsignal(signal.SIGINT)):
         signal.signal(signal.SIGINT, _interrupt)
+        sys.unraisablehook = _unraisable
+
+
+@contextlib.contextmanager
+def not_swallowed() -> Iterator[None]:
+    """Within it an interrupt ends in `KeyboardInterrupt`, whatever a library makes of it.
+
+    XLA's compiler, for one, makes an error of its own of what is raised in a callback.
+    """
+    try:
+        yield
+    finally:
+        raise_swallowed()
 
 
 def raise_swallowed() -> None:
     """Raise `KeyboardInterrupt` if there was one that did not end what it interrupted."""
     if _asked:
         raise KeyboardInterrupt
+
+
+def _unraisable(ignored: "sys.UnraisableHookArgs") -> None:
+    """Of what Python ignores an interrupt is not shown: it is remembered."""
+    if not issubclass(ignored.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -48,7 +48,9 @@ def picture(word: str) -> Path:
 
 def count(word: str) -> int:
     if not re.fullmatch(r"\s*\+?\d{1,9}\s*", word):
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {clipped(word)!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of up to nine digits, got {clipped(word)!r}"
+        )
     return int(word)
 
 
@@ -84,9 +86,9 @@ def config_first(parser: argparse.ArgumentParser, words: list[str]) -> list[str]
 def readable(word: str) -> str:
     """A word as argparse can read it.
 
-    `--sampler.num-chains` means `--sampler.num_chains`; `-1e-3` is a number and no option.
+    `--sampler.num-chains` means `--sampler.num_chains`; `-1e-3` and `-inf` are numbers, no options.
     """
-    if re.fullmatch(r"-[\d.]+[eE][-+]?\d+", word):
+    if re.fullmatch(r"-([\d.]+[eE][-+]?\d+|inf|nan)", word, re.IGNORECASE):
         return f" {word}"
     flag, equals, value = word.partition("=")
     known = flag[2:].replace("-", "_")

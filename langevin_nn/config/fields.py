@@ -6,6 +6,7 @@ A `Kind` is checked at the edge, once: `check` returns the value in its final ty
 
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -229,10 +230,12 @@ def nearest(name: str, valid: Sequence[str]) -> str:
 
 
 def _literal(word: str) -> Any:
-    """A TOML value if the word is one, a number such as `.5`, or else the word itself."""
+    """A TOML value if the word is one, a number such as `.5` or `007`, or else the word itself."""
     try:
         return _toml(word)
     except ValueError:
+        if re.fullmatch(r"\s*[-+]?0\d{1,30}\s*", word):  # as `seq -w` numbers seeds
+            return int(word)
         try:
             return as_float(word)
         except ValueError:

@@ -53,7 +53,7 @@ class Labelling:
         'one_hot, outputs for {0, 2}, {1, 3}'
         """
         named = names or {}
-        groups = [[str(named.get(label, label)) for label in group] for group in self.groups]
+        groups = [[printable(named.get(label, label)) for label in group] for group in self.groups]
         classes = [g[0] if len(g) == 1 else f"{{{', '.join(g)}}}" for g in groups]
         if self.code:
             return f"{self.code}, outputs for {', '.join(classes)}"
@@ -88,6 +88,16 @@ class Labelling:
                     f"{where} has the labels {held}, not {label!r}: write classes that are there, "
                     "or leave classes and targets out if y holds the targets themselves"
                 )
+
+
+def printable(label: Any) -> str:
+    """A label as it is printed: what moves a terminal's cursor, or colours it, is written out.
+
+    >>> printable("cat"), printable("a\\x1b[31m")
+    ('cat', "'a\\\\x1b[31m'")
+    """
+    words = str(label)
+    return words if words.isprintable() else repr(words)
 
 
 def labelling(

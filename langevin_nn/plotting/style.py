@@ -91,7 +91,7 @@ def pngs(figures: Mapping[str, Figure], pixels: float = 3e6) -> dict[str, bytes]
 
 
 def _write(figure: Figure, path: Path, ending: str = "png") -> None:
-    write_atomically(path, lambda part: _draw(figure, part, ending=ending))
+    write_atomically(path, lambda part: _draw(figure, part, ending=ending), shared=True)
 
 
 def _draw(

@@ -58,7 +58,7 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
             "of a sweep or of a run that can be read"
         ) from error
     try:
-        write_text(target, page)
+        write_text(target, page, shared=True)
     except OSError as error:
         raise InputError(
             f"cannot write {target} ({error.strerror or error}): write --output FILE.html in a "

@@ -61,6 +61,8 @@ class Archive:
             )
         self._verify("config.toml")
         try:
+            if not (self.path / "config.toml").read_bytes().strip():
+                raise ValueError("it is empty")
             return configuration.load(self.path / "config.toml")
         except (ValueError, RecursionError) as error:
             raise Damaged(self.path / "config.toml", error) from error

@@ -12,6 +12,7 @@ an earlier run comes back unless the one that replaces it is finished or has sav
 """
 
 import os
+import re
 from pathlib import Path
 
 from langevin_nn.files import make_folder, move, remove
@@ -28,6 +29,11 @@ def is_run(folder: Path) -> bool:
     """Whether a run is there, finished or not."""
     begun = os.path.isfile(folder / "config.toml")
     return begun and (os.path.isdir(folder / "checkpoint") or is_finished(folder))
+
+
+def enclosing(folder: Path) -> Path | None:
+    """The folder of another run in which this one lies, None for none."""
+    return next((outer for outer in folder.absolute().parents if is_run(outer)), None)
 
 
 def is_finished(folder: Path) -> bool:
@@ -171,7 +177,7 @@ def _mark(item: Path) -> int:
 
 
 def plain(path: Path) -> Path:
-    """The file that a left-over temporary `.NAME.part` of `write_atomically` was to become."""
-    if path.name.startswith(".") and path.suffix == ".part":
-        return path.with_name(path.stem[1:])
-    return path
+    """The file that a left-over temporary of `write_atomically` was to become: `.NAME.part`, or
+    `.NAME.PROCESS.part`."""
+    left_over = re.fullmatch(r"\.(.+?)(\.\d+)?\.part", path.name)
+    return path.with_name(left_over[1]) if left_over else path

@@ -16,6 +16,7 @@ else `summary.json`. Only such a folder, with nothing else in it, is ever replac
 
 import contextlib
 import dataclasses
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -136,6 +137,12 @@ class RunFolder(Archive):
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: write --output FOLDER")
+        outer = claims.enclosing(self.path)
+        if outer and not self.is_run:
+            raise InputError(
+                f"{self.path} lies in {outer}, the folder of another run, with which it would be "
+                "replaced: write --output with a folder beside that"
+            )
         if locks.holder(self._lock):
             raise self._in_use()
         if claims.is_unsettled(self.path):
@@ -220,6 +227,11 @@ class RunFolder(Archive):
         )
 
     def _unwritable(self, error: OSError) -> InputError:
+        if error.errno == errno.EISDIR and self._lock.is_dir():
+            return InputError(
+                f"{self._lock} is a folder, and a run has a file of that name there: move it away, "
+                "or write --output with another folder"
+            )
         return InputError(
             f"cannot write into {self.path} ({error.strerror}): write --output with a folder that "
             "can be written"

@@ -9,6 +9,7 @@ This module imports no JAX: a worker sets up its environment first.
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import os
 import shutil
@@ -22,7 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langevin_nn.errors import InputError
-from langevin_nn.sweeps.slurm import ALLOWED_FAILURES, NO_PAGES, Jobs, explained, slurm_cluster
+from langevin_nn.sweeps.slurm import (
+    ALLOWED_FAILURES,
+    NO_PAGES,
+    Jobs,
+    checked,
+    explained,
+    slurm_cluster,
+)
 from langevin_nn.values import as_whole, shown
 
 if TYPE_CHECKING:
@@ -102,6 +110,8 @@ def check(executor: str, workers: int | None, slurm: Mapping[str, Any]) -> None:
     if executor != "serial":
         with explained():
             import distributed  # noqa: F401
+    if slurm and executor != "slurm" and importlib.util.find_spec("dask_jobqueue"):
+        checked(slurm)  # for another time
     if executor == "slurm":
         slurm_cluster(slurm).close()
         if workers is None:

@@ -99,6 +99,12 @@ class SweepFolder:
         """Raise `InputError` for a folder that is not this grid's and not free; touches nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: write --output FOLDER")
+        outer = claims.enclosing(self.path)
+        if outer and not self.has_begun:
+            raise InputError(
+                f"{self.path} lies in {outer}, the folder of a run, with which it would be "
+                "replaced: write --output with a folder beside that"
+            )
         if self._definition.exists():
             if self.grid.content_hash != grid.content_hash:
                 different = grids.differences(self.grid, grid)

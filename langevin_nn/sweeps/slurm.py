@@ -45,6 +45,11 @@ def slurm_cluster(settings: Mapping[str, Any]) -> Any:
     given["scheduler_options"] = options if "dashboard_address" in options else NO_PAGES | options
     prologue = given.get("job_script_prologue") or []
     given["job_script_prologue"] = ["export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES=[]", *prologue]
+    return checked(given).SLURMCluster(**given)
+
+
+def checked(settings: Mapping[str, Any]) -> Any:
+    """dask_jobqueue's module of SLURM. Raises `InputError` for settings that it does not know."""
     ctrl_c = signal.getsignal(signal.SIGINT)
     with explained():
         from dask_jobqueue import core, slurm
@@ -52,11 +57,11 @@ def slurm_cluster(settings: Mapping[str, Any]) -> Any:
         signal.signal(signal.SIGINT, ctrl_c)  # importing dask_jobqueue made it a silent exit
     takers = (core.JobQueueCluster, core.Job, slurm.SLURMJob)
     known = {name for taker in takers for name in inspect.signature(taker).parameters}
-    for name in given:
+    for name in settings:
         if name not in known:
             hint = nearest(name, sorted(known)) or "; SLURMCluster's documentation lists them"
             raise InputError(f'[sweep.slurm] has an unknown setting "{name}"{hint}')
-    return slurm.SLURMCluster(**given)
+    return slurm
 
 
 class Jobs:

@@ -169,6 +169,8 @@ def test_comparison_in_standard_errors_and_per_cent(seed):
         (Estimate(1234.5, 67.0), "1234 ± 67"),
         (Estimate(0.5), "0.5"),
         (Estimate(0.25, float("nan")), "0.25"),
+        (Estimate(0.5, 1e-63), "0.5 ± 1e-63"),  # FAULTS 5, digits
+        (Estimate(1.5e300, 2e298), "1.5e+300 ± 2e+298"),
     ],
 )
 def test_two_digits_of_the_error_decide(estimate, text):

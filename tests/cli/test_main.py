@@ -728,6 +728,52 @@ def test_a_terminal_without_these_letters():
     assert b"1797 images 8?8" in done.stdout
 
 
+# --- folders that are moved, or stand where files are to be (FAULTS 5)
+
+
+@pytest.mark.parametrize("command", [["run"], ["sweep", "--seeds", "2"]])
+def test_a_folder_within_another_run_s(cli, command):
+    """--overwrite of that run would have deleted this one."""
+    (cli.folder / "out/checkpoint").mkdir(parents=True)
+    (cli.folder / "out/config.toml").touch()
+    before = cli.files()
+    for output in ("out/sub", "out/figures/a/b"):
+        answer = cli(command[0], "tiny.toml", *command[1:], "--output", output)
+        refused(answer, f"{output} lies in {cli.folder}/out", "beside that")
+    assert cli.files() == before
+
+
+def test_a_folder_in_place_of_the_lock(cli):
+    (cli.folder / "out/.lock").mkdir(parents=True)
+    answer = cli("run", "tiny.toml", "--output", "out")
+    refused(answer, "out/.lock is a folder", "move it away")
+
+
+def test_a_configuration_that_is_empty_in_a_run_s_folder(cli):
+    """It was read as one of defaults."""
+    (cli.folder / "out/checkpoint").mkdir(parents=True)
+    (cli.folder / "out/config.toml").write_text("\n")
+    answer = cli("run", "tiny.toml", "--output", "out", "--resume")
+    refused(answer, "cannot read out/config.toml (it is empty)")
+
+
+@pytest.mark.parametrize("what", ["moved", "in the way"])
+def test_why_writing_failed(cli, monkeypatch, what):
+    def fails(*_, **__):
+        if what == "moved":
+            (cli.folder / "out").rename(cli.folder / "moved")
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "out/x")
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), ".x.part", None, "out/x")
+
+    monkeypatch.setattr(run_module, "run", fails)
+    answer = cli("run", "tiny.toml", "--output", "out", "--theory", "infinite_width")
+    if what == "moved":
+        refused(answer, "no longer there", "if it was renamed", "--output and its new name")
+        assert (cli.folder / "moved/config.toml").is_file()
+    else:
+        refused(answer, "out/x is a folder where a file is to be: move it away")
+
+
 # --- the terminal, the shell and the machine (FAULTS 5)
 
 
@@ -755,8 +801,10 @@ def test_a_terminal_without_these_letters():
          ["convolutional: none (convolutional describes one convolutional layer"]),
         (["run", "tiny.toml", "--theory", "convolutional"], ["convolutional: none"]),
         (["theory", "tiny.toml", "--theory", "[]"], ["asks for no theory"]),
+        (["sweep", "tiny.toml", "--seeds", "99999999999"], ["up to nine digits"]),
+        (["theory", "tiny.toml", "--posterior.temperature", "-inf"], ["zero or", "-inf"]),
     ],
-    ids=range(20),
+    ids=range(22),
 )  # fmt: skip
 def test_words_that_no_shell_forbids(cli, words, fragments):
     """FAULTS 5, --plot '' and paths of NUL and of 5000 letters; 3.8."""

@@ -421,3 +421,10 @@ def test_files_that_hold_no_configuration(tmp_path):
             configuration.load(tmp_path / name)
     with pytest.raises(InputError, match="a pipe or a device"):
         configuration.load(Path("/dev/zero"))
+
+
+def test_seeds_as_seq_w_numbers_them(tmp_path):
+    """FAULTS 5, --seed 01: it was said to be 1.0."""
+    (tmp_path / "c.toml").touch()
+    for word, number in (("01", 1), ("007", 7), ("08", 8), ("10", 10)):
+        assert configuration.load(tmp_path / "c.toml", {"seed": [word]}).seed == number

@@ -10,7 +10,7 @@ from langevin_nn import config as configuration
 from langevin_nn.analysis.averaging import averaging
 from langevin_nn.analysis.ensembles import classification_errors, summarise_flow
 from langevin_nn.analysis.generalisation import accuracy_of_the_largest, accuracy_of_the_mean
-from langevin_nn.data.labels import is_right
+from langevin_nn.data.labels import is_right, labelling
 from langevin_nn.data.load import Dataset, load_dataset
 from langevin_nn.model.activations import erf
 from langevin_nn.theory.regression.moments import Moments, generalisation
@@ -241,3 +241,9 @@ def test_one_training_example_and_constant_targets_are_tasks():
         assert len(found) >= 5
         for theory in found.values():
             assert theory.converged and np.isfinite(theory.generalisation_error.value), theory.name
+
+
+def test_labels_that_move_a_terminal_s_cursor_are_written_out():
+    """FAULTS 5, a label with an ESC."""
+    words = labelling(("a\x1b[31mx", "b"), (-1, 1)).words()
+    assert words == r"'a\x1b[31mx' → −1, b → +1" and words.isprintable()

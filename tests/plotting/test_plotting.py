@@ -1,5 +1,7 @@
 """Figures from a sweep's Dataset: what is drawn is what is in it."""
 
+import os
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -7,7 +9,9 @@ from matplotlib.figure import Figure
 
 from langevin_nn import plotting
 from langevin_nn.errors import InputError
+from langevin_nn.files import write_atomically
 from langevin_nn.plotting import overview
+from langevin_nn.runs import claims
 
 WIDTH, PRECISION = "network.hidden_widths[0]", "prior.precisions[-1]"
 
@@ -149,3 +153,21 @@ def test_a_large_map_has_no_numbers_that_nobody_could_read():
 def test_what_cannot_be_drawn(call, message):
     with pytest.raises(InputError, match=message.replace("[", r"\[")):
         call(sweep(**{WIDTH: [1, 2], PRECISION: [1.0, 2.0]}), Figure().subplots())
+
+
+def test_two_processes_may_write_one_figure(tmp_path, monkeypatch):
+    """FAULTS 5, folders: `plot` or `report` twice at once shared a temporary file."""
+    path, mine = tmp_path / "x.png", os.getpid()
+    left_over = tmp_path / ".x.png.7.part"
+    left_over.touch()
+    os.utime(left_over, (0, 0))
+
+    def first(part):
+        part.write_text("first")
+        monkeypatch.setattr(os, "getpid", lambda: mine + 1)
+        write_atomically(path, lambda other: other.write_text("second"), shared=True)
+        assert path.read_text() == "second"
+
+    write_atomically(path, first, shared=True)
+    assert path.read_text() == "first" and os.listdir(tmp_path) == ["x.png"]
+    assert claims.plain(left_over).name == claims.plain(tmp_path / ".x.png.part").name == "x.png"

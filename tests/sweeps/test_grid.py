@@ -9,7 +9,7 @@ import pytest
 
 from langevin_nn import config as configuration
 from langevin_nn.errors import InputError
-from langevin_nn.sweeps import plan
+from langevin_nn.sweeps import executors, plan
 from langevin_nn.sweeps.axes import over_of
 from langevin_nn.sweeps.grid import execution, grid, load
 
@@ -278,3 +278,11 @@ def test_as_many_points_as_the_memory_holds_and_the_workers_need():
     assert plan.points_per_task(found, 1000) == 1
     large = {"data": {"num_train": 3000}, "network": {"hidden_widths": [3000]}}
     assert plan.points_per_task(grid(large, seeds=40), 1) < 3
+
+
+def test_settings_of_slurm_are_checked_for_any_executor():
+    """FAULTS 5, [sweep.slurm] foo = 1: it was taken, until the sweep went to a cluster."""
+    pytest.importorskip("dask_jobqueue")
+    executors.check("serial", None, {"cores": 2, "walltime": "01:00:00"})
+    with pytest.raises(InputError, match='unknown setting "foo"'):
+        executors.check("serial", None, {"foo": 1})

@@ -129,7 +129,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(
             f"writing into {folder.path} failed ({error.strerror or error}): "
-            f"{_in_the_way(error)}{_what_is_left(arguments, folder)}"
+            f"{_in_the_way(error)}{_what_is_left(arguments, folder, error)}"
         ) from error
     _say(arguments, f"{tables.report(result, problem.data)}\n\nrun folder: {folder.path}")
     return 0 if result.measured.converged else NOT_CONVERGED
@@ -320,9 +320,11 @@ def _remedy(error: OSError, output: Path) -> str:
     return f"{room or ';'} go on with the same command"
 
 
-def _what_is_left(arguments: argparse.Namespace, folder: "RunFolder") -> str:
-    """After an interruption: how to go on, if there is something to go on from."""
-    if not folder.path.is_dir():
+def _what_is_left(
+    arguments: argparse.Namespace, folder: "RunFolder", error: OSError | None = None
+) -> str:
+    """After an interruption or an error: how to go on, if there is something to go on from."""
+    if error and error.errno == errno.ENOENT and not folder.path.is_dir():
         return (
             "the folder is no longer there: if it was renamed, what was saved is in it; go on with "
             "--output and its new name, and --resume"

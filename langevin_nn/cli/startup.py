@@ -40,8 +40,9 @@ def not_swallowed() -> Iterator[None]:
 
 
 def raise_swallowed() -> None:
-    """Raise `KeyboardInterrupt` if there was one that did not end what it interrupted."""
+    """Raise `KeyboardInterrupt`, once, if there was one that did not end what it interrupted."""
     if _asked:
+        _asked.clear()
         raise KeyboardInterrupt
 
 

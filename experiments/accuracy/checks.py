@@ -21,6 +21,7 @@ from langevin_nn.runs import assemble, run
 
 FACTORS = (0.0, 0.1, 3.0, 10.0)
 """What the prior's weights are multiplied with at the start, one for each chain."""
+DRAWS = 200
 SMALLER = (50, 100)
 """P = N_1."""
 QUANTITIES = ("bias2", "variance")
@@ -37,8 +38,8 @@ class Elsewhere(lnn.MarginalisedPosterior):
 
 
 def from_elsewhere(config: RunConfig) -> xr.Dataset:
-    """What chains from FACTORS say of a point, half as many draws as those from the prior."""
-    counts = {"num_chains": len(FACTORS), "num_samples": max(config.sampler.num_samples // 2, 4)}
+    """What chains from FACTORS say of a point, DRAWS of each at most."""
+    counts = {"num_chains": len(FACTORS), "num_samples": min(config.sampler.num_samples, DRAWS)}
     config = replace(config, sampler=replace(config.sampler, **counts))
     problem = run.prepare(config)
     numbers = measured(Elsewhere.of(problem.posterior), config, jax.random.fold_in(problem.key, 1))

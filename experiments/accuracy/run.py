@@ -5,8 +5,8 @@
 
 Theories of MNIST 0/1 and CIFAR-10 airplane/automobile (grey and colour) with their time and memory,
 and config.toml sampled on the same images; --all goes on to every training image, with infinite
-width alone, --full has all theories there and samples full.toml; --checks samples the first point
-of config.toml again, from other weights than the prior's, and smaller ones, and adds that to
+width alone, --full has all theories there and samples full.toml; --checks samples the points of
+erf units again, from other weights than the prior's, and smaller ones, and adds that to
 results.json. Keeps results.json and draws accuracy.png in FOLDER (this one), and prints the tables.
 Each point is kept in sweeps/ as soon as it is known: a second start goes on. --collect takes what
 is there of --all and computes nothing; --draw makes the figure again from results.json.
@@ -33,6 +33,7 @@ import langevin_nn as lnn  # noqa: E402
 from langevin_nn.analysis.comparison import QUANTITIES, plus_minus  # noqa: E402
 from langevin_nn.config.record import RunConfig  # noqa: E402
 from langevin_nn.plotting import CHAIN_COLOURS, style_of  # noqa: E402
+from langevin_nn.runs.folder import RunFolder  # noqa: E402
 from langevin_nn.sweeps.grid import grid  # noqa: E402
 from langevin_nn.types import Estimate  # noqa: E402
 
@@ -62,7 +63,9 @@ SIZES = {
     "full": (500, 1000, 2000, 4000, ALL),
 }
 AXES = ("task", "activation", "size", "seed", "theory")
-CHECKS = ("elsewhere", "smaller")
+ELSEWHERE = {source: f"from other weights, {source}" for source in IMAGES}
+SMALLER_POINTS = "smaller points"
+CHECKS = (*ELSEWHERE.values(), SMALLER_POINTS)
 """What results.json has of `checks`, by name."""
 
 
@@ -274,9 +277,26 @@ def table(theory: xr.Dataset) -> str:
     return markdown(heads, rows) + "\n\n" + markdown(cost_heads, costs)
 
 
+def with_own_diagnostics(measured: xr.Dataset, folder: Path) -> xr.Dataset:
+    """With R̂ and ESS of bias² and the variance themselves.
+
+    What `collect` has is of the slowest of all series, f at each test image among them.
+    """
+    for name in ("bias2", "variance"):
+        for kind in ("rhat", "ess"):
+            values = np.full(measured.status.shape, np.nan)
+            for place in np.argwhere((measured.status == "done").values):
+                point = str(measured.point.values[tuple(place)])
+                summary = RunFolder(folder / "points" / point).load_summary()
+                values[tuple(place)] = summary["experiment"][kind][name]
+            measured[f"{name}_{kind}"] = (measured.status.dims, values)
+    return measured
+
+
 def sampled_table(points: xr.Dataset) -> str:
     """What was sampled, beside the theories on the same images."""
-    heads = ["data", "units", "P", "", "sampled", *points.theory.values, "R̂ max", "ESS min"]
+    heads = ["data", "units", "P", "", "sampled", *points.theory.values]
+    heads += ["R̂", "ESS", "R̂ max", "ESS min"]
     rows = []
     axes = ("data.source", "network.activation", "data.num_train")
     for place in np.ndindex(*(points.sizes[axis] for axis in axes)):
@@ -286,13 +306,16 @@ def sampled_table(points: xr.Dataset) -> str:
         words = [str(here[axis].item()) for axis in axes]
         accuracy = float(here.test_accuracy)
         error = float(np.hypot(here.test_accuracy_mcse, binomial(accuracy, points.num_test)))
-        marks = [f"{float(here.rhat_max):.3f}", f"{float(here.ess_min):.0f}"]
+        slowest = [f"{float(here.rhat_max):.3f}", f"{float(here.ess_min):.0f}"]
         expected = [f"{100 * float(each):.2f}" for each in here.theory_test_accuracy.values]
-        rows.append([*words, "accuracy (%)", percent(accuracy, error), *expected, *marks])
+        cells = [*words, "accuracy (%)", percent(accuracy, error), *expected, "–", "–", *slowest]
+        rows.append(cells)
         for name in ("bias2", "variance"):
             measured = Estimate(float(here[name]), float(here[f"{name}_mcse"]))
             expected = [f"{float(each):.4g}" for each in here[f"theory_{name}"].values]
-            rows.append([*words, QUANTITIES[name], plus_minus(measured), *expected, *marks])
+            own = [f"{float(here[f'{name}_rhat']):.3f}", f"{float(here[f'{name}_ess']):.0f}"]
+            cells = [*words, QUANTITIES[name], plus_minus(measured), *expected, *own, *slowest]
+            rows.append(cells)
     return markdown(heads, rows)
 
 
@@ -303,21 +326,23 @@ def percent(accuracy: Any, error: Any) -> str:
 def main() -> None:
     call = called(__file__, __doc__ or "", {
         "all": "theories up to every training image",
-        "checks": "the first sampled point from other weights than the prior's, and smaller ones",
+        "checks": "points of erf units from other weights than the prior's, and smaller ones",
         "collect": "what is there of --all, computing nothing",
     })  # fmt: skip
     if call.size == "checks":
-        first = grid(replace(call, size="config").values()).points[0]
-        keep(call.results, kept(call.results) | checks(first, SMALLER))
+        check(call, replace(call, size="config").values(), kept(call.results), SMALLER)
     elif not call.draw:
         measure(call)
     results = kept(call.results)
     call.save(draw(results))
     call.say(table(results["theories"]))
     if "sampled" in results:
-        call.say(sampled_table(results["sampled"]))
-    if "elsewhere" in results:
-        call.say(checked(results))
+        call.say("\n" + sampled_table(results["sampled"]))
+    for name in ELSEWHERE.values():
+        if name in results:
+            call.say("\n" + from_other_weights(results[name]))
+    if SMALLER_POINTS in results:
+        call.say("\n" + smaller_table(results[SMALLER_POINTS]))
 
 
 def measure(call: Call) -> None:
@@ -326,7 +351,8 @@ def measure(call: Call) -> None:
     values = (replace(call, size="config") if as_configured else call).values()
     results: dict[str, xr.Dataset] = {}
     if call.results.exists():
-        results = {name: part for name, part in kept(call.results).items() if name in CHECKS}
+        earlier = kept(call.results)
+        results = {name: earlier[name] for name in CHECKS if name in earlier}
     with threadpoolctl.threadpool_limits(1):  # on busy cores two are slower than one
         for results["theories"] in theories(call, values):
             keep(call.results, results)
@@ -337,41 +363,51 @@ def measure(call: Call) -> None:
         measured = lnn.collect(folder)
     if measured is not None:
         words = {"num_test": values["data"]["num_test"]}
-        results["sampled"] = measured.drop_dims("order").assign_attrs(words)
-    if call.size == "smoke":
-        results |= checks(grid(values).points[0], (5, 6))
+        measured = with_own_diagnostics(measured.drop_dims("order"), folder)
+        results["sampled"] = measured.assign_attrs(words)
     keep(call.results, results)
+    if call.size == "smoke":
+        check(call, values, results, (5, 6))
 
 
-def checks(first: RunConfig, sizes: tuple[int, ...]) -> dict[str, xr.Dataset]:
-    """The sampled point that is the first, from elsewhere, and of these sizes."""
-    found = from_elsewhere(first), as_wide_as_many(first, sizes)
-    return dict(zip(CHECKS, found, strict=True))
+def check(
+    call: Call, values: dict[str, Any], results: dict[str, xr.Dataset], sizes: tuple[int, ...]
+) -> None:
+    """Chains from elsewhere at the points of erf units, and smaller points; kept one by one."""
+    own = [point for point in grid(values).points if point.network.activation == ACTIVATIONS[0]]
+    results[SMALLER_POINTS] = as_wide_as_many(own[0], sizes)
+    keep(call.results, results)
+    for config in own:
+        results[ELSEWHERE[config.data.source]] = from_elsewhere(config)
+        keep(call.results, results)
 
 
-def checked(results: dict[str, xr.Dataset]) -> str:
-    """What chains from elsewhere say, in one line; a table of the smaller points."""
-    found, smaller = (results[name] for name in CHECKS)
+def from_other_weights(found: xr.Dataset) -> str:
+    """What chains from elsewhere say, in one line."""
     words = []
     for name in ("bias2", "variance"):
         value, error, rhat = (float(found[name + part]) for part in ("", "_mcse", "_rhat"))
-        words.append(f"{QUANTITIES[name]} {plus_minus(Estimate(value, error))} (R̂ {rhat:.4f})")
+        words.append(f"{QUANTITIES[name]} {plus_minus(Estimate(value, error))} (R̂ {rhat:.3f})")
     factors = ", ".join(f"{factor:g}" for factor in found.factor.values)
-    line = (
+    return (
         f"{found.source}, {found.activation}, P = {found.num_train}, from the prior's weights "
         f"times {factors}: {', '.join(words)}, R̂ max {float(found.rhat_max):.3f}, ESS min "
         f"{float(found.ess_min):.0f}"
     )
+
+
+def smaller_table(found: xr.Dataset) -> str:
+    """The points with fewer images and as many units."""
     rows = []
-    for size in smaller["size"].values:
-        here = smaller.sel(size=size)
+    for size in found["size"].values:
+        here = found.sel(size=size)
         marks = [f"{float(here.rhat_max):.3f}", f"{float(here.ess_min):.0f}"]
         for name in ("bias2", "variance"):
             measured = Estimate(float(here[name]), float(here[f"{name}_mcse"]))
             expected = [f"{float(each):.4g}" for each in here[f"theory_{name}"].values]
             rows.append([str(size), QUANTITIES[name], plus_minus(measured), *expected, *marks])
-    heads = ["P = N_1", "", "sampled", *smaller.theory.values, "R̂ max", "ESS min"]
-    return f"{line}\n\n{markdown(heads, rows)}"
+    heads = ["P = N_1", "", "sampled", *found.theory.values, "R̂ max", "ESS min"]
+    return markdown(heads, rows)
 
 
 if __name__ == "__main__":

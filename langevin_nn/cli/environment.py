@@ -5,9 +5,11 @@ This module itself imports no JAX.
 """
 
 import contextlib
+import importlib
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -38,6 +40,11 @@ ACCEPTED = {
     "XLA_FLAGS": "XLA's flags, such as --xla_force_host_platform_device_count=8",
 }
 """What may be in some of the variables, as the messages have it."""
+SETTINGS = {
+    "arviz": "arvizrc in this folder, in that of ARVIZ_DATA, or in ~/.config/arviz",
+    "dask": "the YAML files in ~/.config/dask, or where DASK_CONFIG says",
+}
+"""Where libraries have their settings."""
 
 
 def settle() -> None:
@@ -68,12 +75,16 @@ def require_usable() -> None:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """What a library says of an environment variable while it is imported becomes an `InputError`.
+    """What a library says of an environment variable, or of its file of settings, while it is
+    imported becomes an `InputError`.
 
-    Raises what was raised, if it is about none of the variables that are set.
+    Raises what was raised, if it is about none of these.
     """
     try:
         yield
+        if "DASK_CONFIG" in os.environ or os.path.isdir(os.path.expanduser("~/.config/dask")):
+            with contextlib.suppress(ImportError):
+                importlib.import_module("dask")  # else xarray does, while it reads a run's file
     except InputError:
         raise
     except ValueError as error:
@@ -81,6 +92,13 @@ def explained() -> Iterator[None]:
         for name in os.environ:
             if name.startswith(("JAX", "EQX_")) and name.lower() in words:
                 refuse(name, "", BOOLEAN if "truth value" in words else "")
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            library = frame.f_globals.get("__name__", "").partition(".")[0]
+            if library in SETTINGS:
+                raise InputError(
+                    f"{library} cannot read its settings ({str(error)[:300]}): correct or remove "
+                    f"{SETTINGS[library]}"
+                ) from error
         raise
 
 

@@ -6,6 +6,7 @@ FAULTS 5: each of these ended in a traceback, or changed what a seed means witho
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import matplotlib
@@ -17,6 +18,8 @@ import langevin_nn as lnn
 from langevin_nn.cli import environment
 from langevin_nn.errors import InputError
 from langevin_nn.runs import run
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -76,6 +79,26 @@ def test_variables_with_which_xla_would_end_the_process(monkeypatch, variable, v
     else:
         with pytest.raises(InputError, match=f"{variable} = '{value}' cannot be used"):
             environment.require_usable()
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param("arvizrc", marks=pytest.mark.slow), "dask"]
+)  # fmt: skip
+def test_settings_of_other_libraries(tmp_path, kind):
+    """A file in the working folder, or where a variable says. Dask's was read with posterior.nc, of
+    which it was said then that it is damaged."""
+    (tmp_path / "arvizrc").write_text("stats.ci_prob: abc" if kind == "arvizrc" else "")
+    (tmp_path / "bad.yaml").write_text("{a: [")
+    variables = {"DASK_CONFIG": str(tmp_path / "bad.yaml")} if kind == "dask" else {}
+    if kind == "dask":
+        pytest.importorskip("dask")
+    done = subprocess.run(
+        [sys.executable, "-m", "langevin_nn.cli", "plot", "."], cwd=tmp_path, capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | variables, text=True, timeout=300,
+    )  # fmt: skip
+    library = kind.removesuffix("rc")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done
+    assert f"{library} cannot read its settings" in done.stderr, done.stderr
 
 
 def test_other_errors_of_libraries_stay_what_they_are(monkeypatch):

@@ -938,6 +938,30 @@ def test_sampled_points_of_accuracy():  # FAULTS 2.8
     )
 
 
+@pytest.mark.parametrize(("source", "place"), [("mnist", 0)])
+def test_chains_of_accuracy_from_other_weights(source, place):  # FAULTS 2.8
+    """They end in what the chains from the prior have, within three standard errors of both."""
+    sampled = Experiment("accuracy", "sampled")
+    run = Experiment("accuracy", f"from other weights, {source}")
+    factors = ", ".join(f"{factor:g}" for factor in run.coordinate("factor")[:-1])
+    words = []
+    for quantity, label in (("bias2", "bias²"), ("variance", "variance")):
+        value, error = float(run[quantity]), float(run[f"{quantity}_mcse"])
+        other, other_error = (
+            sampled[quantity][0, place, 0],
+            sampled[f"{quantity}_mcse"][0, place, 0],
+        )
+        assert abs(value - other) < 3 * np.hypot(error, other_error)
+        rhat = float(run[f"{quantity}_rhat"])
+        words.append(f"{label} {with_error(value, error)} (R̂ = {rhat:.3f})")
+    run.says(
+        f"Four chains of {run.group['attrs']['num_samples']} draws that begin at the prior's"
+        f" weights times {factors} and {run.coordinate('factor')[-1]:g}",
+        words[0],
+        words[1],
+    )
+
+
 def test_smaller_points_of_accuracy():  # FAULTS 2.8
     """Fewer images and as many units: the gap in bias² grows with P, and as T falls."""
     run = Experiment("accuracy", "smaller points")

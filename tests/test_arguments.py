@@ -157,6 +157,15 @@ check(lnn.sweep, {"config": (None, *PATH), "over": (5, "x", [1], object()), "out
 check(lnn.config.from_dict, {"values": (None, 5, "x", [1])}, values={})
 check(lnn.config.load, {"path": (None, *PATH)}, path="x")
 
+check(posterior.sample_prior, {"key": RECORD, "num_chains": COUNT}, key=key, num_chains=2)
+check(lnn.RandomFeatures(3, 2, key=key).regress, {"data": without(RECORD, data)}, data=data)
+for function in (lnn.plotting.plot_along, lnn.plotting.plot_deviation_map):
+    check(function, {"results": RECORD}, ax=None, results=None, quantity="bias2",
+          **{"along": "seed"} if function is lnn.plotting.plot_along
+          else {"theory": "one_layer", "x": "seed", "y": "seed"})
+check(lnn.plotting.over_seeds, {"results": RECORD}, results=None, quantity="bias2")
+check(lnn.plotting.grid_figures, {"results": RECORD}, results=None)
+
 number = 0
 for function, wrong, good in table:
     for name, values in wrong.items():

@@ -32,8 +32,8 @@ from langevin_nn.model.networks.base import Network, evaluate, of_each, require_
 from langevin_nn.model.networks.fully_connected import FullyConnected
 from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivatives
 from langevin_nn.model.prior import GaussianPrior
-from langevin_nn.types import ChainKeys, EnsembleSpec, InputError
-from langevin_nn.values import as_number, require_kind
+from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, random_key
+from langevin_nn.values import as_number, require_count, require_kind
 
 
 class Posterior(eqx.Module):
@@ -143,7 +143,8 @@ class Posterior(eqx.Module):
 
     def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> Any:
         """Parameters of `num_chains` networks drawn from the prior."""
-        return self.sampled_prior.sample(key, self._template, num_chains)
+        number = require_count("num_chains", num_chains)
+        return self.sampled_prior.sample(random_key(key), self._template, number)
 
     def networks(self, params: Any) -> Any:
         """The batch of networks with these parameters, on the inputs as they are sampled.

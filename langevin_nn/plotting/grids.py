@@ -19,6 +19,7 @@ from matplotlib.collections import QuadMesh
 from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations
 from langevin_nn.errors import InputError
 from langevin_nn.plotting.style import EXPERIMENT_COLOUR, literal, style_of
+from langevin_nn.values import require_kind
 
 MOST_TICKS = 8
 """Values of an axis that are all written beside it."""
@@ -173,6 +174,7 @@ def over_seeds(results: xr.Dataset, quantity: str, along: str | None = None) -> 
 
     With n seeds that are done, the standard error is √(Σ mcse²)/n. `converged` is whether all are.
     """
+    check_dataset(results)
     names = [quantity, f"{quantity}_mcse", f"theory_{quantity}"]
     missing = [name for name in names if name not in results]
     if missing:
@@ -196,6 +198,7 @@ def over_seeds(results: xr.Dataset, quantity: str, along: str | None = None) -> 
 
 def check_axes(results: xr.Dataset, wanted: Sequence[str]) -> None:
     """Raise `InputError` unless these, and possibly `seed`, are the grid's axes."""
+    check_dataset(results)
     axes = axes_of(results)
     for name in wanted:
         if name not in axes:
@@ -204,6 +207,15 @@ def check_axes(results: xr.Dataset, wanted: Sequence[str]) -> None:
         raise InputError(
             f"the sweep has the further axes {', '.join(left)}: choose a value of each, for "
             f'example results.isel({{"{left[0]}": 0}})'
+        )
+
+
+def check_dataset(results: Any) -> None:
+    """Raise `InputError` unless this is the Dataset of a sweep."""
+    require_kind("results", results, xr.Dataset, "lnn.collect(FOLDER)")
+    if "theory" not in results.coords:
+        raise InputError(
+            "results is no sweep's Dataset, it has no coordinate theory: write lnn.collect(FOLDER)"
         )
 
 
@@ -235,6 +247,7 @@ def axes_of(results: xr.Dataset) -> list[str]:
 
 def theories_of(results: xr.Dataset, names: Sequence[str] | None) -> list[str]:
     there = [str(name) for name in results["theory"].to_numpy()]
+    names = [names] if isinstance(names, str) else names
     for name in names or ():
         if name not in there:
             raise InputError(f"the sweep has no theory {name!r}: it has {', '.join(there)}")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from langevin_nn.analysis.comparison import QUANTITIES
 from langevin_nn.plotting.grids import (
     axes_of,
+    check_dataset,
     plot_along,
     plot_deviation_map,
     symbol,
@@ -32,6 +33,7 @@ def grid_figures(results: xr.Dataset, caption: str = "") -> dict[str, Figure]:
     panels for each of the others. `maps` has the deviation of each theory from the experiment in
     per cent over those two axes (at the first value of the others).
     """
+    check_dataset(results)
     axes = sorted((d for d in axes_of(results) if d != "seed"), key=lambda d: -results.sizes[d])
     if not axes:
         axes, results = ["seed"], results.expand_dims("seed") if "seed" not in results.dims else (

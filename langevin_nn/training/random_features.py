@@ -138,6 +138,7 @@ class RandomFeatures:
 
     def regress(self, data: Dataset) -> "FeatureRegression":
         """The read-out's posterior given the training examples, for every ridge at once."""
+        require_kind("data", data, Dataset, "load_dataset(…)")
         scale = np.sqrt(self.width)
         left, singular, right = scipy.linalg.svd(self(data.x_train) / scale, full_matrices=False)
         projected = self(data.x_test) / scale

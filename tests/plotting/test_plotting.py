@@ -171,3 +171,10 @@ def test_two_processes_may_write_one_figure(tmp_path, monkeypatch):
     write_atomically(path, first, shared=True)
     assert path.read_text() == "first" and os.listdir(tmp_path) == ["x.png"]
     assert claims.plain(left_over).name == claims.plain(tmp_path / ".x.png.part").name == "x.png"
+
+
+def test_one_theory_by_its_name():
+    """It was taken for the names of its letters. FAULTS 5, arguments."""
+    results = sweep(**{WIDTH: [10, 100]})
+    ax = plotting.plot_along(Figure().subplots(), results, "bias2", WIDTH, theories="one_layer")
+    assert list(drawn(ax)[1]) == ["one_layer"]

@@ -75,6 +75,11 @@ class SweepFolder:
                     write_text(folder._tasks / "data.json", record(content))
             for part in (path / "points", folder._failed):
                 make_folder(part)
+        except IsADirectoryError as error:
+            raise InputError(
+                f"{error.filename2 or error.filename} is a folder where a file is to be: move it "
+                "away, or write --output with another folder"
+            ) from error
         except OSError as error:
             raise InputError(
                 f"cannot write into {path} ({error.strerror}): write --output with a folder that "

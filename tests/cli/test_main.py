@@ -749,6 +749,12 @@ def test_a_folder_in_place_of_the_lock(cli):
     refused(answer, "out/.lock is a folder", "move it away")
 
 
+def test_a_folder_in_place_of_a_sweep_s_lock(cli):
+    (cli.folder / "out/tasks/lock").mkdir(parents=True)
+    answer = cli("sweep", "tiny.toml", "--seeds", "2", "--output", "out")
+    refused(answer, "out/tasks/lock is a folder where a file is to be", "move it away")
+
+
 def test_a_configuration_that_is_empty_in_a_run_s_folder(cli):
     """It was read as one of defaults."""
     (cli.folder / "out/checkpoint").mkdir(parents=True)

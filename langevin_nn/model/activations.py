@@ -42,6 +42,8 @@ __all__ = [
 
 Numbers = Float[np.ndarray | np.float64, "..."]
 
+_NUMBERS_AT_ONCE = 2**18  # entries of a block that a formula takes: 2 MiB
+
 
 def activation(choice: str | Activation | Callable[[Array], Array]) -> Activation:
     """The activation of a name, of any elementwise JAX callable, or itself.
@@ -105,7 +107,16 @@ class ClosedForm:
         return _compiled(self.formula, a, b, c)
 
     def on_host(self, a: Numbers, b: Numbers, c: Numbers) -> Numbers:
-        return self.formula(np, a, b, c)
+        shape = np.broadcast_shapes(np.shape(a), np.shape(b), np.shape(c))
+        if len(shape) != 2 or np.prod(shape) <= _NUMBERS_AT_ONCE:
+            return self.formula(np, a, b, c)
+        values = np.empty(shape)
+        height = max(1, _NUMBERS_AT_ONCE // shape[1])
+        for start in range(0, shape[0], height):  # what the formula keeps is of these rows alone
+            rows = slice(start, start + height)
+            parts = (each if len(each) == 1 else each[rows] for each in (a, b, c))
+            values[rows] = self.formula(np, *parts)
+        return values
 
 
 @partial(jax.jit, static_argnames=("formula",))

@@ -7,19 +7,19 @@
 minimum takes a factorisation for each step (`newton`).
 """
 
-from typing import Any
+from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Float
+from jaxtyping import Float
+from scipy import linalg
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import about_the_mean, in_range, joined, scale_action
-from langevin_nn.theory.kernels.layers import feature_gram, host_gram, skeleton_of
+from langevin_nn.theory.kernels.layers import host_gram
 from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
+from langevin_nn.theory.kernels.order_derivatives import order_tangents
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
 from langevin_nn.theory.regression.moments import (
     gaussian_evidence,
@@ -63,17 +63,14 @@ def nested(
     regression = gram_regression(spec, data, regression)
     train, test = fields(spec, data.x_train), fields(spec, data.x_test)
     columns = readout_columns(spec, data.num_train)
-    precisions = tuple(map(jnp.asarray, (spec.prior_precisions, spec.bias_precisions or ())))
-    sizes = jnp.asarray(widths, float)
     targets, noise, basis, constant = in_range(spec, data, regression)
-    arrays = tuple(map(jnp.asarray, (train, targets, noise, sizes))), precisions, basis
+    action = _Action(spec, train, targets, noise, basis)
     common, _ = scale_action(spec, regression, widths)
     shared = minimise(common)
     starts = [np.zeros(len(widths))]
     if shared.converged:
         starts.append(np.log(common.orders(float(np.log(shared.value)))))
-    skeleton = skeleton_of(spec)
-    found = lowest([local_minimum(_action, start, arrays, skeleton) for start in starts])
+    found = lowest([local_minimum(action.derivatives, start) for start in starts])
     if not np.all(np.isfinite(found.point)):
         return not_found("nested", data, found.message)
     orders = tuple(float(order) for order in np.exp(found.point))
@@ -92,16 +89,65 @@ def nested(
     return generalisation("nested", data, moments, orders, found.converged, message)
 
 
-def _action(q: Float[Array, " L"], arrays: Any, skeleton: EnsembleSpec) -> Float[Array, ""]:
-    """S at log Q_1 … log Q_L."""
-    (train, y, noise, widths), (precisions, bias_precisions), basis = arrays
-    biases = None if skeleton.bias_precisions is None else bias_precisions
-    gram = feature_gram(
-        skeleton, train, train, precisions=precisions, bias_precisions=biases, orders=jnp.exp(q)
-    )
-    if basis is not None:
-        gram = basis.T @ gram @ basis
-    factor = jnp.linalg.cholesky(noise + gram)
-    whitened = solve_triangular(factor, y, lower=True)
-    misfit = 2 * jnp.sum(jnp.log(jnp.diagonal(factor))) + jnp.sum(whitened**2)
-    return jnp.sum(widths * (jnp.expm1(q) - q)) + misfit
+@dataclass(frozen=True, eq=False)
+class _Action:
+    """S as a function of log Q_1 … log Q_L, of targets and T I + V Vᵀ in the range of K.
+
+    With the Cholesky factor L of A, z = L⁻¹y and W_i = L⁻¹(∂_i K)L⁻ᵀ, the derivatives of
+    log det A + yᵀA⁻¹y are
+
+        Tr W_i − zᵀW_i z,   Σ (A⁻¹ − A⁻¹y yᵀA⁻¹) ∘ ∂_i ∂_j K − Tr W_i W_j + 2 (W_i z)·(W_j z).
+    """
+
+    spec: EnsembleSpec
+    train: Float[np.ndarray, "1 P M"]
+    targets: Float[np.ndarray, " r"]
+    noise: Float[np.ndarray, "r r"]
+    basis: Float[np.ndarray, "P r"] | None
+
+    def derivatives(
+        self, q: Float[np.ndarray, " L"]
+    ) -> tuple[float, Float[np.ndarray, " L"], Float[np.ndarray, "L L"]]:
+        """S, its gradient and its Hessian; infinite, and NaN, where A has no Cholesky factor."""
+        with np.errstate(all="ignore"):  # what overflows is told where the action is used
+            try:
+                return self._derivatives(q)
+            except (np.linalg.LinAlgError, ValueError):  # not positive definite, or not finite
+                return np.inf, np.full(q.shape, np.nan), np.full((q.size, q.size), np.nan)
+
+    def _derivatives(
+        self, q: Float[np.ndarray, " L"]
+    ) -> tuple[float, Float[np.ndarray, " L"], Float[np.ndarray, "L L"]]:
+        assert self.spec.hidden_widths is not None, "`require` has checked it"
+        widths, orders = np.array(self.spec.hidden_widths, float), np.exp(q)
+        gram = self._in_range(host_gram(self.spec, self.train, self.train, orders))
+        gram += self.noise
+        factor = linalg.cholesky(gram, lower=True, overwrite_a=True)
+        whitened = linalg.solve_triangular(factor, self.targets, lower=True)
+        value = np.sum(widths * (np.expm1(q) - q)) + whitened @ whitened
+        value += 2 * np.sum(np.log(np.diagonal(factor)))
+        weights = linalg.cho_solve((factor, True), np.eye(len(factor)), overwrite_b=True)
+        solved = linalg.cho_solve((factor, True), self.targets)
+        weights -= np.outer(solved, solved)
+        if self.basis is not None:
+            weights = self.basis @ weights @ self.basis.T
+        tangents, second = order_tangents(self.spec, self.train[0], orders, weights)
+        del weights
+        for i, tangent in enumerate(tangents):
+            half = linalg.solve_triangular(
+                factor, self._in_range(tangent), lower=True, overwrite_b=True
+            )
+            whole = linalg.solve_triangular(factor, half.T, lower=True, overwrite_b=True)
+            tangents[i] = np.ascontiguousarray(whole.T)  # W_i is symmetric
+        along = np.array([tangent @ whitened for tangent in tangents])
+        slope = widths * np.expm1(q) - along @ whitened
+        slope += [np.trace(tangent) for tangent in tangents]
+        curvature = np.diag(widths * orders) + second + 2 * along @ along.T
+        for i, one in enumerate(tangents):
+            for j in range(i + 1):
+                curvature[i, j] -= np.vdot(one, tangents[j])
+                curvature[j, i] = curvature[i, j]
+        return float(value), slope, curvature
+
+    def _in_range(self, gram: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "r r"]:
+        return gram if self.basis is None else self.basis.T @ gram @ self.basis

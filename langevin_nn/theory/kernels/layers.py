@@ -79,7 +79,7 @@ def _averaged(
 ) -> Any:
     num_hidden = len(spec.hidden_widths or ())
     factors = [1.0] * num_hidden if orders is None else orders
-    total = 0.0
+    total: Any = 0.0
     for row, column in zip(rows, rows if columns is None else columns, strict=True):
         a, b, c = first_covariances(row, column, lambdas[0], xp)
         c = a if columns is None else c

@@ -2,31 +2,30 @@
 
 For an action S of the order parameters x (such that every x is allowed), SciPy's trust-region
 Newton methods run with exact derivatives, and full Newton steps end it: `trust-exact` with the
-Hessian that JAX derives for a few parameters, `trust-ncg` with products of the Hessian and a vector
+Hessian for a few parameters, `trust-ncg` with products of the Hessian and a vector
 for many (Conn, Gould and Toint, "Trust region methods", 2000).
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from scipy import optimize
 from scipy.sparse import linalg as sparse
 
-__all__ = ["EffectiveAction", "Minimum", "local_minimum", "lowest", "minimum_by_products"]
+__all__ = ["Derivatives", "Minimum", "local_minimum", "lowest", "minimum_by_products"]
 
 _MAX_ITERATIONS = 200
 _FINAL_STEPS = 8
 _GRADIENT = 1e-6  # where the full Newton steps begin
 _TOLERANCE = 1e-9  # of the last Newton step, in x
 
-EffectiveAction = Callable[[Float[Array, " n"], Any, Any], Float[Array, ""]]
-"""S(x, arrays, static): a function of a module, so that it is compiled once for each `static`."""
+Derivatives = Callable[
+    [Float[np.ndarray, " n"]],
+    tuple[float, Float[np.ndarray, " n"], Float[np.ndarray, "n n"]],
+]
+"""S, its gradient and its Hessian at x."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +41,12 @@ class Minimum:
     message: str = ""
 
 
-def local_minimum(
-    action: EffectiveAction,
-    start: Float[np.ndarray, " n"],
-    arrays: Any = (),
-    static: Hashable = None,
-) -> Minimum:
+def local_minimum(derivatives: Derivatives, start: Float[np.ndarray, " n"]) -> Minimum:
     """The minimum of S that the trust-region Newton method reaches from `start`.
 
-    Args:
-        action: S, a JAX function. Its derivatives are by forward differentiation, which passes
-            through a dual by quadrature.
-        start: where to begin.
-        arrays: what S depends on, a pytree of arrays.
-        static: what its program depends on.
-
-    >>> import jax
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> found = local_minimum(lambda x, a, _: jnp.sum(jnp.exp(x) - a * x), np.zeros(2), 2.0)
+    >>> def derivatives(x):  # of Σ (exp(x) − 2x)
+    ...     return float(np.sum(np.exp(x) - 2 * x)), np.exp(x) - 2, np.diag(np.exp(x))
+    >>> found = local_minimum(derivatives, np.zeros(2))
     >>> found.converged, np.exp(found.point).round(12)
     (True, array([2., 2.]))
     """
@@ -70,9 +57,8 @@ def local_minimum(
 
     def at(x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         if x.tobytes() not in last:
-            value, slope, curvature = _derivatives(jnp.asarray(x), arrays, action, static)
             last.clear()
-            last[x.tobytes()] = float(value), np.asarray(slope), np.asarray(curvature)
+            last[x.tobytes()] = derivatives(x)
         return last[x.tobytes()]
 
     def newton_step(x: np.ndarray) -> np.ndarray | None:
@@ -177,21 +163,3 @@ def lowest(found: Sequence[Minimum]) -> Minimum:
     1.0
     """
     return min(found, key=lambda each: (not each.converged, each.action))
-
-
-@partial(jax.jit, static_argnames=("action", "static"))
-def _derivatives(
-    x: Float[Array, " n"], arrays: Any, action: EffectiveAction, static: Hashable
-) -> tuple[Float[Array, ""], Float[Array, " n"], Float[Array, "n n"]]:
-    """S, its gradient and its Hessian."""
-
-    def slope_and_value(x: Float[Array, " n"]) -> tuple[Array, tuple[Array, Array]]:
-        def twice(x: Float[Array, " n"]) -> tuple[Array, Array]:
-            value = action(x, arrays, static)
-            return value, value
-
-        slope, value = jax.jacfwd(twice, has_aux=True)(x)
-        return slope, (value, slope)
-
-    curvature, (value, slope) = jax.jacfwd(slope_and_value, has_aux=True)(x)
-    return value, slope, curvature

@@ -114,7 +114,10 @@ class ClosedForm:
         height = max(1, _NUMBERS_AT_ONCE // shape[1])
         for start in range(0, shape[0], height):  # what the formula keeps is of these rows alone
             rows = slice(start, start + height)
-            parts = (each if len(each) == 1 else each[rows] for each in (a, b, c))
+            parts = (
+                each[rows] if each.ndim == 2 and len(each) == shape[0] else each
+                for each in map(np.asarray, (a, b, c))
+            )
             values[rows] = self.formula(np, *parts)
         return values
 

@@ -440,14 +440,21 @@ def test_a_sweep_waits_for_what_another_one_computes(begun, whole, monkeypatch):
             for point in cold:
                 begun.record_failure(point, "it cannot be sampled")
 
+    asked, holder = [], begun.holder
+
+    def looked_up(_, each):  # once it waits, and has not seen any of the other's points before
+        asked.append(each)
+        if len(asked) == 3:
+            let_go.set()
+        return holder(each)
+
     told = []
     thread = threading.Thread(target=other)
     thread.start()
-    held.wait(30)
-    threading.Timer(0.5, let_go.set).start()
-    began = time.monotonic()
+    assert held.wait(30)
+    monkeypatch.setattr(type(begun), "holder", looked_up)
     assert engine.work_off(begun, begun.tasks, progress=told.append) == ()
-    assert time.monotonic() - began > 0.3
+    assert len(asked) >= 3, "it has not waited"
     thread.join()
     assert told[-1].done == 2 and told[-1].failed == 2
     reasons = {begun.failure(point)["reason"] for point in cold}

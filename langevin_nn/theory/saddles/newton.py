@@ -2,8 +2,8 @@
 
 For an action S of the order parameters x (such that every x is allowed), SciPy's trust-region
 Newton methods run with exact derivatives, and full Newton steps end it: `trust-exact` with the
-Hessian for a few parameters, `trust-ncg` with products of the Hessian and a vector
-for many (Conn, Gould and Toint, "Trust region methods", 2000).
+Hessian for a few parameters, `trust-ncg` with products of the Hessian and a vector for many (Conn,
+Gould and Toint, "Trust region methods", 2000).
 """
 
 from collections.abc import Callable, Sequence

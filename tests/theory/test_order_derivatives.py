@@ -1,0 +1,47 @@
+"""Derivatives of K_L in the layers' scales, against automatic differentiation through all layers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from langevin_nn.model.activations import activation
+from langevin_nn.theory.kernels import order_derivatives
+from langevin_nn.theory.kernels.layers import feature_gram
+from langevin_nn.types import EnsembleSpec
+
+
+@pytest.mark.parametrize(
+    ("name", "biases"), [("erf", True), ("relu", False), ("identity", True), ("gelu", False)]
+)
+def test_derivatives_in_the_orders_are_those_of_the_recursion(name, biases, monkeypatch):
+    monkeypatch.setattr(order_derivatives, "NUMBERS_AT_ONCE", 600)  # blocks of 3 rows
+    rng = np.random.default_rng(0)
+    x, half = rng.normal(size=(7, 5)), rng.normal(size=(7, 7))
+    lambdas, orders, weights = (0.7, 1.3, 0.6, 2.0), np.array([1.5, 0.6, 2.2]), half + half.T
+    variances = (2.0, 0.5, 3.0, 1.0) if biases else None
+    spec = EnsembleSpec(5, (9, 9, 9), activation(name), lambdas, 0.1, bias_precisions=variances)
+
+    def gram(q):
+        return feature_gram(spec, x[None], x[None], orders=jnp.exp(q))
+
+    tangents, second = order_derivatives.order_tangents(spec, x, orders, weights)
+    q = jnp.log(jnp.asarray(orders))
+    expected = jax.jit(jax.jacfwd(gram))(q)
+    np.testing.assert_allclose(np.stack(tangents, -1), expected, rtol=1e-12, atol=1e-13)
+    curved = jax.jit(jax.jacfwd(jax.jacfwd(lambda q: jnp.sum(weights * gram(q)))))(q)
+    np.testing.assert_allclose(second, curved, rtol=1e-7 if name == "relu" else 1e-11)
+
+
+def test_a_deep_network_is_compiled_no_longer_than_a_shallow_one():
+    """One program of each kind, and none of it is of all 40 layers. FAULTS 4, depth."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 3))
+    differentiated = order_derivatives._differentiated
+    spec = EnsembleSpec(3, (9,) * 40, activation("erf"), (1.0,) * 41, 0.1)
+    order_derivatives.order_tangents(spec, x, np.ones(40), np.eye(4))
+    before = differentiated._cache_size()
+    deeper = EnsembleSpec(3, (9,) * 90, activation("erf"), (1.0,) * 91, 0.1)
+    tangents, _ = order_derivatives.order_tangents(deeper, x, np.ones(90), np.eye(4))
+    assert differentiated._cache_size() == before
+    assert len(tangents) == 90

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from langevin_nn.theory import THEORIES
+
 PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 
 # A module may import from its own layer and from those above it in this list; `sampling` and
@@ -96,3 +98,30 @@ def test_modules_are_one_idea_each():
         if (lines := len(path.read_text().splitlines())) > 400
     }
     assert not long, f"modules above 400 lines are two ideas: {long}"
+
+
+def compared(tree):
+    """Constants that something is compared with, looked up by, or matched against."""
+    for node in ast.walk(tree):
+        parts = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.Subscript):
+            parts = [node.slice]
+        elif isinstance(node, ast.MatchValue):
+            parts = [node.value]
+        for part in parts:
+            yield from (each for each in ast.walk(part) if isinstance(each, ast.Constant))
+
+
+def test_no_branch_on_the_name_of_a_theory():
+    """What others ask of a theory, its object says: `theory.base.Theory`."""
+    found = {
+        f"{name}:{constant.lineno} {constant.value}"
+        for name, tree in modules()
+        for constant in compared(tree)
+        if isinstance(constant.value, str) and constant.value in THEORIES
+    }
+    # the architecture of that name, and its patches
+    allowed = {place for place in found if place.startswith("config.sections:")}
+    assert found == allowed

@@ -17,13 +17,12 @@ from langevin_nn.plotting.grids import (
     theories_of,
     written,
 )
-from langevin_nn.plotting.style import CHAIN_COLOURS, literal, style_of
+from langevin_nn.plotting.style import CHAIN_COLOURS, is_first, literal, style_of
 
 MOST_ROWS = 8
 MOST_CURVES = 6
 BESIDE_CURVES = 3
 """Theories that are drawn for each of several curves."""
-FIRST = ("one_layer", "global", "one_layer_nonodd", "multi_output", "convolutional", "matched")
 
 
 def grid_figures(results: xr.Dataset, caption: str = "") -> dict[str, Figure]:
@@ -77,7 +76,7 @@ def _curves(ax: Axes, chosen: xr.Dataset, key: str, along: str, curve: str | Non
         plot_along(ax, chosen.isel({curve: 0}) if curve else chosen, key, along)
         return
     there = theories_of(chosen, None)
-    ordered = sorted(there, key=lambda name: name not in FIRST)
+    ordered = sorted(there, key=lambda name: not is_first(name))
     theories = ordered[:BESIDE_CURVES]
     for index in range(min(chosen.sizes[curve], MOST_CURVES)):
         part = chosen.isel({curve: index})

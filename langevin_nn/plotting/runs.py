@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from langevin_nn.analysis.diagnostics import mcse
-from langevin_nn.plotting.style import CHAIN_COLOURS, EXPERIMENT_COLOUR, literal, style_of
+from langevin_nn.plotting.style import CHAIN_COLOURS, EXPERIMENT_COLOUR, is_limit, literal, style_of
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.effective.one_layer import OneLayerSweep
 from langevin_nn.types import Generalisation
@@ -100,7 +100,7 @@ def theory_figure(
     figure = Figure(figsize=(4.6 * (1 + len(sweeps)), 3.9), layout="constrained")
     first, *others = figure.subplots(1, 1 + len(sweeps), squeeze=False)[0]
     plot_generalisation(first, None, theories)
-    wide = next((theory for theory in theories if theory.name == "infinite_width"), None)
+    wide = next((theory for theory in theories if is_limit(theory.name)), None)
     for ax, (along, (sweep, here)) in zip(others, sweeps.items(), strict=True):
         plot_sweep(ax, sweep, along, wide if along == "width" else None, here)
     figure.suptitle(literal(caption), fontsize="small", wrap=True)

@@ -15,21 +15,14 @@ from matplotlib.figure import Figure
 
 from langevin_nn.errors import InputError
 from langevin_nn.files import write_atomically
+from langevin_nn.theory.base import OWN_STYLE
+from langevin_nn.theory.suite import THEORIES, theory_named
 
 DPI = 130.0
 FORMATS = ("png", "pdf", "svg")
 EXPERIMENT_COLOUR = "#000000"
 THEORY_STYLES: Mapping[str, Mapping[str, Any]] = {
-    "infinite_width": {"color": "#E69F00", "linestyle": "--", "marker": "s"},
-    "one_layer": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "one_layer_nonodd": {"color": "#56B4E9", "linestyle": "-.", "marker": "P"},
-    "nested": {"color": "#D55E00", "linestyle": "-.", "marker": "v"},
-    "global": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "scale_mixture": {"color": "#009E73", "linestyle": ":", "marker": "^"},
-    "multi_output": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "convolutional": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    "width_expansion": {"color": "#CC79A7", "linestyle": (0, (1, 2.5)), "marker": "D"},
-    "matched": {"color": "#D55E00", "linestyle": (0, (3, 1, 1, 1)), "marker": "v"},
+    name: theory_named(name).style for name in THEORIES
 }
 CHAIN_COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
@@ -50,7 +43,25 @@ def own_settings() -> Iterator[None]:
 
 def style_of(theory: str) -> Mapping[str, Any]:
     """Colour, line style and marker of a theory; of one of your own, what no other has."""
-    return THEORY_STYLES.get(theory, {"color": "#CC79A7", "linestyle": "-.", "marker": "D"})
+    return theory_named(theory).style if theory in THEORIES else OWN_STYLE
+
+
+def is_first(theory: str) -> bool:
+    """Whether it is shown before others where there is room for few.
+
+    >>> is_first("one_layer"), is_first("nested"), is_first("one that has gone")
+    (True, False, False)
+    """
+    return theory in THEORIES and theory_named(theory).is_first
+
+
+def is_limit(theory: str) -> bool:
+    """Whether it is what other theories tend to as widths grow.
+
+    >>> is_limit("infinite_width"), is_limit("one_layer")
+    (True, False)
+    """
+    return theory in THEORIES and theory_named(theory).is_limit
 
 
 def literal(words: str) -> str:

@@ -35,9 +35,9 @@ from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.driver import Report
 from langevin_nn.sampling.tempering import temper
 from langevin_nn.theory.decompositions import Decompositions
-from langevin_nn.theory.effective.one_layer import OneLayerSweep, one_layer
+from langevin_nn.theory.effective.one_layer import OneLayerSweep
 from langevin_nn.theory.evidence import evidence_gradient
-from langevin_nn.theory.suite import Predictions, predict
+from langevin_nn.theory.suite import Predictions, predict, theory_named
 from langevin_nn.types import THREEFRY, EnsembleSpec, Generalisation, NotApplicable
 
 
@@ -213,15 +213,18 @@ def _without_nan(value: Any) -> Any:
 def draw_theory(
     spec: EnsembleSpec, data: Dataset, predictions: Predictions, caption: str, path: Path
 ) -> None:
-    """The theories, and `one_layer` against N_1 and λ_1 where it applies."""
+    """The theories, and the one that is quick at many points against N_1 and λ_1."""
     sweeps: dict[str, tuple[OneLayerSweep, float]] = {}
-    if "one_layer" in predictions.results and predictions.results["one_layer"].converged:
+    many = (
+        theory_named(name).at_points for name, each in predictions.results.items() if each.converged
+    )
+    if at_points := next(filter(None, many), None):
         (width,), (_, precision) = spec.hidden_widths or (), spec.prior_precisions
         steps = np.geomspace(0.1, 100, 61)
         widths = np.unique(np.maximum(1, np.round(width * steps)))
         precisions = precision * np.geomspace(0.01, 100, 61)
-        along_width = one_layer(spec, data, width=widths)
-        along_precision = one_layer(spec, data, readout_precision=precisions)
+        along_width = at_points(spec, data, width=widths)
+        along_precision = at_points(spec, data, readout_precision=precisions)
         assert isinstance(along_width, OneLayerSweep) and isinstance(along_precision, OneLayerSweep)
         sweeps["width"] = along_width, float(width)
         sweeps["readout_precision"] = along_precision, precision

@@ -13,7 +13,6 @@ differentiation (forward mode) through the Gram matrix; exactly where the Gaussi
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,22 +20,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.data.load import Dataset
-from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.common import scale_action
-from langevin_nn.theory.effective.one_layer_nonodd import feature_means
-from langevin_nn.theory.kernels.layers import feature_gram, skeleton_of
-from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
-from langevin_nn.theory.regression.eigenbasis import Regression, Sensitivity, decompose
-from langevin_nn.theory.saddles.average import average_over_scale
-from langevin_nn.theory.suite import is_own, theory_named
+from langevin_nn.theory.covariance import Arrays, Kernel, Lambdas, precisions_of
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.suite import THEORIES, theory_named
 from langevin_nn.types import EnsembleSpec, Generalisation, NotApplicable
 
 __all__ = ["Evidence", "evidence", "evidence_gradient"]
-
-Lambdas = tuple[Float[np.ndarray | Array, " layers"], Float[np.ndarray | Array, " layers"] | None]
-Arrays = tuple[Float[np.ndarray | Array, "n P M"], Float[np.ndarray | Array, " *orders"]]
-OWN_KERNELS = ("nested", "one_layer_nonodd", "convolutional")
-COMMON_SCALES = ("infinite_width", "one_layer", "global", "scale_mixture", "multi_output")
 
 
 @dataclass(frozen=True)
@@ -107,18 +96,15 @@ def evidence_gradient(
     >>> print(f"{found.temperature_gradient:.6f} {found.precision_gradient[0]:.6f}")
     -0.375000 0.750000
     """
-    known = (*OWN_KERNELS, *COMMON_SCALES)
-    if result.name not in known or not is_own(result.name):
+    of_result = theory_named(result.name).covariance if result.name in THEORIES else None
+    if of_result is None:
+        known = [name for name in THEORIES if theory_named(name).covariance]
         raise NotApplicable(
             f"the Gram matrix that {result.name} ends in is not known to evidence, and so is the "
             f"derivative of its log evidence: known are {', '.join(known)}"
         )
-    own = result.name in OWN_KERNELS
-    kernel = _Kernel(result.name if own else "", skeleton_of(spec))
-    arrays = fields(spec, data.x_train), np.array(result.order_parameters if own else ())
-    lambdas = np.array(spec.prior_precisions), _array(spec.bias_precisions)
-    scaled, whole, trace = _sensitivities(spec, data, result, kernel, lambdas, arrays, regression)
-    by_precision, by_bias = _gradient(lambdas, arrays, scaled, np.sum(whole), kernel)
+    kernel, arrays, (scaled, whole, trace) = of_result(spec, data, result, regression)
+    by_precision, by_bias = _gradient(precisions_of(spec), arrays, scaled, np.sum(whole), kernel)
     return Evidence(
         log_evidence=np.nan if result.log_evidence is None else result.log_evidence,
         precision_gradient=tuple(map(float, by_precision)),
@@ -127,64 +113,13 @@ def evidence_gradient(
     )
 
 
-def _array(precisions: tuple[float, ...] | None) -> Float[np.ndarray, " layers"] | None:
-    return None if precisions is None else np.array(precisions)
-
-
-class _Kernel(NamedTuple):
-    """K of the precisions: K_R at the theory's order parameters, or what its one scale scales.
-
-    Its program depends on what `skeleton_of` leaves of the ensemble, and on the theory if that is
-    one of `OWN_KERNELS`; all others share the one of K_L.
-    """
-
-    theory: str
-    skeleton: EnsembleSpec
-
-    def __call__(self, lambdas: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
-        (precisions, biases), (train, orders) = lambdas, arrays
-        given = {"precisions": precisions, "bias_precisions": biases}
-        if self.theory == "convolutional":
-            return self._of_patches(given, train, orders / len(train))
-        layers = {"orders": orders} if self.theory == "nested" else {}
-        gram = feature_gram(self.skeleton, train, train, **given, **layers)
-        if self.theory != "one_layer_nonodd":
-            return gram
-        means = feature_means(self.skeleton, train[0], precisions, biases)
-        outer = means[:, None] * means[None, :]
-        return orders[0] * (gram - outer) + outer / (1 + orders[1])
-
-    def _of_patches(
-        self,
-        given: dict[str, Any],
-        train: Float[np.ndarray | Array, "n P M"],
-        weights: Float[np.ndarray | Array, "n n"],
-    ) -> Float[Array, "P P"]:
-        """Σ_ij Q_ij K_ij/n, one pair of patches after the other."""
-
-        def add(total: Array, pair: tuple[Array, Array, Array]) -> tuple[Array, None]:
-            row, column, weight = pair
-            gram = feature_gram(self.skeleton, train[row][None], train[column][None], **given)
-            return total + weight * gram, None
-
-        n, num_train = train.shape[:2]
-        rows, columns = (jnp.asarray(each.ravel()) for each in np.indices((n, n)))
-        zero = jnp.zeros((num_train, num_train))
-        return jax.lax.scan(add, zero, (rows, columns, jnp.ravel(weights)))[0]
-
-
-@partial(jax.jit, static_argnames=("kernel",))
-def _gram_of(lambdas: Lambdas, arrays: Arrays, kernel: _Kernel) -> Float[Array, "P P"]:
-    return kernel(lambdas, arrays)
-
-
 @partial(jax.jit, static_argnames=("kernel",))
 def _gradient(
     lambdas: Lambdas,
     arrays: Arrays,
     scaled: Float[Array, "P P"],
     whole: Float[Array, ""],
-    kernel: _Kernel,
+    kernel: Kernel,
 ) -> Lambdas:
     """The derivatives of Σ Γ K, and of Σ Γ times the variance of the read-out's bias."""
 
@@ -193,49 +128,3 @@ def _gradient(
         return total if lambdas[1] is None else total + whole / lambdas[1][-1]
 
     return jax.jacfwd(objective)(lambdas)
-
-
-def _sensitivities(
-    spec: EnsembleSpec,
-    data: Dataset,
-    result: Generalisation,
-    kernel: _Kernel,
-    lambdas: Lambdas,
-    arrays: Arrays,
-    regression: Regression | None,
-) -> Sensitivity:
-    """Γ in what the kernel is scaled by, in A itself, and its trace, summed over the outputs."""
-    if result.name in OWN_KERNELS:
-        gram = np.asarray(_gram_of(lambdas, arrays, kernel))
-        blocks = GramBlocks(
-            gram, np.zeros((1, len(gram))), np.zeros(1), readout_columns(spec, len(gram)),
-            readout_columns(spec, 1),
-        )  # fmt: skip
-        num_null = int(np.sum(~gram_regression(spec, data, regression).in_range))
-        own = decompose(blocks, data.y_train, num_null=num_null)
-        return own.sensitivity(spec.temperature, np.ones(1), np.ones(1))
-    regression = gram_regression(spec, data, regression)
-    scales, weights = np.ones(regression.num_outputs), np.ones(1)
-    outputs = regression.per_output()
-    if result.name == "multi_output":
-        scales, rotation = np.linalg.eigh(np.array(result.order_parameters))
-        targets = regression.projected_targets.reshape(data.num_train, -1) @ rotation
-        outputs = replace(regression, projected_targets=targets).per_output()
-    elif result.name == "scale_mixture":
-        assert spec.hidden_widths is not None, "the theory has checked it"
-        action = scale_action(spec, regression, spec.hidden_widths)
-        average = average_over_scale(*action, regression)
-        in_scale, alone = (
-            regression.sensitivity(spec.temperature, average.scales, average.weights * factor)
-            for factor in (average.scales, np.ones_like(average.scales))
-        )
-        return alone._replace(of_gram=in_scale.of_gram)
-    elif result.name in ("one_layer", "global"):
-        scales = np.array([np.prod(result.order_parameters)])
-    parts = [
-        one.sensitivity(spec.temperature, np.array([scale]), weights)
-        for one, scale in zip(outputs, scales, strict=True)
-    ]
-    of_gram, whole, traces = zip(*parts, strict=True)
-    scaled = np.einsum("j,jpq->pq", scales, np.array(of_gram))
-    return Sensitivity(scaled, np.sum(whole, axis=0), float(sum(traces)))

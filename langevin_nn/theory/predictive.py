@@ -13,10 +13,8 @@ from scipy.special import ndtr
 from langevin_nn.data.dataset import as_numbers
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require_task
-from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.common import scale_action
-from langevin_nn.theory.saddles.average import average_over_scale
-from langevin_nn.theory.suite import is_own, theory_named
+from langevin_nn.theory.effective.scale_mixture import mixture, scale_mixture
+from langevin_nn.theory.suite import theory_named
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 
 __all__ = [
@@ -105,7 +103,7 @@ def predictive_distribution(
     ((1, 2), array([0.997]))
     """
     solve = theory_named(theory)
-    if not is_own(theory) or theory in ("width_expansion", "matched"):
+    if solve.covariance is None:
         raise NotApplicable(f"{theory} gives the mean and the variance of f, not its distribution")
     require_task(spec, data)
     x = as_numbers("x", x)
@@ -115,17 +113,13 @@ def predictive_distribution(
         )
     columns = data.y_train.shape[1:]
     here = replace(data, x_test=x, y_test=np.zeros((len(x), *columns)))
-    if theory == "scale_mixture":
-        solve(spec, here, None)
-        regression = gram_regression(spec, here)
-        assert spec.hidden_widths is not None, "the theory has checked it"
-        average = average_over_scale(
-            *scale_action(spec, regression, spec.hidden_widths), regression
-        )
+    if solve.mixture is not None:
+        solve(spec, here)
+        regression, average = solve.mixture(spec, here)
         means = regression.mean(spec.temperature, average.scales)
         variances = regression.variance(spec.temperature, average.scales)
         return PredictiveDistribution(average.weights, means, variances)
-    result = solve(spec, here, None)
+    result = solve(spec, here)
     return PredictiveDistribution(
         np.ones(1), result.predictive_mean[..., None], result.predictive_variance[..., None]
     )
@@ -166,10 +160,8 @@ def order_parameter_distribution(spec: EnsembleSpec, data: Dataset) -> OrderPara
     >>> print(f"{found.moment(0):.6f} {found.moment(1):.3f}")
     1.000000 1.639
     """
-    theory_named("scale_mixture")(spec, data, None)
-    regression = gram_regression(spec, data)
-    assert spec.hidden_widths is not None, "the theory has checked it"
-    average = average_over_scale(*scale_action(spec, regression, spec.hidden_widths), regression)
+    scale_mixture(spec, data)
+    _, average = mixture(spec, data)
     if average.scales.size < 2:
         raise InputError(f"the order parameter has no distribution here: {average.message}")
     spacing = np.log(average.scales[1] / average.scales[0])

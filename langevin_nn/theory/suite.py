@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import jax
@@ -12,40 +12,43 @@ from langevin_nn import footprint
 from langevin_nn.data.load import Dataset
 from langevin_nn.memory import forget_programs
 from langevin_nn.theory.applicability import require_task
+from langevin_nn.theory.base import Solve, Theory
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.convolutional import convolutional
-from langevin_nn.theory.effective.global_scale import global_
-from langevin_nn.theory.effective.infinite_width import infinite_width
-from langevin_nn.theory.effective.multi_output import multi_output
-from langevin_nn.theory.effective.nested import nested
-from langevin_nn.theory.effective.one_layer import one_layer
-from langevin_nn.theory.effective.one_layer_nonodd import one_layer_nonodd
-from langevin_nn.theory.effective.scale_mixture import scale_mixture
-from langevin_nn.theory.effective.width_expansion import matched, width_expansion
+from langevin_nn.theory.effective import (
+    convolutional,
+    global_scale,
+    infinite_width,
+    multi_output,
+    nested,
+    one_layer,
+    one_layer_nonodd,
+    scale_mixture,
+    width_expansion,
+)
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import not_found
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 from langevin_nn.values import shown
 
-__all__ = ["THEORIES", "Predictions", "is_own", "predict", "theory_named"]
+__all__ = ["THEORIES", "Predictions", "predict", "theory_named"]
 
-Theory = Callable[[EnsembleSpec, Dataset, Regression | None], Generalisation]
-
-THEORIES: dict[str, Theory] = {
-    "infinite_width": infinite_width,
-    "one_layer": one_layer,
-    "one_layer_nonodd": one_layer_nonodd,
-    "nested": nested,
-    "global": global_,
-    "scale_mixture": scale_mixture,
-    "width_expansion": width_expansion,
-    "matched": matched,
-    "multi_output": multi_output,
-    "convolutional": convolutional,
+THEORIES: dict[str, Theory | Solve] = {
+    each.name: each
+    for each in (
+        infinite_width.THEORY,
+        one_layer.THEORY,
+        one_layer_nonodd.THEORY,
+        nested.THEORY,
+        global_scale.THEORY,
+        scale_mixture.THEORY,
+        width_expansion.WIDTH_EXPANSION,
+        width_expansion.MATCHED,
+        multi_output.THEORY,
+        convolutional.THEORY,
+    )
 }
-"""The theories by name; one of your own is added as `THEORIES["mine"] = function`."""
+"""The theories by name; one of your own is added as `THEORIES["mine"]`: `Theory` or function."""
 
-_OWN = dict(THEORIES)
 _FAILURES = (ValueError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError)
 
 
@@ -107,9 +110,9 @@ def predict(
     if names is not None and not isinstance(names, Iterable):
         raise InputError(f'names are those of theories, got {shown(names)}: write ("one_layer",)')
     chosen = list(THEORIES) if names is None else list(names)
-    for name in chosen:
-        theory_named(name)
-    positions = spec.patches.num_patches if spec.patches and "convolutional" in chosen else 1
+    theories = {name: theory_named(name) for name in chosen}
+    pairs = spec.patches and any(theory.pairs_positions for theory in theories.values())
+    positions = spec.patches.num_patches if spec.patches and pairs else 1
     room = footprint.of_theories(data.num_train, data.num_test, positions)
     footprint.require_and_warn(room, "write fewer training or test examples")
     forget_programs()
@@ -120,12 +123,12 @@ def predict(
     regression.check_temperature(spec.temperature)
     results: dict[str, Generalisation] = {}
     not_applicable: dict[str, str] = {}
-    for name in chosen:
-        if names is None and (twin := _twin(name, spec)):
-            not_applicable[name] = twin
+    for name, theory in theories.items():
+        if names is None and (why := theory.applies(spec)):
+            not_applicable[name] = why
             continue
         try:
-            results[name] = _checked(name, THEORIES[name](spec, data, regression))
+            results[name] = _checked(name, theory(spec, data, regression))
         except NotApplicable as error:
             not_applicable[name] = str(error)
         except _FAILURES as error:
@@ -159,20 +162,11 @@ def _failure(error: Exception) -> str:
     return f"not found, the calculation failed: {text}"
 
 
-def is_own(name: str) -> bool:
-    """Whether `THEORIES` has the package's own function of that name, not a user's.
-
-    >>> is_own("global"), is_own("mine")
-    (True, False)
-    """
-    return name in _OWN and THEORIES.get(name) is _OWN[name]
-
-
 def theory_named(name: str) -> Theory:
-    """The theory of that name; InputError with the nearest name for another.
+    """The theory of that name, a function too as `Theory`; InputError for one that is not there.
 
-    >>> theory_named("global").__name__
-    'global_'
+    >>> theory_named("global").name
+    'global'
     """
     if not isinstance(name, str) or name not in THEORIES:
         if not isinstance(name, str):
@@ -182,21 +176,5 @@ def theory_named(name: str) -> Theory:
         near = difflib.get_close_matches(name, THEORIES, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(f"unknown theory {name!r}: {hint}known are {', '.join(THEORIES)}")
-    return THEORIES[name]
-
-
-def _twin(name: str, spec: EnsembleSpec) -> str:
-    """Why the theory says nothing new about this network, or nothing."""
-    one_hidden = spec.patches is None and spec.hidden_widths and len(spec.hidden_widths) == 1
-    if name in ("nested", "global") and one_hidden and spec.num_outputs == 1:
-        return f"with one hidden layer {name} is one_layer: ask for it by name"
-    if name == "multi_output" and one_hidden and spec.num_outputs == 1:
-        return "with one output multi_output is one_layer: ask for it by name"
-    odd = spec.activation is not None and spec.activation.odd
-    if name == "one_layer_nonodd" and odd and one_hidden and spec.num_outputs == 1:
-        assert spec.activation is not None
-        return (
-            f"{spec.activation.name} is odd, which makes one_layer_nonodd one_layer: ask for it "
-            "by name"
-        )
-    return ""
+    found = THEORIES[name]
+    return found if isinstance(found, Theory) else Theory(name, found)

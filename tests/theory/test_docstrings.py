@@ -9,6 +9,7 @@ import pytest
 
 from langevin_nn import theory
 from langevin_nn.theory import THEORIES
+from langevin_nn.theory.suite import theory_named
 
 MODULES = [
     *(found.name for found in pkgutil.walk_packages(theory.__path__, "langevin_nn.theory.")),
@@ -48,7 +49,9 @@ def test_docstring_has_an_example(name):
 
 @pytest.mark.parametrize("name", THEORIES)
 def test_a_theory_gives_equation_shapes_and_source(name):
-    text = inspect.getdoc(THEORIES[name])
+    theory = theory_named(name)
+    text = inspect.getdoc(theory.solve)
+    assert theory.name == name and theory.summary.endswith(".")
     assert " = " in text and "(P" in text
     derived_here = name in ("width_expansion", "matched")
     assert ("`hidden_units`" in text) if derived_here else re.search(r"arXiv:\d{4}\.\d{5}", text)

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.data.load import Dataset
+from langevin_nn.theory.covariance import Covariance, at_scales
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.kernels.nngp import readout_columns
 from langevin_nn.theory.regression.eigenbasis import Regression
@@ -15,7 +16,14 @@ from langevin_nn.theory.regression.moments import (
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
 from langevin_nn.types import EnsembleSpec, Generalisation
 
-__all__ = ["scale_action", "in_range", "about_the_mean", "joined", "at_common_scale"]
+__all__ = [
+    "scale_action",
+    "at_the_common_scale",
+    "in_range",
+    "about_the_mean",
+    "joined",
+    "at_common_scale",
+]
 
 
 def scale_action(
@@ -114,3 +122,20 @@ def at_common_scale(
     message = joined(saddle.message, about_the_mean(spec))
     orders = action.orders(float(np.log(saddle.value)))
     return generalisation(name, data, moments, orders, saddle.converged, message)
+
+
+def at_the_common_scale(
+    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
+) -> Covariance:
+    """Of Q K_L with the product of the result's order parameters for Q.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
+    >>> result = at_common_scale("mine", (4,), linear, data, None)
+    >>> np.trace(at_the_common_scale(linear, data, result, None).sensitivity.of_gram).round(6)
+    np.float64(0.261167)
+    """
+    outputs = gram_regression(spec, data, regression).per_output()
+    return at_scales(spec, data, outputs, np.array([np.prod(result.order_parameters)]))

@@ -7,12 +7,21 @@ Q is symmetric and positive, and minimises
 (Aiudi et al., arXiv:2307.11807), found by `saddles.matrix`. N_1 is the number of channels.
 """
 
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
+from langevin_nn.theory.base import Theory
+from langevin_nn.theory.covariance import Arrays, Covariance, Lambdas, of_kernel
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import about_the_mean, in_range, joined, scale_action
+from langevin_nn.theory.kernels.layers import feature_gram, skeleton_of
 from langevin_nn.theory.kernels.nngp import GramBlocks, readout_columns
 from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
@@ -26,7 +35,9 @@ from langevin_nn.theory.saddles.matrix import PatchAction, matrix_of, rows_of, s
 from langevin_nn.theory.saddles.newton import lowest
 from langevin_nn.types import EnsembleSpec, Generalisation
 
-__all__ = ["convolutional"]
+__all__ = ["THEORY", "convolutional"]
+
+_domain = partial(require, "convolutional", depth=1, convolutional=True)
 
 
 def convolutional(
@@ -59,7 +70,7 @@ def convolutional(
     >>> np.array(result.order_parameters).shape, result.converged
     ((4, 4), True)
     """
-    (width,) = require("convolutional", spec, depth=1, convolutional=True)
+    (width,) = _domain(spec)
     regression = gram_regression(spec, data, regression)
     pairs = patch_gram(spec, data.x_train)
     columns = readout_columns(spec, data.num_train)
@@ -85,3 +96,45 @@ def convolutional(
     )
     message = joined(found.message, about_the_mean(spec))
     return generalisation("convolutional", data, moments, rows_of(order), found.converged, message)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Σ_ij Q_ij K_ij/n, one pair of patches after the other."""
+
+    skeleton: EnsembleSpec
+
+    def __call__(self, lambdas: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
+        (precisions, biases), (train, orders) = lambdas, arrays
+        n, num_train = train.shape[:2]
+
+        def add(total: Array, pair: tuple[Array, Array, Array]) -> tuple[Array, None]:
+            row, column, weight = pair
+            gram = feature_gram(
+                self.skeleton, train[row][None], train[column][None], precisions=precisions,
+                bias_precisions=biases,
+            )  # fmt: skip
+            return total + weight * gram, None
+
+        rows, columns = (jnp.asarray(each.ravel()) for each in np.indices((n, n)))
+        zero = jnp.zeros((num_train, num_train))
+        return jax.lax.scan(add, zero, (rows, columns, jnp.ravel(orders / n)))[0]
+
+
+def _covariance(
+    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
+) -> Covariance:
+    kernel, orders = _Kernel(skeleton_of(spec)), np.array(result.order_parameters)
+    return of_kernel(spec, data, kernel, orders, regression)
+
+
+THEORY = Theory(
+    "convolutional",
+    convolutional,
+    summary="One convolutional layer: a matrix of scales over patches, at its saddle point.",
+    style={"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    domain=_domain,
+    covariance=_covariance,
+    is_first=True,
+    pairs_positions=True,
+)

@@ -1,12 +1,17 @@
 """Hidden layers that share one scale: the theory `global`."""
 
+from functools import partial
+
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.effective.common import at_common_scale
+from langevin_nn.theory.base import Theory
+from langevin_nn.theory.effective.common import at_common_scale, at_the_common_scale
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.types import EnsembleSpec, Generalisation
 
-__all__ = ["global_"]
+__all__ = ["THEORY", "global_"]
+
+_domain = partial(require, "global")
 
 
 def global_(
@@ -32,5 +37,22 @@ def global_(
     >>> print(f"{1 - q:.9f} {0.5 * (1 - 4 / q**2):.9f}")  # 1 − Q = α (1 − s/Q^L)
     -0.450540170 -0.450540170
     """
-    widths = require("global", spec)
+    widths = _domain(spec)
     return at_common_scale("global", widths, spec, data, regression)
+
+
+def _twin(spec: EnsembleSpec) -> str:
+    one = len(spec.hidden_widths or ()) == 1
+    return "with one hidden layer global is one_layer: ask for it by name" if one else ""
+
+
+THEORY = Theory(
+    "global",
+    global_,
+    summary="Hidden layers that share one scale of K_L, at the saddle point.",
+    style={"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    domain=_domain,
+    twin=_twin,
+    covariance=at_the_common_scale,
+    is_first=True,
+)

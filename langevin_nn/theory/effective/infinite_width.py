@@ -3,6 +3,8 @@
 import numpy as np
 
 from langevin_nn.data.load import Dataset
+from langevin_nn.theory.base import Theory
+from langevin_nn.theory.covariance import Covariance, at_scales
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import scale_action
 from langevin_nn.theory.regression.eigenbasis import Regression
@@ -14,7 +16,7 @@ from langevin_nn.theory.regression.moments import (
 )
 from langevin_nn.types import EnsembleSpec, Generalisation
 
-__all__ = ["infinite_width"]
+__all__ = ["THEORY", "infinite_width"]
 
 
 def infinite_width(
@@ -66,3 +68,20 @@ def _stacked(outputs: list[Moments]) -> Moments:
         train_error=sum(each.train_error for each in outputs),
         log_evidence=sum(each.log_evidence for each in outputs),
     )
+
+
+def _covariance(
+    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
+) -> Covariance:
+    outputs = gram_regression(spec, data, regression).per_output()
+    return at_scales(spec, data, outputs, np.ones(len(outputs)))
+
+
+THEORY = Theory(
+    "infinite_width",
+    infinite_width,
+    summary="The Gaussian process with the Gram matrix K_L of infinitely wide layers.",
+    style={"color": "#E69F00", "linestyle": "--", "marker": "s"},
+    covariance=_covariance,
+    is_limit=True,
+)

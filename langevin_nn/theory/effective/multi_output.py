@@ -8,12 +8,15 @@ Q is symmetric and positive, and minimises
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
+from langevin_nn.theory.base import Theory
+from langevin_nn.theory.covariance import Covariance, at_scales
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import about_the_mean, joined
 from langevin_nn.theory.regression.eigenbasis import Regression
@@ -29,7 +32,9 @@ from langevin_nn.theory.saddles.newton import lowest
 from langevin_nn.theory.saddles.scale import ScaleAction
 from langevin_nn.types import EnsembleSpec, Generalisation
 
-__all__ = ["multi_output"]
+__all__ = ["THEORY", "multi_output"]
+
+_domain = partial(require, "multi_output", depth=1, several_outputs=True)
 
 
 def multi_output(
@@ -57,7 +62,7 @@ def multi_output(
     array([[1.280776, 0.      ],
            [0.      , 1.280776]])
     """
-    (width,) = require("multi_output", spec, depth=1, several_outputs=True)
+    (width,) = _domain(spec)
     regression = gram_regression(spec, data, regression)
     targets = regression.projected_targets.reshape(data.num_train, -1)
     eigenvalues, seen, columns, constant = replace(regression, projected_targets=targets).resolved(
@@ -97,3 +102,30 @@ def _about_flat_outputs(spec: EnsembleSpec, targets: Float[np.ndarray, "P D"], w
         f"the action has no minimum: the targets span {rank} of {targets.shape[1]} outputs, and "
         "with T = 0 and P ≥ N_1 it falls as Q → 0 in the others"
     )
+
+
+def _covariance(
+    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
+) -> Covariance:
+    regression = gram_regression(spec, data, regression)
+    scales, rotation = np.linalg.eigh(np.array(result.order_parameters))
+    targets = regression.projected_targets.reshape(data.num_train, -1) @ rotation
+    outputs = replace(regression, projected_targets=targets).per_output()
+    return at_scales(spec, data, outputs, scales)
+
+
+def _twin(spec: EnsembleSpec) -> str:
+    one = spec.num_outputs == 1
+    return "with one output multi_output is one_layer: ask for it by name" if one else ""
+
+
+THEORY = Theory(
+    "multi_output",
+    multi_output,
+    summary="One hidden layer with several outputs: a matrix of scales at its saddle point.",
+    style={"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    domain=_domain,
+    twin=_twin,
+    covariance=_covariance,
+    is_first=True,
+)

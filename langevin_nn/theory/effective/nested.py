@@ -8,16 +8,19 @@ minimum takes a factorisation for each step (`newton`).
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy import linalg
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
+from langevin_nn.theory.base import Theory
+from langevin_nn.theory.covariance import Arrays, Covariance, Lambdas, of_kernel
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import about_the_mean, in_range, joined, scale_action
-from langevin_nn.theory.kernels.layers import host_gram
+from langevin_nn.theory.kernels.layers import feature_gram, host_gram, skeleton_of
 from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
 from langevin_nn.theory.kernels.order_derivatives import order_tangents
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
@@ -31,7 +34,9 @@ from langevin_nn.theory.saddles.newton import local_minimum, lowest
 from langevin_nn.theory.saddles.scale import minimise
 from langevin_nn.types import EnsembleSpec, Generalisation
 
-__all__ = ["nested"]
+__all__ = ["THEORY", "nested"]
+
+_domain = partial(require, "nested")
 
 
 def nested(
@@ -59,7 +64,7 @@ def nested(
     [2.798098 1.899049]
     [2.798098 1.899049]
     """
-    widths = require("nested", spec)
+    widths = _domain(spec)
     regression = gram_regression(spec, data, regression)
     train, test = fields(spec, data.x_train), fields(spec, data.x_test)
     columns = readout_columns(spec, data.num_train)
@@ -151,3 +156,40 @@ class _Action:
 
     def _in_range(self, gram: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "r r"]:
         return gram if self.basis is None else self.basis.T @ gram @ self.basis
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """K_L with the order parameters of all layers."""
+
+    skeleton: EnsembleSpec
+
+    def __call__(self, lambdas: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
+        (precisions, biases), (train, orders) = lambdas, arrays
+        return feature_gram(
+            self.skeleton, train, train, precisions=precisions, bias_precisions=biases,
+            orders=orders,
+        )  # fmt: skip
+
+
+def _covariance(
+    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
+) -> Covariance:
+    kernel, orders = _Kernel(skeleton_of(spec)), np.array(result.order_parameters)
+    return of_kernel(spec, data, kernel, orders, regression)
+
+
+def _twin(spec: EnsembleSpec) -> str:
+    one = len(spec.hidden_widths or ()) == 1
+    return "with one hidden layer nested is one_layer: ask for it by name" if one else ""
+
+
+THEORY = Theory(
+    "nested",
+    nested,
+    summary="Hidden layers that renormalise one after the other, at the saddle point of all Q.",
+    style={"color": "#D55E00", "linestyle": "-.", "marker": "v"},
+    domain=_domain,
+    twin=_twin,
+    covariance=_covariance,
+)

@@ -8,6 +8,7 @@ all.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -16,17 +17,19 @@ from jaxtyping import Bool, Float
 from langevin_nn.data.labels import is_right
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
+from langevin_nn.theory.base import Theory
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.common import at_common_scale
+from langevin_nn.theory.effective.common import at_common_scale, at_the_common_scale
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import gaussian_evidence
 from langevin_nn.theory.regression.resolvable import require_resolved, require_resolved_action
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError
 
-__all__ = ["OneLayerSweep", "one_layer"]
+__all__ = ["THEORY", "OneLayerSweep", "one_layer"]
 
 _POINTS_AT_ONCE = 512  # of a sweep: bounds the memory of the predictions
+_domain = partial(require, "one_layer", depth=1)
 Points = Float[np.ndarray, "*points"]
 
 
@@ -100,7 +103,7 @@ def one_layer(
     >>> print(one_layer(spec, data, width=[4, 40, 4000]).order_parameter.round(4))
     [1.6861 1.1274 1.0015]
     """
-    widths = require("one_layer", spec, depth=1)
+    widths = _domain(spec)
     if width is None and readout_precision is None and temperature is None:
         return at_common_scale("one_layer", widths, spec, data, regression)
     regression = gram_regression(spec, data, regression)
@@ -212,3 +215,15 @@ def _checked_points(width: Any, readout_precision: Any, temperature: Any) -> lis
     if not points[0].size:
         raise InputError("width, readout_precision and temperature are empty: give some points")
     return points
+
+
+THEORY = Theory(
+    "one_layer",
+    one_layer,
+    summary="One hidden layer of finite width: one scale Q of K_1, at its saddle point.",
+    style={"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    domain=_domain,
+    covariance=at_the_common_scale,
+    at_points=one_layer,
+    is_first=True,
+)

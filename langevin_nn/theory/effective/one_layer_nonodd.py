@@ -32,7 +32,9 @@ from jaxtyping import Array, Float
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.theory.applicability import require, require_task
-from langevin_nn.theory.kernels.layers import Precisions
+from langevin_nn.theory.base import Theory
+from langevin_nn.theory.covariance import Arrays, Covariance, Lambdas, of_kernel
+from langevin_nn.theory.kernels.layers import Precisions, feature_gram, skeleton_of
 from langevin_nn.theory.kernels.nngp import GramBlocks, gram_blocks, probe_inputs
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
 from langevin_nn.theory.regression.moments import (
@@ -46,9 +48,10 @@ from langevin_nn.theory.saddles.scale import ScaleAction, minimise
 from langevin_nn.types import Activation, EnsembleSpec, Generalisation
 from langevin_nn.values import require_kind
 
-__all__ = ["NonOddAction", "feature_means", "one_layer_nonodd"]
+__all__ = ["THEORY", "NonOddAction", "feature_means", "one_layer_nonodd"]
 
 Number = float | Float[Array, ""]
+_domain = partial(require, "one_layer_nonodd", depth=1, least_width=2)
 
 
 def one_layer_nonodd(
@@ -80,7 +83,7 @@ def one_layer_nonodd(
     >>> print(f"{q:.6f} {abs(r):.6f}")
     1.000000 0.000000
     """
-    (width,) = require("one_layer_nonodd", spec, depth=1, least_width=2)
+    (width,) = _domain(spec)
     require_task(spec, data)
     if regression is not None:  # the theory has another one
         require_kind("regression", regression, Regression, "gram_regression(spec, data)")
@@ -304,3 +307,46 @@ def _in_log_c(form: Form) -> Form:
     powers = np.zeros(form.seen.shape[-1])
     powers[-1] = 0.5
     return Form(form.core * np.add.outer(powers, powers), form.seen * powers)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Q (K_1 − m mᵀ) + m mᵀ/(1 + R): of `one_layer_nonodd`."""
+
+    skeleton: EnsembleSpec
+
+    def __call__(self, lambdas: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
+        (precisions, biases), (train, orders) = lambdas, arrays
+        gram = feature_gram(
+            self.skeleton, train, train, precisions=precisions, bias_precisions=biases
+        )
+        means = feature_means(self.skeleton, train[0], precisions, biases)
+        outer = means[:, None] * means[None, :]
+        return orders[0] * (gram - outer) + outer / (1 + orders[1])
+
+
+def _covariance(
+    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
+) -> Covariance:
+    kernel, orders = _Kernel(skeleton_of(spec)), np.array(result.order_parameters)
+    return of_kernel(spec, data, kernel, orders, regression)
+
+
+def _twin(spec: EnsembleSpec) -> str:
+    if spec.activation is None or not spec.activation.odd:
+        return ""
+    return (
+        f"{spec.activation.name} is odd, which makes one_layer_nonodd one_layer: ask for it by name"
+    )
+
+
+THEORY = Theory(
+    "one_layer_nonodd",
+    one_layer_nonodd,
+    summary="One hidden layer of units with a mean: a scale of K_1 and one of the mean's part.",
+    style={"color": "#56B4E9", "linestyle": "-.", "marker": "P"},
+    domain=_domain,
+    twin=_twin,
+    covariance=_covariance,
+    is_first=True,
+)

@@ -7,12 +7,14 @@ with the coefficients c of `hidden_units`, and c' those of a fluctuating scale a
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require
+from langevin_nn.theory.base import Theory
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import joined, scale_action
 from langevin_nn.theory.effective.hidden_units import Terms, width_terms, with_training_points
@@ -23,11 +25,13 @@ from langevin_nn.theory.saddles.average import average_over_scale
 from langevin_nn.theory.saddles.scale import minimise
 from langevin_nn.types import EnsembleSpec, Estimate, Generalisation
 
-__all__ = ["NUM_UNITS", "matched", "width_expansion"]
+__all__ = ["MATCHED", "WIDTH_EXPANSION", "NUM_UNITS", "matched", "width_expansion"]
 
 NUM_UNITS = 100_000
 """Hidden units that the coefficients are averages over, if not said otherwise."""
 
+_expanded = partial(require, "width_expansion", depth=1, several_outputs=True)
+_matched = partial(require, "matched", depth=1)
 _ROUNDING = 1e-10  # of the largest variance: where the data say everything, it is not exactly zero
 
 
@@ -81,7 +85,7 @@ def width_expansion(
     >>> abs(variance.value - (1 + 2 * (2**2 - 1) / 100)) < 5 * variance.mcse < 0.01
     True
     """
-    (width,) = require("width_expansion", spec, depth=1, several_outputs=True)
+    (width,) = _expanded(spec)
     everywhere = with_training_points(gram_regression(spec, data, regression))
     outputs, noise = everywhere.per_output(), spec.temperature
     for one in outputs:
@@ -137,7 +141,7 @@ def matched(
     >>> abs(variance.value - scale_mixture(spec, data).variance.value) < 5 * variance.mcse < 0.01
     True
     """
-    (width,) = require("matched", spec, depth=1)
+    (width,) = _matched(spec)
     everywhere = with_training_points(gram_regression(spec, data, regression))
     action, constant = scale_action(spec, everywhere, (width,))
     saddle, average = minimise(action), average_over_scale(action, constant, everywhere)
@@ -207,3 +211,20 @@ def _rounding(everywhere: Regression) -> float:
     """How far rounding may put a variance off, which is a difference of numbers of this size."""
     size = everywhere.eigenvalues.size * np.finfo(np.float64).eps
     return float(size * np.max(everywhere.test_diagonal))
+
+
+WIDTH_EXPANSION = Theory(
+    "width_expansion",
+    width_expansion,
+    summary="Infinite width and its exact correction of order 1/N_1.",
+    style={"color": "#CC79A7", "linestyle": (0, (1, 2.5)), "marker": "D"},
+    domain=_expanded,
+)
+MATCHED = Theory(
+    "matched",
+    matched,
+    summary="scale_mixture and what it lacks at order 1/N_1: exact to that order, with a scale.",
+    style={"color": "#D55E00", "linestyle": (0, (3, 1, 1, 1)), "marker": "v"},
+    domain=_matched,
+    is_first=True,
+)

@@ -1,0 +1,153 @@
+"""The covariance that a theory's posterior comes from, as its log evidence depends on it.
+
+log p(y) = log N(y; 0, A) with A = T I + K_R(λ; Q) + (read-out bias), K_R at the order parameters Q.
+A `Covariance` has K_R as a JAX function of the precisions, and ∂ log p/∂K_R.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from langevin_nn.data.load import Dataset
+from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.kernels.layers import feature_gram, skeleton_of
+from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
+from langevin_nn.theory.regression.eigenbasis import Regression, Sensitivity, decompose
+from langevin_nn.theory.regression.resolvable import require_resolved_action
+from langevin_nn.types import EnsembleSpec
+
+__all__ = [
+    "Arrays", "Covariance", "InfiniteWidthKernel", "Kernel", "Lambdas", "at_scales",
+    "of_infinite_width", "of_kernel", "precisions_of",
+]  # fmt: skip
+
+Lambdas = tuple[Float[np.ndarray | Array, " layers"], Float[np.ndarray | Array, " layers"] | None]
+Arrays = tuple[Float[np.ndarray | Array, "n P M"], Float[np.ndarray | Array, " *orders"]]
+Kernel = Callable[[Lambdas, Arrays], Float[Array, "P P"]]
+
+
+class Covariance(NamedTuple):
+    """K_R = kernel(λ, arrays), or what its one scale scales, and ∂ log p/∂ of that.
+
+    Made by `at_scales` and `of_kernel`. `kernel` is hashable, equal for ensembles that share its
+    program; `arrays` are the inputs and the order parameters.
+    """
+
+    kernel: Kernel
+    arrays: Arrays
+    sensitivity: Sensitivity
+
+
+@dataclass(frozen=True)
+class InfiniteWidthKernel:
+    """K_L of the precisions: of all theories that one scale, or a mixture of such, describes.
+
+    Its program depends on what `skeleton_of` leaves of the ensemble.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
+    >>> InfiniteWidthKernel(linear)((np.array([0.5]), None), (np.eye(2)[None], np.empty(0)))
+    Array([[1., 0.],
+           [0., 1.]], dtype=float64)
+    """
+
+    skeleton: EnsembleSpec
+
+    def __call__(self, lambdas: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
+        (precisions, biases), (train, _) = lambdas, arrays
+        return feature_gram(
+            self.skeleton, train, train, precisions=precisions, bias_precisions=biases
+        )
+
+
+def precisions_of(spec: EnsembleSpec) -> Lambdas:
+    """The prior precisions of the weights, and of the biases or None, as arrays.
+
+    >>> precisions_of(EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0))
+    (array([0.5]), None)
+    """
+    biases = spec.bias_precisions
+    return np.array(spec.prior_precisions), None if biases is None else np.array(biases)
+
+
+def at_scales(
+    spec: EnsembleSpec,
+    data: Dataset,
+    outputs: list[Regression],
+    scales: Float[np.ndarray, " D"],
+) -> Covariance:
+    """Of Q_j K_L for each output j alone: ∂ log p is the sum over them.
+
+    With A = 2 I and y = (1, 0), ∂ log p/∂K = ½ (a aᵀ − A⁻¹) = −diag(1, 2)/8:
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
+    >>> found = at_scales(linear, data, [gram_regression(linear, data)], np.ones(1))
+    >>> found.sensitivity.of_gram
+    array([[-0.125, -0.   ],
+           [-0.   , -0.25 ]])
+    """
+    parts = []
+    for one, scale in zip(outputs, scales, strict=True):
+        require_resolved_action(one, spec.temperature, float(scale))
+        parts.append(one.sensitivity(spec.temperature, np.array([scale]), np.ones(1)))
+    of_gram, whole, traces = zip(*parts, strict=True)
+    scaled = np.einsum("j,jpq->pq", scales, np.array(of_gram))
+    summed = Sensitivity(scaled, np.sum(whole, axis=0), float(sum(traces)))
+    return of_infinite_width(spec, data, summed)
+
+
+def of_infinite_width(spec: EnsembleSpec, data: Dataset, sensitivity: Sensitivity) -> Covariance:
+    """Of K_L, with a ∂ log p/∂K_L that is known.
+
+    >>> import jax
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
+    >>> of_infinite_width(linear, data, Sensitivity(np.eye(2), np.eye(2), 2.0)).sensitivity.trace
+    2.0
+    """
+    arrays: Arrays = fields(spec, data.x_train), np.array(())
+    return Covariance(InfiniteWidthKernel(skeleton_of(spec)), arrays, sensitivity)
+
+
+def of_kernel(
+    spec: EnsembleSpec,
+    data: Dataset,
+    kernel: Kernel,
+    orders: Float[np.ndarray, " *orders"],
+    regression: Regression | None,
+) -> Covariance:
+    """Of a K_R that is not a scale times K_L; `regression` is that of K_L, which vanishes with it.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
+    >>> found = of_kernel(linear, data, InfiniteWidthKernel(linear), np.empty(0), None)
+    >>> found.sensitivity.trace
+    -0.375
+    """
+    arrays = fields(spec, data.x_train), orders
+    gram = np.asarray(_gram_of(precisions_of(spec), arrays, kernel))
+    blocks = GramBlocks(
+        gram, np.zeros((1, len(gram))), np.zeros(1), readout_columns(spec, len(gram)),
+        readout_columns(spec, 1),
+    )  # fmt: skip
+    num_null = int(np.sum(~gram_regression(spec, data, regression).in_range))
+    own = decompose(blocks, data.y_train, num_null=num_null)
+    require_resolved_action(own, spec.temperature, 1.0)
+    return Covariance(kernel, arrays, own.sensitivity(spec.temperature, np.ones(1), np.ones(1)))
+
+
+@partial(jax.jit, static_argnames=("kernel",))
+def _gram_of(lambdas: Lambdas, arrays: Arrays, kernel: Kernel) -> Float[Array, "P P"]:
+    return kernel(lambdas, arrays)

@@ -1,4 +1,4 @@
-"""Derivatives of K_L in the layers' scales, against automatic differentiation through all layers."""
+"""Derivatives of K_L in the scales of layers, against automatic differentiation through them."""
 
 import jax
 import jax.numpy as jnp

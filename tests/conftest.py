@@ -34,9 +34,20 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {FEW_OPTIMISATIONS}".strip()
 
 
+LONG_FILES = (
+    "test_experiments.py test_numpyro.py test_resume.py test_slurm.py test_readme.py "
+    "test_memory.py test_sweep_processes.py test_gradient_flow.py test_interrupt.py test_claims.py "
+    "test_joint_law.py test_step_size_bias.py test_tempering.py test_fuzz.py test_fuzz_folders.py "
+    "test_main.py"
+).split()
+"""The files whose slow tests take longest: begun last they would leave a core without work."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`slow_except("a", "b")`: of a parametrised test the cases but these are slow."""
+    """Long files first; `slow_except("a", "b")`: of a parametrised test other cases are slow."""
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
     for item in items:
         mark = item.get_closest_marker("slow_except")
         if mark is not None and item.callspec.id not in mark.args:

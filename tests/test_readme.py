@@ -35,9 +35,10 @@ def test_python_blocks_of_the_readme_run_in_order(tmp_path):
 
 
 LONG = (
-    "analysis.ensembles analysis.landscape analysis.spectra model.marginalised "
-    "model.random_features reports.report sampling.chains sampling.gradient_flow sampling.minimum "
-    "sampling.numpyro_bridge sampling.split sampling.tempering sweeps.engine theory.kernel_machines"
+    "analysis.ensembles analysis.landscape.gradients analysis.landscape.spectra model.marginalised "
+    "reports.report sampling.chains sampling.dynamics.split sampling.numpyro.kernel "
+    "sampling.tempering sweeps.engine theory.lazy.kernel_machines training.gradient_flow "
+    "training.minimum training.random_features"
 )
 """What these examples compile takes longer than all the others together."""
 
@@ -47,6 +48,10 @@ LONG = (
 def test_docstring_examples_run(name):
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
+
+
+def test_the_long_examples_are_there_under_these_names():
+    assert {f"langevin_nn.{name}" for name in LONG.split()} <= {*MODULES}
 
 
 def test_configuration_in_the_readme_is_the_default():

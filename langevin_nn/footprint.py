@@ -9,7 +9,7 @@ import contextlib
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from langevin_nn.errors import InputError
@@ -20,6 +20,13 @@ ACTIVATION_COPIES, SPLIT_ACTIVATION_COPIES, MARGINALISED_ACTIVATION_COPIES = 7.0
 DRAW_COPIES = 20.0
 MATRIX_COPIES = 7.0
 """Copies of one chain's weights, of its activations, of the draws, of a P × P matrix."""
+GRAM_COPIES, CROSS_COPIES, NONODD_COPIES = 5.3, 1.4, 6.5
+NESTED_COPIES, PAIR_COPIES, EXPANSION_COPIES = 12.0, 7.0, 10.0
+"""Of matrices P × P and P × P_test in a theory; in `nested` beside one for each layer, and for each
+pair of patches."""
+PROGRAMS, DIFFERENTIATED_PROGRAMS, EXPANSION_PROGRAMS = 15e6, 30e6, 110e6
+"""Bytes of compiled programs, and of blocks that do not grow with P."""
+EXPANSIONS = frozenset({"width_expansion", "matched"})
 TIGHT = 0.7
 """The share of the memory that is left above which a warning is due."""
 
@@ -62,14 +69,40 @@ def of_sampling(sizes: Sizes) -> dict[str, float]:
     return parts
 
 
-def of_theories(num_train: int, num_test: int, positions: int = 1) -> dict[str, float]:
-    """Bytes of Gram matrices, their eigenvectors and derivatives, in float64.
+def of_theories(
+    num_train: int,
+    num_test: int,
+    names: Collection[str] | None = None,
+    depth: int = 1,
+    patches: int | None = None,
+) -> dict[str, float]:
+    """Bytes of Gram matrices, their eigenvectors and derivatives, in float64, and of programs.
 
-    Of a convolution there is one for each pair of positions.
+    Of the theory that takes most among those of `names` (None: all that apply), which come one
+    after the other, for a fully connected network of so many hidden layers or a convolutional one
+    of so many patches. `nested` keeps a derivative for each layer, `convolutional` several matrices
+    for each pair of patches.
+
+    >>> one, two = (of_theories(1000, 0, ["nested"], depth) for depth in (1, 2))
+    >>> (two["Gram matrices"] - one["Gram matrices"]) / 8e6
+    1.0
     """
-    pairs = positions * positions
-    entries = num_train * (num_train + num_test)
-    return {"Gram matrices": 8.0 * (MATRIX_COPIES + pairs - 1) * entries}
+    matrices, programs = GRAM_COPIES, PROGRAMS
+    dense = patches is None
+    if dense and depth == 1 and (names is None or "one_layer_nonodd" in names):
+        matrices = NONODD_COPIES
+    if dense and depth == 1 and (names is None or not EXPANSIONS.isdisjoint(names)):
+        matrices, programs = EXPANSION_COPIES, EXPANSION_PROGRAMS
+    if dense and depth > 0 and (depth > 1 if names is None else "nested" in names):
+        matrices = max(matrices, NESTED_COPIES + depth)
+        programs = max(programs, DIFFERENTIATED_PROGRAMS)
+    if patches is not None and (names is None or "convolutional" in names):
+        matrices = GRAM_COPIES + PAIR_COPIES * patches * patches
+        programs = DIFFERENTIATED_PROGRAMS
+    entries = matrices * num_train**2 + CROSS_COPIES * num_train * num_test
+    if patches is not None and (names is None or "convolutional" in names):
+        entries += patches * patches * num_train * num_test
+    return {"Gram matrices": 8.0 * entries, "programs": programs}
 
 
 def require(parts: Mapping[str, float], remedy: str, available: float | int | None = None) -> str:

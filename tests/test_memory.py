@@ -82,9 +82,9 @@ def test_python_is_warned_of_what_just_fits(monkeypatch):
         monkeypatch.setattr(footprint, "available_memory", lambda left=left: left)
         with kind:
             chains.require_room([posterior], lnn.Langevin(), counts)
-    gram = sum(footprint.of_theories(5, 4).values())
+    gram = sum(footprint.of_theories(5, 4, ["infinite_width"]).values())
     monkeypatch.setattr(footprint, "available_memory", lambda: 1.2 * gram)
-    with pytest.warns(footprint.TightMemory, match="Gram matrices"):
+    with pytest.warns(footprint.TightMemory, match="programs 15 MB"):
         lnn.theory.predict(posterior.spec, data, ["infinite_width"])
 
 
@@ -201,3 +201,67 @@ def test_the_estimate_is_what_a_run_takes(widths, num_train, dynamics, readout):
     )  # fmt: skip
     estimate = sum(footprint.of_sampling(sizes).values())
     assert estimate == pytest.approx(json.loads(done.stdout), rel=0.3)
+
+
+def test_the_estimate_of_theories_knows_depth_and_patches():  # FAULTS 4.3
+    def estimate(*words):
+        return sum(footprint.of_theories(1500, 100, *words).values())
+
+    least = estimate(["infinite_width"], 3)
+    assert least < estimate(["nested"], 2) < estimate(["nested"], 40) == estimate(None, 40)
+    assert estimate(None, 1, 16) == estimate(["convolutional"], 1, 16) > 100 * least
+    assert estimate(["infinite_width"], 1, 16) == least
+
+
+THEORY = """
+import json, jax, sys
+import numpy as np
+jax.config.update("jax_enable_x64", True)
+import langevin_nn as lnn
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+def predicted(num_train, num_test, theory, depth):
+    rng = np.random.default_rng(0)
+    x, x_test = rng.normal(size=(num_train, 64)), rng.normal(size=(num_test, 64))
+    data = lnn.Dataset("random", x, np.sign(x[:, 0]), x_test, np.sign(x_test[:, 0]))
+    unit = lnn.activation("relu" if theory == "one_layer_nonodd" else "erf")
+    shape = {}
+    if theory == "convolutional":
+        shape = {"patches": lnn.types.Patches((8, 8, 1), 4, 4), "architecture": "Convolutional"}
+    spec = lnn.types.EnsembleSpec(64, (300,) * depth, unit, (1.0,) * (depth + 1), 0.1, **shape)
+    lnn.theory.predict(spec, data, [theory])
+
+num_train, *others = json.loads(sys.argv[1])
+predicted(20, 10, *others[1:])
+before = peak()
+predicted(num_train, *others)
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize(
+    ("num_train", "num_test", "theory", "depth"),
+    [
+        (1200, 1200, "infinite_width", 1),
+        (1200, 20, "one_layer_nonodd", 1),
+        (1000, 20, "width_expansion", 1),
+        (1200, 20, "nested", 1),
+        (1500, 100, "nested", 2),
+        (1200, 20, "nested", 4),
+        (400, 20, "convolutional", 1),
+    ],
+)
+def test_the_estimate_is_what_a_theory_takes(num_train, num_test, theory, depth):
+    """To 30 per cent, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", THEORY, json.dumps([num_train, num_test, theory, depth])],
+        capture_output=True, text=True, check=True, env=os.environ | {"XLA_FLAGS": ""},
+    )  # fmt: skip
+    patches = 4 if theory == "convolutional" else None
+    parts = footprint.of_theories(num_train, num_test, [theory], depth, patches)
+    assert sum(parts.values()) == pytest.approx(json.loads(done.stdout), rel=0.3)

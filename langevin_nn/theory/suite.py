@@ -111,9 +111,12 @@ def predict(
         raise InputError(f'names are those of theories, got {shown(names)}: write ("one_layer",)')
     chosen = list(THEORIES) if names is None else list(names)
     theories = {name: theory_named(name) for name in chosen}
-    pairs = spec.patches and any(theory.pairs_positions for theory in theories.values())
-    positions = spec.patches.num_patches if spec.patches and pairs else 1
-    room = footprint.of_theories(data.num_train, data.num_test, positions)
+    patches = None if spec.patches is None else spec.patches.num_patches
+    asked = None if names is None else list(chosen)
+    if asked is not None and any(theory.pairs_positions for theory in theories.values()):
+        asked.append("convolutional")  # one of the user's own, perhaps
+    depth = len(spec.hidden_widths or ())
+    room = footprint.of_theories(data.num_train, data.num_test, asked, depth, patches)
     footprint.require_and_warn(room, "write fewer training or test examples")
     forget_programs()
     try:

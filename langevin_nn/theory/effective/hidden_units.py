@@ -130,6 +130,7 @@ def width_terms(
     num_batches = max(FEWEST_UNITS, -(-num_units * len(inputs) // _NUMBERS_AT_ONCE))
     shape = (-(-num_units // num_batches), inputs.shape[1])
     rng = np.random.default_rng(SEED)
+    known = jax.tree.map(jnp.asarray, known)  # once, not for each batch that waits for its turn
     sampled = [
         _sampled_part(rng.standard_normal(shape), inputs, known, amplitude, spec.activation)
         for _ in range(num_batches)

@@ -9,7 +9,7 @@ import contextlib
 import math
 import sys
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from langevin_nn.errors import InputError
@@ -20,13 +20,10 @@ ACTIVATION_COPIES, SPLIT_ACTIVATION_COPIES, MARGINALISED_ACTIVATION_COPIES = 7.0
 DRAW_COPIES = 20.0
 MATRIX_COPIES = 7.0
 """Copies of one chain's weights, of its activations, of the draws, of a P × P matrix."""
-GRAM_COPIES, CROSS_COPIES, NONODD_COPIES = 5.3, 1.4, 6.5
-NESTED_COPIES, PAIR_COPIES, EXPANSION_COPIES = 12.0, 7.0, 10.0
-"""Of matrices P × P and P × P_test in a theory; in `nested` beside one for each layer, and for each
-pair of patches."""
-PROGRAMS, DIFFERENTIATED_PROGRAMS, EXPANSION_PROGRAMS = 15e6, 30e6, 110e6
+GRAM_COPIES, CROSS_COPIES = 5.3, 1.4
+"""Of matrices P × P and P × P_test in a theory."""
+PROGRAMS = 15e6
 """Bytes of compiled programs, and of blocks that do not grow with P."""
-EXPANSIONS = frozenset({"width_expansion", "matched"})
 TIGHT = 0.7
 """The share of the memory that is left above which a warning is due."""
 
@@ -69,40 +66,64 @@ def of_sampling(sizes: Sizes) -> dict[str, float]:
     return parts
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a theory takes: matrices P × P, some for each hidden layer or pair of patches; programs.
+
+    Where theories are not named, it counts for depths from `least_depth` to `most_depth` alone.
+
+    >>> Needs(per_layer=1.0).num_matrices(depth=3, patches=None)
+    8.3
+    """
+
+    matrices: float = GRAM_COPIES
+    per_layer: float = 0.0
+    per_pair: float = 0.0
+    programs: float = PROGRAMS
+    least_depth: int = 0
+    most_depth: int = sys.maxsize
+
+    def num_matrices(self, depth: int, patches: int | None) -> float:
+        """P × P matrices in all."""
+        return self.matrices + self.per_layer * depth + self.per_pair * (patches or 0) ** 2
+
+
 def of_theories(
     num_train: int,
     num_test: int,
-    names: Collection[str] | None = None,
+    needs: Iterable[Needs],
     depth: int = 1,
     patches: int | None = None,
 ) -> dict[str, float]:
     """Bytes of Gram matrices, their eigenvectors and derivatives, in float64, and of programs.
 
-    Of the theory that takes most among those of `names` (None: all that apply), which come one
-    after the other, for a fully connected network of so many hidden layers or a convolutional one
-    of so many patches. `nested` keeps a derivative for each layer, `convolutional` several matrices
-    for each pair of patches.
+    Of the theory that takes most, as one comes after the other, for a fully connected network of so
+    many hidden layers or a convolutional one of so many patches.
 
-    >>> one, two = (of_theories(1000, 0, ["nested"], depth) for depth in (1, 2))
-    >>> (two["Gram matrices"] - one["Gram matrices"]) / 8e6
-    1.0
+    >>> of_theories(1000, 0, [Needs()])["Gram matrices"] / 8e6
+    5.3
     """
-    matrices, programs = GRAM_COPIES, PROGRAMS
-    dense = patches is None
-    if dense and depth == 1 and (names is None or "one_layer_nonodd" in names):
-        matrices = NONODD_COPIES
-    if dense and depth == 1 and (names is None or not EXPANSIONS.isdisjoint(names)):
-        matrices, programs = EXPANSION_COPIES, EXPANSION_PROGRAMS
-    if dense and depth > 0 and (depth > 1 if names is None else "nested" in names):
-        matrices = max(matrices, NESTED_COPIES + depth)
-        programs = max(programs, DIFFERENTIATED_PROGRAMS)
-    if patches is not None and (names is None or "convolutional" in names):
-        matrices = GRAM_COPIES + PAIR_COPIES * patches * patches
-        programs = DIFFERENTIATED_PROGRAMS
-    entries = matrices * num_train**2 + CROSS_COPIES * num_train * num_test
-    if patches is not None and (names is None or "convolutional" in names):
-        entries += patches * patches * num_train * num_test
-    return {"Gram matrices": 8.0 * entries, "programs": programs}
+
+    def parts(one: Needs) -> dict[str, float]:
+        pairs = (patches or 0) ** 2 if one.per_pair else 0
+        entries = one.num_matrices(depth, patches) * num_train**2
+        entries += (CROSS_COPIES + pairs) * num_train * num_test
+        return {"Gram matrices": 8.0 * entries, "programs": one.programs}
+
+    return max(map(parts, (Needs(), *needs)), key=lambda each: sum(each.values()))
+
+
+def by_default(needs: Iterable[Needs], depth: int, patches: int | None) -> list[Needs]:
+    """Of theories that are not named, those that say something about this network.
+
+    >>> by_default([Needs(least_depth=2), Needs(most_depth=1)], 3, None)
+    [Needs(matrices=5.3, per_layer=0.0, per_pair=0.0, programs=15000000.0, least_depth=2, most_depth=9223372036854775807)]
+    """  # noqa: E501
+    return [
+        each for each in needs
+        if each.least_depth <= depth <= each.most_depth
+        and (patches is None or each.per_pair or not each.per_layer)
+    ]  # fmt: skip
 
 
 def require(parts: Mapping[str, float], remedy: str, available: float | int | None = None) -> str:

@@ -82,7 +82,7 @@ def test_python_is_warned_of_what_just_fits(monkeypatch):
         monkeypatch.setattr(footprint, "available_memory", lambda left=left: left)
         with kind:
             chains.require_room([posterior], lnn.Langevin(), counts)
-    gram = sum(footprint.of_theories(5, 4, ["infinite_width"]).values())
+    gram = sum(footprint.of_theories(5, 4, [lnn.theory.THEORIES["infinite_width"].needs]).values())
     monkeypatch.setattr(footprint, "available_memory", lambda: 1.2 * gram)
     with pytest.warns(footprint.TightMemory, match="programs 15 MB"):
         lnn.theory.predict(posterior.spec, data, ["infinite_width"])
@@ -204,13 +204,16 @@ def test_the_estimate_is_what_a_run_takes(widths, num_train, dynamics, readout):
 
 
 def test_the_estimate_of_theories_knows_depth_and_patches():  # FAULTS 4.3
-    def estimate(*words):
-        return sum(footprint.of_theories(1500, 100, *words).values())
+    needs = {name: theory.needs for name, theory in lnn.theory.THEORIES.items()}
 
-    least = estimate(["infinite_width"], 3)
-    assert least < estimate(["nested"], 2) < estimate(["nested"], 40) == estimate(None, 40)
-    assert estimate(None, 1, 16) == estimate(["convolutional"], 1, 16) > 100 * least
-    assert estimate(["infinite_width"], 1, 16) == least
+    def estimate(name, depth=1, patches=None):
+        named = [needs[name]] if name else footprint.by_default(needs.values(), depth, patches)
+        return sum(footprint.of_theories(1500, 100, named, depth, patches).values())
+
+    least = estimate("infinite_width", 3)
+    assert least < estimate("nested", 2) < estimate("nested", 40) == estimate(None, 40)
+    assert estimate(None, 1, 16) == estimate("convolutional", 1, 16) > 100 * least
+    assert estimate("infinite_width", 1, 16) == least
 
 
 THEORY = """
@@ -263,5 +266,7 @@ def test_the_estimate_is_what_a_theory_takes(num_train, num_test, theory, depth)
         capture_output=True, text=True, check=True, env=os.environ | {"XLA_FLAGS": ""},
     )  # fmt: skip
     patches = 4 if theory == "convolutional" else None
-    parts = footprint.of_theories(num_train, num_test, [theory], depth, patches)
+    parts = footprint.of_theories(
+        num_train, num_test, [lnn.theory.THEORIES[theory].needs], depth, patches
+    )
     assert sum(parts.values()) == pytest.approx(json.loads(done.stdout), rel=0.3)

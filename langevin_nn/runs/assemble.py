@@ -14,7 +14,7 @@ from langevin_nn.model.networks.fully_connected import FullyConnected
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.sampling.dynamics.langevin import Langevin
 from langevin_nn.sampling.dynamics.split import Split
-from langevin_nn.theory.suite import theory_named
+from langevin_nn.theory.suite import THEORIES, theory_named
 from langevin_nn.types import InputError, Patches
 
 READOUTS: dict[str, type[Posterior]] = {
@@ -62,11 +62,12 @@ def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> 
     remedy = "write fewer hidden units, training examples, test examples, chains or draws"
     warnings = [footprint.require({"the network": 3 * itemsize * made}, remedy)]
     if config.theory != ():
-        named = None if config.theory is None else list(config.theory)
-        if named is not None and any(theory_named(name).pairs_positions for name in named):
-            named.append("convolutional")
+        named = THEORIES if config.theory is None else config.theory
+        needs = [theory_named(name).needs for name in named]
         patched = positions if chosen.is_convolutional and data.image_shape is not None else None
-        gram = footprint.of_theories(data.num_train, data.num_test, named, len(widths), patched)
+        if config.theory is None:
+            needs = footprint.by_default(needs, len(widths), patched)
+        gram = footprint.of_theories(data.num_train, data.num_test, needs, len(widths), patched)
         warnings.append(footprint.require(gram, "write fewer examples, or --theory [] for none"))
     if sampling:
         sizes = footprint.Sizes(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langevin_nn.data.load import Dataset
+from langevin_nn.footprint import Needs
 from langevin_nn.theory.covariance import Covariance
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.saddles.average import ScaleAverage
@@ -41,7 +42,7 @@ class Theory:
         mixture: the Gaussian processes that it averages, if it does.
         at_points: `solve` with arrays of widths, precisions and temperatures, if it has that.
         is_first: whether figures with room for few theories show it before others.
-        pairs_positions: whether it has a Gram matrix for each pair of an image's patches.
+        needs: the memory that it takes.
         is_limit: whether it is what the others tend to as widths grow.
 
     >>> from langevin_nn.theory import THEORIES
@@ -61,7 +62,7 @@ class Theory:
     mixture: OfMixture | None = None
     at_points: Callable[..., Any] | None = None
     is_first: bool = False
-    pairs_positions: bool = False
+    needs: Needs = Needs()
     is_limit: bool = False
 
     def __call__(

@@ -112,11 +112,10 @@ def predict(
     chosen = list(THEORIES) if names is None else list(names)
     theories = {name: theory_named(name) for name in chosen}
     patches = None if spec.patches is None else spec.patches.num_patches
-    asked = None if names is None else list(chosen)
-    if asked is not None and any(theory.pairs_positions for theory in theories.values()):
-        asked.append("convolutional")  # one of the user's own, perhaps
-    depth = len(spec.hidden_widths or ())
-    room = footprint.of_theories(data.num_train, data.num_test, asked, depth, patches)
+    depth, needs = len(spec.hidden_widths or ()), [theory.needs for theory in theories.values()]
+    if names is None:
+        needs = footprint.by_default(needs, depth, patches)
+    room = footprint.of_theories(data.num_train, data.num_test, needs, depth, patches)
     footprint.require_and_warn(room, "write fewer training or test examples")
     forget_programs()
     try:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.data.load import Dataset
+from langevin_nn.footprint import Needs
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Theory
 from langevin_nn.theory.covariance import Arrays, Covariance, Lambdas, of_kernel
@@ -136,5 +137,5 @@ THEORY = Theory(
     domain=_domain,
     covariance=_covariance,
     is_first=True,
-    pairs_positions=True,
+    needs=Needs(per_pair=7.0, programs=30e6),
 )

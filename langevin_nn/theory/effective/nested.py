@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from scipy import linalg
 
 from langevin_nn.data.load import Dataset
+from langevin_nn.footprint import Needs
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Theory
 from langevin_nn.theory.covariance import Arrays, Covariance, Lambdas, of_kernel
@@ -192,4 +193,5 @@ THEORY = Theory(
     domain=_domain,
     twin=_twin,
     covariance=_covariance,
+    needs=Needs(12.0, per_layer=1.0, programs=30e6, least_depth=2),
 )

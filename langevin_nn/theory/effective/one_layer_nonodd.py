@@ -30,6 +30,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.data.load import Dataset
+from langevin_nn.footprint import Needs
 from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.theory.applicability import require, require_task
 from langevin_nn.theory.base import Theory
@@ -348,5 +349,6 @@ THEORY = Theory(
     domain=_domain,
     twin=_twin,
     covariance=_covariance,
+    needs=Needs(6.5, least_depth=1, most_depth=1),
     is_first=True,
 )

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.data.load import Dataset
+from langevin_nn.footprint import Needs
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Theory
 from langevin_nn.theory.decompositions import gram_regression
@@ -219,6 +220,7 @@ WIDTH_EXPANSION = Theory(
     summary="Infinite width and its exact correction of order 1/N_1.",
     style={"color": "#CC79A7", "linestyle": (0, (1, 2.5)), "marker": "D"},
     domain=_expanded,
+    needs=Needs(10.0, programs=110e6, least_depth=1, most_depth=1),
 )
 MATCHED = Theory(
     "matched",
@@ -226,5 +228,6 @@ MATCHED = Theory(
     summary="scale_mixture and what it lacks at order 1/N_1: exact to that order, with a scale.",
     style={"color": "#D55E00", "linestyle": (0, (3, 1, 1, 1)), "marker": "v"},
     domain=_matched,
+    needs=Needs(10.0, programs=110e6, least_depth=1, most_depth=1),
     is_first=True,
 )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 from oracles import NUMPY_ACTIVATIONS
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
@@ -271,3 +272,21 @@ def test_float32_is_refused_with_the_line_to_add():
     with jax.enable_x64(False):
         with pytest.raises(InputError, match=r'jax.config.update\("jax_enable_x64", True\)'):
             nngp(spec_of(), inputs(2))
+
+
+@pytest.mark.parametrize("size, refused", [(10.0, False), (100.0, True)])
+def test_a_dual_by_quadrature_at_large_preactivations(size, refused):  # FAULTS 1, raw pixels
+    """tanh is a step there, which the sum's nodes do not see: 1 − κ was 1.6 times too large."""
+    x = size * np.ones((1, 4))
+    spec = EnsembleSpec(4, (9,), ACTIVATIONS["tanh"], (1.0, 1.0), temperature=0.1)
+    if refused:
+        for kernel in (nngp, ntk):
+            with pytest.raises(NotApplicable, match="tanh is made by quadrature.*standardize"):
+                kernel(spec, x)
+        return
+
+    def rest(u):
+        return (1 - np.tanh(u) ** 2) * np.exp(-((u / size) ** 2) / 2) / np.sqrt(2 * np.pi) / size
+
+    expected = 1 - scipy.integrate.quad(rest, -30, 30, epsabs=1e-13, limit=200)[0]
+    np.testing.assert_allclose(nngp(spec, x)[0, 0], expected, rtol=1e-9)

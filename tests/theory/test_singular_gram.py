@@ -475,3 +475,23 @@ def test_differences_that_no_test_input_sees(theory):  # FAULTS 1.1
         assert result.converged != refused
     exactly = replace(data, x_train=x[[0, 0]])
     assert predict(spec, exactly, [theory]).results[theory].converged
+
+
+def test_one_layer_at_many_points_of_which_some_are_too_cold():  # FAULTS 1.1
+    """Only these have no numbers."""
+    data = nearly_twice(1e-8)
+    temperatures = np.array([1e-3, 1e-10, 1e-6])
+    many = one_layer(spec_of(data, (50,)), data, temperature=temperatures)
+    assert many.converged.tolist() == [True, False, True]
+    for name in ("bias2", "variance", "train_error", "log_evidence", "order_parameter"):
+        assert np.isfinite(getattr(many, name)).tolist() == [True, False, True]
+
+
+def test_derivatives_of_an_evidence_that_rounding_decides():  # FAULTS 1.1
+    """relu is homogeneous: λ_0 and λ_1 have one slope. It was (−3.1, −3.6) in place of −5.3."""
+    data = nearly_twice(1e-8)
+    spec = spec_of(data, (50,), "relu", temperature=1e-8)
+    with pytest.raises(InputError, match="may move the action"):
+        evidence(spec, data, "infinite_width")
+    slopes = evidence(replace(spec, temperature=1e-3), data, "infinite_width").precision_gradient
+    np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-6)

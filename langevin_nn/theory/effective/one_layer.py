@@ -38,8 +38,8 @@ class OneLayerSweep:
     """What `one_layer` finds at many points: arrays of the shape that these broadcast to.
 
     `width`, `readout_precision` and `temperature` say where, the others are as in
-    `Generalisation`; `order_parameter` is Q*. Where no minimum was found, `converged` is False and
-    the numbers are NaN.
+    `Generalisation`; `order_parameter` is Q*. Where no minimum was found, or rounding decides it,
+    `converged` is False and the numbers are NaN.
     """
 
     width: Points
@@ -140,9 +140,13 @@ def _sweep(
         for saddle, noise in zip(saddles, noises, strict=True)
     ]
     orders = np.array([saddle.value for saddle in saddles])
-    for noise, scale in zip(noises, orders * ratios, strict=True):
-        require_resolved(regression, float(noise), float(scale))
-        require_resolved_action(regression, float(noise), float(scale))
+    converged = np.array([saddle.converged for saddle in saddles])
+    for i, (noise, scale) in enumerate(zip(noises, orders * ratios, strict=True)):
+        try:
+            require_resolved(regression, float(noise), float(scale))
+            require_resolved_action(regression, float(noise), float(scale))
+        except InputError:
+            orders[i], actions[i], converged[i] = np.nan, np.nan, False
     numbers = np.concatenate(
         [
             _averages(regression, data, noises[part], (orders * ratios)[part])
@@ -164,7 +168,7 @@ def _sweep(
         log_evidence=np.array(
             [gaussian_evidence(action, data.num_train) for action in actions]
         ).reshape(shape),
-        converged=np.array([saddle.converged for saddle in saddles]).reshape(shape),
+        converged=converged.reshape(shape),
     )
 
 

@@ -7,6 +7,7 @@ compiled again for every number of examples, which takes longer than small matri
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,9 +15,21 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.activations import ClosedForm
-from langevin_nn.types import EnsembleSpec
+from langevin_nn.model.quadrature import QuadratureDual
+from langevin_nn.types import EnsembleSpec, NotApplicable
 
-__all__ = ["Precisions", "dual_of", "feature_gram", "first_covariances", "host_gram", "skeleton_of"]
+__all__ = [
+    "Precisions",
+    "dual_of",
+    "feature_gram",
+    "first_covariances",
+    "host_gram",
+    "require_accurate_dual",
+    "skeleton_of",
+]
+
+_WIDE = 100.0  # a variance up to which quadrature is right for every σ that is smooth
+_MOST_ERROR = 1e-4  # of E[σ²], which is 0.4 % of E[1 − σ²] for tanh
 
 Fields = Float[np.ndarray | Array, "n P M"]
 Precisions = Sequence[float] | Float[np.ndarray | Array, " _"]
@@ -88,6 +101,8 @@ def _averaged(
             factor = factors[layer] / lambdas[layer + 1]
             a, b, c = a + shift, b + shift, c + shift
             dual = dual_of(spec, xp)
+            if xp is np:
+                require_accurate_dual(spec, a, b)
             c = factor * (dual(a, b, c) if columns is None else dual(a[:, None], b[None, :], c))
             if layer + 1 < num_hidden:
                 a, b = factor * dual(a, a, a), factor * dual(b, b, b)
@@ -110,6 +125,37 @@ def dual_of(spec: EnsembleSpec, xp: Any) -> Callable[[Any, Any, Any], Any]:
     if isinstance(dual, ClosedForm):
         return dual.on_host
     return lambda *arguments: np.asarray(dual(*map(jnp.asarray, arguments)))
+
+
+def require_accurate_dual(spec: EnsembleSpec, *variances: Float[np.ndarray, " _"]) -> None:
+    """Do nothing if the dual of σ is right at preactivations of these variances.
+
+    Raises:
+        NotApplicable: it is made by quadrature, wrong by more than 1e-4 of E[σ²] at one of them.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import tanh
+    >>> spec = EnsembleSpec(2, (9,), tanh, (1.0, 1.0), temperature=0.1)
+    >>> require_accurate_dual(spec, np.array([1.0, 300.0]))
+    """
+    assert spec.activation is not None, "`fields` has checked it"
+    dual = spec.activation.dual
+    largest = max(float(np.max(each, initial=0.0)) for each in variances)
+    if not isinstance(dual, QuadratureDual) or not _WIDE < largest < np.inf:
+        return
+    error = _error_of(dual, largest)
+    if error > _MOST_ERROR:
+        raise NotApplicable(
+            f"the Gram matrix of {spec.activation.name} is made by quadrature, which is wrong by "
+            f"{error:.2%} at preactivations of variance {largest:.3g}: scale the inputs "
+            "(standardize = true) or raise λ_0"
+        )
+
+
+@lru_cache(maxsize=64)
+def _error_of(dual: QuadratureDual, variance: float) -> float:
+    return dual.error(variance)
 
 
 def first_covariances(

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from langevin_nn.theory.kernels.layers import first_covariances
+from langevin_nn.theory.kernels.layers import first_covariances, require_accurate_dual
 from langevin_nn.theory.kernels.nngp import fields
 from langevin_nn.types import EnsembleSpec
 
@@ -47,6 +47,7 @@ def _tangent(
         shift = 0.0 if spec.bias_precisions is None else 1 / spec.bias_precisions[layer]
         a, b, c = a + shift, b + shift, c + shift
         assert spec.activation is not None, "`fields` has checked it"
+        require_accurate_dual(spec, np.asarray(a), np.asarray(b))
         pair = (a[:, None], b[None, :], c)
         features, slopes = spec.activation.dual(*pair), spec.activation.derivative_dual(*pair)
         tangent = features + slopes * tangent / precision + own_bias

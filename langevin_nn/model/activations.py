@@ -138,6 +138,10 @@ def _erf_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
     The sine of large variances is 1 − O(1/a), which rounding takes to 1 and beyond.
     """
     rest = 1 + 2 * (a + b) + 4 * _independent_part(xp, a, b, c)
+    if xp is np and not np.all(np.isfinite(rest)):  # squares overflow: the sign network's
+        scale, rho = correlation(a, b, c, np)
+        finite = np.isfinite(rest) | ~np.isfinite(scale)
+        c, rest = np.where(finite, c, rho / 2), np.where(finite, rest, np.maximum(1 - rho**2, 0.0))
     return 2 / xp.pi * xp.arctan2(2 * c, xp.sqrt(rest))
 
 

@@ -280,3 +280,13 @@ def test_bad_choices_are_told_what_to_give(choice, message):
     with pytest.raises(InputError, match=message) as caught:
         activation(choice)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [1e18, 1e154, 1e200, 1e300])
+def test_erf_at_large_variances_is_the_sign(size):
+    """κ → (2/π) arcsin ρ, whether squares of the variances overflow or not. FAULTS 3."""
+    rho = np.array([1.0, 0.5, -0.3, -1.0])
+    a = np.full(4, size)
+    with np.errstate(all="ignore"):
+        found = ACTIVATIONS["erf"].dual.on_host(a, a, rho * a)
+    np.testing.assert_allclose(found, 2 / np.pi * np.arcsin(rho), atol=3e-8)

@@ -126,6 +126,7 @@ def _centred_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
         train_columns=np.column_stack([blocks.train_columns, train]),
         test_columns=np.column_stack([blocks.test_columns, test]),
         probe=centred_probe,
+        uncertainty=blocks.uncertainty,
     )
 
 

@@ -44,6 +44,7 @@ __all__ = [
 
 Inputs = Float[np.ndarray, "P N_0"]
 _PROBES = 3
+_WIDE = 1e3  # a variance up to which rounding errors are of the size of ε times an entry
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,8 @@ class GramBlocks:
     V are directions that no order parameter of K renormalises, `train_columns` at the training
     and `test_columns` at the test points: the read-out's bias, for one (`readout_columns`).
     `probe` makes K(x, X) and K(x, x) at a few random inputs x, which may see differences between
-    training inputs that the test inputs do not see.
+    training inputs that the test inputs do not see. `uncertainty` is the rounding error of an
+    entry, where it is more than that of a number of the entry's size.
     """
 
     train: Float[np.ndarray, "P P"]
@@ -63,6 +65,7 @@ class GramBlocks:
     train_columns: Float[np.ndarray, "P r"] = field(default_factory=lambda: np.zeros((1, 0)))
     test_columns: Float[np.ndarray, "P_test r"] = field(default_factory=lambda: np.zeros((1, 0)))
     probe: Callable[[], tuple[Float[np.ndarray, "n P"], Float[np.ndarray, " n"]]] | None = None
+    uncertainty: float = 0.0
 
     def __post_init__(self) -> None:
         for name, size in (("train_columns", len(self.train)), ("test_columns", len(self.cross))):
@@ -183,7 +186,24 @@ def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
         train_columns=readout_columns(spec, data.num_train),
         test_columns=readout_columns(spec, data.num_test),
         probe=partial(_at_probes, spec, data.x_train),
+        uncertainty=_uncertainty(spec, train),
     )
+
+
+def _uncertainty(spec: EnsembleSpec, train: Float[np.ndarray, "n P M"]) -> float:
+    """ε a κ̇(a, a, a)/λ … of the largest variance a: what a rounding of the first covariances makes.
+
+    Of erf it is of order ε √a, where entries are of order one.
+    """
+    a = np.max(np.einsum("npi,npi->np", train, train)) / (spec.prior_precisions[0] * train.shape[2])
+    if spec.activation is None or not _WIDE < a < np.inf:
+        return 0.0
+    error, biases = np.finfo(np.float64).eps * a, spec.bias_precisions
+    for layer, precision in enumerate(spec.prior_precisions[1:]):
+        a = a + (0.0 if biases is None else 1 / biases[layer])
+        error *= float(spec.activation.derivative_dual(*(jnp.asarray(a),) * 3)) / precision
+        a = float(spec.activation.dual(*(jnp.asarray(a),) * 3)) / precision
+    return float(error)
 
 
 def probe_inputs(x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "n N_0"]:

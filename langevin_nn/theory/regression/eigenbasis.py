@@ -82,7 +82,7 @@ class Regression:
 
     Made by `decompose`. In its methods, `temperature` is T in units of f² and `scale` is Q: each a
     number, or an array of shape (scales,) that becomes the last axis of the result. `indefinite` is
-    by how much the most negative eigenvalue was below zero.
+    by how much the most negative eigenvalue was below zero, or may have been.
     """
 
     eigenvalues: Float[np.ndarray, " P"]
@@ -379,7 +379,7 @@ def decompose(
             f"to {eigenvalues[-1]:.3g}): its activation's dual is not that of any function"
         )
     cross, columns = blocks.cross @ eigenvectors, eigenvectors.T @ blocks.train_columns
-    indefinite = max(-float(eigenvalues[0]), 0.0)
+    indefinite = max(-float(eigenvalues[0]), blocks.uncertainty * np.sqrt(eigenvalues.size), 0.0)
     look = num_null is None and has_lost(eigenvalues)
     seen, diagonal = blocks.with_probes() if look else (blocks.cross, blocks.test_diagonal)
     null = settle(eigenvalues, seen @ eigenvectors, diagonal, num_null)

@@ -379,6 +379,15 @@ def scaled(w, scale, x):
     return scale * jnp.sum(w * x)
 
 
+def called_back(vmap_method):
+    def function(w, _, x):
+        f = jnp.sum(w * x)
+        shape = jax.ShapeDtypeStruct((), f.dtype)
+        return jax.pure_callback(np.asarray, shape, f, vmap_method=vmap_method)
+
+    return function
+
+
 REFUSED = {
     "all of it under stop_gradient": (
         lambda: own(lambda w, _, x: jnp.sum(jax.lax.stop_gradient(w) * x)), "stop_gradient"),
@@ -396,6 +405,10 @@ REFUSED = {
     "no weights": (lambda: own(plain, dtype=jnp.int32), "nothing can be sampled"),
     "dropout": (lambda: own(lambda w, drop, x: jnp.sum(drop(w * x)), eqx.nn.Dropout(0.5)),
                 "it fails on an input"),
+    "a set among its fields": (lambda: own(plain, {"tag"}), r"\.extra.*frozenset for a set"),
+    "no entries": (lambda: own(plain, jnp.zeros(0)), r"\.extra of the network has no entries"),
+    "a callback": (lambda: own(called_back(None)), "many inputs and weights at once"),
+    "a callback without a derivative": (lambda: own(called_back("sequential")), "JVP"),
     "a class": (lambda: Linear, "got Linear"),
     "no module": (lambda: 3.0, "got float"),
     "two outputs": (lambda: own(lambda w, _, x: (w @ x, x)), "not to a single number"),

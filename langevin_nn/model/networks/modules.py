@@ -51,6 +51,7 @@ def as_sampled(network: Any, sampled: Any) -> tuple[Any, tuple[bool, ...] | None
     if own:
         network = jax.tree.map(_plain, network)
         _refuse_state(network)
+        _refuse_unhashable(network)
     leaves = jax.tree_util.tree_leaves_with_path(network)
     marks = tuple(eqx.is_inexact_array(leaf) for _, leaf in leaves)
     if sampled is not None:
@@ -65,6 +66,13 @@ def as_sampled(network: Any, sampled: Any) -> tuple[Any, tuple[bool, ...] | None
     if not any(marks):
         raise InputError("the network has no floating-point arrays: nothing can be sampled")
     _refuse_shared(leaves, marks)
+    if empty := [
+        path for (path, leaf), mark in zip(leaves, marks, strict=True) if mark and not leaf.size
+    ]:
+        raise InputError(
+            f"{jax.tree_util.keystr(empty[0]) or 'the array'} of the network has no entries: write "
+            "None in its place, or leave it out by sampled=…"
+        )
     names = {
         jax.tree_util.keystr(path) or "array": str(leaf.dtype)
         for (path, leaf), mark in zip(leaves, marks, strict=True)
@@ -93,6 +101,19 @@ def _refuse_state(network: Any) -> None:
             "function f(x) of its weights has none: write eqx.nn.LayerNorm, or another layer "
             "without a state"
         )
+
+
+def _refuse_unhashable(network: Any) -> None:
+    """Raise `InputError` for a field that compiled programs cannot be told apart by."""
+    parts = [*jax.tree_util.tree_leaves_with_path(network), ("", jax.tree.structure(network))]
+    for path, part in parts:
+        try:
+            eqx.is_array(part) or hash(part)
+        except TypeError as error:
+            raise InputError(
+                f"{jax.tree_util.keystr(path) if path else 'a static field'} of the network cannot "
+                f"be hashed ({error}): write a tuple for a list, a frozenset for a set"
+            ) from error
 
 
 class _Left:
@@ -160,7 +181,13 @@ def refuse_wrong_derivatives(posterior: Any) -> None:
 
     def wrong(chosen: np.ndarray) -> bool:
         some = [d * float(yes) for d, yes in zip(direction, chosen, strict=True)]
-        return bool(_derivatives_are_wrong(posterior.network, marks, start, some, signs, x))
+        try:
+            return bool(_derivatives_are_wrong(posterior.network, marks, start, some, signs, x))
+        except (NotImplementedError, ValueError) as error:
+            raise InputError(
+                "the network cannot be differentiated, or not run for many inputs and weights at "
+                f"once, as sampling does (jax.vmap): {' '.join(str(error).split())}"
+            ) from error
 
     if not wrong(np.ones(len(leaves))):
         return

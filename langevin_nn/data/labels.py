@@ -52,13 +52,26 @@ class Labelling:
         >>> labelling(((0, 2), (1, 3)), "one_hot").words()
         'one_hot, outputs for {0, 2}, {1, 3}'
         """
-        named = names or {}
-        groups = [[printable(named.get(label, label)) for label in group] for group in self.groups]
-        classes = [g[0] if len(g) == 1 else f"{{{', '.join(g)}}}" for g in groups]
+        classes = self._classes(names)
         if self.code:
             return f"{self.code}, outputs for {', '.join(classes)}"
         pairs = zip(classes, self.targets, strict=True)
         return ", ".join(f"{name} → {signed(target)}" for name, target in pairs)
+
+    def missing(self, places: Int[np.ndarray, " P"], names: Mapping[Any, str] | None = None) -> str:
+        """What is said of classes that no training example is in, or nothing.
+
+        >>> labelling(("cat", "dog"), (-1, 1)).missing(np.array([0, 0]))
+        '; no training example of dog'
+        """
+        classes = enumerate(self._classes(names))
+        absent = [name for place, name in classes if not np.any(places == place)]
+        return f"; no training example of {', '.join(absent)}" if absent else ""
+
+    def _classes(self, names: Mapping[Any, str] | None) -> list[str]:
+        named = names or {}
+        groups = [[printable(named.get(label, label)) for label in group] for group in self.groups]
+        return [g[0] if len(g) == 1 else f"{{{', '.join(g)}}}" for g in groups]
 
     def places(self, labels: np.ndarray, where: str) -> Int[np.ndarray, " P"]:
         """Which group each label is in, NONE for no group; `where` names the labels in errors.

@@ -195,19 +195,19 @@ def _image_task(
     x_train, x_test = (
         as_images(images, colour) / raw.white for images in (raw.x_train[train], raw.x_test[test])
     )
-    y_train, y_test = (
-        chosen.targets[chosen.places(labels, source)]
-        for labels in (raw.y_train[train], raw.y_test[test])
+    places, there = (
+        chosen.places(labels, source) for labels in (raw.y_train[train], raw.y_test[test])
     )
+    names = dict(enumerate(CLASS_NAMES[source]))
     return Dataset(
         source,
         x_train=as_rows(x_train),
-        y_train=y_train,
+        y_train=chosen.targets[places],
         x_test=as_rows(x_test),
-        y_test=y_test,
+        y_test=chosen.targets[there],
         provenance=raw.files,
         image_shape=image_shape(x_train),
-        labelling=chosen.words(dict(enumerate(CLASS_NAMES[source]))),
+        labelling=chosen.words(names) + chosen.missing(places, names),
         class_targets=chosen.pair,
     )
 

@@ -32,7 +32,7 @@ def npz_task(
     if chosen is not None:
         chosen.require((y_train, y_test), str(file))
     kept: dict[str, np.ndarray] = {}
-    left_out = 0
+    left_out, of_train = 0, np.empty(0, int)
     for part, x, y, number in (
         ("train", x_train, y_train, num_train),
         ("test", x_test, y_test, num_test),
@@ -53,12 +53,15 @@ def npz_task(
         if chosen is not None and not len(rows):
             raise InputError(f"{what} has no example: write classes that are there")
         rows = rows[: up_to(f"num_{part}", number, len(rows), what)]
+        if chosen is not None and part == "train":
+            of_train = places[rows]
         require_inputs(len(rows), math.prod(x.shape[1:]))
         kept |= {f"x_{part}": as_rows(x[rows]) if x.ndim > 2 else x[rows], f"y_{part}": y[rows]}
     words = "as in the file"
     if chosen is not None:
         words = chosen.words()
         words += f" ({left_out} examples of other classes left out)" if left_out else ""
+        words += chosen.missing(of_train)
     return Dataset(
         "npz",
         **kept,

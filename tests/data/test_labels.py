@@ -247,3 +247,24 @@ def test_labels_that_move_a_terminal_s_cursor_are_written_out():
     """FAULTS 5, a label with an ESC."""
     words = labelling(("a\x1b[31mx", "b"), (-1, 1)).words()
     assert words == r"'a\x1b[31mx' → −1, b → +1" and words.isprintable()
+
+
+def test_a_class_that_no_training_example_is_in_is_said(tmp_path):
+    """FAULTS 1.8: one rule for every source, stated in the table that is printed."""
+    whole = load_dataset("digits", classes=(0, 1), num_train=2, num_test=5, key=jax.random.key(3))
+    for seed in range(20):
+        one = load_dataset(
+            "digits", classes=(0, 1), num_train=1, num_test=5, key=jax.random.key(seed)
+        )
+        absent = {-1.0: "1", 1.0: "0"}[float(one.y_train[0])]
+        assert one.labelling == f"0 → −1, 1 → +1; no training example of {absent}"
+    assert ("no training" in whole.labelling) == (len(set(whole.y_train)) < 2)
+    y = np.array(["cat", "dog", "dog"])
+    np.savez(
+        tmp_path / "own.npz", x_train=np.eye(3), y_train=y[[1, 1, 0]], x_test=np.eye(3), y_test=y
+    )
+    given = {"path": tmp_path / "own.npz", "classes": ("cat", "dog"), "key": KEY}
+    assert load_dataset("npz", num_train=2, **given).labelling.endswith(
+        "no training example of cat"
+    )
+    assert "no training" not in load_dataset("npz", num_train=3, num_test=3, **given).labelling

@@ -105,7 +105,10 @@ def _refuse_state(network: Any) -> None:
 
 def _refuse_unhashable(network: Any) -> None:
     """Raise `InputError` for a field that compiled programs cannot be told apart by."""
-    parts = [*jax.tree_util.tree_leaves_with_path(network), ("", jax.tree.structure(network))]
+    parts: list[tuple[Any, Any]] = [
+        *jax.tree_util.tree_leaves_with_path(network),
+        ("", jax.tree.structure(network)),
+    ]
     for path, part in parts:
         try:
             eqx.is_array(part) or hash(part)

@@ -260,11 +260,10 @@ def test_a_class_that_no_training_example_is_in_is_said(tmp_path):
         assert one.labelling == f"0 → −1, 1 → +1; no training example of {absent}"
     assert ("no training" in whole.labelling) == (len(set(whole.y_train)) < 2)
     y = np.array(["cat", "dog", "dog"])
-    np.savez(
-        tmp_path / "own.npz", x_train=np.eye(3), y_train=y[[1, 1, 0]], x_test=np.eye(3), y_test=y
-    )
-    given = {"path": tmp_path / "own.npz", "classes": ("cat", "dog"), "key": KEY}
+    arrays = {"x_train": np.eye(3), "y_train": y[[1, 1, 0]], "x_test": np.eye(3), "y_test": y}
+    np.savez(tmp_path / "own.npz", **arrays)
+    given = {"path": tmp_path / "own.npz", "classes": ("cat", "dog"), "key": KEY, "num_test": 3}
     assert load_dataset("npz", num_train=2, **given).labelling.endswith(
         "no training example of cat"
     )
-    assert "no training" not in load_dataset("npz", num_train=3, num_test=3, **given).labelling
+    assert "no training" not in load_dataset("npz", num_train=3, **given).labelling

@@ -147,9 +147,25 @@ def _erf_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:
 
 def _independent_part(xp: Any, a: Any, b: Any, c: Any) -> Any:
     """ab − c², which rounding must not make negative; its derivatives are kept where it has."""
-    part = a * b - c**2
-    below = xp.minimum(part, 0.0)
-    return part - (jax.lax.stop_gradient(below) if xp is jnp else below)
+    return _independent_part_in_jax(a, b, c) if xp is jnp else np.maximum(a * b - c**2, 0.0)
+
+
+@jax.custom_jvp
+def _independent_part_in_jax(
+    a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """A compiler that fuses ab − c² into one operation would leave the rounding of c², not zero."""
+    root = jnp.sqrt(a * b)
+    return jnp.maximum((root - c) * (root + c), 0.0)
+
+
+@_independent_part_in_jax.defjvp
+def _independent_part_jvp(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    (a, b, c), (change_a, change_b, change_c) = primals, tangents
+    change = b * change_a + a * change_b - 2 * c * change_c
+    return _independent_part_in_jax(a, b, c), change
 
 
 def _relu_dual(xp: Any, a: Any, b: Any, c: Any) -> Any:

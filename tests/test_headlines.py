@@ -938,7 +938,7 @@ def test_sampled_points_of_accuracy():  # FAULTS 2.8
     )
 
 
-@pytest.mark.parametrize(("source", "place"), [("mnist", 0)])
+@pytest.mark.parametrize(("source", "place"), [("mnist", 0), ("cifar10", 1)])
 def test_chains_of_accuracy_from_other_weights(source, place):  # FAULTS 2.8
     """They end in what the chains from the prior have, within three standard errors of both."""
     sampled = Experiment("accuracy", "sampled")

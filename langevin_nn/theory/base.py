@@ -17,7 +17,6 @@ Solve = Callable[..., Generalisation]
 OfCovariance = Callable[[EnsembleSpec, Dataset, Generalisation, Regression | None], Covariance]
 OfMixture = Callable[[EnsembleSpec, Dataset], tuple[Regression, ScaleAverage]]
 
-
 OWN_STYLE: Mapping[str, Any] = {"color": "#CC79A7", "linestyle": "-.", "marker": "D"}
 """Of a theory that says nothing of its style."""
 
@@ -33,7 +32,7 @@ class Theory:
     Args:
         name: as in tables, files and configurations.
         solve: a function of (spec, data, regression=None), as `infinite_width`.
-        summary: one sentence for reports.
+        summary: one sentence on what it says.
         style: colour, line style and marker in figures.
         domain: raises NotApplicable, with the reason, for ensembles that it does not describe.
         twin: why it says nothing new about an ensemble that another theory describes, or "".

@@ -19,7 +19,7 @@ from langevin_nn.theory.kernels.layers import feature_gram, skeleton_of
 from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
 from langevin_nn.theory.regression.eigenbasis import Regression, Sensitivity, decompose
 from langevin_nn.theory.regression.resolvable import require_resolved_action
-from langevin_nn.types import EnsembleSpec
+from langevin_nn.types import EnsembleSpec, Generalisation
 
 __all__ = [
     "Arrays", "Covariance", "InfiniteWidthKernel", "Kernel", "Lambdas", "at_scales",
@@ -34,8 +34,8 @@ Kernel = Callable[[Lambdas, Arrays], Float[Array, "P P"]]
 class Covariance(NamedTuple):
     """K_R = kernel(λ, arrays), or what its one scale scales, and ∂ log p/∂ of that.
 
-    Made by `at_scales` and `of_kernel`. `kernel` is hashable, equal for ensembles that share its
-    program; `arrays` are the inputs and the order parameters.
+    Made by `at_scales`, `of_infinite_width` and `of_kernel`. `kernel` is hashable, equal for
+    ensembles that share its program; `arrays` are the inputs and the order parameters.
     """
 
     kernel: Kernel
@@ -119,23 +119,28 @@ def of_infinite_width(spec: EnsembleSpec, data: Dataset, sensitivity: Sensitivit
 
 
 def of_kernel(
+    kernel_of: Callable[[EnsembleSpec], Kernel],
     spec: EnsembleSpec,
     data: Dataset,
-    kernel: Kernel,
-    orders: Float[np.ndarray, " *orders"],
+    result: Generalisation,
     regression: Regression | None,
 ) -> Covariance:
-    """Of a K_R that is not a scale times K_L; `regression` is that of K_L, which vanishes with it.
+    """Of a K_R that is not a scale times K_L, at the order parameters of the result.
+
+    `kernel_of` makes it of what `skeleton_of` leaves of the ensemble; `regression` is that of K_L,
+    which vanishes where K_R does.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
     >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
-    >>> found = of_kernel(linear, data, InfiniteWidthKernel(linear), np.empty(0), None)
-    >>> found.sensitivity.trace
+    >>> from langevin_nn.theory.effective.infinite_width import infinite_width
+    >>> result = infinite_width(linear, data)
+    >>> of_kernel(InfiniteWidthKernel, linear, data, result, None).sensitivity.trace
     -0.375
     """
-    arrays = fields(spec, data.x_train), orders
+    kernel = kernel_of(skeleton_of(spec))
+    arrays = fields(spec, data.x_train), np.array(result.order_parameters)
     gram = np.asarray(_gram_of(precisions_of(spec), arrays, kernel))
     blocks = GramBlocks(
         gram, np.zeros((1, len(gram))), np.zeros(1), readout_columns(spec, len(gram)),

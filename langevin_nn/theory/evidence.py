@@ -56,8 +56,8 @@ def evidence(spec: EnsembleSpec, data: Dataset, theory: str = "one_layer") -> Ev
     Raises:
         InputError: an unknown theory; what the theory itself raises.
         NotApplicable: the theory does not describe the network; it has no K_R of its own
-            (`width_expansion`, `matched`), or is not the package's, so that it is not known; T = 0
-            with a singular Gram matrix, where the log evidence has no limit.
+            (`width_expansion`, `matched`), or is a function of one's own, of which it is not
+            known; T = 0 with a singular Gram matrix, where the log evidence has no limit.
 
     With f = w, y = 1, λ = 1: log N(1; 0, T + 1), whose derivative in T vanishes at T + 1 = y².
 

@@ -88,7 +88,7 @@ def predictive_distribution(
 
     Raises:
         NotApplicable: the theory does not describe the network, or has two moments but no
-            distribution (`width_expansion`, `matched`, and any that is not the package's).
+            distribution (`width_expansion`, `matched`, and a function of one's own).
         InputError: as the theory; an unknown name.
 
     >>> import jax, numpy as np

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from langevin_nn.model.activations import activation
+from langevin_nn.theory.effective import nested
 from langevin_nn.theory.kernels import order_derivatives
 from langevin_nn.theory.kernels.layers import feature_gram
 from langevin_nn.types import EnsembleSpec
@@ -31,6 +32,29 @@ def test_derivatives_in_the_orders_are_those_of_the_recursion(name, biases, monk
     np.testing.assert_allclose(np.stack(tangents, -1), expected, rtol=1e-12, atol=1e-13)
     curved = jax.jit(jax.jacfwd(jax.jacfwd(lambda q: jnp.sum(weights * gram(q)))))(q)
     np.testing.assert_allclose(second, curved, rtol=1e-7 if name == "relu" else 1e-11)
+
+
+@pytest.mark.parametrize("rank", [7, 4])
+def test_derivatives_of_the_action_of_nested(rank):
+    """S of the recursion in JAX, differentiated by it; the second case sees K in a subspace."""
+    rng = np.random.default_rng(1)
+    x, targets, root = rng.normal(size=(7, 5)), rng.normal(size=rank), rng.normal(size=(rank, rank))
+    spec = EnsembleSpec(5, (9, 4, 6), activation("erf"), (0.7, 1.3, 0.6, 2.0), 0.1)
+    noise = 0.1 * np.eye(rank) + root @ root.T
+    basis = None if rank == 7 else np.linalg.qr(rng.normal(size=(7, rank)))[0]
+    action = nested._Action(spec, x[None], targets, noise, basis)
+
+    def expected(q):
+        gram = feature_gram(spec, x[None], x[None], orders=jnp.exp(q))
+        gram = noise + (gram if basis is None else basis.T @ gram @ basis)
+        misfit = jnp.linalg.slogdet(gram)[1] + targets @ jnp.linalg.solve(gram, targets)
+        return jnp.sum(jnp.array([9.0, 4.0, 6.0]) * (jnp.exp(q) - 1 - q)) + misfit
+
+    q = jnp.log(jnp.array([1.5, 0.6, 2.2]))
+    value, slope, curvature = action.derivatives(np.asarray(q))
+    np.testing.assert_allclose(value, expected(q), rtol=1e-12)
+    np.testing.assert_allclose(slope, jax.grad(expected)(q), rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(curvature, jax.hessian(expected)(q), rtol=1e-10, atol=1e-10)
 
 
 def test_a_deep_network_is_compiled_no_longer_than_a_shallow_one():

@@ -19,10 +19,10 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.footprint import Needs
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Theory
-from langevin_nn.theory.covariance import Arrays, Covariance, Lambdas, of_kernel
+from langevin_nn.theory.covariance import Arrays, Lambdas, of_kernel
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import about_the_mean, in_range, joined, scale_action
-from langevin_nn.theory.kernels.layers import feature_gram, skeleton_of
+from langevin_nn.theory.kernels.layers import feature_gram
 from langevin_nn.theory.kernels.nngp import GramBlocks, readout_columns
 from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
@@ -122,20 +122,13 @@ class _Kernel:
         return jax.lax.scan(add, zero, (rows, columns, jnp.ravel(orders / n)))[0]
 
 
-def _covariance(
-    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
-) -> Covariance:
-    kernel, orders = _Kernel(skeleton_of(spec)), np.array(result.order_parameters)
-    return of_kernel(spec, data, kernel, orders, regression)
-
-
 THEORY = Theory(
     "convolutional",
     convolutional,
     summary="One convolutional layer: a matrix of scales over patches, at its saddle point.",
     style={"color": "#0072B2", "linestyle": "-", "marker": "o"},
     domain=_domain,
-    covariance=_covariance,
+    covariance=partial(of_kernel, _Kernel),
     is_first=True,
     needs=Needs(per_pair=7.0, programs=30e6),
 )

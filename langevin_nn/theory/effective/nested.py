@@ -18,10 +18,10 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.footprint import Needs
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Theory
-from langevin_nn.theory.covariance import Arrays, Covariance, Lambdas, of_kernel
+from langevin_nn.theory.covariance import Arrays, Lambdas, of_kernel
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import about_the_mean, in_range, joined, scale_action
-from langevin_nn.theory.kernels.layers import feature_gram, host_gram, skeleton_of
+from langevin_nn.theory.kernels.layers import feature_gram, host_gram
 from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
 from langevin_nn.theory.kernels.order_derivatives import order_tangents
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
@@ -173,13 +173,6 @@ class _Kernel:
         )  # fmt: skip
 
 
-def _covariance(
-    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
-) -> Covariance:
-    kernel, orders = _Kernel(skeleton_of(spec)), np.array(result.order_parameters)
-    return of_kernel(spec, data, kernel, orders, regression)
-
-
 def _twin(spec: EnsembleSpec) -> str:
     one = len(spec.hidden_widths or ()) == 1
     return "with one hidden layer nested is one_layer: ask for it by name" if one else ""
@@ -192,6 +185,6 @@ THEORY = Theory(
     style={"color": "#D55E00", "linestyle": "-.", "marker": "v"},
     domain=_domain,
     twin=_twin,
-    covariance=_covariance,
+    covariance=partial(of_kernel, _Kernel),
     needs=Needs(12.0, per_layer=1.0, programs=30e6, least_depth=2),
 )

@@ -34,8 +34,8 @@ from langevin_nn.footprint import Needs
 from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.theory.applicability import require, require_task
 from langevin_nn.theory.base import Theory
-from langevin_nn.theory.covariance import Arrays, Covariance, Lambdas, of_kernel
-from langevin_nn.theory.kernels.layers import Precisions, feature_gram, skeleton_of
+from langevin_nn.theory.covariance import Arrays, Lambdas, of_kernel
+from langevin_nn.theory.kernels.layers import Precisions, feature_gram
 from langevin_nn.theory.kernels.nngp import GramBlocks, gram_blocks, probe_inputs
 from langevin_nn.theory.regression.eigenbasis import Regression, decompose
 from langevin_nn.theory.regression.moments import (
@@ -327,13 +327,6 @@ class _Kernel:
         return orders[0] * (gram - outer) + outer / (1 + orders[1])
 
 
-def _covariance(
-    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
-) -> Covariance:
-    kernel, orders = _Kernel(skeleton_of(spec)), np.array(result.order_parameters)
-    return of_kernel(spec, data, kernel, orders, regression)
-
-
 def _twin(spec: EnsembleSpec) -> str:
     if spec.activation is None or not spec.activation.odd:
         return ""
@@ -349,7 +342,7 @@ THEORY = Theory(
     style={"color": "#56B4E9", "linestyle": "-.", "marker": "P"},
     domain=_domain,
     twin=_twin,
-    covariance=_covariance,
+    covariance=partial(of_kernel, _Kernel),
     needs=Needs(6.5, least_depth=1, most_depth=1),
     is_first=True,
 )

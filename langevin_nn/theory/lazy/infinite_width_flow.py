@@ -49,7 +49,8 @@ def infinite_width_flow(
     Raises:
         NotApplicable: a network without a known Gram matrix, a loss that is not the squared one.
         InputError: inputs that do not fit; a time that is not positive; a tangent kernel that is
-            singular, where the time is infinite; float64 switched off.
+            singular, where the time is infinite; a time so long that rounding of the kernel
+            decides the answer; float64 switched off.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)

@@ -17,7 +17,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from langevin_nn.types import Activation, InputError
 
 __all__ = [
     "ACTIVATIONS",
+    "AngleForm",
     "ClosedForm",
     "activation",
     "erf",
@@ -85,12 +86,24 @@ def activation(choice: str | Activation | Callable[[Array], Array]) -> Activatio
     return with_quadrature(name, choice, odd=_is_odd(name, choice))
 
 
+class AngleForm(NamedTuple):
+    """The dual of a σ with σ(tz) = tσ(z) for t > 0, by the angle θ between preactivations.
+
+    cos θ = c/√(ab). `slope` is E[σ'(u)σ'(v)] and `lack` is 1 − κ(a, b, c)/√(κ(a, a, a)κ(b, b, b)),
+    functions of θ in NumPy. Where σ has a kink, as relu, the first falls linearly in θ, of which
+    a, b and c keep half the digits.
+    """
+
+    slope: Callable[[Numbers], Numbers]
+    lack: Callable[[Numbers], Numbers]
+
+
 @dataclass(frozen=True)
 class ClosedForm:
     """A dual by a formula of (xp, a, b, c), xp being `jax.numpy` or `numpy`.
 
     Called as any dual it is a compiled JAX function; `on_host` is the same in NumPy, which compiles
-    nothing.
+    nothing. `by_angle` says what it is as a function of the angle, if it needs that.
 
     >>> import numpy as np
     >>> product = ClosedForm(lambda xp, a, b, c: c * xp.sqrt(a * b))
@@ -100,6 +113,7 @@ class ClosedForm:
     """
 
     formula: Callable[..., Any]
+    by_angle: AngleForm | None = None
 
     def __call__(
         self, a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
@@ -178,7 +192,8 @@ def _angle_formula(xp: Any, rho: Any) -> Any:
     """J(ρ) = ρ(π − arccos ρ) + √(1 − ρ²), continued by its tangents 0 and πρ at ρ = ∓1."""
     inside = xp.abs(rho) < 1
     rho_inside = xp.where(inside, rho, 0.0)
-    angle_part = rho_inside * (xp.pi - xp.arccos(rho_inside)) + xp.sqrt(1 - rho_inside**2)
+    angle_part = rho_inside * (xp.pi - xp.arccos(rho_inside))
+    angle_part = angle_part + xp.sqrt((1 - rho_inside) * (1 + rho_inside))
     return xp.where(inside, angle_part, xp.where(rho > 0, xp.pi * rho, 0.0))
 
 
@@ -194,6 +209,16 @@ def _angle_part_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
     inside = jnp.abs(rho) < 1
     slope = jnp.pi - jnp.arccos(jnp.where(inside, rho, 0.0))
     return _angle_part(rho), change * jnp.where(inside, slope, jnp.where(rho > 0, jnp.pi, 0.0))
+
+
+def _relu_slope(angle: Numbers) -> Numbers:
+    """E[σ'(u)σ'(v)] = (π − θ)/2π, the part of the plane in which both are positive."""
+    return (np.pi - angle) / (2 * np.pi)
+
+
+def _relu_lack(angle: Numbers) -> Numbers:
+    """1 − J(cos θ)/π = 2 sin² ½θ − (sin θ − θ cos θ)/π."""
+    return 2 * np.sin(angle / 2) ** 2 - (np.sin(angle) - angle * np.cos(angle)) / np.pi
 
 
 def _identity(z: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -265,7 +290,9 @@ def _is_odd(name: str, function: Callable[[Array], Array]) -> bool:
 
 
 erf = Activation("erf", jax.scipy.special.erf, ClosedForm(_erf_dual), odd=True)
-relu = Activation("relu", jax.nn.relu, ClosedForm(_relu_dual), odd=False)
+relu = Activation(
+    "relu", jax.nn.relu, ClosedForm(_relu_dual, AngleForm(_relu_slope, _relu_lack)), odd=False
+)
 identity = Activation("identity", _identity, ClosedForm(_identity_dual), odd=True)
 tanh = with_quadrature("tanh", jnp.tanh, odd=True)
 gelu = Activation("gelu", _gelu, ClosedForm(_gelu_dual), odd=False)

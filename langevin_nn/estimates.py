@@ -3,13 +3,33 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+from langevin_nn.errors import InputError
+from langevin_nn.values import as_number, shown
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its Monte-Carlo standard error (zero where nothing was sampled)."""
+    """A number with its Monte-Carlo standard error (zero where nothing was sampled).
+
+    Either is NaN where it is not known. Raises `InputError` for what are no numbers, and for an
+    error that is negative.
+
+    >>> Estimate(0.25, 0.01)
+    Estimate(value=0.25, mcse=0.01)
+    """
 
     value: float
     mcse: float = 0.0
+
+    def __post_init__(self) -> None:
+        value, mcse = as_number(self.value), as_number(self.mcse)
+        if value is None or mcse is None or mcse < 0:
+            raise InputError(
+                "an estimate is a number and its standard error, which is not negative: got "
+                f"{shown(self.value)} and {shown(self.mcse)}: write Estimate(0.25, 0.01)"
+            )
+        object.__setattr__(self, "value", value)
+        object.__setattr__(self, "mcse", mcse)
 
 
 @dataclass(frozen=True)

@@ -330,6 +330,13 @@ class Generalisation:
     diagnostics: Diagnostics | None = None
     step_size_bias: StepSizeBias | None = None
 
+    def __post_init__(self) -> None:
+        require_text("the name of a result", self.name)
+        for name in (
+            "bias2", "variance", "generalisation_error", "train_error", "test_accuracy"
+        ):  # fmt: skip
+            require_kind(name, getattr(self, name), Estimate, "Estimate(value)")
+
     @property
     def biased(self) -> tuple[str, ...]:
         """The numbers that the step size shifts by more than their standard error, by name."""

@@ -12,8 +12,10 @@ from typing import Any
 
 from langevin_nn.errors import InputError
 
-_REFUSED = ("bool", "bool_", "MaskedArray", "MaskedConstant")
+_REFUSED = ("bool", "bool_", "bytearray", "MaskedArray", "MaskedConstant")
 """Classes, of Python and of NumPy, whose values are no numbers though they turn into some."""
+_REFUSED_KINDS = "bSUmMO"
+"""Kinds of an array without axes that are none either: Booleans, text, times, objects."""
 
 
 def shown(value: Any, most: int = 80) -> str:
@@ -128,7 +130,8 @@ def as_number(value: Any) -> float | None:
     """
     if isinstance(value, str | bytes) or type(value).__name__ in _REFUSED:
         return None
-    if getattr(value, "shape", ()) != ():
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if getattr(value, "shape", ()) != () or (kind and kind in _REFUSED_KINDS):
         return None
     try:
         return float(value)

@@ -32,7 +32,8 @@ masked = np.ma.masked_equal([1.0, 2.0], 2.0)
 
 RECORD = (None, 5, "x", [1], {"a": 1}, object(), spec, data, posterior, lnn.Langevin)
 OBJECT = (None, 5, "x", [1], {"a": 1}, object(), lnn.Langevin)
-NUMBER = (None, "1", True, [1.0], object(), np.nan, masked)
+NUMBER = (None, "1", True, [1.0], object(), np.nan, masked, np.array("1"), jnp.array(True))
+POSITIVE = (*NUMBER, 0, -1.0, np.inf, np.float32(-1), jnp.array(-1.0), jnp.array(np.nan))
 COUNT = (None, "1", True, [1], 0, 2.5)
 FLAG = (None, 1, "no", [], np.ones(2))
 TEXT = (None, 5, [1], {"a": 1})
@@ -99,7 +100,22 @@ check(lnn.Patches, {"image_shape": (None, 5, "123", [1], (4, 4, 1.0)), "size": C
 check(lnn.Convolutional, {"biases": FLAG, "num_channels": COUNT}, num_channels=2, key=key,
       patches=lnn.Patches((4, 4, 1), 2, 2))
 check(lnn.GaussianPrior, {"precisions": ({1.0, 2.0}, {1.0: 2.0}, masked)}, precisions=(1.0,))
-check(lnn.Split, {"adapting_step": FLAG, "adapting_length": (None, 1, "no")})
+check(lnn.Split, {"adapting_step": FLAG, "adapting_length": (None, 1, "no")} | dict.fromkeys(
+    ("step_size", "trajectory_length"), POSITIVE[1:]) | dict.fromkeys(
+    ("refresh", "target_acceptance"), (*POSITIVE, 1.5, jnp.array(1.5))))
+check(lnn.Langevin, {"step_size": POSITIVE[1:]})
+check(lnn.Hinge, {"power": (*COUNT, 3), "margin": POSITIVE})
+check(lnn.Estimate, {"value": without(NUMBER, np.nan), "mcse": (*without(NUMBER, np.nan), -0.1)},
+      value=1.0)
+check(lnn.Generalisation, dict.fromkeys(
+    ("bias2", "variance", "generalisation_error", "train_error", "test_accuracy"), OBJECT)
+    | {"name": TEXT}, name="mine", predictive_mean=y, predictive_variance=y,
+    **dict.fromkeys(("bias2", "variance", "generalisation_error", "train_error", "test_accuracy"),
+                    lnn.Estimate(1.0)))
+for function in (lnn.GibbsPosterior, lnn.MarginalisedPosterior):
+    check(function, {"temperature": (*POSITIVE, 1e400), "prior": OBJECT, "data": OBJECT},
+          network=network, prior=prior, data=data, temperature=0.5)
+check(posterior.at_temperature, {"temperature": POSITIVE}, temperature=0.5)
 check(lnn.RandomFeatures, {"in_size": COUNT, "width": COUNT, "centred": FLAG},
       in_size=3, width=2, key=key)
 check(lnn.feature_ensemble, {"data": without(RECORD, data), "ridge": NUMBER, "shared_noise": FLAG,
@@ -121,7 +137,8 @@ check(lnn.temper, {"checkpoint": PATH, "resume": FLAG, "progress": (5, "x", [], 
       posterior=posterior, transition=lnn.Langevin(), temperatures=(1.0,), key=key)
 check(lnn.numpyro_model, {"posterior": without(RECORD, posterior), "test_outputs": FLAG},
       posterior=posterior)
-check(lnn.NumPyroKernel, {"target": without(OBJECT) + (network, data)}, transition=lnn.Split(),
+check(lnn.NumPyroKernel, {"target": without(OBJECT) + (network, data),
+                          "steps_per_sample": COUNT[1:]}, transition=lnn.Split(),
       target=posterior)
 flows = dict.fromkeys(("output_scale", "gradient_tolerance", "loss_tolerance", "fitted_fraction",
                        "max_time", "rtol", "atol"), NUMBER[1:])

@@ -66,16 +66,9 @@ class Posterior(eqx.Module):
         write = f"{type(self).__name__}(network, prior, data, temperature)"
         require_kind("prior", prior, GaussianPrior, write)
         require_kind("data", data, Dataset, write)
-        number = as_number(temperature)
-        if number is None or not 0 < number < float("inf"):
-            raise InputError(
-                f"temperature must be positive and finite to sample, got {shown(temperature)}: "
-                "write a positive one (theory takes T = 0)"
-            )
-        numbers = {"the temperature": (number,), "a prior precision": prior.by_array}
-        for name, values in numbers.items():
-            for value in values:
-                require_in_range(name, value, dtype)
+        number = _checked_temperature(temperature, dtype)
+        for value in prior.by_array:
+            require_in_range("a prior precision", value, dtype)
         require_output(network, data.in_size, data.num_outputs, dtype)
         prior.check(network, self.sampled_leaves)
         self.loss = Squared() if loss is None else require_kind("loss", loss, Loss, "Squared()")
@@ -119,8 +112,9 @@ class Posterior(eqx.Module):
         return self.y_train.shape[0]
 
     def at_temperature(self, temperature: float) -> "Posterior":
-        """The same posterior at another temperature."""
-        moved = eqx.tree_at(lambda p: p.temperature, self, float(temperature))
+        """The same posterior at another temperature. Raises `InputError` for what is none."""
+        number = _checked_temperature(temperature, self.y_train.dtype)
+        moved = eqx.tree_at(lambda p: p.temperature, self, number)
         assert isinstance(moved, Posterior)
         return moved
 
@@ -304,6 +298,18 @@ class GibbsPosterior(Posterior):
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """𝓛(θ) = Σ_μ ℓ(f(x_μ), y_μ) + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²."""
         return self.data_energy(params) + self.temperature * self.prior.energy(params)
+
+
+def _checked_temperature(temperature: Any, dtype: Any) -> float:
+    """T as a Python number; `InputError` for one that nothing can be sampled at."""
+    number = as_number(temperature)
+    if number is None or not 0 < number < float("inf"):
+        raise InputError(
+            f"temperature must be positive and finite to sample, got {shown(temperature)}: "
+            "write a positive one (theory takes T = 0)"
+        )
+    require_in_range("the temperature", number, dtype)
+    return number
 
 
 def require_in_range(name: str, value: float | Array, dtype: Any) -> None:

@@ -15,12 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.config.fields import shown
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.dynamics.noise import standard_normal_like
 from langevin_nn.sampling.dynamics.step_size import largest_curvature, stable_step_size
-from langevin_nn.types import ChainKeys, InputError
-from langevin_nn.values import as_number
+from langevin_nn.types import ChainKeys
+from langevin_nn.values import require_positive
 
 
 class LangevinState(NamedTuple):
@@ -38,7 +37,7 @@ class Langevin(eqx.Module):
 
     `step_size` is η; None lets the driver set it to a stated fraction of the stability limit
     2/Λ_max(∇²𝓛), measured at the chains' start, draws of the prior (`step_size.AUTO_FRACTION`).
-    Raises `InputError` for one that is no number.
+    Raises `InputError` for one that is not positive and finite.
     """
 
     default_warmup: ClassVar[int] = 20_000
@@ -48,12 +47,9 @@ class Langevin(eqx.Module):
     step_size: float | Array | None = None
 
     def __check_init__(self) -> None:
-        if self.step_size is not None and not isinstance(self.step_size, jax.Array):
-            if as_number(self.step_size) is None:
-                raise InputError(
-                    "step_size of Langevin dynamics must be a number, got "
-                    f"{shown(self.step_size)}: leave it out for one that is measured"
-                )
+        if self.step_size is None or isinstance(self.step_size, jax.core.Tracer):
+            return  # one that is traced was looked at before
+        require_positive("step_size of Langevin dynamics (left out it is measured)", self.step_size)
 
     def prepare(self, posterior: Posterior, state: LangevinState, key: Any) -> dict[str, float]:
         """A step size that is stable where the chains start."""

@@ -101,11 +101,11 @@ class Split(eqx.Module):
             ("target_acceptance", self.target_acceptance, 1.0),
         ):
             open_number = value is None and name in ("step_size", "trajectory_length")
-            if not open_number and not isinstance(value, jax.Array):  # those are checked already
+            if not open_number and not isinstance(value, jax.core.Tracer):
                 unit = " radians" if top > 1 else ""
                 require_positive(f"{name} of the split dynamics", value, top, unit)
         for name, flag in (("step", self.adapting_step), ("length", self.adapting_length)):
-            if not isinstance(flag, jax.Array):
+            if not isinstance(flag, jax.Array):  # `with_numbers` makes those
                 require_flag(f"adapting_{name}", flag)
 
     def prepare(self, posterior: Posterior, state: Any, key: Any) -> dict[str, float]:
@@ -119,14 +119,19 @@ class Split(eqx.Module):
     def with_numbers(self, numbers: dict[str, float], dtype: Any) -> "Split":
         """These trajectories with every number an array; adapting while nothing has settled."""
         settled = "settled" in numbers
-        return type(self)(
-            step_size=jnp.asarray(numbers["step_size"], dtype),
-            trajectory_length=jnp.asarray(numbers["trajectory_length"], dtype),
-            refresh=jnp.asarray(self.refresh, dtype),
-            target_acceptance=jnp.asarray(self.target_acceptance, dtype),
-            adapting_step=jnp.asarray(self.step_size is None and not settled),
-            adapting_length=jnp.asarray(self.trajectory_length is None and not settled),
-        )
+        arrays = {
+            "step_size": jnp.asarray(numbers["step_size"], dtype),
+            "trajectory_length": jnp.asarray(numbers["trajectory_length"], dtype),
+            "refresh": jnp.asarray(self.refresh, dtype),
+            "target_acceptance": jnp.asarray(self.target_acceptance, dtype),
+            "adapting_step": jnp.asarray(self.step_size is None and not settled),
+            "adapting_length": jnp.asarray(self.trajectory_length is None and not settled),
+        }
+        # Not checked again: π/2 is rounded up in float32.
+        return eqx.tree_at(
+            lambda t: [getattr(t, name) for name in arrays],
+            self, list(arrays.values()), is_leaf=lambda x: x is None,
+        )  # fmt: skip
 
     def settle(
         self, posterior: Posterior, state: SplitState, numbers: dict[str, float], key: Any

@@ -26,6 +26,11 @@ SETTLED = {
 need no window, no notebook and no TeX, and random numbers that the seed alone determines."""
 MOST_DEVICES = 1_024
 """CPU devices of one process; each has threads of its own."""
+GUARDS = tuple(
+    f"JAX_TRANSFER_GUARD{way}"
+    for way in ("", "_HOST_TO_DEVICE", "_DEVICE_TO_HOST", "_DEVICE_TO_DEVICE")
+)
+"""They may forbid what every run does, to move arrays between NumPy and JAX."""
 BOOLEAN = "1 or 0"
 ACCEPTED = {
     "JAX_PLATFORMS": "cpu, or cuda on a machine with a GPU and JAX's CUDA version",
@@ -38,6 +43,7 @@ ACCEPTED = {
     "JAXTYPING_DISABLE": BOOLEAN,
     "EQX_ON_ERROR": "raise, breakpoint, nan, off",
     "XLA_FLAGS": "XLA's flags, such as --xla_force_host_platform_device_count=8",
+    **dict.fromkeys(GUARDS, "allow, log, log_explicit"),
 }
 """What may be in some of the variables, as the messages have it."""
 SETTINGS = {
@@ -59,6 +65,9 @@ def require_usable() -> None:
     """
     if "jax" in sys.modules:  # what is in them has been read
         return
+    for name in GUARDS:
+        if os.environ.get(name, "").lower().startswith("disallow"):
+            refuse(name)
     devices = os.environ.get("JAX_NUM_CPU_DEVICES")
     if devices is not None and not _is_count(devices):
         refuse("JAX_NUM_CPU_DEVICES")

@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,10 @@ SETTINGS = {
     "distributed.worker.http.routes": [],
     "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
 }
+INHERITED = ("JAX_", "JAXTYPING_", "EQX_", "XLA_FLAGS")
+"""How the variables begin that a worker inherits, and that may keep JAX from starting there."""
+TRIAL = "import equinox, jax, numpy; jax.numpy.sin(numpy.ones(2))"
+"""What every worker can do."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ def check(executor: str, workers: int | None, slurm: Mapping[str, Any]) -> None:
     if executor != "serial":
         with explained():
             import distributed  # noqa: F401
+        _require_startable(executor)
     if slurm and executor != "slurm" and importlib.util.find_spec("dask_jobqueue"):
         checked(slurm)  # for another time
     if executor == "slurm":
@@ -123,6 +129,47 @@ def check(executor: str, workers: int | None, slurm: Mapping[str, Any]) -> None:
                 'executor = "slurm" submits jobs by sbatch, which is not on the PATH: start the '
                 'sweep where jobs can be submitted, or write executor = "local"'
             )
+
+
+def _require_startable(executor: str) -> None:
+    """Raise `InputError` where JAX does not start with what workers inherit: each point would fail.
+
+    Other processes try it: this one leaves the GPUs to the workers. The nodes of a cluster may
+    have devices that are not here, but no platforms that JAX does not know.
+    """
+    variables = [
+        (name, value) for name, value in sorted(os.environ.items())
+        if name.startswith(INHERITED) and name != "JAX_NUM_CPU_DEVICES" and value.strip()
+    ]  # fmt: skip
+    if not _complaint_about(*variables):
+        return
+    for name, value in variables:
+        complaint = _complaint_about((name, value))
+        unknown = any(f"Backend '{each}' is not" in complaint for each in value.split(","))
+        on_nodes = executor == "slurm" and name == "JAX_PLATFORMS" and not unknown
+        if complaint and not on_nodes:
+            raise InputError(
+                f"the environment variable {name} = {shown(value)} cannot be used, JAX does not "
+                f"start in workers that inherit it ({complaint}): correct it, or write unset {name}"
+            )
+
+
+@functools.cache
+def _complaint_about(*variables: tuple[str, str]) -> str:
+    """What JAX says if it does not start with these environment variables, of all its own."""
+    if not variables:
+        return ""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", TRIAL], stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, errors="replace",
+        env=others | dict(variables) | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+    )  # fmt: skip
+    if not done.returncode:
+        return ""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    return (errors or lines or [f"exit code {done.returncode}"])[0][:300]
 
 
 def number_of_workers(executor: str, workers: int | None) -> int:

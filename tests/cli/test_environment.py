@@ -67,10 +67,14 @@ def test_a_variable_that_cannot_be_used_is_named(variable, value, accepted):
         ("XLA_FLAGS", "--xla_force_host_platform_device_count=abc", False),
         ("XLA_FLAGS", "--xla_force_host_platform_device_count=2", True),
         ("XLA_FLAGS", " ", True),
+        ("JAX_TRANSFER_GUARD", "disallow", False),
+        ("JAX_TRANSFER_GUARD", "log", True),
+        ("JAX_TRANSFER_GUARD_HOST_TO_DEVICE", "DISALLOW_EXPLICIT", False),
     ],
 )
-def test_variables_with_which_xla_would_end_the_process(monkeypatch, variable, value, usable):
-    """XLA aborts, and of a million devices it makes the threads: both are seen beforehand."""
+def test_variables_with_which_a_command_would_end(monkeypatch, variable, value, usable):
+    """XLA aborts, of a million devices it makes the threads, and what a guard forbids all do: they
+    are seen beforehand. FAULTS 5."""
     monkeypatch.delitem(sys.modules, "jax")
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setenv(variable, value)

@@ -546,6 +546,46 @@ def test_how_to_work_off_a_grid_as_the_table_has_it(tmp_path, capsys, table, fra
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("JAX_PLATFORMS", "cpu,nope", "Backend 'nope' is not in the list"),
+        pytest.param("JAX_ENABLE_X64", "maybe", "truth value", marks=pytest.mark.slow),
+        pytest.param("XLA_FLAGS", "--nosuch", "Unknown flag", marks=pytest.mark.slow),
+        pytest.param("JAX_TRANSFER_GUARD", "disallow", "Disallowed", marks=pytest.mark.slow),
+    ],
+)
+def test_workers_that_cannot_start_are_known_before_the_sweep(
+    tmp_path, monkeypatch, variable, value, reason
+):
+    """FAULTS 5: every point failed, one by one. The variable may have been set after JAX was
+    imported."""
+    pytest.importorskip("distributed")
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setenv("JAX_LOG_COMPILES", "0")  # another one, which is right
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=f"variable {variable} = '{value}' .*{reason}.*unset"):
+        lnn.sweep(configuration.from_dict(values()), OVER, output=tmp_path / "s", executor="local")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("platforms", "refused"), [("cuda", False), ("tpu,nope", True)]
+)  # fmt: skip
+def test_nodes_of_a_cluster_may_have_other_devices(monkeypatch, platforms, refused):
+    def complaint(*variables):
+        if "nope" in dict(variables).get("JAX_PLATFORMS", ""):
+            return "RuntimeError: Backend 'nope' is not in the list of known backends"
+        return "AssertionError" if "JAX_PLATFORMS" in dict(variables) else ""
+
+    monkeypatch.setattr(executors, "_complaint_about", complaint)
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    with pytest.raises(InputError, match="JAX_PLATFORMS"):
+        executors._require_startable("local")
+    with pytest.raises(InputError) if refused else contextlib.nullcontext():
+        executors._require_startable("slurm")
+
+
 def test_without_dask(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"pip install 'langevin_nn\[dask\]'"):

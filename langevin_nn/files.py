@@ -6,6 +6,7 @@ each step of which is one call of the system, after any of which a process may b
 """
 
 import contextlib
+import errno
 import glob
 import hashlib
 import io
@@ -49,6 +50,8 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, shared: bool 
     may write at once, for no lock keeps them from it, is `shared`: each has a temporary file of its
     own, and those that killed ones left an hour ago are removed.
     """
+    if _is_folder(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.part")
     if shared:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -116,6 +119,18 @@ def remove(path: Path) -> None:
 def is_absent_or_file(path: Path) -> bool:
     """Whether a file can be renamed to `path`: no folder, pipe or device stands there."""
     return path.is_file() or path.is_symlink() or not os.path.lexists(path)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a folder stands there, in whose place no file can be renamed; no link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def require_no_folder(path: Path, instead: str = "") -> None:
+    """Raise `InputError` where a folder stands in the place of a file that is to be written."""
+    if _is_folder(path):
+        words = instead and f", or write {instead}"
+        raise InputError(f"{path} is a folder where a file is to be: move it away{words}")
 
 
 def require_file(path: Path) -> None:

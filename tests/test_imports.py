@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 # A module may import from its own layer and from those above it in this list; `sampling` and
 # `theory` share a line and never import each other.
 LAYERS = [
-    {"errors", "estimates"},
+    {"errors"},
     {"values"},
-    {"config", "files", "locks", "memory"},
+    {"config", "estimates", "files", "locks", "memory"},
     {"types", "footprint"},
     {"data"},
     {"model"},

@@ -190,6 +190,7 @@ def theory_command(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     with loading():
         from langevin_nn.analysis.comparison import theory_table
+        from langevin_nn.files import require_no_folder
         from langevin_nn.runs import run, tables
         from langevin_nn.theory.suite import predict
 
@@ -197,6 +198,8 @@ def theory_command(arguments: argparse.Namespace) -> int:
     config, data, spec = run.prepare_theory(config)
     if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
         raise InputError(f"--plot {arguments.plot}: its folder does not exist")
+    if arguments.plot is not None:
+        require_no_folder(arguments.plot, "another name")
     predictions = predict(spec, data, config.theory)
     _require_theories(config, predictions)
     if arguments.json:

@@ -14,7 +14,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from langevin_nn.errors import InputError
-from langevin_nn.files import write_atomically
+from langevin_nn.files import require_no_folder, write_atomically
 from langevin_nn.theory.base import OWN_STYLE
 from langevin_nn.theory.suite import THEORIES, theory_named
 
@@ -74,10 +74,18 @@ def literal(words: str) -> str:
 
 
 def save(figures: Mapping[str, Figure], folder: Path) -> None:
-    """Write each figure as a PNG into `folder`."""
+    """Write each figure as a PNG into `folder`.
+
+    Raises `InputError`, and writes none, where something else stands in the place of one.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file where a folder is to be: move it away")
+    paths = {name: folder / f"{name}.png" for name in figures}
+    for path in paths.values():
+        require_no_folder(path)
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
-        _write(figure, folder / f"{name}.png")
+        _write(figure, paths[name])
 
 
 def save_as(figure: Figure, path: Path) -> None:

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from langevin_nn.errors import InputError
-from langevin_nn.files import write_text
+from langevin_nn.files import require_no_folder, write_text
 from langevin_nn.reports.run import run_page
 from langevin_nn.reports.sweep import sweep_page
 from langevin_nn.runs.folder import RunFolder
@@ -47,6 +47,7 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
     target = path / NAME if output is None else as_path("output", output)
     if target.suffix not in (".html", ".htm"):
         raise InputError(f"{target}: a report is an HTML page, write --output FILE.html")
+    require_no_folder(target, "--output FILE.html")
     when = (
         f"As of {time.strftime('%Y-%m-%d %H:%M %z')}, by langevin_nn {versions()['langevin-nn']}."
     )

@@ -15,7 +15,7 @@ import os
 import re
 from pathlib import Path
 
-from langevin_nn.files import make_folder, move, remove
+from langevin_nn.files import is_absent_or_file, make_folder, move, remove
 
 FILES = ("config.toml", "manifest.json", "posterior.nc", "summary.json", "report.html")
 FOLDERS = {"figures": (".png",), "checkpoint": (".npz", ".json")}
@@ -71,13 +71,25 @@ def foreign(folder: Path) -> str | None:
             names = (
                 inner
                 for inner in item.iterdir()
-                if plain(inner).suffix not in endings and inner.name != LOCK
+                if (plain(inner).suffix not in endings and inner.name != LOCK) or _is_filled(inner)
             )
             if inner := next(names, None):
                 return str(inner.relative_to(folder))
-        elif plain(item).name not in FILES:
+        elif plain(item).name not in FILES or _is_filled(item):
             return item.name
     return None
+
+
+def _is_filled(item: Path) -> bool:
+    """Whether it is a folder that holds something, in the place of a file."""
+    return item.is_dir() and not item.is_symlink() and any(item.iterdir())
+
+
+def figure_obstacle(folder: Path) -> Path | None:
+    """What is no file, and stands where a run has a figure."""
+    figures = folder / "figures"
+    names = figures.glob("*.png") if figures.is_dir() else ()
+    return min((path for path in names if not is_absent_or_file(path)), default=None)
 
 
 def obstacle(folder: Path) -> Path | None:

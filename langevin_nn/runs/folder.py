@@ -191,6 +191,13 @@ class RunFolder(Archive):
                     f"({', '.join(different)}): write the same ones to go on, or --output with "
                     "another folder"
                 )
+            wrong = claims.obstacle(self.path) or claims.figure_obstacle(self.path)
+            if wrong is not None and not self.is_finished:
+                mine, theirs = ("folder", "file") if wrong.is_dir() else ("file", "folder")
+                raise InputError(
+                    f"{wrong} is a {mine} where a {theirs} is to be: move it away, or write "
+                    "--output with another folder"
+                )
         elif not overwrite:
             state = "a finished run" if self.is_finished else "an unfinished run"
             goes_on = "" if self.is_finished else "--resume to go on, "

@@ -30,6 +30,7 @@ from langevin_nn.files import (
     is_absent_or_file,
     make_folder,
     remove,
+    require_no_folder,
     write_text,
 )
 from langevin_nn.runs import claims
@@ -75,10 +76,13 @@ class SweepFolder:
                     write_text(folder._tasks / "data.json", record(content))
             for part in (path / "points", folder._failed):
                 make_folder(part)
-        except IsADirectoryError as error:
+        except (IsADirectoryError, FileExistsError) as error:
+            there, missing = "folder", "file"
+            if isinstance(error, FileExistsError):
+                there, missing = missing, there
             raise InputError(
-                f"{error.filename2 or error.filename} is a folder where a file is to be: move it "
-                "away, or write --output with another folder"
+                f"{error.filename2 or error.filename} is a {there} where a {missing} is to be: "
+                "move it away, or write --output with another folder"
             ) from error
         except OSError as error:
             raise InputError(
@@ -104,6 +108,7 @@ class SweepFolder:
         """Raise `InputError` for a folder that is not this grid's and not free; touches nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: write --output FOLDER")
+        require_no_folder(self.results, "--output with another folder")
         outer = claims.enclosing(self.path)
         if outer and not self.has_begun:
             raise InputError(

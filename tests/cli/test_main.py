@@ -42,6 +42,7 @@ RUN_FILES = {
 # A network without hidden layers mixes at once: these runs converge.
 LINEAR = shlex.split("--network.hidden_widths [] --prior.precisions 1 --sampler.num_chains 4")
 SHALLOW = {"infinite_width", "one_layer", "scale_mixture", "width_expansion", "matched"}
+DRAW_FIGURES = run_module.draw_figures
 LONG = shlex.split("--sampler.num_samples 600 --sampler.thinning 20 --sampler.num_warmup 500")
 
 
@@ -547,7 +548,7 @@ def test_every_theory_answers_or_says_why(cli, words):
 def test_figure_of_theories_that_cannot_be_written(cli):
     refused(cli("theory", "tiny.toml", "--plot", "none/theory.png"), "folder does not exist")
     (cli.folder / "theory.png").mkdir()
-    refused(cli("theory", "tiny.toml", "--plot", "theory.png"), "cannot write theory.png")
+    refused(cli("theory", "tiny.toml", "--plot", "theory.png"), "theory.png is a folder where")
 
 
 def test_zero_temperature_is_not_sampled(cli):
@@ -747,6 +748,74 @@ def test_a_folder_in_place_of_the_lock(cli):
     (cli.folder / "out/.lock").mkdir(parents=True)
     answer = cli("run", "tiny.toml", "--output", "out")
     refused(answer, "out/.lock is a folder", "move it away")
+
+
+@pytest.mark.parametrize(
+    ("there", "missing", "command"),
+    [
+        ("summary.json/", "file", "run"),
+        ("posterior.nc/", "file", "run"),
+        ("figures/predictions.png/", "file", "run"),
+        ("figures", "folder", "run"),
+        ("results.nc/", "file", "sweep --seeds 2"),
+        ("points", "folder", "sweep --seeds 2"),
+    ],
+)
+def test_what_stands_in_place_of_a_file_is_told_before_anything_is_computed(
+    cli, monkeypatch, there, missing, command
+):
+    """Only when all was sampled was it found that the file could not be written. FAULTS 3."""
+    monkeypatch.setattr(run_module, "run", None)
+    words = (command.split()[0], "tiny.toml", *command.split()[1:], "--output", "out")
+    if command == "run":
+        words += ("--resume",)
+        (cli.folder / "out/checkpoint").mkdir(parents=True)
+        config = configuration.load(cli.folder / "tiny.toml").to_toml()
+        (cli.folder / "out/config.toml").write_text(config)
+    path = cli.folder / "out" / there
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if command != "run":
+        (cli.folder / "out/tasks").mkdir()
+    if there.endswith("/"):
+        path.mkdir()
+    else:
+        path.touch()
+    answer = cli(*words)
+    other = {"file": "folder", "folder": "file"}[missing]
+    refused(answer, f"{there.rstrip('/')} is a {other} where a {missing} is to be: move it away")
+    assert path.exists() and not (cli.folder / "out/summary.json").is_file()
+
+
+def test_a_folder_in_place_of_a_page_or_a_figure(cli, no_figures):
+    """Some of the figures were drawn anew, and the advice was to copy the run. FAULTS 3."""
+    cli("run", "tiny.toml", "--output", "out", "--theory", "infinite_width")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "draw_figures", DRAW_FIGURES)
+        for words, there in (
+            ("plot out", "out/figures/predictions.png"),
+            ("report out", "out/report.html"),
+            ("report out --output page.html", "page.html"),
+            ("theory tiny.toml --theory infinite_width --plot theory.svg", "theory.svg"),
+        ):
+            (cli.folder / there).mkdir(parents=True)
+            before = cli.files()
+            refused(cli(*words.split()), f"{there} is a folder where a file is to be: move it away")
+            assert cli.files() == before
+        shutil.rmtree(cli.folder / "out/figures")
+        (cli.folder / "out/figures").touch()
+        refused(cli("plot", "out"), "out/figures is a file where a folder is to be")
+
+
+@pytest.mark.parametrize("place", ["manifest.json", "figures/mine.png", "checkpoint/state.npz"])
+def test_overwrite_keeps_what_is_in_a_folder_in_place_of_a_file(cli, place):
+    """It deleted a folder of the user's that had the name of a run's file."""
+    (cli.folder / "out/checkpoint").mkdir(parents=True)
+    config = configuration.load(cli.folder / "tiny.toml").to_toml()
+    (cli.folder / "out/config.toml").write_text(config)
+    (cli.folder / "out" / place).mkdir(parents=True)
+    (cli.folder / "out" / place / "notes.txt").write_text("precious")
+    refused(cli("run", "tiny.toml", "--output", "out", "--overwrite"), place, "move it elsewhere")
+    assert (cli.folder / "out" / place / "notes.txt").read_text() == "precious"
 
 
 def test_a_folder_in_place_of_a_sweep_s_lock(cli):

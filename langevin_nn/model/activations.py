@@ -92,6 +92,10 @@ class AngleForm(NamedTuple):
     cos θ = c/√(ab). `slope` is E[σ'(u)σ'(v)] and `lack` is 1 − κ(a, b, c)/√(κ(a, a, a)κ(b, b, b)),
     functions of θ in NumPy. Where σ has a kink, as relu, the first falls linearly in θ, of which
     a, b and c keep half the digits.
+
+    >>> right = np.array([np.pi / 2])
+    >>> relu.dual.by_angle.slope(right), relu.dual.by_angle.lack(right)  # 1 − 1/π
+    (array([0.25]), array([0.68169011]))
     """
 
     slope: Callable[[Numbers], Numbers]

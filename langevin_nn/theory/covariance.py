@@ -5,7 +5,7 @@ A `Covariance` has K_R as a JAX function of the precisions, and ∂ log p/∂K_R
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +17,8 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.kernels.layers import feature_gram, skeleton_of
 from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
-from langevin_nn.theory.regression.eigenbasis import Regression, Sensitivity, decompose
+from langevin_nn.theory.regression.eigenbasis import Regression, Sensitivity
+from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.theory.regression.resolvable import require_resolved_action
 from langevin_nn.types import EnsembleSpec, Generalisation
 
@@ -96,7 +97,8 @@ def at_scales(
     """
     parts = []
     for one, scale in zip(outputs, scales, strict=True):
-        require_resolved_action(one, spec.temperature, float(scale))
+        # Γ is summed with ∂K/∂λ, which has the rounding of K itself
+        require_resolved_action(replace(one, beyond=None), spec.temperature, float(scale))
         parts.append(one.sensitivity(spec.temperature, np.array([scale]), np.ones(1)))
     of_gram, whole, traces = zip(*parts, strict=True)
     scaled = np.einsum("j,jpq->pq", scales, np.array(of_gram))

@@ -13,7 +13,8 @@ import numpy as np
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require_task
 from langevin_nn.theory.kernels.nngp import Source, gram_blocks, gram_key
-from langevin_nn.theory.regression.eigenbasis import Regression, decompose
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 from langevin_nn.values import require_kind
 

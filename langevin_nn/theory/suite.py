@@ -27,6 +27,7 @@ from langevin_nn.theory.effective import (
 )
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import not_found
+from langevin_nn.theory.regression.resolvable import resolved_criteria
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 from langevin_nn.values import shown
 
@@ -136,12 +137,11 @@ def predict(
         except _FAILURES as error:
             reason = str(error) if isinstance(error, InputError) else _failure(error)
             results[name] = not_found(name, data, reason)
-    criterion = regression.criterion()
-    singular = "" if criterion is not None else "the Gram matrix is singular: yᵀK⁻¹y is infinite"
+    criterion, at_temperature, why = resolved_criteria(regression, spec.temperature)
     smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
     return Predictions(
-        results, not_applicable, criterion, singular, (smallest, largest),
-        regression.criterion_at(spec.temperature), spec.temperature,
+        results, not_applicable, criterion, why, (smallest, largest), at_temperature,
+        spec.temperature,
     )  # fmt: skip
 
 

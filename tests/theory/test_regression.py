@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from langevin_nn.theory.kernels.nngp import GramBlocks
-from langevin_nn.theory.regression.eigenbasis import decompose
+from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.types import InputError
 
 SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))

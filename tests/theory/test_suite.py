@@ -22,7 +22,7 @@ from langevin_nn.theory import (
 from langevin_nn.theory.effective.common import at_common_scale
 from langevin_nn.theory.evidence import evidence_gradient
 from langevin_nn.theory.predictive import predictive_distribution
-from langevin_nn.theory.regression.eigenbasis import decompose
+from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.types import InputError, NotApplicable, Patches
 
 PATCHES = Patches((4, 4, 1), size=2, stride=2)

@@ -11,17 +11,18 @@ from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import (
     gaussian_evidence,
     generalisation,
+    joined,
     moments_at_scale,
 )
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
 from langevin_nn.types import EnsembleSpec, Generalisation
 
 __all__ = [
+    "misfit_curvature",
     "scale_action",
     "at_the_common_scale",
     "in_range",
     "about_the_mean",
-    "joined",
     "at_common_scale",
 ]
 
@@ -43,6 +44,20 @@ def scale_action(
     """
     *parts, constant = regression.resolved(spec.temperature)
     return ScaleAction(widths, spec.temperature, *parts), constant
+
+
+def misfit_curvature(spec: EnsembleSpec, regression: Regression) -> float:
+    """d²/dq² of log det A + yᵀA⁻¹y at q = 0, for the decomposed K times e^q.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
+    >>> misfit_curvature(linear, gram_regression(linear, data))  # 2T/(1 + T)²
+    0.5
+    """
+    action, _ = scale_action(spec, regression, (1,))
+    return float(action.misfit_curvature(0.0))
 
 
 def in_range(
@@ -88,15 +103,6 @@ def about_the_mean(spec: EnsembleSpec) -> str:
     )
 
 
-def joined(*messages: str) -> str:
-    """The messages that are not empty.
-
-    >>> joined("", "two minima", "not odd")
-    'two minima; not odd'
-    """
-    return "; ".join(filter(None, messages))
-
-
 def at_common_scale(
     name: str,
     widths: tuple[int, ...],
@@ -118,9 +124,12 @@ def at_common_scale(
     action, constant = scale_action(spec, regression, widths)
     saddle = minimise(action)
     evidence = gaussian_evidence(saddle.action + constant, data.num_train)
-    moments = moments_at_scale(regression, spec.temperature, saddle.value, evidence)
+    place = float(np.log(saddle.value))
+    moments = moments_at_scale(
+        regression, spec.temperature, saddle.value, evidence, float(action.curvature(place))
+    )
     message = joined(saddle.message, about_the_mean(spec))
-    orders = action.orders(float(np.log(saddle.value)))
+    orders = action.orders(place)
     return generalisation(name, data, moments, orders, saddle.converged, message)
 
 

@@ -7,7 +7,7 @@ Q is symmetric and positive, and minimises
 (Aiudi et al., arXiv:2307.11807), found by `saddles.matrix`. N_1 is the number of channels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -21,14 +21,21 @@ from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Theory
 from langevin_nn.theory.covariance import Arrays, Lambdas, of_kernel
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.common import about_the_mean, in_range, joined, scale_action
+from langevin_nn.theory.effective.common import (
+    about_the_mean,
+    in_range,
+    misfit_curvature,
+    scale_action,
+)
 from langevin_nn.theory.kernels.layers import feature_gram
-from langevin_nn.theory.kernels.nngp import GramBlocks, readout_columns
+from langevin_nn.theory.kernels.nngp import GramBlocks, gram_blocks, probe_inputs
 from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
-from langevin_nn.theory.regression.eigenbasis import Regression, decompose
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.theory.regression.moments import (
     gaussian_evidence,
     generalisation,
+    joined,
     moments_at_scale,
     not_found,
 )
@@ -74,7 +81,6 @@ def convolutional(
     (width,) = _domain(spec)
     regression = gram_regression(spec, data, regression)
     pairs = patch_gram(spec, data.x_train)
-    columns = readout_columns(spec, data.num_train)
     targets, noise, basis, constant = in_range(spec, data, regression)
     seen = pairs if basis is None else basis.T @ pairs @ basis
     action = PatchAction(width, seen, targets, noise)
@@ -84,19 +90,41 @@ def convolutional(
         return not_found("convolutional", data, found.message)
     order = matrix_of(found.point)
     weights = order / len(pairs)
-    renormalised = GramBlocks(
-        train=np.einsum("ij,ijpq->pq", weights, pairs),
-        cross=np.einsum("ij,ijpq->pq", weights, patch_gram(spec, data.x_test, data.x_train)),
-        test_diagonal=np.einsum("ij,ijp->p", weights, patch_diagonal(spec, data.x_test)),
-        train_columns=columns,
-        test_columns=readout_columns(spec, data.num_test),
-    )
+    renormalised = decompose(_renormalised(spec, data, weights, pairs), data.y_train)
     evidence = gaussian_evidence(found.action + constant, data.num_train)
-    moments = moments_at_scale(
-        decompose(renormalised, data.y_train), spec.temperature, 1.0, evidence
-    )
+    curvature = width * float(np.trace(order)) + misfit_curvature(spec, renormalised)
+    moments = moments_at_scale(renormalised, spec.temperature, 1.0, evidence, curvature)
     message = joined(found.message, about_the_mean(spec))
     return generalisation("convolutional", data, moments, rows_of(order), found.converged, message)
+
+
+def _renormalised(
+    spec: EnsembleSpec,
+    data: Dataset,
+    weights: Float[np.ndarray, "n n"],
+    pairs: Float[np.ndarray, "n n P P"],
+) -> GramBlocks:
+    """The blocks of Σ_ij w_ij K_ij, with the probes and columns of the sum that w = 1/n makes."""
+
+    def at(
+        x: Float[np.ndarray, "m N_0"],
+    ) -> tuple[Float[np.ndarray, "m P"], Float[np.ndarray, " m"]]:
+        return (
+            np.einsum("ij,ijpq->pq", weights, patch_gram(spec, x, data.x_train)),
+            np.einsum("ij,ijp->p", weights, patch_diagonal(spec, x)),
+        )
+
+    prior = gram_blocks(spec, data)
+    cross, diagonal = at(data.x_test)
+    return replace(
+        prior,
+        train=np.einsum("ij,ijpq->pq", weights, pairs),
+        cross=cross,
+        test_diagonal=diagonal,
+        probe=lambda: at(probe_inputs(data.x_train)),
+        uncertainty=float(np.sum(np.abs(weights))) * prior.uncertainty,
+        factors=None,
+    )
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def with_training_points(regression: Regression) -> Regression:
 
     >>> import numpy as np
     >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.eigenbasis import decompose
+    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> regression = decompose(GramBlocks(np.eye(2), np.zeros((1, 2)), np.ones(1)), np.ones(2))
     >>> with_training_points(regression).mean(temperature=1.0)
     array([0. , 0.5, 0.5])
@@ -82,6 +82,7 @@ def with_training_points(regression: Regression) -> Regression:
     return replace(
         regression,
         source=None,
+        beyond=None,  # what is made of the Gram matrix itself has its rounding
         projected_cross=np.concatenate([regression.projected_cross, signal]),
         test_diagonal=np.concatenate([regression.test_diagonal, diagonal]),
         test_columns=np.concatenate([regression.test_columns, columns]),

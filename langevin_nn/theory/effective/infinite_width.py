@@ -12,6 +12,7 @@ from langevin_nn.theory.regression.moments import (
     Moments,
     gaussian_evidence,
     generalisation,
+    joined,
     moments_at_scale,
 )
 from langevin_nn.types import EnsembleSpec, Generalisation
@@ -56,7 +57,7 @@ def infinite_width(
     for one in regression.per_output():
         action, constant = scale_action(spec, one, (1,))
         evidence = gaussian_evidence(float(action.misfit(0.0)) + constant, data.num_train)
-        outputs.append(moments_at_scale(one, spec.temperature, 1.0, evidence, at_minimum=False))
+        outputs.append(moments_at_scale(one, spec.temperature, 1.0, evidence))
     moments = outputs[0] if data.y_train.ndim == 1 else _stacked(outputs)
     return generalisation("infinite_width", data, moments, (1.0,))
 
@@ -67,6 +68,7 @@ def _stacked(outputs: list[Moments]) -> Moments:
         variance=np.stack([each.variance for each in outputs], axis=1),
         train_error=sum(each.train_error for each in outputs),
         log_evidence=sum(each.log_evidence for each in outputs),
+        message=joined(*(each.message for each in outputs)),
     )
 
 

@@ -18,12 +18,13 @@ from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Theory
 from langevin_nn.theory.covariance import Covariance, at_scales
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.common import about_the_mean, joined
+from langevin_nn.theory.effective.common import about_the_mean, scale_action
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import (
     Moments,
     gaussian_evidence,
     generalisation,
+    joined,
     moments_at_scale,
     not_found,
 )
@@ -76,15 +77,17 @@ def multi_output(
     order = matrix_of(found.point)
     scales, rotation = np.linalg.eigh(order)
     rotated = replace(regression, projected_targets=targets @ rotation)
-    parts = [
-        moments_at_scale(one, spec.temperature, float(scale))
-        for one, scale in zip(rotated.per_output(), scales, strict=True)
-    ]
+    parts = []
+    for one, scale in zip(rotated.per_output(), scales, strict=True):  # S is a sum over these
+        along, _ = scale_action(spec, one, (width,))
+        curvature = float(along.curvature(float(np.log(scale))))
+        parts.append(moments_at_scale(one, spec.temperature, float(scale), curvature=curvature))
     moments = Moments(
         mean=np.stack([part.mean for part in parts], axis=1) @ rotation.T,
         variance=np.stack([part.variance for part in parts], axis=1) @ rotation.T**2,
         train_error=sum(part.train_error for part in parts),
         log_evidence=gaussian_evidence(found.action + constant, targets.size),
+        message=joined(*(part.message for part in parts)),
     )
     if data.y_train.ndim == 1:
         moments = moments._replace(mean=moments.mean[:, 0], variance=moments.variance[:, 0])

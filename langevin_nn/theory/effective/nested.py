@@ -20,14 +20,21 @@ from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Theory
 from langevin_nn.theory.covariance import Arrays, Lambdas, of_kernel
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.common import about_the_mean, in_range, joined, scale_action
+from langevin_nn.theory.effective.common import (
+    about_the_mean,
+    in_range,
+    misfit_curvature,
+    scale_action,
+)
 from langevin_nn.theory.kernels.layers import feature_gram, host_gram
-from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
+from langevin_nn.theory.kernels.nngp import fields, gram_blocks
 from langevin_nn.theory.kernels.order_derivatives import order_tangents
-from langevin_nn.theory.regression.eigenbasis import Regression, decompose
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.theory.regression.moments import (
     gaussian_evidence,
     generalisation,
+    joined,
     moments_at_scale,
     not_found,
 )
@@ -67,8 +74,7 @@ def nested(
     """
     widths = _domain(spec)
     regression = gram_regression(spec, data, regression)
-    train, test = fields(spec, data.x_train), fields(spec, data.x_test)
-    columns = readout_columns(spec, data.num_train)
+    train = fields(spec, data.x_train)
     targets, noise, basis, constant = in_range(spec, data, regression)
     action = _Action(spec, train, targets, noise, basis)
     common, _ = scale_action(spec, regression, widths)
@@ -80,17 +86,11 @@ def nested(
     if not np.all(np.isfinite(found.point)):
         return not_found("nested", data, found.message)
     orders = tuple(float(order) for order in np.exp(found.point))
-    renormalised = GramBlocks(
-        train=host_gram(spec, train, train, orders),
-        cross=host_gram(spec, test, train, orders),
-        test_diagonal=host_gram(spec, test, orders=orders),
-        train_columns=columns,
-        test_columns=readout_columns(spec, data.num_test),
-    )
+    renormalised = decompose(gram_blocks(spec, data, orders), data.y_train)
     evidence = gaussian_evidence(found.action + constant, data.num_train)
-    moments = moments_at_scale(
-        decompose(renormalised, data.y_train), spec.temperature, 1.0, evidence
-    )
+    stiffness = 1 / sum(1 / (n * order) for n, order in zip(widths, orders, strict=True))
+    curvature = stiffness + misfit_curvature(spec, renormalised)
+    moments = moments_at_scale(renormalised, spec.temperature, 1.0, evidence, curvature)
     message = joined(found.message, about_the_mean(spec))
     return generalisation("nested", data, moments, orders, found.converged, message)
 

@@ -21,7 +21,7 @@ from langevin_nn.theory.base import Theory
 from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import at_common_scale, at_the_common_scale
 from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.theory.regression.moments import gaussian_evidence
+from langevin_nn.theory.regression.moments import Moments, as_resolved, gaussian_evidence
 from langevin_nn.theory.regression.resolvable import require_resolved, require_resolved_action
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError
@@ -39,7 +39,9 @@ class OneLayerSweep:
 
     `width`, `readout_precision` and `temperature` say where, the others are as in
     `Generalisation`; `order_parameter` is Q*. Where no minimum was found, or rounding decides it,
-    `converged` is False and the numbers are NaN.
+    `converged` is False and the numbers are NaN. Training error and evidence alone are NaN where
+    rounding decides them; a variance below 1e-6 of the targets' square may be its rounding, 1e-8 of
+    that square at most.
     """
 
     width: Points
@@ -130,11 +132,12 @@ def _sweep(
     ratios = (spec.prior_precisions[1] / readout_precisions).ravel()
     noises = temperatures.ravel()
     resolved = {noise: regression.resolved(noise) for noise in np.unique(noises)}
-    saddles = []
+    saddles, curvatures = [], []
     for width, noise, ratio in zip(widths.ravel(), noises, ratios, strict=True):
         eigenvalues, targets, columns, _ = resolved[noise]
         action = ScaleAction((int(width),), float(noise), ratio * eigenvalues, targets, columns)
         saddles.append(minimise(action))
+        curvatures.append(float(action.curvature(float(np.log(saddles[-1].value)))))
     actions = [
         saddle.action + resolved[noise].constant
         for saddle, noise in zip(saddles, noises, strict=True)
@@ -144,7 +147,7 @@ def _sweep(
     for i, (noise, scale) in enumerate(zip(noises, orders * ratios, strict=True)):
         try:
             require_resolved(regression, float(noise), float(scale))
-            require_resolved_action(regression, float(noise), float(scale))
+            require_resolved_action(regression, float(noise), float(scale), curvatures[i])
         except InputError:
             orders[i], actions[i], converged[i] = np.nan, np.nan, False
     numbers = np.concatenate(
@@ -154,6 +157,12 @@ def _sweep(
         ],
         axis=1,
     )
+    evidences = np.array([gaussian_evidence(action, data.num_train) for action in actions])
+    for i, (noise, scale) in enumerate(zip(noises, orders * ratios, strict=True)):
+        nothing = np.full(data.num_test, np.nan)
+        found = Moments(nothing, nothing, float(numbers[2, i]), float(evidences[i]))
+        found = as_resolved(found, regression, float(noise), float(scale))
+        numbers[2, i], evidences[i] = found.train_error, found.log_evidence
     bias2, variance, train_error, accuracy = (row.reshape(shape) for row in numbers)
     return OneLayerSweep(
         width=widths,
@@ -165,9 +174,7 @@ def _sweep(
         generalisation_error=bias2 + variance,
         train_error=train_error,
         test_accuracy=accuracy,
-        log_evidence=np.array(
-            [gaussian_evidence(action, data.num_train) for action in actions]
-        ).reshape(shape),
+        log_evidence=evidences.reshape(shape),
         converged=converged.reshape(shape),
     )
 

@@ -37,7 +37,8 @@ from langevin_nn.theory.base import Theory
 from langevin_nn.theory.covariance import Arrays, Lambdas, of_kernel
 from langevin_nn.theory.kernels.layers import Precisions, feature_gram
 from langevin_nn.theory.kernels.nngp import GramBlocks, gram_blocks, probe_inputs
-from langevin_nn.theory.regression.eigenbasis import Regression, decompose
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.theory.regression.moments import (
     gaussian_evidence,
     generalisation,
@@ -101,7 +102,8 @@ def one_layer_nonodd(
         test_columns=regression.test_columns * factors,
     )
     evidence = gaussian_evidence(saddle.action + constant, data.num_train)
-    moments = moments_at_scale(weighted, spec.temperature, saddle.value, evidence)
+    curvature = float(action.curvature(float(np.log(saddle.value))))
+    moments = moments_at_scale(weighted, spec.temperature, saddle.value, evidence, curvature)
     orders = (saddle.value, float(1 / weight - 1))
     return generalisation(
         "one_layer_nonodd", data, moments, orders, saddle.converged, saddle.message

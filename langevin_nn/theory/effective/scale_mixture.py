@@ -1,5 +1,6 @@
 """Finite width without a saddle point: the theory `scale_mixture`."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,9 +10,9 @@ from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Theory
 from langevin_nn.theory.covariance import Covariance, of_infinite_width
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.common import about_the_mean, joined, scale_action
+from langevin_nn.theory.effective.common import about_the_mean, scale_action
 from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.theory.regression.moments import generalisation
+from langevin_nn.theory.regression.moments import as_resolved, generalisation, joined
 from langevin_nn.theory.saddles.average import ScaleAverage, average_over_scale
 from langevin_nn.types import EnsembleSpec, Generalisation
 
@@ -52,9 +53,8 @@ def scale_mixture(
     average = average_over_scale(*scale_action(spec, regression, widths), regression)
     message = joined(average.message, about_the_mean(spec))
     orders = (average.order_parameter,)
-    return generalisation(
-        "scale_mixture", data, average.moments, orders, average.converged, message
-    )
+    moments = as_resolved(average.moments, regression, spec.temperature, orders[0])
+    return generalisation("scale_mixture", data, moments, orders, average.converged, message)
 
 
 def mixture(spec: EnsembleSpec, data: Dataset) -> tuple[Regression, ScaleAverage]:
@@ -77,7 +77,7 @@ def mixture(spec: EnsembleSpec, data: Dataset) -> tuple[Regression, ScaleAverage
 def _covariance(
     spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
 ) -> Covariance:
-    regression = gram_regression(spec, data, regression)
+    regression = replace(gram_regression(spec, data, regression), beyond=None)
     average = average_over_scale(*scale_action(spec, regression, _domain(spec)), regression)
     in_scale, alone = (
         regression.sensitivity(spec.temperature, average.scales, average.weights * factor)

@@ -17,10 +17,16 @@ from langevin_nn.footprint import Needs
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Theory
 from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.common import joined, scale_action
+from langevin_nn.theory.effective.common import scale_action
 from langevin_nn.theory.effective.hidden_units import Terms, width_terms, with_training_points
 from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.theory.regression.moments import Moments, gaussian_evidence, generalisation
+from langevin_nn.theory.regression.moments import (
+    Moments,
+    as_resolved,
+    gaussian_evidence,
+    generalisation,
+    joined,
+)
 from langevin_nn.theory.regression.resolvable import require_resolved, require_resolved_action
 from langevin_nn.theory.saddles.average import average_over_scale
 from langevin_nn.theory.saddles.scale import minimise
@@ -101,7 +107,9 @@ def width_expansion(
         log_evidence=sum(gaussian_evidence(misfit, data.num_train) for misfit in misfits),
     )
     terms = width_terms(spec, data, everywhere, 1.0, num_units)
-    return _corrected("width_expansion", data, base, terms, width, (1.0,), _rounding(everywhere))
+    message = _about_rounding(everywhere, data, noise, 1.0)
+    rounding = _rounding(everywhere)
+    return _corrected("width_expansion", data, base, terms, width, (1.0,), rounding, message)
 
 
 def matched(
@@ -156,6 +164,8 @@ def matched(
     terms = width_terms(spec, data, everywhere, saddle.value, num_units, beyond_scale=True)
     converged = saddle.converged and average.converged
     rounding = _rounding(everywhere)
+    about = _about_rounding(everywhere, data, spec.temperature, average.order_parameter)
+    message = joined(message, about)
     return _corrected("matched", data, base, terms, width, orders, rounding, message, converged)
 
 
@@ -206,6 +216,19 @@ def _corrected(
         generalisation_error=with_error(result.generalisation_error, bias2 + spread),
         train_error=with_error(result.train_error, train),
     )
+
+
+def _about_rounding(everywhere: Regression, data: Dataset, noise: float, scale: float) -> str:
+    """What float64 does not resolve of the variance at the test points that is corrected."""
+    tests = slice(data.num_test)
+    alone = replace(
+        everywhere.per_output()[0],
+        projected_cross=everywhere.projected_cross[tests],
+        test_diagonal=everywhere.test_diagonal[tests],
+        test_columns=everywhere.test_columns[tests],
+    )
+    nothing = np.full(data.num_test, np.nan)
+    return as_resolved(Moments(nothing, nothing, np.nan, np.nan), alone, noise, scale).message
 
 
 def _rounding(everywhere: Regression) -> float:

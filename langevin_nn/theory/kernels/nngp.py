@@ -26,7 +26,8 @@ from jaxtyping import Float
 from langevin_nn.data.dataset import as_numbers
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require_spec, require_task
-from langevin_nn.theory.kernels.layers import host_gram
+from langevin_nn.theory.kernels.layers import Precisions, host_gram
+from langevin_nn.theory.kernels.linear import linear_factor
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
 
 __all__ = [
@@ -56,7 +57,8 @@ class GramBlocks:
     and `test_columns` at the test points: the read-out's bias, for one (`readout_columns`).
     `probe` makes K(x, X) and K(x, x) at a few random inputs x, which may see differences between
     training inputs that the test inputs do not see. `uncertainty` is the rounding error of an
-    entry, where it is more than that of a number of the entry's size.
+    entry, where it is more than that of a number of the entry's size. `factors` are F (P, m) and
+    F_x (P_test, m) of K(X, X) = F Fᵀ and K(x, X) = F_x Fᵀ, where they are known.
     """
 
     train: Float[np.ndarray, "P P"]
@@ -66,6 +68,7 @@ class GramBlocks:
     test_columns: Float[np.ndarray, "P_test r"] = field(default_factory=lambda: np.zeros((1, 0)))
     probe: Callable[[], tuple[Float[np.ndarray, "n P"], Float[np.ndarray, " n"]]] | None = None
     uncertainty: float = 0.0
+    factors: tuple[Float[np.ndarray, "P m"], Float[np.ndarray, "P_test m"]] | None = None
 
     def __post_init__(self) -> None:
         for name, size in (("train_columns", len(self.train)), ("test_columns", len(self.cross))):
@@ -156,10 +159,11 @@ def nngp(
     return host_gram(spec, rows, columns) + _readout_variance(spec)
 
 
-def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
+def gram_blocks(spec: EnsembleSpec, data: Dataset, orders: Precisions | None = None) -> GramBlocks:
     """The blocks of K_L over the training and the test inputs of `data`; errors as for `nngp`.
 
-    The bias of the read-out is in the columns.
+    The bias of the read-out is in the columns. With `orders` Q_1 … Q_L these multiply the layers,
+    as in `layers.feature_gram`, and no factors are given.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
@@ -180,17 +184,27 @@ def gram_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
             f"{data.y_train.shape}: give one number for each output to each example"
         )
     return GramBlocks(
-        train=host_gram(spec, train, train),
-        cross=host_gram(spec, test, train),
-        test_diagonal=host_gram(spec, test),
+        train=host_gram(spec, train, train, orders),
+        cross=host_gram(spec, test, train, orders),
+        test_diagonal=host_gram(spec, test, orders=orders),
         train_columns=readout_columns(spec, data.num_train),
         test_columns=readout_columns(spec, data.num_test),
-        probe=partial(_at_probes, spec, data.x_train),
-        uncertainty=_uncertainty(spec, train),
+        probe=partial(_at_probes, spec, data.x_train, orders),
+        uncertainty=_uncertainty(spec, train, orders),
+        factors=_factors(spec, train, test) if orders is None else None,
     )
 
 
-def _uncertainty(spec: EnsembleSpec, train: Float[np.ndarray, "n P M"]) -> float:
+def _factors(
+    spec: EnsembleSpec, train: Float[np.ndarray, "n P M"], test: Float[np.ndarray, "n P_test M"]
+) -> tuple[Float[np.ndarray, "P m"], Float[np.ndarray, "P_test m"]] | None:
+    own, other = linear_factor(spec, train), linear_factor(spec, test)
+    return None if own is None or other is None else (own, other)
+
+
+def _uncertainty(
+    spec: EnsembleSpec, train: Float[np.ndarray, "n P M"], orders: Precisions | None
+) -> float:
     """ε a κ̇(a, a, a)/λ … of the largest variance a: what a rounding of the first covariances makes.
 
     Of erf it is of order ε √a, where entries are of order one.
@@ -201,8 +215,9 @@ def _uncertainty(spec: EnsembleSpec, train: Float[np.ndarray, "n P M"]) -> float
     error, biases = np.finfo(np.float64).eps * a, spec.bias_precisions
     for layer, precision in enumerate(spec.prior_precisions[1:]):
         a = a + (0.0 if biases is None else 1 / biases[layer])
-        error *= float(spec.activation.derivative_dual(*(jnp.asarray(a),) * 3)) / precision
-        a = float(spec.activation.dual(*(jnp.asarray(a),) * 3)) / precision
+        factor = (1.0 if orders is None else orders[layer]) / precision
+        error *= factor * float(spec.activation.derivative_dual(*(jnp.asarray(a),) * 3))
+        a = factor * float(spec.activation.dual(*(jnp.asarray(a),) * 3))
     return float(error)
 
 
@@ -217,10 +232,11 @@ def probe_inputs(x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "n N_0"]:
 
 
 def _at_probes(
-    spec: EnsembleSpec, x: Float[np.ndarray, "P N_0"]
+    spec: EnsembleSpec, x: Float[np.ndarray, "P N_0"], orders: Precisions | None
 ) -> tuple[Float[np.ndarray, "n P"], Float[np.ndarray, " n"]]:
     probes = fields(spec, probe_inputs(x))
-    return host_gram(spec, probes, fields(spec, x)), host_gram(spec, probes)
+    cross = host_gram(spec, probes, fields(spec, x), orders)
+    return cross, host_gram(spec, probes, orders=orders)
 
 
 def readout_columns(spec: EnsembleSpec, num_examples: int) -> Float[np.ndarray, "P r"]:

@@ -22,14 +22,18 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require_task
 from langevin_nn.theory.kernels.nngp import nngp
 from langevin_nn.theory.kernels.ntk import ntk
-from langevin_nn.theory.regression.moments import Moments, generalisation
-from langevin_nn.theory.regression.rounding import null_directions, resolution_of
+from langevin_nn.theory.regression.moments import Moments, about_variances, generalisation
+from langevin_nn.theory.regression.resolvable import RESOLVED, UNSEEN
+from langevin_nn.theory.regression.rounding import (
+    EPSILON,
+    mixing,
+    null_directions,
+    resolution_of,
+)
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 from langevin_nn.values import require_flag, require_time
 
 __all__ = ["infinite_width_flow"]
-
-_RESOLVED = 0.01  # of time times rounding: by how much a direction's decay may be wrong
 
 
 def infinite_width_flow(
@@ -75,30 +79,44 @@ def infinite_width_flow(
             f"the tangent kernel is singular (its smallest eigenvalue is {eigenvalues[0]:.1e}), so "
             "that the flow does not fit the data: write a finite time"
         )
+    rounding = max(3 * EPSILON * float(eigenvalues[-1]), -float(eigenvalues[0]))
     # at λ = 0 nothing moves: Θ(x, X) vanishes there too, but for rounding that t would multiply
     seen = ~null_directions(eigenvalues, cross)
-    if np.any(seen & (eigenvalues <= threshold)) and time * threshold > _RESOLVED:
+    if np.any(seen & (eigenvalues <= threshold)) and time * threshold > RESOLVED:
         raise InputError(
             f"the time {time:.3g} is too long for this tangent kernel (eigenvalues up to "
             f"{eigenvalues[-1]:.3g}, some lost in the rounding of float64): write a time up to "
-            f"{_RESOLVED / threshold:.1e}; if inputs are nearly equal, leave out all but one"
+            f"{RESOLVED / threshold:.1e}; if inputs are nearly equal, leave out all but one"
         )
     eigenvalues = np.where(seen, np.maximum(eigenvalues, 0.0), 0.0)
     reached = -eigenvalues * time
     decayed = np.exp(reached)
     moving = eigenvalues > 0
     pace = np.divide(-np.expm1(reached), eigenvalues, out=np.where(seen, time, 0.0), where=moving)
-    gains = cross * pace @ vectors.T
+    reach = cross * pace
+    gains = reach @ vectors.T
     left = (vectors * decayed) @ vectors.T  # e^(−Θt)
     gram = nngp(spec, data.x_train)
     mean = gains @ data.y_train
     residual = left @ data.y_train
-    spread, own = np.zeros(data.num_test), 0.0
+    targets = (vectors.T @ data.y_train).reshape(data.num_train, -1)
+    aside = mixing(rounding, eigenvalues[seen], cross[:, seen]) * reach[:, seen]
+    reach = rounding * np.linalg.norm(reach, axis=1)
+    moved = np.outer(reach, np.linalg.norm(pace[:, None] * targets, axis=0))
+    moved += np.outer(np.linalg.norm(aside, axis=1), np.linalg.norm(targets[~seen], axis=0))
+    power = float(np.mean(data.y_train**2))
+    size = np.maximum(np.abs(mean), np.sqrt(power))
+    _require_resolved(moved.reshape(mean.shape), size, time, "the mean")
+    spread, own, message = np.zeros(data.num_test), 0.0, ""
     if not centred:
-        cross = nngp(spec, data.x_test, data.x_train)
-        spread = _diagonal(spec, data.x_test) - 2 * np.sum(gains * cross, axis=1)
-        spread = np.maximum(spread + np.sum((gains @ gram) * gains, axis=1), 0.0)
+        cross, prior = nngp(spec, data.x_test, data.x_train), _diagonal(spec, data.x_test)
+        missed = cross - gains @ gram  # of f(0) at the test points
+        spread = np.maximum(prior - np.sum(gains * (cross + missed), axis=1), 0.0)
         own = float(np.sum((left @ gram) * left) / data.num_train)
+        moved = 2 * reach * np.linalg.norm(missed @ vectors * pace, axis=1)
+        moved += EPSILON * (np.sqrt(prior) + np.abs(gains) @ np.sqrt(np.diagonal(gram))) ** 2
+        _require_resolved(moved, np.maximum(spread, UNSEEN * power), time, "the variance")
+        message = about_variances(moved, spread)
     columns = data.y_train.shape[1:]
     number = math.prod(columns)
     moments = Moments(
@@ -106,8 +124,24 @@ def infinite_width_flow(
         variance=np.broadcast_to(spread.reshape(-1, *(1,) * len(columns)), mean.shape).copy(),
         train_error=float(np.sum(residual**2) / data.num_train) + number * own,
         log_evidence=math.nan,
+        message=message,
     )
     return generalisation("infinite_width_flow", data, moments)
+
+
+def _require_resolved(
+    moved: Float[np.ndarray, " P_test *D"],
+    size: Float[np.ndarray, " P_test *D"],
+    time: float,
+    what: str,
+) -> None:
+    """As `resolvable.require_resolved`: Θ is for K, and (1 − e^(−et))/e for 1/(T + e)."""
+    if not np.all(moved <= RESOLVED * size):
+        raise InputError(
+            f"the time {time:.3g} is too long for this tangent kernel in float64: its rounding may "
+            f"move {what} by more than {RESOLVED:.0%}. Write a shorter time; if inputs are nearly "
+            "equal, leave out all but one of them"
+        )
 
 
 def _diagonal(spec: EnsembleSpec, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, " P"]:

@@ -1,4 +1,4 @@
-"""Gaussian regression on the eigenvalues of the Gram matrix: the one place that factorises it.
+"""Gaussian regression on the eigenvalues of the Gram matrix, which `factorise` has found.
 
 For f ~ GP(0, Q K), y = f(X) + √T noise, and K(X, X) = U diag(e) Uᵀ with ỹ = Uᵀy and projected
 cross block G = K(X_test, X) U,
@@ -15,7 +15,7 @@ gains w H⁻¹wᵀ (their section 2.7, with a unit Gaussian prior of the basis f
 
 A singular K (repeated inputs, or a linear network with more examples than inputs) has e_i = 0 for
 some i, and then G_xi = 0 for every x: K(x, X) lies in the range of K(X, X). In floating point both
-are rounding errors, which 1/T would multiply, so `decompose` sets both to zero where both are. Such
+are rounding errors, which 1/T would multiply, so `factorise` sets both to zero where both are. Such
 directions are noise alone: at T > 0 they add ỹ_i²/T + log T to −2 log p(y), whatever Q is. T = 0 is
 the limit T → 0 of the posterior, in which they are dropped (1/e_i is that of the pseudo-inverse);
 the log evidence has no limit there.
@@ -31,20 +31,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from langevin_nn.theory.kernels.nngp import GramBlocks, Source
-from langevin_nn.theory.regression.rounding import EPSILON, has_lost, resolution_of, settle
+from langevin_nn.theory.kernels.nngp import Source
+from langevin_nn.theory.regression.rounding import EPSILON
 from langevin_nn.types import InputError, NotApplicable
 
-__all__ = ["Regression", "Resolved", "Scale", "Sensitivity", "decompose"]
+__all__ = ["Regression", "Resolved", "Scale", "Sensitivity"]
 
 Scale = float | Float[np.ndarray, " scales"]
-_NEGATIVE = 1e-6  # of the largest eigenvalue: more than any quadrature error
 
 
 class Resolved(NamedTuple):
     """The r directions in which K does not vanish, and what the others add to −2 log p(y).
 
-    Made by `Regression.resolved` (see `decompose`); `constant` is Σ_i [log T + ỹ_i²/T] over the
+    Made by a `Regression` (see `factorise`); `constant` is Σ_i [log T + ỹ_i²/T] over the
     others, NaN at T = 0.
     """
 
@@ -55,9 +54,9 @@ class Resolved(NamedTuple):
 
 
 class Sensitivity(NamedTuple):
-    """∂ log p/∂A: where K may change, in A itself, and its trace; from `Regression.sensitivity`.
+    """∂ log p/∂A: where K may change, in A itself, and its trace; from a `Regression`.
 
-    K may change on its range alone (see `decompose`): the first leaves out the directions in
+    K may change on its range alone (see `factorise`): the first leaves out the directions in
     which K vanishes for all precisions, where the second is of order y²/T² and would meet rounding
     errors alone.
     """
@@ -80,9 +79,18 @@ class _Columns(NamedTuple):
 class Regression:
     """A decomposed Gram matrix, with the targets and the test points in its eigenbasis.
 
-    Made by `decompose`. In its methods, `temperature` is T in units of f² and `scale` is Q: each a
-    number, or an array of shape (scales,) that becomes the last axis of the result. `indefinite` is
-    by how much the most negative eigenvalue was below zero, or may have been.
+    Made by `factorise.decompose`. In its methods, `temperature` is T in units of f² and `scale` is
+    Q: each a number, or an array of shape (scales,) that becomes the last axis of the result.
+    `indefinite` is by how much the most negative eigenvalue was below zero, or may have been. Where
+    a factor of K was known, eigenvalues are right to ε √(e_i e_max), and `beyond` is the part of
+    K(x, x) that no G_xi sees, K(x, x) − Σ_i G_xi²/e_i; None where not.
+
+    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
+    >>> from langevin_nn.theory.regression.factorise import decompose
+    >>> blocks = GramBlocks(np.diag([1.0, 3.0]), cross=np.eye(2), test_diagonal=np.ones(2))
+    >>> decompose(blocks, np.array([4.0, 4.0])).mean(temperature=1.0, scale=np.array([1.0, 5.0]))
+    array([[2.        , 3.33333333],
+           [1.        , 1.25      ]])
     """
 
     eigenvalues: Float[np.ndarray, " P"]
@@ -94,6 +102,7 @@ class Regression:
     test_columns: Float[np.ndarray, "P_test r"]
     source: Source | None = None
     indefinite: float = 0.0
+    beyond: Float[np.ndarray, " P_test"] | None = None
 
     @property
     def rounding(self) -> float:
@@ -137,6 +146,7 @@ class Regression:
             projected_cross=factor * self.projected_cross,
             test_diagonal=factor * self.test_diagonal,
             indefinite=factor * self.indefinite,
+            beyond=None if self.beyond is None else factor * self.beyond,
             source=self.source._replace(precision=precision),
         )
 
@@ -153,15 +163,15 @@ class Regression:
 
     def reach(
         self, temperature: float, scale: float
-    ) -> tuple[Float[np.ndarray, " r *D"], Float[np.ndarray, " P_test"]]:
-        """A⁻¹y and |A⁻¹K(X, x)| for each x, both in the directions in which K does not vanish."""
+    ) -> tuple[Float[np.ndarray, " r *D"], Float[np.ndarray, "P_test r"]]:
+        """A⁻¹y and A⁻¹K(X, x) for each x, both in the directions in which K does not vanish."""
         gain = self._gain(temperature, scale)
         along, seen = self._along_targets(gain / scale), self.projected_cross * gain
         if self.projected_columns.size:
             added = self._columns(gain, temperature, scale)
             along = along - added.resolved @ added.weights
             seen = seen + added.left_over @ np.linalg.solve(added.core, added.resolved.T)
-        return along[self.in_range], np.linalg.norm(seen[:, self.in_range], axis=1)
+        return along[self.in_range], seen[:, self.in_range]
 
     def resolved(self, temperature: float) -> Resolved:
         """What an action depends on: the directions in which K does not vanish.
@@ -190,8 +200,13 @@ class Regression:
     def variance(self, temperature: Scale, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
         """Posterior variance of f, without the noise T, at the test points."""
         gain = self._gain(temperature, scale)
-        explained = np.square(self.projected_cross) @ (gain * scale)
-        variance = np.multiply.outer(self.test_diagonal, scale) - explained
+        squares = np.square(self.projected_cross)
+        if self.beyond is None:
+            variance = np.multiply.outer(self.test_diagonal, scale) - squares @ (gain * scale)
+        else:  # no difference of large numbers: 1 − Q e/(T + Q e) is T/(T + Q e)
+            kept = self.in_range
+            inside = squares[:, kept] / self.eigenvalues[kept]
+            variance = inside @ (temperature * gain[kept]) + np.multiply.outer(self.beyond, scale)
         if self.projected_columns.size:
             added = self._columns(gain, temperature, scale)
             variance = variance + _weighed(added.core, added.left_over)
@@ -241,7 +256,8 @@ class Regression:
         the variance is then above that of infinite width. Without biases it becomes s = yᵀK⁻¹y/P
         as T → 0 (with the rank for P, and the pseudo-inverse, where K is singular).
 
-        >>> from langevin_nn.theory.kernels.nngp import GramBlocks, Source
+        >>> from langevin_nn.theory.kernels.nngp import GramBlocks
+        >>> from langevin_nn.theory.regression.factorise import decompose
         >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
         >>> decompose(blocks, np.array([3.0, 1.0])).criterion_at(1.0)  # 10/(1 + T)²/(2/(1 + T))
         2.5
@@ -340,61 +356,3 @@ def _weighed(
 ) -> Float[np.ndarray, " n *scales"]:
     """b H⁻¹bᵀ for each row b."""
     return np.sum(rows.T * np.linalg.solve(core, rows.T), axis=-2).T
-
-
-def decompose(
-    blocks: GramBlocks,
-    targets: Float[np.ndarray, " P *D"],
-    source: Source | None = None,
-    num_null: int | None = None,
-) -> Regression:
-    """Factorise K(X, X) once, O(P³) time, and project the targets and the cross block on it.
-
-    In the `null_directions` of K the eigenvalue and the columns of the projected cross block and of
-    V are set to zero (`rounding.settle`).
-
-    Args:
-        blocks: the Gram matrix over training and test inputs.
-        targets: y, shape (P,) or (P, D).
-        source: what the Gram matrix was made of, for `gram_regression`.
-        num_null: the number of null directions, where it is known; else `null_directions` looks.
-
-    Raises:
-        InputError: NaN or infinity in the Gram matrix, or one that is not positive semi-definite.
-
-    >>> import numpy as np
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks, Source
-    >>> blocks = GramBlocks(2 * np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
-    >>> regression = decompose(blocks, np.array([3.0, 1.0]))
-    >>> regression.mean(temperature=2.0), regression.variance(temperature=2.0)
-    (array([1.]), array([0.5]))
-    >>> regression.criterion()
-    2.5
-    """
-    blocks.require_finite()
-    eigenvalues, eigenvectors = np.linalg.eigh(blocks.train)
-    if eigenvalues[0] < -_NEGATIVE * abs(eigenvalues[-1]):
-        raise InputError(
-            f"the Gram matrix is not positive semi-definite (eigenvalues from {eigenvalues[0]:.3g} "
-            f"to {eigenvalues[-1]:.3g}): its activation's dual is not that of any function"
-        )
-    cross, columns = blocks.cross @ eigenvectors, eigenvectors.T @ blocks.train_columns
-    indefinite = max(-float(eigenvalues[0]), blocks.uncertainty * np.sqrt(eigenvalues.size), 0.0)
-    look = num_null is None and has_lost(eigenvalues)
-    seen, diagonal = blocks.with_probes() if look else (blocks.cross, blocks.test_diagonal)
-    null = settle(eigenvalues, seen @ eigenvectors, diagonal, num_null)
-    if np.any(null):
-        cross[:, null] = 0.0
-        threshold = np.sqrt(resolution_of(eigenvalues.size)) * np.linalg.norm(columns, axis=0)
-        columns[null] = np.where(np.abs(columns[null]) <= threshold, 0.0, columns[null])
-    return Regression(
-        eigenvalues=eigenvalues,
-        eigenvectors=eigenvectors,
-        projected_targets=eigenvectors.T @ targets,
-        projected_cross=cross,
-        test_diagonal=blocks.test_diagonal,
-        projected_columns=columns,
-        test_columns=blocks.test_columns,
-        source=source,
-        indefinite=indefinite,
-    )

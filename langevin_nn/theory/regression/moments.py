@@ -8,10 +8,19 @@ from jaxtyping import Float
 from langevin_nn.data.labels import is_right
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.theory.regression.resolvable import require_resolved, require_resolved_action
+from langevin_nn.theory.regression.resolvable import (
+    RESOLVED,
+    floor_of,
+    moves_of,
+    require_resolved,
+    require_resolved_action,
+)
 from langevin_nn.types import Estimate, Generalisation
 
-__all__ = ["Moments", "gaussian_evidence", "moments_at_scale", "generalisation", "not_found"]
+__all__ = [
+    "Moments", "about_variances", "as_resolved", "gaussian_evidence", "generalisation", "joined",
+    "moments_at_scale", "not_found",
+]  # fmt: skip
 
 Orders = tuple[float, ...] | tuple[tuple[float, ...], ...]
 
@@ -19,13 +28,15 @@ Orders = tuple[float, ...] | tuple[tuple[float, ...], ...]
 class Moments(NamedTuple):
     """Mean and variance of f at the test points, ⟨(y − f)²⟩ on the training set, log p(y | X).
 
-    Made by `moments_at_scale` and averaged by `average_over_scale`.
+    `message` says what of them float64 does not resolve. Made by `moments_at_scale` and averaged by
+    `average_over_scale`.
     """
 
     mean: Float[np.ndarray, " P_test *D"]
     variance: Float[np.ndarray, " P_test *D"]
     train_error: float
     log_evidence: float
+    message: str = ""
 
 
 def gaussian_evidence(misfit: float, num_train: int) -> float:
@@ -42,31 +53,93 @@ def moments_at_scale(
     temperature: float,
     scale: float,
     log_evidence: float = np.nan,
-    at_minimum: bool = True,
+    curvature: float | None = None,
 ) -> Moments:
-    """Moments of the Gaussian process with Gram matrix Q K; all NaN if Q is.
+    """Moments of the Gaussian process with Gram matrix Q K, `as_resolved`; all NaN if Q is.
 
     Raises:
-        InputError: the rounding of K decides them (`resolvable`), or it decides Q,
-            if that is the minimum of an action (`at_minimum`).
+        InputError: the rounding of K decides mean or variance (`resolvable`), or it decides Q, if
+            that is the minimum of an action of this `curvature` in log Q.
 
     >>> import numpy as np
     >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.eigenbasis import decompose
+    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> regression = decompose(GramBlocks(np.eye(1), np.ones((1, 1)), np.ones(1)), np.ones(1))
     >>> found = moments_at_scale(regression, temperature=1.0, scale=3.0)  # Q/(T + Q) = ¾
     >>> found.mean, found.variance, found.train_error
     (array([0.75]), array([0.75]), 0.8125)
     """
     require_resolved(regression, temperature, scale)
-    if at_minimum:
-        require_resolved_action(regression, temperature, scale)
-    return Moments(
+    if curvature is not None:
+        require_resolved_action(regression, temperature, scale, curvature)
+    moments = Moments(
         mean=regression.mean(temperature, scale),
         variance=regression.variance(temperature, scale),
         train_error=float(regression.train_error(temperature, scale)),
         log_evidence=log_evidence,
     )
+    return as_resolved(moments, regression, temperature, scale)
+
+
+def as_resolved(
+    moments: Moments, regression: Regression, temperature: float, scale: float
+) -> Moments:
+    """The moments at T and Q, NaN for training error and evidence where rounding decides them.
+
+    `message` says so, and to what a variance or training error is known that is as small as its
+    rounding: at T = 0 they are zero at a training input.
+
+    >>> import numpy as np
+    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
+    >>> from langevin_nn.theory.regression.factorise import decompose
+    >>> regression = decompose(GramBlocks(np.eye(1), np.ones((1, 1)), np.ones(1)), np.ones(1))
+    >>> moments_at_scale(regression, temperature=0.0, scale=1.0).message
+    'float64 knows the variance at 1 of 1 test points to 1e-15 only'
+    """
+    if not np.isfinite(scale):
+        return moments
+    moves, floor = moves_of(regression, temperature, scale), floor_of(regression, scale)
+    about = about_variances(moves.variance, regression.variance(temperature, scale))
+    words = [moments.message, about]
+    if np.isfinite(moments.train_error) and moves.train_error > RESOLVED * moments.train_error:
+        if moves.train_error <= RESOLVED * max(moments.train_error, floor):
+            words.append(f"float64 knows the training error to {moves.train_error:.0e} only")
+        else:
+            moments = moments._replace(train_error=np.nan)
+            words.append(
+                "rounding of the Gram matrix decides the training error, which is left out"
+            )
+    size = max(2 * abs(moments.log_evidence), regression.projected_targets.size)
+    if np.isfinite(moments.log_evidence) and not moves.misfit <= RESOLVED * size:
+        moments = moments._replace(log_evidence=np.nan)
+        words.append("rounding of the Gram matrix decides the log evidence, which is left out")
+    return moments._replace(message=joined(*words))
+
+
+def about_variances(
+    moves: Float[np.ndarray, " P_test"], variances: Float[np.ndarray, " P_test"]
+) -> str:
+    """That rounding moves some of the variances by more than a hundredth of them, if it does.
+
+    >>> about_variances(np.array([1e-9, 1e-9]), np.array([1.0, 1e-8]))
+    'float64 knows the variance at 1 of 2 test points to 1e-09 only'
+    """
+    small = moves > RESOLVED * variances
+    if not np.any(small):
+        return ""
+    return (
+        f"float64 knows the variance at {np.sum(small)} of {small.size} test points to "
+        f"{np.max(moves[small]):.0e} only"
+    )
+
+
+def joined(*messages: str) -> str:
+    """The messages that are not empty, each once.
+
+    >>> joined("", "two minima", "not odd", "not odd")
+    'two minima; not odd'
+    """
+    return "; ".join(dict.fromkeys(filter(None, messages)))
 
 
 def generalisation(
@@ -107,7 +180,7 @@ def generalisation(
         order_parameters=order_parameters,
         log_evidence=moments.log_evidence if np.isfinite(moments.log_evidence) else None,
         converged=converged,
-        message=message,
+        message=joined(message, moments.message),
     )
 
 

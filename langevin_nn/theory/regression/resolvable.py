@@ -1,27 +1,152 @@
-"""Whether float64 resolves an answer: what the rounding of a Gram matrix may move it by."""
+"""Whether float64 resolves an answer: what the rounding of a Gram matrix may move it by.
+
+To first order in an error E of A = T + Q K + V Vᵀ, with a = A⁻¹y, v = A⁻¹k(x) and b = (2TA⁻¹ − 1)a,
+
+    mean      vᵀE a,          train error    (2T² aᵀA⁻¹E a + T² tr A⁻¹E A⁻¹)/P
+    variance  vᵀE v,          −2 log p(y)    aᵀE a + tr A⁻¹E
+    dS/dq     bᵀE a + T tr A⁻¹E A⁻¹,   q = log Q.
+
+|uᵀE w| ≤ |E||u||w|, where |E| = 3 ε e_max. If K has a known factor F it is that which has an error,
+D with |D| ≤ 3 ε √e_max, and E = D Fᵀ + F Dᵀ.
+
+In null directions n of K nothing has an error, but the rounding mixes a part φ_i = |E|/e_i of them
+into the others, and with it the noise |ỹ_n| of the targets into ỹ_i, which a T that is small
+against e_i brings forth.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.theory.regression.rounding import EPSILON
+from langevin_nn.theory.regression.rounding import EPSILON, mixing
 from langevin_nn.types import InputError
 
-__all__ = ["require_resolved", "require_resolved_action"]
+__all__ = [
+    "RESOLVED", "UNSEEN", "Moves", "floor_of", "moves_of", "require_resolved",
+    "require_resolved_action", "resolved_criteria",
+]  # fmt: skip
 
-_RESOLVED = 0.01  # the part that rounding may move
-_UNSEEN = 1e-6  # a variance below this, in units of the targets' square, need not be resolved
+RESOLVED = 0.01
+"""The part of a number that rounding may move."""
+UNSEEN = 1e-6
+"""Of the targets' square: variances and training errors below it need not be known to a part."""
+
+_ROUNDINGS = 3  # ε √e_max that a factor is wrong by, as ε e_max of a Gram matrix
+
+
+class Moves(NamedTuple):
+    """By how much rounding may move each number at most, to first order; made by `moves_of`."""
+
+    mean: Float[np.ndarray, "P_test D"]
+    variance: Float[np.ndarray, " P_test"]
+    slope: float  # dS/dq
+    train_error: float
+    misfit: float  # −2 log p(y)
+
+
+def moves_of(regression: Regression, temperature: float, scale: float = 1.0) -> Moves:
+    """What the rounding of K may move the numbers at T and Q by.
+
+    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
+    >>> from langevin_nn.theory.regression.factorise import decompose
+    >>> regression = decompose(GramBlocks(np.eye(1), np.ones((1, 1)), np.ones(1)), np.ones(1))
+    >>> moves_of(regression, temperature=1.0).misfit / EPSILON  # 3 (¼ + ½)
+    2.25
+    """
+    with np.errstate(all="ignore"):  # what overflows is not resolved
+        return _moves(regression, temperature, scale)
+
+
+class _Error(NamedTuple):
+    """E in the eigenbasis of K: of the norm `whole`, or D Fᵀ + F Dᵀ with |D| = `of_factor`."""
+
+    whole: float
+    of_factor: float  # 0 where no factor is known
+    roots: Float[np.ndarray, " r"]  # of the eigenvalues of Q K
+
+    def between(
+        self, left: Float[np.ndarray, " r *n"], right: Float[np.ndarray, " r *n"]
+    ) -> Float[np.ndarray, " *n"]:
+        """The largest |uᵀE w|, for each column u and w."""
+        if not self.of_factor:
+            return self.whole * _norm(left) * _norm(right)
+        scaled = _norm(_rows(self.roots, left)) * _norm(right)
+        return self.of_factor * (scaled + _norm(left) * _norm(_rows(self.roots, right)))
+
+    def trace(self, weights: Float[np.ndarray, " r"]) -> float:
+        """The largest tr W E, for the diagonal W of these weights."""
+        if not self.of_factor:
+            return float(self.whole * np.sum(weights))
+        return float(2 * self.of_factor * np.sum(self.roots * weights))
+
+    def mixing(self, cross: Float[np.ndarray, "P_test r"]) -> Float[np.ndarray, " r"]:
+        """φ_i."""
+        if self.of_factor:
+            return np.minimum(self.of_factor / self.roots, 1.0)
+        return mixing(self.whole, self.roots**2, cross)
+
+
+def _norm(vectors: Float[np.ndarray, " r *n"]) -> Float[np.ndarray, " *n"]:
+    return np.linalg.norm(vectors, axis=0)
+
+
+def _rows(factors: Float[np.ndarray, " r"], columns: Float[np.ndarray, " r *n"]) -> np.ndarray:
+    return (factors * columns.T).T
+
+
+def _moves(regression: Regression, temperature: float, scale: float) -> Moves:
+    kept, noise = regression.in_range, np.float64(temperature)
+    signal = scale * regression.eigenvalues[kept]
+    targets = regression.projected_targets.reshape(len(kept), -1)
+    along, seen = regression.reach(temperature, scale)
+    along = along.reshape(len(signal), targets.shape[1])
+    resolvent, roots, reach = 1 / (noise + signal), np.sqrt(signal), _norm(seen.T)
+    is_factored = regression.beyond is not None
+    of_factor = _ROUNDINGS * EPSILON * np.max(roots, initial=0.0) if is_factored else 0.0
+    error = _Error(scale * regression.rounding, of_factor, roots)
+    if regression.beyond is not None:  # w = F_x − vᵀF has the length of the deviation of f(x)
+        inside = np.square(regression.projected_cross[:, kept])
+        left = scale * regression.beyond + inside @ (scale**2 / signal * (noise * resolvent) ** 2)
+        left = np.sqrt(left)
+        mean = np.outer(left, _norm(along)) + np.outer(reach, _norm(_rows(roots, along)))
+        own = EPSILON * np.sqrt(scale * regression.test_diagonal)
+        mean, variance = of_factor * mean, 2 * (of_factor * reach + own) * left + own**2
+    else:
+        of_cross = scale * EPSILON * np.linalg.norm(regression.projected_cross, axis=1)
+        mean = np.outer(error.whole * reach + of_cross, _norm(along))
+        variance = error.whole * reach**2 + 2 * of_cross * reach
+        variance += EPSILON * scale * regression.test_diagonal
+    num_train, num_outputs = targets.shape
+    share, squares = noise * resolvent, error.trace(resolvent**2)
+    slope = (
+        np.sum(error.between(_rows(2 * share - 1, along), along)) + num_outputs * noise * squares
+    )
+    train = 2 * np.sum(error.between(_rows(resolvent, along), along)) + num_outputs * squares
+    train, misfit = noise**2 * train, np.sum(error.between(along, along))
+    misfit = misfit + num_outputs * error.trace(resolvent)
+    aside = _norm(targets[~kept])
+    if np.any(aside) and np.any(kept):
+        cross = scale * regression.projected_cross[:, kept]
+        mixed = error.mixing(cross)
+        mean = mean + np.outer(np.linalg.norm(cross * mixed * resolvent, axis=1), aside)
+        twice = 2 * _rows(mixed, targets[kept])
+        slope += _norm(_rows(signal * resolvent**2, twice)) @ aside
+        train += _norm(_rows(1 - share**2, twice)) @ aside
+        misfit += _norm(_rows(signal * resolvent, twice)) @ aside / noise
+    return Moves(mean, variance, float(slope), float(train) / num_train, float(misfit))
 
 
 def require_resolved(regression: Regression, temperature: float, scale: float = 1.0) -> None:
     """Raise `InputError` where the rounding of K in float64 decides what is predicted.
 
-    An error E of K, of spectral norm `rounding`, moves the mean by at most |E| |v_x| |a| and
-    the variance by |E| |v_x|², to first order, with a = A⁻¹y and v_x = A⁻¹K(X, x). Each may
-    move by one per cent at any test point: the mean in units of the targets, or of itself where
-    it is larger, the variance in units of itself.
+    Mean and variance may move by one per cent at any test point: the mean in units of the targets,
+    or of itself where it is larger, the variance in units of itself, or of 1e-6 of the targets'
+    square where it is smaller (`moments.as_resolved` says so).
 
     >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.eigenbasis import decompose
+    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> near, seen = np.ones((2, 2)) + np.diag([0, 1e-14]), np.array([[0.0, 1e-7]])
     >>> regression = decompose(GramBlocks(near, seen, np.ones(1)), np.array([1.0, -1.0]))
     >>> require_resolved(regression, temperature=1e-3)
@@ -32,49 +157,85 @@ def require_resolved(regression: Regression, temperature: float, scale: float = 
     """  # noqa: E501
     if not np.isfinite(scale):
         return
-    along, reach = regression.reach(temperature, scale)
-    error, of_cross = (
-        scale * regression.rounding,
-        np.linalg.norm(regression.projected_cross, axis=1),
-    )
-    of_cross, prior = scale * EPSILON * of_cross, scale * regression.test_diagonal
-    of_mean = np.multiply.outer(error * reach + of_cross, np.linalg.norm(along, axis=0))
-    of_variance = error * reach**2 + 2 * of_cross * reach + EPSILON * prior
-    targets = np.mean(regression.projected_targets**2)
-    size = np.maximum(np.abs(regression.mean(temperature, scale)), np.sqrt(targets))
-    if np.any(of_mean > _RESOLVED * size):
+    moves = moves_of(regression, temperature, scale)
+    mean = regression.mean(temperature, scale).reshape(moves.mean.shape)
+    size = np.maximum(np.abs(mean), np.sqrt(np.mean(regression.projected_targets**2)))
+    if not np.all(moves.mean <= RESOLVED * size):
         raise _unresolved(regression, temperature, "the mean")
-    size = np.maximum(
-        regression.variance(temperature, scale), _UNSEEN * (targets or np.mean(prior))
-    )
-    if np.any(of_variance > _RESOLVED * size):
+    size = np.maximum(regression.variance(temperature, scale), floor_of(regression, scale))
+    if not np.all(moves.variance <= RESOLVED * size):
         raise _unresolved(regression, temperature, "the variance")
 
 
-def require_resolved_action(regression: Regression, temperature: float, scale: float) -> None:
-    """Raise `InputError` where the rounding of K decides a minimum of the action over Q.
-
-    d yᵀA⁻¹y/d log Q = −aᵀQK a moves by at most |E| |a|², as in `require_resolved`: by no more
-    than one per cent of itself, or of P.
+def floor_of(regression: Regression, scale: float) -> float:
+    """1e-6 of the targets' square; of the prior's variance where the targets are zero.
 
     >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.eigenbasis import decompose
+    >>> from langevin_nn.theory.regression.factorise import decompose
+    >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
+    >>> floor_of(decompose(blocks, np.full(2, 2.0)), scale=1.0)
+    4e-06
+    """
+    targets = np.mean(regression.projected_targets**2)
+    return UNSEEN * float(targets or scale * np.mean(regression.test_diagonal))
+
+
+def require_resolved_action(
+    regression: Regression, temperature: float, scale: float, curvature: float | None = None
+) -> None:
+    """Raise `InputError` where the rounding of K decides a minimum Q* of the action.
+
+    Q* may move by one per cent, which is the error of dS/dq over d²S/dq², the `curvature`. Without
+    one, dS/dq may move by one per cent of P, or of its part aᵀQK a where that is larger: where Q is
+    no minimum, but numbers of that size are made of a.
+
+    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
+    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
     >>> require_resolved_action(decompose(blocks, np.ones(2)), temperature=0.0, scale=1.0)
     """
     if not np.isfinite(scale):
         return
-    squares = np.square(regression.reach(temperature, scale)[0])
-    fit = np.sum(squares.T @ regression.eigenvalues[regression.in_range])
-    size = max(scale * fit, regression.projected_targets.size)
-    if scale * regression.rounding * np.sum(squares) > _RESOLVED * size:
+    size = curvature
+    if size is None:
+        along, _ = regression.reach(temperature, scale)
+        fit = scale * np.sum(np.square(along).T @ regression.eigenvalues[regression.in_range])
+        size = max(float(fit), regression.projected_targets.size)
+    if not moves_of(regression, temperature, scale).slope <= RESOLVED * size:
         raise _unresolved(regression, temperature, "the action")
+
+
+def resolved_criteria(
+    regression: Regression, temperature: float
+) -> tuple[float | None, float | None, str]:
+    """`criterion`, `criterion_at` of a regression, and why the first is None where it is.
+
+    Both are None where rounding of K may move what is on its scales by more than one per cent: at
+    T = 0 yᵀK⁻¹y, at T the larger of yᵀA⁻¹KA⁻¹y and tr A⁻¹K.
+
+    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
+    >>> from langevin_nn.theory.regression.factorise import decompose
+    >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
+    >>> resolved_criteria(decompose(blocks, np.array([3.0, 1.0])), temperature=1.0)
+    (5.0, 2.5, '')
+    """
+    limit, here = regression.criterion(), regression.criterion_at(temperature)
+    reason = "the Gram matrix is singular: yᵀK⁻¹y is infinite" if limit is None else ""
+    size = regression.projected_targets.size
+    if limit is not None and not moves_of(regression, 0.0).slope <= RESOLVED * size * limit:
+        limit, reason = None, "rounding of the Gram matrix in float64 decides yᵀK⁻¹y"
+    if here is not None:
+        seen = regression.eigenvalues[regression.in_range]
+        trace = float(np.sum(seen / (temperature + seen))) * regression.num_outputs
+        if not moves_of(regression, temperature).slope <= RESOLVED * trace * max(here, 1.0):
+            here = None
+    return limit, here, reason
 
 
 def _unresolved(regression: Regression, temperature: float, what: str) -> InputError:
     return InputError(
         f"the temperature {temperature:.3g} is too low for this Gram matrix (eigenvalues up to "
         f"{regression.eigenvalues[-1]:.3g}) in float64: its rounding may move {what} by more than "
-        f"{_RESOLVED:.0%}. Give a higher temperature; if inputs are nearly equal, leave out "
+        f"{RESOLVED:.0%}. Give a higher temperature; if inputs are nearly equal, leave out "
         "all but one of them; if they are large, scale them"
     )

@@ -3,11 +3,19 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-__all__ = ["EPSILON", "has_lost", "null_directions", "resolution_of", "settle"]
+__all__ = [
+    "CROSS_ROUNDINGS",
+    "EPSILON",
+    "has_lost",
+    "mixing",
+    "null_directions",
+    "resolution_of",
+    "settle",
+]
 
 EPSILON = float(np.finfo(np.float64).eps)
 _FEWEST_ROUNDINGS = 20  # in units of ε e_max: about 3 were found for P = 3 to 200 repeated inputs
-_CROSS_ROUNDINGS = 10  # about 2.5 were found for repeated inputs and linear networks, P = 6 to 600
+CROSS_ROUNDINGS = 10  # about 2.5 were found for repeated inputs and linear networks, P = 6 to 600
 _FAR_ABOVE = 1e3  # the resolution: eigenvectors known to a thousandth
 
 
@@ -45,8 +53,25 @@ def null_directions(
     large = eigenvalues > _FAR_ABOVE * resolution
     mixed = np.linalg.norm(cross[:, large] / eigenvalues[large], axis=1)
     size = rounding * mixed + rounding / largest * np.linalg.norm(cross, axis=1)
-    null[null] = np.all(np.abs(cross[:, null]) <= _CROSS_ROUNDINGS * size[:, None], axis=0)
+    null[null] = np.all(np.abs(cross[:, null]) <= CROSS_ROUNDINGS * size[:, None], axis=0)
     return null
+
+
+def mixing(
+    rounding: float, eigenvalues: Float[np.ndarray, " r"], cross: Float[np.ndarray, "P_test r"]
+) -> Float[np.ndarray, " r"]:
+    """φ_i, the part of null directions that the rounding |E| of K mixes into each of the others.
+
+    |E|/e_i, but no more than leaves the null directions unseen by every test point.
+
+    >>> (1e15 * mixing(1e-15, np.array([1e-9, 1.0]), np.array([[1e-2, 1.0]]))).round()
+    array([222.,   1.])
+    """
+    unseen = CROSS_ROUNDINGS * EPSILON * np.max(np.linalg.norm(cross, axis=1), initial=0.0)
+    largest = np.max(np.abs(cross), axis=0, initial=0.0)
+    hidden = np.divide(unseen, largest, out=np.ones_like(largest), where=largest > unseen)
+    with np.errstate(divide="ignore"):
+        return np.minimum(rounding / eigenvalues, hidden)
 
 
 def has_lost(eigenvalues: Float[np.ndarray, " P"]) -> bool:
@@ -86,7 +111,8 @@ def settle(
     lost, known = ~null & (eigenvalues <= _resolution(eigenvalues)), diagonal > 0
     if np.any(lost):
         least = np.square(cross[known][:, lost]) / diagonal[known, None]
-        eigenvalues[lost] = np.maximum(eigenvalues[lost], np.max(least, axis=0, initial=0.0))
+        largest = np.max(least, axis=0, initial=EPSILON**2 * max(float(eigenvalues[-1]), 0.0))
+        eigenvalues[lost] = np.maximum(eigenvalues[lost], largest)
     eigenvalues[null] = 0.0
     return null
 

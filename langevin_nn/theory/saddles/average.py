@@ -63,7 +63,7 @@ def average_over_scale(
 
     >>> import numpy as np
     >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.eigenbasis import decompose
+    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> regression = decompose(GramBlocks(np.eye(1), np.ones((1, 1)), np.ones(1)), np.ones(1))
     >>> action = ScaleAction((2,), 0.0, regression.eigenvalues, regression.projected_targets)
     >>> average = average_over_scale(action, 0.0, regression)  # p(Q) ∝ Q^(−1/2) exp(−Q − 1/(2Q))
@@ -84,7 +84,8 @@ def average_over_scale(
         fine = _trapezoid(action, regression, centre, start, stop, intervals)
         moved = _distance(fine, coarse, regression)
     require_resolved(regression, action.temperature, fine.order_parameter)
-    require_resolved_action(regression, action.temperature, fine.order_parameter)
+    curvature = float(action.curvature(centre))
+    require_resolved_action(regression, action.temperature, fine.order_parameter, curvature)
     num_null = regression.eigenvalues.size - action.eigenvalues.size
     evidence = fine.moments.log_evidence + gaussian_evidence(constant, num_null)
     fine = replace(fine, moments=fine.moments._replace(log_evidence=evidence))

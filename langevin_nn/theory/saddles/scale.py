@@ -95,15 +95,17 @@ class ScaleAction:
 
     def curvature(self, q: Numbers) -> Numbers:
         """d²S/dq² = du/dq + Σ_i T Q e_i/(T + Q e_i)² − Σ_i ỹ_i² Q e_i (T − Q e_i)/(T + Q e_i)³."""
+        u = self.multiplier(q)
+        return 1 / sum(1 / (width + u) for width in self.widths) + self.misfit_curvature(q)
+
+    def misfit_curvature(self, q: Numbers) -> Numbers:
+        """The part of d²S/dq² that the prior has no share in."""
         signal, spectrum = self._spectrum(q)
-        noise, u = self.temperature, self.multiplier(q)
-        misfit = self.projected_targets**2 * (noise - signal) / spectrum
-        prior = 1 / sum(1 / (width + u) for width in self.widths)
-        return (
-            prior
-            + np.sum(signal / spectrum**2 * (noise - misfit), axis=-1)
-            + (low_rank.second_derivative(self._columns(q)) if self.projected_columns.size else 0.0)
-        )
+        misfit = self.projected_targets**2 * (self.temperature - signal) / spectrum
+        alone = np.sum(signal / spectrum**2 * (self.temperature - misfit), axis=-1)
+        if not self.projected_columns.size:
+            return alone
+        return alone + low_rank.second_derivative(self._columns(q))
 
     def orders(self, q: float) -> tuple[float, ...]:
         """Q_1 … Q_L = 1 + u/N_ℓ, whose product is exp(q)."""

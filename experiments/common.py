@@ -1,41 +1,42 @@
 """What the experiments share: their sizes, the sweep, the numbers that stay, their tables.
 
 An experiment is a folder with `config.toml`, a configuration with a [sweep] table (or the base that
-`run.py` makes one of), and perhaps `full.toml`, the size of the papers. `run.py` sweeps it, keeps
-the numbers in `results.json`, draws its figure from these and prints its table.
+it makes one of), and perhaps `full.toml`, the size of the papers. Its `__main__.py` says what is
+measured, how that is drawn and what is printed of it; `experiment` does so.
 """
 
 import argparse
+import contextlib
+import importlib
 import json
+import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+import threadpoolctl
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 
-jax.config.update("jax_enable_x64", True)
-if "JAX_NUM_CPU_DEVICES" not in os.environ:
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-
-import xarray as xr  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from PIL import Image  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus  # noqa: E402
-from langevin_nn.cli.progress import SweepProgress  # noqa: E402
-from langevin_nn.files import write_text  # noqa: E402
-from langevin_nn.sweeps import grid as grids  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+import langevin_nn as lnn
+from langevin_nn import config as configuration
+from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus
+from langevin_nn.cli.progress import SweepProgress
+from langevin_nn.files import write_text
+from langevin_nn.sweeps import grid as grids
+from langevin_nn.types import Estimate
 
 SMOKE_SAMPLER = {"num_chains": 2, "num_warmup": 4, "num_samples": 6, "thinning": 1}
 SMOKE_DATA = {"num_train": 10, "num_test": 10}
 Values = dict[str, Any]
+Results = Mapping[str, xr.Dataset]
+"""What an experiment measures: Datasets by name, as `results.json` has them."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ class Call:
     def say(self, text: str) -> None:
         print(text, flush=True)
 
-    def save(self, figure: Figure, name: str | None = None) -> None:
+    def save(self, figure: Figure, name: str) -> None:
         """The figure as a PNG of few colours, small enough for a repository."""
-        path = self.folder / f"{name or self.here.name}.png"
+        path = self.folder / f"{name}.png"
         figure.savefig(path, dpi=130)
         with Image.open(path) as image:
             few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
@@ -94,21 +95,54 @@ class Call:
 CONFIG = "config.toml"
 
 
-def called(script: str, meaning: str, sizes: Mapping[str, str] | None = None) -> Call:
+def experiment(
+    script: str,
+    meaning: str | None,
+    measure: Callable[[Call], Results],
+    draw: Callable[[Results], Figure | Mapping[str, Figure]],
+    report: Callable[[Results], str],
+    *,
+    sizes: Mapping[str, str] | None = None,
+    digits: int = 6,
+) -> None:
+    """The command line of an experiment: measure and keep, then draw and print what was kept.
+
+    `script` and `meaning` are `__file__` and `__doc__` of the module that is run, which `sizes` of
+    its own may be given (name → meaning). `measure` answers with Datasets by name, kept in
+    `results.json` with so many `digits`; `draw` and `report` are given what that file holds, and
+    so with --draw alone. A figure goes to NAME.png, several to their names.
+    """
+    call = called(script, meaning or "", sizes)
+    if not call.draw:
+        keep(call.results, measure(call), digits)
+    results = kept(call.results)
+    figures = draw(results)
+    named = {call.here.name: figures} if isinstance(figures, Figure) else figures
+    for name, figure in named.items():
+        call.save(figure, name)
+    call.say(report(results))
+
+
+def called(
+    script: str, meaning: str, sizes: Mapping[str, str] | None = None, *, full: bool = True
+) -> Call:
     """The call that the command line describes; `sizes` are further ones with their meaning."""
-    parser = argparse.ArgumentParser(description=meaning.splitlines()[0])
+    here = Path(script).resolve().parent
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{here.name}", description=meaning.splitlines()[0]
+    )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--smoke", action="store_true", help="a short form, for the tests")
-    size.add_argument("--full", action="store_true", help="the size of the papers, for a GPU")
+    if full:
+        size.add_argument("--full", action="store_true", help="the size of the papers, for a GPU")
     size.add_argument("--draw", action="store_true", help="the figure again from results.json")
     for name, help_text in (sizes or {}).items():
         size.add_argument(f"--{name}", action="store_true", help=help_text)
-    here = Path(script).resolve().parent
     parser.add_argument("folder", nargs="?", type=Path, default=here, metavar="FOLDER")
     arguments = parser.parse_args()
     if arguments.smoke and arguments.folder.resolve() == here:
         parser.error("--smoke needs a FOLDER: this one has the results that its README quotes")
-    named = [name for name in ("smoke", "full", *(sizes or {})) if getattr(arguments, name)]
+    named = [name for name in ("smoke", "full", *(sizes or {})) if getattr(arguments, name, False)]
     chosen = named[0] if named else CONFIG.removesuffix(".toml")
     arguments.folder.mkdir(exist_ok=True)
     return Call(here, arguments.folder, chosen, arguments.draw)
@@ -131,7 +165,29 @@ def shrunk(values: Mapping[str, Any]) -> Values:
     return small
 
 
-def keep(path: Path, results: Mapping[str, xr.Dataset], digits: int = 6) -> None:
+def one_thread() -> threadpoolctl.threadpool_limits:
+    """BLAS has one thread from here on, or within a `with`."""
+    importlib.import_module("scipy.linalg")  # it brings a BLAS of its own
+    return threadpoolctl.threadpool_limits(1)
+
+
+@contextlib.contextmanager
+def processes(number: int) -> Iterator[Executor]:
+    """So many at once, each with one thread of BLAS and one device; give the longest jobs first.
+
+    They are not forked, as JAX has threads. One is a thread of this process.
+    """
+    if number == 1:
+        with one_thread(), ThreadPoolExecutor(1) as pool:
+            yield pool
+        return
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(number, spawn, one_thread) as pool:
+        yield pool
+
+
+def keep(path: Path, results: Results, digits: int = 6) -> None:
     """Datasets by name as JSON with so many digits of each number."""
     content = {name: _rounded(found.to_dict(), digits) for name, found in results.items()}
     write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")

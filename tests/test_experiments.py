@@ -1,5 +1,6 @@
 """The scripts of the experiments run, in their short form."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,36 +12,65 @@ from conftest import FEW_OPTIMISATIONS
 from langevin_nn import config as configuration
 from langevin_nn.sweeps.grid import grid
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-SCRIPTS = sorted(EXPERIMENTS.glob("*/run.py"))
+ROOT = Path(__file__).parent.parent
+EXPERIMENTS = ROOT / "experiments"
+SCRIPTS = sorted(EXPERIMENTS.glob("*/__main__.py"))
+
+
+def run(name, *words, cwd=ROOT, **environment):
+    """`python -m experiments.NAME WORDS`."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *map(str, words)],
+        cwd=cwd, env=os.environ | {"PYTHONPATH": path} | environment,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.parent.name)
 def test_short_form_of_an_experiment(script, tmp_path):
-    words = [sys.executable, str(script), "--smoke"]
-    if "FOLDER" in script.read_text():
-        words.append(str(tmp_path))
-    # Of so short a run compilation is the most.
-    environment = os.environ | {
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {FEW_OPTIMISATIONS}",
+    name = script.parent.name
+    done = run(
+        name, "--smoke", *[tmp_path] * ("FOLDER" in script.read_text()), cwd=tmp_path,
+        # Of so short a run compilation is the most.
+        XLA_FLAGS=f"{os.environ.get('XLA_FLAGS', '')} {FEW_OPTIMISATIONS}",
         # The benchmark's rivals, NumPyro's NUTS and BlackJAX, imply types.
-        "JAX_NUMPY_DTYPE_PROMOTION": "standard" if "benchmark" in script.parts else "strict",
-    }
-    done = subprocess.run(
-        words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
+        JAX_NUMPY_DTYPE_PROMOTION="standard" if name == "benchmark" else "strict",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 3
+    for figure in script.parent.glob("*.png"):
+        assert (tmp_path / figure.name).stat().st_size > 1000, figure
+    if (script.parent / "results.json").exists():
+        found = json.loads((tmp_path / "results.json").read_text())
+        has_the_form_of(found, json.loads((script.parent / "results.json").read_text()))
+
+
+def has_the_form_of(found, kept):
+    """What is measured is what the results in the repository have, and of it there are numbers."""
+    datasets = [name for name, part in kept.items() if "data_vars" in part]
+    assert set(datasets) <= set(found) <= set(kept), set(found) ^ set(kept)
+    for name in datasets:
+        for part in ("coords", "data_vars"):
+            for variable, there in kept[name][part].items():
+                here = found[name][part][variable]
+                assert here["dims"] == there["dims"], (name, variable)
+                assert has_numbers(here["data"]) or not has_numbers(there["data"]), (name, variable)
+
+
+def has_numbers(data):
+    if isinstance(data, list):
+        return any(map(has_numbers, data))
+    return data is not None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["stripe", "benchmark", "tempering", "width_expansion"])
+@pytest.mark.parametrize("name", ["stripe", "benchmark"])
 def test_short_forms_leave_what_the_readmes_quote(name):
-    """One of the many that share their command line, and those that have their own."""
+    """One of the many that share their command line, and the one that has its own."""
     kept = (EXPERIMENTS / name / "results.json").read_bytes()
-    words = [sys.executable, str(EXPERIMENTS / name / "run.py"), "--smoke"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    done = run(name, "--smoke")
     assert done.returncode == 2 and "--smoke needs a FOLDER" in done.stderr, done.stderr
     assert (EXPERIMENTS / name / "results.json").read_bytes() == kept
 

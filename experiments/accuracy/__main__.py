@@ -1,6 +1,6 @@
 """Test accuracy against the number of training images, up to all there are, by theory and sampled.
 
-    python experiments/accuracy/run.py
+    python -m experiments.accuracy
         [--smoke | --all | --full | --checks | --collect | --draw] [FOLDER]
 
 Theories of MNIST 0/1 and CIFAR-10 airplane/automobile (grey and colour) with their time and memory,
@@ -12,30 +12,27 @@ Each point is kept in sweeps/ as soon as it is known: a second start goes on. --
 is there of --all and computes nothing; --draw makes the figure again from results.json.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+import threadpoolctl
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-import numpy as np  # noqa: E402
-import threadpoolctl  # noqa: E402
-import xarray as xr  # noqa: E402
-from checks import SMALLER, as_wide_as_many, from_elsewhere  # noqa: E402
-from common import Call, called, keep, kept, markdown  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from points import COSTS, NUMBERS, compute, configured, found  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn.analysis.comparison import QUANTITIES, plus_minus  # noqa: E402
-from langevin_nn.config.record import RunConfig  # noqa: E402
-from langevin_nn.plotting import CHAIN_COLOURS, style_of  # noqa: E402
-from langevin_nn.runs.folder import RunFolder  # noqa: E402
-from langevin_nn.sweeps.grid import grid  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+import langevin_nn as lnn
+from experiments.accuracy.checks import SMALLER, as_wide_as_many, from_elsewhere
+from experiments.accuracy.points import COSTS, NUMBERS, compute, configured, found
+from experiments.common import Call, Results, experiment, keep, kept, markdown
+from langevin_nn.analysis.comparison import QUANTITIES, plus_minus
+from langevin_nn.config.record import RunConfig
+from langevin_nn.plotting import CHAIN_COLOURS, style_of
+from langevin_nn.runs.folder import RunFolder
+from langevin_nn.sweeps.grid import grid
+from langevin_nn.types import Estimate
 
 TASKS: dict[str, dict[str, Any]] = {
     "MNIST 0/1": {"source": "mnist"},
@@ -168,7 +165,7 @@ def sampled(results: xr.Dataset, task: str, activation: str) -> xr.Dataset | Non
     return results.sel(axes)
 
 
-def draw(results: dict[str, xr.Dataset]) -> Figure:
+def draw(results: Results) -> Figure:
     """A panel for each task: theories as lines, sampled points, and the source's accuracy."""
     theory, measured = results["theories"], results.get("sampled")
     figure = Figure(figsize=(11, 4.3), layout="constrained")
@@ -323,33 +320,15 @@ def percent(accuracy: Any, error: Any) -> str:
     return "–" if np.isnan(accuracy) else f"{100 * float(accuracy):.2f} ± {100 * float(error):.2f}"
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "", {
-        "all": "theories up to every training image",
-        "checks": "points of erf units from other weights than the prior's, and smaller ones",
-        "collect": "what is there of --all, computing nothing",
-    })  # fmt: skip
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    """Theories, sampled points and, in the short form, chains from elsewhere; kept one by one."""
     if call.size == "checks":
-        check(call, replace(call, size="config").values(), kept(call.results), SMALLER)
-    elif not call.draw:
-        measure(call)
-    results = kept(call.results)
-    call.save(draw(results))
-    call.say(table(results["theories"]))
-    if "sampled" in results:
-        call.say("\n" + sampled_table(results["sampled"]))
-    for name in ELSEWHERE.values():
-        if name in results:
-            call.say("\n" + from_other_weights(results[name]))
-    if SMALLER_POINTS in results:
-        call.say("\n" + smaller_table(results[SMALLER_POINTS]))
-
-
-def measure(call: Call) -> None:
-    """Theories, sampled points and, in the short form, chains from elsewhere, into results.json."""
+        results = kept(call.results)
+        check(call, replace(call, size="config").values(), results, SMALLER)
+        return results
     as_configured = call.size in ("all", "collect")
     values = (replace(call, size="config") if as_configured else call).values()
-    results: dict[str, xr.Dataset] = {}
+    results = {}
     if call.results.exists():
         earlier = kept(call.results)
         results = {name: earlier[name] for name in CHECKS if name in earlier}
@@ -368,11 +347,20 @@ def measure(call: Call) -> None:
     keep(call.results, results)
     if call.size == "smoke":
         check(call, values, results, (5, 6))
+    return results
 
 
-def check(
-    call: Call, values: dict[str, Any], results: dict[str, xr.Dataset], sizes: tuple[int, ...]
-) -> None:
+def report(results: Results) -> str:
+    parts = [table(results["theories"])]
+    if "sampled" in results:
+        parts.append(sampled_table(results["sampled"]))
+    parts += [from_other_weights(results[name]) for name in ELSEWHERE.values() if name in results]
+    if SMALLER_POINTS in results:
+        parts.append(smaller_table(results[SMALLER_POINTS]))
+    return "\n\n".join(parts)
+
+
+def check(call: Call, values: dict[str, Any], results: Results, sizes: tuple[int, ...]) -> None:
     """Chains from elsewhere at the points of erf units, and smaller points; kept one by one."""
     own = [point for point in grid(values).points if point.network.activation == ACTIVATIONS[0]]
     results[SMALLER_POINTS] = as_wide_as_many(own[0], sizes)
@@ -411,4 +399,11 @@ def smaller_table(found: xr.Dataset) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    experiment(
+        __file__, __doc__, measure, draw, report,
+        sizes={
+            "all": "theories up to every training image",
+            "checks": "points of erf units from other weights than the prior's, and smaller ones",
+            "collect": "what is there of --all, computing nothing",
+        },
+    )  # fmt: skip

@@ -1,27 +1,25 @@
 """The posterior of the fully trained network over the number of examples: which peaks survive.
 
-    python experiments/bayes_triple_descent/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.bayes_triple_descent [--smoke | --full | --draw] [FOLDER]
 
 Sweeps config.toml (full.toml with --full), keeps results.json and draws bayes_triple_descent.png in
 FOLDER (this one), and prints the table; --draw makes the figure again from results.json.
 """
 
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import Call, called, keep, kept, legend_below, markdown  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import LogLocator  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import theory  # noqa: E402
-from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
-from langevin_nn.plotting import style_of  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import Call, Results, experiment, legend_below, markdown
+from langevin_nn import config as configuration
+from langevin_nn import theory
+from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.plotting import style_of
+from langevin_nn.types import Estimate
 
 WIDTH, TEMPERATURE, EXAMPLES = (
     "network.hidden_widths[0]", "posterior.temperature", "data.num_train",
@@ -104,8 +102,10 @@ def frozen(examples: np.ndarray, features: float, temperature: float) -> np.ndar
     ])  # fmt: skip
 
 
-def draw(found: xr.Dataset, in_size: int) -> Figure:
+def draw(results: Results) -> Figure:
     """A row for each width; bias² and variance over the number of examples."""
+    found = averaged(results["sweep"])
+    in_size = configuration.read(Path(__file__).parent / "config.toml")["data"]["in_size"]
     widths, temperatures = found[WIDTH].values, found[TEMPERATURE].values
     figure = Figure(figsize=(11, 7), layout="constrained")
     panels = figure.subplots(len(widths), 2, squeeze=False, sharex=True)
@@ -179,14 +179,13 @@ def table(found: xr.Dataset) -> str:
     return markdown(heads, rows)
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        keep(call.results, {"sweep": swept(call)})
-    results = averaged(kept(call.results)["sweep"])
-    call.save(draw(results, call.values()["data"]["in_size"]))
-    call.say(table(results))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    return {"sweep": swept(call)}
+
+
+def report(results: Results) -> str:
+    return table(averaged(results["sweep"]))
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

@@ -1,6 +1,6 @@
 """How fast the samplers are: against PyTorch, NumPyro, BlackJAX and the machine's own rate.
 
-    python experiments/benchmark/run.py [FOLDER] [--smoke | --full] [--draw] [--parts a b …]
+    python -m experiments.benchmark [FOLDER] [--smoke | --full] [--draw] [--parts a b …]
 
 Measures, in this process, on the devices that JAX sees, and writes results.json and benchmark.png
 into FOLDER (this one); what other parts found there stays. Prints the tables of the README; --draw
@@ -26,20 +26,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from measuring import Size, configure_jax, machine, on_gpu
-
-configure_jax()
-
-import drawing  # noqa: E402
-import efficiency  # noqa: E402
-import folders  # noqa: E402
-import growth  # noqa: E402
-import report  # noqa: E402
-import speed  # noqa: E402
-from efficiency import Budget  # noqa: E402
-from growth import DYNAMICS  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
+import langevin_nn as lnn
+from experiments.benchmark import drawing, efficiency, folders, growth, report, speed
+from experiments.benchmark.efficiency import Budget
+from experiments.benchmark.growth import DYNAMICS
+from experiments.benchmark.measuring import Size, configure_jax, machine, on_gpu
 
 HERE = Path(__file__).parent
 MARGINALISED_SPLIT = ("split", "marginalised")
@@ -207,6 +198,7 @@ def main() -> None:
     )
     parser.add_argument("--draw", action="store_true", help="only the figure and the tables")
     arguments = parser.parse_args()
+    configure_jax()
     if arguments.smoke and arguments.folder.resolve() == HERE.resolve():
         parser.error("--smoke needs a FOLDER: this one has the results that its README quotes")
     settings = SMOKE if arguments.smoke else FULL if arguments.full else DEFAULT

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from report import SYMBOLS, Results
+
+from experiments.benchmark.report import SYMBOLS, Results
 
 OURS, THEIRS, BIAS2, VARIANCE = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 

@@ -14,10 +14,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-import rivals
-from measuring import Size, Stopwatch, drive, on_gpu, posterior_of
 
 import langevin_nn as lnn
+from experiments.benchmark import rivals
+from experiments.benchmark.measuring import Size, Stopwatch, drive, on_gpu, posterior_of
 from langevin_nn.analysis import diagnostics
 
 ONE_PERCENT = 0.01

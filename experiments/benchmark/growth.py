@@ -1,6 +1,6 @@
 """How time and memory grow with P, N_1, N_0 and the number of chains: each size in its own process.
 
-    python experiments/benchmark/growth.py JSON
+    python -m experiments.benchmark.growth JSON
 
 measures one and prints it as JSON: seconds a step of `langevin` and a gradient of the marginalised
 split dynamics, and what sampling adds to the process's memory (on a GPU the device's).
@@ -11,14 +11,23 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
-from efficiency import gradients_a_step
-from measuring import Size, Stopwatch, configure_jax, drive, memory, posterior_of
-
 import langevin_nn as lnn
+from experiments.benchmark.efficiency import gradients_a_step
+from experiments.benchmark.measuring import (
+    Size,
+    Stopwatch,
+    configure_jax,
+    drive,
+    memory,
+    posterior_of,
+)
 
 DYNAMICS = ("langevin", "split")
+ROOT = Path(__file__).parents[2]
+"""Where `python -m experiments.…` finds this."""
 AXES = ("num_train", "width", "in_size", "num_chains")
 
 
@@ -33,8 +42,8 @@ def grow(
     rows = []
     for size, axis in sizes.items():
         given = {"size": asdict(size), "thinning": thinning, "dynamics": list(dynamics)}
-        words = [sys.executable, __file__, json.dumps(given)]
-        done = subprocess.run(words, capture_output=True, text=True)
+        words = [sys.executable, "-m", __spec__.name, json.dumps(given)]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the measurement of {size} failed:\n{done.stderr}")
         rows.append({"axis": axis, "size": asdict(size)} | json.loads(done.stdout))

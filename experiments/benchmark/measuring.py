@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 import langevin_nn as lnn
+from experiments import num_cores
 from langevin_nn.runs import provenance
 
 PRECISIONS = (1.0, 1.0)
@@ -120,18 +121,10 @@ def spread(values: Iterable[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def configure_jax() -> None:
-    """One CPU device for each core, as the command line has it; memory of a GPU as it is needed."""
+    """Single precision, as the command line has it; memory of a GPU as it is needed."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in flags:
-        return
-    jax.config.update("jax_num_cpu_devices", cores())
+    jax.config.update("jax_enable_x64", False)
 
 
 def on_gpu() -> bool:
@@ -154,7 +147,7 @@ def machine() -> dict[str, Any]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = None
-    device = provenance.device() | {"processor": _processor(), "cores": cores()}
+    device = provenance.device() | {"processor": _processor(), "cores": num_cores()}
     git = provenance.git_state(Path(provenance.__file__).parent)
     return {"versions": found, "device": device, "git": git}
 

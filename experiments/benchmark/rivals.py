@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
-from measuring import chain_sharding, on_gpu
 from numpyro.infer import NUTS
+
+from experiments.benchmark.measuring import chain_sharding, on_gpu
 
 
 class Rival(NamedTuple):

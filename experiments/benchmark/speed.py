@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
-from measuring import (
+
+import langevin_nn as lnn
+from experiments.benchmark.measuring import (
     Size,
     Stopwatch,
     chain_sharding,
@@ -29,8 +31,6 @@ from measuring import (
     seconds_of,
     spread,
 )
-
-import langevin_nn as lnn
 
 PAPER_STEPS = 5_000_000
 
@@ -81,7 +81,7 @@ def pytorch_ways(size: Size, seconds: float) -> dict[str, Callable[[], float]]:
     """The ways of `torch_loop`, none where PyTorch is not installed."""
     if find_spec("torch") is None:
         return {}
-    import torch_loop
+    from experiments.benchmark import torch_loop
 
     data = lnn.load_dataset(
         size.source, num_train=size.num_train, num_test=1, in_size=size.in_size,

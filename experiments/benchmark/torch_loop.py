@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from measuring import PRECISIONS, cores, seconds_of
+
+from experiments import num_cores
+from experiments.benchmark.measuring import PRECISIONS, seconds_of
 
 STEP_SIZE = 1e-4
 
@@ -74,9 +76,9 @@ def ways(
         found[f"{prior}, one chain on {'the GPU' if device == 'cuda' else 'all cores'}"] = _paced(
             alone, 1, seconds
         )
-        if device == "cpu" and cores() > 1:
+        if device == "cpu" and num_cores() > 1:
             found[f"{prior}, a chain on each core"] = _paced(
-                _side_by_side([chain(decay) for _ in range(cores())]), cores(), seconds
+                _side_by_side([chain(decay) for _ in range(num_cores())]), num_cores(), seconds
             )
     return found
 

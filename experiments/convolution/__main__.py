@@ -1,32 +1,28 @@
 """One convolutional layer: experiment, local kernel renormalisation, infinite width; the matrix Q.
 
-    python experiments/convolution/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.convolution [--smoke | --full | --draw] [FOLDER]
 
 Sweeps config.toml (full.toml with --full) over the number of channels, samples the matrix of order
 parameters at one of them, keeps results.json and draws convolution.png in FOLDER (this one), and
 prints the table; --draw makes the figure again from results.json.
 """
 
-import sys
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import Call, called, frame, keep, kept, legend_below, markdown, table  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
-from langevin_nn.analysis.diagnostics import mcse  # noqa: E402
-from langevin_nn.runs import assemble as problem  # noqa: E402
-from langevin_nn.runs import run  # noqa: E402
-from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import Call, Results, experiment, frame, legend_below, markdown, table
+from langevin_nn import config as configuration
+from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.analysis.diagnostics import mcse
+from langevin_nn.runs import assemble as problem
+from langevin_nn.runs import run
+from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
+from langevin_nn.types import Estimate
 
 WIDTH = "network.hidden_widths[0]"
 NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
@@ -141,14 +137,15 @@ def averaged(data: lnn.Dataset, drawn: list[np.ndarray]) -> tuple[float, float]:
     return float(np.mean((data.y_test - mean) ** 2)), float(np.mean(variance))
 
 
-def draw(results: xr.Dataset, found: xr.Dataset) -> Figure:
+def draw(results: Results) -> Figure:
     """A row for each data set: bias² and variance against N_c, Q in theory and sampled."""
-    sources = results["data.source"].values
+    channels, found = results["channels"], results["matrices"]
+    sources = channels["data.source"].values
     figure = Figure(figsize=(14, 0.8 + 3.3 * len(sources)), layout="constrained")
     panels = figure.subplots(len(sources), 4, squeeze=False)
-    theories = [str(name) for name in results.theory.values]
+    theories = [str(name) for name in channels.theory.values]
     for row, source in zip(panels, sources, strict=True):
-        here, matrix = results.sel({"data.source": source}), found.sel(source=source)
+        here, matrix = channels.sel({"data.source": source}), found.sel(source=source)
         for ax, quantity in zip(row, ("bias2", "variance"), strict=False):
             lnn.plotting.plot_along(ax, here, quantity, WIDTH, theories=theories)
             frame(ax, here[quantity], here[f"theory_{quantity}"])
@@ -210,24 +207,22 @@ def of_mixtures(found: xr.Dataset, results: xr.Dataset) -> str:
     return markdown(heads, rows)
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        values = call.values()
-        keep(
-            call.results,
-            {
-                "channels": call.swept(values),
-                "matrices": matrices(call, values),
-                "mixtures": mixtures(call, values),
-            },
-        )
-    results = kept(call.results)
-    call.save(draw(results["channels"], results["matrices"]))
-    call.say(agreement(results["matrices"]))
-    call.say(of_mixtures(results["mixtures"], results["channels"]))
-    call.say(table(results["channels"], ["infinite_width", "convolutional"]))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    values = call.values()
+    return {
+        "channels": call.swept(values),
+        "matrices": matrices(call, values),
+        "mixtures": mixtures(call, values),
+    }
+
+
+def report(results: Results) -> str:
+    return "\n\n".join([
+        agreement(results["matrices"]),
+        of_mixtures(results["mixtures"], results["channels"]),
+        table(results["channels"], ["infinite_width", "convolutional"]),
+    ])  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

@@ -1,34 +1,40 @@
 """Deep linear networks: experiment, saddle point (Li and Sompolinsky's) and exact scale mixture.
 
-    python experiments/deep_linear/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.deep_linear [--smoke | --full | --draw] [FOLDER]
 
 Sweeps config.toml (full.toml with --full), keeps results.json and draws deep_linear.png in FOLDER
 (this one), and prints the table; --draw makes the figure again from results.json.
 """
 
-import sys
-from pathlib import Path
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import by_depth, called, curves, frame, keep, kept, legend_below, markdown, table  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-
-from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations  # noqa: E402
+from experiments.common import (
+    Call,
+    Results,
+    by_depth,
+    curves,
+    experiment,
+    frame,
+    legend_below,
+    markdown,
+    table,
+)
+from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations
 
 THEORIES = ("infinite_width", "global", "scale_mixture")
 SHOWN = ("bias2", "variance")
 
 
-def draw(results: xr.Dataset) -> Figure:
+def draw(results: Results) -> Figure:
     """A row for each noise of the teacher, bias² and variance against N, a colour for each L."""
-    noises = results["data.noise_variance"].values
+    found = by_depth(results["depths"])
+    noises = found["data.noise_variance"].values
     figure = Figure(figsize=(9, 0.8 + 3.2 * len(noises)), layout="constrained")
     panels = figure.subplots(len(noises), len(SHOWN), sharex=True, squeeze=False)
     for row, noise in zip(panels, noises, strict=True):
-        here = results.sel({"data.noise_variance": noise})
+        here = found.sel({"data.noise_variance": noise})
         for ax, quantity in zip(row, SHOWN, strict=True):
             curves(ax, here, quantity, "width", "depth", THEORIES, "L")
             s = float(here.criterion[0, 0])
@@ -49,15 +55,14 @@ def agreement(results: xr.Dataset) -> str:
     return markdown(heads, rows)
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        keep(call.results, {"depths": call.swept(call.values())})
-    results = kept(call.results)["depths"]
-    call.save(draw(by_depth(results)))
-    call.say(agreement(results))
-    call.say(table(results, THEORIES))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    return {"depths": call.swept(call.values())}
+
+
+def report(results: Results) -> str:
+    found = results["depths"]
+    return f"{agreement(found)}\n\n{table(found, THEORIES)}"
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

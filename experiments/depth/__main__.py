@@ -1,29 +1,35 @@
 """One to five hidden layers, erf and relu: where depth helps, and where infinite width errs less.
 
-    python experiments/depth/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.depth [--smoke | --full | --draw] [FOLDER]
 
 Sweeps config.toml (full.toml with --full), adds the theories alone for up to 20 layers, and as
 T → 0 at several draws of the data, keeps results.json and draws depth.png in FOLDER (this one), and
 prints the tables; --draw makes the figure again from results.json.
 """
 
-import sys
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import Call, by_depth, called, curves, frame, keep, kept, legend_below, markdown, table  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn.runs import run  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import (
+    Call,
+    Results,
+    by_depth,
+    curves,
+    experiment,
+    frame,
+    legend_below,
+    markdown,
+    table,
+)
+from langevin_nn import config as configuration
+from langevin_nn.runs import run
 
 THEORIES = ("infinite_width", "nested", "global")
 DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
@@ -135,13 +141,14 @@ def sampled(call: Call, values: dict[str, Any]) -> xr.Dataset:
     return together.assign_coords(ensemble=list(SAMPLED))
 
 
-def draw(results: xr.Dataset, alone: xr.Dataset) -> Figure:
+def draw(results: Results) -> Figure:
     """bias² and variance against depth for each ensemble; the Gram matrix against depth."""
-    ensembles = results["ensemble"].values
+    depths, alone = results["depths"], results["alone"]
+    ensembles = depths["ensemble"].values
     figure = Figure(figsize=(11.5, 0.8 + 3.1 * len(ensembles)), layout="constrained")
     panels = figure.subplots(len(ensembles), 3, squeeze=False)
     for row, ensemble in zip(panels, ensembles, strict=True):
-        here = results.sel({"ensemble": ensemble})
+        here = depths.sel({"ensemble": ensemble})
         for ax, quantity in zip(row, ("bias2", "variance"), strict=False):
             curves(ax, here, quantity, "depth", "width", THEORIES, "N")
             frame(ax, here[quantity], here[f"theory_{quantity}"])
@@ -187,20 +194,21 @@ def advantage(ax: Axes, alone: xr.Dataset) -> None:
     ax.legend(frameon=False, fontsize="small")
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        values = call.values()
-        alone = theory_alone(values, DEPTHS[:2] if call.size == "smoke" else DEPTHS)
-        short = ((1, 2), 2) if call.size == "smoke" else ((1, 2, 3, 4, 5), COLD_SEEDS)
-        cold = over_widths(values, *short)
-        keep(call.results, {"depths": sampled(call, values), "alone": alone, "cold": cold})
-    results = kept(call.results)
-    call.save(draw(results["depths"], results["alone"]))
-    call.say(results["alone"].to_dataframe().to_string(float_format="{:.4g}".format))
-    call.say(table(results["depths"], THEORIES))
-    call.say(cold_table(results["cold"]))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    values = call.values()
+    alone = theory_alone(values, DEPTHS[:2] if call.size == "smoke" else DEPTHS)
+    short = ((1, 2), 2) if call.size == "smoke" else ((1, 2, 3, 4, 5), COLD_SEEDS)
+    cold = over_widths(values, *short)
+    return {"depths": sampled(call, values), "alone": alone, "cold": cold}
+
+
+def report(results: Results) -> str:
+    return "\n\n".join([
+        results["alone"].to_dataframe().to_string(float_format="{:.4g}".format),
+        table(results["depths"], THEORIES),
+        cold_table(results["cold"]),
+    ])  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

@@ -1,32 +1,29 @@
 """Double descent without and with an ensemble, in the lazy and in the feature regime.
 
-    python experiments/double_descent/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.double_descent [--smoke | --full | --draw] [FOLDER]
 
 Follows the gradient from draws of the prior at every width, on the task of config.toml (full.toml
 with --full), keeps results.json and draws double_descent.png in FOLDER (this one), and prints the
 tables; --draw makes the figure again from results.json.
 """
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import jax
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import Call, called, keep, kept, markdown  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
-from langevin_nn.analysis.scaling import PowerLaw  # noqa: E402
-from langevin_nn.runs import run  # noqa: E402
-from langevin_nn.runs.assemble import loss_of  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import Call, Results, experiment, markdown
+from langevin_nn import config as configuration
+from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.analysis.ensembles import independent_mean
+from langevin_nn.analysis.scaling import PowerLaw
+from langevin_nn.runs import run
+from langevin_nn.runs.assemble import loss_of
+from langevin_nn.types import Estimate
 
 SCALES = {"lazy": 1e3, "feature": 0.1}
 """α̃ = √h α."""
@@ -67,16 +64,13 @@ def ensemble(call: Call, task: run.Problem, width: int, scale: float) -> dict[st
     )  # fmt: skip
     errors = lnn.classification_errors(flow)
 
-    def mean(values: np.ndarray) -> Estimate:
-        return Estimate(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
-
     found = {
         "single": errors.single,
         "ensemble": errors.ensemble,
         "difference": errors.difference,
         "variance": lnn.summarise_flow(flow).variance,
-        "norm2": mean(np.square(flow.test_outputs).mean(axis=1)),
-        "unsatisfied": mean(flow.unsatisfied.astype(float)),
+        "norm2": independent_mean(np.square(flow.test_outputs).mean(axis=1)),
+        "unsatisfied": independent_mean(flow.unsatisfied.astype(float)),
         "weights": sum(leaf[0].size for leaf in jax.tree.leaves(flow.params)),
         "fitted": float(np.mean(flow.unsatisfied == 0)),
         "settled": float(np.mean(flow.settled)),
@@ -153,8 +147,9 @@ def fitted_law(
     return lnn.power_law(x[chosen], y)
 
 
-def draw(found: xr.Dataset) -> Figure:
+def draw(results: Results) -> Figure:
     """Errors, ⟨‖f − f̄‖²⟩ with ⟨‖f‖²⟩, and the gain of averaging against the number of weights."""
+    found = results["measured"]
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     error, size, gain = figure.subplots(1, 3)
     weights = found.weights.to_numpy()
@@ -228,14 +223,14 @@ def exponents(found: xr.Dataset) -> str:
     return markdown(heads, rows)
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        keep(call.results, {"measured": measured(call)})
-    found = kept(call.results)["measured"]
-    call.save(draw(found))
-    call.say(table(found) + "\n\n" + exponents(found))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    return {"measured": measured(call)}
+
+
+def report(results: Results) -> str:
+    found = results["measured"]
+    return f"{table(found)}\n\n{exponents(found)}"
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

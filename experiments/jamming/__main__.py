@@ -1,26 +1,24 @@
 """The jamming transition of networks with the hinge loss: N*(P), N_Δ and the Hessian around it.
 
-    python experiments/jamming/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.jamming [--smoke | --full | --draw] [FOLDER]
 
 Minimises the energy from draws of the prior (`langevin_nn.find_minimum`) for random labels on a
 sphere and for the parity of MNIST, keeps results.json and draws jamming.png in FOLDER (this one),
 and prints the tables; --draw makes the figure again from results.json.
 """
 
-import sys
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import called, keep, kept, markdown  # noqa: E402
-from drawing import NAMES, draw  # noqa: E402
-from measure import IN_SIZE, Job, Sizes, all_done  # noqa: E402
-
-from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+from experiments.common import Call, Results, experiment, markdown
+from experiments.jamming.drawing import NAMES, draw_with_lines
+from experiments.jamming.measuring import IN_SIZE, Job, Sizes, all_done
+from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.analysis.ensembles import independent_mean
+from langevin_nn.types import Estimate
 
 BRACKETS = {"random": (1.7, 4.5), "mnist": (2.5, 12.0), "swish10": (0.9, 3.0)}
 SIZES = {
@@ -118,31 +116,27 @@ def thresholds(line: xr.Dataset) -> dict[tuple[str, str, int], np.ndarray]:
     return {group: np.array(values) for group, values in found.items()}
 
 
-def mean(values: np.ndarray) -> Estimate:
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
-
-
 def slope(line: xr.Dataset, source: str) -> tuple[Estimate, float]:
     """Of log N* against log P, least squares over all seeds; its error over seeds; the offset."""
     found = {p: v for (s, a, p), v in thresholds(line).items() if s == source and a == "lm"}
     x = np.log(list(found))
     each = np.log(np.array(list(found.values())))
     slopes = np.polyfit(x, each, 1)[0]
-    return mean(slopes), float(np.mean(each) - slopes.mean() * x.mean())
+    return independent_mean(slopes), float(np.mean(each) - slopes.mean() * x.mean())
 
 
 def line_of(line: xr.Dataset, source: str) -> tuple[Estimate, Estimate]:
     """c and N_0 of N* = P/c + N_0, least squares for each seed, and errors over seeds."""
     found = {p: v for (s, a, p), v in thresholds(line).items() if s == source and a == "lm"}
     rising, offset = np.polyfit(np.array(list(found), float), np.array(list(found.values())), 1)
-    return mean(1 / rising), mean(offset)
+    return independent_mean(1 / rising), independent_mean(offset)
 
 
-def tables(results: dict[str, xr.Dataset]) -> str:
+def tables(results: Results) -> str:
     line, sweep = results["line"], results["sweep"]
     rows, others = [], []
     for (source, algorithm, num_train), values in thresholds(line).items():
-        estimate, ratio = mean(values), mean(num_train / values)
+        estimate, ratio = independent_mean(values), independent_mean(num_train / values)
         cells = [NAMES[source], str(num_train), plus_minus(estimate), plus_minus(ratio)]
         if algorithm == "lm":
             rows.append(cells)
@@ -212,22 +206,21 @@ def ranged(values: np.ndarray) -> str:
     return f"{low:.2g}" if len(values) == 1 else f"{low:.2g} to {high:.2g}"
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        keep(call.results, measured(SIZES[call.size], call.say))
-    results = kept(call.results)
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    return measured(SIZES[call.size], call.say)
+
+
+def draw(results: Results) -> Figure:
     lines = {
         source: (
-            {p: mean(v) for (s, a, p), v in thresholds(results["line"]).items()
+            {p: independent_mean(v) for (s, a, p), v in thresholds(results["line"]).items()
              if s == source and a == "lm"},
             slope(results["line"], source),
         )
         for source in NAMES
     }  # fmt: skip
-    call.save(draw(results, lines))
-    call.say(tables(results))
+    return draw_with_lines(results, lines)
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, tables)

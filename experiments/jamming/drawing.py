@@ -7,13 +7,15 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.common import Results
+
 NAMES = {"random": "random labels", "mnist": "MNIST parity"}
 COLOURS = {"random": "#0072B2", "mnist": "#D55E00"}
 MARKERS = {"random": "o", "mnist": "s"}
 PARTS = (("$H$", "black", "-"), ("$H_0$", "#009E73", "--"), ("$H_p$", "#CC79A7", "-"))
 
 
-def draw(results: dict[str, xr.Dataset], lines: dict[str, Any]) -> Figure:
+def draw_with_lines(results: Results, lines: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(11, 6.8), layout="constrained")
     upper, lower = figure.subplots(2, 3)
     _line(upper[0], lines)

@@ -1,19 +1,16 @@
 """What one process of the experiment measures: ends of the minimiser, the line, Hessians."""
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from typing import Any
 
-import common  # noqa: F401  (float64)
 import jax
 import numpy as np
-import threadpoolctl
 
 import langevin_nn as lnn
+from experiments import num_cores
+from experiments.common import processes
 
 IN_SIZE = 10
 PARITY = ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9))
@@ -178,17 +175,14 @@ KINDS: dict[str, Callable[[Job, Sizes], list[dict[str, Any]]]] = {
 
 
 def done(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
-    with threadpoolctl.threadpool_limits(1):
-        return KINDS[job.kind](job, sizes)
+    return KINDS[job.kind](job, sizes)
 
 
 def all_done(jobs: list[Job], sizes: Sizes, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """A process for each core, the longest jobs first; records in the order of the jobs."""
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
     found = []
-    workers = min(len(os.sched_getaffinity(0)), len(jobs))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
-        waiting = [executor.submit(done, job, sizes) for job in jobs]
+    with processes(min(num_cores(), len(jobs))) as pool:
+        waiting = [pool.submit(done, job, sizes) for job in jobs]
         for job, each in zip(jobs, waiting, strict=True):
             found.append(each.result())
             say(

@@ -1,27 +1,23 @@
 """Temperature across jamming: norm, error of a draw, of a chain's mean, of the ensemble.
 
-    python experiments/jamming_temperature/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.jamming_temperature [--smoke | --full | --draw] [FOLDER]
 
 Samples every point of config.toml (full.toml with --full), follows gradient flow for T = 0 and runs
 a ladder of temperatures where chains do not mix. Keeps results.json, draws jamming_temperature.png
 in FOLDER (this one) and prints the tables; --draw makes them again from results.json.
 """
 
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+import xarray as xr
 
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import Call, called, keep, kept  # noqa: E402
-from drawing import draw, tables  # noqa: E402
-from measuring import KEYS, flowed, lengths, sampled, tempered  # noqa: E402
-
-from langevin_nn.sweeps.grid import grid  # noqa: E402
+from experiments.common import Call, experiment
+from experiments.jamming_temperature.drawing import draw, tables
+from experiments.jamming_temperature.measuring import KEYS, flowed, lengths, sampled, tempered
+from langevin_nn.sweeps.grid import grid
 
 FLOWS = {"smoke": (4, 50), "config": (12, 3_000), "full": (96, 200_000)}
 """Initialisations of each flow, steps at most."""
@@ -136,19 +132,14 @@ def fill(into: xr.Dataset, where: tuple[int, ...], found: dict[str, Any]) -> Non
         into[name].values[where] = found[str(name)]
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        values = call.values()
-        if call.size == "smoke":
-            over = values["sweep"]["over"] | {"network.hidden_widths": [[3, 3], [4, 4], [5, 5]]}
-            values |= {"sweep": {"seeds": 2, "over": over}}
-            values["sampler"] |= {"num_chains": 3}
-        keep(call.results, measured(call, values))
-    results = kept(call.results)
-    call.save(draw(results))
-    call.say(tables(results))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    values = call.values()
+    if call.size == "smoke":
+        over = values["sweep"]["over"] | {"network.hidden_widths": [[3, 3], [4, 4], [5, 5]]}
+        values |= {"sweep": {"seeds": 2, "over": over}}
+        values["sampler"] |= {"num_chains": 3}
+    return measured(call, values)
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, tables)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
-from common import markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.common import Results, markdown
 from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.analysis.ensembles import independent_mean
 from langevin_nn.types import Estimate
 
 COLOURS = ("#D55E00", "#E69F00", "#009E73", "#0072B2", "#56B4E9")
@@ -24,13 +25,11 @@ WHAT = {
 }
 MIXED = 1.1
 """R̂ of f at 90 % of the test points, in every seed."""
-Results = dict[str, xr.Dataset]
 
 
 def estimate(values: xr.DataArray) -> Estimate:
     """Mean over the seeds and its standard error."""
-    numbers = values.to_numpy().ravel()
-    return Estimate(float(numbers.mean()), float(numbers.std(ddof=1) / np.sqrt(numbers.size)))
+    return independent_mean(values.to_numpy().ravel())
 
 
 def geometric(values: xr.DataArray) -> Estimate:

@@ -1,23 +1,17 @@
 """What is measured of chains at T > 0, of ladders and of gradient flows: their `averaging`."""
 
-import sys
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import jax
+import numpy as np
 
-from collections.abc import Sequence  # noqa: E402
-from dataclasses import replace  # noqa: E402
-from typing import Any  # noqa: E402
-
-import common  # noqa: E402, F401 - float64 and the number of devices, before anything else
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn.analysis.diagnostics import rhat  # noqa: E402
-from langevin_nn.config.record import RunConfig  # noqa: E402
-from langevin_nn.runs import assemble as problem  # noqa: E402
-from langevin_nn.runs import run  # noqa: E402
+import langevin_nn as lnn
+from langevin_nn.analysis.diagnostics import rhat
+from langevin_nn.config.record import RunConfig
+from langevin_nn.runs import assemble as problem
+from langevin_nn.runs import run
 
 KEYS = ("norm", "draw", "chain", "ensemble", "total", "between")
 STUCK = 0.05

@@ -1,27 +1,22 @@
 """Units with a mean and targets with a mean: the theories against the sampler, at several seeds.
 
-    python experiments/nonodd/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.nonodd [--smoke | --full | --draw] [FOLDER]
 
 Sweeps config.toml (full.toml with --full), samples targets that are noise around a mean as well,
 keeps results.json and draws nonodd.png in FOLDER (this one), and prints the tables; --draw makes
 the figure again from results.json.
 """
 
-import sys
-from pathlib import Path
+import jax
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import called, keep, kept, legend_below, markdown  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus  # noqa: E402
-from langevin_nn.plotting import style_of  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import Call, Results, experiment, legend_below, markdown
+from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus
+from langevin_nn.plotting import style_of
+from langevin_nn.types import Estimate
 
 ACTIVATION, SIZE, WIDTH = "network.activation", "data.num_train", "network.hidden_widths[0]"
 SHOWN = ("bias2", "variance")
@@ -102,14 +97,15 @@ def over_seeds(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     return values.mean("seed"), values.std("seed", ddof=1) / np.sqrt(values.count("seed"))
 
 
-def draw(results: xr.Dataset) -> Figure:
+def draw(results: Results) -> Figure:
     """A row for each quantity, a column for each activation and P, a line for each theory."""
-    pairs = [(a, p) for a in results[ACTIVATION].values for p in results[SIZE].values]
+    points = results["points"]
+    pairs = [(a, p) for a in points[ACTIVATION].values for p in points[SIZE].values]
     figure = Figure(figsize=(11, 6), layout="constrained")
     panels = figure.subplots(len(SHOWN), len(pairs), sharex=True, sharey="row", squeeze=False)
-    theories = [str(name) for name in results.theory.values]
+    theories = [str(name) for name in points.theory.values]
     for row, quantity in zip(panels, SHOWN, strict=True):
-        mean, error = over_seeds(excess(results, quantity))
+        mean, error = over_seeds(excess(points, quantity))
         for ax, (activation, size) in zip(row, pairs, strict=True):
             for place, name in enumerate(theories):
                 here = {ACTIVATION: activation, SIZE: size, "theory": name}
@@ -134,7 +130,7 @@ def draw(results: xr.Dataset) -> Figure:
         )
     for ax in panels[-1]:
         ax.set_xlabel("hidden units N_1")
-    figure.suptitle(results.caption, fontsize="small")
+    figure.suptitle(points.caption, fontsize="small")
     legend_below(figure, panels[0, 0], ncols=len(theories))
     return figure
 
@@ -193,29 +189,24 @@ def within(results: xr.Dataset) -> str:
     return markdown(heads, rows)
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        values = call.values()
-        if call.size == "smoke":
-            values["sweep"]["over"][WIDTH] = [10]
-        low, high = values["data"]["targets"]
-        caption = (
-            f"MNIST 0/1, targets {low:g} and {high:g}, T = {values['posterior']['temperature']:g}, "
-            "λ = 1; averages and standard errors over the seeds"
-        )
-        found = call.swept(values).drop_dims("order").assign_attrs(caption=caption)
-        short = call.size == "smoke"
-        keep(
-            call.results,
-            {"points": found, "noise": noise(*((2, 4, 6) if short else (4, 500, 2000)))},
-        )
-    kept_results = kept(call.results)
-    results = kept_results["points"]
-    call.save(draw(results))
-    tables = (table(results), within(results), nearer(results), noise_table(kept_results["noise"]))
-    call.say("\n\n".join(tables))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    values = call.values()
+    if call.size == "smoke":
+        values["sweep"]["over"][WIDTH] = [10]
+    low, high = values["data"]["targets"]
+    caption = (
+        f"MNIST 0/1, targets {low:g} and {high:g}, T = {values['posterior']['temperature']:g}, "
+        "λ = 1; averages and standard errors over the seeds"
+    )
+    found = call.swept(values).drop_dims("order").assign_attrs(caption=caption)
+    short = call.size == "smoke"
+    return {"points": found, "noise": noise(*((2, 4, 6) if short else (4, 500, 2000)))}
+
+
+def report(results: Results) -> str:
+    found = results["points"]
+    return "\n\n".join([table(found), within(found), nearer(found), noise_table(results["noise"])])
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

@@ -1,31 +1,23 @@
 """The two peaks during training: gradient flow over sample size and time, with noisy labels.
 
-    python experiments/peaks_in_training/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.peaks_in_training [--smoke | --full | --draw] [FOLDER]
 
 Follows flows on a teacher's data and on MNIST (digits where it is not at hand), keeps results.json
 and draws peaks_in_training.png in FOLDER (this one), and prints the table; --draw makes the figure
 again from results.json.
 """
 
-import multiprocessing
-import os
-import sys
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+import jax
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import Call, called, keep, kept, legend_below, markdown  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from threadpoolctl import threadpool_limits  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
-from langevin_nn.data.image_files import available  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+import langevin_nn as lnn
+from experiments import num_cores
+from experiments.common import Call, Results, experiment, legend_below, markdown, processes
+from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.data.image_files import available
+from langevin_nn.types import Estimate
 
 IN_SIZE, WIDTH, NOISE = 30, 10, 5.0
 """N_0, N_1 and τ²: there are N_1(N_0 + 1) = 310 weights."""
@@ -70,26 +62,25 @@ def measured(job: tuple[str, int, tuple[float, ...], int, int, int]) -> np.ndarr
     """(data set, time, quantity): error of one network and of the ensemble, training error."""
     source, num_train, times, number, repeats, num_test = job
     rows = np.empty((repeats, len(times), 3))
-    with threadpool_limits(1):
-        for seed in range(repeats):
-            if source == "teacher":
-                data = teacher_task(num_train, num_test, seed)
-            else:
-                data = image_task(source, num_train, num_test, seed)
-            key = jax.random.key(100 + seed)
-            network = lnn.FullyConnected(IN_SIZE, (WIDTH,), "tanh", key=key, dtype=np.float64)
-            posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 1.0)
-            for place, time in enumerate(times):
-                flow = lnn.gradient_flow(
-                    posterior, key=key, num_initialisations=number, max_time=time, rtol=1e-4,
-                    atol=1e-5, gradient_tolerance=1e-7, solver="stabilised",
-                )  # fmt: skip
-                f = flow.test_outputs
-                rows[seed, place] = (
-                    np.mean((f - data.y_test) ** 2),
-                    np.mean((f.mean(axis=0) - data.y_test) ** 2),
-                    np.mean((flow.train_outputs - data.y_train) ** 2),
-                )
+    for seed in range(repeats):
+        if source == "teacher":
+            data = teacher_task(num_train, num_test, seed)
+        else:
+            data = image_task(source, num_train, num_test, seed)
+        key = jax.random.key(100 + seed)
+        network = lnn.FullyConnected(IN_SIZE, (WIDTH,), "tanh", key=key, dtype=np.float64)
+        posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 1.0)
+        for place, time in enumerate(times):
+            flow = lnn.gradient_flow(
+                posterior, key=key, num_initialisations=number, max_time=time, rtol=1e-4,
+                atol=1e-5, gradient_tolerance=1e-7, solver="stabilised",
+            )  # fmt: skip
+            f = flow.test_outputs
+            rows[seed, place] = (
+                np.mean((f - data.y_test) ** 2),
+                np.mean((f.mean(axis=0) - data.y_test) ** 2),
+                np.mean((flow.train_outputs - data.y_train) ** 2),
+            )
     return rows
 
 
@@ -103,8 +94,7 @@ def flows(call: Call) -> xr.Dataset:
     chosen = sources()
     jobs = [(source, p, times, number, repeats, num_test) for source in chosen for p in examples]
     longest = sorted(jobs, key=lambda job: -job[1])
-    cores = 1 if call.size == "smoke" else os.cpu_count() or 1
-    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with processes(1 if call.size == "smoke" else num_cores()) as pool:
         found = dict(zip(longest, pool.map(measured, longest), strict=True))
     values = np.array([[found[source, p, *longest[0][2:]] for p in examples] for source in chosen])
     return xr.Dataset(
@@ -121,8 +111,9 @@ def flows(call: Call) -> xr.Dataset:
     )  # fmt: skip
 
 
-def draw(found: xr.Dataset) -> Figure:
+def draw(results: Results) -> Figure:
     """A row for each data set: one network, the ensemble, and over time at three sizes."""
+    found = results["flows"]
     figure = Figure(figsize=(12, 0.8 + 3.2 * found.sizes["source"]), layout="constrained")
     panels = figure.subplots(found.sizes["source"], 3, squeeze=False)
     examples, times = found.P.to_numpy(), found.t.to_numpy()
@@ -187,14 +178,13 @@ def table(found: xr.Dataset) -> str:
     return markdown(heads, rows)
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        keep(call.results, {"flows": flows(call)})
-    found = kept(call.results)["flows"]
-    call.save(draw(found))
-    call.say(table(found))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    return {"flows": flows(call)}
+
+
+def report(results: Results) -> str:
+    return table(results["flows"])
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

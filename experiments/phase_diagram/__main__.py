@@ -1,6 +1,6 @@
 """The plane of width and output scale: error of the ensemble, lazy and feature regime, jamming.
 
-    python experiments/phase_diagram/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.phase_diagram [--smoke | --full | --draw] [FOLDER]
 
 Follows the gradient from draws of the prior at every width and output scale, on the tasks of
 config.toml and cifar10.toml, keeps results.json and draws phase_diagram.png in FOLDER (this one),
@@ -8,26 +8,22 @@ and prints the tables; --draw makes the figure again from results.json.
 """
 
 import dataclasses
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import equinox as eqx
+import jax
+import numpy as np
+import xarray as xr
 
-import equinox as eqx  # noqa: E402
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import SMOKE_DATA, Call, called, keep, kept  # noqa: E402
-from figure import draw  # noqa: E402
-from laws import exponents, slopes, transitions  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn.analysis.landscape.gradients import relative_change  # noqa: E402
-from langevin_nn.runs import run  # noqa: E402
-from langevin_nn.runs.assemble import loss_of  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import SMOKE_DATA, Call, Results, experiment
+from experiments.phase_diagram.drawing import draw
+from experiments.phase_diagram.laws import exponents, slopes, transitions
+from langevin_nn import config as configuration
+from langevin_nn.analysis.landscape.gradients import relative_change
+from langevin_nn.runs import run
+from langevin_nn.runs.assemble import loss_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,14 +135,14 @@ def measured(call: Call) -> xr.Dataset:
     )  # fmt: skip
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        keep(call.results, {"measured": measured(call)})
-    found = kept(call.results)["measured"]
-    call.save(draw(found))
-    call.say("\n\n".join([slopes(found), exponents(found), transitions(found)]))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    return {"measured": measured(call)}
+
+
+def report(results: Results) -> str:
+    found = results["measured"]
+    return "\n\n".join([slopes(found), exponents(found), transitions(found)])
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

@@ -4,15 +4,18 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from laws import DEPTH, FEATURE, LAZY, crossover, fluctuation, jamming
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+
+from experiments.common import Results
+from experiments.phase_diagram.laws import DEPTH, FEATURE, LAZY, crossover, fluctuation, jamming
 
 NAMES = {"mnist": "MNIST parity", "cifar10": "CIFAR-10, two groups", "digits": "digits, parity"}
 
 
-def draw(found: xr.Dataset) -> Figure:
+def draw(results: Results) -> Figure:
     """A row for each task."""
+    found = results["measured"]
     sources = found.source.values
     figure = Figure(figsize=(12, 0.4 + 3.7 * len(sources)), layout="constrained")
     panels = figure.subplots(len(sources), 3, squeeze=False)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import xarray as xr
-from common import markdown
 
 import langevin_nn as lnn
+from experiments.common import markdown
 from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.analysis.ensembles import independent_mean
 from langevin_nn.analysis.scaling import PowerLaw
 from langevin_nn.types import Estimate
 
@@ -25,7 +26,7 @@ def slope(found: xr.Dataset, source: str, width: int, *, lazy: bool) -> Estimate
         return Estimate(np.nan, np.nan)
     change = found.change.sel(source=source, width=width).to_numpy()[end]  # (scale, network)
     fitted = np.polyfit(np.log(scales[end]), np.log(change), 1)[0]
-    return _mean(fitted)
+    return independent_mean(fitted)
 
 
 def crossover(found: xr.Dataset, source: str, width: int) -> Estimate:
@@ -39,7 +40,7 @@ def crossover(found: xr.Dataset, source: str, width: int) -> Estimate:
             return Estimate(np.nan, np.nan)
         pair = slice(above[-1], above[-1] + 2)
         places.append(np.interp(0.0, each[pair][::-1], logs[pair][::-1]))
-    mean = _mean(np.array(places))
+    mean = independent_mean(np.array(places))
     return Estimate(float(np.exp(mean.value)), float(np.exp(mean.value)) * mean.mcse)
 
 
@@ -117,7 +118,3 @@ def transitions(found: xr.Dataset) -> str:
             shown = f"{width:.1f}" if np.isfinite(width) else "–"
             rows.append([str(source), f"{scale:g}", shown, *cells])
     return markdown(heads, rows)
-
-
-def _mean(values: np.ndarray) -> Estimate:
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))

@@ -1,28 +1,24 @@
 """The posterior as T → 0 against an ensemble of gradient flows of the same networks.
 
-    python experiments/posterior_vs_flow/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.posterior_vs_flow [--smoke | --full | --draw] [FOLDER]
 
 Sweeps config.toml (full.toml with --full), follows the gradient from draws of the prior at each of
 its points, keeps results.json and draws posterior_vs_flow.png in FOLDER (this one), and prints the
 table; --draw makes the figure again from results.json.
 """
 
-import sys
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import Call, called, frame, keep, kept, legend_below, markdown  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn.analysis.comparison import QUANTITIES, plus_minus  # noqa: E402
-from langevin_nn.runs import run  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import Call, Results, experiment, frame, legend_below, markdown
+from langevin_nn import config as configuration
+from langevin_nn.analysis.comparison import QUANTITIES, plus_minus
+from langevin_nn.runs import run
+from langevin_nn.types import Estimate
 
 WIDTH = "network.hidden_widths[0]"
 KEYS = ("bias2", "variance", "generalisation_error")
@@ -67,8 +63,9 @@ def flows(call: Call, values: dict[str, Any]) -> xr.Dataset:
     )  # fmt: skip
 
 
-def draw(posterior: xr.Dataset, flow: xr.Dataset) -> Figure:
+def draw(results: Results) -> Figure:
     """A row for each data set, a column for each quantity."""
+    posterior, flow = results["posterior"], results["flow"]
     sources = flow.source.values
     figure = Figure(figsize=(11, 0.9 + 3.1 * len(sources)), layout="constrained")
     panels = figure.subplots(len(sources), len(KEYS), sharex=True, squeeze=False)
@@ -117,16 +114,14 @@ def table(posterior: xr.Dataset, flow: xr.Dataset) -> str:
     return markdown(heads, rows)
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        values = call.values()
-        found = {"flow": flows(call, values), "posterior": call.swept(values)}
-        keep(call.results, found)
-    results = kept(call.results)
-    call.save(draw(results["posterior"], results["flow"]))
-    call.say(table(results["posterior"], results["flow"]))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    values = call.values()
+    return {"flow": flows(call, values), "posterior": call.swept(values)}
+
+
+def report(results: Results) -> str:
+    return table(results["posterior"], results["flow"])
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

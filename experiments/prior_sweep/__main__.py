@@ -1,47 +1,53 @@
 """bias² and variance against the read-out's prior precision λ_1 at low temperature.
 
-    python experiments/prior_sweep/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.prior_sweep [--smoke | --full | --draw] [FOLDER]
 
 Sweeps config.toml (full.toml with --full), keeps results.json and draws prior_sweep.png in FOLDER
 (this one), and prints the table; --draw makes the figure again from results.json.
 """
 
-import sys
-from pathlib import Path
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import called, curves, frame, keep, kept, legend_below, mnist_caption, table, verdicts  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import (
+    Call,
+    Results,
+    curves,
+    experiment,
+    frame,
+    legend_below,
+    mnist_caption,
+    table,
+    verdicts,
+)
 
 WIDTH, PRECISION = "network.hidden_widths[0]", "prior.precisions[-1]"
 QUANTITIES = ("bias2", "variance")
 
 
-def draw(results: xr.Dataset) -> Figure:
+def draw(results: Results) -> Figure:
     """bias² and variance, and below them how far two theories are off."""
+    found = results["precisions"]
     figure = Figure(figsize=(10, 7.6), layout="constrained")
     upper, lower = figure.subplots(2, 2, sharex=True)
-    shown = [name for name in ("infinite_width", "one_layer") if name in results.theory]
+    shown = [name for name in ("infinite_width", "one_layer") if name in found.theory]
     for ax, quantity in zip(upper, QUANTITIES, strict=True):
-        curves(ax, results, quantity, PRECISION, WIDTH, shown, "N_1")
-        frame(ax, results[quantity], log=quantity == "variance")
+        curves(ax, found, quantity, PRECISION, WIDTH, shown, "N_1")
+        frame(ax, found[quantity], log=quantity == "variance")
         ax.set_xlabel("")
-    precisions = results[PRECISION].values
-    anchor = results.theory_variance.sel(theory="one_layer").isel({WIDTH: 0, PRECISION: -1}).item()
+    precisions = found[PRECISION].values
+    anchor = found.theory_variance.sel(theory="one_layer").isel({WIDTH: 0, PRECISION: -1}).item()
     upper[1].plot(
         precisions, anchor * np.sqrt(precisions[-1] / precisions), color="0.6", linewidth=0.8,
         label="∝ 1/√λ_1",
     )  # fmt: skip
     for ax, quantity in zip(lower, QUANTITIES, strict=True):
-        deviations(ax, results, quantity)
+        deviations(ax, found, quantity)
     figure.suptitle(
-        f"{results.caption}; s = {float(results.criterion[0, 0]):.2g} at λ_1 = "
+        f"{found.caption}; s = {float(found.criterion[0, 0]):.2g} at λ_1 = "
         f"{precisions[0]:g}, ∝ λ_1",
         fontsize="small",
     )
@@ -69,18 +75,16 @@ def deviations(ax: Axes, results: xr.Dataset, quantity: str) -> None:
     ax.legend(frameon=False, fontsize="small")
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        values = call.values()
-        caption = mnist_caption(values)
-        found = call.swept(values).assign_attrs(caption=caption)
-        keep(call.results, {"precisions": found})
-    results = kept(call.results)["precisions"]
-    call.save(draw(results))
-    call.say(table(results, ["infinite_width", "one_layer", "width_expansion", "matched"]))
-    call.say(verdicts(results))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    values = call.values()
+    return {"precisions": call.swept(values).assign_attrs(caption=mnist_caption(values))}
+
+
+def report(results: Results) -> str:
+    found = results["precisions"]
+    theories = ["infinite_width", "one_layer", "width_expansion", "matched"]
+    return f"{table(found, theories)}\n\n{verdicts(found)}"
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

@@ -1,28 +1,23 @@
 """The eigenvalues of random features' covariance against their limit density.
 
-    python experiments/spectrum/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.spectrum [--smoke | --full | --draw] [FOLDER]
 
 Draws features, keeps histograms and traces in results.json, draws spectrum.png in FOLDER (this
 one) and prints the table; --draw makes the figure again from results.json.
 """
 
-import sys
-from pathlib import Path
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+import xarray as xr
+from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import scipy.linalg  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import Call, called, keep, kept, markdown  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import theory  # noqa: E402
-from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
-from langevin_nn.types import Activation, Estimate  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import Call, Results, experiment, markdown
+from langevin_nn import theory
+from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.types import Activation, Estimate
 
 SIZES = {
     "smoke": ((10, 3), (20, 3)),
@@ -101,8 +96,9 @@ def measured(call: Call) -> xr.Dataset:
     )  # fmt: skip
 
 
-def draw(found: xr.Dataset) -> Figure:
+def draw(results: Results) -> Figure:
     """A row for each activation, a column for each P/N_0; densities of log λ."""
+    found = results["spectrum"]
     figure = Figure(figsize=(12, 8), layout="constrained")
     panels = figure.subplots(len(NAMES), len(EXAMPLES), sharex=True)
     fine = np.geomspace(BINS[0], BINS[-1], 240)
@@ -163,15 +159,14 @@ def agreement(found: xr.Dataset) -> str:
     )
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        keep(call.results, {"spectrum": measured(call)}, digits=9)
-    found = kept(call.results)["spectrum"]
-    call.save(draw(found))
-    call.say(table(found))
-    call.say(agreement(found))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    return {"spectrum": measured(call)}
+
+
+def report(results: Results) -> str:
+    found = results["spectrum"]
+    return f"{table(found)}\n\n{agreement(found)}"
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report, digits=9)

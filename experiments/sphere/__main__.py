@@ -1,28 +1,22 @@
 """Random functions on the sphere: the lazy regime, and the sparse one of features.
 
-    python experiments/sphere/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.sphere [--smoke | --full | --draw] [FOLDER]
 
 Learning curves of the tangent kernel and of the interpolant of minimal total variation (`atomic`)
 through the same points, and of gradient flow from small outputs; keeps results.json, draws
 sphere.png in FOLDER (this one) and prints the tables; --draw makes the figure again.
 """
 
-import multiprocessing
-import os
-import sys
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import Call, called, keep, kept, markdown  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from regimes import SMOOTHNESS, Task, closed_forms, done, kernel_deviation  # noqa: E402
-
-from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+from experiments import num_cores
+from experiments.common import Call, Results, experiment, markdown, processes
+from experiments.sphere.regimes import SMOOTHNESS, Task, closed_forms, done, kernel_deviation
+from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.analysis.ensembles import independent_mean
+from langevin_nn.types import Estimate
 
 Sizes = dict[str, dict[int, tuple[int, tuple[int, ...]]]]
 SIZES: dict[str, Sizes] = {
@@ -81,17 +75,11 @@ def measured(call: Call) -> dict[str, xr.Dataset]:
         for d, (seeds, nums) in reversed(sizes[kind].items())
         for seed in range(seeds)
     ]
-    workers = 1 if call.size == "smoke" else len(os.sched_getaffinity(0))
-    if workers == 1:
-        found = dict(map(done, tasks))
-    else:
-        # not forked, as JAX has threads
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            found = {}
-            for task, result in pool.map(done, tasks):
-                found[task] = result
-                call.say(f"{task.kind}, d = {task.d}, seed {task.seed}")
+    found = {}
+    with processes(1 if call.size == "smoke" else num_cores()) as pool:
+        for task, result in pool.map(done, tasks):
+            found[task] = result
+            call.say(f"{task.kind}, d = {task.d}, seed {task.seed}")
     return {kind: gathered(kind, found) for kind in sizes}
 
 
@@ -119,9 +107,8 @@ def gathered(kind: str, found: dict[Task, np.ndarray]) -> xr.Dataset:
 
 
 def mean(values: np.ndarray) -> Estimate:
-    """Over the seeds, the first axis, with its standard error."""
-    there = values[np.isfinite(values)]
-    return Estimate(float(there.mean()), float(there.std(ddof=1) / np.sqrt(len(there))))
+    """Over the seeds that there are, with its standard error."""
+    return independent_mean(values[np.isfinite(values)])
 
 
 def shown(values: xr.DataArray) -> str:
@@ -145,7 +132,7 @@ def exponent(error: xr.DataArray, regime: str, d: int, target: str) -> Estimate:
     return mean(-np.polyfit(np.log(nums[used]), logs[:, used].T, 1)[0])
 
 
-def draw(results: dict[str, xr.Dataset]) -> Figure:
+def draw(results: Results) -> Figure:
     """A row for each target, a column for each d."""
     dims = results["lazy"].d.values
     figure = Figure(figsize=(3.7 * len(dims), 9.4), layout="constrained")
@@ -178,7 +165,7 @@ def draw(results: dict[str, xr.Dataset]) -> Figure:
     return figure
 
 
-def exponents(results: dict[str, xr.Dataset]) -> str:
+def exponents(results: Results) -> str:
     """Fitted and local β, and the ratio of the errors where both regimes have the same points."""
     rows = []
     for d in results["feature"].d.values:
@@ -205,7 +192,7 @@ def exponents(results: dict[str, xr.Dataset]) -> str:
     return markdown([*heads, "feature/lazy", "n_A/n"], rows)
 
 
-def flows(results: dict[str, xr.Dataset]) -> str:
+def flows(results: Results) -> str:
     """Gradient flow of the constant target beside the atomic and the lazy solution."""
     flow, rows = results["flow"], []
     d = int(flow.d[0])
@@ -240,22 +227,24 @@ def checks(call: Call) -> None:
             raise RuntimeError("the minimal total variation is not the known one")
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        checks(call)
-        keep(call.results, measured(call))
-    results = kept(call.results)
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    checks(call)
+    return measured(call)
+
+
+def report(results: Results) -> str:
     feature = results["feature"]
-    call.save(draw(results))
-    call.say(exponents(results))
-    call.say(flows(results))
     gap, residual = float(feature.gap.max()), float(feature.residual.max())
-    call.say(f"largest gap {gap:.1e}, largest residual {residual:.1e}, certain of "
-             f"{float(feature.certain.mean()):.0%}")  # fmt: skip
     if not (gap < 1e-4 and residual < 1e-6):
-        raise RuntimeError("a linear programme has not converged")
+        raise RuntimeError(
+            f"a linear programme has not converged: gap {gap:.1e}, residual {residual:.1e}"
+        )
+    certain = (
+        f"largest gap {gap:.1e}, largest residual {residual:.1e}, certain of "
+        f"{float(feature.certain.mean()):.0%}"
+    )
+    return "\n\n".join([exponents(results), flows(results), certain])
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

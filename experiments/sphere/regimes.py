@@ -11,10 +11,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from atomic import Interpolant, interpolant, on_sphere
-from threadpoolctl import threadpool_limits
 
 import langevin_nn as lnn
+from experiments.sphere.atomic import Interpolant, interpolant, on_sphere
 
 SMOOTHNESS = {"constant": math.inf, "smooth": 5.5, "rough": 1.5}
 """ν_t of each target."""
@@ -51,8 +50,7 @@ def points(task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 def done(task: Task) -> tuple[Task, Any]:
     """The task with its arrays, of the first axes (n,) or (n, scale)."""
-    with threadpool_limits(1):
-        return task, {"lazy": lazy, "feature": feature, "flow": flow}[task.kind](task)
+    return task, {"lazy": lazy, "feature": feature, "flow": flow}[task.kind](task)
 
 
 def spec(d: int) -> lnn.EnsembleSpec:

@@ -1,26 +1,22 @@
 """The stripe model: learning curves of the lazy and the feature regime, and how features are made.
 
-    python experiments/stripe/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.stripe [--smoke | --full | --draw] [FOLDER]
 
 Trains on the stripe model at the sizes in measure.py, keeps results.json and draws stripe.png in
 FOLDER (this one), and prints the tables; --draw makes the figure again from results.json.
 """
 
-import sys
-from pathlib import Path
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import called, keep, kept, markdown  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import NullLocator  # noqa: E402
-from measure import SIZES, amplified, lazy, trained  # noqa: E402
-
-from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+from experiments.common import Call, Results, experiment, markdown
+from experiments.stripe.measuring import SIZES, amplified, lazy, trained
+from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.analysis.ensembles import independent_mean
+from langevin_nn.types import Estimate
 
 COLOURS = {2: "#009E73", 5: "#0072B2", 10: "#D55E00"}
 LAST = 4
@@ -38,7 +34,7 @@ def exponent(values: xr.DataArray, sign: float = -1.0) -> Estimate:
     here = values.isel(P=slice(-LAST, None))
     slopes = [sign * np.polyfit(np.log(here.P), np.log(here.sel(task=t)), 1)[0]
               for t in range(here.sizes["task"])]  # fmt: skip
-    return Estimate(float(np.mean(slopes)), float(np.std(slopes, ddof=1) / np.sqrt(len(slopes))))
+    return independent_mean(np.array(slopes))
 
 
 def mean(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +55,7 @@ def guide(ax: Axes, values: xr.DataArray, power: float, colour: str) -> None:
     ax.plot(here.P, float(level) * here.P.astype(float) ** power, "--", color=colour, linewidth=1)
 
 
-def draw(results: dict[str, xr.Dataset]) -> Figure:
+def draw(results: Results) -> Figure:
     kernel, flow, growth = (results[name] for name in ("lazy", "trained", "amplified"))
     figure = Figure(figsize=(11, 6.6), layout="constrained")
     panels = figure.subplots(2, 3)
@@ -128,7 +124,7 @@ def components(ax: Axes, flow: xr.Dataset) -> None:
     ax.legend(fontsize="small", frameon=False, loc="upper left")
 
 
-def exponents(results: dict[str, xr.Dataset]) -> str:
+def exponents(results: Results) -> str:
     kernel, flow, growth = (results[name] for name in ("lazy", "trained", "amplified"))
     rows = []
     for name, regime, found in (("β, lazy", "lazy", kernel), ("β, features", "features", flow)):
@@ -153,7 +149,7 @@ def span(values: xr.DataArray) -> str:
     return f"{numbers[0]}–{numbers[-1]}"
 
 
-def machines(results: dict[str, xr.Dataset]) -> str:
+def machines(results: Results) -> str:
     """Errors of the lazy machines at one P, and of the trained networks."""
     kernel, flow = results["lazy"], results["trained"]
     number = kernel.compared
@@ -174,21 +170,18 @@ def cell(values: xr.DataArray) -> str:
     return plus_minus(Estimate(float(value), float(error))) if np.isfinite(value) else "–"
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        sizes = SIZES[call.size]
-        found = {
-            "amplified": amplified(call, sizes),
-            "lazy": lazy(call, sizes),
-            "trained": trained(call, sizes),
-        }
-        keep(call.results, found)
-    results = kept(call.results)
-    call.save(draw(results))
-    call.say(exponents(results))
-    call.say(machines(results))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    sizes = SIZES[call.size]
+    return {
+        "amplified": amplified(call, sizes),
+        "lazy": lazy(call, sizes),
+        "trained": trained(call, sizes),
+    }
+
+
+def report(results: Results) -> str:
+    return f"{exponents(results)}\n\n{machines(results)}"
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

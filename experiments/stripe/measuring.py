@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from common import Call
 
 import langevin_nn as lnn
+from experiments.common import Call
 
 STRIPE = (-0.3, 1.18549)
 """Half of all Gaussian numbers lie between."""

@@ -1,34 +1,30 @@
 """The order parameter and an output of a narrow network: what is sampled, and three theories.
 
-    python experiments/student_t/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.student_t [--smoke | --full | --draw] [FOLDER]
 
 Samples config.toml with identity and erf units, and with erf and relu the kurtosis of f at every
 test point of several draws of the data; keeps results.json, draws student_t.png and kurtosis.png in
 FOLDER (this one), and prints the tables; --draw makes the figures again from results.json.
 """
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.interpolate import CubicSpline
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import called, keep, kept, markdown  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from scipy.interpolate import CubicSpline  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn.analysis.comparison import plus_minus  # noqa: E402
-from langevin_nn.plotting import CHAIN_COLOURS, style_of  # noqa: E402
-from langevin_nn.runs import assemble as problem  # noqa: E402
-from langevin_nn.runs import run  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import Call, Results, experiment, markdown
+from langevin_nn import config as configuration
+from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.plotting import CHAIN_COLOURS, style_of
+from langevin_nn.runs import assemble as problem
+from langevin_nn.runs import run
+from langevin_nn.types import Estimate
 
 ACTIVATIONS = ("identity", "erf")
 """Whose densities are drawn, from one draw of the data."""
@@ -197,7 +193,7 @@ def middles() -> np.ndarray:
     return np.sqrt(SCALES[1:] * SCALES[:-1])
 
 
-def draw(results: dict[str, xr.Dataset]) -> Figure:
+def draw_densities(results: Results) -> Figure:
     """A row for each activation: Q, and f on a linear and a logarithmic axis."""
     figure = Figure(figsize=(11, 0.8 + 3.1 * len(results)), layout="constrained")
     panels = figure.subplots(len(results), 3, squeeze=False)
@@ -244,7 +240,7 @@ def output(ax: Axes, found: xr.Dataset, activation: str) -> None:
     ax.set_title(f"output, {activation}", fontsize="small")
 
 
-def draw_kurtosis(results: dict[str, xr.Dataset]) -> Figure:
+def draw_kurtosis(results: Results) -> Figure:
     """Sampled against the mixture's at each test point, a colour for each draw of the data."""
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     panels = figure.subplots(1, len(results), squeeze=False)[0]
@@ -271,7 +267,7 @@ def draw_kurtosis(results: dict[str, xr.Dataset]) -> Figure:
     return figure
 
 
-def kurtosis_table(results: dict[str, xr.Dataset]) -> str:
+def kurtosis_table(results: Results) -> str:
     """For each data set: at the point of the largest variance, and the share of all points."""
     heads = ["units", "data set", "R̂ max", "kurtosis of f", "mixture", "median of all points"]
     heads += ["mixture, median", "above 3 by 2σ", "below 3 by 2σ", "above the mixture"]
@@ -291,7 +287,7 @@ def kurtosis_table(results: dict[str, xr.Dataset]) -> str:
     return markdown(heads, rows)
 
 
-def table(results: dict[str, xr.Dataset]) -> str:
+def table(results: Results) -> str:
     heads = ["units", "", "sampled", *THEORIES]
     rows = []
     for activation, found in results.items():
@@ -307,33 +303,42 @@ def table(results: dict[str, xr.Dataset]) -> str:
     return markdown(heads, rows)
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        config = configuration.load(call.here / "config.toml")
-        sizes = {"smoke": (4, 5, 20), "full": (256, 2000, 20_000)}
-        seeds = 2 if call.size == "smoke" else NUM_SEEDS
-        if call.size in sizes:
-            config = with_counts(config, *sizes[call.size])
-        found = {}
-        for activation in ACTIVATIONS:
-            found[activation] = sampled(with_units(config, activation))
-            words = found[activation].attrs
-            call.say(f"{activation}: run {words['run']}, {words['seconds']:.0f} s, R̂ max "
-                     f"{words['rhat_max']:.4f} {words['message']}")  # fmt: skip
-        quarter = with_counts(
-            config, config.sampler.num_chains, config.sampler.num_warmup or 0,
-            max(config.sampler.num_samples // 4, 4),
-        )  # fmt: skip
-        for activation in TAILS:
-            found[f"kurtosis, {activation}"] = kurtoses(with_units(quarter, activation), seeds)
-        keep(call.results, found)
-    results = kept(call.results)
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    config = configuration.load(call.here / "config.toml")
+    sizes = {"smoke": (4, 5, 20), "full": (256, 2000, 20_000)}
+    seeds = 2 if call.size == "smoke" else NUM_SEEDS
+    if call.size in sizes:
+        config = with_counts(config, *sizes[call.size])
+    found = {}
+    for activation in ACTIVATIONS:
+        found[activation] = sampled(with_units(config, activation))
+        words = found[activation].attrs
+        call.say(f"{activation}: run {words['run']}, {words['seconds']:.0f} s, R̂ max "
+                 f"{words['rhat_max']:.4f} {words['message']}")  # fmt: skip
+    quarter = with_counts(
+        config, config.sampler.num_chains, config.sampler.num_warmup or 0,
+        max(config.sampler.num_samples // 4, 4),
+    )  # fmt: skip
+    for activation in TAILS:
+        found[f"kurtosis, {activation}"] = kurtoses(with_units(quarter, activation), seeds)
+    return found
+
+
+def draw(results: Results) -> dict[str, Figure]:
+    return {
+        "student_t": draw_densities({name: results[name] for name in ACTIVATIONS}),
+        "kurtosis": draw_kurtosis(tails(results)),
+    }
+
+
+def report(results: Results) -> str:
     densities = {name: results[name] for name in ACTIVATIONS}
-    tails = {name: results[f"kurtosis, {name}"] for name in TAILS}
-    call.save(draw(densities))
-    call.save(draw_kurtosis(tails), "kurtosis")
-    call.say(table(densities) + "\n\n" + kurtosis_table(tails))
+    return f"{table(densities)}\n\n{kurtosis_table(tails(results))}"
+
+
+def tails(results: Results) -> dict[str, xr.Dataset]:
+    """The kurtoses by activation."""
+    return {name: results[f"kurtosis, {name}"] for name in TAILS}
 
 
 def with_units(config: configuration.RunConfig, activation: str) -> configuration.RunConfig:
@@ -350,4 +355,4 @@ def with_counts(
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

@@ -1,30 +1,26 @@
 """From T = 0.001 to 1: training and test error, and the free energy, against the theories.
 
-    python experiments/temperature/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.temperature [--smoke | --full | --draw] [FOLDER]
 
 Runs the ladder of config.toml on two data sets, keeps results.json and draws temperature.png in
 FOLDER (this one), and prints the table; --draw makes the figure again from results.json.
 """
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import jax
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import called, frame, keep, kept, legend_below, markdown  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn.analysis.comparison import QUANTITIES, plus_minus  # noqa: E402
-from langevin_nn.plotting import style_of  # noqa: E402
-from langevin_nn.runs import assemble as problem  # noqa: E402
-from langevin_nn.runs import run  # noqa: E402
-from langevin_nn.types import Estimate  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import Call, Results, experiment, frame, legend_below, markdown
+from langevin_nn import config as configuration
+from langevin_nn.analysis.comparison import QUANTITIES, plus_minus
+from langevin_nn.plotting import style_of
+from langevin_nn.runs import assemble as problem
+from langevin_nn.runs import run
+from langevin_nn.types import Estimate
 
 SOURCES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
 THEORIES = ("infinite_width", "one_layer", "scale_mixture", "matched")
@@ -84,7 +80,7 @@ def measured(config: configuration.RunConfig) -> xr.Dataset:
     )  # fmt: skip
 
 
-def draw(results: dict[str, xr.Dataset]) -> Figure:
+def draw(results: Results) -> Figure:
     """A row for each data set: errors against T, then the evidence, theory − sampled."""
     figure = Figure(figsize=(12, 0.8 + 3.3 * len(results)), layout="constrained")
     panels = figure.subplots(len(results), 3, squeeze=False, sharex=True)
@@ -122,7 +118,7 @@ def draw(results: dict[str, xr.Dataset]) -> Figure:
     return figure
 
 
-def table(results: dict[str, xr.Dataset]) -> str:
+def table(results: Results) -> str:
     heads = ["data", "T", "training error", "generalisation error", "log evidence", *(
         f"{name} − sampled" for name in THEORIES)]  # fmt: skip
     rows = []
@@ -141,25 +137,20 @@ def table(results: dict[str, xr.Dataset]) -> str:
     return markdown(heads, rows)
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        found = {}
-        for source in SOURCES:
-            config = sized(configuration.load(call.here / "config.toml"), call.size)
-            found[source] = measured(replace(config, data=replace(config.data, source=source)))
-            words = found[source].attrs
-            call.say(
-                f"{source}: run {words['run']}, {words['seconds']:.0f} s, R̂ max "
-                f"{float(found[source].rhat_max.max()):.4f}, swaps accepted at least "
-                f"{float(found[source].swaps.min()):.2f}, {words['round_trips']} round trips "
-                f"{words['complaint']}"
-            )
-        keep(call.results, found)
-    results = kept(call.results)
-    call.save(draw(results))
-    call.say(table(results))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    found = {}
+    for source in SOURCES:
+        config = sized(configuration.load(call.here / "config.toml"), call.size)
+        found[source] = measured(replace(config, data=replace(config.data, source=source)))
+        words = found[source].attrs
+        call.say(
+            f"{source}: run {words['run']}, {words['seconds']:.0f} s, R̂ max "
+            f"{float(found[source].rhat_max.max()):.4f}, swaps accepted at least "
+            f"{float(found[source].swaps.min()):.2f}, {words['round_trips']} round trips "
+            f"{words['complaint']}"
+        )
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, table)

@@ -1,34 +1,28 @@
 """A cold and narrow network: every dynamics is trapped at its temperature, a ladder gets free.
 
-    python experiments/tempering/run.py [--smoke | --draw] [FOLDER]
+    python -m experiments.tempering [--smoke | --draw] [FOLDER]
 
 Samples the posterior of config.toml with each dynamics on each read-out, and with the split
 dynamics on the ladder, from two seeds. Writes results.json and tempering.png into FOLDER (this
 one) and prints the table; --draw makes the figure again from results.json.
 """
 
-import argparse
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
-jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_num_cpu_devices", 2)
+import langevin_nn as lnn
+from experiments.common import called
+from langevin_nn import config as configuration
+from langevin_nn.analysis.tempering import summarise_ladder
+from langevin_nn.runs import assemble as problem
+from langevin_nn.runs import run, tables
 
-from matplotlib.figure import Figure  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn.analysis.tempering import summarise_ladder  # noqa: E402
-from langevin_nn.runs import assemble as problem  # noqa: E402
-from langevin_nn.runs import run, tables  # noqa: E402
-
-HERE = Path(__file__).parent
 WAYS = {
     "langevin": ("langevin", "sampled"),
     "split": ("split", "sampled"),
@@ -141,22 +135,15 @@ def draw(results: dict[str, Any], caption: str) -> Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="a short form, for the tests")
-    parser.add_argument("--draw", action="store_true", help="the figure again from results.json")
-    parser.add_argument("folder", nargs="?", type=Path, default=HERE, metavar="FOLDER")
-    arguments = parser.parse_args()
-    if arguments.smoke and arguments.folder.resolve() == HERE.resolve():
-        parser.error("--smoke needs a FOLDER: this one has the results that its README quotes")
-    config = configuration.load(HERE / "config.toml")
-    if arguments.smoke:
+    call = called(__file__, __doc__ or "", full=False)
+    config = configuration.load(call.here / "config.toml")
+    if call.size == "smoke":
         sampler = replace(
             config.sampler, num_chains=2, num_warmup=10, num_samples=8, thinning=1,
             ladder=(0.05, 0.3, 0.9),
         )  # fmt: skip
         config = replace(config, sampler=sampler)
-    path = arguments.folder / "results.json"
-    if not arguments.draw:
+    if not call.draw:
         results: dict[str, Any] = {"temperature": config.posterior.temperature, "ways": {}}
         for way in WAYS:
             seeds = {str(seed): sampled(config, way, seed) for seed in (0, 1)}
@@ -165,10 +152,10 @@ def main() -> None:
         temperatures = [config.posterior.temperature, *config.sampler.ladder]
         results["theories"] = theories(config, temperatures)
         results["config"] = config.content_hash
-        path.write_text(json.dumps(results, indent=1) + "\n")
-    results = json.loads(path.read_text())
+        call.results.write_text(json.dumps(results, indent=1) + "\n")
+    results = json.loads(call.results.read_text())
     figure = draw(results, tables.caption(config))
-    figure.savefig(arguments.folder / "tempering.png", dpi=110)
+    figure.savefig(call.folder / "tempering.png", dpi=110)
     print(table(results))
     ladder = results["ways"]["split, marginalised, ladder"]["0"]["ladder"]
     print(

@@ -1,6 +1,6 @@
 """How fast the theories answer: one decomposition, then sweeps; side by side with one by one.
 
-    python experiments/theory_speed/run.py [--num_train P] [--points n] [--alone n] [--smoke]
+    python -m experiments.theory_speed [--num_train P] [--points n] [--alone n] [--smoke]
 
 Prints medians over the repeats, and the process's largest memory.
 """
@@ -16,9 +16,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-jax.config.update("jax_enable_x64", True)
-
-import langevin_nn as lnn  # noqa: E402
+import langevin_nn as lnn
 
 
 def seconds(action: Callable[[], object], repeats: int) -> float:

@@ -1,32 +1,24 @@
 """Triple descent: the test error of random features against its limit, over P/N_0 and N_1/N_0.
 
-    python experiments/triple_descent/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.triple_descent [--smoke | --full | --draw] [FOLDER]
 
 Regresses on drawn features at every point, keeps results.json and draws triple_descent.png and
 images.png in FOLDER (this one), and prints the tables; --draw makes the figures again.
 """
 
-import multiprocessing
-import os
-import sys
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from concurrent.futures import Executor
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+import jax
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
-import drawing  # noqa: E402
-import images  # noqa: E402
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import parts  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import Call, called, keep, kept  # noqa: E402
-from points import ACTIVATIONS, RIDGES, THEORY_FIELDS, named, predicted  # noqa: E402
-from threadpoolctl import threadpool_limits  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
+import langevin_nn as lnn
+from experiments import num_cores
+from experiments.common import Call, Results, experiment, processes
+from experiments.triple_descent import drawing, images, parts
+from experiments.triple_descent.points import ACTIVATIONS, RIDGES, THEORY_FIELDS, named, predicted
 
 SIZES = {
     "smoke": {
@@ -61,30 +53,29 @@ def measured(job: tuple[str, float, float, dict[str, int], int]) -> np.ndarray:
     their own, whose errors add up for every noise variance.
     """
     name, features, examples, size, seed = job
-    with threadpool_limits(1):
-        rng = np.random.default_rng([seed, round(1e6 * features), round(1e6 * examples)])
-        in_size, columns = size["in_size"], size["columns"]
-        num_train, width = round(examples * in_size), round(features * in_size)
-        x = rng.standard_normal((num_train, in_size))
-        x_test = rng.standard_normal((size["num_test"], in_size))
-        teachers = rng.standard_normal((in_size, columns))
-        teachers /= np.linalg.norm(teachers, axis=0)
-        labels = np.hstack([x @ teachers, rng.standard_normal((num_train, columns))])
-        clean = np.hstack([x_test @ teachers, np.zeros((len(x_test), columns))])
-        data = lnn.Dataset("linear teachers", x, labels, x_test, clean)
-        keys = jax.random.split(jax.random.key(seed), size["ensemble"])
-        means, rows = [], []
-        for key in keys:
-            drawn = lnn.RandomFeatures(in_size, width, named(name), key=key, centred=True)
-            found = drawn.regress(data)
-            means.append([found.mean(ridge) for ridge in RIDGES])
-            rows.append([
-                [*_parts(means[-1][i], clean), found.variance(ridge, 1.0).mean(),
-                 *_parts(found.train_mean(ridge), labels)]
-                for i, ridge in enumerate(RIDGES)
-            ])  # fmt: skip
-        single = np.mean(rows, axis=0).T
-        together = np.array([_parts(mean, clean) for mean in np.mean(means, axis=0)]).T
+    rng = np.random.default_rng([seed, round(1e6 * features), round(1e6 * examples)])
+    in_size, columns = size["in_size"], size["columns"]
+    num_train, width = round(examples * in_size), round(features * in_size)
+    x = rng.standard_normal((num_train, in_size))
+    x_test = rng.standard_normal((size["num_test"], in_size))
+    teachers = rng.standard_normal((in_size, columns))
+    teachers /= np.linalg.norm(teachers, axis=0)
+    labels = np.hstack([x @ teachers, rng.standard_normal((num_train, columns))])
+    clean = np.hstack([x_test @ teachers, np.zeros((len(x_test), columns))])
+    data = lnn.Dataset("linear teachers", x, labels, x_test, clean)
+    keys = jax.random.split(jax.random.key(seed), size["ensemble"])
+    means, rows = [], []
+    for key in keys:
+        drawn = lnn.RandomFeatures(in_size, width, named(name), key=key, centred=True)
+        found = drawn.regress(data)
+        means.append([found.mean(ridge) for ridge in RIDGES])
+        rows.append([
+            [*_parts(means[-1][i], clean), found.variance(ridge, 1.0).mean(),
+             *_parts(found.train_mean(ridge), labels)]
+            for i, ridge in enumerate(RIDGES)
+        ])  # fmt: skip
+    single = np.mean(rows, axis=0).T
+    together = np.array([_parts(mean, clean) for mean in np.mean(means, axis=0)]).T
     return np.concatenate([single, together])
 
 
@@ -95,7 +86,7 @@ def _parts(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
     return float(errors[:half].mean()), float(errors[half:].mean())
 
 
-def points(call: Call, pool: ProcessPoolExecutor) -> xr.Dataset:
+def points(call: Call, pool: Executor) -> xr.Dataset:
     size = SIZES[call.size]
     chosen = CUTS if call.size != "smoke" else CUTS[::9]
     jobs = [(*cut, size, seed) for cut in chosen for seed in range(size["data_draws"])]
@@ -124,28 +115,32 @@ def points(call: Call, pool: ProcessPoolExecutor) -> xr.Dataset:
     )
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        size = SIZES[call.size]
-        ratios = RATIOS if call.size != "smoke" else RATIOS[1::3]
-        cores = 1 if call.size == "smoke" else os.cpu_count() or 1
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(cores, mp_context=spawn) as pool:
-            keep(call.results, {
-                "points": points(call, pool),
-                "parts": parts.measured(pool, FIXED, ratios, size),
-                "images": images.measured(pool, ratios, size),
-            })  # fmt: skip
-    results = kept(call.results)
-    found = results["points"]
-    call.save(drawing.figure(found, results["parts"], FIXED))
-    call.save(drawing.images(results["images"], FIXED), "images")
-    call.say(drawing.table(found, FIXED))
-    call.say(drawing.agreement(found))
-    call.say(drawing.parts_table(results["parts"], FIXED))
-    call.say(drawing.images_table(results["images"]))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    size = SIZES[call.size]
+    ratios = RATIOS if call.size != "smoke" else RATIOS[1::3]
+    with processes(1 if call.size == "smoke" else num_cores()) as pool:
+        return {
+            "points": points(call, pool),
+            "parts": parts.measured(pool, FIXED, ratios, size),
+            "images": images.measured(pool, ratios, size),
+        }
+
+
+def draw(results: Results) -> dict[str, Figure]:
+    return {
+        "triple_descent": drawing.figure(results["points"], results["parts"], FIXED),
+        "images": drawing.images(results["images"], FIXED),
+    }
+
+
+def report(results: Results) -> str:
+    return "\n\n".join([
+        drawing.table(results["points"], FIXED),
+        drawing.agreement(results["points"]),
+        drawing.parts_table(results["parts"], FIXED),
+        drawing.images_table(results["images"]),
+    ])  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

@@ -2,12 +2,19 @@
 
 import numpy as np
 import xarray as xr
-from common import legend_below, markdown
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from parts import PARTS
-from points import ACTIVATIONS, NOISE, RIDGES, THEORY_FIELDS, named, predicted
 
+from experiments.common import legend_below, markdown
+from experiments.triple_descent.parts import PARTS
+from experiments.triple_descent.points import (
+    ACTIVATIONS,
+    NOISE,
+    RIDGES,
+    THEORY_FIELDS,
+    named,
+    predicted,
+)
 from langevin_nn import theory
 from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.types import Estimate

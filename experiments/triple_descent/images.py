@@ -5,10 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
-from points import NOISE, RIDGES
-from threadpoolctl import threadpool_limits
 
 import langevin_nn as lnn
+from experiments.triple_descent.points import NOISE, RIDGES
 from langevin_nn.data.image_files import available
 
 CURES = ("one network", "ensemble", "bagged", "ridge")
@@ -36,10 +35,9 @@ def errors_job(job: tuple[str, int, dict[str, int], int]) -> np.ndarray:
     def errors(f: np.ndarray) -> float:
         return float(np.mean((f - data.y_test) ** 2))
 
-    with threadpool_limits(1):
-        cold, warm = (
-            lnn.feature_ensemble(data, width, "tanh", ridge=ridge, **given) for ridge in RIDGES
-        )
+    cold, warm = (
+        lnn.feature_ensemble(data, width, "tanh", ridge=ridge, **given) for ridge in RIDGES
+    )
     return np.array([errors(cold), errors(cold.mean(0)), errors(cold.mean(1)), errors(warm)])
 
 

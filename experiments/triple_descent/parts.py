@@ -5,10 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
-from points import NOISE, RIDGES, named
-from threadpoolctl import threadpool_limits
 
 import langevin_nn as lnn
+from experiments.triple_descent.points import NOISE, RIDGES, named
 
 PARTS = ("bias2", "sampling", "initialisation", "noise")
 
@@ -24,11 +23,10 @@ def predictions_job(job: tuple[float, float, dict[str, int], int]) -> np.ndarray
     rng = np.random.default_rng([3, seed, round(1e6 * examples)])
     x = rng.standard_normal((round(examples * in_size), in_size))
     data = lnn.Dataset("teacher", x, x @ teacher, x_test, x_test @ teacher)
-    with threadpool_limits(1):
-        return lnn.feature_ensemble(
-            data, round(features * in_size), named("tanh"), key=jax.random.key(seed),
-            ridge=RIDGES[0], num_ensemble=4, num_noise=4, noise_variance=NOISE,
-        ) - data.y_test  # fmt: skip
+    return lnn.feature_ensemble(
+        data, round(features * in_size), named("tanh"), key=jax.random.key(seed),
+        ridge=RIDGES[0], num_ensemble=4, num_noise=4, noise_variance=NOISE,
+    ) - data.y_test  # fmt: skip
 
 
 def measured(

@@ -1,31 +1,26 @@
 """Where may one trust which theory? Deviations from the exact sampler over (N_1, λ_1), as maps.
 
-    python experiments/validity_map/run.py [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.validity_map [--smoke | --full | --draw] [FOLDER]
 
 Sweeps config.toml (full.toml with --full), keeps results.json and draws validity_map.png (in per
 cent) and validity_map_sigmas.png (in standard errors) in FOLDER (this one), and prints how much of
 the map each theory has right; --draw makes the figures again from results.json.
 """
 
-import sys
-from pathlib import Path
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import numpy as np  # noqa: E402
-import xarray as xr  # noqa: E402
-from common import called, keep, kept, markdown, mnist_caption, table, verdicts  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations  # noqa: E402
+import langevin_nn as lnn
+from experiments.common import Call, Results, experiment, markdown, mnist_caption, table, verdicts
+from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations
 
 WIDTH, PRECISION = "network.hidden_widths[0]", "prior.precisions[-1]"
 SHOWN = ("bias2", "variance")
 WITHIN = (1, 2, 5, 10)
 
 
-def draw(results: xr.Dataset, unit: str, caption: str) -> Figure:
+def draw_map(results: xr.Dataset, unit: str, caption: str) -> Figure:
     """A row for each quantity, a column for each theory."""
     theories = [str(name) for name in results.theory.values]
     figure = Figure(figsize=(2.6 * len(theories) + 1, 6.6), layout="constrained")
@@ -65,20 +60,25 @@ def shares(results: xr.Dataset) -> str:
     return markdown(heads, rows)
 
 
-def main() -> None:
-    call = called(__file__, __doc__ or "")
-    if not call.draw:
-        values = call.values()
-        caption = mnist_caption(values) + "; in brackets: below 2σ"
-        found = call.swept(values)
-        keep(call.results, {"map": found.assign_attrs(caption=caption)})
-    results = kept(call.results)["map"]
-    call.save(draw(results, "per cent", results.caption))
-    call.save(draw(results, "sigmas", results.caption.split(";")[0]), "validity_map_sigmas")
-    call.say(shares(results))
-    call.say(table(results, [str(name) for name in results.theory.values]))
-    call.say(verdicts(results))
+def measure(call: Call) -> dict[str, xr.Dataset]:
+    values = call.values()
+    caption = mnist_caption(values) + "; in brackets: below 2σ"
+    return {"map": call.swept(values).assign_attrs(caption=caption)}
+
+
+def draw(results: Results) -> dict[str, Figure]:
+    found = results["map"]
+    return {
+        "validity_map": draw_map(found, "per cent", found.caption),
+        "validity_map_sigmas": draw_map(found, "sigmas", found.caption.split(";")[0]),
+    }
+
+
+def report(results: Results) -> str:
+    found = results["map"]
+    theories = [str(name) for name in found.theory.values]
+    return "\n\n".join([shares(found), table(found, theories), verdicts(found)])
 
 
 if __name__ == "__main__":
-    main()
+    experiment(__file__, __doc__, measure, draw, report)

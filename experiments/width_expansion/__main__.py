@@ -1,6 +1,6 @@
 """Finite width to order 1/N_1: what the theories leave over, against long runs of the sampler.
 
-    python experiments/width_expansion/run.py [--smoke | --draw] [FOLDER]
+    python -m experiments.width_expansion [--smoke | --draw] [FOLDER]
 
 For each width two runs, at the step size η of config.toml and at η/2 with twice the steps. The
 dynamics' bias is proportional to η, so 2 × (result at η/2) − (result at η) is free of it. Writes
@@ -8,26 +8,20 @@ results.json and width_expansion.png into FOLDER (this one) and prints the table
 figure again from results.json.
 """
 
-import argparse
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
-jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_num_cpu_devices", 2)
+import langevin_nn as lnn
+from experiments.common import called
+from langevin_nn import config as configuration
+from langevin_nn.plotting import THEORY_STYLES
+from langevin_nn.runs import run, tables
 
-from matplotlib.figure import Figure  # noqa: E402
-
-import langevin_nn as lnn  # noqa: E402
-from langevin_nn import config as configuration  # noqa: E402
-from langevin_nn.plotting import THEORY_STYLES  # noqa: E402
-from langevin_nn.runs import run, tables  # noqa: E402
-
-HERE = Path(__file__).parent
 WIDTHS = (5, 10, 20, 40)
 THEORIES = ("infinite_width", "one_layer", "scale_mixture", "width_expansion", "matched")
 QUANTITIES = ("bias2", "variance")
@@ -70,21 +64,13 @@ def sampled(config: configuration.RunConfig, width: int, smoke: bool) -> dict[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What the theories leave over, by width.")
-    parser.add_argument("folder", type=Path, nargs="?", default=HERE)
-    parser.add_argument("--smoke", action="store_true", help="a short one, in seconds")
-    parser.add_argument("--draw", action="store_true", help="only the figure, from results.json")
-    arguments = parser.parse_args()
-    if arguments.smoke and arguments.folder.resolve() == HERE.resolve():
-        parser.error("--smoke needs a FOLDER: this one has the results that its README quotes")
-    config = configuration.load(HERE / "config.toml")
-    arguments.folder.mkdir(exist_ok=True)
-    results = arguments.folder / "results.json"
-    if not arguments.draw:
-        rows = measured(config, arguments.smoke)
-        results.write_text(json.dumps(rows, indent=1) + "\n")
-    figure = draw(json.loads(results.read_text()), tables.caption(config))
-    figure.savefig(arguments.folder / "width_expansion.png", dpi=130)
+    call = called(__file__, __doc__ or "", full=False)
+    config = configuration.load(call.here / "config.toml")
+    if not call.draw:
+        rows = measured(config, call.size == "smoke")
+        call.results.write_text(json.dumps(rows, indent=1) + "\n")
+    figure = draw(json.loads(call.results.read_text()), tables.caption(config))
+    figure.savefig(call.folder / "width_expansion.png", dpi=130)
 
 
 def measured(config: configuration.RunConfig, smoke: bool) -> Rows:

@@ -46,6 +46,14 @@ class ClassificationErrors:
     over_test_set: tuple[float, float, float]
 
 
+def independent_mean(values: Float[np.ndarray, " n"]) -> Estimate:
+    """The mean of independent values, with its standard error.
+
+    v̄ = Σ_i v_i / n and √(Σ_i (v_i − v̄)² / (n (n − 1))).
+    """
+    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+
+
 def summarise_flow(flow: Flow, name: str = "flow") -> Generalisation:
     """Bias², variance, errors and accuracy of the mean predictor over the initialisations.
 
@@ -93,8 +101,8 @@ def summarise_flow(flow: Flow, name: str = "flow") -> Generalisation:
         predictive_variance=outputs.var(axis=0, ddof=1),
         bias2=_jackknifed(bias2, f),
         variance=_jackknifed(variance, f),
-        generalisation_error=_mean(errors),
-        train_error=_mean(train_errors),
+        generalisation_error=independent_mean(errors),
+        train_error=independent_mean(train_errors),
         test_accuracy=accuracy,
         converged=flow.converged,
         message=flow.message,
@@ -162,10 +170,6 @@ def _number(flow: Flow) -> int:
             "num_initialisations"
         )
     return number
-
-
-def _mean(values: Float[np.ndarray, " n"]) -> Estimate:
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
 
 
 def _jackknifed(of: Callable[[np.ndarray], float], f: Float[np.ndarray, "n K"]) -> Estimate:

@@ -3,10 +3,12 @@
 What configurations and the command line give is checked in `config.fields`.
 """
 
+import difflib
 import math
 import operator
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +193,12 @@ def as_path(name: str, given: Any) -> Path:
             f"{name} must name a file or a folder, got {shown(given)}: write text or a Path"
         )
     return Path(given)
+
+
+def nearest(name: str, valid: Collection[str], cutoff: float = 0.6) -> str:
+    """A hint `; did you mean "…"?`, or nothing where no valid name is near."""
+    close = difflib.get_close_matches(name, valid, 1, cutoff)
+    if not close:
+        last = {option.split(".")[-1]: option for option in valid}
+        close = [last[match] for match in difflib.get_close_matches(name.split(".")[-1], last, n=1)]
+    return f'; did you mean "{close[0]}"?' if close else ""

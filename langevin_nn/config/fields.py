@@ -4,7 +4,6 @@ A `Kind` is checked at the edge, once: `check` returns the value in its final ty
 `InputError` that says what was given and what to write.
 """
 
-import difflib
 import math
 import re
 import tomllib
@@ -14,6 +13,7 @@ from typing import Any
 
 from langevin_nn.errors import InputError
 from langevin_nn.values import clipped as clipped
+from langevin_nn.values import nearest
 from langevin_nn.values import shown as shown
 
 LARGEST = 2**31 - 1
@@ -218,15 +218,6 @@ def class_numbers(source: str, classes: Any) -> Any:
     hint = nearest(classes.lower(), lower) if isinstance(classes, str) else ""
     held = f"0 to 9, or {', '.join(names)}" if names else "0 to 9"
     raise InputError(f"classes of {source} are {held}, got {classes!r}{hint}: write [0, 1]")
-
-
-def nearest(name: str, valid: Sequence[str]) -> str:
-    """A hint `; did you mean "…"?`, or nothing where no valid name is near."""
-    close = difflib.get_close_matches(name, valid, n=1)
-    if not close:
-        last = {option.split(".")[-1]: option for option in valid}
-        close = [last[match] for match in difflib.get_close_matches(name.split(".")[-1], last, n=1)]
-    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 def _literal(word: str) -> Any:

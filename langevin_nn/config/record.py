@@ -18,7 +18,7 @@ from typing import Any
 
 import tomli_w
 
-from langevin_nn.config.fields import NAMES, Kind, choice, clipped, nearest, shown, toml, whole
+from langevin_nn.config.fields import NAMES, Kind, choice, clipped, shown, toml, whole
 from langevin_nn.config.sections import (
     DEFAULT_CLASSES,
     DEFAULT_TARGETS,
@@ -33,7 +33,7 @@ from langevin_nn.config.sections import (
     with_labels_as_used,
 )
 from langevin_nn.errors import InputError
-from langevin_nn.values import as_path
+from langevin_nn.values import as_path, nearest
 
 __all__ = [
     "SECTIONS",

@@ -11,7 +11,6 @@ and named as such. Provenance and citations: data/README.md.
 """
 
 import contextlib
-import difflib
 import hashlib
 import logging
 import os
@@ -48,6 +47,7 @@ from langevin_nn.data.published import (
 )
 from langevin_nn.files import at_home
 from langevin_nn.types import InputError
+from langevin_nn.values import nearest
 
 TIMEOUT_SECONDS = 15
 UNPUBLISHED = "not the published file"
@@ -81,7 +81,8 @@ def fetch(name: str, folder: str | Path | None = None) -> tuple[Path, ...]:
     network, or a file that came with another SHA-256.
     """
     if name not in HOMES:
-        raise InputError(f"{name!r} has no files to fetch: write {nearest(name, HOMES)}")
+        hint = nearest(name, HOMES) or ":"
+        raise InputError(f"{name!r} has no files to fetch{hint} write one of {', '.join(HOMES)}")
     return _download(name, data_folder(folder), FILES[name])
 
 
@@ -130,13 +131,6 @@ def read_images(name: str, folder: str | Path | None, classes: Iterable[int]) ->
 def fingerprint(path: Path) -> str:
     """The name of a file and the start of its SHA-256: equal as long as no byte has changed."""
     return f"{path.name} sha256:{_sha256(path)[:12]}"
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The valid names, the one that was probably meant first."""
-    names = tuple(names)
-    guesses = difflib.get_close_matches(name, names, n=1)
-    return "".join(f"{guess!r}, or " for guess in guesses) + f"one of {', '.join(names)}"
 
 
 def _sha256(path: Path) -> str:

@@ -29,13 +29,13 @@ from langevin_nn.data.dataset import (
     require_inputs,
     up_to,
 )
-from langevin_nn.data.image_files import nearest, read_images
+from langevin_nn.data.image_files import read_images
 from langevin_nn.data.image_formats import IMAGE_SHAPES, RawImages, as_images
 from langevin_nn.data.labels import Labelling, labelling, signed, two_targets
 from langevin_nn.data.own_files import npz_task
 from langevin_nn.data.teachers import TEACHERS, draw_task, noise_scale
 from langevin_nn.types import InputError
-from langevin_nn.values import is_ordered, require_flag, shown
+from langevin_nn.values import is_ordered, nearest, require_flag, shown
 
 __all__ = ["IMAGE_SOURCES", "SOURCES", "Dataset", "load_dataset"]
 
@@ -99,8 +99,10 @@ def load_dataset(
     """
     known = isinstance(source, str)
     if not known or source not in SOURCES:
-        near = nearest(source, SOURCES) if known else f"one of {', '.join(SOURCES)}"
-        raise InputError(f"unknown data source {shown(source)}: write {near}")
+        hint = (nearest(source, SOURCES) if known else "") or ":"
+        raise InputError(
+            f"unknown data source {shown(source)}{hint} write one of {', '.join(SOURCES)}"
+        )
     for name, flag in (("standardize", standardize), ("colour", colour)):
         require_flag(name, flag)
     if colour and source != "cifar10":

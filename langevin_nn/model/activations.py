@@ -13,7 +13,6 @@ other, so the block of a Gram matrix with variances a (P,) and b (P',) is
 """
 
 import copyreg
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from jaxtyping import Array, Float
 
 from langevin_nn.model.quadrature import correlation, reference, referred, with_quadrature
 from langevin_nn.types import Activation, InputError
+from langevin_nn.values import nearest
 
 __all__ = [
     "ACTIVATIONS",
@@ -76,10 +76,9 @@ def activation(choice: str | Activation | Callable[[Array], Array]) -> Activatio
     if isinstance(choice, str):
         if choice in ACTIVATIONS:
             return ACTIVATIONS[choice]
-        near = difflib.get_close_matches(choice, ACTIVATIONS, n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = nearest(choice, ACTIVATIONS, cutoff=0.3) or ":"
         raise InputError(
-            f"unknown activation {choice!r}: {hint}known are {', '.join(ACTIVATIONS)}, "
+            f"unknown activation {choice!r}{hint} known are {', '.join(ACTIVATIONS)}, "
             "and from Python any elementwise callable"
         )
     name = getattr(choice, "__name__", type(choice).__name__)

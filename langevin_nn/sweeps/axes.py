@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from langevin_nn import config as configuration
-from langevin_nn.config.fields import Kind, nearest
+from langevin_nn.config.fields import Kind
 from langevin_nn.config.record import NetworkConfig, RunConfig
 from langevin_nn.config.sections import DEFAULT_CLASSES, DEFAULT_TARGETS
 from langevin_nn.errors import InputError
+from langevin_nn.values import nearest
 
 
 @dataclass(frozen=True)

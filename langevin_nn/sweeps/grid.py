@@ -18,11 +18,10 @@ from typing import Any
 import tomli_w
 
 from langevin_nn import config as configuration
-from langevin_nn.config.fields import nearest
 from langevin_nn.config.record import RunConfig
 from langevin_nn.errors import InputError
 from langevin_nn.sweeps.axes import Axis, axis_of, kind_of, label, normal, place, plain
-from langevin_nn.values import shown
+from langevin_nn.values import nearest, shown
 
 LARGEST_GRID = 100_000
 """Points. A grid that is larger is a slip of the pen."""

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from langevin_nn.config.fields import nearest
 from langevin_nn.errors import InputError
+from langevin_nn.values import nearest
 
 ALLOWED_FAILURES = 5
 """How many workers may die under a task, or jobs before a worker is there, one after another."""

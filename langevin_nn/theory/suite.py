@@ -1,6 +1,5 @@
 """All theories by name, and every one that applies to an ensemble at once."""
 
-import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import not_found
 from langevin_nn.theory.regression.resolvable import resolved_criteria
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
-from langevin_nn.values import shown
+from langevin_nn.values import nearest, shown
 
 __all__ = ["THEORIES", "Predictions", "predict", "theory_named"]
 
@@ -175,8 +174,7 @@ def theory_named(name: str) -> Theory:
             raise InputError(
                 f"a theory's name is text, got {shown(name)}: known are {', '.join(THEORIES)}"
             )
-        near = difflib.get_close_matches(name, THEORIES, n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"unknown theory {name!r}: {hint}known are {', '.join(THEORIES)}")
+        hint = nearest(name, THEORIES, cutoff=0.3) or ":"
+        raise InputError(f"unknown theory {name!r}{hint} known are {', '.join(THEORIES)}")
     found = THEORIES[name]
     return found if isinstance(found, Theory) else Theory(name, found)

@@ -262,7 +262,7 @@ def test_odd_callables_are_recognised(function, odd):
 @pytest.mark.parametrize(
     "choice, message",
     [
-        ("rellu", "did you mean 'relu'.*erf, relu, identity, tanh, gelu, swish10"),
+        ("rellu", 'did you mean "relu".*erf, relu, identity, tanh, gelu, swish10'),
         ("xyz", "unknown activation 'xyz': known are erf"),
         (jax.nn.softmax, "'softmax' does not act on each element"),
         (jnp.sum, "'sum' does not act on each element"),

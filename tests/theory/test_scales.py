@@ -413,7 +413,7 @@ BROKEN = Activation("broken", lambda z: z, lambda a, b, c: c * np.nan, odd=True)
             },
             "singular",
         ),
-        ({"names": ["one_layr"]}, "unknown theory 'one_layr': did you mean 'one_layer'"),
+        ({"names": ["one_layr"]}, "unknown theory 'one_layr'; did you mean \"one_layer\""),
     ],
 )
 def test_bad_input_is_told_what_to_give(change, message):

@@ -27,6 +27,7 @@ LAYERS = [
     {"sweeps"},
     {"reports"},
     {"cli"},
+    {"__main__"},
 ]
 ONE_IMPORTER = {
     "arviz": {"analysis.diagnostics"},

@@ -7,17 +7,20 @@ Every field of the configuration is an option of `run`, `sweep` and `theory`,
 import argparse
 import json
 import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
 
 from langevin_nn import config as configuration
 from langevin_nn.cli.words import Once, config_first, count, path, picture, readable
-from langevin_nn.config.fields import clipped, is_plain, nearest, shown
+from langevin_nn.config.fields import clipped, is_plain, shown
 from langevin_nn.config.record import RunConfig
 from langevin_nn.errors import InputError
 from langevin_nn.sweeps.axes import over_of
 from langevin_nn.sweeps.executors import EXECUTORS
 from langevin_nn.sweeps.grid import Grid, load
+from langevin_nn.values import nearest
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,6 +28,18 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{clipped(message, 400)} (see {self.prog} --help)")
+
+
+class _Version(argparse.Action):
+    """Looked up where it is asked for: it is in a file."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        try:
+            number = version("langevin-nn")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        sys.stdout.write(f"{parser.prog} {number}\n")
+        parser.exit()
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -37,6 +52,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description="Sample the posterior of a finite-width network and hold it against theory.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="the version, and leave")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     def command(name: str, meaning: str, usage: str) -> argparse.ArgumentParser:

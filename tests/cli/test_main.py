@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 
 import jax
 import numpy as np
@@ -632,6 +633,12 @@ def test_data_list_and_its_refusals(cli, monkeypatch):
 def test_words_that_make_no_command(cli, words, fragments):
     refused(cli(*words.split()), *fragments)
     assert cli.files() == {"tiny.toml"}
+
+
+def test_version_and_the_package_as_a_module(tmp_path):
+    command = [sys.executable, "-m", "langevin_nn", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.split() == ["langevin-nn", version("langevin-nn")] and not done.returncode
 
 
 @pytest.mark.parametrize(

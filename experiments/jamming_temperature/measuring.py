@@ -43,7 +43,7 @@ def of_chains(chains: lnn.Chains) -> dict[str, Any]:
     stuck = int(np.sum(~moving))
     if moving.sum() < 3:  # too few to tell anything: all are kept, and marked
         moving = ~chains.diverged
-    f, y = chains.test_outputs[moving].astype(np.float64), chains.y_test
+    f, y = chains.f[moving].astype(np.float64), chains.y_test
     at_points = rhat(f[:, :, :: max(1, f.shape[2] // RHAT_POINTS)])
     return {
         **values(lnn.averaging(f, y)),

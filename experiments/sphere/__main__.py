@@ -15,7 +15,7 @@ from experiments import num_cores
 from experiments.common import Call, Results, experiment, markdown, processes
 from experiments.sphere.regimes import SMOOTHNESS, Task, closed_forms, done, kernel_deviation
 from langevin_nn.analysis.comparison import plus_minus
-from langevin_nn.analysis.ensembles import independent_mean
+from langevin_nn.analysis.resampling import independent_mean
 from langevin_nn.types import Estimate
 
 Sizes = dict[str, dict[int, tuple[int, tuple[int, ...]]]]

@@ -15,12 +15,12 @@ the error at jamming (Geiger et al., arXiv:1901.01608); the mean of one chain ha
 (draw − chain)/(draw − ensemble) of its gain.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from langevin_nn.analysis.resampling import jackknife
 from langevin_nn.data.dataset import as_numbers
 from langevin_nn.data.labels import is_right
 from langevin_nn.types import Estimate, InputError
@@ -51,8 +51,9 @@ def averaging(
     """What the means of these draws of f are worth against single ones.
 
     Args:
-        outputs: f at the test inputs, (chain, draw, P_test), `Chains.test_outputs`; or of a `Flow`
-            `flow.test_outputs[:, None]`.
+        outputs: draws of f at the test inputs, (chain, draw, P_test), `Chains.f`; or of a `Flow`
+            `flow.test_outputs[:, None]`. Not `Chains.test_outputs`, which with the read-out
+            marginalised are means of f given the hidden weights, and vary less than f.
         y_test: (P_test,), targets of two classes, on either side of the midpoint.
         length: t; all numbers are then averages over the S/t windows of so many draws, as if the
             chains had been so short. All draws, if left out.
@@ -119,20 +120,4 @@ def averaging(
             "between": float(here.var(axis=1, ddof=1).mean()),
         }
 
-    return Averaging(**_jackknifed(numbers, num_chains))
-
-
-def _jackknifed(
-    numbers: Callable[[np.ndarray], dict[str, float]], num_chains: int
-) -> dict[str, Estimate]:
-    """The numbers of all chains, with √((n − 1) Var of those without one each)."""
-    everyone = np.arange(num_chains)
-    value = numbers(everyone)
-    without = [numbers(np.delete(everyone, chain)) for chain in everyone]
-    factor = np.sqrt(num_chains - 1)
-    return {
-        field.name: Estimate(
-            value[field.name], float(factor * np.std([each[field.name] for each in without]))
-        )
-        for field in fields(Averaging)
-    }
+    return Averaging(**jackknife(numbers, num_chains))

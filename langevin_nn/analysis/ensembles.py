@@ -10,13 +10,13 @@ moves f̄ by no more than (f̄ − f_i)/(n − 1), overestimates the error of su
 where the outputs at different test examples are independent. Theirs is the bootstrap's.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from langevin_nn.analysis.generalisation import accuracy_of_the_mean
+from langevin_nn.analysis.resampling import independent_mean, jackknife
 from langevin_nn.data.labels import is_right
 from langevin_nn.training.gradient_flow import Flow
 from langevin_nn.types import Estimate, Generalisation, InputError
@@ -46,14 +46,6 @@ class ClassificationErrors:
     over_test_set: tuple[float, float, float]
 
 
-def independent_mean(values: Float[np.ndarray, " n"]) -> Estimate:
-    """The mean of independent values, with its standard error.
-
-    v̄ = Σ_i v_i / n and √(Σ_i (v_i − v̄)² / (n (n − 1))).
-    """
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
-
-
 def summarise_flow(flow: Flow, name: str = "flow") -> Generalisation:
     """Bias², variance, errors and accuracy of the mean predictor over the initialisations.
 
@@ -76,34 +68,34 @@ def summarise_flow(flow: Flow, name: str = "flow") -> Generalisation:
     train = np.square(flow.y_train - flow.train_outputs.astype(np.float64))
     train_errors = train.reshape(number, -1).sum(axis=1) / len(flow.y_train)
 
-    def variance(chosen: Float[np.ndarray, "m K"]) -> float:
-        return float(chosen.var(axis=0, ddof=1).sum() / num_test)
+    one_output = flow.y_test.ndim == 1
 
-    def bias2(chosen: Float[np.ndarray, "m K"]) -> float:
-        plug_in = float(np.square(y - chosen.mean(axis=0)).sum() / num_test)
-        return plug_in - variance(chosen) / len(chosen)
+    def numbers(chosen: Int[np.ndarray, " m"]) -> dict[str, float]:
+        mean = f[chosen].mean(axis=0)
+        variance = float(f[chosen].var(axis=0, ddof=1).sum() / num_test)
+        plug_in = float(np.square(y - mean).sum() / num_test)
+        values = {"bias2": plug_in - variance / len(chosen), "variance": variance}
+        if not one_output:
+            right = is_right(mean.reshape(flow.y_test.shape), flow.y_test, flow.targets_midpoint)
+            values["test_accuracy"] = float(np.mean(right))
+        return values
 
     errors = np.square(y - f).sum(axis=1) / num_test
-    deviation = f.std(axis=0, ddof=1)
-    if flow.y_test.ndim == 1:
-        error = deviation / np.sqrt(number)
-        accuracy = accuracy_of_the_mean(y, f.mean(axis=0), error, flow.targets_midpoint)
-    else:
-
-        def right(chosen: Float[np.ndarray, "m K"]) -> float:
-            mean = chosen.mean(axis=0).reshape(flow.y_test.shape)
-            return float(np.mean(is_right(mean, flow.y_test, flow.targets_midpoint)))
-
-        accuracy = _jackknifed(right, f)
+    estimates = jackknife(numbers, number)
+    if one_output:
+        error = f.std(axis=0, ddof=1) / np.sqrt(number)
+        estimates["test_accuracy"] = accuracy_of_the_mean(
+            y, f.mean(axis=0), error, flow.targets_midpoint
+        )
     return Generalisation(
         name=name,
         predictive_mean=outputs.mean(axis=0),
         predictive_variance=outputs.var(axis=0, ddof=1),
-        bias2=_jackknifed(bias2, f),
-        variance=_jackknifed(variance, f),
+        bias2=estimates["bias2"],
+        variance=estimates["variance"],
         generalisation_error=independent_mean(errors),
         train_error=independent_mean(train_errors),
-        test_accuracy=accuracy,
+        test_accuracy=estimates["test_accuracy"],
         converged=flow.converged,
         message=flow.message,
     )
@@ -170,10 +162,3 @@ def _number(flow: Flow) -> int:
             "num_initialisations"
         )
     return number
-
-
-def _jackknifed(of: Callable[[np.ndarray], float], f: Float[np.ndarray, "n K"]) -> Estimate:
-    """The estimate from all rows, with √((n − 1) Var of those without one row each)."""
-    number = len(f)
-    without = [of(np.delete(f, i, axis=0)) for i in range(number)]
-    return Estimate(of(f), float(np.std(without) * np.sqrt(number - 1)))

@@ -13,11 +13,11 @@ estimates are those of a nested analysis of variance, without bias at any number
 variance of means has the variances within its parts subtracted.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from langevin_nn.analysis.resampling import jackknife
 from langevin_nn.data.dataset import as_numbers
 from langevin_nn.types import Estimate, InputError
 
@@ -94,13 +94,11 @@ def error_parts(predictions: np.ndarray, y_test: np.ndarray) -> ErrorParts:
         plug_in = float(np.mean((means[chosen].mean(axis=0) - y) ** 2))
         return plug_in - float(means[chosen].var(axis=0, ddof=1).mean()) / len(chosen)
 
-    def total(chosen: np.ndarray) -> float:
-        return sum(part(chosen) for part in (bias2, sampling, initialisation, noise))
+    def parts(chosen: np.ndarray) -> dict[str, float]:
+        values = {
+            "bias2": bias2(chosen), "sampling": sampling(chosen),
+            "initialisation": initialisation(chosen), "noise": noise(chosen),
+        }  # fmt: skip
+        return values | {"total": sum(values.values())}
 
-    everything = np.arange(len(f))
-
-    def estimate(part: Callable[[np.ndarray], float]) -> Estimate:
-        without = [part(np.delete(everything, a)) for a in everything]
-        return Estimate(part(everything), float(np.std(without) * np.sqrt(len(f) - 1)))
-
-    return ErrorParts(*map(estimate, (bias2, sampling, initialisation, noise, total)))
+    return ErrorParts(**jackknife(parts, len(f)))

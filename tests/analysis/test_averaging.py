@@ -5,10 +5,13 @@ of one chain has the variance B + W/t, that of all C chains (B + W/t)/C, and is 
 probability Φ(−m/√variance).
 """
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import norm
 
+import langevin_nn as lnn
 from langevin_nn.analysis.averaging import averaging
 from langevin_nn.types import InputError
 
@@ -45,6 +48,22 @@ def test_gaussian_draws(length):
         error = values.std(ddof=1) / np.sqrt(len(values))
         assert error < 0.1 * value
         assert abs(values.mean() - value) < 5 * error, name
+
+
+def test_draws_of_f_have_the_posteriors_variance_on_either_readout():
+    """In `total`, beside that of `summarise`, which knows the read-out's law. FAULTS 1.13."""
+    key = jax.random.key(0)
+    data = lnn.load_dataset("digits", classes=(0, 1), num_train=10, num_test=20, key=key)
+    network = lnn.FullyConnected(data.in_size, (5,), activation="erf", key=key, dtype=jnp.float64)
+    posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.5)
+    chains = lnn.sample(
+        posterior, lnn.Split(), key=key, num_chains=8, num_warmup=100, num_samples=300
+    )
+    total, variance = averaging(chains.f, chains.y_test).total, lnn.summarise(chains).variance
+    error = np.hypot(total.mcse, variance.mcse)
+    assert error < 0.1 * variance.value and abs(total.value - variance.value) < 5 * error
+    means = averaging(chains.test_outputs, chains.y_test).total
+    assert means.value < variance.value - 5 * error
 
 
 @pytest.mark.slow

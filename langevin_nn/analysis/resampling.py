@@ -1,0 +1,47 @@
+"""Standard errors of what independent draws give: of their mean, else by the jackknife."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from langevin_nn.types import Estimate
+
+__all__ = ["independent_mean", "jackknife"]
+
+
+def independent_mean(values: Float[np.ndarray, " n"]) -> Estimate:
+    """The mean of independent values, with its standard error.
+
+    v̄ = Σ_i v_i / n and √(Σ_i (v_i − v̄)² / (n (n − 1))).
+
+    >>> import numpy as np
+    >>> independent_mean(np.array([1.0, 2.0, 6.0]))
+    Estimate(value=3.0, mcse=1.5275252316519468)
+    """
+    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+
+
+def jackknife(
+    numbers: Callable[[Int[np.ndarray, " m"]], Mapping[str, float]], number: int
+) -> dict[str, Estimate]:
+    """Numbers that are computed from n independent draws, with the jackknife's standard errors.
+
+    `numbers(chosen)` computes them from the draws of these indices. The value θ is that of all, the
+    error √((n − 1)/n Σ_i (θ_i − θ̄)²), where θ_i leaves out draw i and θ̄ is the mean of these. It is
+    that of the mean for a mean. B. Efron and C. Stein, Ann. Stat. 9, 586 (1981).
+
+    >>> import numpy as np
+    >>> values = np.array([1.0, 2.0, 6.0])
+    >>> found = jackknife(lambda chosen: {"mean": float(values[chosen].mean())}, 3)
+    >>> found["mean"].value, round(found["mean"].mcse, 6)
+    (3.0, 1.527525)
+    """
+    everyone = np.arange(number)
+    whole = numbers(everyone)
+    without = [numbers(np.delete(everyone, draw)) for draw in everyone]
+    factor = np.sqrt(number - 1)
+    return {
+        name: Estimate(value, float(factor * np.std([less[name] for less in without])))
+        for name, value in whole.items()
+    }

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from theory_cases import SEED, small_task, spec_of
+from theory_cases import SEED, small_task, spec_of, two_outputs
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory import THEORIES, evidence, gram_regression, one_layer, predict
@@ -200,3 +200,19 @@ def test_derivatives_of_the_evidence_have_the_rounding_of_the_gram_matrix():
     for theory in ("infinite_width", "one_layer", "scale_mixture"):
         with pytest.raises(InputError, match="too low for this Gram matrix"):
             evidence(spec, data, theory)
+
+
+@pytest.mark.parametrize("biases", [False, True])
+def test_criteria_of_several_outputs_are_the_means_of_theirs(biases):
+    data = two_outputs(small_task())
+    alone = [
+        replace(data, y_train=y, y_test=z)
+        for y, z in zip(data.y_train.T, data.y_test.T, strict=False)
+    ]
+    whole, *each = (
+        predict(spec_of(one, biases=biases), one, ["infinite_width"]) for one in (data, *alone)
+    )
+    for name in ("criterion", "criterion_at_temperature"):
+        mean = np.mean([getattr(one, name) for one in each])
+        np.testing.assert_allclose(getattr(whole, name), mean, rtol=1e-12)
+    assert whole.results["infinite_width"].converged

@@ -166,11 +166,15 @@ class Regression:
     ) -> tuple[Float[np.ndarray, " r *D"], Float[np.ndarray, "P_test r"]]:
         """A⁻¹y and A⁻¹K(X, x) for each x, both in the directions in which K does not vanish."""
         gain = self._gain(temperature, scale)
-        along, seen = self._along_targets(gain / scale), self.projected_cross * gain
+        fits, seen = [], self.projected_cross * gain
+        for one in self.per_output():
+            fits.append(one._along_targets(gain / scale))
+            if self.projected_columns.size:
+                added = one._columns(gain, temperature, scale)
+                fits[-1] = fits[-1] - added.resolved @ added.weights
         if self.projected_columns.size:
-            added = self._columns(gain, temperature, scale)
-            along = along - added.resolved @ added.weights
             seen = seen + added.left_over @ np.linalg.solve(added.core, added.resolved.T)
+        along = np.stack(fits, axis=-1).reshape(self.projected_targets.shape)
         return along[self.in_range], seen[:, self.in_range]
 
     def resolved(self, temperature: float) -> Resolved:

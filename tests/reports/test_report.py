@@ -504,7 +504,7 @@ def test_what_is_neither(cli):
         line = refused(cli, folder)
         assert f"{folder} is neither a sweep's folder nor a run's" in line
         assert "write the folder that langevin-nn run or sweep named" in line
-    assert "cannot read" in refused(cli, "x" * 300)
+    assert "File name too long" in refused(cli, "x" * 300)
     assert "DIR" in refused(cli)
 
 
@@ -534,7 +534,7 @@ def test_where_a_page_cannot_be_written(cli, ran, monkeypatch):
     )
     assert "write --output FILE.html" in refused(cli, "ran", "--output", "ran/config.toml")
     Path("page.html").mkdir()
-    assert "cannot write page.html (Is a directory)" in refused(cli, "ran", "--output", "page.html")
+    assert "page.html is a folder where" in refused(cli, "ran", "--output", "page.html")
     lnn.report("ran")
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -109,7 +109,8 @@ def _of_theories(theories: Mapping[str, Generalisation], summary: Mapping[str, A
     caption = f"Theories; s = yᵀK⁻¹y/P = {number(summary.get('criterion'), '.4g')}"
     if "criterion_at_temperature" in summary:
         here = number(summary["criterion_at_temperature"], ".4g")
-        caption += f", and yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {here} at the run's T: Q* > 1 above 1"
+        caption += f", and yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {here} at the run's T"
+        caption += ": of one common scale Q* > 1 above 1"
     header = ["theory", "log evidence, log p(y | X)", "order parameters", "state"]
     return table(caption, header, rows)
 

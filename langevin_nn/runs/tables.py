@@ -5,6 +5,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from langevin_nn.analysis.comparison import QUANTITIES, aligned, compare, plus_minus, shifted
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.config.record import RunConfig
@@ -13,7 +15,7 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.data.teachers import TEACHERS
 from langevin_nn.runs.results import Result
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.theory.suite import Predictions
+from langevin_nn.theory.suite import Predictions, theory_named
 from langevin_nn.types import Generalisation
 
 
@@ -231,8 +233,22 @@ def _criterion(predictions: Predictions) -> str:
         text = f"s = yᵀK⁻¹y/P = {s:.4g} as T → 0"
     if here is None:
         return text
-    q, less = ("<", "less") if here < 1 else (">", "more")
     return (
         f"{text},\n           yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {here:.4g} at T = {predictions.temperature:g}  "
-        f"(Q* {q} 1: {less} variance than at infinite width, by the one-layer theory)"
+        f"({_decided(predictions, here)})"
     )
+
+
+def _decided(predictions: Predictions, criterion: float) -> str:
+    """What the criterion at T says, where a theory of one common scale is among the others."""
+    scales = {
+        name: float(np.ravel(found.order_parameters)[0])
+        for name, found in predictions.results.items()
+        if found.converged and theory_named(name).one_scale
+    }
+    if not scales:
+        return "decides for theories of one common scale; none is here"
+    if any((scale > 1) != (criterion > 1) for scale in scales.values()):
+        return "decides where S has one minimum; here it has several"
+    q, less = ("<", "less") if criterion < 1 else (">", "more")
+    return f"Q* {q} 1: {less} variance than at infinite width, by {' and '.join(scales)}"

@@ -43,6 +43,8 @@ class Theory:
         is_first: whether figures with room for few theories show it before others.
         needs: the memory that it takes.
         is_limit: whether it is what the others tend to as widths grow.
+        one_scale: whether it multiplies the Gram matrix by one scale Q, of which the criterion
+            tells whether Q* is above 1.
 
     >>> from langevin_nn.theory import THEORIES
     >>> from langevin_nn.types import EnsembleSpec
@@ -63,6 +65,7 @@ class Theory:
     is_first: bool = False
     needs: Needs = Needs()
     is_limit: bool = False
+    one_scale: bool = False
 
     def __call__(
         self,

@@ -1,6 +1,7 @@
 """What `langevin-nn theory` says: the criterion, null for what is not a number, T = 0."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,3 +91,28 @@ def test_the_criterion_is_printed_for_the_temperature_of_the_run(temperature):  
     assert f"tr A⁻¹K = {ratio:.4g} at T = {temperature:g}" in line
     assert ("Q* > 1: more variance" if above else "Q* < 1: less variance") in line
     assert run.theory_part(predictions)["criterion_at_temperature"] == ratio
+
+
+def test_the_criterion_decides_nothing_for_several_outputs():
+    """FAULTS 2.2: there the variance falls although the criterion is above 1."""
+    words = {
+        "seed": 1, "network": {"hidden_widths": [10]}, "prior": {"precisions": [1.0, 3.0]},
+        "posterior": {"temperature": 0.1},
+        "data": {"classes": [0, 1, 2], "targets": "centred", "num_train": 20, "num_test": 20},
+    }  # fmt: skip
+    _, data, spec = run.prepare_theory(from_dict(words))
+    predictions = predict(spec, data, ["infinite_width", "multi_output"])
+    assert predictions.criterion_at_temperature > 1
+    wide, narrow = (predictions.results[name] for name in ("infinite_width", "multi_output"))
+    assert narrow.converged and narrow.variance.value < wide.variance.value
+    line = tables.remarks(predictions)[0]
+    assert "at T = 0.1  (decides for theories of one common scale; none is here)" in line
+
+
+def test_the_criterion_does_not_decide_among_several_minima():
+    _, data, spec = prepared(0.1)
+    predictions = predict(spec, data, ["one_layer"])
+    other = 0.5 if predictions.criterion_at_temperature > 1 else 2.0
+    elsewhere = replace(predictions.results["one_layer"], order_parameters=(other,))
+    said = tables.remarks(replace(predictions, results={"one_layer": elsewhere}))[0]
+    assert "decides where S has one minimum; here it has several" in said

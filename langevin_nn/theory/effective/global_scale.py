@@ -54,5 +54,6 @@ THEORY = Theory(
     domain=_domain,
     twin=_twin,
     covariance=at_the_common_scale,
+    one_scale=True,
     is_first=True,
 )

@@ -235,6 +235,7 @@ THEORY = Theory(
     style={"color": "#0072B2", "linestyle": "-", "marker": "o"},
     domain=_domain,
     covariance=at_the_common_scale,
+    one_scale=True,
     at_points=one_layer,
     is_first=True,
 )

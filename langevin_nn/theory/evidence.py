@@ -23,7 +23,7 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.theory.covariance import Arrays, Kernel, Lambdas, precisions_of
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.suite import THEORIES, theory_named
-from langevin_nn.types import EnsembleSpec, Generalisation, NotApplicable
+from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 
 __all__ = ["Evidence", "evidence", "evidence_gradient"]
 
@@ -54,7 +54,7 @@ def evidence(spec: EnsembleSpec, data: Dataset, theory: str = "one_layer") -> Ev
         theory: the name of a theory.
 
     Raises:
-        InputError: an unknown theory; what the theory itself raises.
+        InputError: an unknown theory; what the theory itself raises; derivatives beyond float64.
         NotApplicable: the theory does not describe the network; it has no K_R of its own
             (`width_expansion`, `matched`), or is a function of one's own, of which it is not
             known; T = 0 with a singular Gram matrix, where the log evidence has no limit.
@@ -105,6 +105,12 @@ def evidence_gradient(
         )
     kernel, arrays, (scaled, whole, trace) = of_result(spec, data, result, regression)
     by_precision, by_bias = _gradient(precisions_of(spec), arrays, scaled, np.sum(whole), kernel)
+    slopes = [*by_precision, *(() if by_bias is None else by_bias), trace]
+    if not np.all(np.isfinite(np.array(slopes, np.float64))):
+        raise InputError(
+            "the derivatives of the log evidence are beyond float64: give prior precisions nearer "
+            f"to 1 than {', '.join(f'{each:.3g}' for each in spec.prior_precisions)}"
+        )
     return Evidence(
         log_evidence=np.nan if result.log_evidence is None else result.log_evidence,
         precision_gradient=tuple(map(float, by_precision)),

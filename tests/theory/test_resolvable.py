@@ -13,7 +13,14 @@ import pytest
 from theory_cases import SEED, small_task, spec_of, two_outputs
 
 from langevin_nn.data.load import Dataset
-from langevin_nn.theory import THEORIES, evidence, gram_regression, one_layer, predict
+from langevin_nn.theory import (
+    THEORIES,
+    evidence,
+    gram_regression,
+    infinite_width_flow,
+    one_layer,
+    predict,
+)
 from langevin_nn.theory.kernels.nngp import gram_blocks
 from langevin_nn.types import InputError, Patches
 
@@ -87,7 +94,7 @@ def test_criteria_that_rounding_decides():
     x = np.array([[1.0, 0.0], [1.0, 1e-7]])
     data = Dataset("near", x, np.array([1.0, -1.0]), np.eye(2), np.zeros(2))
     lost = predict(spec_of(data, (50,), temperature=1e-15), data, ())
-    assert lost.criterion is None and "rounding" in lost.criterion_message
+    assert lost.criterion is None and "does not resolve" in lost.criterion_message
     assert lost.criterion_at_temperature is None
     known = predict(spec_of(data, (50,), "identity", temperature=1e-3), data, ())
     np.testing.assert_allclose(known.criterion, 4e14, rtol=1e-6)
@@ -110,6 +117,38 @@ def test_differences_between_training_inputs_that_no_test_input_sees(theory, opt
     found, wide = (THEORIES[name](spec, data) for name in (theory, "infinite_width"))
     assert wide.train_error.value < 0.99
     np.testing.assert_allclose(found.train_error.value, wide.train_error.value, rtol=1e-3)
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu", "gelu", "identity"])
+def test_precisions_far_from_one_are_right_or_refused(activation):
+    """Variances and eigenvalues of 1e155, whose squares are infinite: no NaN, and no zero."""
+    data = small_task(in_size=7)
+    spec = spec_of(data, (10,), activation)
+    names = [name for name in THEORIES if name not in ("matched", "width_expansion")]
+    for precisions in ((1.0, 1e-155), (1.0, 1e-300), (1e-155, 1e-155), (1e-300, 1e-300)):
+        cold = replace(spec, prior_precisions=precisions)
+        for of in (predict, infinite_width_flow, evidence):
+            with pytest.raises(InputError, match="too far from 1 for float64|not finite"):
+                of(cold, data)
+    nothing = replace(spec, prior_precisions=(1.0, 1e155))  # f is zero; without V, so is all else
+    for result in predict(nothing, data, names).results.values():
+        np.testing.assert_allclose(result.train_error.value, np.mean(data.y_train**2))
+        assert np.all(result.predictive_variance > 0)
+    with pytest.raises(InputError, match="smaller prior precisions"):
+        predict(replace(nothing, temperature=0.0), data)
+    large, same = (1e-157, 1e157), (1.0, 1.0)  # relu and identity see their product alone
+    if activation in ("relu", "identity"):
+        for name in ("infinite_width", "one_layer"):
+            found, expected = (
+                THEORIES[name](replace(spec, prior_precisions=each), data) for each in (large, same)
+            )
+            np.testing.assert_allclose(found.predictive_mean, expected.predictive_mean, rtol=1e-9)
+            np.testing.assert_allclose(found.order_parameters, expected.order_parameters)
+        with pytest.raises(InputError, match="derivatives of the log evidence are beyond"):
+            evidence(replace(spec, prior_precisions=large), data)
+    elif activation == "gelu":
+        with pytest.raises(InputError, match="not finite"):
+            predict(replace(spec, prior_precisions=large), data)
 
 
 def rational(features, there, y, temperature):

@@ -40,6 +40,7 @@ __all__ = [
     "nngp",
     "probe_inputs",
     "readout_columns",
+    "require_finite",
     "require_float64",
 ]
 
@@ -78,17 +79,28 @@ class GramBlocks:
     def require_finite(self) -> None:
         """Raise `InputError` for NaN or infinity in a block."""
         for name, block in vars(self).items():
-            if isinstance(block, np.ndarray) and not np.all(np.isfinite(block)):
-                raise InputError(
-                    f"the Gram matrix ({name}) has {np.count_nonzero(~np.isfinite(block))} entries "
-                    f"that are not finite of {block.size}: look for inputs that are NaN or too "
-                    "large, or an activation that overflows"
-                )
+            if isinstance(block, np.ndarray):
+                require_finite(f"the Gram matrix ({name})", block)
 
     def with_probes(self) -> tuple[Float[np.ndarray, "n P"], Float[np.ndarray, " n"]]:
         """K(x, X) and K(x, x) at the test inputs and at those of `probe`."""
         cross, diagonal = self.probe() if self.probe else (self.cross[:0], self.test_diagonal[:0])
         return np.concatenate([self.cross, cross]), np.concatenate([self.test_diagonal, diagonal])
+
+
+def require_finite(name: str, block: Float[np.ndarray, "..."]) -> None:
+    """Raise `InputError` for NaN or infinity in the matrix of that name.
+
+    >>> require_finite("the Gram matrix", np.array([[np.inf]]))
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: the Gram matrix has 1 entries that are not finite of 1: look for inputs that are NaN or too large, or an activation that overflows
+    """  # noqa: E501
+    if not np.all(np.isfinite(block)):
+        raise InputError(
+            f"{name} has {np.count_nonzero(~np.isfinite(block))} entries that are not finite of "
+            f"{block.size}: look for inputs that are NaN or too large, or an activation that "
+            "overflows"
+        )
 
 
 def require_float64() -> None:
@@ -156,7 +168,9 @@ def nngp(
     """
     rows = fields(spec, x)
     columns = rows if x2 is None else fields(spec, x2)
-    return host_gram(spec, rows, columns) + _readout_variance(spec)
+    gram = host_gram(spec, rows, columns) + _readout_variance(spec)
+    require_finite("the Gram matrix", gram)
+    return gram
 
 
 def gram_blocks(spec: EnsembleSpec, data: Dataset, orders: Precisions | None = None) -> GramBlocks:
@@ -207,17 +221,21 @@ def _uncertainty(
 ) -> float:
     """ε a κ̇(a, a, a)/λ … of the largest variance a: what a rounding of the first covariances makes.
 
-    Of erf it is of order ε √a, where entries are of order one.
+    Of erf it is of order ε √a, where entries are of order one, and no more than what ρ = 1 − ε is
+    to a step: with δρ = δ/a of an error δ, √(2δρ) κ(a, a, a).
     """
     a = np.max(np.einsum("npi,npi->np", train, train)) / (spec.prior_precisions[0] * train.shape[2])
     if spec.activation is None or not _WIDE < a < np.inf:
         return 0.0
     error, biases = np.finfo(np.float64).eps * a, spec.bias_precisions
-    for layer, precision in enumerate(spec.prior_precisions[1:]):
-        a = a + (0.0 if biases is None else 1 / biases[layer])
-        factor = (1.0 if orders is None else orders[layer]) / precision
-        error *= factor * float(spec.activation.derivative_dual(*(jnp.asarray(a),) * 3))
-        a = factor * float(spec.activation.dual(*(jnp.asarray(a),) * 3))
+    with np.errstate(all="ignore"):  # what overflows is told where the matrix is used
+        for layer, precision in enumerate(spec.prior_precisions[1:]):
+            a = a + (0.0 if biases is None else 1 / biases[layer])
+            factor = (1.0 if orders is None else orders[layer]) / precision
+            there = (jnp.asarray(a),) * 3
+            slope, value = spec.activation.derivative_dual(*there), spec.activation.dual(*there)
+            step = np.sqrt(2 * error / a) * float(value)
+            error, a = factor * np.fmin(error * float(slope), step), factor * float(value)
     return float(error)
 
 

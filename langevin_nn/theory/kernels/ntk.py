@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from langevin_nn.model.activations import AngleForm
 from langevin_nn.theory.kernels.layers import first_covariances, require_accurate_dual
-from langevin_nn.theory.kernels.nngp import fields
+from langevin_nn.theory.kernels.nngp import fields, require_finite
 from langevin_nn.types import EnsembleSpec
 
 __all__ = ["ntk"]
@@ -44,7 +44,11 @@ def ntk(
     """
     rows = fields(spec, x)
     columns = rows if x2 is None else fields(spec, x2)
-    return np.mean([_tangent(spec, i, j) for i, j in zip(rows, columns, strict=True)], axis=0)
+    with np.errstate(all="ignore"):  # what is not finite is told
+        tangents = [_tangent(spec, i, j) for i, j in zip(rows, columns, strict=True)]
+        tangent = np.mean(tangents, axis=0)
+    require_finite("the tangent kernel", tangent)
+    return tangent
 
 
 def _tangent(

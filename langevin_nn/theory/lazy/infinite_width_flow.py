@@ -28,6 +28,7 @@ from langevin_nn.theory.regression.rounding import (
     EPSILON,
     mixing,
     null_directions,
+    require_scale,
     resolution_of,
 )
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
@@ -70,7 +71,8 @@ def infinite_width_flow(
         raise NotApplicable(f"infinite_width_flow is of the squared loss, this is {spec.loss}")
     time = require_time("the time of a flow", time)
     centred = require_flag("centred", centred)
-    tangent = ntk(spec, data.x_train)
+    tangent, gram = ntk(spec, data.x_train), nngp(spec, data.x_train)
+    require_scale(np.concatenate([tangent.diagonal(), gram.diagonal()]))
     eigenvalues, vectors = np.linalg.eigh(tangent)
     cross = ntk(spec, data.x_test, data.x_train) @ vectors
     threshold = max(resolution_of(len(eigenvalues)) * eigenvalues[-1], -eigenvalues[0])
@@ -96,7 +98,6 @@ def infinite_width_flow(
     reach = cross * pace
     gains = reach @ vectors.T
     left = (vectors * decayed) @ vectors.T  # e^(−Θt)
-    gram = nngp(spec, data.x_train)
     mean = gains @ data.y_train
     residual = left @ data.y_train
     targets = (vectors.T @ data.y_train).reshape(data.num_train, -1)

@@ -32,7 +32,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from langevin_nn.theory.kernels.nngp import Source
-from langevin_nn.theory.regression.rounding import EPSILON
+from langevin_nn.theory.regression.rounding import EPSILON, require_scale
 from langevin_nn.types import InputError, NotApplicable
 
 __all__ = ["Regression", "Resolved", "Scale", "Sensitivity"]
@@ -140,6 +140,7 @@ class Regression:
         if precision == self.source.precision:
             return self
         factor = self.source.precision / precision
+        require_scale(factor * self.eigenvalues)
         return replace(
             self,
             eigenvalues=factor * self.eigenvalues,
@@ -151,7 +152,11 @@ class Regression:
         )
 
     def check_temperature(self, temperature: Scale) -> None:
-        """Raise `InputError` at T = 0 where V alone explains directions in which K vanishes."""
+        """Raise `InputError` at T = 0 where V alone explains directions in which K vanishes.
+
+        So it does where T and K are both too small for float64 (`rounding.require_scale`).
+        """
+        require_scale(self.eigenvalues, float(np.min(temperature)))
         if np.min(temperature) > 0 or self.is_separable:
             return
         raise InputError(
@@ -204,12 +209,12 @@ class Regression:
     def variance(self, temperature: Scale, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
         """Posterior variance of f, without the noise T, at the test points."""
         gain = self._gain(temperature, scale)
-        squares = np.square(self.projected_cross)
         if self.beyond is None:
-            variance = np.multiply.outer(self.test_diagonal, scale) - squares @ (gain * scale)
+            explained = np.square(self.projected_cross) @ (gain * scale)
+            variance = np.multiply.outer(self.test_diagonal, scale) - explained
         else:  # no difference of large numbers: 1 − Q e/(T + Q e) is T/(T + Q e)
             kept = self.in_range
-            inside = squares[:, kept] / self.eigenvalues[kept]
+            inside = np.square(self.projected_cross[:, kept] / np.sqrt(self.eigenvalues[kept]))
             variance = inside @ (temperature * gain[kept]) + np.multiply.outer(self.beyond, scale)
         if self.projected_columns.size:
             added = self._columns(gain, temperature, scale)

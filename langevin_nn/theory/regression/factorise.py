@@ -11,7 +11,13 @@ from jaxtyping import Bool, Float
 
 from langevin_nn.theory.kernels.nngp import GramBlocks, Source
 from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.theory.regression.rounding import EPSILON, has_lost, resolution_of, settle
+from langevin_nn.theory.regression.rounding import (
+    EPSILON,
+    has_lost,
+    require_scale,
+    resolution_of,
+    settle,
+)
 from langevin_nn.types import InputError
 
 __all__ = ["decompose"]
@@ -37,7 +43,8 @@ def decompose(
         num_null: the number of null directions, where it is known; else `null_directions` looks.
 
     Raises:
-        InputError: NaN or infinity in the Gram matrix, or one that is not positive semi-definite.
+        InputError: NaN or infinity in the Gram matrix, numbers whose squares are infinite, or one
+            that is not positive semi-definite.
 
     >>> import numpy as np
     >>> from langevin_nn.theory.kernels.nngp import GramBlocks, Source
@@ -49,6 +56,7 @@ def decompose(
     2.5
     """
     blocks.require_finite()
+    require_scale(blocks.train.diagonal())
     if blocks.factors is not None:
         return _of_factors(blocks, *blocks.factors, targets, source)
     eigenvalues, eigenvectors = np.linalg.eigh(blocks.train)

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.theory.regression.rounding import EPSILON, mixing
+from langevin_nn.theory.regression.rounding import EPSILON, is_beyond_float64, mixing
 from langevin_nn.types import InputError
 
 __all__ = [
@@ -107,8 +107,8 @@ def _moves(regression: Regression, temperature: float, scale: float) -> Moves:
     of_factor = _ROUNDINGS * EPSILON * np.max(roots, initial=0.0) if is_factored else 0.0
     error = _Error(scale * regression.rounding, of_factor, roots)
     if regression.beyond is not None:  # w = F_x − vᵀF has the length of the deviation of f(x)
-        inside = np.square(regression.projected_cross[:, kept])
-        left = scale * regression.beyond + inside @ (scale**2 / signal * (noise * resolvent) ** 2)
+        inside = np.square(regression.projected_cross[:, kept] / np.sqrt(signal / scale))
+        left = scale * (regression.beyond + inside @ (noise * resolvent) ** 2)
         left = np.sqrt(left)
         mean = np.outer(left, _norm(along)) + np.outer(reach, _norm(_rows(roots, along)))
         own = EPSILON * np.sqrt(scale * regression.test_diagonal)
@@ -222,8 +222,11 @@ def resolved_criteria(
     limit, here = regression.criterion(), regression.criterion_at(temperature)
     reason = "the Gram matrix is singular: yᵀK⁻¹y is infinite" if limit is None else ""
     size = regression.projected_targets.size
-    if limit is not None and not moves_of(regression, 0.0).slope <= RESOLVED * size * limit:
-        limit, reason = None, "rounding of the Gram matrix in float64 decides yᵀK⁻¹y"
+    tiny = is_beyond_float64(regression.eigenvalues, 0.0)
+    if limit is not None and (
+        tiny or not moves_of(regression, 0.0).slope <= RESOLVED * size * limit
+    ):
+        limit, reason = None, "float64 does not resolve yᵀK⁻¹y for this Gram matrix"
     if here is not None:
         seen = regression.eigenvalues[regression.in_range]
         trace = float(np.sum(seen / (temperature + seen))) * regression.num_outputs

@@ -3,12 +3,16 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
+from langevin_nn.types import InputError
+
 __all__ = [
     "CROSS_ROUNDINGS",
     "EPSILON",
     "has_lost",
+    "is_beyond_float64",
     "mixing",
     "null_directions",
+    "require_scale",
     "resolution_of",
     "settle",
 ]
@@ -16,6 +20,7 @@ __all__ = [
 EPSILON = float(np.finfo(np.float64).eps)
 _FEWEST_ROUNDINGS = 20  # in units of ε e_max: about 3 were found for P = 3 to 200 repeated inputs
 CROSS_ROUNDINGS = 10  # about 2.5 were found for repeated inputs and linear networks, P = 6 to 600
+_LARGEST = 1e100  # eigenvalue, whose square and cube float64 holds with those of 1/T
 _FAR_ABOVE = 1e3  # the resolution: eigenvectors known to a thousandth
 
 
@@ -72,6 +77,33 @@ def mixing(
     hidden = np.divide(unseen, largest, out=np.ones_like(largest), where=largest > unseen)
     with np.errstate(divide="ignore"):
         return np.minimum(rounding / eigenvalues, hidden)
+
+
+def require_scale(eigenvalues: Float[np.ndarray, " P"], temperature: float = 1.0) -> None:
+    """Raise `InputError` where `is_beyond_float64`.
+
+    >>> require_scale(np.array([1e-200, 1e200]))
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: the Gram matrix has entries up to 1e+200, too far from 1 for float64 at T = 1: give larger prior precisions, or scale the inputs
+    """  # noqa: E501
+    largest = float(np.max(eigenvalues, initial=0.0))
+    if is_beyond_float64(eigenvalues, temperature):
+        advice = "larger" if largest > 1 else "smaller"
+        raise InputError(
+            f"the Gram matrix has entries up to {largest:.3g}, too far from 1 for float64 at T = "
+            f"{temperature:.3g}: give {advice} prior precisions, or scale the inputs"
+        )
+
+
+def is_beyond_float64(eigenvalues: Float[np.ndarray, " P"], temperature: float) -> bool:
+    """Whether squares and cubes of eigenvalues, or of 1/(T + e), leave float64; not where K = 0.
+
+    >>> is_beyond_float64(np.array([1e-200]), 1.0), is_beyond_float64(np.array([1e-200]), 1e-150)
+    (False, True)
+    """
+    largest = float(np.max(eigenvalues, initial=0.0))
+    small = 0 < largest and max(largest, temperature) < 1 / _LARGEST
+    return largest > _LARGEST or small
 
 
 def has_lost(eigenvalues: Float[np.ndarray, " P"]) -> bool:

@@ -42,8 +42,9 @@ class ColumnTerms(NamedTuple):
         columns: Float[np.ndarray, "P r"],
     ) -> "ColumnTerms":
         """From Q e, T + Q e (…, P), ỹ (P,) and V: D' = −Q e D², D'' = −Q e D² + 2 (Q e)² D³."""
-        slope = -signal / spectrum**2
-        diagonals = 1 / spectrum, slope, slope + 2 * signal**2 / spectrum**3
+        share = signal / spectrum  # first: the squares and cubes of a low T are zero
+        slope = -share / spectrum
+        diagonals = 1 / spectrum, slope, slope + 2 * share**2 / spectrum
         forms = [
             Form(
                 np.einsum("...p,pr,ps->...rs", diagonal, columns, columns),

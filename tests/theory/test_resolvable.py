@@ -99,6 +99,9 @@ def test_criteria_that_rounding_decides():
     known = predict(spec_of(data, (50,), "identity", temperature=1e-3), data, ())
     np.testing.assert_allclose(known.criterion, 4e14, rtol=1e-6)
     assert known.criterion_message == ""
+    both = replace(data, y_train=data.y_train[:, None] * [1.0, 3.0], y_test=np.zeros((2, 2)))
+    both = predict(spec_of(both, (50,), "identity", temperature=1e-3), both, ())
+    np.testing.assert_allclose(both.criterion, 5 * 4e14, rtol=1e-6)
     np.testing.assert_allclose(known.criterion_at_temperature, 2 * 2.5e-15 / 1e-6, rtol=0.01)
 
 

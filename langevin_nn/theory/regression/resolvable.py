@@ -223,16 +223,18 @@ def resolved_criteria(
     reason = "the Gram matrix is singular: yᵀK⁻¹y is infinite" if limit is None else ""
     size = regression.projected_targets.size
     tiny = is_beyond_float64(regression.eigenvalues, 0.0)
-    if limit is not None and (
-        tiny or not moves_of(regression, 0.0).slope <= RESOLVED * size * limit
-    ):
+    if limit is not None and (tiny or not _slope(regression, 0.0) <= RESOLVED * size * limit):
         limit, reason = None, "float64 does not resolve yᵀK⁻¹y for this Gram matrix"
     if here is not None:
         seen = regression.eigenvalues[regression.in_range]
         trace = float(np.sum(seen / (temperature + seen))) * regression.num_outputs
-        if not moves_of(regression, temperature).slope <= RESOLVED * trace * max(here, 1.0):
+        if not _slope(regression, temperature) <= RESOLVED * trace * max(here, 1.0):
             here = None
     return limit, here, reason
+
+
+def _slope(regression: Regression, temperature: float) -> float:
+    return sum(moves_of(one, temperature).slope for one in regression.per_output())
 
 
 def _unresolved(regression: Regression, temperature: float, what: str) -> InputError:

@@ -21,6 +21,7 @@ SETTLED = {
     "MATPLOTLIBRC": os.devnull,
     "JAX_DEFAULT_PRNG_IMPL": "threefry2x32",
     "JAX_THREEFRY_PARTITIONABLE": "1",
+    "JAX_RANDOM_SEED_OFFSET": "0",
 }
 """What a process of the command line and its workers have, whatever the shell says: figures that
 need no window, no notebook and no TeX, and random numbers that the seed alone determines."""
@@ -31,6 +32,8 @@ GUARDS = tuple(
     for way in ("", "_HOST_TO_DEVICE", "_DEVICE_TO_HOST", "_DEVICE_TO_DEVICE")
 )
 """They may forbid what every run does, to move arrays between NumPy and JAX."""
+FORBIDDING = ("JAX_NO_TRACING", "JAX_NO_EXECUTION", "JAX_DEBUG_KEY_REUSE")
+"""They forbid what runs do: to compile, to compute, to look at a draw twice (for its slopes)."""
 BOOLEAN = "1 or 0"
 ACCEPTED = {
     "JAX_PLATFORMS": "cpu, or cuda on a machine with a GPU and JAX's CUDA version",
@@ -44,6 +47,7 @@ ACCEPTED = {
     "EQX_ON_ERROR": "raise, breakpoint, nan, off",
     "XLA_FLAGS": "XLA's flags, such as --xla_force_host_platform_device_count=8",
     **dict.fromkeys(GUARDS, "allow, log, log_explicit"),
+    **dict.fromkeys(FORBIDDING, "0"),
 }
 """What may be in some of the variables, as the messages have it."""
 SETTINGS = {
@@ -67,6 +71,9 @@ def require_usable() -> None:
         return
     for name in GUARDS:
         if os.environ.get(name, "").lower().startswith("disallow"):
+            refuse(name)
+    for name in FORBIDDING:
+        if os.environ.get(name, "").lower() in ("y", "yes", "t", "true", "on", "1"):
             refuse(name)
     devices = os.environ.get("JAX_NUM_CPU_DEVICES")
     if devices is not None and not _is_count(devices):

@@ -12,7 +12,7 @@ import jax
 import matplotlib
 import numpy as np
 import pytest
-from command_line import CommandLine
+from command_line import TINY, CommandLine
 
 import langevin_nn as lnn
 from langevin_nn.cli import environment
@@ -70,6 +70,9 @@ def test_a_variable_that_cannot_be_used_is_named(variable, value, accepted):
         ("JAX_TRANSFER_GUARD", "disallow", False),
         ("JAX_TRANSFER_GUARD", "log", True),
         ("JAX_TRANSFER_GUARD_HOST_TO_DEVICE", "DISALLOW_EXPLICIT", False),
+        ("JAX_NO_TRACING", "1", False),
+        ("JAX_DEBUG_KEY_REUSE", "True", False),
+        ("JAX_DEBUG_KEY_REUSE", "0", True),
     ],
 )
 def test_variables_with_which_a_command_would_end(monkeypatch, variable, value, usable):
@@ -120,6 +123,15 @@ def test_the_seed_alone_is_the_seed(impl):
     expected = np.asarray(run.prepare_theory(config)[1].y_train)
     with jax.default_prng_impl(impl):
         np.testing.assert_array_equal(run.prepare_theory(config)[1].y_train, expected)
+
+
+@pytest.mark.slow
+def test_an_offset_of_seeds_does_not_change_what_a_seed_is(tmp_path):
+    """JAX_RANDOM_SEED_OFFSET=7 gave seed 1 the numbers of seed 8. FAULTS 1."""
+    (tmp_path / "tiny.toml").write_text(TINY)
+    words = ("theory", str(tmp_path / "tiny.toml"), "--theory", "infinite_width", "--json")
+    plain, other = (in_a_process(*words, JAX_RANDOM_SEED_OFFSET=offset) for offset in "07")
+    assert plain.returncode == 0 and plain.stdout == other.stdout
 
 
 def test_a_process_settles_matplotlib_and_random_numbers_itself(tmp_path):

@@ -21,16 +21,38 @@ from langevin_nn.runs import run as run_module
 from langevin_nn.sampling.dynamics.step_size import Diverged
 
 NAMES = sorted(configuration.options())
-WORDS = st.one_of(
-    st.sampled_from([
-        "", " ", "0", "-1", "1", "2", "3", "7", "0.5", "1e30", "1e-30", "1e400", "1e-400", "nan",
-        "inf", "true", "false", "auto", "one_hot", "centred", "[]", "[[]]", "[1]", "[1, 2]",
-        "[[0], [1]]", "9" * 5000, "[" * 3000, "'", '"', "\n", "\0", "$x$", "~nosuchuser", "erf",
-        "relu", "random", "teacher_linear", "npz", "infinite_width", "one_layer", "split",
-        "hinge", "logistic", "marginalised", "convolutional", "float64", "2147483647", "x" * 5000,
-    ]),
-    st.integers(-3, 2**64).map(str), st.floats().map(str), st.text(max_size=12),
+HOSTILE = st.sampled_from([
+    "", " ", "0", "-1", "1", "2", "3", "7", "0.5", "1e30", "1e-30", "1e400", "1e-400", "nan",
+    "inf", "true", "false", "auto", "one_hot", "centred", "[]", "[[]]", "[1]", "[1, 2]",
+    "[[0], [1]]", "9" * 5000, "[" * 3000, "'", '"', "\n", "\0", "$x$", "~nosuchuser", "erf",
+    "relu", "random", "teacher_linear", "npz", "infinite_width", "one_layer", "split",
+    "hinge", "logistic", "marginalised", "convolutional", "float64", "2147483647", "x" * 5000,
+])  # fmt: skip
+ANY = st.one_of(st.integers(-3, 2**64).map(str), st.floats().map(str), st.text(max_size=12))
+VIOLENT = st.sampled_from(
+    ["9" * 5000, "[" * 3000, "x" * 5000, "\0", "1e400", "1e30", "[[]]", "~nosuchuser", "nan"]
+)
+WORDS = st.one_of(VIOLENT, HOSTILE, HOSTILE, ANY)
+OPTION = st.sampled_from(NAMES)
+ONE_OPTION = st.tuples(OPTION, WORDS.map(lambda word: [word])).map(lambda each: [each])
+"""What is refused first hides the others: most mutations are of one option, by one word."""
+SEVERAL = st.lists(
+    st.tuples(OPTION, st.lists(WORDS, min_size=1, max_size=3)), min_size=1, max_size=3
+)
+LINES = TINY.splitlines(keepends=True)
+VALUE_EDITS = st.tuples(
+    st.sampled_from([i for i, line in enumerate(LINES) if "=" in line]),
+    st.one_of(WORDS, WORDS.map(json.dumps)),
+).map(
+    lambda edit: [(
+        len("".join(LINES[: edit[0]])) + LINES[edit[0]].index("=") + 1,
+        len(LINES[edit[0]].partition("=")[2]) - 1, edit[1],
+    )]
 )  # fmt: skip
+"""The value of a line is another: text that is no TOML at all is refused where nothing is."""
+EDITS = st.lists(
+    st.tuples(st.integers(0, len(TINY)), st.integers(0, 8), WORDS), min_size=1, max_size=3
+)
 
 
 @pytest.fixture
@@ -62,8 +84,7 @@ def predicted(cli, *words):
 
 @pytest.mark.slow
 @settings(max_examples=1000, **FUZZ)
-@given(st.lists(st.tuples(st.sampled_from(NAMES), st.lists(WORDS, min_size=1, max_size=3)),
-                min_size=1, max_size=3))  # fmt: skip
+@given(st.one_of(ONE_OPTION, ONE_OPTION, SEVERAL))
 def test_mutated_command_lines(cli, mutations):
     words = [word for name, values in mutations for word in (f"--{name}", *values)]
     answer = predicted(cli, "theory", "tiny.toml", "--json", *words)
@@ -75,9 +96,7 @@ def test_mutated_command_lines(cli, mutations):
 
 @pytest.mark.slow
 @settings(max_examples=1000, **FUZZ)
-@given(
-    st.lists(st.tuples(st.integers(0, len(TINY)), st.integers(0, 8), WORDS), min_size=1, max_size=3)
-)
+@given(st.one_of(VALUE_EDITS, EDITS))
 def test_mutated_configurations(cli, edits):
     text = TINY
     for place, length, word in edits:

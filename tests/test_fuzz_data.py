@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import warnings
 import zipfile
 
@@ -20,10 +21,11 @@ from langevin_nn.types import InputError
 TASK = TINY.replace('source = "teacher_linear"\nin_size = 3\nnum_train = 5\nnum_test = 4',
                     'source = "npz"\npath = "mine.npz"')  # fmt: skip
 BYTES = st.lists(
-    st.tuples(st.sampled_from(["flip", "cut", "insert", "delete", "ones"]),
-              st.integers(0, 10**6), st.integers(1, 255)),
-    min_size=1, max_size=4,
+    st.tuples(st.sampled_from(["flip", "flip", "cut", "insert", "delete", "ones"]),
+              st.booleans(), st.integers(0, 10**6), st.integers(1, 255)),
+    min_size=1, max_size=2,
 )  # fmt: skip
+"""What happens, whether to one of the archive's own headers, where, and a number for how."""
 DTYPES = (
     "<f8", ">f8", "<f4", "<f2", "<i8", "<i1", "<u8", "?", "<c16", "<U3", "S3", "O", "<M8[D]", "V4",
     "g", ">U2", [("a", "<f8")],
@@ -68,8 +70,14 @@ def whole(path):
 
 def with_bytes(content, edits):
     content = bytearray(content)
-    for kind, place, value in edits:
-        place %= max(len(content), 1)
+    for kind, of_header, place, value in edits:
+        places = [
+            sign.start() + i for sign in re.finditer(rb"PK[\x01-\x06]{2}", content)
+            for i in range(4, 30) if sign.start() + i < len(content)
+        ]  # fmt: skip
+        if not (of_header and places):
+            places = range(max(len(content), 1))
+        place = places[place % len(places)]
         if kind == "flip" and content:
             content[place] ^= value
         elif kind == "cut":

@@ -196,11 +196,18 @@ def started(
         renew = _nothing
         if executor == "local":
             scratch = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-            cluster = distributed.LocalCluster(
-                n_workers=number, threads_per_worker=1, processes=True, memory_limit=0,
-                dashboard_address=None, local_directory=scratch, silence_logs=logging.CRITICAL,
-                scheduler_kwargs=NO_PAGES,
-            )  # fmt: skip
+            try:
+                cluster = distributed.LocalCluster(
+                    n_workers=number, threads_per_worker=1, processes=True, memory_limit=0,
+                    dashboard_address=None, local_directory=scratch, silence_logs=logging.CRITICAL,
+                    scheduler_kwargs=NO_PAGES,
+                )  # fmt: skip
+            except (RuntimeError, OSError, TimeoutError) as error:
+                raise InputError(
+                    f"{number} worker(s) could not be started ({error}): write fewer workers, or "
+                    'executor = "serial"; in a script of your own keep the call below '
+                    'if __name__ == "__main__":'
+                ) from error
             environment = {"NPROC": str(max(1, _cores() // number)), "JAX_NUM_CPU_DEVICES": "1"}
         else:
             cluster = slurm_cluster(slurm or {})

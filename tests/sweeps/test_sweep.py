@@ -586,6 +586,21 @@ def test_nodes_of_a_cluster_may_have_other_devices(monkeypatch, platforms, refus
         executors._require_startable("slurm")
 
 
+def test_workers_that_do_not_start(monkeypatch):
+    """As in a script that calls `sweep` while it is imported: it ended in Dask's traceback."""
+    distributed = pytest.importorskip("distributed")
+
+    def fails(**_):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", fails)
+    with (
+        pytest.raises(InputError, match="2 worker.* not be started .Nanny failed.*__main__"),
+        executors.started("local", 2),
+    ):
+        pass
+
+
 def test_without_dask(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"pip install 'langevin_nn\[dask\]'"):

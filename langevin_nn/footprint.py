@@ -17,13 +17,19 @@ from langevin_nn.memory import available_memory
 
 WEIGHT_COPIES, SPLIT_WEIGHT_COPIES = 12.0, 28.0
 ACTIVATION_COPIES, SPLIT_ACTIVATION_COPIES, MARGINALISED_ACTIVATION_COPIES = 7.0, 4.0, 16.0
-DRAW_COPIES = 20.0
-MATRIX_COPIES = 7.0
-"""Copies of one chain's weights, of its activations, of the draws, of a P × P matrix."""
+MATRIX_COPIES = 4.0
+"""Copies of one chain's weights, of its activations, of a P × P matrix."""
+DRAW_COPIES, KEPT_COPIES, WRITTEN_COPIES, ANALYSED_BYTES = 7.0, 2.5, 14.0, 75.0
+"""Copies of a recorded series while it is sampled and after; of f at the training inputs while
+posterior.nc is made; and the bytes that a number of f at a test input takes while the chains of one
+posterior are summarised, in float64 and one posterior after another."""
+SERIES_BYTES = 128e6
+"""What follows from the draws of f at the test inputs, or stands beside it, is kept up to this."""
 GRAM_COPIES, CROSS_COPIES = 5.3, 1.4
 """Of matrices P × P and P × P_test in a theory."""
-PROGRAMS = 15e6
-"""Bytes of compiled programs, and of blocks that do not grow with P."""
+PROGRAMS, PROGRAMS_OF_SLOPES = 15e6, 120e6
+"""Bytes of compiled programs, and of blocks that do not grow with P; of Langevin dynamics with the
+read-out marginalised, whose programs have curvatures and slopes of factors in them."""
 TIGHT = 0.7
 """The share of the memory that is left above which a warning is due."""
 
@@ -33,6 +39,8 @@ class Sizes:
     """What is sampled, in numbers: of one network, and how many there are side by side.
 
     `num_units` are the activations that one input takes, over all hidden layers (and patches).
+    `num_together` of the networks are the chains of one posterior; `written` says whether their
+    draws become a file.
     """
 
     num_weights: int
@@ -45,6 +53,8 @@ class Sizes:
     itemsize: int = 4
     marginalised: bool = False
     split: bool = False
+    num_together: int | None = None
+    written: bool = False
 
 
 def of_sampling(sizes: Sizes) -> dict[str, float]:
@@ -55,15 +65,34 @@ def of_sampling(sizes: Sizes) -> dict[str, float]:
     activations = SPLIT_ACTIVATION_COPIES if sizes.split else ACTIVATION_COPIES
     if sizes.marginalised:
         activations = MARGINALISED_ACTIVATION_COPIES
-    draws = sizes.num_samples * sizes.num_test * sizes.num_outputs
     parts = {
         "weights": copies * many * sizes.num_weights,
         "activations": activations * many * sizes.num_units * examples,
-        "draws": DRAW_COPIES * many * draws,
+        "draws": _of_draws(sizes),
+        "programs": PROGRAMS_OF_SLOPES if sizes.marginalised and not sizes.split else PROGRAMS,
     }
     if sizes.marginalised:  # the smaller of both is what is factorised
         parts["factors"] = MATRIX_COPIES * many * min(sizes.num_train, sizes.num_units) ** 2
     return parts
+
+
+def _of_draws(sizes: Sizes) -> float:
+    """Bytes of the draws while they are sampled, analysed or written, whichever is most."""
+    together = sizes.num_networks if sizes.num_together is None else sizes.num_together
+    posteriors = sizes.num_networks / together
+    numbers = float(together * sizes.num_samples * sizes.num_outputs)
+    at_test = sizes.itemsize * numbers * sizes.num_test
+    at_train = sizes.itemsize * numbers * sizes.num_train
+    if at_train > SERIES_BYTES:  # not kept
+        at_train = 0.0
+    if sizes.marginalised:  # f, its mean and its variance
+        at_test *= 3
+    kept = KEPT_COPIES * posteriors * (at_test + at_train)
+    return max(
+        DRAW_COPIES * posteriors * (at_test + at_train),
+        kept + ANALYSED_BYTES * numbers * sizes.num_test,
+        kept + WRITTEN_COPIES * at_train if sizes.written else 0.0,
+    )
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def test_compiled_programs_are_forgotten_before_the_system_refuses_more():
 MEASURED = """
 import json, jax, sys
 jax.config.update("jax_enable_x64", True)
-from langevin_nn import config, footprint
+from langevin_nn import config, summarise
 from langevin_nn.runs import assemble as problem
 from langevin_nn.runs import run
 from langevin_nn.sampling import chains
@@ -156,20 +156,22 @@ def peak():
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
-def sampled(widths, num_train, dynamics, readout):
-    sampler = {"num_chains": 4, "num_warmup": 2, "num_samples": 4, "thinning": 1}
+def sampled(widths, num_train, dynamics, readout, num_samples=4, num_test=20):
+    sampler = {"num_chains": 4, "num_warmup": 2, "num_samples": num_samples, "thinning": 1}
     sampler |= {"dynamics": dynamics} | ({"step_size": 1e-6} if dynamics == "langevin" else {})
     one = run.prepare(config.from_dict({
-        "data": {"source": "random", "in_size": 20, "num_train": num_train, "num_test": 20},
+        "data": {"source": "random", "in_size": 20, "num_train": num_train, "num_test": num_test},
         "network": {"hidden_widths": widths}, "theory": [], "sampler": sampler,
         "posterior": {"readout": readout},
     }))
     transition = problem.transition_of(one.config.sampler)
     counts = run.counts_of(one.config.sampler)
-    chains.sample(one.posterior, transition, key=one.key, **counts)
+    found = chains.sample(one.posterior, transition, key=one.key, **counts)
+    if num_samples > 4:
+        summarise(found)
 
 widths, *others = json.loads(sys.argv[1])
-sampled([20] * len(widths), 20, *others[1:])
+sampled([20] * len(widths), 20, *others[1:3])
 before = peak()
 sampled(widths, *others)
 print(peak() - before)
@@ -179,25 +181,29 @@ print(peak() - before)
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(
-    ("widths", "num_train", "dynamics", "readout"),
+    ("widths", "num_train", "dynamics", "readout", "num_samples", "num_test"),
     [
-        ([2000, 2000], 20, "langevin", "sampled"),
-        ([1500, 1500], 20, "split", "sampled"),
-        ([1000], 4000, "langevin", "sampled"),
-        ([1000], 4000, "split", "sampled"),
-        ([1000], 1000, "split", "marginalised"),
+        ([2000, 2000], 20, "langevin", "sampled", 4, 20),
+        ([1500, 1500], 20, "split", "sampled", 4, 20),
+        ([1000], 4000, "langevin", "sampled", 4, 20),
+        ([1000], 4000, "split", "sampled", 4, 20),
+        ([1000], 1000, "split", "marginalised", 4, 20),
+        ([5], 10, "langevin", "marginalised", 1500, 300),
     ],
 )
-def test_the_estimate_is_what_a_run_takes(widths, num_train, dynamics, readout):
-    """To 30 per cent, in a process of its own: weights, then activations, then factors."""
+def test_the_estimate_is_what_a_run_takes(
+    widths, num_train, dynamics, readout, num_samples, num_test
+):
+    """To 30 per cent, in a process of its own: weights, activations, factors, draws."""
+    words = [widths, num_train, dynamics, readout, num_samples, num_test]
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, json.dumps([widths, num_train, dynamics, readout])],
+        [sys.executable, "-c", MEASURED, json.dumps(words)],
         capture_output=True, text=True, check=True, env=os.environ | {"XLA_FLAGS": ""},
     )  # fmt: skip
     weights = footprint.num_weights((20, *widths, 1), biases=False)
     sizes = footprint.Sizes(
-        weights, sum(widths), num_train, 20, num_networks=4, split=dynamics == "split",
-        marginalised=readout == "marginalised",
+        weights, sum(widths), num_train, num_test, num_networks=4, num_samples=num_samples,
+        split=dynamics == "split", marginalised=readout == "marginalised",
     )  # fmt: skip
     estimate = sum(footprint.of_sampling(sizes).values())
     assert estimate == pytest.approx(json.loads(done.stdout), rel=0.3)

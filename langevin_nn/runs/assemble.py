@@ -74,6 +74,7 @@ def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> 
             weights, positions * sum(widths), data.num_train, data.num_test, data.num_outputs,
             counts.num_chains * (1 + len(counts.ladder)), counts.num_samples, itemsize,
             config.posterior.readout == "marginalised", counts.dynamics == "split",
+            counts.num_chains, written=True,
         )  # fmt: skip
         warnings.append(footprint.require(footprint.of_sampling(sizes), remedy))
     return next(filter(None, warnings), "")

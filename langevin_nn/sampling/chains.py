@@ -125,6 +125,7 @@ def require_room(posteriors: Sequence[Posterior], transition: Transition, counts
             first.num_train, len(first.x_test), int(np.prod(first.y_train.shape[1:])), number,
             counts.num_samples, first.y_train.dtype.itemsize,
             isinstance(first, MarginalisedPosterior), isinstance(transition, Split),
+            counts.num_chains,
         )
     )  # fmt: skip
     remedy = "write fewer units, examples, chains or draws, or fewer posteriors side by side"

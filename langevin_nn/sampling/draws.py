@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from langevin_nn.footprint import SERIES_BYTES as SERIES_BYTES
 from langevin_nn.model.losses import Loss
 from langevin_nn.model.posterior import Posterior
-
-SERIES_BYTES = 128e6
-"""What follows from the draws of f at the test inputs, or stands beside it, is kept up to this."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """NumPyro kernels and models: their laws, that both directions agree, that mistakes are caught."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from numpyro.infer import MCMC, Predictive
+from numpyro.infer import MCMC, NUTS, Predictive
 from numpyro.infer.util import potential_energy
 from oracles import gaussian_task, linear_langevin_law, nuts
 from statistics_in_sigmas import SIGMAS, worst, z_scores
@@ -206,15 +208,13 @@ def test_the_model_has_the_posteriors_density(kind):
     assert min(density_error(lnn.numpyro_model(warm, test_outputs=False), posterior)) > 1e-3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [*READOUTS, "own module"])
-def test_the_models_test_outputs_are_the_networks(kind):
-    posterior = small(kind)
-    found = Predictive(lnn.numpyro_model(posterior), num_samples=1)(KEY)
-    names = as_sites(jax.tree.map(lambda x: x[0], posterior.sample_prior(KEY, 1)))
+def assert_predictions_of_the_sites(posterior, found):
+    """What is recorded is what the posterior predicts at the draws of the sites beside it."""
+    example = jax.tree.map(lambda x: x[0], posterior.sample_prior(KEY, 1))
+    names = as_sites(example)
     assert set(names) <= set(found)
-    structure = jax.tree.structure(posterior.sample_prior(KEY, 1))
-    params = jax.tree.unflatten(structure, [found[name] for name in names])
+    params = jax.tree.unflatten(jax.tree.structure(example), [found[name] for name in names])
+    number = len(found["test_outputs"])
     if posterior.space is None:
         assert "outside" not in found
     else:
@@ -225,8 +225,90 @@ def test_the_models_test_outputs_are_the_networks(kind):
         posterior = eqx.tree_at(
             lambda p: (p.space, p.x_train), posterior, (None, jnp.asarray(inputs))
         )
-    for name, value in posterior.predictions(params, KEY[None]).items():
+    expected = posterior.predictions(params, jax.random.split(KEY, number))
+    assert set(expected) == {name for name in found if name.startswith("test_")}
+    for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*READOUTS, "own module"])
+def test_the_models_test_outputs_are_the_networks(kind):
+    posterior = small(kind)
+    found = Predictive(lnn.numpyro_model(posterior), num_samples=1)(KEY)
+    assert_predictions_of_the_sites(posterior, found)
+
+
+def test_records_have_no_part_in_the_derivative():
+    """A marginalised read-out's have none that goes backwards, and NUTS asks for that."""
+    posterior = narrow("marginalised")
+    whole, bare = (lnn.numpyro_model(posterior, test_outputs=on) for on in (True, False))
+    sites = as_sites(jax.tree.map(lambda x: x[0], posterior.sample_prior(KEY, 1)))
+    outside = jnp.full((3, 6 - posterior.space.rank), 0.3)
+
+    @jax.jit
+    def gradients(sites, outside):
+        energy = [
+            lambda z, model=model: potential_energy(model, (), {}, z) for model in (whole, bare)
+        ]
+        return jax.grad(energy[0])(sites | {"outside": outside}), jax.grad(energy[1])(sites)
+
+    found, expected = gradients(sites, outside)
+    np.testing.assert_allclose(found.pop("outside"), outside, rtol=1e-12)  # of its prior, N(0, 1)
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-12)
+
+
+def classifier():
+    data = gaussian_task(4, 3, 6)
+    signs = {name: np.sign(getattr(data, name)) for name in ("y_train", "y_test")}
+    network = lnn.FullyConnected(6, (3,), "tanh", key=KEY, dtype=jnp.float64)
+    data = dataclasses.replace(data, **signs)
+    return lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.5)), data, 0.2, lnn.Hinge())
+
+
+def convolution():
+    data = gaussian_task(4, 3, 16)
+    network = lnn.Convolutional(
+        lnn.Patches((4, 4, 1), size=2, stride=2), 3, "erf", key=KEY, dtype=jnp.float64
+    )
+    return lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.5)), data, 0.2)
+
+
+UNDER_NUTS = {
+    "one output": lambda: narrow("marginalised"),
+    "three outputs, biases": lambda: small("marginalised"),
+    "convolution": convolution,
+    "own module": lambda: small("own module"),
+    "hinge": classifier,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "method"),
+    [*((case, "vectorized") for case in UNDER_NUTS), ("one output", "sequential")],
+)
+def test_nuts_records_what_the_posterior_predicts_at_its_draws(case, method):
+    posterior = UNDER_NUTS[case]()
+    kernel = NUTS(lnn.numpyro_model(posterior), max_tree_depth=3)
+    with jax.numpy_dtype_promotion("standard"):  # NumPyro's NUTS implies types
+        draws = run(
+            kernel, num_chains=2, chain_method=method, num_warmup=5, num_samples=4
+        ).get_samples()
+    assert ("test_variances" in draws) == isinstance(posterior, lnn.MarginalisedPosterior)
+    assert np.ptp(np.asarray(draws["test_outputs"]), axis=0).min() > 0
+    assert_predictions_of_the_sites(posterior, draws)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transition", TRANSITIONS.values(), ids=TRANSITIONS)
+def test_our_kernels_record_it_too(transition):
+    posterior = narrow("marginalised")
+    kernel = lnn.NumPyroKernel(lnn.numpyro_model(posterior), transition)
+    draws = run(kernel, num_chains=2, num_warmup=5, num_samples=4).get_samples()
+    assert_predictions_of_the_sites(posterior, draws)
 
 
 def test_what_lies_outside_the_span_has_its_prior(seed):

@@ -88,8 +88,10 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
         else:
             numpyro.factor("y", -posterior.misfit(params)[0])
         if test_outputs:
-            whole = _with_outside(posterior, params)
-            for name, value in whole.predictions(params, key[None]).items():
+            # A record needs no derivative, and a kernel that takes that of the density none of it.
+            fixed = jax.lax.stop_gradient(params)
+            whole = _with_outside(posterior, fixed)
+            for name, value in whole.predictions(fixed, key[None]).items():
                 numpyro.deterministic(name, value[0])
 
     _check_sites(
@@ -281,7 +283,7 @@ def _with_outside(posterior: Posterior, params: Any) -> Posterior:
         return posterior
     shape = (params.weights[0].shape[1], space.test.shape[1] - space.rank)
     prior = dist.Normal(0, posterior.prior.precisions[0] ** -0.5).expand(shape).to_event(2)
-    known = _KnownOutside(space, numpyro.sample("outside", prior))
+    known = _KnownOutside(space, jax.lax.stop_gradient(numpyro.sample("outside", prior)))
     return eqx.tree_at(lambda target: target.space, posterior, known)
 
 

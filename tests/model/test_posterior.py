@@ -11,8 +11,8 @@ from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
 from langevin_nn.model.input_space import InputSpace
-from langevin_nn.model.networks.base import evaluate
-from langevin_nn.types import InputError
+from langevin_nn.model.networks.base import Network, evaluate
+from langevin_nn.types import Activation, InputError
 
 KEY = jax.random.key(0)
 
@@ -357,6 +357,23 @@ def convolution(rows, **settings):
     return lnn.Convolutional(lnn.Patches((rows, 2, 1), 2, 1), 3, key=KEY, **settings)
 
 
+class Shallow(Network):
+    """A network of one's own, with one output."""
+
+    weights: tuple[jax.Array, ...]
+    biases: tuple[jax.Array, ...]
+    activation: Activation = eqx.field(static=True)
+
+    in_size = property(lambda self: self.weights[0].shape[-1])
+    hidden_widths = property(lambda self: (self.weights[0].shape[-2],))
+
+    def features(self, x):
+        return self.activation(jnp.einsum("...nr,pr->...pn", self.weights[0], x))
+
+    def batch(self, x):
+        return jnp.einsum("...pn,...n->...p", self.features(x), self.weights[1])
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -370,9 +387,28 @@ def convolution(rows, **settings):
         ({"network": eqx.nn.Lambda(jnp.sum)}, "nothing can be sampled"),
         ({"network": dense(num_outputs=2)}, r"has 2 output\(s\), .* num_outputs=1\)"),
         ({"targets": 3}, r"has 1 output\(s\), the data have 3: write .*num_outputs=3\)"),
-        ({"network": eqx.nn.Linear(4, 2, key=KEY), "targets": 3}, r"to \(2,\), .* targets' \(3,\)"),
+        (
+            {"network": eqx.nn.Linear(4, 2, key=KEY), "targets": 3},
+            r"to \(2,\), .* targets' \(3,\): let it return real numbers of shape \(3,\), or give "
+            r"targets of shape \(P, 2\)",
+        ),
+        (
+            {"network": eqx.nn.Linear(4, "scalar", key=KEY), "targets": 2},
+            r"to \(\), .* targets' \(2,\): let it .* or give targets of shape \(P,\)",
+        ),
+        ({"network": eqx.nn.Linear(4, 1, key=KEY)}, r"let it return one real number \(\)$"),
         ({"network": convolution(3)}, "patches of images with 4 inputs"),
-        ({"network": convolution(2), "targets": 3}, r"write FullyConnected\(…, num_outputs=3\)"),
+        (
+            {"network": convolution(2), "targets": 3},
+            r"one output: write targets of shape \(P,\), .* or FullyConnected\(…, num_outputs=3\)",
+        ),
+        (
+            {
+                "network": Shallow((jnp.ones((3, 4)), jnp.ones(3)), (), dense().activation),
+                "targets": 3,
+            },
+            r"the data have 3: write a Shallow with num_outputs = 3$",
+        ),
         ({"network": dense(biases=True)}, r"write bias_precisions = \(1.0, 1.0\)"),
         ({"network": convolution(2, biases=True)}, r"write bias_precisions = \(1.0, 1.0\)"),
         ({"bias_precisions": (1.0, 1.0)}, "write biases=True in the network"),

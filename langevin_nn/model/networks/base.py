@@ -46,6 +46,10 @@ class Network(eqx.Module):
         """D. With one output, outputs have no axis for it."""
         return 1
 
+    def with_outputs(self, number: int) -> str:
+        """What to write for a network of this kind, or another, with that many outputs."""
+        return f"write a {type(self).__name__} with num_outputs = {number}"
+
     @property
     def receptive_fields(self) -> Patches | None:
         """The patches of a convolutional layer; None for a fully connected network."""
@@ -137,7 +141,7 @@ def _require_sizes(network: Network, in_size: int, num_outputs: int) -> None:
     if network.num_outputs != num_outputs:
         raise InputError(
             f"the network has {network.num_outputs} output(s), the data have {num_outputs}: "
-            f"write FullyConnected(…, num_outputs={num_outputs})"
+            f"{network.with_outputs(num_outputs)}"
         )
 
 
@@ -161,9 +165,14 @@ def require_output(network: Any, in_size: int, num_outputs: int, dtype: Any) -> 
         returned = type(output).__name__
         if is_array:
             returned = f"{output.shape}" if is_real else f"{output.dtype} {output.shape}"
+        number = "one real number ()" if num_outputs == 1 else f"real numbers of shape {expected}"
+        advice = f"let it return {number}"
+        if is_real and (output.shape == () or output.ndim == 1 and output.shape != (1,)):
+            columns = f"P, {output.shape[0]}" if output.shape else "P,"
+            advice += f", or give targets of shape ({columns})"
         raise InputError(
             f"the network does not fit the data: it maps an input of shape ({in_size},) to "
-            f"{returned}, not to {words}"
+            f"{returned}, not to {words}: {advice}"
         )
 
 

@@ -84,6 +84,12 @@ class Convolutional(Network):
     def receptive_fields(self) -> Patches:
         return self.patches
 
+    def with_outputs(self, number: int) -> str:
+        return (
+            "a convolutional network has one output: write targets of shape (P,), of two classes "
+            f"say, or FullyConnected(…, num_outputs={number})"
+        )
+
     @full_precision
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P M"]:
         of_patches = self._of_patches(x)

@@ -93,6 +93,9 @@ class FullyConnected(Network):
     def num_outputs(self) -> int:
         return self.weights[-1].shape[-2]
 
+    def with_outputs(self, number: int) -> str:
+        return f"write FullyConnected(…, num_outputs={number})"
+
     @full_precision
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:
         h = self._first(x)

@@ -1,5 +1,6 @@
 """Numbers with their errors."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -32,17 +33,44 @@ class Estimate:
         object.__setattr__(self, "mcse", mcse)
 
 
+NOT_KNOWN = (
+    "step-size shift not known (it is not predicted with a ladder, whose swaps change it, and for "
+    "draws without slopes): hold the numbers against those of a smaller step_size, or write "
+    'dynamics = "split"'
+)
+
+
 @dataclass(frozen=True)
 class StepSizeBias:
     """What a finite step size adds to the numbers of a `Generalisation`, to leading order in it.
 
-    Each has the Monte-Carlo error of the prediction itself.
+    Each has the Monte-Carlo error of the prediction itself; NaN is a shift that is not known.
     """
 
     bias2: Estimate
     variance: Estimate
     generalisation_error: Estimate
     train_error: Estimate
+
+    @classmethod
+    def not_known(cls) -> "StepSizeBias":
+        """The shifts of a dynamics that has them, of draws that do not tell how large they are.
+
+        >>> StepSizeBias.not_known().unknown
+        ('bias2', 'variance', 'generalisation_error', 'train_error')
+        """
+        return cls(**{field.name: Estimate(math.nan, math.nan) for field in fields(cls)})
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The numbers of which it is not known by how much they are shifted, by name."""
+        names = (field.name for field in fields(self))
+        return tuple(name for name in names if math.isnan(getattr(self, name).value))
+
+    @property
+    def message(self) -> str:
+        """That shifts are not known, and what to write; empty where all are."""
+        return NOT_KNOWN if self.unknown else ""
 
     def beyond_the_error(self, numbers: Any) -> tuple[str, ...]:
         """Which of these numbers are shifted by more than their standard error, by name.

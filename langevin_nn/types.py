@@ -311,8 +311,9 @@ class Generalisation:
     `order_parameters` are the theory's Q_1 … Q_L, or the rows of the matrix Q (empty for an
     experiment); `log_evidence` is the theory's log p(y | X), None where it has none. `converged`
     and `message` say whether the result may be used and why not. `diagnostics` is the
-    experiment's, and so is `step_size_bias`, None where there is none or it is not known; the
-    numbers have not been corrected by it.
+    experiment's, and so is `step_size_bias`, None where there is none; where there is one that is
+    not known (with a ladder), its shifts are NaN and its `message` says so. The numbers have not
+    been corrected by it.
     """
 
     name: str

@@ -14,6 +14,9 @@ from langevin_nn.values import require_kind
 MARK = " †"
 """Beside a number that the step size shifts by more than its standard error."""
 
+UNKNOWN_MARK = " ‡"
+"""Beside a number that the step size shifts by what is not known."""
+
 NOT_FOUND = "not found"
 """In place of a theory's number that does not exist; why, its message says."""
 
@@ -74,7 +77,7 @@ class Comparison:
     def __str__(self) -> str:
         rows = [["", *QUANTITIES.values(), "test accuracy"]]
         measured = [
-            plus_minus(getattr(self.measured, key)) + (MARK if key in self.measured.biased else "")
+            plus_minus(getattr(self.measured, key)) + bias_mark(self.measured, key)
             for key in QUANTITIES
         ]
         rows.append([self.measured.name, *measured, f"{self.measured.test_accuracy.value:.4f}"])
@@ -85,13 +88,24 @@ class Comparison:
         return "\n".join([aligned(rows), *bias_note(self.measured)])
 
 
-def bias_note(measured: Generalisation) -> list[str]:
-    """What the mark beside a number means: a line, or none where no number has one."""
+def bias_mark(measured: Generalisation, key: str) -> str:
+    """The mark beside a number: of a shift beyond its error, of one that is not known, or none."""
+    if key in measured.biased:
+        return MARK
     bias = measured.step_size_bias
-    if bias is None or not measured.biased:
+    return UNKNOWN_MARK if bias is not None and key in bias.unknown else ""
+
+
+def bias_note(measured: Generalisation) -> list[str]:
+    """What the marks beside numbers mean: a line for each, none where no number has one."""
+    bias = measured.step_size_bias
+    if bias is None:
         return []
+    not_known = [f"{UNKNOWN_MARK.strip()} {bias.message}"] if bias.message else []
+    if not measured.biased:
+        return not_known
     shifts = (f"{QUANTITIES[key]} by {shifted(getattr(bias, key))}" for key in measured.biased)
-    return [
+    return not_known + [
         f"{MARK.strip()} shifted by the step size by more than the standard error: "
         f"{', '.join(shifts)} (predicted to leading order): write a smaller step_size, "
         'or dynamics = "split"'

@@ -30,15 +30,17 @@ FEWEST_DRAWS = 4
 
 
 def step_size_bias(chains: Chains) -> StepSizeBias | None:
-    """The predicted bias of the reported numbers; None for chains whose slopes are not theirs.
+    """The predicted bias of the reported numbers; None for a dynamics with an acceptance step.
 
-    Chains that diverged are left out. The errors are NaN where too few draws have slopes.
+    Without one there is a bias. It is not known (NaN) where the chains exchange weights with those
+    of other temperatures, and where their slopes were not kept or are not theirs. Chains that
+    diverged are left out. The errors are NaN where too few draws have slopes.
     """
     slopes, keep = chains.slopes, ~chains.diverged
     if slopes is None or not keep.any():
-        return None
+        return StepSizeBias.not_known() if chains.acceptance is None else None
     if len(slopes.train_error) != len(keep) or slopes.draws[-1] >= chains.energy.shape[1]:
-        return None  # of some of the chains or draws alone: the slopes are of all
+        return StepSizeBias.not_known()  # of some of the chains or draws: the slopes are of all
     y = chains.y_test.ravel()
     outputs = chains.test_outputs[keep].astype(np.float64)
     outputs = outputs.reshape(*outputs.shape[:2], -1)

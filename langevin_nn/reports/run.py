@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from langevin_nn import plotting
-from langevin_nn.analysis.comparison import MARK, QUANTITIES, bias_note, compare, orders
+from langevin_nn.analysis.comparison import (
+    QUANTITIES,
+    UNKNOWN_MARK,
+    bias_mark,
+    bias_note,
+    compare,
+    orders,
+)
 from langevin_nn.analysis.diagnostics import ESS_LIMIT, RHAT_LIMIT
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.reports.formats import beside, duration, estimate, number, per_cent
@@ -38,8 +45,9 @@ def run_page(folder: RunFolder, when: str) -> str:
     summary = folder.load_summary()
     manifest, config = folder.load_manifest(), folder.load_config()
     chains, theories = folder.load_results()
-    bias = step_size_bias_of(summary["experiment"])
-    measured = dataclasses.replace(summarise(chains), step_size_bias=bias)
+    measured = summarise(chains)
+    if (bias := step_size_bias_of(summary["experiment"])) is not None:
+        measured = dataclasses.replace(measured, step_size_bias=bias)
     title = f"Run {folder.path.resolve().name}"
     verdict = "Converged." if measured.converged else f"NOT CONVERGED: {measured.message}."
     caption = tables.caption(config)
@@ -72,8 +80,7 @@ def run_page(folder: RunFolder, when: str) -> str:
 
 def _comparison(measured: Generalisation, theories: Mapping[str, Generalisation]) -> Markup:
     numbers = [
-        estimate((found := getattr(measured, key)).value, found.mcse)
-        + (MARK if key in measured.biased else "")
+        estimate((found := getattr(measured, key)).value, found.mcse) + bias_mark(measured, key)
         for key in QUANTITIES
     ]
     rows = [
@@ -145,9 +152,11 @@ def _convergence(experiment: Mapping[str, Any]) -> list[Markup]:
 def _predicted_bias(experiment: Mapping[str, Any]) -> list[list[str]]:
     """Rows of what the step size shifts; an earlier version stored the variance's alone."""
     shift = "predicted shift of the {} by the step size"
-    if (stored := experiment.get("step_size_bias")) is not None:
+    stored, relative = experiment["step_size_bias"], experiment["step_size_relative_bias"]
+    if stored is not None and not experiment["step_size_message"]:
         return [[shift.format(QUANTITIES[key]), _stored(each)] for key, each in stored.items()]
-    relative = experiment.get("step_size_relative_bias")
+    if stored is not None and relative is None:
+        return [["shift by the step size", "not known"]]
     return [["predicted bias of the variance by the step size", per_cent(relative)]]
 
 
@@ -155,12 +164,13 @@ def _ladder(tempering: Mapping[str, Any]) -> list[Markup]:
     """By the part `tempering` of a summary."""
     names = ("bias2", "variance", "train_error")
     rows, marks = [], []
+    # A dynamics without an acceptance step is biased, and on a ladder it is not known by how much.
     for rung in tempering["rungs"]:
-        evidence = rung["log_evidence"]
+        evidence, mark = rung["log_evidence"], UNKNOWN_MARK if rung["acceptance"] is None else ""
         rows.append(
             [
-                f"{rung['temperature']:g}", *(_stored(rung[name]) for name in names),
-                _stored(evidence), number(rung["log_evidence_quadrature"], ".2g"),
+                f"{rung['temperature']:g}", *(_stored(rung[name]) + mark for name in names),
+                _stored(evidence) + mark, number(rung["log_evidence_quadrature"], ".2g"),
                 number(rung["rhat_max"], ".4f"), number(rung["ess_min"], ".0f"),
                 "converged" if rung["converged"] else "not converged",
             ]

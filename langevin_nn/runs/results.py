@@ -60,6 +60,7 @@ def experiment_summary(measured: Generalisation, chains: Chains) -> dict[str, An
         else {
             field.name: _estimate(getattr(bias, field.name)) for field in dataclasses.fields(bias)
         },
+        "step_size_message": _of_shifts(measured),
         "num_chains": diagnostics.num_chains,
         "num_draws": diagnostics.num_draws,
         "diverged_chains": diagnostics.diverged_chains,
@@ -113,6 +114,7 @@ def tempering_summary(tempering: Tempering) -> dict[str, Any]:
                 "rhat_max": _number(diagnostics.rhat_max),
                 "ess_min": _number(diagnostics.ess_min),
                 "acceptance": diagnostics.acceptance,
+                "step_size_message": _of_shifts(measured),
                 "converged": measured.converged,
                 "message": measured.message,
             }
@@ -143,6 +145,11 @@ def theory_summary(theory: Generalisation) -> dict[str, Any]:
         "converged": theory.converged,
         "message": theory.message,
     }
+
+
+def _of_shifts(measured: Generalisation) -> str:
+    """That it is not known how far the step size shifts the numbers; empty where it is."""
+    return "" if measured.step_size_bias is None else measured.step_size_bias.message
 
 
 def _estimate(estimate: Estimate) -> dict[str, float | None]:

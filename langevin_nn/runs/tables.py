@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from langevin_nn.analysis.comparison import QUANTITIES, aligned, compare, plus_minus, shifted
+from langevin_nn.analysis.comparison import (
+    QUANTITIES,
+    aligned,
+    bias_mark,
+    compare,
+    plus_minus,
+    shifted,
+)
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.config.record import RunConfig
 from langevin_nn.data.image_files import UNPUBLISHED
@@ -155,16 +162,21 @@ def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig
     heads = ["log evidence", "quadrature", "R̂ max"]
     rows = [["T", *(QUANTITIES[name] for name in names), *heads]]
     integration = tempering.integration
+    # The energies that are integrated are shifted as the numbers are.
+    mark = bias_mark(tempering.measured[0], "train_error")
     for temperature, measured, evidence, quadrature in zip(
         integration.temperatures, tempering.measured, integration.log_evidence,
         integration.quadrature, strict=True,
     ):  # fmt: skip
         assert measured.diagnostics is not None
-        numbers = [plus_minus(getattr(measured, name)) for name in names]
+        numbers = [
+            plus_minus(getattr(measured, name)) + bias_mark(measured, name) for name in names
+        ]
         rhat = f"{measured.diagnostics.rhat_max:.4f}"
         rows.append(
-            [f"{temperature:g}", *numbers, plus_minus(evidence), _of_quadrature(quadrature), rhat]
-        )
+            [f"{temperature:g}", *numbers, plus_minus(evidence) + mark,
+             _of_quadrature(quadrature), rhat]
+        )  # fmt: skip
     swaps = ", ".join(f"{swap:.2f}" for swap in tempering.swap_acceptance)
     evidence, quadrature = integration.log_evidence[0], integration.quadrature[0]
     theories = [
@@ -177,7 +189,7 @@ def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig
         aligned(rows),
         "",
         f"swaps      accepted {swaps}; {tempering.round_trips} round trips",
-        f"evidence   {evidence_of} = {plus_minus(evidence)} by thermodynamic integration "
+        f"evidence   {evidence_of} = {plus_minus(evidence)}{mark} by thermodynamic integration "
         f"(quadrature {_of_quadrature(quadrature)})",
     ]
     if theories:
@@ -206,8 +218,10 @@ def _of_step_size(measured: Generalisation, chains: Chains, ladder: bool) -> str
             f"{steps:.1f} steps each; no bias"
         )
     bias, predicted = "", measured.step_size_bias
-    if predicted is None and ladder:
-        bias = "; swaps change what it biases: not predicted"
+    if predicted is not None and predicted.unknown:
+        bias = "; its bias is not known"
+        if ladder:
+            bias = "; swaps change what it biases: not predicted"
     elif predicted is not None and measured.variance.value > 0:
         share = shifted(predicted.variance, measured.variance.value / 100)
         bias = f"; predicted bias of the variance {share}%"

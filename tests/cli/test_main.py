@@ -88,6 +88,22 @@ def test_run_that_converges(cli):
 
 
 @pytest.mark.slow
+def test_numbers_of_langevin_dynamics_on_a_ladder_are_marked(cli):
+    answer = cli("run", "tiny.toml", "--output", "out", "--sampler.ladder", "1.5", "4.0")
+    assert answer.code == 3, answer
+    lines = answer.out.splitlines()
+    marked = [line.count(" ‡") for line in lines if " ‡" in line and "±" in line]
+    assert marked == [4, 4, 4, 4, 1], "the experiment, three rungs, and the log evidence"
+    message = cli.summary("out")["experiment"]["step_size_message"]
+    assert message.startswith("step-size shift not known") and f"‡ {message}" in lines
+    assert "swaps change what it biases: not predicted" in answer.out
+    rungs = cli.summary("out")["tempering"]["rungs"]
+    assert [rung["step_size_message"] for rung in rungs] == [message] * 3
+    assert cli("report", "out").code == 0
+    assert message in (cli.folder / "out" / "report.html").read_text().replace("&quot;", '"')
+
+
+@pytest.mark.slow
 def test_run_of_split_dynamics_on_a_ladder_with_the_readout_marginalised(cli):
     """From the words to the figures, which are drawn again from the folder alone."""
     words = ["--posterior.readout", "marginalised", "--sampler.dynamics", "split"]

@@ -26,7 +26,7 @@ from langevin_nn.reports import sweep as sweep_module
 from langevin_nn.runs.folder import RunFolder, tempering_summary
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
-from langevin_nn.types import Estimate
+from langevin_nn.types import Estimate, StepSizeBias
 
 CONFIG = TINY_GRID.replace("num_warmup = 30", "num_warmup = 6")
 OVER = {"posterior.temperature": [0.0, 0.5], "prior.precisions[-1]": [0.5, 2.0]}
@@ -435,11 +435,41 @@ def test_rungs_of_a_ladder(ran):
     page = Page(lnn.report(ran.path))
     cold, hot = page.rows("Every temperature")
     assert (cold["T"], hot["T"]) == ("0.5", "1.5")
-    assert (cold["log evidence"], hot["log evidence"]) == ("−3.25 ± 0.50", "−2.00 ± 0.10")
+    # Langevin dynamics: what its step size shifts on a ladder is not known.
+    assert (cold["log evidence"], hot["log evidence"]) == ("−3.25 ± 0.50 ‡", "−2.00 ± 0.10 ‡")
     assert (cold["error of the quadrature"], hot["error of the quadrature"]) == ("–", "0")
-    assert cold["variance"] == plus_minus(measured.variance) and cold["state"] == "not converged"
+    assert cold["variance"] == f"{plus_minus(measured.variance)} ‡"
+    assert cold["state"] == "not converged"
     assert "Accepted swaps between neighbours: 0.03. Round trips: 0." in page.text
     assert "swaps between T = 0.5 and 1.5 are accepted with 0.031 only" in page.text
+
+
+def test_shifts_that_are_not_known_are_marked(ran):
+    """As with a ladder; the folder of an earlier version says nothing of them."""
+    known = Page(lnn.report(ran.path))
+    assert "‡" not in known.text and "predicted shift of the variance" in known.text
+    bias = StepSizeBias.not_known()
+    nothing = dict.fromkeys(bias.unknown, {"value": None, "mcse": None})
+    for change in (
+        {"step_size_bias": nothing, "step_size_message": bias.message},
+        {"step_size_bias": None},
+    ):
+        change["step_size_relative_bias"] = None
+        edit(
+            ran.path / "summary.json", lambda content, new=change: content["experiment"].update(new)
+        )
+        page = Page(lnn.report(ran.path))
+        row = page.rows("Beside a theory")[0]
+        assert all(row[name].endswith(" ‡") for name in QUANTITIES.values())
+        assert f"‡ {bias.message}" in page.text
+        assert {"what": "shift by the step size", "value": "not known"} in page.rows("The chains")
+    edit(ran.path / "summary.json", lambda content: content["experiment"].pop("step_size_bias"))
+    edit(
+        ran.path / "summary.json",
+        lambda content: content["experiment"].update(step_size_relative_bias=0.02),
+    )
+    rows = {row["what"]: row["value"] for row in Page(lnn.report(ran.path)).rows("The chains")}
+    assert rows["predicted bias of the variance by the step size"] == "+2.0 %"
 
 
 # --- folders

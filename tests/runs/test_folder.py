@@ -21,6 +21,7 @@ from run_cases import (
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.files import write_arrays, write_atomically, write_text
 from langevin_nn.runs import folder as store
+from langevin_nn.runs.results import step_size_bias_of
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, Progress
 from langevin_nn.sampling.engine.chunks import Buffer
 from langevin_nn.types import Estimate, InputError
@@ -100,6 +101,21 @@ def test_constant_chains_have_a_summary(tmp_path):
         "generalisation_error",
         "f at 4 of 4 test points",
     ]
+
+
+def test_shifts_that_are_not_known_are_stored(tmp_path):
+    """And read again; an earlier version's summary has no word of them."""
+    chains = some_chains()
+    measured = summarise(chains)
+    stored = json.loads(json.dumps(store.experiment_summary(measured, chains)))
+    assert stored["step_size_message"] == measured.step_size_bias.message != ""
+    assert stored["step_size_relative_bias"] is None
+    assert stored["step_size_bias"]["variance"] == {"value": None, "mcse": None}
+    assert step_size_bias_of(stored).unknown == measured.step_size_bias.unknown
+    assert step_size_bias_of({"step_size_relative_bias": 0.01}) is None
+    adjusted = some_chains(acceptance=np.ones((NUM_CHAINS, NUM_DRAWS)))
+    stored = store.experiment_summary(summarise(adjusted), adjusted)
+    assert stored["step_size_message"] == "" and stored["step_size_bias"] is None
 
 
 def test_atomic_writes_leave_the_old_file_or_the_new_one(tmp_path):

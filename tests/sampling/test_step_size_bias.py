@@ -331,11 +331,34 @@ def test_none_where_there_is_none_and_where_it_is_not_known():
     split = lnn.sample(tiny(), lnn.Split(), **settings)
     ladder = lnn.temper(tiny(), lnn.Langevin(0.01), (3.0,), **settings)
     assert split.slopes is None and ladder.chains[0].slopes is None
-    assert lnn.summarise(split).step_size_bias is None
+    assert lnn.summarise(split).step_size_bias is None and "‡" not in table_of(split)
+    for chains in ladder.chains:
+        assert_not_known(chains)
+
+
+def assert_not_known(chains):
+    measured, table = lnn.summarise(chains), table_of(chains)
+    bias = measured.step_size_bias
+    assert bias.unknown == ("bias2", "variance", "generalisation_error", "train_error")
+    assert bias.message.startswith("step-size shift not known") and "with a ladder" in bias.message
+    assert measured.biased == () and "†" not in table
+    row, note = table.splitlines()[2:]
+    assert row.count(" ‡") == 4 and note == f"‡ {bias.message}"
+
+
+def table_of(chains):
+    return str(lnn.compare(lnn.summarise(chains)))
 
 
 def test_numbers_are_marked_where_the_shift_is_larger_than_the_error():
     chains = chains_of(tiny(), 0, num_samples=8, thinning=1)
+    known = lnn.summarise(chains).step_size_bias
+    assert known.unknown == () and known.message == "" and "‡" not in table_of(chains)
+    fewer = {
+        name: getattr(chains, name)[:, :4] for name in ("test_outputs", "train_error", "energy")
+    }
+    assert_not_known(dataclasses.replace(chains, slopes=None))
+    assert_not_known(dataclasses.replace(chains, **fewer, train_outputs=None))
     doubled = Slopes(**vars(chains.slopes) | {"stiffness": 1e3 * chains.slopes.stiffness})
     assert lnn.summarise(chains).biased == ()
     assert "†" not in str(lnn.compare(lnn.summarise(chains)))

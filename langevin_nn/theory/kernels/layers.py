@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _WIDE = 100.0  # a variance up to which quadrature is right for every σ that is smooth
+_MOST_UNROLLED = 4  # layers in one program: a loop over as many compiles no faster
 _MOST_ERROR = 1e-4  # of E[σ²], which is 0.4 % of E[1 − σ²] for tanh
 
 Fields = Float[np.ndarray | Array, "n P M"]
@@ -96,18 +98,50 @@ def _averaged(
     for row, column in zip(rows, rows if columns is None else columns, strict=True):
         a, b, c = first_covariances(row, column, lambdas[0], xp)
         c = a if columns is None else c
-        for layer in range(num_hidden):
-            shift = 0.0 if biases is None else 1 / biases[layer]
-            factor = factors[layer] / lambdas[layer + 1]
-            a, b, c = a + shift, b + shift, c + shift
-            dual = dual_of(spec, xp)
-            if xp is np:
-                require_accurate_dual(spec, a, b)
-            c = factor * (dual(a, b, c) if columns is None else dual(a[:, None], b[None, :], c))
-            if layer + 1 < num_hidden:
-                a, b = factor * dual(a, a, a), factor * dual(b, b, b)
+        shifts = [0.0 if biases is None else 1 / biases[layer] for layer in range(num_hidden)]
+        scales = [factors[layer] / lambdas[layer + 1] for layer in range(num_hidden)]
+        if xp is jnp and num_hidden > _MOST_UNROLLED:
+            c = _looped(spec, a, b, c, shifts, scales)
+        else:
+            for layer in range(num_hidden):
+                a, b, c = a + shifts[layer], b + shifts[layer], c + shifts[layer]
+                if xp is np:
+                    require_accurate_dual(spec, a, b)
+                c = scales[layer] * _dual_of_block(spec, xp, a, b, c)
+                if layer + 1 < num_hidden:
+                    a, b = (scales[layer] * dual_of(spec, xp)(each, each, each) for each in (a, b))
         total = total + c
     return total / len(rows)
+
+
+def _dual_of_block(spec: EnsembleSpec, xp: Any, a: Any, b: Any, c: Any) -> Any:
+    """κ of variances a (P,) and b (P2,) and c (P, P2), or of the diagonal c (P,)."""
+    return dual_of(spec, xp)(a, b, c) if c.ndim == 1 else dual_of(spec, xp)(a[:, None], b[None], c)
+
+
+def _looped(
+    spec: EnsembleSpec,
+    a: Float[Array, " P"],
+    b: Float[Array, " P2"],
+    c: Float[Array, " P *P2"],
+    shifts: list[Any],
+    scales: list[Any],
+) -> Float[Array, " P *P2"]:
+    """The recursion of `_averaged` over the layers as one loop of XLA.
+
+    Layer by layer, a program would have κ and its derivatives once for each of them, which take
+    seconds to compile for one.
+    """
+    dual = dual_of(spec, jnp)
+
+    def step(carry: tuple[Array, Array, Array], layer: tuple[Array, ...]) -> tuple[Any, None]:
+        shift, scale = layer
+        a, b, c = (each + shift for each in carry)
+        moved = scale * _dual_of_block(spec, jnp, a, b, c)
+        return (scale * dual(a, a, a), scale * dual(b, b, b), moved), None
+
+    layers = tuple(jnp.stack([jnp.asarray(x, c.dtype) for x in each]) for each in (shifts, scales))
+    return jax.lax.scan(step, (a, b, c), layers)[0][2]
 
 
 def dual_of(spec: EnsembleSpec, xp: Any) -> Callable[[Any, Any, Any], Any]:

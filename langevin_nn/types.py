@@ -24,6 +24,7 @@ from langevin_nn.values import (
     as_number,
     as_whole,
     is_ordered,
+    require_array,
     require_flag,
     require_function,
     require_kind,
@@ -109,13 +110,15 @@ class Activation:
         require_flag("odd", self.odd)
 
     def __call__(self, z: Array) -> Array:
-        return self.function(z)
+        return self.function(require_array("z", z))
 
     def __hash__(self) -> int:  # a callable object need not have one
         return hash((self.name, self.dual, self.odd))
 
     def derivative_dual(self, a: Array, b: Array, c: Array) -> Array:
         """E[σ'(u)σ'(v)] = ∂κ/∂c (Price's theorem), exact where κ is; arguments as for `dual`."""
+        numbers = (require_array(name, each) for name, each in zip("abc", (a, b, c), strict=True))
+        a, b, c = (jnp.asarray(each) for each in numbers)
         shape = jnp.broadcast_shapes(a.shape, b.shape, c.shape)
         c = jnp.broadcast_to(c, shape)
         return jax.jvp(lambda c: self.dual(a, b, c), (c,), (jnp.ones_like(c),))[1]

@@ -141,6 +141,31 @@ def as_number(value: Any) -> float | None:
         return None
 
 
+def require_array(name: str, value: Any, *shape: int | None) -> Any:
+    """The array, one that JAX traces among those, if it is of numbers and has this shape.
+
+    `shape` has None for any length; without a shape any will do, and Python's numbers too.
+
+    >>> require_array("x", [1.0, 2.0], 2)
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: x must be an array of numbers of shape (2), got [1.0, 2.0]
+    """
+    found: Any = getattr(value, "shape", None)
+    kind = getattr(getattr(value, "dtype", None), "kind", "O")
+    is_array = isinstance(found, tuple) and kind not in _REFUSED_KINDS
+    is_array = is_array and type(value).__name__ not in _REFUSED and not isinstance(value, type)
+    if not shape and (is_array or as_number(value) is not None):
+        return value
+    if not is_array or len(found) != len(shape) or any(
+        own not in (None, given) for own, given in zip(shape, found, strict=True)
+    ):  # fmt: skip
+        axes = ", ".join("…" if size is None else str(size) for size in shape)
+        wanted = f" of shape ({axes})" if shape else ""
+        given = f"one of shape {found}" if is_array else shown(value)
+        raise InputError(f"{name} must be an array of numbers{wanted}, got {given}")
+    return value
+
+
 def require_positive(name: str, value: Any, most: float = math.inf, unit: str = "") -> float:
     """The number if it is positive, finite and at most `most`; else an `InputError`.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
+import inspect, warnings
 import jax, numpy as np
 import jax.numpy as jnp
 import langevin_nn as lnn
@@ -183,6 +184,133 @@ for function in (lnn.plotting.plot_along, lnn.plotting.plot_deviation_map):
 check(lnn.plotting.over_seeds, {"results": RECORD}, results=None, quantity="bias2")
 check(lnn.plotting.grid_figures, {"results": RECORD}, results=None)
 
+NUMBERS = (*ARRAY, np.nan, [1.0, np.nan], True, "1")
+TEMPERATURE = without((*NUMBER, -1.0, np.inf), masked) + (masked,)
+SCALE = tuple(value for value in TEMPERATURE if not isinstance(value, list))
+Q = (None, "1", True, object(), masked, np.array("1"), -1.0, 0.0, [1.0, -1.0])
+random_features = lnn.RandomFeatures(3, 2, key=key)
+inputs = (*NUMBERS, x[0], x[:, :2], np.full((4, 3), np.nan), 1.0)
+check(random_features.__call__, {"x": inputs}, x=x)
+check(random_features.task, {"data": without(RECORD, data)}, data=data)
+check(lnn.RandomFeatures.of, {"network": (*OBJECT, data)}, network=network)
+regressed = random_features.regress(data)
+targets = (*ARRAY[1:], np.ones(3), np.full(4, np.nan), 1.0, [1.0], "1")
+for name in ("mean", "train_mean", "weights", "readout"):
+    check(getattr(regressed, name), {"ridge": (*NUMBER, -0.1), "targets": targets}, ridge=0.1)
+check(regressed.variance, {"ridge": POSITIVE, "temperature": (*NUMBER, -1.0)},
+      ridge=0.1, temperature=0.1)
+distribution = theory.predictive_distribution(spec, data, x)
+check(distribution.density, {"f": NUMBERS}, f=0.5)
+check(distribution.probability_above, {"threshold": (*NUMBER, [0.0, 1.0], np.zeros(2))},
+      threshold=0.0)
+check(theory.order_parameter_distribution(spec, data).moment, {"power": (*NUMBER, "2")}, power=1)
+spectrum = theory.feature_spectrum(erf, 2.0, 3.0)
+check(spectrum.resolvent, {"z": (*NUMBERS, complex(0, np.nan), np.full((2, 2), 1j), 0.5)}, z=1j)
+check(spectrum.density, {"eigenvalues": (*NUMBERS, np.ones((2, 2))), "broadening": POSITIVE},
+      eigenvalues=0.5)
+regression = theory.gram_regression(spec, data)
+for name in ("mean", "variance", "train_error"):
+    check(getattr(regression, name), {"temperature": (*SCALE, np.ones((2, 2))),
+                                      "scale": (*Q, np.ones(3))},
+          temperature=np.ones(2), scale=1.0)
+check(regression.at_precision, {"precision": POSITIVE}, precision=2.0)
+for name in ("criterion_at", "resolved"):
+    check(getattr(regression, name), {"temperature": TEMPERATURE}, temperature=0.1)
+check(regression.check_temperature, {"temperature": SCALE}, temperature=0.1)
+check(regression.reach, {"temperature": TEMPERATURE, "scale": (*Q, np.ones((2, 2)))},
+      temperature=1.0, scale=1.0)
+check(regression.sensitivity, {"temperature": TEMPERATURE, "scales": (*Q, np.ones(3)),
+                               "weights": (*SCALE, np.ones(3))},
+      temperature=1.0, scales=np.ones(2), weights=np.ones(2))
+own = theory.THEORIES["one_layer"]
+check(own.__call__, sweeps, **on)
+check(own.applies, {"spec": without(RECORD, spec)}, spec=spec)
+landscape = lnn.hessian(posterior, posterior.sample_prior(key, 1))
+check(landscape.rank, {"tolerance": (*NUMBER, -1.0)})
+eigenvalues = lnn.spectral_density(posterior, posterior.sample_prior(key, 1), key=key, num_steps=4)
+check(eigenvalues.moment, {"order": (*NUMBER, -1, 0.5)}, order=1)
+check(eigenvalues.count_above, {"threshold": NUMBER}, threshold=0.0)
+law = lnn.power_law([1.0, 2.0, 3.0], estimates)
+check(law.__call__, {"x": (*NUMBERS, 0.0, -1.0)}, x=2.0)
+check(type(law), {"exponent": OBJECT, "prefactor": OBJECT}, exponent=estimates[0],
+      prefactor=estimates[0], chi2=1.0)
+
+image = lnn.Convolutional(lnn.Patches((2, 2, 1), 1, 1), 3, key=key)
+for made, size in ((network, 3), (image, 4)):
+    one = (None, "x", [1.0] * size, 1.0, np.ones(2), np.ones(5), np.ones((1, size)), object())
+    rows = (*one[:-2], np.ones(size), np.ones((2, 5)), np.ones((2, 2)), np.full((2, size), "x"))
+    check(made.__call__, {"x": one}, x=np.ones(size))
+    for name in ("batch", "features"):
+        check(getattr(made, name), {"x": rows}, x=np.ones((2, size)))
+several = posterior.networks(posterior.sample_prior(key, 2))  # gave f of the first one alone
+check(several.__call__, {"x": (np.ones(several.weights[0].shape[-1]),)}, x=None)
+Z = (None, "x", [1.0], object(), np.array("1"), True)
+check(erf.__call__, {"z": Z}, z=y)
+check(erf.derivative_dual, dict.fromkeys("abc", Z), a=1.0, b=1.0, c=0.5)
+check(lnn.Squared().check, {"targets": ARRAY}, targets=y)
+check(lnn.Logistic().check, {"targets": ARRAY}, targets=y)
+for loss in (lnn.Squared(), lnn.Hinge(), lnn.Logistic()):
+    check(loss.__call__, {"f": Z, "y": (*Z, np.ones(3), np.ones((2, 4)))}, f=y, y=y)
+check(lnn.Hinge().check, {"targets": (*ARRAY, 5.0, x)}, targets=y)
+marginalised = lnn.MarginalisedPosterior(network, prior, data, 0.5)
+check(lnn.MarginalisedPosterior.of, {"posterior": without(RECORD, posterior)}, posterior=posterior)
+keys = (None, 5, "x", key, jax.random.split(key, 3), [key, key])
+for of in (posterior, marginalised):
+    params, other = of.sample_prior(key, 2), lnn.GibbsPosterior(
+        lnn.FullyConnected(3, (5,), key=key, dtype=np.float64), prior, data, 0.5)
+    both = {"params": params, "keys": jax.random.split(key, 2)}
+    weights = (None, 5, "x", params.weights, data, of, network, other.sample_prior(key, 2))
+    for name in ("networks", "misfit", "squared_errors", "data_energy", "energy_variance", "energy",
+                 "potential"):
+        check(getattr(of, name), {"params": weights}, params=params)
+    for name in ("predictions", "record", "lifted_networks"):
+        check(getattr(of, name), {"params": weights, "keys": keys}, **both)
+    check(of.at_temperature, {"temperature": POSITIVE}, temperature=0.5)
+    check(of.sample_prior, {"key": RECORD, "num_chains": COUNT}, key=key, num_chains=2)
+for name in ("train_outputs", "residuals"):
+    check(getattr(posterior, name), {"params": weights}, params=posterior.sample_prior(key, 2))
+check(posterior.test_outputs, {"params": weights, "keys": keys},
+      params=posterior.sample_prior(key, 2), keys=jax.random.split(key, 2))
+check(marginalised.regression, {"params": weights}, params=params)
+check(prior.sample, {"key": RECORD, "params": (None, 5, "x", [1.0, 2.0], [y]),
+                     "num_chains": COUNT}, key=key, params=[y, y], num_chains=2)
+check(prior.energy, {"params": (None, 5, "x", [1.0, 2.0], [x])}, params=[x, x])
+check(prior.check, {"network": (None, 5, "x", [y])}, network=network)
+
+# Of float32, which has no number for them: neither ∞ nor a warning of NumPy.
+warnings.simplefilter("error", RuntimeWarning)
+narrow = lnn.FullyConnected(3, (2,), key=key, dtype=np.float32)
+for kind in (lnn.GibbsPosterior, lnn.MarginalisedPosterior):
+    cold = kind(narrow, prior, data, 0.5)
+    check(cold.at_temperature, {"temperature": (1e39, 1e-39, 1e-300)}, temperature=0.5)
+    check(lnn.temper, {"temperatures": ((1e39,), [1.0, 1e300], (1e-300,), (np.nan,), "12", None)},
+          posterior=cold, transition=lnn.Split(), temperatures=(1.0,), key=key)
+
+# Methods with arguments of all that the public names are, and of what is made of them above.
+INNER = {"of_each", "outputs_at", "record_along"}  # what is for the package's own functions
+MADE = (lnn.NumPyroKernel, lnn.Langevin, lnn.Split, lnn.Diverged)  # for NumPyro and the engine
+classes, covered = set(), set()
+for function, _, _ in table:
+    owner = getattr(function, "__self__", None)
+    if owner is not None:
+        owner = owner if isinstance(owner, type) else type(owner)
+        classes.add(owner)
+        covered.add((owner, function.__name__))
+for module in (lnn, theory):
+    public = [getattr(module, name) for name in module.__all__]
+    classes.update(each for each in public if isinstance(each, type) and each not in MADE)
+for each in classes:
+    for name in dir(each):
+        method = inspect.getattr_static(each, name)
+        method = getattr(method, "__func__", getattr(method, "method", method))
+        if not inspect.isfunction(method) or "langevin_nn" not in method.__module__:
+            continue
+        if name in INNER or (name.startswith("_") and name != "__call__"):
+            continue
+        if len(inspect.signature(method).parameters) > 1:
+            assert any(issubclass(each, owner) or issubclass(owner, each)
+                       for owner, given in covered if given == name), (each, name)
+
 number = 0
 for function, wrong, good in table:
     for name, values in wrong.items():
@@ -214,4 +342,4 @@ def test_arguments_of_the_wrong_kind_are_refused_in_one_line():
         env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert int(done.stdout) > 900
+    assert int(done.stdout) > 1800

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Num
 
-from langevin_nn.data.dataset import as_numbers
+from langevin_nn.data.dataset import as_finite_numbers, as_numbers
 from langevin_nn.types import Estimate, InputError
 from langevin_nn.values import is_ordered, require_kind, shown
 
@@ -28,8 +28,16 @@ class PowerLaw:
     prefactor: Estimate
     chi2: float
 
+    def __post_init__(self) -> None:
+        for name in ("exponent", "prefactor"):
+            require_kind(name, getattr(self, name), Estimate, "Estimate(value, mcse)")
+
     def __call__(self, x: float | Num[np.ndarray, "..."]) -> Any:
-        return self.prefactor.value * x**self.exponent.value
+        """y at x > 0."""
+        places = as_finite_numbers("x", x)
+        if not np.all(places > 0):
+            raise InputError(f"a power law is of positive x, got {shown(x)}")
+        return self.prefactor.value * (places if places.ndim else float(x)) ** self.exponent.value
 
 
 def power_law(x: Sequence[float] | Num[np.ndarray, " n"], y: Sequence[Estimate]) -> PowerLaw:

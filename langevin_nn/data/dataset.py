@@ -171,6 +171,19 @@ def as_numbers(name: str, value: Any) -> np.ndarray:
     return array.astype(np.float64, copy=False)
 
 
+def as_finite_numbers(name: str, value: Any) -> np.ndarray:
+    """The same without Booleans, if all of them are finite.
+
+    >>> as_finite_numbers("x", [1.0, float("nan")])
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: x must be finite numbers, got [1.0, nan]
+    """
+    array = as_numbers(name, value)
+    if np.asarray(value).dtype.kind == "b" or not np.all(np.isfinite(array)):
+        raise InputError(f"{name} must be finite numbers, got {shown(value)}")
+    return array
+
+
 def _as_array(name: str, value: Any) -> np.ndarray:
     parts = (value, *value) if isinstance(value, list | tuple) else (value,)
     if any(isinstance(part, np.ma.MaskedArray) for part in parts):

@@ -12,14 +12,15 @@ is above κ, which makes their T → 0 a problem of satisfaction: Geiger et al.,
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from langevin_nn.data.dataset import as_numbers
 from langevin_nn.types import InputError
-from langevin_nn.values import as_whole, require_positive, shown
+from langevin_nn.values import as_whole, require_array, require_positive, shown
 
 __all__ = ["LOSSES", "Hinge", "Logistic", "Loss", "Squared", "loss_named"]
 
@@ -37,6 +38,7 @@ class Loss(abc.ABC):
 
     def check(self, targets: Float[np.ndarray, "..."]) -> None:
         """Raise `InputError` for targets that the loss does not take."""
+        targets = as_numbers("targets", targets)
         if targets.ndim > 1 or not np.all(np.abs(targets) == 1):
             shown = np.unique(targets)[:3]
             raise InputError(
@@ -59,10 +61,12 @@ class Squared(Loss):
     def __call__(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"]
     ) -> Float[Array, "*shape"]:
+        _require_outputs(f, y)
         return 0.5 * jnp.square(y - f)
 
     def check(self, targets: Float[np.ndarray, "..."]) -> None:
         """Takes any numbers."""
+        as_numbers("targets", targets)
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Hinge(Loss):
     def __call__(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"]
     ) -> Float[Array, "*shape"]:
+        _require_outputs(f, y)
         return jnp.maximum(self.margin - y * f, 0) ** self.power / self.power
 
 
@@ -102,7 +107,18 @@ class Logistic(Loss):
     def __call__(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"]
     ) -> Float[Array, "*shape"]:
+        _require_outputs(f, y)
         return jnp.logaddexp(0, -y * f)
+
+
+def _require_outputs(f: Any, y: Any) -> None:
+    """Raise `InputError` unless there is a target for each output, or one for several."""
+    shape, of_targets = np.shape(require_array("f", f)), np.shape(require_array("y", y))
+    fits = len(of_targets) <= len(shape) and all(
+        own in (1, size) for own, size in zip(of_targets[::-1], shape[::-1], strict=False)
+    )
+    if not fits:
+        raise InputError(f"outputs f of shape {shape} have no targets y of shape {of_targets}")
 
 
 LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in (Squared, Hinge, Logistic)}

@@ -26,10 +26,11 @@ from langevin_nn.model import gaussian_readout
 from langevin_nn.model.gaussian_readout import Regression
 from langevin_nn.model.losses import Loss, Squared
 from langevin_nn.model.networks.base import Network
-from langevin_nn.model.posterior import Posterior
+from langevin_nn.model.posterior import Posterior, require_keys
 from langevin_nn.model.precision import full_precision
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, InputError
+from langevin_nn.values import require_kind
 
 READOUT_STREAM = 1
 """Folded into a record's key for the read-out; what lies outside the span takes the key itself."""
@@ -67,6 +68,7 @@ class MarginalisedPosterior(Posterior):
     @classmethod
     def of(cls, posterior: Posterior) -> "MarginalisedPosterior":
         """The same posterior with its read-out integrated out; the same errors."""
+        require_kind("posterior", posterior, Posterior, "GibbsPosterior(…)")
         _require_readout(posterior.network)
         _require_squared(posterior.loss)
         marginalised = object.__new__(cls)
@@ -188,6 +190,7 @@ class MarginalisedPosterior(Posterior):
         self, features: Float[Array, "chains P M"], keys: ChainKeys
     ) -> list[Array]:
         """What Matheron's rule starts from: (chains, M, D) for w⁰, (chains, P, D) for the noise."""
+        require_keys(keys, len(features))
         keys = jax.vmap(lambda key: jax.random.fold_in(key, READOUT_STREAM))(keys)
         num_outputs = self._targets.shape[1]
         shapes = [(features.shape[2], num_outputs), (features.shape[1], num_outputs)]

@@ -32,7 +32,7 @@ from langevin_nn.model.networks.base import Network, evaluate, of_each, require_
 from langevin_nn.model.networks.fully_connected import FullyConnected
 from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivatives
 from langevin_nn.model.prior import GaussianPrior
-from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, random_key
+from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, is_key, random_key
 from langevin_nn.values import as_number, require_count, require_kind
 
 
@@ -145,7 +145,25 @@ class Posterior(eqx.Module):
 
         Of a module of the user's own the sampled arrays alone have a chain axis.
         """
+        self._require_params(params)
         return eqx.combine(params, eqx.filter(self.network, self._marks, inverse=True))
+
+    def _require_params(self, params: Any) -> None:
+        """Raise `InputError` for what are no weights of this posterior's, by their shapes alone."""
+        like, structure = jax.tree.flatten(self._template)
+        leaves, given = jax.tree.flatten(params)
+        right = len({given, structure}) == 1 and all(
+            isinstance(leaf, jax.Array | np.ndarray)
+            and leaf.shape == (*leaves[0].shape[:1], *one.shape)
+            for leaf, one in zip(leaves, like, strict=True)
+        )
+        if not right:
+            raise InputError(
+                "params must be the weights of networks of this posterior, with a leading axis of "
+                f"chains, got {type(params).__name__} with arrays of shapes "
+                f"{shown([getattr(leaf, 'shape', leaf) for leaf in leaves])}: write "
+                "posterior.sample_prior(key, 4)"
+            )
 
     def of_each(self, function: Callable[[Any], Any], networks: Any) -> Any:
         """What `function` says of each network of a batch, with a leading chain axis."""
@@ -162,12 +180,14 @@ class Posterior(eqx.Module):
     def _lifted(self, networks: Any, keys: ChainKeys) -> Any:
         if self.space is None:
             return networks
+        require_keys(keys, len(networks.weights[0]))
         return self.space.lift(networks, self.prior.precisions[0], keys)
 
     def _extended(self, networks: Any, keys: ChainKeys) -> Any:
         """The networks on the test inputs; `keys` draw what lies outside the training span."""
         if self.space is None:
             return networks
+        require_keys(keys, len(networks.weights[0]))
         return self.space.extend(networks, self.prior.precisions[0], keys)
 
     @abc.abstractmethod
@@ -275,6 +295,7 @@ class GibbsPosterior(Posterior):
 
     def energy_variance(self, params: Any) -> Float[Array, " chains"]:
         """0: the parameters determine f."""
+        self._require_params(params)
         return jnp.zeros(jax.tree.leaves(params)[0].shape[0], self.y_train.dtype)
 
     def test_outputs(self, params: Any, keys: ChainKeys) -> Float[Array, "chains P_test *D"]:
@@ -298,6 +319,17 @@ class GibbsPosterior(Posterior):
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """𝓛(θ) = Σ_μ ℓ(f(x_μ), y_μ) + (T/2) Σ_ℓ λ_ℓ‖W^ℓ‖²."""
         return self.data_energy(params) + self.temperature * self.prior.energy(params)
+
+
+def require_keys(keys: Any, number: int) -> None:
+    """Raise `InputError` unless these are so many random keys, one for each chain."""
+    raw = getattr(keys, "dtype", None) == jnp.uint32 and getattr(keys, "ndim", 0) == 2
+    if not (raw or (is_key(keys) and keys.ndim == 1)) or len(keys) != number:
+        given = f"some of shape {keys.shape}" if is_key(keys) else shown(keys)
+        raise InputError(
+            f"keys must be one random key for each of {number} chain(s), got {given}: write "
+            f"jax.random.split(key, {number})"
+        )
 
 
 def _checked_temperature(temperature: Any, dtype: Any) -> float:

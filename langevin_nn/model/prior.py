@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.config.fields import shown
 from langevin_nn.model.networks.base import Network
-from langevin_nn.types import InputError
-from langevin_nn.values import as_number, is_ordered
+from langevin_nn.types import InputError, random_key
+from langevin_nn.values import as_number, is_ordered, require_count
 
 
 class GaussianPrior(eqx.Module):
@@ -80,20 +80,31 @@ class GaussianPrior(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, params: Any, num_chains: int) -> Any:
         """Independent draws in the shapes of `params`, each array with a leading chain axis."""
-        leaves, structure = jax.tree.flatten(params)
-        keys = jax.random.split(key, len(leaves))
+        number, leaves = require_count("num_chains", num_chains), self._leaves(params)
+        structure = jax.tree.structure(params)
+        keys = jax.random.split(random_key(key), len(leaves))
         draws = [
-            jax.random.normal(k, (num_chains, *leaf.shape), leaf.dtype) / precision**0.5
+            jax.random.normal(k, (number, *leaf.shape), leaf.dtype) / precision**0.5
             for k, leaf, precision in zip(keys, leaves, self.by_array, strict=True)
         ]
         return jax.tree.unflatten(structure, draws)
 
     def energy(self, params: Any) -> Float[Array, " chains"]:
         """½ Σ_ℓ (λ_ℓ‖W^ℓ‖² + λ_bℓ‖b^ℓ‖²) of each chain; arrays have a leading chain axis."""
-        leaves = jax.tree.leaves(params)
+        leaves = self._leaves(params)
         squares = [jnp.sum(jnp.square(leaf), axis=range(1, leaf.ndim)) for leaf in leaves]
         terms = [0.5 * p * s for p, s in zip(self.by_array, squares, strict=True)]
         return jnp.sum(jnp.stack(terms), axis=0)
+
+    def _leaves(self, params: Any) -> list[Any]:
+        """The arrays of the parameters, if there is one for each precision."""
+        leaves = jax.tree.leaves(params)
+        if len(leaves) != len(self.by_array) or not all(hasattr(leaf, "ndim") for leaf in leaves):
+            raise InputError(
+                f"params must be {len(self.by_array)} arrays, one for each precision, got "
+                f"{shown(params)}"
+            )
+        return leaves
 
 
 def _positive(name: str, precisions: Sequence[float]) -> tuple[float, ...]:

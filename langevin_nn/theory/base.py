@@ -10,6 +10,7 @@ from langevin_nn.theory.covariance import Covariance
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.saddles.average import ScaleAverage
 from langevin_nn.types import EnsembleSpec, Generalisation, NotApplicable
+from langevin_nn.values import require_kind
 
 __all__ = ["OWN_STYLE", "Solve", "Theory"]
 
@@ -78,6 +79,7 @@ class Theory:
 
     def applies(self, spec: EnsembleSpec) -> str:
         """Why it does not describe the ensemble, or says nothing new about it; or nothing."""
+        require_kind("spec", spec, EnsembleSpec, "posterior.spec")
         try:
             self.domain(spec)
         except NotApplicable as error:

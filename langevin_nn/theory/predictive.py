@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtr
 
-from langevin_nn.data.dataset import as_numbers
+from langevin_nn.data.dataset import as_finite_numbers, as_numbers
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require_task
 from langevin_nn.theory.effective.scale_mixture import mixture, scale_mixture
 from langevin_nn.theory.suite import theory_named
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
+from langevin_nn.values import as_number, require_number, shown
 
 __all__ = [
     "OrderParameterDistribution",
@@ -48,7 +49,7 @@ class PredictiveDistribution:
 
     def density(self, f: float | Float[np.ndarray, " m"]) -> Float[np.ndarray, "..."]:
         """p(f) at the numbers f, which become the last axis; 0 or ∞ where f has no variance."""
-        points = np.asarray(f, np.float64)[..., None]
+        points = as_finite_numbers("f", f)[..., None]
         means, variances = (self._beside(each, points) for each in (self.means, self.variances))
         with np.errstate(divide="ignore", invalid="ignore"):
             exponent = -0.5 * np.square(points - means) / variances
@@ -58,7 +59,10 @@ class PredictiveDistribution:
 
     def probability_above(self, threshold: float) -> Float[np.ndarray, " n *D"]:
         """P(f > threshold) at each input."""
-        distance = self.means - threshold
+        number = as_number(threshold)
+        if number is None or np.isnan(number):
+            raise InputError(f"threshold must be one number, got {shown(threshold)}")
+        distance = self.means - number
         with np.errstate(divide="ignore", invalid="ignore"):
             below = ndtr(distance / np.sqrt(self.variances))
         return np.where(self.variances == 0, distance > 0, below) @ self.weights
@@ -137,6 +141,7 @@ class OrderParameterDistribution:
 
     def moment(self, power: int) -> float:
         """E[Q^power | data], by the trapezoidal rule in log Q."""
+        require_number("power", power)
         spacing = np.log(self.scales[1] / self.scales[0])
         return float(np.sum(self.density * self.scales ** (power + 1)) * spacing)
 

@@ -21,7 +21,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float, PRNGKeyArray
 
-from langevin_nn.data.dataset import Dataset
+from langevin_nn.data.dataset import Dataset, as_finite_numbers
 from langevin_nn.data.teachers import noise_scale
 from langevin_nn.model.activations import activation as chosen_activation
 from langevin_nn.model.networks.base import Network
@@ -118,9 +118,9 @@ class RandomFeatures:
     def __call__(self, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "P N_1"]:
         """σ(W x/√N_0), minus its mean where it is centred; of a network its last hidden layer.
 
-        Raises `InputError` for inputs of another size.
+        Raises `InputError` for inputs of another size, or that are not finite.
         """
-        x = np.asarray(x, np.float64)
+        x = as_finite_numbers("inputs", x)
         if x.ndim != 2 or x.shape[1] != self.in_size:
             raise InputError(f"inputs of shape (P, {self.in_size}) were expected, got {x.shape}")
         return np.asarray(self._hidden(x), np.float64)
@@ -131,6 +131,7 @@ class RandomFeatures:
         Its weights are then the read-out's, its prior precision is λ_L: every dynamics of the
         package samples what `regress` has in closed form.
         """
+        require_kind("data", data, Dataset, "load_dataset(…)")
         return replace(
             data, name=f"random features of {data.name}", x_train=self(data.x_train),
             x_test=self(data.x_test), image_shape=None,
@@ -167,7 +168,14 @@ class FeatureRegression:
         self, ridge: float | int, targets: Float[np.ndarray, " P *draws"] | None = None
     ) -> Float[np.ndarray, " k *draws"]:
         """⟨v⟩ along the right singular vectors; `targets` stand in for the task's own."""
-        y = self.data.y_train if targets is None else targets
+        y = self.data.y_train
+        if targets is not None:
+            y = as_finite_numbers("targets", targets)
+            if y.shape[:1] != self.data.y_train.shape[:1]:
+                raise InputError(
+                    f"targets must be {self.data.num_train} numbers, or such columns, one row for "
+                    f"each training example, got an array of shape {y.shape}"
+                )
         return (self.left * self._gains(ridge)).T @ y
 
     def readout(
@@ -195,6 +203,7 @@ class FeatureRegression:
         self._check(ridge)
         if not ridge > 0:
             raise InputError(f"the variance needs a positive ridge λ_L T, got {shown(ridge)}")
+        require_not_negative("temperature", temperature)
         inside = np.sum(self.inside**2 / (self.singular**2 + ridge), axis=1)
         return temperature * (inside + self.outside / ridge)
 

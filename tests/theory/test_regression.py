@@ -125,3 +125,11 @@ def test_gram_matrix_that_is_not_positive():
     blocks.train[0, 1] = blocks.train[1, 0] = 5.0
     with pytest.raises(InputError, match="not positive semi-definite"):
         decompose(blocks, targets)
+
+
+def test_temperatures_in_a_row_are_the_last_axis():
+    """As many as eigenvalues, with one scale: they were added to these one by one."""
+    blocks = GramBlocks(np.diag([1.0, 3.0]), np.eye(2), np.array([2.0, 4.0]))
+    found, noises = decompose(blocks, np.array([4.0, 1.0])), np.array([0.5, 2.0])
+    for of in (found.mean, found.variance, found.train_error):
+        np.testing.assert_array_equal(of(noises), np.stack([of(t) for t in noises], axis=-1))

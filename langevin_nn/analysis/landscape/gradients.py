@@ -27,7 +27,7 @@ from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.model.precision import full_precision
 from langevin_nn.sampling.checks import checked_params, checked_posterior
 from langevin_nn.types import InputError
-from langevin_nn.values import require_count, require_positive
+from langevin_nn.values import require_count, require_not_negative, require_positive
 
 __all__ = [
     "Hessian",
@@ -61,6 +61,7 @@ class Hessian:
 
     def rank(self, tolerance: float = 1e-9) -> int:
         """That of H_0: its eigenvalues above `tolerance` times the largest."""
+        tolerance = require_not_negative("tolerance", tolerance)
         values = np.linalg.eigvalsh(self.of_gradients)
         return int(np.sum(values > tolerance * max(values[-1], np.finfo(np.float64).tiny)))
 

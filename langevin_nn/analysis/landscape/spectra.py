@@ -22,7 +22,7 @@ from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.model.precision import full_precision
 from langevin_nn.sampling.checks import checked_params
 from langevin_nn.types import InputError, random_key
-from langevin_nn.values import require_count, shown
+from langevin_nn.values import require_count, require_number, shown
 
 __all__ = ["SpectralDensity", "spectral_density"]
 
@@ -43,12 +43,14 @@ class SpectralDensity:
 
     def moment(self, order: int) -> tuple[float, float]:
         """Tr H^order / size, and its standard error over the probes."""
+        order = require_count("order", order, least=0)
         values = np.sum(self.weights * self.nodes**order, axis=1)
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
         return float(values.mean()), float(error)
 
     def count_above(self, threshold: float) -> tuple[float, float]:
         """How many eigenvalues are above it, and the standard error over the probes."""
+        threshold = require_number("threshold", threshold)
         values = self.size * np.sum(self.weights * (self.nodes > threshold), axis=1)
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
         return float(values.mean()), float(error)

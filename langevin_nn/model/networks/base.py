@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError, Patches, random_key
-from langevin_nn.values import shown
+from langevin_nn.values import require_array, shown
 
 
 class Network(eqx.Module):
@@ -69,7 +69,24 @@ class Network(eqx.Module):
         """f at P inputs, (…, P) or (…, P, D), for every network of the leading axes."""
 
     def __call__(self, x: Float[Array, " N_0"]) -> Float[Array, "*D"]:
+        """f at one input. Raises `InputError` for what is none, and for several networks."""
+        require_array("x, one input of the network,", x, self._num_coordinates)
+        first = self.weights[0]
+        if first.ndim != 2:
+            raise InputError(
+                f"this stands for several networks, of shape {first.shape[:-2]}: write "
+                "network.batch(x[None]) for f of each of them"
+            )
         return self.batch(x[None, :])[0]
+
+    @property
+    def _num_coordinates(self) -> int:
+        """Of the inputs as the first layer takes them, which may be expressed in fewer."""
+        return self.in_size
+
+    def _require_inputs(self, x: Any) -> None:
+        """Raise `InputError` unless x are inputs, one in each row."""
+        require_array("x, inputs of the network, one in each row,", x, None, self._num_coordinates)
 
 
 def of_one_type(*arrays: Array | np.ndarray) -> list[Array]:

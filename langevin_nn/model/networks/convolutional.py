@@ -107,6 +107,7 @@ class Convolutional(Network):
 
     def _of_patches(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P n N_c"]:
         """σ(h_ic) of all channels on each patch."""
+        self._require_inputs(x)
         weights, inputs = of_one_type(self.weights[0], x[:, self.patches.indices()])
         h = jnp.einsum("...cm,pim->...pic", weights, inputs) / math.sqrt(inputs.shape[-1])
         if self.biases:

@@ -111,7 +111,12 @@ class FullyConnected(Network):
             h = self._first(x)
         return h[..., 0] if self.num_outputs == 1 else h
 
+    @property
+    def _num_coordinates(self) -> int:
+        return self.weights[0].shape[-1]
+
     def _first(self, x: Float[Array, "P N_0"]) -> Array:
+        self._require_inputs(x)
         weights, x = of_one_type(self.weights[0], x)
         h = jnp.einsum("...nr,pr->...pn", weights, x) / math.sqrt(self.fan_ins[0])
         return self._shifted(h, layer=0)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Complex, Float
 
+from langevin_nn.data.dataset import as_finite_numbers
 from langevin_nn.theory.random_features.overlaps import FeatureMoments, feature_moments
 from langevin_nn.types import Activation, InputError
 from langevin_nn.values import require_positive
@@ -57,9 +58,13 @@ class FeatureSpectrum:
     def resolvent(self, z: complex | float | np.ndarray) -> Complex[np.ndarray, " n"]:
         """G(z) off the positive real axis.
 
-        Raises `InputError` for z that is zero or on it.
+        Raises `InputError` for z that is zero or on it, or is no finite number, or a row of them.
         """
-        points = np.atleast_1d(np.asarray(z, np.complex128))
+        parts = getattr(z, "real", z), getattr(z, "imag", 0.0)
+        real, imag = (as_finite_numbers("z", part) for part in parts)
+        points = np.atleast_1d(np.asarray(real + 1j * imag, np.complex128))
+        if points.ndim > 1:
+            raise InputError(f"z must be a number or a row of numbers, got shape {points.shape}")
         if np.any((points.imag == 0) & (points.real >= 0)):
             raise InputError(
                 "the resolvent is that of z off the positive real axis: write density for the "
@@ -74,7 +79,8 @@ class FeatureSpectrum:
 
         ε is `broadening` times the largest scale of Σ.
         """
-        where = np.atleast_1d(np.asarray(eigenvalues, np.float64))
+        where = np.atleast_1d(as_finite_numbers("eigenvalues", eigenvalues))
+        broadening = require_positive("broadening", broadening)
         found = self.resolvent(where + 1j * broadening * self._scale)
         away = np.abs(where) > 0
         atom = self.atom * broadening * self._scale / np.where(away, where, np.inf) ** 2

@@ -31,9 +31,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from langevin_nn.data.dataset import as_finite_numbers
 from langevin_nn.theory.kernels.nngp import Source
-from langevin_nn.theory.regression.rounding import EPSILON, require_scale
+from langevin_nn.theory.regression.rounding import EPSILON, as_scales, require_scale
 from langevin_nn.types import InputError, NotApplicable
+from langevin_nn.values import require_not_negative, require_positive, shown
 
 __all__ = ["Regression", "Resolved", "Scale", "Sensitivity"]
 
@@ -136,6 +138,7 @@ class Regression:
 
     def at_precision(self, precision: float) -> "Regression":
         """The regression of the same ensemble with another read-out precision λ_L: K ∝ 1/λ_L."""
+        precision = require_positive("precision", precision)
         assert self.source is not None, "`gram_regression` has made it"
         if precision == self.source.precision:
             return self
@@ -156,6 +159,7 @@ class Regression:
 
         So it does where T and K are both too small for float64 (`rounding.require_scale`).
         """
+        temperature, _ = as_scales(temperature)
         require_scale(self.eigenvalues, float(np.min(temperature)))
         if np.min(temperature) > 0 or self.is_separable:
             return
@@ -170,6 +174,7 @@ class Regression:
         self, temperature: float, scale: float
     ) -> tuple[Float[np.ndarray, " r *D"], Float[np.ndarray, "P_test r"]]:
         """A⁻¹y and A⁻¹K(X, x) for each x, both in the directions in which K does not vanish."""
+        temperature, scale = as_scales(require_not_negative("temperature", temperature), scale)
         gain = self._gain(temperature, scale)
         fits, seen = [], self.projected_cross * gain
         for one in self.per_output():
@@ -187,7 +192,7 @@ class Regression:
 
         All of them where V does not vanish in the others, which takes T > 0.
         """
-        self.check_temperature(temperature)
+        self.check_temperature(require_not_negative("temperature", temperature))
         targets, columns = self.projected_targets, self.projected_columns
         if not self.is_singular or not self.is_separable:
             return Resolved(self.eigenvalues, targets, columns, 0.0)
@@ -199,6 +204,7 @@ class Regression:
 
     def mean(self, temperature: Scale, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
         """Posterior mean of f at the test points."""
+        temperature, scale = as_scales(temperature, scale)
         gain = self._gain(temperature, scale)
         mean = self.projected_cross @ self._along_targets(gain)
         if self.projected_columns.size:
@@ -208,6 +214,7 @@ class Regression:
 
     def variance(self, temperature: Scale, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
         """Posterior variance of f, without the noise T, at the test points."""
+        temperature, scale = as_scales(temperature, scale)
         gain = self._gain(temperature, scale)
         if self.beyond is None:
             explained = np.square(self.projected_cross) @ (gain * scale)
@@ -227,6 +234,7 @@ class Regression:
         In the eigenbasis, (1/P) Σ_i [(ỹ_i T/(T + Q e_i))² + T Q e_i/(T + Q e_i)]; the columns make
         T A⁻¹ỹ of the first and add T² tr H⁻¹VᵀD²V.
         """
+        temperature, scale = as_scales(temperature, scale)
         gain = self._gain(temperature, scale)
         fitted = (gain.T * self.eigenvalues).T
         residuals, spread = self._along_targets(1 - fitted), temperature * fitted
@@ -271,6 +279,7 @@ class Regression:
         >>> decompose(blocks, np.array([3.0, 1.0])).criterion_at(1.0)  # 10/(1 + T)²/(2/(1 + T))
         2.5
         """
+        temperature = require_not_negative("temperature", temperature)
         if not np.any(self.in_range):
             return None
         gain = self._gain(temperature, 1.0)
@@ -296,6 +305,11 @@ class Regression:
         Raises:
             NotApplicable: T = 0 and a singular K, where the log evidence has no limit.
         """
+        temperature = require_not_negative("temperature", temperature)
+        weights = as_finite_numbers("weights", weights)
+        if np.shape(scales) != weights.shape or weights.ndim != 1:
+            raise InputError(f"scales and weights are rows of one length, got {shown(scales)}")
+        _, scales = as_scales(temperature, scales)
         if temperature == 0 and self.is_singular:
             raise NotApplicable(
                 "the log evidence has no limit at T = 0 where the Gram matrix is singular: give a "

@@ -1,13 +1,18 @@
 """What is a rounding error in the eigenvalues and eigenvectors of a Gram matrix, in float64."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float
 
+from langevin_nn.data.dataset import as_finite_numbers, as_numbers
 from langevin_nn.types import InputError
+from langevin_nn.values import shown
 
 __all__ = [
     "CROSS_ROUNDINGS",
     "EPSILON",
+    "as_scales",
     "has_lost",
     "is_beyond_float64",
     "mixing",
@@ -152,3 +157,28 @@ def settle(
 def _resolution(eigenvalues: Float[np.ndarray, " P"]) -> float:
     """In units of K: up to the size of the most negative eigenvalue, where that is larger."""
     return max(resolution_of(eigenvalues.size) * float(eigenvalues[-1]), -float(eigenvalues[0]))
+
+
+def as_scales(temperature: Any, scale: Any = 1.0) -> tuple[Any, Any]:
+    """T ≥ 0 and Q > 0, as arrays of one length where either is one; `InputError` for others.
+
+    Q is NaN where an action has no minimum that is known.
+
+    >>> as_scales(np.array([0.1, 0.2]), 1.0)
+    (array([0.1, 0.2]), array([1., 1.]))
+    """
+    noises, scales = as_finite_numbers("temperature", temperature), as_numbers("scale", scale)
+    lengths = {each.shape for each in (noises, scales) if each.ndim}
+    if len(lengths) > 1 or max(noises.ndim, scales.ndim) > 1:
+        raise InputError(
+            "temperature and scale are numbers, or rows of one length, got arrays of shape "
+            f"{noises.shape} and {scales.shape}"
+        )
+    if np.any(noises < 0) or np.any(scales <= 0) or isinstance(scale, bool):
+        raise InputError(
+            "temperature must not be negative and scale must be positive, got "
+            f"{shown(temperature)} and {shown(scale)}"
+        )
+    if noises.ndim > scales.ndim:
+        scales = np.full(noises.shape, scales)
+    return noises[()], scales[()]

@@ -49,7 +49,9 @@ def test_short_form_of_an_experiment(script, tmp_path):
 
 def has_the_form_of(found, kept):
     """What is measured is what the results in the repository have, and of it there are numbers."""
-    datasets = [name for name, part in kept.items() if "data_vars" in part]
+    datasets = [
+        name for name, part in kept.items() if isinstance(part, dict) and "data_vars" in part
+    ]
     assert set(datasets) <= set(found) <= set(kept), set(found) ^ set(kept)
     for name in datasets:
         for part in ("coords", "data_vars"):

@@ -287,7 +287,8 @@ for kind in (lnn.GibbsPosterior, lnn.MarginalisedPosterior):
           posterior=cold, transition=lnn.Split(), temperatures=(1.0,), key=key)
 
 # Methods with arguments of all that the public names are, and of what is made of them above.
-INNER = {"of_each", "outputs_at", "record_along"}  # what is for the package's own functions
+# What is for the package's own functions.
+INNER = {"of_each", "outputs_at", "record_along", "with_outputs"}
 MADE = (lnn.NumPyroKernel, lnn.Langevin, lnn.Split, lnn.Diverged)  # for NumPyro and the engine
 classes, covered = set(), set()
 for function, _, _ in table:

@@ -63,10 +63,9 @@ def test_largest_curvature_is_the_hessians_top_eigenvalue(any_posterior):
     np.testing.assert_allclose(largest_curvature(posterior, params, KEY), exact, rtol=0.01)
 
 
-@pytest.mark.parametrize("step_size", [10.0, 0.0, -1.0])
-def test_unstable_step_sizes_are_refused_with_a_suggestion(step_size):
+def test_unstable_step_sizes_are_refused_with_a_suggestion():
     with pytest.raises(lnn.Diverged, match=r'write step_size = 0\.\d+ or step_size = "auto"'):
-        lnn.sample(small_posterior((), (100.0,)), lnn.Langevin(step_size), key=KEY, num_chains=3)
+        lnn.sample(small_posterior((), (100.0,)), lnn.Langevin(10.0), key=KEY, num_chains=3)
 
 
 @pytest.mark.parametrize("given", [0.05, None])

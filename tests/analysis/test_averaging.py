@@ -50,6 +50,7 @@ def test_gaussian_draws(length):
         assert abs(values.mean() - value) < 5 * error, name
 
 
+@pytest.mark.slow
 def test_draws_of_f_have_the_posteriors_variance_on_either_readout():
     """In `total`, beside that of `summarise`, which knows the read-out's law. FAULTS 1.13."""
     key = jax.random.key(0)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from langevin_nn.analysis.variances import error_parts
     from langevin_nn.data.load import Dataset, load_dataset
     from langevin_nn.model.activations import activation
+    from langevin_nn.model.ensemble import Ensemble
     from langevin_nn.model.losses import Hinge, Logistic, Squared
     from langevin_nn.model.marginalised import MarginalisedPosterior
     from langevin_nn.model.networks.convolutional import Convolutional
@@ -73,6 +74,7 @@ __all__ = [
     "Dataset",
     "Diagnostics",
     "Diverged",
+    "Ensemble",
     "EnsembleSpec",
     "Estimate",
     "FullyConnected",
@@ -134,6 +136,7 @@ _MODULES = {
     "analysis.tempering": ("summarise_ladder",),
     "analysis.variances": ("error_parts",),
     "model.activations": ("activation",),
+    "model.ensemble": ("Ensemble",),
     "model.networks.convolutional": ("Convolutional",),
     "data.load": ("Dataset", "load_dataset"),
     "model.losses": ("Hinge", "Logistic", "Squared"),

@@ -94,6 +94,9 @@ check(lnn.EnsembleSpec, {"activation": OBJECT[1:], "architecture": TEXT, "loss":
                          "patches": OBJECT[1:], "bias_precisions": ((), "", {1.0}, masked),
                          "prior_precisions": ({1.0, 2.0}, {1.0: 2.0}, masked)},
       in_size=3, hidden_widths=(2,), activation=erf, prior_precisions=(1.0, 1.0), temperature=0.1)
+check(lnn.Ensemble, {"spec": without(RECORD, spec), "data": without(RECORD, data),
+                     "origin": OBJECT[1:]}, spec=spec, data=data)
+check(posterior.ensemble.at, {"temperature": (-1.0, "1", None), "width": (5,), "loss": TEXT})
 check(lnn.FullyConnected, {"biases": FLAG, "dtype": (None, "x", 5, object()), "num_outputs": COUNT},
       in_size=3, hidden_widths=(2,), key=key)
 check(lnn.Patches, {"image_shape": (None, 5, "123", [1], (4, 4, 1.0)), "size": COUNT,
@@ -288,7 +291,7 @@ for kind in (lnn.GibbsPosterior, lnn.MarginalisedPosterior):
 
 # Methods with arguments of all that the public names are, and of what is made of them above.
 # What is for the package's own functions.
-INNER = {"of_each", "outputs_at", "record_along", "with_outputs"}
+INNER = {"of_each", "once", "outputs_at", "record_along", "with_outputs"}
 MADE = (lnn.NumPyroKernel, lnn.Langevin, lnn.Split, lnn.Diverged)  # for NumPyro and the engine
 classes, covered = set(), set()
 for function, _, _ in table:

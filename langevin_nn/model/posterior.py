@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.config.fields import shown
 from langevin_nn.data.load import Dataset
+from langevin_nn.model.ensemble import Beside, Ensemble
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Loss, Squared
 from langevin_nn.model.networks.base import Network, evaluate, of_each, require_output
@@ -51,6 +52,7 @@ class Posterior(eqx.Module):
     in_size: int = eqx.field(static=True)
     loss: Loss = eqx.field(static=True)
     sampled_leaves: tuple[bool, ...] | None = eqx.field(static=True)
+    beside: Beside = eqx.field(static=True)
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class Posterior(eqx.Module):
         self.y_test = data.y_test
         self.targets_midpoint = data.targets_midpoint
         self.in_size = data.in_size
+        self.beside = Beside(data)
 
     @property
     def spec(self) -> EnsembleSpec:
@@ -106,6 +109,16 @@ class Posterior(eqx.Module):
             patches=self.network.receptive_fields if known else None,
             loss=self.loss.name,
         )
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """What a theory may know: `spec` and the data. A new one each time, which shares nothing.
+
+        Raises `InputError` where no data were given, as for a NumPyro model.
+        """
+        if self.beside.data is None:
+            raise InputError(f"{type(self).__name__} has no data set: give a GibbsPosterior")
+        return Ensemble(self.spec, self.beside.data)
 
     @property
     def num_train(self) -> int:

@@ -26,6 +26,7 @@ from numpyro.handlers import seed, substitute, trace
 from numpyro.infer import init_to_uniform
 from numpyro.infer.util import compute_log_probs, initialize_model, potential_energy
 
+from langevin_nn.model.ensemble import Beside
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Squared
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
@@ -142,7 +143,7 @@ class ModelPosterior(Posterior):
         self.network, self.space, self.in_size, self.targets_midpoint = None, None, 0, 0.0
         self.x_train, self.x_test = jnp.zeros((0, 0), dtype), jnp.zeros((0, 0), dtype)
         self.y_train, self.y_test = jnp.zeros(0, dtype), np.zeros(0)
-        self.loss, self.sampled_leaves = Squared(), None
+        self.loss, self.sampled_leaves, self.beside = Squared(), None, Beside()
 
     def _latent(self) -> dict[str, LatentSite]:
         """What is known of the latent sites without computing them."""

@@ -1,0 +1,86 @@
+"""What a theory may know: the ensemble and its data, without the network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from langevin_nn.data.dataset import Dataset
+from langevin_nn.types import EnsembleSpec, InputError
+from langevin_nn.values import nearest, require_kind
+
+__all__ = ["Beside", "Ensemble"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """p(θ) ∝ exp(−β𝓛(θ)) as a theory sees it: `spec` says which, `data` what 𝓛 is made of.
+
+    A posterior has its own, `posterior.ensemble`. What several theories need of it, such as the
+    decomposed Gram matrix, they make once and keep here (`once`). An ensemble that comes from an
+    `origin`, as `at` makes it, may take over what is common to both.
+
+    Raises `InputError` for anything but an EnsembleSpec and a Dataset, in this order.
+
+    >>> import numpy as np
+    >>> from langevin_nn.model.activations import erf
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> ensemble = Ensemble(EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1), data)
+    >>> ensemble.at(hidden_widths=(200,), temperature=1.0).spec.hidden_widths
+    (200,)
+    """
+
+    spec: EnsembleSpec
+    data: Dataset
+    origin: "Ensemble | None" = field(default=None, repr=False)
+    _made: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_kind("spec", self.spec, EnsembleSpec, "posterior.spec")
+        require_kind("data", self.data, Dataset, "load_dataset(…), after the ensemble's spec")
+        if self.origin is not None:
+            require_kind("origin", self.origin, Ensemble, "posterior.ensemble, or leave it out")
+
+    def at(self, **changes: Any) -> "Ensemble":
+        """The ensemble of the same data with other fields of its `spec`: widths, T, λ, ….
+
+        Its origin is this one's, or this one.
+
+        Raises:
+            InputError: a field that an EnsembleSpec does not have, or a value it does not take.
+        """
+        known = [each.name for each in fields(EnsembleSpec)]
+        for name in changes:
+            if name not in known:
+                hint = nearest(name, known) or f": known are {', '.join(known)}"
+                raise InputError(f"an EnsembleSpec has no field {name!r}{hint}")
+        return Ensemble(replace(self.spec, **changes), self.data, self.origin or self)
+
+    def once(self, make: Callable[["Ensemble"], T]) -> T:
+        """make(self), of the first time that it is asked for."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: T = self._made[make]
+        return made
+
+    def __reduce__(self) -> Any:
+        """A copy, or another process, makes anew what is kept here."""
+        return Ensemble, (self.spec, self.data)
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Data that a posterior carries for its `ensemble`, and that no compiled program depends on.
+
+    As a static field it is equal to any other, so that other data compile nothing anew; of
+    posteriors that are stacked it is the first one's.
+    """
+
+    data: Dataset | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Beside)
+
+    def __hash__(self) -> int:
+        return hash(Beside)

@@ -3,3 +3,7 @@
 
 class InputError(ValueError):
     """Input that cannot be used. The message says what was given and what to write instead."""
+
+
+class NotApplicable(InputError):
+    """A theory was asked about an ensemble that it does not describe. The message says why."""

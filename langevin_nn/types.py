@@ -7,29 +7,24 @@ Shapes: P training examples, P_test test examples, N_0 inputs, N_1 … N_L hidde
 With one output, arrays over examples have no axis for it: y is (P,), and (P, D) for D > 1.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from langevin_nn.config.fields import shown
+from langevin_nn.covariances import Activation as Activation
 from langevin_nn.errors import InputError as InputError
+from langevin_nn.errors import NotApplicable as NotApplicable
 from langevin_nn.estimates import Estimate as Estimate
 from langevin_nn.estimates import StepSizeBias as StepSizeBias
-from langevin_nn.values import (
-    as_number,
-    as_whole,
-    is_ordered,
-    require_array,
-    require_flag,
-    require_function,
-    require_kind,
-    require_text,
-)
+from langevin_nn.values import as_number, as_whole, is_ordered, require_kind, require_text
+from langevin_nn.wide_layers import DenseLayer, InputLayer, Layer, PatchLayer
+from langevin_nn.wide_layers import Patches as Patches
 
 ChainKeys = Key[Array, " chains"]
 """One typed JAX key for each chain."""
@@ -86,119 +81,18 @@ CHAIN_AXIS = "chains"
 """The axis of the device mesh over which chains are shared out."""
 
 
-class NotApplicable(InputError):
-    """A theory was asked about an ensemble that it does not describe. The message says why."""
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An activation σ and its Gaussian dual: one object for the network and for the theory.
-
-    `dual(a, b, c)` is κ(a, b, c) = E[σ(u)σ(v)] with (u, v) ~ N(0, [[a, c], [c, b]]); its arguments
-    broadcast against each other, to the shape of its value. `odd` says whether σ(−z) = −σ(z).
-    """
-
-    name: str
-    function: Callable[[Array], Array]
-    dual: Callable[[Array, Array, Array], Array]
-    odd: bool
-
-    def __post_init__(self) -> None:
-        require_text("the name of an activation", self.name)
-        require_function("the function of an activation", self.function, "jax.numpy.tanh")
-        require_function("the dual of an activation", self.dual, "activation(function) for one")
-        require_flag("odd", self.odd)
-
-    def __call__(self, z: Array) -> Array:
-        return self.function(require_array("z", z))
-
-    def __hash__(self) -> int:  # a callable object need not have one
-        return hash((self.name, self.dual, self.odd))
-
-    def derivative_dual(self, a: Array, b: Array, c: Array) -> Array:
-        """E[σ'(u)σ'(v)] = ∂κ/∂c (Price's theorem), exact where κ is; arguments as for `dual`."""
-        numbers = (require_array(name, each) for name, each in zip("abc", (a, b, c), strict=True))
-        a, b, c = (jnp.asarray(each) for each in numbers)
-        shape = jnp.broadcast_shapes(a.shape, b.shape, c.shape)
-        c = jnp.broadcast_to(c, shape)
-        return jax.jvp(lambda c: self.dual(a, b, c), (c,), (jnp.ones_like(c),))[1]
-
-
-@dataclass(frozen=True)
-class Patches:
-    """Square patches of an image: the receptive fields of a convolutional layer.
-
-    An input x (N_0,) is an image of `image_shape` (height, width, colours), rows first, colours
-    last. Patches have `size` × `size` pixels of all colours; neighbours are `stride` pixels apart,
-    and all lie inside the image.
-
-    Raises `InputError` for patches that do not fit the image.
-
-    >>> patches = Patches((4, 4, 1), size=2, stride=2)
-    >>> patches.num_patches, patches.patch_size, patches.indices()[1]
-    (4, 4, array([2, 3, 6, 7]))
-    """
-
-    image_shape: tuple[int, int, int]
-    size: int
-    stride: int
-
-    def __post_init__(self) -> None:
-        shape = self.image_shape if isinstance(self.image_shape, tuple | list) else ()
-        sizes = (*shape, self.size, self.stride)
-        if len(sizes) != 5 or not all((as_whole(size) or 0) >= 1 for size in sizes):
-            raise InputError(
-                "an image shape is (height, width, colours), and patches have a positive size and "
-                f"stride, all whole numbers: got {shown(self.image_shape)}, size "
-                f"{shown(self.size)}, stride {shown(self.stride)}"
-            )
-        height, width, colours = self.image_shape
-        if height in (1, 3) and width == colours > 4:
-            raise InputError(
-                f"images of height {height} with {colours} colours have their colours first: write "
-                f"x.transpose(0, 2, 3, 1), and image_shape = ({width}, {colours}, {height})"
-            )
-        if self.size > min(self.image_shape[:2]):
-            raise InputError(
-                f"patches of {self.size} × {self.size} pixels do not fit into images of "
-                f"{self.image_shape[0]} × {self.image_shape[1]}: give a smaller patch size"
-            )
-
-    @property
-    def num_patches(self) -> int:
-        """n, the number of patches."""
-        return len(self._starts(0)) * len(self._starts(1))
-
-    @property
-    def patch_size(self) -> int:
-        """M, the number of inputs of one patch."""
-        return self.size**2 * self.image_shape[2]
-
-    def indices(self) -> Int[np.ndarray, "n M"]:
-        """The places in x of each patch's inputs."""
-        places = np.arange(np.prod(self.image_shape)).reshape(self.image_shape)
-        return np.array(
-            [
-                places[i : i + self.size, j : j + self.size].ravel()
-                for i in self._starts(0)
-                for j in self._starts(1)
-            ]
-        )
-
-    def _starts(self, axis: int) -> range:
-        return range(0, self.image_shape[axis] - self.size + 1, self.stride)
-
-
 @dataclass(frozen=True)
 class EnsembleSpec:
     """The ensemble p(θ) ∝ exp(−β𝓛(θ)) without the network itself: all that a theory may know.
 
     `hidden_widths` and `activation` are None for a network whose Gram matrix the package does not
     know; `architecture` then says which network that is. `temperature` is T = 1/β; a theory takes
-    T = 0 as well. `bias_precisions` are those of the biases of layers 0 … L (the read-out's last),
-    None for a network without biases. `patches` are a convolutional layer's, whose channels are
-    the one hidden width; None for a fully connected network. `loss` is the name of ℓ in 𝓛; the
-    theories describe the squared one.
+    T = 0 as well. `prior_precisions` are those of the weights of each layer, the read-out's last,
+    `bias_precisions` those of the biases, None for a network without biases. `patches` are a
+    convolutional layer's, whose channels are the one hidden width; None for a fully connected
+    network. `own_layers` are those of a network of another kind, of which `layers` says what they
+    do to covariances; None for the layers that the widths, the activation and the patches describe.
+    `loss` is the name of ℓ in 𝓛; the theories describe the squared one.
     """
 
     in_size: int
@@ -211,8 +105,39 @@ class EnsembleSpec:
     bias_precisions: tuple[float, ...] | None = None
     patches: Patches | None = None
     loss: str = "squared"
+    own_layers: tuple[Layer, ...] | None = None
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        for text in ("architecture", "loss"):
+            require_text(text, getattr(self, text))
+        if self.activation is not None:
+            require_kind("activation", self.activation, Activation, 'activation("erf")')
+        if self.patches is not None:
+            require_kind("patches", self.patches, Patches, "Patches(image_shape, size, stride)")
+        if self.own_layers is not None and self.own_layers == self._described:
+            object.__setattr__(self, "own_layers", None)
+        if self.own_layers is not None:
+            self._check_own_layers(self.own_layers)
+        if self.hidden_widths is not None:
+            self._check_widths(self.hidden_widths)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...] | None:
+        """What each layer does to covariances, the inputs' first; None where that is not known."""
+        return self._described if self.own_layers is None else self.own_layers
+
+    @property
+    def _described(self) -> tuple[Layer, ...] | None:
+        widths = self.hidden_widths
+        if not isinstance(widths, tuple | list) or (widths and self.activation is None):
+            return None
+        first = InputLayer(self.in_size) if self.patches is None else PatchLayer.on(self.patches)
+        if self.activation is None:
+            return (first,)
+        return (first, *(DenseLayer(self.activation),) * len(widths))
+
+    def _check_numbers(self) -> None:
         if not (as_whole(self.in_size) or 0) >= 1:
             raise InputError(f"the number of inputs must be positive, got {shown(self.in_size)}")
         number = as_number(self.temperature)
@@ -231,21 +156,32 @@ class EnsembleSpec:
             numbers = map(as_number, precisions) if is_ordered(precisions) else [None]
             if not all(p is not None and 0 < p < float("inf") for p in numbers):
                 raise InputError(f"{name} must be positive and finite, got {shown(precisions)}")
-        for text in ("architecture", "loss"):
-            require_text(text, getattr(self, text))
-        if self.activation is not None:
-            require_kind("activation", self.activation, Activation, 'activation("erf")')
-        if self.patches is not None:
-            require_kind("patches", self.patches, Patches, "Patches(image_shape, size, stride)")
-        if self.hidden_widths is None:
-            return
-        is_list = isinstance(self.hidden_widths, tuple | list)
-        if not is_list or not all((as_whole(width) or 0) > 0 for width in self.hidden_widths):
+
+    def _check_own_layers(self, layers: tuple[Layer, ...]) -> None:
+        advice = "(InputLayer(in_size), DenseLayer(activation))"
+        if not isinstance(layers, tuple) or not layers or not isinstance(layers[0], InputLayer):
             raise InputError(
-                f"hidden widths must be positive, got {shown(self.hidden_widths)}: write whole "
-                "numbers, (200,)"
+                "layers are a tuple that begins with an InputLayer, got "
+                f"{shown(layers)}: write {advice}"
             )
-        num_layers = len(self.hidden_widths) + 1
+        for layer in layers:
+            require_kind("each of the layers", layer, Layer, advice)
+        for name, given in (("prior", self.prior_precisions), ("bias", self.bias_precisions)):
+            if given is not None and len(given) != len(layers):
+                raise InputError(
+                    f"{len(layers)} layer(s) need as many {name} precisions, got {len(given)}: "
+                    f"{given}"
+                )
+
+    def _check_widths(self, widths: tuple[int, ...]) -> None:
+        is_list = isinstance(widths, tuple | list)
+        if not is_list or not all((as_whole(width) or 0) > 0 for width in widths):
+            raise InputError(
+                f"hidden widths must be positive, got {shown(widths)}: write whole numbers, (200,)"
+            )
+        if self.own_layers is not None:
+            return
+        num_layers = len(widths) + 1
         of_weights, of_biases = self.prior_precisions, self.bias_precisions
         for name, given in (
             ("prior", of_weights), ("bias", of_weights if of_biases is None else of_biases)
@@ -259,8 +195,7 @@ class EnsembleSpec:
             return
         if num_layers != 2:
             raise InputError(
-                f"a convolutional network has one hidden layer, got hidden widths "
-                f"{self.hidden_widths}"
+                f"a convolutional network has one hidden layer, got hidden widths {widths}"
             )
         if np.prod(self.patches.image_shape) != self.in_size:
             raise InputError(

@@ -106,7 +106,8 @@ class ClosedForm:
     """A dual by a formula of (xp, a, b, c), xp being `jax.numpy` or `numpy`.
 
     Called as any dual it is a compiled JAX function; `on_host` is the same in NumPy, which compiles
-    nothing. `by_angle` says what it is as a function of the angle, if it needs that.
+    nothing. `by_angle` says what it is as a function of the angle, if it needs that, and
+    `is_linear` whether it is c.
 
     >>> import numpy as np
     >>> product = ClosedForm(lambda xp, a, b, c: c * xp.sqrt(a * b))
@@ -117,6 +118,7 @@ class ClosedForm:
 
     formula: Callable[..., Any]
     by_angle: AngleForm | None = None
+    is_linear: bool = False
 
     def __call__(
         self, a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
@@ -296,7 +298,7 @@ erf = Activation("erf", jax.scipy.special.erf, ClosedForm(_erf_dual), odd=True)
 relu = Activation(
     "relu", jax.nn.relu, ClosedForm(_relu_dual, AngleForm(_relu_slope, _relu_lack)), odd=False
 )
-identity = Activation("identity", _identity, ClosedForm(_identity_dual), odd=True)
+identity = Activation("identity", _identity, ClosedForm(_identity_dual, is_linear=True), odd=True)
 tanh = with_quadrature("tanh", jnp.tanh, odd=True)
 gelu = Activation("gelu", _gelu, ClosedForm(_gelu_dual), odd=False)
 

@@ -95,8 +95,8 @@ class Posterior(eqx.Module):
     @property
     def spec(self) -> EnsembleSpec:
         """The ensemble as a theory sees it."""
-        known = isinstance(self.network, Network)
-        biases = self.prior.bias_precisions
+        layers = self.network.layers if isinstance(self.network, Network) else None
+        known, biases = layers is not None, self.prior.bias_precisions
         return EnsembleSpec(
             in_size=self.in_size,
             hidden_widths=self.network.hidden_widths if known else None,
@@ -108,6 +108,7 @@ class Posterior(eqx.Module):
             bias_precisions=None if biases is None else tuple(float(p) for p in biases),
             patches=self.network.receptive_fields if known else None,
             loss=self.loss.name,
+            own_layers=layers,
         )
 
     @property

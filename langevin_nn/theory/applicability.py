@@ -54,7 +54,7 @@ def require(
     (50,)
     """
     require_spec(spec)
-    if spec.hidden_widths is None:
+    if spec.hidden_widths is None or spec.own_layers is not None:
         raise NotApplicable(
             f"{theory} describes {_network(depth, convolutional)}, not {spec.architecture}"
         )

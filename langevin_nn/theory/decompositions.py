@@ -106,7 +106,7 @@ class Decompositions:
 
     def regression(self, spec: EnsembleSpec, data: Dataset) -> Regression | None:
         """`gram_regression(spec, data)` up to rounding; None where it does not apply."""
-        if spec.hidden_widths is None or spec.loss != "squared":
+        if spec.layers is None or spec.loss != "squared":
             return None
         key = _digest(data), gram_key(spec)
         found = self._kept.pop(key, None)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError, Patches, random_key
 from langevin_nn.values import require_array, shown
+from langevin_nn.wide_layers import Layer
 
 
 class Network(eqx.Module):
@@ -40,6 +41,15 @@ class Network(eqx.Module):
     @abc.abstractmethod
     def hidden_widths(self) -> tuple[int, ...]:
         """N_1 … N_L; the number of channels of a convolutional layer."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...] | None:
+        """What each layer does to covariances as the widths grow, in the order of the weights.
+
+        Those of the network's Gram matrix, tangent kernel and theories; None, unless a network says
+        them, where these are not known. The first is an `InputLayer`.
+        """
+        return None
 
     @property
     def num_outputs(self) -> int:

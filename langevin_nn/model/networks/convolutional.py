@@ -23,6 +23,7 @@ from langevin_nn.model.networks.base import Network, of_one_type, standard_gauss
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError, Patches
 from langevin_nn.values import require_count, require_flag, shown
+from langevin_nn.wide_layers import DenseLayer, Layer, PatchLayer
 
 
 class Convolutional(Network):
@@ -79,6 +80,10 @@ class Convolutional(Network):
     @property
     def hidden_widths(self) -> tuple[int, ...]:
         return (self.weights[0].shape[-2],)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return PatchLayer.on(self.patches), DenseLayer(self.activation)
 
     @property
     def receptive_fields(self) -> Patches:

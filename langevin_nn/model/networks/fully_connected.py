@@ -21,6 +21,7 @@ from langevin_nn.model.networks.base import Network, of_one_type, standard_gauss
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError
 from langevin_nn.values import as_whole, require_count, require_flag
+from langevin_nn.wide_layers import DenseLayer, InputLayer, Layer
 
 
 class FullyConnected(Network):
@@ -88,6 +89,12 @@ class FullyConnected(Network):
     @property
     def hidden_widths(self) -> tuple[int, ...]:
         return self.fan_ins[1:]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return (
+            InputLayer(self.in_size), *(DenseLayer(self.activation),) * len(self.hidden_widths)
+        )  # fmt: skip
 
     @property
     def num_outputs(self) -> int:

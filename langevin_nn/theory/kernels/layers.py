@@ -1,37 +1,35 @@
-"""The recursion of `nngp` from layer to layer, K_ℓ = (Q_ℓ/λ_ℓ) κ(K_{ℓ−1} + b_{ℓ−1}).
+"""The Gram matrix from layer to layer: a loop over the layers of an ensemble (`wide_layers`).
 
-Twice the same formulas: `feature_gram` in JAX, to be differentiated and compiled as part of
-something else, and `host_gram` in NumPy for its numbers. One by one the JAX operations would be
-compiled again for every number of examples, which takes longer than small matrices do.
+Twice the same layers: `feature_gram` in JAX, to be differentiated and compiled as part of something
+else, and `host_gram` in NumPy for its numbers. One by one the JAX operations would be compiled
+again for every number of examples, which takes longer than small matrices do.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.model.activations import ClosedForm
-from langevin_nn.model.quadrature import QuadratureDual
+from langevin_nn.covariances import Covariance
 from langevin_nn.types import EnsembleSpec, NotApplicable
+from langevin_nn.wide_layers import Layer
 
 __all__ = [
     "Precisions",
-    "dual_of",
+    "Step",
     "feature_gram",
-    "first_covariances",
     "host_gram",
-    "require_accurate_dual",
+    "known_layers",
     "skeleton_of",
+    "steps_of",
 ]
 
-_WIDE = 100.0  # a variance up to which quadrature is right for every σ that is smooth
 _MOST_UNROLLED = 4  # layers in one program: a loop over as many compiles no faster
-_MOST_ERROR = 1e-4  # of E[σ²], which is 0.4 % of E[1 − σ²] for tanh
 
 Fields = Float[np.ndarray | Array, "n P M"]
 Precisions = Sequence[float] | Float[np.ndarray | Array, " _"]
@@ -58,9 +56,8 @@ def feature_gram(
     >>> feature_gram(linear, np.eye(2)[None], orders=(3.0, 2.0))  # 3 · 2/(2 N_0 λ_0)
     Array([3., 3.], dtype=float64)
     """
-    lambdas = spec.prior_precisions if precisions is None else precisions
-    biases = spec.bias_precisions if bias_precisions is None else bias_precisions
-    return _averaged(jnp, spec, rows, columns, lambdas, biases, orders)
+    steps = steps_of(spec, precisions, bias_precisions, orders)
+    return _averaged(jnp, steps, rows, columns)
 
 
 def host_gram(
@@ -78,143 +75,123 @@ def host_gram(
     >>> host_gram(linear, np.eye(2)[None], orders=(3.0, 2.0))
     array([3., 3.])
     """
-    lambdas, biases = spec.prior_precisions, spec.bias_precisions
     with np.errstate(all="ignore"):  # what is not finite is told where the matrix is used
-        return np.asarray(_averaged(np, spec, rows, columns, lambdas, biases, orders))
+        return np.asarray(_averaged(np, steps_of(spec, orders=orders), rows, columns))
+
+
+class Step(NamedTuple):
+    """One layer of an ensemble with its numbers; made by `steps_of`."""
+
+    layer: Layer
+    precision: Any  # λ_ℓ
+    scale: Any  # Q_ℓ
+    bias: Any  # the precision of its biases, None for none
+
+    def __call__(self, covariance: Covariance) -> Covariance:
+        return self.layer(covariance, self.precision, self.scale, self.bias)
+
+
+def steps_of(
+    spec: EnsembleSpec,
+    precisions: Precisions | None = None,
+    bias_precisions: Precisions | None = None,
+    orders: Precisions | None = None,
+    *,
+    readout_bias: bool = False,
+) -> list[Step]:
+    """The layers with their precisions, those of `spec` if left out, and scales Q_1 … Q_L.
+
+    The bias of the read-out is left out of the last of them unless it is asked for.
+
+    >>> from langevin_nn.model.activations import identity
+    >>> linear = EnsembleSpec(2, (9,), identity, (0.5, 2.0), 0.1, bias_precisions=(4.0, 1.0))
+    >>> [(step.precision, step.scale, step.bias) for step in steps_of(linear, orders=(3.0,))]
+    [(0.5, 1.0, 4.0), (2.0, 3.0, None)]
+    """
+    layers = known_layers(spec)
+    lambdas = spec.prior_precisions if precisions is None else precisions
+    given = spec.bias_precisions if bias_precisions is None else bias_precisions
+    number = len(layers)
+    biases: list[Any] = [None] * number
+    if given is not None:
+        biases = [given[i] if readout_bias or i + 1 < number else None for i in range(number)]
+    scales: list[Any] = (
+        [1.0] * number if orders is None else [1.0, *(orders[i] for i in range(number - 1))]
+    )
+    return [Step(layer, lambdas[i], scales[i], biases[i]) for i, layer in enumerate(layers)]
+
+
+def known_layers(spec: EnsembleSpec) -> tuple[Layer, ...]:
+    """The layers of an ensemble. Raises `NotApplicable` for a network that has not said them.
+
+    >>> len(known_layers(EnsembleSpec(2, (), None, (1.0,), 0.1)))
+    1
+    """
+    if spec.layers is None:
+        raise NotApplicable(
+            f"the Gram matrix of {spec.architecture} is not known: the theories describe "
+            "FullyConnected and Convolutional networks, and those that have `layers`"
+        )
+    return spec.layers
 
 
 def _averaged(
     xp: Any,
-    spec: EnsembleSpec,
+    steps: list[Step],
     rows: Fields,
     columns: Float[np.ndarray | Array, "n P2 M"] | None,
-    lambdas: Precisions,
-    biases: Precisions | None,
-    orders: Precisions | None,
 ) -> Any:
-    num_hidden = len(spec.hidden_widths or ())
-    factors = [1.0] * num_hidden if orders is None else orders
+    first, *rest = steps
+    parts = ["rows"] if columns is None else ["rows", "columns", "between"]
     total: Any = 0.0
-    for row, column in zip(rows, rows if columns is None else columns, strict=True):
-        a, b, c = first_covariances(row, column, lambdas[0], xp)
-        c = a if columns is None else c
-        shifts = [0.0 if biases is None else 1 / biases[layer] for layer in range(num_hidden)]
-        scales = [factors[layer] / lambdas[layer + 1] for layer in range(num_hidden)]
-        if xp is jnp and num_hidden > _MOST_UNROLLED:
-            c = _looped(spec, a, b, c, shifts, scales)
-        else:
-            for layer in range(num_hidden):
-                a, b, c = a + shifts[layer], b + shifts[layer], c + shifts[layer]
-                if xp is np:
-                    require_accurate_dual(spec, a, b)
-                c = scales[layer] * _dual_of_block(spec, xp, a, b, c)
-                if layer + 1 < num_hidden:
-                    a, b = (scales[layer] * dual_of(spec, xp)(each, each, each) for each in (a, b))
-        total = total + c
+    others = None if columns is None or columns is rows else columns
+    for position, row in enumerate(rows):
+        other = None if others is None else xp.asarray(others[position])
+        covariance = first(Covariance.of_inputs(xp.asarray(row), other))
+        for run in _runs(rest):
+            if xp is jnp and len(run) > _MOST_UNROLLED:
+                covariance = _looped(run, covariance.evaluated(*parts), parts)
+                continue
+            for step in run:
+                covariance = step(covariance.evaluated(*parts))
+        total = total + (covariance.rows if columns is None else covariance.between)
     return total / len(rows)
 
 
-def _dual_of_block(spec: EnsembleSpec, xp: Any, a: Any, b: Any, c: Any) -> Any:
-    """κ of variances a (P,) and b (P2,) and c (P, P2), or of the diagonal c (P,)."""
-    return dual_of(spec, xp)(a, b, c) if c.ndim == 1 else dual_of(spec, xp)(a[:, None], b[None], c)
+def _runs(steps: list[Step]) -> Iterator[list[Step]]:
+    """Steps of equal layers that follow each other."""
+    for _, run in itertools.groupby(steps, key=lambda step: step.layer):
+        yield list(run)
 
 
-def _looped(
-    spec: EnsembleSpec,
-    a: Float[Array, " P"],
-    b: Float[Array, " P2"],
-    c: Float[Array, " P *P2"],
-    shifts: list[Any],
-    scales: list[Any],
-) -> Float[Array, " P *P2"]:
-    """The recursion of `_averaged` over the layers as one loop of XLA.
+def _looped(run: list[Step], covariance: Covariance, parts: list[str]) -> Covariance:
+    """Steps of one layer as one loop of XLA.
 
     Layer by layer, a program would have κ and its derivatives once for each of them, which take
     seconds to compile for one.
     """
-    dual = dual_of(spec, jnp)
+    if covariance.is_symmetric:
+        parts = [part for part in parts if part != "columns"]
+    arrays = tuple(getattr(covariance, part) for part in parts)
+    with_biases = any(step.bias is not None for step in run)
 
-    def step(carry: tuple[Array, Array, Array], layer: tuple[Array, ...]) -> tuple[Any, None]:
-        shift, scale = layer
-        a, b, c = (each + shift for each in carry)
-        moved = scale * _dual_of_block(spec, jnp, a, b, c)
-        return (scale * dual(a, a, a), scale * dual(b, b, b), moved), None
+    def stacked(numbers: list[Any]) -> Array:
+        return jnp.stack([jnp.asarray(number, arrays[0].dtype) for number in numbers])
 
-    layers = tuple(jnp.stack([jnp.asarray(x, c.dtype) for x in each]) for each in (shifts, scales))
-    return jax.lax.scan(step, (a, b, c), layers)[0][2]
+    numbers = [stacked([step.precision for step in run]), stacked([step.scale for step in run])]
+    if with_biases:  # none at all is one of no variance
+        numbers.append(stacked([jnp.inf if step.bias is None else step.bias for step in run]))
 
+    def body(carry: tuple[Array, ...], numbers: tuple[Array, ...]) -> tuple[Any, None]:
+        moved = run[0].layer(Covariance(**dict(zip(parts, carry, strict=True))), *numbers)
+        return tuple(getattr(moved, part) for part in parts), None
 
-def dual_of(spec: EnsembleSpec, xp: Any) -> Callable[[Any, Any, Any], Any]:
-    """κ of arrays of `xp`, which is `jax.numpy` or `numpy`.
-
-    >>> from langevin_nn.model.activations import identity
-    >>> linear = EnsembleSpec(2, (9,), identity, (0.5, 1.0), temperature=0.1)
-    >>> dual_of(linear, np)(np.ones(2), np.ones(2), np.array([1.0, 0.5]))
-    array([1. , 0.5])
-    """
-    assert spec.activation is not None, "`fields` has checked it"
-    dual = spec.activation.dual
-    if xp is jnp:
-        return dual
-    if isinstance(dual, ClosedForm):
-        return dual.on_host
-    return lambda *arguments: np.asarray(dual(*map(jnp.asarray, arguments)))
-
-
-def require_accurate_dual(spec: EnsembleSpec, *variances: Float[np.ndarray, " _"]) -> None:
-    """Do nothing if the dual of σ is right at preactivations of these variances.
-
-    Raises:
-        NotApplicable: it is made by quadrature, wrong by more than 1e-4 of E[σ²] at one of them.
-
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import tanh
-    >>> spec = EnsembleSpec(2, (9,), tanh, (1.0, 1.0), temperature=0.1)
-    >>> require_accurate_dual(spec, np.array([1.0, 300.0]))
-    """
-    assert spec.activation is not None, "`fields` has checked it"
-    dual = spec.activation.dual
-    largest = max(float(np.max(each, initial=0.0)) for each in variances)
-    if not isinstance(dual, QuadratureDual) or not _WIDE < largest < np.inf:
-        return
-    error = _error_of(dual, largest)
-    if error > _MOST_ERROR:
-        raise NotApplicable(
-            f"the Gram matrix of {spec.activation.name} is made by quadrature, which is wrong by "
-            f"{error:.2%} at preactivations of variance {largest:.3g}: scale the inputs "
-            "(standardize = true) or raise λ_0"
-        )
-
-
-@lru_cache(maxsize=64)
-def _error_of(dual: QuadratureDual, variance: float) -> float:
-    return dual.error(variance)
-
-
-def first_covariances(
-    row: Float[np.ndarray | Array, "P M"],
-    column: Float[np.ndarray | Array, "P2 M"],
-    precision: float | Array,
-    xp: Any = jnp,
-) -> tuple[Any, Any, Any]:
-    """The variances (P,) and (P2,) of either side and the covariances (P, P2), C without the bias.
-
-    Arrays of `jax.numpy` or, if `xp` is it, of `numpy`.
-
-    >>> import numpy as np
-    >>> a, b, c = first_covariances(np.eye(2), np.ones((1, 2)), precision=0.5)
-    >>> a.tolist(), b.tolist(), c.tolist()
-    ([1.0, 1.0], [2.0], [[1.0], [1.0]])
-    """
-    row, column = xp.asarray(row), xp.asarray(column)
-    scale = precision * row.shape[1]
-    a, b = (xp.einsum("pi,pi->p", each, each) / scale for each in (row, column))
-    return a, b, row @ column.T / scale
+    carried = jax.lax.scan(body, arrays, tuple(numbers))[0]
+    return Covariance(**dict(zip(parts, carried, strict=True)))
 
 
 def skeleton_of(spec: EnsembleSpec) -> EnsembleSpec:
-    """What a program made of `feature_gram` depends on: σ, the number of layers, whether of biases.
+    """What a program made of `feature_gram` depends on: the layers, and whether there are biases.
 
     >>> skeleton_of(EnsembleSpec(2, (90,), None, (0.5, 2.0), temperature=0.1)).prior_precisions
     (1.0, 1.0)

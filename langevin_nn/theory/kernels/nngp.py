@@ -9,7 +9,8 @@ K_L + b_L, which includes 1/λ_L, is the covariance E[f fᵀ] of the prior over 
 grow (Neal 1996; Lee et al. 2018, arXiv:1711.00165); with one hidden layer it is so at any width.
 Without hidden layers, f(x) = w·x/√N_0 and K = C with λ_0 = λ_L, the only precision.
 
-A convolutional layer sees each of n patches x_i (M inputs) with the same weights. With
+Each layer is what `wide_layers` says of it, of the package's networks or of the user's own. A
+convolutional layer sees each of n patches x_i (M inputs) with the same weights. With
 K_ij(x, x') = κ(patch i of x, patch j of x')/λ_1, its K is Σ_i K_ii/n (Aiudi et al.,
 arXiv:2307.11807). A fully connected network is the case of one patch, the whole input.
 """
@@ -19,16 +20,25 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
+from langevin_nn.covariances import Covariance
 from langevin_nn.data.dataset import as_numbers
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory.applicability import require_spec, require_task
-from langevin_nn.theory.kernels.layers import Precisions, host_gram
+from langevin_nn.theory.kernels.layers import (
+    Precisions,
+    Step,
+    host_gram,
+    known_layers,
+    steps_of,
+)
 from langevin_nn.theory.kernels.linear import linear_factor
-from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
+from langevin_nn.types import EnsembleSpec, InputError
+from langevin_nn.wide_layers import InputLayer
 
 __all__ = [
     "GramBlocks",
@@ -219,24 +229,37 @@ def _factors(
 def _uncertainty(
     spec: EnsembleSpec, train: Float[np.ndarray, "n P M"], orders: Precisions | None
 ) -> float:
-    """ε a κ̇(a, a, a)/λ … of the largest variance a: what a rounding of the first covariances makes.
+    """ε a ∂c'/∂c … of the largest variance a: what a rounding of the first covariances makes.
 
     Of erf it is of order ε √a, where entries are of order one, and no more than what ρ = 1 − ε is
-    to a step: with δρ = δ/a of an error δ, √(2δρ) κ(a, a, a).
+    to a step: with δρ = δ/a of an error δ, √(2δρ) times the variance that the layer makes of a.
     """
-    a = np.max(np.einsum("npi,npi->np", train, train)) / (spec.prior_precisions[0] * train.shape[2])
-    if spec.activation is None or not _WIDE < a < np.inf:
+    first, *rest = steps_of(spec, orders=orders)
+    largest = np.max(np.einsum("npi,npi->np", train, train))
+    a = float(first._replace(bias=None)(Covariance(np.array([largest]))).rows[0])
+    if not rest or not _WIDE < a < np.inf:
         return 0.0
-    error, biases = np.finfo(np.float64).eps * a, spec.bias_precisions
+    error = np.finfo(np.float64).eps * a
+    a += 0.0 if first.bias is None else 1 / first.bias
     with np.errstate(all="ignore"):  # what overflows is told where the matrix is used
-        for layer, precision in enumerate(spec.prior_precisions[1:]):
-            a = a + (0.0 if biases is None else 1 / biases[layer])
-            factor = (1.0 if orders is None else orders[layer]) / precision
-            there = (jnp.asarray(a),) * 3
-            slope, value = spec.activation.derivative_dual(*there), spec.activation.dual(*there)
-            step = np.sqrt(2 * error / a) * float(value)
-            error, a = factor * np.fmin(error * float(slope), step), factor * float(value)
+        for step in rest:
+            value, slope = _at_variance(step, a)
+            largest_step = np.sqrt(2 * error / a) * value
+            error, a = np.fmin(error * slope, largest_step), value
+            a += 0.0 if step.bias is None else 1 / step.bias
     return float(error)
+
+
+def _at_variance(step: Step, variance: float) -> tuple[float, float]:
+    """The variance that a layer without its biases makes of one, and ∂c'/∂c at c = a."""
+    a, c = jnp.full(1, variance), jnp.full((1, 1), variance)
+    alone = step._replace(bias=None)
+
+    def between(c: Float[Array, "1 1"]) -> Float[Array, "1 1"]:
+        return alone(Covariance(a, between=c)).between
+
+    slope = jax.jvp(between, (c,), (jnp.ones_like(c),))[1]
+    return float(alone(Covariance(a)).rows[0]), float(slope[0, 0])
 
 
 def probe_inputs(x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "n N_0"]:
@@ -280,11 +303,8 @@ def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
     """
     require_float64()
     require_spec(spec)
-    if spec.hidden_widths is None or (spec.hidden_widths and spec.activation is None):
-        raise NotApplicable(
-            f"the Gram matrix of {spec.architecture} is not known: the theories describe "
-            "FullyConnected and Convolutional networks"
-        )
+    first = known_layers(spec)[0]
+    assert isinstance(first, InputLayer), "the ensemble has checked it"
     x = as_numbers("the inputs", x)
     if x.ndim != 2 or x.shape[1] != spec.in_size:
         raise InputError(
@@ -296,9 +316,7 @@ def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
             f"the inputs have {np.count_nonzero(~np.isfinite(x))} value(s) that are NaN or "
             "infinite, and so would the Gram matrix: remove these examples"
         )
-    if spec.patches is None:
-        return x[None]
-    return np.moveaxis(x[:, spec.patches.indices()], 1, 0)
+    return first.positions(x)
 
 
 def _readout_variance(spec: EnsembleSpec) -> float:
@@ -323,15 +341,13 @@ class Source(NamedTuple):
 
 
 def gram_key(spec: EnsembleSpec) -> Any:
-    """All that K depends on but the data and λ_L, to which it is proportional inversely.
+    """All that K depends on but the data and λ_L, if it is proportional to 1/λ_L.
 
     >>> from langevin_nn.model.activations import erf
     >>> one, two = (EnsembleSpec(2, (n,), erf, (1.0, 0.5 * n), temperature=0.1) for n in (3, 4))
     >>> gram_key(one) == gram_key(two)
     True
     """
-    depth = None if spec.hidden_widths is None else len(spec.hidden_widths)
-    return (
-        spec.in_size, spec.activation, depth, spec.prior_precisions[:-1], spec.bias_precisions,
-        spec.patches, spec.num_outputs,
-    )  # fmt: skip
+    own = spec.layers is not None and not spec.layers[-1].inverse_to_precision
+    precisions = spec.prior_precisions if own else spec.prior_precisions[:-1]
+    return spec.in_size, spec.layers, precisions, spec.bias_precisions, spec.num_outputs

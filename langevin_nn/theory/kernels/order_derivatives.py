@@ -22,8 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.theory.kernels.layers import first_covariances
+from langevin_nn.covariances import Covariance
+from langevin_nn.theory.kernels.layers import steps_of
 from langevin_nn.types import Activation, EnsembleSpec
+from langevin_nn.wide_layers import DenseLayer, Layer
 
 __all__ = ["order_tangents"]
 
@@ -78,13 +80,13 @@ def order_tangents(
            [0., 3.]]), array([[6., 6.],
            [6., 6.]]))
     """
-    assert spec.activation is not None, "`fields` has checked it"
+    first, *hidden = steps_of(spec, orders=orders)
+    activations = [_activation_of(step.layer) for step in hidden]
     depth, num = len(orders), len(inputs)
-    factors = np.asarray(orders) / np.asarray(spec.prior_precisions[1:])
-    biases = spec.bias_precisions
-    shifts = np.zeros(depth) if biases is None else 1 / np.asarray(biases[:depth])
-    variances, _, covariances = first_covariances(inputs, inputs, spec.prior_precisions[0], np)
-    diagonal = _diagonal(spec.activation, variances + shifts[0], factors, shifts)
+    factors = np.array([step.scale / step.precision for step in hidden])
+    shifts = np.array([0.0 if step.bias is None else 1 / step.bias for step in (first, *hidden)])
+    seen = first(Covariance.of_inputs(inputs))
+    diagonal = _diagonal(activations, seen.rows, factors, shifts)
     tangents = [np.empty((num, num)) for _ in range(depth)]
     second, pulled = np.zeros((depth, depth)), np.zeros((depth, num))
     height = min(num, max(1, NUMBERS_AT_ONCE // (num * depth * (len(_Jet._fields) + 2))))
@@ -92,7 +94,7 @@ def order_tangents(
         rows = np.arange(start, start + height)
         inside = np.minimum(rows, num - 1)  # every block has the same shape, for one program
         own = np.where((rows < num)[:, None], weights[inside], 0.0)
-        block = _Block(spec.activation, diagonal, covariances[inside] + shifts[0], inside)
+        block = _Block(activations, diagonal, seen.between[inside], inside)
         moved = block.run(factors, shifts, own, second, pulled)
         for tangent, change in zip(tangents, moved, strict=True):
             tangent[start : start + height] = change[: num - start]
@@ -100,10 +102,15 @@ def order_tangents(
     return tangents, second
 
 
+def _activation_of(layer: Layer) -> Activation:
+    assert isinstance(layer, DenseLayer), "`nested` is of dense layers"
+    return layer.activation
+
+
 class _Block(NamedTuple):
     """Some rows of the covariances that the first layer sees."""
 
-    activation: Activation
+    activations: list[Activation]
     diagonal: list[_Diagonal]
     covariances: Float[np.ndarray, "rows P"]
     rows: Float[np.ndarray, " rows"]
@@ -111,7 +118,7 @@ class _Block(NamedTuple):
     def run(
         self,
         factors: Float[np.ndarray, " L"],
-        shifts: Float[np.ndarray, " L"],
+        shifts: Float[np.ndarray, " L_plus_1"],
         weights: Float[np.ndarray, "rows P"],
         second: Float[np.ndarray, "L L"],
         pulled: Float[np.ndarray, "L P"],
@@ -121,7 +128,7 @@ class _Block(NamedTuple):
         jets = []
         for layer in range(depth):
             a = self.diagonal[layer].variances
-            jets.append(_jet(self.activation, a[self.rows, None], a[None, :], c))
+            jets.append(_jet(self.activations[layer], a[self.rows, None], a[None, :], c))
             if layer + 1 < depth:
                 c = factors[layer] * jets[layer].value + shifts[layer + 1]
         weighing = [factors[-1] * weights]
@@ -165,14 +172,16 @@ def _add_second(
 
 
 def _diagonal(
-    activation: Activation,
+    activations: list[Activation],
     variances: Float[np.ndarray, " P"],
     factors: Float[np.ndarray, " L"],
-    shifts: Float[np.ndarray, " L"],
+    shifts: Float[np.ndarray, " L_plus_1"],
 ) -> list[_Diagonal]:
     layers, tangents = [], np.zeros((0, len(variances)))
     for layer, factor in enumerate(factors):
-        value, slope, bend = map(np.asarray, _along_diagonal(activation, jnp.asarray(variances)))
+        value, slope, bend = map(
+            np.asarray, _along_diagonal(activations[layer], jnp.asarray(variances))
+        )
         layers.append(_Diagonal(variances, tangents, value, slope, bend))
         if layer + 1 < len(factors):
             variances = factor * value + shifts[layer + 1]

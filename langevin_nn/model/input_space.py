@@ -6,7 +6,11 @@ at inputs outside the span W⁰V_⊥ is drawn afresh from its prior. Nothing is 
 
 Inputs are expressed in an orthonormal basis [V, V_⊥], where V_⊥ (N_0 × m) spans what the test
 inputs have outside V. Scalar products, hence the network, are unchanged.
+
+It holds for every network that sees its inputs x through W⁰x alone, W⁰ being `weights[0]`.
 """
+
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -14,9 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.model.networks.fully_connected import FullyConnected
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import ChainKeys
+
+Net = TypeVar("Net", bound=eqx.Module)
 
 
 class InputSpace(eqx.Module):
@@ -38,21 +44,25 @@ class InputSpace(eqx.Module):
         complement = _row_space(outside, floor=1e-10 * float(np.linalg.norm(x_test)))
         self.test = np.concatenate([inside, outside @ complement], axis=1)
 
+    @classmethod
+    def reduced(cls, network: Net, data: Dataset) -> tuple[Net, "InputSpace"]:
+        """The network on the span of the training inputs, and that space."""
+        space = cls(data.x_train, data.x_test)
+        return space.reduce(network), space
+
     @property
     def rank(self) -> int:
         return self.basis.shape[1]
 
     @full_precision
-    def reduce(self, network: FullyConnected) -> FullyConnected:
+    def reduce(self, network: Net) -> Net:
         """The same network on coordinates in V: its first layer is W⁰V, (N_1, r)."""
-        first = network.weights[0]
+        first = _first_layer(network)
         return _with_first_layer(network, first @ jnp.asarray(self.basis, first.dtype))
 
-    def extend(
-        self, networks: FullyConnected, precision: Array | float, keys: ChainKeys
-    ) -> FullyConnected:
+    def extend(self, networks: Net, precision: Array | float, keys: ChainKeys) -> Net:
         """The networks on [V, V_⊥]: each chain's W⁰V_⊥, (N_1, m), drawn from N(0, 1/λ_0)."""
-        first = networks.weights[0]
+        first = _first_layer(networks)
         shape = (first.shape[1], self.test.shape[1] - self.rank)
         fresh = jax.vmap(lambda key: jax.random.normal(key, shape, first.dtype))(keys)
         return _with_first_layer(
@@ -60,11 +70,9 @@ class InputSpace(eqx.Module):
         )
 
     @full_precision
-    def lift(
-        self, networks: FullyConnected, precision: Array | float, keys: ChainKeys
-    ) -> FullyConnected:
+    def lift(self, networks: Net, precision: Array | float, keys: ChainKeys) -> Net:
         """The networks on the original inputs: W⁰ = (W⁰V)Vᵀ + G(1 − VVᵀ), G from the prior."""
-        first = networks.weights[0]
+        first = _first_layer(networks)
         basis = jnp.asarray(self.basis, first.dtype)
         shape = (first.shape[1], basis.shape[0])
         fresh = jax.vmap(lambda key: jax.random.normal(key, shape, first.dtype))(keys)
@@ -72,7 +80,11 @@ class InputSpace(eqx.Module):
         return _with_first_layer(networks, (first - fresh @ basis) @ basis.T + fresh)
 
 
-def _with_first_layer(network: FullyConnected, first: Array) -> FullyConnected:
+def _first_layer(network: Net) -> Array:
+    return network.weights[0]  # type: ignore[attr-defined]
+
+
+def _with_first_layer(network: Net, first: Array) -> Net:
     return eqx.tree_at(lambda n: n.weights[0], network, first)
 
 

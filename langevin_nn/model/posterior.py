@@ -30,7 +30,6 @@ from langevin_nn.model.ensemble import Beside, Ensemble
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Loss, Squared
 from langevin_nn.model.networks.base import Network, evaluate, of_each, require_output
-from langevin_nn.model.networks.fully_connected import FullyConnected
 from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivatives
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, is_key, random_key
@@ -75,14 +74,11 @@ class Posterior(eqx.Module):
         prior.check(network, self.sampled_leaves)
         self.loss = Squared() if loss is None else require_kind("loss", loss, Loss, "Squared()")
         self.loss.check(data.y_train)
-        if isinstance(network, FullyConnected):
-            self.space = InputSpace(data.x_train, data.x_test)
-            self.network = self.space.reduce(network)
+        reduced = network.reduced(data) if isinstance(network, Network) else (network, None)
+        self.network, self.space = reduced
+        train, test = data.x_train, data.x_test
+        if self.space is not None:
             train, test = self.space.train, self.space.test
-        else:
-            self.space = None
-            self.network = network
-            train, test = data.x_train, data.x_test
         self.prior = prior
         self.temperature = number
         self.x_train, self.x_test = jnp.asarray(train, dtype), jnp.asarray(test, dtype)

@@ -115,13 +115,10 @@ def require_room(posteriors: Sequence[Posterior], transition: Transition, counts
         return
     number, first = len(posteriors) * counts.num_chains, posteriors[0]
     arrays = jax.tree.leaves(eqx.filter(first.network, eqx.is_inexact_array))
-    known = isinstance(first.network, Network)
-    patches = first.network.receptive_fields if known else None
-    positions = patches.num_patches if patches else 1
     parts = footprint.of_sampling(
         footprint.Sizes(
             sum(leaf.size for leaf in arrays),
-            positions * sum(first.network.hidden_widths) if known else 0,
+            first.network.num_units if isinstance(first.network, Network) else 0,
             first.num_train, len(first.x_test), int(np.prod(first.y_train.shape[1:])), number,
             counts.num_samples, first.y_train.dtype.itemsize,
             isinstance(first, MarginalisedPosterior), isinstance(transition, Split),

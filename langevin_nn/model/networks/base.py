@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from langevin_nn.data.dataset import Dataset
+from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError, Patches, random_key
 from langevin_nn.values import require_array, shown
@@ -52,6 +54,19 @@ class Network(eqx.Module):
         return None
 
     @property
+    def num_units(self) -> int:
+        """The activations that one input takes, over all hidden layers, for the memory of a run."""
+        return sum(self.hidden_widths)
+
+    def reduced(self, data: Dataset) -> tuple["Network", InputSpace | None]:
+        """The network on fewer coordinates of its inputs with the same posterior, and these.
+
+        Itself and None, unless a network says more: one that sees its inputs through `weights[0]`
+        alone gives `InputSpace.reduced(self, data)`.
+        """
+        return self, None
+
+    @property
     def num_outputs(self) -> int:
         """D. With one output, outputs have no axis for it."""
         return 1
@@ -59,6 +74,10 @@ class Network(eqx.Module):
     def with_outputs(self, number: int) -> str:
         """What to write for a network of this kind, or another, with that many outputs."""
         return f"write a {type(self).__name__} with num_outputs = {number}"
+
+    def with_inputs(self, number: int) -> str:
+        """What to write for a network of this kind with inputs of that size."""
+        return f"write in_size = {number}"
 
     @property
     def receptive_fields(self) -> Patches | None:
@@ -159,11 +178,9 @@ def of_each(
 def _require_sizes(network: Network, in_size: int, num_outputs: int) -> None:
     """Raise `InputError` unless the network has these inputs and outputs, those of the data."""
     if network.in_size != in_size:
-        advice = f"write in_size = {in_size}"
-        if network.receptive_fields is not None:
-            advice = f"give patches of images with {in_size} inputs"
         raise InputError(
-            f"the network takes inputs of size {network.in_size}, the data have {in_size}: {advice}"
+            f"the network takes inputs of size {network.in_size}, the data have {in_size}: "
+            f"{network.with_inputs(in_size)}"
         )
     if network.num_outputs != num_outputs:
         raise InputError(

@@ -86,8 +86,15 @@ class Convolutional(Network):
         return PatchLayer.on(self.patches), DenseLayer(self.activation)
 
     @property
+    def num_units(self) -> int:
+        return self.patches.num_patches * self.hidden_widths[0]
+
+    @property
     def receptive_fields(self) -> Patches:
         return self.patches
+
+    def with_inputs(self, number: int) -> str:
+        return f"give patches of images with {number} inputs"
 
     def with_outputs(self, number: int) -> str:
         return (

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.config.fields import shown
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.activations import activation as as_activation
+from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.networks.base import Network, of_one_type, standard_gaussian
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError
@@ -99,6 +101,9 @@ class FullyConnected(Network):
     @property
     def num_outputs(self) -> int:
         return self.weights[-1].shape[-2]
+
+    def reduced(self, data: Dataset) -> tuple["FullyConnected", InputSpace]:
+        return InputSpace.reduced(self, data)
 
     def with_outputs(self, number: int) -> str:
         return f"write FullyConnected(…, num_outputs={number})"

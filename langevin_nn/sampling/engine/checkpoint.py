@@ -20,6 +20,7 @@ from jaxtyping import PRNGKeyArray
 
 from langevin_nn import locks
 from langevin_nn.files import Unreadable, make_folder, read_arrays, write_arrays
+from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Transition
 from langevin_nn.sampling.engine.chunks import Buffer
@@ -187,9 +188,10 @@ def fingerprint(
         )
     ):
         digest.update(repr(points[0].sampled_leaves).encode())
-    for spec in (posterior.spec for posterior in points):
-        activation = spec.activation.name if spec.activation else ""
-        words = (spec.architecture, spec.hidden_widths, activation)
+    for spec, network in ((posterior.spec, posterior.network) for posterior in points):
+        known = isinstance(network, Network)
+        activation = network.activation.name if known and network.activation else ""
+        words = (spec.architecture, network.hidden_widths if known else None, activation)
         digest.update(repr((words, spec.patches, spec.num_outputs, spec.bias_precisions)).encode())
     kinds = (type(points[0]).__name__, type(transition).__name__)
     own = [str(number) for number in jax.tree.leaves(transition, is_leaf=lambda x: x is None)]

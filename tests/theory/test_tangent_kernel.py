@@ -54,6 +54,25 @@ def test_an_input_and_itself(biases):
         np.testing.assert_allclose(np.diag(np.roll(twice, 4, axis=1)), theta, rtol=1e-14)
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_biases_at_every_angle(depth):
+    """The recursion by arc-cosine kernels (Cho and Saul 2009) in extended precision."""
+    x = np.array([[1.0, 0.0], [1.0, 1e-2], [0.6, 0.8], [-2.0, 1.0], [-1.0, 0.0], [0.0, 0.0]])
+    data = Dataset("x", x, np.arange(6.0), x, np.ones(6))
+    spec = spec_of(data, (9,) * depth, "relu", biases=True)
+    wide, precisions, biases = x.astype(np.longdouble), spec.prior_precisions, spec.bias_precisions
+    dot = wide @ wide.T / 2
+    covariance, theta = dot / precisions[0] + 1 / np.longdouble(biases[0]), dot + 1
+    for precision, bias in zip(precisions[1:], biases[1:], strict=True):
+        root = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+        rho = np.clip(covariance / root, -1, 1)
+        left = np.longdouble(np.pi) - np.arccos(rho)  # π − θ
+        kappa = root * (np.sqrt(1 - rho**2) + left * rho) / (2 * np.pi)
+        theta = kappa + 1 + left / (2 * np.pi) * theta / precision
+        covariance = kappa / precision + 1 / np.longdouble(bias)
+    np.testing.assert_allclose(ntk(spec, x), theta.astype(float), rtol=1e-13)
+
+
 def test_flow_to_its_end_with_inputs_that_are_nearly_equal():
     """FAULTS 1.1: labels that differ at a distance δ, Θ⁻¹y of order 1/δ; 2 % off at 1e-7."""
     for distance in DISTANCES[1:4]:

@@ -8,7 +8,7 @@
     network = lnn.FullyConnected(data.in_size, (100,), activation="erf", key=key)
     posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, temperature=0.1)
     chains = lnn.sample(posterior, lnn.Langevin(), key=key, num_chains=8, num_samples=500)
-    print(lnn.compare(lnn.summarise(chains), lnn.theory.one_layer(posterior.spec, data)))
+    print(lnn.compare(lnn.summarise(chains), lnn.theory.one_layer(posterior.ensemble)))
 
 Names are loaded when they are first used: `import langevin_nn` alone imports no JAX.
 """

@@ -53,22 +53,24 @@ def check(function, wrong, /, **good):
     table.append((function, wrong, good))
 
 
-sweeps = {"spec": without(RECORD, spec), "data": without(RECORD, data)}
-on = {"spec": spec, "data": data}
+ensemble = posterior.ensemble
+sweeps = {"ensemble": RECORD}
+on = {"ensemble": ensemble}
 for name in ("infinite_width", "one_layer", "one_layer_nonodd", "nested", "global_",
              "multi_output", "scale_mixture", "width_expansion", "matched"):
-    check(getattr(theory, name), sweeps | {"regression": OBJECT[1:]}, **on, regression=None)
+    check(getattr(theory, name), sweeps, **on)
 check(theory.one_layer, dict.fromkeys(
     ("width", "readout_precision", "temperature"), ("1", True, masked, object())), **on)
 check(theory.matched, {"num_units": COUNT}, **on)
-check(theory.convolutional, {"spec": without(RECORD, spec)}, **on)
+check(theory.convolutional, sweeps, **on)
 check(theory.evidence, sweeps | {"theory": OBJECT}, **on)
-check(theory.predict, sweeps | {"names": (5, [1], "x", "", {"a": 1}, object()),
-                                "regression": OBJECT[1:]}, **on)
+check(theory.predict, sweeps | {"names": (5, [1], "x", "", {"a": 1}, object())}, **on)
 check(theory.predictive_distribution, sweeps | {"x": (*ARRAY, [1.0], 5), "theory": OBJECT},
       **on, x=x)
-for name in ("gram_blocks", "gram_regression", "order_parameter_distribution"):
+for name in ("gram_regression", "order_parameter_distribution"):
     check(getattr(theory, name), sweeps, **on)
+check(theory.gram_blocks, {"spec": without(RECORD, spec), "data": without(RECORD, data)},
+      spec=spec, data=data)
 check(theory.infinite_width_flow, sweeps | {"time": NUMBER, "centred": FLAG}, **on)
 check(theory.support_vectors, sweeps, **on)
 check(theory.kernel_flow, sweeps | {"loss": RECORD}, **on, loss=lnn.Logistic())
@@ -202,21 +204,21 @@ for name in ("mean", "train_mean", "weights", "readout"):
     check(getattr(regressed, name), {"ridge": (*NUMBER, -0.1), "targets": targets}, ridge=0.1)
 check(regressed.variance, {"ridge": POSITIVE, "temperature": (*NUMBER, -1.0)},
       ridge=0.1, temperature=0.1)
-distribution = theory.predictive_distribution(spec, data, x)
+distribution = theory.predictive_distribution(ensemble, x)
 check(distribution.density, {"f": NUMBERS}, f=0.5)
 check(distribution.probability_above, {"threshold": (*NUMBER, [0.0, 1.0], np.zeros(2))},
       threshold=0.0)
-check(theory.order_parameter_distribution(spec, data).moment, {"power": (*NUMBER, "2")}, power=1)
+check(theory.order_parameter_distribution(ensemble).moment, {"power": (*NUMBER, "2")}, power=1)
 spectrum = theory.feature_spectrum(erf, 2.0, 3.0)
 check(spectrum.resolvent, {"z": (*NUMBERS, complex(0, np.nan), np.full((2, 2), 1j), 0.5)}, z=1j)
 check(spectrum.density, {"eigenvalues": (*NUMBERS, np.ones((2, 2))), "broadening": POSITIVE},
       eigenvalues=0.5)
-regression = theory.gram_regression(spec, data)
+regression = theory.gram_regression(ensemble)
 for name in ("mean", "variance", "train_error"):
     check(getattr(regression, name), {"temperature": (*SCALE, np.ones((2, 2))),
                                       "scale": (*Q, np.ones(3))},
           temperature=np.ones(2), scale=1.0)
-check(regression.at_precision, {"precision": POSITIVE}, precision=2.0)
+check(regression.scaled, {"factor": POSITIVE}, factor=2.0)
 for name in ("criterion_at", "resolved"):
     check(getattr(regression, name), {"temperature": TEMPERATURE}, temperature=0.1)
 check(regression.check_temperature, {"temperature": SCALE}, temperature=0.1)
@@ -227,7 +229,8 @@ check(regression.sensitivity, {"temperature": TEMPERATURE, "scales": (*Q, np.one
       temperature=1.0, scales=np.ones(2), weights=np.ones(2))
 own = theory.THEORIES["one_layer"]
 check(own.__call__, sweeps, **on)
-check(own.applies, {"spec": without(RECORD, spec)}, spec=spec)
+check(own.solve, sweeps, **on)
+check(own.applies, sweeps, **on)
 landscape = lnn.hessian(posterior, posterior.sample_prior(key, 1))
 check(landscape.rank, {"tolerance": (*NUMBER, -1.0)})
 eigenvalues = lnn.spectral_density(posterior, posterior.sample_prior(key, 1), key=key, num_steps=4)
@@ -331,10 +334,10 @@ for function, wrong, good in table:
                 raise AssertionError(f"{what} was taken")
 for swapped in (theory.one_layer, theory.evidence, theory.predict, theory.gram_regression):
     try:
-        swapped(data, spec)
+        swapped(spec)
     except lnn.InputError as error:
-        assert "spec must be an EnsembleSpec, got Dataset" in str(error), error
-one = theory.predict(spec, data, "infinite_width")  # one name is a name
+        assert "an Ensemble, got EnsembleSpec: write posterior.ensemble" in str(error), error
+one = theory.predict(ensemble, "infinite_width")  # one name is a name
 assert list(one.results) == ["infinite_width"]
 print(number)
 """

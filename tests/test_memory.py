@@ -85,7 +85,7 @@ def test_python_is_warned_of_what_just_fits(monkeypatch):
     gram = sum(footprint.of_theories(5, 4, [lnn.theory.THEORIES["infinite_width"].needs]).values())
     monkeypatch.setattr(footprint, "available_memory", lambda: 1.2 * gram)
     with pytest.warns(footprint.TightMemory, match="programs 15 MB"):
-        lnn.theory.predict(posterior.spec, data, ["infinite_width"])
+        lnn.theory.predict(posterior.ensemble, ["infinite_width"])
 
 
 MB = 1_000_000
@@ -241,7 +241,7 @@ def predicted(num_train, num_test, theory, depth):
     if theory == "convolutional":
         shape = {"patches": lnn.types.Patches((8, 8, 1), 4, 4), "architecture": "Convolutional"}
     spec = lnn.types.EnsembleSpec(64, (300,) * depth, unit, (1.0,) * (depth + 1), 0.1, **shape)
-    lnn.theory.predict(spec, data, [theory])
+    lnn.theory.predict(lnn.Ensemble(spec, data), [theory])
 
 num_train, *others = json.loads(sys.argv[1])
 predicted(20, 10, *others[1:])

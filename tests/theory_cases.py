@@ -7,6 +7,7 @@ import numpy as np
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.types import EnsembleSpec
 
 SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
@@ -44,6 +45,10 @@ def spec_of(
         data.in_size, widths, ACTIVATIONS[activation], precisions, temperature,
         num_outputs=num_outputs, bias_precisions=of_biases, **others,
     )  # fmt: skip
+
+
+def ensemble_of(data, *widths, **options):
+    return Ensemble(spec_of(data, *widths, **options), data)
 
 
 def deviation(one, other):

@@ -75,7 +75,7 @@ def compute(folder: Path, config: RunConfig) -> dict[str, Any]:
     if config.theory == ("infinite_width",):
         decomposition, theories = direct(spec, data)
     else:
-        decomposition, theories = decomposed(spec, data, config.theory)
+        decomposition, theories = decomposed(lnn.Ensemble(spec, data), config.theory)
     # ru_maxrss counts KiB, on macOS bytes.
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     memory /= 2**30 if sys.platform == "darwin" else 2**20
@@ -87,16 +87,16 @@ def compute(folder: Path, config: RunConfig) -> dict[str, Any]:
 
 
 def decomposed(
-    spec: lnn.EnsembleSpec, data: lnn.Dataset, names: tuple[str, ...]
+    ensemble: lnn.Ensemble, names: tuple[str, ...]
 ) -> tuple[float, dict[str, dict[str, float]]]:
     """CPU seconds of the decomposition, and by theory its numbers and its own CPU seconds."""
     began = time.process_time()
-    regression = lnn.theory.gram_regression(spec, data)
+    lnn.theory.gram_regression(ensemble)
     decomposition = time.process_time() - began
     theories = {}
     for name in names:
         began = time.process_time()
-        result = lnn.theory.THEORIES[name](spec, data, regression)
+        result = lnn.theory.THEORIES[name](ensemble)
         theories[name] = {key: getattr(result, key).value for key in NUMBERS}
         theories[name]["seconds"] = time.process_time() - began
     return decomposition, theories

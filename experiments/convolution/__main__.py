@@ -58,7 +58,7 @@ def matrices(call: Call, values: dict[str, Any]) -> xr.Dataset:
         call.say(f"Q, {source}: run {config.content_hash}, {chains.wall_seconds:.0f} s "
                  f"{measured.message}")  # fmt: skip
         draws = chains.observables["Q"].astype(np.float64)
-        theory = lnn.theory.convolutional(setup.posterior.spec, setup.data)
+        theory = lnn.theory.convolutional(setup.posterior.ensemble)
         found["sampled"].append(draws.mean(axis=(0, 1)))
         flat = draws.reshape(*draws.shape[:2], -1)
         found["error"].append(mcse(flat).reshape(draws.shape[2:]))
@@ -87,7 +87,8 @@ def mixtures(call: Call, values: dict[str, Any]) -> xr.Dataset:
         data = base["data"] | {"source": source}
         config = configuration.from_dict(base | {"data": data, "network": base["network"] | {
             "hidden_widths": [channels[0]]}})  # fmt: skip
-        _, task, spec = run.prepare_theory(config)
+        _, ensemble = run.prepare_theory(config)
+        spec, task = ensemble.spec, ensemble.data
         grams = [patch_gram(spec, task.x_train), patch_gram(spec, task.x_test, task.x_train)]
         grams.append(patch_diagonal(spec, task.x_test))
         rng = np.random.default_rng(0)

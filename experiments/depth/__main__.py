@@ -7,7 +7,6 @@ T → 0 at several draws of the data, keeps results.json and draws depth.png in 
 prints the tables; --draw makes the figure again from results.json.
 """
 
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -54,8 +53,8 @@ def theory_alone(values: dict[str, Any], depths: tuple[int, ...]) -> xr.Dataset:
         network = {"activation": activation, "hidden_widths": [width] * depth}
         prior = {"precisions": [1.0] + [precision] * depth}
         config = configuration.from_dict(base | {"network": network, "prior": prior})
-        _, data, spec = run.prepare_theory(config)
-        predictions = lnn.theory.predict(spec, data, ("infinite_width", "global"))
+        _, ensemble = run.prepare_theory(config)
+        predictions = lnn.theory.predict(ensemble, ("infinite_width", "global"))
         assert predictions.criterion is not None and predictions.eigenvalues is not None
         found["criterion"][place] = predictions.criterion
         found["eigenvalue_min"][place] = predictions.eigenvalues[0]
@@ -86,13 +85,14 @@ def over_widths(values: dict[str, Any], depths: tuple[int, ...], seeds: int) -> 
     for seed in coordinates["seed"]:
         network = {"activation": "erf", "hidden_widths": [coordinates["width"][0]]}
         config = configuration.from_dict(base | {"network": network, "seed": seed})
-        _, data, shallow = run.prepare_theory(config)
+        _, shallow = run.prepare_theory(config)
         for temperature, depth, width in product(coordinates["T"], depths, coordinates["width"]):
-            spec = replace(
-                shallow, hidden_widths=(width,) * depth, temperature=temperature,
+            ensemble = shallow.at(
+                hidden_widths=(width,) * depth,
+                temperature=temperature,
                 prior_precisions=(1.0,) * (depth + 1),
-            )  # fmt: skip
-            results = lnn.theory.predict(spec, data, coordinates["theory"]).results
+            )
+            results = lnn.theory.predict(ensemble, coordinates["theory"]).results
             place = {"T": temperature, "seed": seed, "depth": depth, "width": width}
             found.loc[place] = [
                 results[name].bias2.value if results[name].converged else np.nan

@@ -57,7 +57,7 @@ def noise(seeds: int, num_warmup: int, num_samples: int) -> xr.Dataset:
         )
         measured = lnn.summarise(chains)
         converged.append(int(measured.converged))
-        expected = lnn.theory.predict(posterior.spec, data, chosen).results
+        expected = lnn.theory.predict(posterior.ensemble, chosen).results
         for quantity in SHOWN:
             own = getattr(measured, quantity)
             found[quantity][seed] = [

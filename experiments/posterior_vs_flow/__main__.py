@@ -53,7 +53,7 @@ def flows(call: Call, values: dict[str, Any]) -> xr.Dataset:
             for place, key in enumerate(KEYS):
                 estimate = getattr(measured, key)
                 found[place, :, row, column] = estimate.value, estimate.mcse
-        limit = lnn.theory.infinite_width_flow(setup.posterior.spec, setup.data)
+        limit = lnn.theory.infinite_width_flow(setup.posterior.ensemble)
         wide[:, row] = [getattr(limit, key).value for key in KEYS]
     return xr.Dataset(
         {"flow": (("key", "of", "source", "width"), found), "wide": (("key", "source"), wide)},

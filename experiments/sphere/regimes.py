@@ -68,7 +68,7 @@ def lazy(task: Task) -> np.ndarray:
     errors = []
     for n in task.nums:
         data = lnn.Dataset("sphere", x[:n], y[:n], x_test, y_test)
-        found = lnn.theory.infinite_width_flow(spec(task.d), data, centred=True)
+        found = lnn.theory.infinite_width_flow(lnn.Ensemble(spec(task.d), data), centred=True)
         errors.append(relative(found.predictive_mean, y_test))
     return np.array(errors)
 

@@ -83,17 +83,22 @@ def lazy(call: Call, sizes: Sizes) -> xr.Dataset:
         for task in range(sizes.tasks):
             for column, number in enumerate(sizes.lazy):
                 data = stripe(number, dimension, task, sizes.num_test)
-                errors[row, column, task] = error_of(lnn.theory.support_vectors(spec, data))
+                errors[row, column, task] = error_of(
+                    lnn.theory.support_vectors(lnn.Ensemble(spec, data))
+                )
             data = stripe(sizes.compared, dimension, task, sizes.num_test)
-            least = lnn.theory.support_vectors(spec, data)
-            flow = lnn.theory.kernel_flow(spec, data, lnn.Hinge())
+            ensemble = lnn.Ensemble(spec, data)
+            least = lnn.theory.support_vectors(ensemble)
+            flow = lnn.theory.kernel_flow(ensemble, lnn.Hinge())
             compared[:2, row, task] = error_of(least), error_of(flow)
             apart[row, task] = np.linalg.norm(
                 flow.predictive_mean - least.predictive_mean
             ) / np.linalg.norm(least.predictive_mean)
             if dimension == sizes.pictured:  # by quadrature: some seconds each
                 data = stripe(sizes.compared, dimension, task, sizes.num_test // 5)
-                compared[2, row, task] = error_of(lnn.theory.support_vectors(smooth, data))
+                compared[2, row, task] = error_of(
+                    lnn.theory.support_vectors(lnn.Ensemble(smooth, data))
+                )
         call.say(f"lazy, d = {dimension}: {errors[row].mean(axis=1).round(4)}")
     return xr.Dataset(
         {"error": (("d", "P", "task"), errors), "apart": (("d", "task"), apart),

@@ -41,7 +41,7 @@ REACH = 8.0
 def sampled(config: configuration.RunConfig) -> xr.Dataset:
     """Histogram of Q, density of f at one test input, and their moments, by chain and in theory."""
     setup = run.prepare(config)
-    spec, data = setup.posterior.spec, setup.data
+    ensemble, data = setup.posterior.ensemble, setup.data
     width, precision = config.network.hidden_widths[0], config.prior.precisions[-1]
     chains = lnn.sample(
         setup.posterior, problem.transition_of(config.sampler), key=setup.key,
@@ -49,19 +49,19 @@ def sampled(config: configuration.RunConfig) -> xr.Dataset:
         **run.counts_of(config.sampler),
     )  # fmt: skip
     measured = lnn.summarise(chains)
-    wide = lnn.theory.infinite_width(spec, data)
+    wide = lnn.theory.infinite_width(ensemble)
     point = int(np.argmax(wide.predictive_variance))
     centre, spread = wide.predictive_mean[point], np.sqrt(wide.predictive_variance[point])
     f = centre + spread * np.linspace(-REACH, REACH, 161)
     densities, moments = by_chain(chains, point, f)
     scale = chains.observables["Q"].astype(np.float64)
     histograms = np.array([np.histogram(row, SCALES)[0] for row in scale]) / scale.shape[1]
-    exact = lnn.theory.order_parameter_distribution(spec, data)
+    exact = lnn.theory.order_parameter_distribution(ensemble)
     numbers = {
-        name: lnn.theory.predictive_distribution(spec, data, data.x_test[point : point + 1], name)
+        name: lnn.theory.predictive_distribution(ensemble, data.x_test[point : point + 1], name)
         for name in THEORIES
     }
-    orders = {name: lnn.theory.predict(spec, data, [name]).results[name] for name in THEORIES}
+    orders = {name: lnn.theory.predict(ensemble, [name]).results[name] for name in THEORIES}
     found = {
         "Q_density": with_error(histograms / np.diff(SCALES), "bin"),
         "f_density": with_error(densities, "f"),
@@ -115,9 +115,9 @@ def kurtoses(config: configuration.RunConfig, seeds: int) -> xr.Dataset:
     found = np.empty((seeds, 3, setups[0].data.num_test))
     summaries = [lnn.summarise(chains) for chains in sampled]
     for numbers, setup, chains in zip(found, setups, sampled, strict=True):
-        spec, data = setup.posterior.spec, setup.data
-        order = np.argsort(-lnn.theory.infinite_width(spec, data).predictive_variance)
-        mixture = lnn.theory.predictive_distribution(spec, data, data.x_test[order])
+        ensemble, data = setup.posterior.ensemble, setup.data
+        order = np.argsort(-lnn.theory.infinite_width(ensemble).predictive_variance)
+        mixture = lnn.theory.predictive_distribution(ensemble, data.x_test[order])
         numbers[:2] = kurtosis_of(chains, order)
         d, s, w = mixture.means - mixture.mean[:, None], mixture.variances, mixture.weights
         fourth = (d**4 + 6 * d**2 * s + 3 * s**2) @ w

@@ -62,9 +62,9 @@ def measured(config: configuration.RunConfig) -> xr.Dataset:
     variables["converged"] = ("T", [m.converged for m in found.measured])
     variables["swaps"] = ("pair", list(found.swap_acceptance))
     expected = {key: np.full((len(THEORIES), len(temperatures)), np.nan) for key in rungs}
+    ensemble = setup.posterior.ensemble
     for column, temperature in enumerate(temperatures):
-        spec = replace(setup.posterior.spec, temperature=temperature)
-        predictions = lnn.theory.predict(spec, setup.data, THEORIES)
+        predictions = lnn.theory.predict(ensemble.at(temperature=temperature), THEORIES)
         for row, name in enumerate(THEORIES):
             result = predictions.results[name]
             for key in KEYS:

@@ -81,11 +81,11 @@ def sampled(config: configuration.RunConfig, way: str, seed: int) -> dict[str, A
 
 def theories(config: configuration.RunConfig, temperatures: list[float]) -> dict[str, list[float]]:
     """The log evidence of the theories at each temperature."""
-    _, data, spec = run.prepare_theory(config)
+    _, ensemble = run.prepare_theory(config)
     names = ("infinite_width", "one_layer", "scale_mixture", "matched")
     found: dict[str, list[float]] = {name: [] for name in names}
     for temperature in temperatures:
-        results = lnn.theory.predict(replace(spec, temperature=temperature), data, names).results
+        results = lnn.theory.predict(ensemble.at(temperature=temperature), names).results
         for name in names:
             found[name].append(float(results[name].log_evidence or np.nan))
     return found

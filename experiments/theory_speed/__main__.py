@@ -45,8 +45,9 @@ def main() -> None:
     )
     erf = lnn.activation("erf")
     spec = lnn.EnsembleSpec(784, (size,), erf, (1.0, 1.0), temperature=0.01)
+    ensemble = lnn.Ensemble(spec, data)
     began = time.perf_counter()
-    regression = lnn.theory.gram_regression(spec, data)
+    lnn.theory.gram_regression(ensemble)
     decomposition = time.perf_counter() - began
 
     widths = np.round(np.geomspace(0.1 * size, 10 * size, number))
@@ -55,7 +56,7 @@ def main() -> None:
 
     def sweep() -> None:
         lnn.theory.one_layer(
-            spec, data, regression, width=widths, readout_precision=precisions,
+            ensemble, width=widths, readout_precision=precisions,
             temperature=temperatures,
         )  # fmt: skip
 
@@ -65,7 +66,7 @@ def main() -> None:
                 spec, hidden_widths=(int(widths[i]),), prior_precisions=(1.0, precisions[i]),
                 temperature=temperatures[i],
             )  # fmt: skip
-            lnn.theory.one_layer(there, data)
+            lnn.theory.one_layer(lnn.Ensemble(there, data))
 
     swept = seconds(sweep, chosen.repeats)
     lines = [

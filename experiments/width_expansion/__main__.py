@@ -78,8 +78,8 @@ def measured(config: configuration.RunConfig, smoke: bool) -> Rows:
     rows = {}
     for width in WIDTHS[-2:] if smoke else WIDTHS:
         network = replace(config.network, hidden_widths=(width,))
-        _, data, spec = run.prepare_theory(replace(config, network=network))
-        predictions = lnn.theory.predict(spec, data, THEORIES).results
+        _, ensemble = run.prepare_theory(replace(config, network=network))
+        predictions = lnn.theory.predict(ensemble, THEORIES).results
         row = {"sampled": sampled(config, width, smoke)}
         for name, theory in predictions.items():
             row[name] = {key: [(e := getattr(theory, key)).value, e.mcse] for key in QUANTITIES}

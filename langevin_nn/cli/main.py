@@ -195,21 +195,22 @@ def theory_command(arguments: argparse.Namespace) -> int:
         from langevin_nn.theory.suite import predict
 
         configure_jax()
-    config, data, spec = run.prepare_theory(config)
+    config, ensemble = run.prepare_theory(config)
     if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
         raise InputError(f"--plot {arguments.plot}: its folder does not exist")
     if arguments.plot is not None:
         require_no_folder(arguments.plot, "another name")
-    predictions = predict(spec, data, config.theory)
+    predictions = predict(ensemble, config.theory)
     _require_theories(config, predictions)
     if arguments.json:
-        text = json.dumps(run.theory_json(spec, data, predictions), indent=2, allow_nan=False)
+        text = json.dumps(run.theory_json(ensemble, predictions), indent=2, allow_nan=False)
     else:
-        heading, table = tables.heading(config, data), theory_table(predictions.results.values())
+        heading = tables.heading(config, ensemble.data)
+        table = theory_table(predictions.results.values())
         text = "\n".join([heading, "", table, "", *tables.remarks(predictions)])
     if arguments.plot is not None:
         try:
-            run.draw_theory(spec, data, predictions, tables.caption(config), arguments.plot)
+            run.draw_theory(ensemble, predictions, tables.caption(config), arguments.plot)
         except OSError as error:
             raise InputError(f"cannot write {arguments.plot}: {error.strerror or error}") from error
     sys.stdout.write(text + "\n")

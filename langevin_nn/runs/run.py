@@ -22,6 +22,7 @@ from langevin_nn.analysis.tempering import summarise_ladder
 from langevin_nn.config.record import RunConfig, SamplerConfig
 from langevin_nn.data.load import Dataset, load_dataset
 from langevin_nn.footprint import said
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.runs import folder as store
@@ -34,11 +35,11 @@ from langevin_nn.sampling.chains import sample
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.driver import Report
 from langevin_nn.sampling.tempering import temper
-from langevin_nn.theory.decompositions import Decompositions
 from langevin_nn.theory.effective.one_layer import OneLayerSweep
+from langevin_nn.theory.ensemble import Decompositions
 from langevin_nn.theory.evidence import evidence_gradient
 from langevin_nn.theory.suite import Predictions, predict, theory_named
-from langevin_nn.types import THREEFRY, EnsembleSpec, Generalisation, NotApplicable
+from langevin_nn.types import THREEFRY, Generalisation, NotApplicable
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     return Problem(config, data, posterior, key_chains, warning)
 
 
-def prepare_theory(config: RunConfig) -> tuple[RunConfig, Dataset, EnsembleSpec]:
+def prepare_theory(config: RunConfig) -> tuple[RunConfig, Ensemble]:
     """The same without sampling: the ensemble, at T = 0 too, and of a ladder's coldest rung."""
     temperature = config.posterior.temperature
     warm = dataclasses.replace(config.posterior, temperature=temperature or 1.0, readout="sampled")
@@ -87,7 +88,7 @@ def prepare_theory(config: RunConfig) -> tuple[RunConfig, Dataset, EnsembleSpec]
     problem = prepare(dataclasses.replace(config, posterior=warm, sampler=alone), sampling=False)
     config = dataclasses.replace(problem.config, posterior=config.posterior, sampler=config.sampler)
     spec = dataclasses.replace(problem.posterior.spec, temperature=temperature)
-    return config, problem.data, spec
+    return config, Ensemble(spec, problem.data)
 
 
 def run(
@@ -125,10 +126,11 @@ def run(
 
 def expect(problem: Problem, decompositions: Decompositions | None = None) -> Predictions:
     """What the theories say; `decompositions` are shared with other problems."""
-    spec, data = problem.posterior.spec, problem.data
-    shared = None if decompositions is None else decompositions.regression(spec, data)
+    ensemble = problem.posterior.ensemble
+    if decompositions is not None:
+        ensemble = decompositions.shared(ensemble)
     with said():
-        return predict(spec, data, problem.config.theory, shared)
+        return predict(ensemble, problem.config.theory).numbers_only()
 
 
 def counts_of(settings: SamplerConfig) -> dict[str, Any]:
@@ -179,12 +181,13 @@ def theory_part(predictions: Predictions) -> dict[str, object]:
     }
 
 
-def theory_json(spec: EnsembleSpec, data: Dataset, predictions: Predictions) -> dict[str, object]:
+def theory_json(ensemble: Ensemble, predictions: Predictions) -> dict[str, object]:
     """The same with the predictions at the test points and the derivatives of the log evidence."""
-    part = {"targets": data.labelling, **theory_part(predictions)}
+    part = {"targets": ensemble.data.labelling, **theory_part(predictions)}
     entries = part["theory"]
     assert isinstance(entries, dict)
-    for name, result in predictions.results.items():
+    for name, solution in predictions.solutions.items():
+        result = solution.generalisation
         entries[name] |= {
             "predictive_mean": result.predictive_mean.tolist(),
             "predictive_variance": result.predictive_variance.tolist(),
@@ -192,7 +195,7 @@ def theory_json(spec: EnsembleSpec, data: Dataset, predictions: Predictions) -> 
         }
         if result.converged:
             with contextlib.suppress(NotApplicable, ValueError, ArithmeticError):  # else null
-                gradient = evidence_gradient(spec, data, result)
+                gradient = evidence_gradient(ensemble, solution)
                 entries[name]["log_evidence_gradient"] = {
                     "precisions": gradient.precision_gradient,
                     "bias_precisions": gradient.bias_precision_gradient,
@@ -210,21 +213,20 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def draw_theory(
-    spec: EnsembleSpec, data: Dataset, predictions: Predictions, caption: str, path: Path
-) -> None:
+def draw_theory(ensemble: Ensemble, predictions: Predictions, caption: str, path: Path) -> None:
     """The theories, and the one that is quick at many points against N_1 and λ_1."""
     sweeps: dict[str, tuple[OneLayerSweep, float]] = {}
     many = (
         theory_named(name).at_points for name, each in predictions.results.items() if each.converged
     )
     if at_points := next(filter(None, many), None):
+        spec = ensemble.spec
         (width,), (_, precision) = spec.hidden_widths or (), spec.prior_precisions
         steps = np.geomspace(0.1, 100, 61)
         widths = np.unique(np.maximum(1, np.round(width * steps)))
         precisions = precision * np.geomspace(0.01, 100, 61)
-        along_width = at_points(spec, data, width=widths)
-        along_precision = at_points(spec, data, readout_precision=precisions)
+        along_width = at_points(ensemble, width=widths)
+        along_precision = at_points(ensemble, readout_precision=precisions)
         assert isinstance(along_width, OneLayerSweep) and isinstance(along_precision, OneLayerSweep)
         sweeps["width"] = along_width, float(width)
         sweeps["readout_precision"] = along_precision, precision

@@ -32,7 +32,7 @@ from langevin_nn.sampling.engine.driver import Report
 from langevin_nn.sweeps.data_files import difference, source_of
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.plan import Task
-from langevin_nn.theory.decompositions import Decompositions
+from langevin_nn.theory.ensemble import Decompositions
 from langevin_nn.theory.suite import Predictions
 
 Tell = Callable[[Report], None]

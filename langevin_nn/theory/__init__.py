@@ -4,7 +4,7 @@ The names below are what a user needs. Those that the modules have besides serve
 docstrings give equation, shapes and an example all the same.
 """
 
-from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.effective.convolutional import convolutional
 from langevin_nn.theory.effective.global_scale import global_
 from langevin_nn.theory.effective.infinite_width import infinite_width
@@ -14,6 +14,7 @@ from langevin_nn.theory.effective.one_layer import OneLayerSweep, one_layer
 from langevin_nn.theory.effective.one_layer_nonodd import one_layer_nonodd
 from langevin_nn.theory.effective.scale_mixture import scale_mixture
 from langevin_nn.theory.effective.width_expansion import matched, width_expansion
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.evidence import Evidence, evidence
 from langevin_nn.theory.kernels.nngp import gram_blocks, nngp
 from langevin_nn.theory.kernels.ntk import ntk
@@ -45,7 +46,9 @@ __all__ = [
     "FeatureSpectrum",
     "OneLayerSweep",
     "OrderParameterDistribution",
+    "Solution",
     "THEORIES",
+    "Theory",
     "PredictiveDistribution",
     "Predictions",
     "RandomFeatureError",

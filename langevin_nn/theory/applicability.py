@@ -3,10 +3,37 @@
 from typing import Any
 
 from langevin_nn.data.dataset import Dataset
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.types import EnsembleSpec, NotApplicable
 from langevin_nn.values import require_kind
 
-__all__ = ["require", "require_spec", "require_task"]
+__all__ = ["require", "require_ensemble", "require_spec", "require_squared", "require_task"]
+
+
+def require_ensemble(ensemble: Any) -> None:
+    """Raise `InputError` unless this is an ensemble with its data.
+
+    >>> require_ensemble(5)
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: ensemble must be an Ensemble, got 5: write posterior.ensemble, or Ensemble(spec, data)
+    """  # noqa: E501
+    write = "posterior.ensemble, or Ensemble(spec, data)"
+    require_kind("ensemble", ensemble, Ensemble, write)
+
+
+def require_squared(ensemble: Ensemble) -> None:
+    """Raise `NotApplicable` for an ensemble with another loss than the squared one.
+
+    >>> import numpy as np
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> require_squared(Ensemble(EnsembleSpec(2, (), None, (1.0,), 0.1, loss="hinge"), data))
+    Traceback (most recent call last):
+    langevin_nn.types.NotApplicable: the theories describe the squared loss, this ensemble has hinge
+    """
+    if ensemble.spec.loss != "squared":
+        raise NotApplicable(
+            f"the theories describe the squared loss, this ensemble has {ensemble.spec.loss}"
+        )
 
 
 def require_task(spec: Any, data: Any) -> None:
@@ -21,7 +48,7 @@ def require_task(spec: Any, data: Any) -> None:
 
 
 def require_spec(spec: Any) -> None:
-    """Raise `InputError` unless this is an ensemble.
+    """Raise `InputError` unless this is an ensemble's spec.
 
     >>> require_spec(5)
     Traceback (most recent call last):
@@ -32,7 +59,7 @@ def require_spec(spec: Any) -> None:
 
 def require(
     theory: str,
-    spec: EnsembleSpec,
+    ensemble: Ensemble,
     *,
     depth: int | None = None,
     least_width: int = 1,
@@ -43,17 +70,21 @@ def require(
 
     Args:
         theory: its name, for the message.
-        spec: the ensemble.
+        ensemble: the ensemble.
         depth: the only number of hidden layers, None for any but zero.
         least_width: the smallest number of hidden units.
         several_outputs: whether D > 1 is described.
         convolutional: whether convolutional networks are described, and no others.
 
+    >>> import numpy as np
     >>> from langevin_nn.model.activations import erf
-    >>> require("one_layer", EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1), depth=1)
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1)
+    >>> require("one_layer", Ensemble(spec, data), depth=1)
     (50,)
     """
-    require_spec(spec)
+    require_ensemble(ensemble)
+    spec = ensemble.spec
     if spec.hidden_widths is None or spec.own_layers is not None:
         raise NotApplicable(
             f"{theory} describes {_network(depth, convolutional)}, not {spec.architecture}"
@@ -74,6 +105,7 @@ def require(
             f"{theory} needs at least {least_width} hidden units, this network has "
             f"{min(spec.hidden_widths)}"
         )
+    require_squared(ensemble)
     return spec.hidden_widths
 
 

@@ -7,20 +7,20 @@ A `Covariance` has K_R as a JAX function of the precisions, and ∂ log p/∂K_R
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.data.load import Dataset
-from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.kernels.layers import feature_gram, skeleton_of
 from langevin_nn.theory.kernels.nngp import GramBlocks, fields, readout_columns
 from langevin_nn.theory.regression.eigenbasis import Regression, Sensitivity
 from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.theory.regression.resolvable import require_resolved_action
-from langevin_nn.types import EnsembleSpec, Generalisation
+from langevin_nn.types import EnsembleSpec
 
 __all__ = [
     "Arrays", "Covariance", "InfiniteWidthKernel", "Kernel", "Lambdas", "at_scales",
@@ -78,8 +78,7 @@ def precisions_of(spec: EnsembleSpec) -> Lambdas:
 
 
 def at_scales(
-    spec: EnsembleSpec,
-    data: Dataset,
+    ensemble: Ensemble,
     outputs: list[Regression],
     scales: Float[np.ndarray, " D"],
 ) -> Covariance:
@@ -89,66 +88,67 @@ def at_scales(
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
     >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
-    >>> found = at_scales(linear, data, [gram_regression(linear, data)], np.ones(1))
+    >>> ensemble = Ensemble(linear, data)
+    >>> found = at_scales(ensemble, [gram_regression(ensemble)], np.ones(1))
     >>> np.diag(found.sensitivity.of_gram)
     array([-0.125, -0.25 ])
     """
-    parts = []
+    parts, temperature = [], ensemble.spec.temperature
     for one, scale in zip(outputs, scales, strict=True):
         # Γ is summed with ∂K/∂λ, which has the rounding of K itself
-        require_resolved_action(replace(one, beyond=None), spec.temperature, float(scale))
-        parts.append(one.sensitivity(spec.temperature, np.array([scale]), np.ones(1)))
+        require_resolved_action(replace(one, beyond=None), temperature, float(scale))
+        parts.append(one.sensitivity(temperature, np.array([scale]), np.ones(1)))
     of_gram, whole, traces = zip(*parts, strict=True)
     scaled = np.einsum("j,jpq->pq", scales, np.array(of_gram))
     summed = Sensitivity(scaled, np.sum(whole, axis=0), float(sum(traces)))
-    return of_infinite_width(spec, data, summed)
+    return of_infinite_width(ensemble, summed)
 
 
-def of_infinite_width(spec: EnsembleSpec, data: Dataset, sensitivity: Sensitivity) -> Covariance:
+def of_infinite_width(ensemble: Ensemble, sensitivity: Sensitivity) -> Covariance:
     """Of K_L, with a ∂ log p/∂K_L that is known.
 
     >>> import jax
     >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
     >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
-    >>> of_infinite_width(linear, data, Sensitivity(np.eye(2), np.eye(2), 2.0)).sensitivity.trace
+    >>> found = of_infinite_width(Ensemble(linear, data), Sensitivity(np.eye(2), np.eye(2), 2.0))
+    >>> found.sensitivity.trace
     2.0
     """
-    arrays: Arrays = fields(spec, data.x_train), np.array(())
-    return Covariance(InfiniteWidthKernel(skeleton_of(spec)), arrays, sensitivity)
+    arrays: Arrays = fields(ensemble.spec, ensemble.data.x_train), np.array(())
+    return Covariance(InfiniteWidthKernel(skeleton_of(ensemble.spec)), arrays, sensitivity)
 
 
 def of_kernel(
     kernel_of: Callable[[EnsembleSpec], Kernel],
-    spec: EnsembleSpec,
-    data: Dataset,
-    result: Generalisation,
-    regression: Regression | None,
+    ensemble: Ensemble,
+    orders: Any,
 ) -> Covariance:
-    """Of a K_R that is not a scale times K_L, at the order parameters of the result.
+    """Of a K_R that is not a scale times K_L, at these order parameters.
 
-    `kernel_of` makes it of what `skeleton_of` leaves of the ensemble; `regression` is that of K_L,
-    which vanishes where K_R does.
+    `kernel_of` makes it of what `skeleton_of` leaves of the ensemble. K_L vanishes where K_R does.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
     >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
-    >>> from langevin_nn.theory.effective.infinite_width import infinite_width
-    >>> result = infinite_width(linear, data)
-    >>> of_kernel(InfiniteWidthKernel, linear, data, result, None).sensitivity.trace
+    >>> of_kernel(InfiniteWidthKernel, Ensemble(linear, data), (1.0,)).sensitivity.trace
     -0.375
     """
+    spec, data = ensemble.spec, ensemble.data
     kernel = kernel_of(skeleton_of(spec))
-    arrays = fields(spec, data.x_train), np.array(result.order_parameters)
+    arrays = fields(spec, data.x_train), np.array(orders)
     gram = np.asarray(_gram_of(precisions_of(spec), arrays, kernel))
     blocks = GramBlocks(
         gram, np.zeros((1, len(gram))), np.zeros(1), readout_columns(spec, len(gram)),
         readout_columns(spec, 1),
     )  # fmt: skip
-    num_null = int(np.sum(~gram_regression(spec, data, regression).in_range))
+    num_null = int(np.sum(~gram_regression(ensemble).in_range))
     own = decompose(blocks, data.y_train, num_null=num_null)
     require_resolved_action(own, spec.temperature, 1.0)
     return Covariance(kernel, arrays, own.sensitivity(spec.temperature, np.ones(1), np.ones(1)))

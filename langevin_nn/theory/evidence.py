@@ -11,7 +11,7 @@ make S stationary. So a derivative is taken at fixed Q (or Q's posterior weights
 differentiation (forward mode) through the Gram matrix; exactly where the Gaussian dual is exact.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -19,11 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.theory.base import Solution
 from langevin_nn.theory.covariance import Arrays, Kernel, Lambdas, precisions_of
-from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.theory.suite import THEORIES, theory_named
-from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
+from langevin_nn.theory.suite import theory_named
+from langevin_nn.types import InputError, NotApplicable
 
 __all__ = ["Evidence", "evidence", "evidence_gradient"]
 
@@ -41,7 +41,7 @@ class Evidence:
     temperature_gradient: float
 
 
-def evidence(spec: EnsembleSpec, data: Dataset, theory: str = "one_layer") -> Evidence:
+def evidence(ensemble: Ensemble, theory: str = "one_layer") -> Evidence:
     """The log evidence of a theory with its derivatives: a function to maximise over λ and T.
 
     log p = −½ (S(Q*) + P log 2π), or log ∫ p(Q) N(y; 0, A_Q) dQ for `scale_mixture`, and
@@ -49,15 +49,14 @@ def evidence(spec: EnsembleSpec, data: Dataset, theory: str = "one_layer") -> Ev
     Williams 2006, eqs. 2.30 and 5.9).
 
     Args:
-        spec: the ensemble, with λ and T.
-        data: its training examples.
+        ensemble: with λ, T and the training examples.
         theory: the name of a theory.
 
     Raises:
         InputError: an unknown theory; what the theory itself raises; derivatives beyond float64.
-        NotApplicable: the theory does not describe the network; it has no K_R of its own
-            (`width_expansion`, `matched`), or is a function of one's own, of which it is not
-            known; T = 0 with a singular Gram matrix, where the log evidence has no limit.
+        NotApplicable: the theory does not describe the network; its `Solution` has no covariance
+            (`width_expansion`, `matched`, and functions of one's own that give numbers alone);
+            T = 0 with a singular Gram matrix, where the log evidence has no limit.
 
     With f = w, y = 1, λ = 1: log N(1; 0, T + 1), whose derivative in T vanishes at T + 1 = y².
 
@@ -67,43 +66,40 @@ def evidence(spec: EnsembleSpec, data: Dataset, theory: str = "one_layer") -> Ev
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(1.0,), temperature=0.5)  # K = 1/2
-    >>> found = evidence(linear, data, "infinite_width")
+    >>> found = evidence(Ensemble(linear, data), "infinite_width")
     >>> print(f"{found.log_evidence:.6f} {-1 - np.log(2 * np.pi):.6f}")
     -2.837877 -2.837877
     >>> print(f"{abs(found.temperature_gradient):.6f} {abs(found.precision_gradient[0]):.6f}")
     0.000000 0.000000
     """
-    result = theory_named(theory)(spec, data, None)
-    return evidence_gradient(spec, data, replace(result, name=theory))
+    return evidence_gradient(ensemble, theory_named(theory).solve(ensemble))
 
 
-def evidence_gradient(
-    spec: EnsembleSpec,
-    data: Dataset,
-    result: Generalisation,
-    regression: Regression | None = None,
-) -> Evidence:
-    """The same for a theory's `result` for this ensemble; `regression` as for `infinite_width`.
+def evidence_gradient(ensemble: Ensemble, solution: Solution) -> Evidence:
+    """The same for a theory's solution for this ensemble.
 
     With A = 2 I and y = (1, 0), Γ = −diag(1, 2)/8, and ∂K/∂λ_0 = −2 I:
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.theory.effective.infinite_width import infinite_width
+    >>> from langevin_nn.data.load import Dataset
+    >>> from langevin_nn.theory.effective.infinite_width import THEORY
+    >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
-    >>> found = evidence_gradient(linear, data, infinite_width(linear, data))
+    >>> ensemble = Ensemble(linear, data)
+    >>> found = evidence_gradient(ensemble, THEORY.solve(ensemble))
     >>> print(f"{found.temperature_gradient:.6f} {found.precision_gradient[0]:.6f}")
     -0.375000 0.750000
     """
-    of_result = theory_named(result.name).covariance if result.name in THEORIES else None
-    if of_result is None:
-        known = [name for name in THEORIES if theory_named(name).covariance]
+    spec, result = ensemble.spec, solution.generalisation
+    if solution.covariance is None:
         raise NotApplicable(
-            f"the Gram matrix that {result.name} ends in is not known to evidence, and so is the "
-            f"derivative of its log evidence: known are {', '.join(known)}"
+            f"the solution of {result.name} has no Gram matrix that it ends in, so that the "
+            "derivatives of its log evidence are not known: name a saddle-point theory, "
+            "infinite_width or scale_mixture"
         )
-    kernel, arrays, (scaled, whole, trace) = of_result(spec, data, result, regression)
+    kernel, arrays, (scaled, whole, trace) = solution.covariance()
     by_precision, by_bias = _gradient(precisions_of(spec), arrays, scaled, np.sum(whole), kernel)
     slopes = [*by_precision, *(() if by_bias is None else by_bias), trace]
     if not np.all(np.isfinite(np.array(slopes, np.float64))):

@@ -11,11 +11,12 @@ from jaxtyping import Float
 from scipy.special import ndtr
 
 from langevin_nn.data.dataset import as_finite_numbers, as_numbers
-from langevin_nn.data.load import Dataset
-from langevin_nn.theory.applicability import require_task
-from langevin_nn.theory.effective.scale_mixture import mixture, scale_mixture
+from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.theory.applicability import require_ensemble
+from langevin_nn.theory.effective import scale_mixture
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.suite import theory_named
-from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
+from langevin_nn.types import InputError, NotApplicable
 from langevin_nn.values import as_number, require_number, shown
 
 __all__ = [
@@ -74,8 +75,7 @@ class PredictiveDistribution:
 
 
 def predictive_distribution(
-    spec: EnsembleSpec,
-    data: Dataset,
+    ensemble: Ensemble,
     x: Float[np.ndarray, "n N_0"],
     theory: str = "scale_mixture",
 ) -> PredictiveDistribution:
@@ -85,14 +85,14 @@ def predictive_distribution(
     w_k their posterior weights (`saddles.average`).
 
     Args:
-        spec: the ensemble.
-        data: the training examples.
-        x: inputs, of the size that `spec` says.
+        ensemble: the spec, and the training examples.
+        x: inputs, of the size that the spec says.
         theory: the name of a theory.
 
     Raises:
         NotApplicable: the theory does not describe the network, or has two moments but no
-            distribution (`width_expansion`, `matched`, and a function of one's own).
+            distribution (`width_expansion`, `matched`, and functions of one's own that give numbers
+            alone).
         InputError: as the theory; an unknown name.
 
     >>> import jax, numpy as np
@@ -102,28 +102,29 @@ def predictive_distribution(
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (10,), erf, (1.0, 1.0), temperature=0.1)
-    >>> found = predictive_distribution(spec, data, np.array([[1.0, 0.0]]))
+    >>> found = predictive_distribution(Ensemble(spec, data), np.array([[1.0, 0.0]]))
     >>> found.density(np.array([0.0, 1.0])).shape, found.probability_above(0.0).round(3)
     ((1, 2), array([0.997]))
     """
-    solve = theory_named(theory)
-    if solve.covariance is None:
-        raise NotApplicable(f"{theory} gives the mean and the variance of f, not its distribution")
-    require_task(spec, data)
+    found = theory_named(theory)
+    require_ensemble(ensemble)
     x = as_numbers("x", x)
     if x.ndim != 2:
         raise InputError(
             f"x has shape {x.shape}, not (examples, inputs): give a row of inputs for each example"
         )
-    columns = data.y_train.shape[1:]
-    here = replace(data, x_test=x, y_test=np.zeros((len(x), *columns)))
-    if solve.mixture is not None:
-        solve(spec, here)
-        regression, average = solve.mixture(spec, here)
-        means = regression.mean(spec.temperature, average.scales)
-        variances = regression.variance(spec.temperature, average.scales)
+    data, temperature = ensemble.data, ensemble.spec.temperature
+    y_test = np.zeros((len(x), *data.y_train.shape[1:]))
+    here = Ensemble(ensemble.spec, replace(data, x_test=x, y_test=y_test))
+    solution = found.solve(here)
+    if (average := solution.mixture) is not None:
+        regression = gram_regression(here)
+        means = regression.mean(temperature, average.scales)
+        variances = regression.variance(temperature, average.scales)
         return PredictiveDistribution(average.weights, means, variances)
-    result = solve(spec, here)
+    if solution.covariance is None:
+        raise NotApplicable(f"{theory} gives the mean and the variance of f, not its distribution")
+    result = solution.generalisation
     return PredictiveDistribution(
         np.ones(1), result.predictive_mean[..., None], result.predictive_variance[..., None]
     )
@@ -146,7 +147,7 @@ class OrderParameterDistribution:
         return float(np.sum(self.density * self.scales ** (power + 1)) * spacing)
 
 
-def order_parameter_distribution(spec: EnsembleSpec, data: Dataset) -> OrderParameterDistribution:
+def order_parameter_distribution(ensemble: Ensemble) -> OrderParameterDistribution:
     """p(Q | data) ∝ p(Q) N(y; 0, T I + Q K) of `scale_mixture`, Q = Q_1 ⋯ Q_L.
 
     For one hidden layer p(Q) is Gamma(N_1/2, rate N_1/2), for more that of the product of such
@@ -158,15 +159,17 @@ def order_parameter_distribution(spec: EnsembleSpec, data: Dataset) -> OrderPara
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.model.activations import identity
+    >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (10,), identity, (1.0, 1.0), temperature=0.1)
-    >>> found = order_parameter_distribution(spec, data)
+    >>> found = order_parameter_distribution(Ensemble(spec, data))
     >>> print(f"{found.moment(0):.6f} {found.moment(1):.3f}")
     1.000000 1.639
     """
-    scale_mixture(spec, data)
-    _, average = mixture(spec, data)
+    average = scale_mixture.THEORY.solve(ensemble).mixture
+    assert average is not None, "scale_mixture has one"
     if average.scales.size < 2:
         raise InputError(f"the order parameter has no distribution here: {average.message}")
     spacing = np.log(average.scales[1] / average.scales[0])

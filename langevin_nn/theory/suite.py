@@ -1,5 +1,6 @@
 """All theories by name, and every one that applies to an ensemble at once."""
 
+import inspect
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -8,11 +9,10 @@ import jax
 import numpy as np
 
 from langevin_nn import footprint
-from langevin_nn.data.load import Dataset
 from langevin_nn.memory import forget_programs
-from langevin_nn.theory.applicability import require_task
-from langevin_nn.theory.base import Solve, Theory
-from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.theory.applicability import require_ensemble
+from langevin_nn.theory.base import Function, Solution, Theory
 from langevin_nn.theory.effective import (
     convolutional,
     global_scale,
@@ -24,15 +24,15 @@ from langevin_nn.theory.effective import (
     scale_mixture,
     width_expansion,
 )
-from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.theory.regression.moments import not_found
+from langevin_nn.theory.ensemble import gram_regression
+from langevin_nn.theory.regression.moments import joined, not_found
 from langevin_nn.theory.regression.resolvable import resolved_criteria
-from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
+from langevin_nn.types import Generalisation, InputError, NotApplicable
 from langevin_nn.values import nearest, shown
 
 __all__ = ["THEORIES", "Predictions", "predict", "theory_named"]
 
-THEORIES: dict[str, Theory | Solve] = {
+THEORIES: dict[str, Theory | Function] = {
     each.name: each
     for each in (
         infinite_width.THEORY,
@@ -47,7 +47,8 @@ THEORIES: dict[str, Theory | Solve] = {
         convolutional.THEORY,
     )
 }
-"""The theories by name; one of your own is added as `THEORIES["mine"]`: `Theory` or function."""
+"""The theories by name. One of your own is added as `THEORIES["mine"]`: a `Theory`, or a function
+of an `Ensemble` that gives a `Generalisation` or a `Solution`."""
 
 _FAILURES = (ValueError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError)
 
@@ -56,10 +57,10 @@ _FAILURES = (ValueError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeErro
 class Predictions:
     """What the theories say about one ensemble and its data; made by `predict`.
 
-    `results` has the theories that apply, by name, and `not_applicable` the reason for each that
-    does not. A theory that failed is among the results, with `converged` False, NaN for numbers and
-    its `message`. `eigenvalues` are the smallest and the largest of the Gram matrix, None where it
-    is not known.
+    `solutions` has those of the theories that apply, by name, `results` their numbers, and
+    `not_applicable` the reason for each that does not. A theory that failed is among the results,
+    with `converged` False, NaN for numbers and its `message`. `eigenvalues` are the smallest and
+    the largest of the Gram matrix, None where it is not known.
 
     `criterion` is s = yᵀK⁻¹y/P, and `criterion_at_temperature` yᵀA⁻¹KA⁻¹y/tr A⁻¹K, A = T I + K, at
     the `temperature` T of the ensemble: the theory of one common scale has Q* > 1, and a variance
@@ -67,7 +68,7 @@ class Predictions:
     why.
     """
 
-    results: dict[str, Generalisation]
+    solutions: dict[str, Solution]
     not_applicable: dict[str, str]
     criterion: float | None
     criterion_message: str = ""
@@ -75,24 +76,27 @@ class Predictions:
     criterion_at_temperature: float | None = None
     temperature: float = math.nan
 
+    @property
+    def results(self) -> dict[str, Generalisation]:
+        return {name: solution.generalisation for name, solution in self.solutions.items()}
 
-def predict(
-    spec: EnsembleSpec,
-    data: Dataset,
-    names: Iterable[str] | None = None,
-    regression: Regression | None = None,
-) -> Predictions:
+    def numbers_only(self) -> "Predictions":
+        """The same without what holds Gram matrices, to be kept."""
+        return replace(self, solutions={name: Solution(g) for name, g in self.results.items()})
+
+
+def predict(ensemble: Ensemble, names: Iterable[str] | None = None) -> Predictions:
     """The theories of `names`, or of one name, on one factorised Gram matrix; else all that apply.
 
-    `regression` is that Gram matrix of `spec` and `data`, if it is there already. A theory that
-    does not find its minimum, or fails in its numbers, says so in its result and ends no other.
+    A theory that does not find its minimum, or fails in its numbers, says so in its result and ends
+    no other.
 
     Of theories that coincide for this network, such as `nested` and `one_layer` with one hidden
     layer, the default takes one; a theory that is named is computed.
 
     Raises:
-        InputError: an unknown name; inputs that do not fit `spec`; a `regression` of another
-            ensemble; T = 0 as for `infinite_width`; float64 switched off.
+        InputError: an unknown name; inputs that do not fit the ensemble's spec; T = 0 as for
+            `infinite_width`; float64 switched off.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
@@ -101,11 +105,12 @@ def predict(
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> deep = EnsembleSpec(2, (50, 50), erf, (1.0, 1.0, 1.0), temperature=0.1)
-    >>> predictions = predict(deep, data)
+    >>> predictions = predict(Ensemble(deep, data))
     >>> list(predictions.results), predictions.not_applicable["one_layer"]
     (['infinite_width', 'nested', 'global', 'scale_mixture'], 'one_layer describes one hidden layer, this network has 2')
     """  # noqa: E501
-    require_task(spec, data)
+    require_ensemble(ensemble)
+    spec, data = ensemble.spec, ensemble.data
     names = (names,) if isinstance(names, str) else names
     if names is not None and not isinstance(names, Iterable):
         raise InputError(f'names are those of theories, got {shown(names)}: write ("one_layer",)')
@@ -119,43 +124,41 @@ def predict(
     footprint.require_and_warn(room, "write fewer training or test examples")
     forget_programs()
     try:
-        regression = gram_regression(spec, data, regression)
+        regression = gram_regression(ensemble)
     except NotApplicable as error:
         return Predictions({}, dict.fromkeys(chosen, str(error)), None, str(error))
     regression.check_temperature(spec.temperature)
-    results: dict[str, Generalisation] = {}
+    solutions: dict[str, Solution] = {}
     not_applicable: dict[str, str] = {}
     for name, theory in theories.items():
-        if names is None and (why := theory.applies(spec)):
+        if names is None and (why := theory.applies(ensemble)):
             not_applicable[name] = why
             continue
         try:
-            results[name] = _checked(name, theory(spec, data, regression))
+            solutions[name] = _checked(theory.solve(ensemble))
         except NotApplicable as error:
             not_applicable[name] = str(error)
         except _FAILURES as error:
             reason = str(error) if isinstance(error, InputError) else _failure(error)
-            results[name] = not_found(name, data, reason)
+            solutions[name] = Solution(not_found(name, data, reason))
     criterion, at_temperature, why = resolved_criteria(regression, spec.temperature)
     smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
     return Predictions(
-        results, not_applicable, criterion, why, (smallest, largest), at_temperature,
+        solutions, not_applicable, criterion, why, (smallest, largest), at_temperature,
         spec.temperature,
     )  # fmt: skip
 
 
-def _checked(name: str, result: Generalisation) -> Generalisation:
-    """The result under the name that it was asked for by; not converged where it has no numbers."""
-    result = result if result.name == name else replace(result, name=name)
+def _checked(solution: Solution) -> Solution:
+    """The solution; not converged where it has no numbers."""
+    result = solution.generalisation
     finite = np.all(np.isfinite(result.predictive_mean)) and np.all(
         np.isfinite(result.predictive_variance)
     )
     if finite or not result.converged:
-        return result
-    reason = "the predictions are not finite numbers"
-    return replace(
-        result, converged=False, message="; ".join(filter(None, (result.message, reason)))
-    )
+        return solution
+    reason = joined(result.message, "the predictions are not finite numbers")
+    return Solution(replace(result, converged=False, message=reason))
 
 
 def _failure(error: Exception) -> str:
@@ -177,4 +180,18 @@ def theory_named(name: str) -> Theory:
         hint = nearest(name, THEORIES, cutoff=0.3) or ":"
         raise InputError(f"unknown theory {name!r}{hint} known are {', '.join(THEORIES)}")
     found = THEORIES[name]
-    return found if isinstance(found, Theory) else Theory(name, found)
+    if not isinstance(found, Theory):
+        return Theory(name, _of_an_ensemble(name, found))
+    return found if found.name == name else replace(found, name=name)
+
+
+def _of_an_ensemble(name: str, function: Function) -> Function:
+    """The user's function; `InputError` if it cannot be called with one argument."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise InputError(
+            f"{name} is no function of an Ensemble ({error}): write def {name}(ensemble), which "
+            "returns a Generalisation or a Solution"
+        ) from error
+    return function

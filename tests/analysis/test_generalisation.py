@@ -188,7 +188,7 @@ def test_a_sampled_posterior_and_its_exact_theory_agree(seed):
         num_warmup=3000, num_samples=60, thinning=200,
     )  # fmt: skip
     measured = lnn.summarise(chains)
-    theory = lnn.theory.infinite_width(posterior.spec, data)
+    theory = lnn.theory.infinite_width(posterior.ensemble)
     assert measured.diagnostics.ess_min > 1000
     shift = measured.step_size_bias.variance.value
     assert abs(measured.bias2.value - theory.bias2.value) < 5 * measured.bias2.mcse

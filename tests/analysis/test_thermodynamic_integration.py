@@ -1,7 +1,6 @@
 """The error that thermodynamic integration reports, against partition functions that are known."""
 
 import math
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -182,7 +181,7 @@ def test_evidence_of_a_hottest_rung_that_is_too_cold_for_draws_of_the_prior():
     posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.5)), data, 0.001)
 
     def exact(temperature):
-        theory = scale_mixture(replace(posterior.spec, temperature=temperature), data)
+        theory = scale_mixture(posterior.ensemble.at(temperature=temperature))
         return theory.log_evidence, 0.5 * data.num_train * theory.train_error.value
 
     for temperatures, cold in (((0.001, 0.01), True), ((3.0, 5.0), False)):

@@ -120,9 +120,9 @@ def test_the_seed_alone_is_the_seed(impl):
     config = lnn.config.from_dict(
         {"seed": 3, "data": {"source": "teacher_linear", "num_train": 5, "num_test": 4}}
     )
-    expected = np.asarray(run.prepare_theory(config)[1].y_train)
+    expected = np.asarray(run.prepare_theory(config)[1].data.y_train)
     with jax.default_prng_impl(impl):
-        np.testing.assert_array_equal(run.prepare_theory(config)[1].y_train, expected)
+        np.testing.assert_array_equal(run.prepare_theory(config)[1].data.y_train, expected)
 
 
 @pytest.mark.slow

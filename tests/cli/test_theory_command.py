@@ -10,7 +10,7 @@ from command_line import CommandLine
 from langevin_nn.analysis.comparison import compare
 from langevin_nn.config.record import from_dict
 from langevin_nn.runs import run, tables
-from langevin_nn.theory import THEORIES, infinite_width, predict
+from langevin_nn.theory import THEORIES, Solution, infinite_width, predict
 from langevin_nn.theory.regression.moments import not_found
 
 
@@ -29,21 +29,21 @@ def prepared(temperature, **sampler):
 
 
 def test_zero_temperature_with_a_ladder():  # FAULTS 3.8
-    config, data, spec = prepared(0.0, ladder=[0.1, 0.5])
-    assert spec.temperature == config.posterior.temperature == 0
+    config, ensemble = prepared(0.0, ladder=[0.1, 0.5])
+    assert ensemble.spec.temperature == config.posterior.temperature == 0
     assert config.sampler.ladder == (0.1, 0.5)
-    assert predict(spec, data, ["one_layer"]).results["one_layer"].converged
+    assert predict(ensemble, ["one_layer"]).results["one_layer"].converged
 
 
-def failing(spec, data, regression=None):
+def failing(ensemble):
     raise np.linalg.LinAlgError("Singular matrix")
 
 
 def test_what_is_not_a_number_is_null(monkeypatch):  # FAULTS 1.2
     monkeypatch.setitem(THEORIES, "global", failing)
-    _, data, spec = prepared(0.0)
-    predictions = predict(spec, data, ["one_layer", "global"])
-    part = json.loads(json.dumps(run.theory_json(spec, data, predictions), allow_nan=False))
+    _, ensemble = prepared(0.0)
+    predictions = predict(ensemble, ["one_layer", "global"])
+    part = json.loads(json.dumps(run.theory_json(ensemble, predictions), allow_nan=False))
     assert part["theory"]["one_layer"]["converged"]
     assert part["theory"]["one_layer"]["log_evidence"] is None  # at T = 0 there is none
     failed = part["theory"]["global"]
@@ -73,16 +73,16 @@ def test_theories_that_failed_are_said(words, tmp_path, capsys, monkeypatch):
 
 
 def test_a_theory_that_failed_beside_an_experiment():
-    _, data, spec = prepared(0.1)
-    measured, failed = infinite_width(spec, data), not_found("mine", data, "no minimum")
+    _, ensemble = prepared(0.1)
+    measured, failed = infinite_width(ensemble), not_found("mine", ensemble.data, "no minimum")
     line = str(compare(measured, failed)).splitlines()[-1]
     assert line.startswith("mine  ") and line.count("not found") == 5 and "nan" not in line
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.1])
 def test_the_criterion_is_printed_for_the_temperature_of_the_run(temperature):  # FAULTS 2.2
-    _, data, spec = prepared(temperature)
-    predictions = predict(spec, data, ["one_layer"])
+    _, ensemble = prepared(temperature)
+    predictions = predict(ensemble, ["one_layer"])
     line = tables.remarks(predictions)[0]
     assert line.startswith("criterion  s = yᵀK⁻¹y/P does not exist (the Gram matrix is singular")
     ratio = predictions.criterion_at_temperature
@@ -100,8 +100,8 @@ def test_the_criterion_decides_nothing_for_several_outputs():
         "posterior": {"temperature": 0.1},
         "data": {"classes": [0, 1, 2], "targets": "centred", "num_train": 20, "num_test": 20},
     }  # fmt: skip
-    _, data, spec = run.prepare_theory(from_dict(words))
-    predictions = predict(spec, data, ["infinite_width", "multi_output"])
+    _, ensemble = run.prepare_theory(from_dict(words))
+    predictions = predict(ensemble, ["infinite_width", "multi_output"])
     assert predictions.criterion_at_temperature > 1
     wide, narrow = (predictions.results[name] for name in ("infinite_width", "multi_output"))
     assert narrow.converged and narrow.variance.value < wide.variance.value
@@ -110,9 +110,9 @@ def test_the_criterion_decides_nothing_for_several_outputs():
 
 
 def test_the_criterion_does_not_decide_among_several_minima():
-    _, data, spec = prepared(0.1)
-    predictions = predict(spec, data, ["one_layer"])
+    _, ensemble = prepared(0.1)
+    predictions = predict(ensemble, ["one_layer"])
     other = 0.5 if predictions.criterion_at_temperature > 1 else 2.0
     elsewhere = replace(predictions.results["one_layer"], order_parameters=(other,))
-    said = tables.remarks(replace(predictions, results={"one_layer": elsewhere}))[0]
+    said = tables.remarks(replace(predictions, solutions={"one_layer": Solution(elsewhere)}))[0]
     assert "decides where S has one minimum; here it has several" in said

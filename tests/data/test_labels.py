@@ -13,6 +13,7 @@ from langevin_nn.analysis.generalisation import accuracy_of_the_largest, accurac
 from langevin_nn.data.labels import is_right, labelling
 from langevin_nn.data.load import Dataset, load_dataset
 from langevin_nn.model.activations import erf
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.regression.moments import Moments, generalisation
 from langevin_nn.theory.suite import predict
 from langevin_nn.training.gradient_flow import Flow
@@ -237,7 +238,7 @@ def test_one_training_example_and_constant_targets_are_tasks():
     flat = Dataset("flat", data.x_test, np.ones(4), data.x_test, np.ones(4))
     for task in (data, flat):
         spec = EnsembleSpec(task.in_size, (5,), erf, (1.0, 1.0), temperature=0.1)
-        found = predict(spec, task).results
+        found = predict(Ensemble(spec, task)).results
         assert len(found) >= 5
         for theory in found.values():
             assert theory.converged and np.isfinite(theory.generalisation_error.value), theory.name

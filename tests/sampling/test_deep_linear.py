@@ -33,7 +33,7 @@ def test_scale_mixture_is_what_is_sampled():
         )  # fmt: skip
         measured.append(lnn.summarise(chains))
         assert measured[-1].converged, measured[-1].message
-    exact, wide = (theory(posterior.spec, data) for theory in (scale_mixture, infinite_width))
+    exact, wide = (theory(posterior.ensemble) for theory in (scale_mixture, infinite_width))
     z = {theory.name: [] for theory in (exact, wide)}
     for name in QUANTITIES:
         coarse, fine = (getattr(result, name) for result in measured)

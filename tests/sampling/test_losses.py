@@ -18,6 +18,7 @@ from statistics_in_sigmas import SIGMAS, worst, z_scores
 import langevin_nn as lnn
 from langevin_nn import config as configuration
 from langevin_nn.analysis.tempering import thermodynamic_integration
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.runs import run, tables
 from langevin_nn.types import InputError, NotApplicable
 
@@ -211,11 +212,11 @@ def test_hinge_that_is_none(numbers):
 
 def test_theories_say_that_they_are_of_the_squared_loss():
     spec = posterior_of(lnn.Hinge()).spec
-    predictions = lnn.theory.predict(spec, TASK)
+    predictions = lnn.theory.predict(Ensemble(spec, TASK))
     assert not predictions.results and predictions.criterion is None
     assert all("squared loss" in why for why in predictions.not_applicable.values())
     with pytest.raises(NotApplicable, match="squared loss, this ensemble has hinge"):
-        lnn.theory.one_layer(spec, TASK)
+        lnn.theory.one_layer(Ensemble(spec, TASK))
 
 
 def test_configuration_of_a_loss():

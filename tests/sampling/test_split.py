@@ -1,7 +1,5 @@
 """The split dynamics through the driver, on either read-out; the tables hold its other laws."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,16 +22,16 @@ def narrow(kind, temperature=0.5):
     data = gaussian_task(num_train=4, num_test=20, in_size=3)
     network = lnn.FullyConnected(3, (3, 2), "identity", key=KEY)
     prior = lnn.GaussianPrior((0.9, 1.2, 0.8))
-    return READOUTS[kind](network, prior, data, temperature), data
+    return READOUTS[kind](network, prior, data, temperature)
 
 
 def narrow_run(kind, seed, temperature=0.5):
-    posterior, data = narrow(kind, temperature)
+    posterior = narrow(kind, temperature)
     chains = lnn.sample(
         posterior, lnn.Split(), key=jax.random.key(seed), num_chains=32, num_warmup=200,
         num_samples=250, thinning=2,
     )  # fmt: skip
-    return chains, scale_mixture(dataclasses.replace(posterior.spec, temperature=0.5), data)
+    return chains, scale_mixture(posterior.ensemble.at(temperature=0.5))
 
 
 def narrow_deviations(chains, exact):

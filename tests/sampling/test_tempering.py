@@ -37,7 +37,7 @@ def deviations(kind, seed, transition=None):
     integrated = thermodynamic_integration(ladder, key=jax.random.key(seed + 1))
     z = {"numbers": [], "evidence": []}
     for i, rung in enumerate(ladder.posteriors):
-        exact, measured = scale_mixture(rung.spec, data), lnn.summarise(ladder.chains[i])
+        exact, measured = scale_mixture(rung.ensemble), lnn.summarise(ladder.chains[i])
         pairs = [(getattr(measured, name), getattr(exact, name).value) for name in QUANTITIES]
         z["numbers"] += [(mine.value - theirs) / mine.mcse for mine, theirs in pairs]
         evidence = integrated.log_evidence[i]
@@ -162,7 +162,7 @@ def test_evidence_of_the_prior_is_that_of_the_theory(seed):
     for kind in READOUTS:
         posterior, data = narrow(kind, temperature=5.0)
         found = prior_log_evidence(posterior, jax.random.key(seed), 20_000)
-        exact = scale_mixture(posterior.spec, data).log_evidence
+        exact = scale_mixture(posterior.ensemble).log_evidence
         assert abs(found.value - exact) < SIGMAS * found.mcse < 0.01
         wrong = prior_log_evidence(posterior.at_temperature(5.5), jax.random.key(seed), 20_000)
         assert abs(wrong.value - exact) > 2 * SIGMAS * wrong.mcse

@@ -13,9 +13,10 @@ import scipy.special
 from oracles import gaussian_task
 from sklearn.svm import SVC
 from statistics_in_sigmas import SIGMAS, worst, z_scores
-from theory_cases import small_task, spec_of, two_outputs
+from theory_cases import ensemble_of, small_task, spec_of, two_outputs
 
 import langevin_nn as lnn
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory import infinite_width_flow, kernel_flow, ntk, support_vectors
 from langevin_nn.types import InputError, NotApplicable
 
@@ -45,11 +46,11 @@ def coefficients(found, spec, data):
 def test_support_vectors_of_three_points():
     """The second point lies beyond the margin of the first, the third is orthogonal to both."""
     data, spec = three_points([[1.0, 0, 0], [2.0, 1, 0], [0, 0, 2.0]], [1.0, 1.0, -1.0])
-    found = support_vectors(spec, data, margin=0.5)
+    found = support_vectors(Ensemble(spec, data), margin=0.5)
     np.testing.assert_allclose(found.predictive_mean, [0.5, 1.0, -0.5], atol=1e-12)
     # Moved to the other side of its plane it is a support vector: w = ½(1, −3, −½).
     moved, _ = three_points([[1.0, 0, 0], [-2.0, -1, 0], [0, 0, 2.0]], [1.0, 1.0, -1.0])
-    found = support_vectors(spec, replace(moved, x_test=np.eye(3)), margin=0.5)
+    found = support_vectors(Ensemble(spec, replace(moved, x_test=np.eye(3))), margin=0.5)
     np.testing.assert_allclose(found.predictive_mean, [0.5, -1.5, -0.25], atol=1e-12)
 
 
@@ -58,7 +59,7 @@ def test_support_vectors_are_optimal(biases):
     """Margins reached, forces of one sign, and none where a margin is exceeded (Karush 1939)."""
     data = labelled()
     spec = spec_of(data, (10, 10), precisions=(0.3, 1.0, 1.0), biases=biases, loss="hinge")
-    found = support_vectors(spec, data, margin=2.0)
+    found = support_vectors(Ensemble(spec, data), margin=2.0)
     excess = data.y_train * found.predictive_mean - 2.0
     forces = data.y_train * coefficients(found, spec, data)
     assert found.converged and np.all(excess > -1e-9) and np.all(forces > -1e-9)
@@ -79,7 +80,9 @@ def test_support_vectors_are_those_of_scikit_learn():
     machine = SVC(C=1e9, kernel="precomputed", tol=1e-9).fit(ntk(spec, x), y)
     expected = machine.decision_function(ntk(spec, data.x_test, x))
     assert abs(machine.intercept_[0]) < 1e-6
-    np.testing.assert_allclose(support_vectors(spec, data).predictive_mean, expected, atol=2e-5)
+    np.testing.assert_allclose(
+        support_vectors(Ensemble(spec, data)).predictive_mean, expected, atol=2e-5
+    )
 
 
 def test_end_of_the_flow_of_two_points_that_meet_their_margins_one_after_the_other():
@@ -97,13 +100,13 @@ def test_end_of_the_flow_of_two_points_that_meet_their_margins_one_after_the_oth
     assert overshoot > 0.05
     expected = np.array([1 + overshoot, -1.0, 1.0])
     data = replace(data, x_test=data.x_train)
-    found = kernel_flow(spec, data, lnn.Hinge(), loss_tolerance=1e-12, rtol=1e-9)
+    found = kernel_flow(Ensemble(spec, data), lnn.Hinge(), loss_tolerance=1e-12, rtol=1e-9)
     assert found.converged
     np.testing.assert_allclose(found.predictive_mean, expected, atol=3e-6)
-    half = kernel_flow(spec, data, lnn.Hinge(), time=met / 2, rtol=1e-9).predictive_mean
+    half = kernel_flow(Ensemble(spec, data), lnn.Hinge(), time=met / 2, rtol=1e-9).predictive_mean
     np.testing.assert_allclose(half[:2], np.array(y) * (1 - left(met / 2)), atol=1e-6)
     # For the support-vector machine the second alone pushes, from the start.
-    least = support_vectors(spec, data).predictive_mean
+    least = support_vectors(Ensemble(spec, data)).predictive_mean
     np.testing.assert_allclose(least, [q[0, 1] / q[1, 1], -1.0, 1.0], atol=1e-12)
 
 
@@ -111,8 +114,10 @@ def test_end_of_the_flow_of_two_points_that_meet_their_margins_one_after_the_oth
 def test_flow_of_the_squared_loss_has_its_closed_form(time):
     data = small_task()
     spec = spec_of(data, (10, 10), precisions=(0.5, 1.0, 2.0), biases=True)
-    expected = infinite_width_flow(spec, data, time=time, centred=True)
-    found = kernel_flow(spec, data, lnn.Squared(), time=time, loss_tolerance=1e-12, rtol=1e-8)
+    expected = infinite_width_flow(Ensemble(spec, data), time=time, centred=True)
+    found = kernel_flow(
+        Ensemble(spec, data), lnn.Squared(), time=time, loss_tolerance=1e-12, rtol=1e-8
+    )
     np.testing.assert_allclose(found.predictive_mean, expected.predictive_mean, atol=2e-5)
     np.testing.assert_allclose(found.train_error.value, expected.train_error.value, atol=1e-5)
 
@@ -131,7 +136,7 @@ def test_flow_integrated_by_hand(loss):
         lambda _, f: -tangent @ slopes[loss.name](f),
         (0, 4.0), np.zeros(8), "DOP853", rtol=1e-10, atol=1e-12,
     )  # fmt: skip
-    flow = kernel_flow(spec, data, loss, time=4.0, rtol=1e-8)
+    flow = kernel_flow(Ensemble(spec, data), loss, time=4.0, rtol=1e-8)
     np.testing.assert_allclose(flow.predictive_mean, found.y[:, -1], atol=1e-5)
 
 
@@ -139,18 +144,18 @@ def test_flow_ends_at_the_loss_tolerance_or_at_the_time_that_is_asked_for():
     data = labelled(8)
     spec = spec_of(data, precisions=(0.3, 1.0), loss="hinge")
     for tolerance in (0.02, 5e-5):
-        found = kernel_flow(spec, data, lnn.Hinge(), loss_tolerance=tolerance, rtol=1e-8)
+        found = kernel_flow(Ensemble(spec, data), lnn.Hinge(), loss_tolerance=tolerance, rtol=1e-8)
         missing = np.max(1 - data.y_train * found.predictive_mean)
         np.testing.assert_allclose(0.5 * missing**2, tolerance, rtol=1e-3)
-    later = kernel_flow(spec, data, lnn.Hinge(), loss_tolerance=0.02, time=1e4, rtol=1e-8)
+    later = kernel_flow(Ensemble(spec, data), lnn.Hinge(), loss_tolerance=0.02, time=1e4, rtol=1e-8)
     assert np.max(1 - data.y_train * later.predictive_mean) < 1e-3
 
 
 def test_flow_reaches_the_margins_with_a_larger_norm_than_the_support_vectors():
     data = labelled()
     spec = spec_of(data, precisions=(0.3, 1.0), biases=True, loss="hinge")
-    flow = kernel_flow(spec, data, lnn.Hinge(), loss_tolerance=1e-10)
-    least = support_vectors(spec, data)
+    flow = kernel_flow(Ensemble(spec, data), lnn.Hinge(), loss_tolerance=1e-10)
+    least = support_vectors(Ensemble(spec, data))
     norms = [f.predictive_mean @ coefficients(f, spec, data) for f in (flow, least)]
     assert np.all(data.y_train * flow.predictive_mean > 1 - 2e-5)
     assert 1.001 < norms[0] / norms[1] < 1.3, norms
@@ -174,37 +179,46 @@ def test_wide_networks_with_a_large_output_scale_are_those_of_the_flow():
         return z_scores(flow.test_outputs, expected.predictive_mean)
 
     spec = posterior.spec
-    assert worst(deviations(kernel_flow(spec, data, lnn.Hinge(), time=time))) < SIGMAS
+    assert worst(deviations(kernel_flow(Ensemble(spec, data), lnn.Hinge(), time=time))) < SIGMAS
     # It is seen if the time, the loss or the biases are others.
-    assert worst(deviations(kernel_flow(spec, data, lnn.Hinge(), time=1.4 * time))) > SIGMAS
-    assert worst(deviations(kernel_flow(spec, data, lnn.Hinge(margin=0.6), time=time))) > SIGMAS
+    assert (
+        worst(deviations(kernel_flow(Ensemble(spec, data), lnn.Hinge(), time=1.4 * time))) > SIGMAS
+    )
+    assert (
+        worst(deviations(kernel_flow(Ensemble(spec, data), lnn.Hinge(margin=0.6), time=time)))
+        > SIGMAS
+    )
     without = replace(spec, bias_precisions=None)
-    assert worst(deviations(kernel_flow(without, data, lnn.Hinge(), time=time))) > SIGMAS
+    assert worst(deviations(kernel_flow(Ensemble(without, data), lnn.Hinge(), time=time))) > SIGMAS
 
 
 def test_what_has_no_kernel_machine():
     data = labelled()
     hinge = spec_of(data, loss="hinge")
     with pytest.raises(NotApplicable, match="hinge loss, this is squared"):
-        support_vectors(spec_of(data), data)
+        support_vectors(ensemble_of(data))
     with pytest.raises(InputError, match="labels y = ±1"):
-        support_vectors(hinge, small_task(in_size=4))
+        support_vectors(Ensemble(hinge, small_task(in_size=4)))
     with pytest.raises(InputError, match="margin of the hinge loss must be positive, got 0"):
-        support_vectors(hinge, data, margin=0.0)
+        support_vectors(Ensemble(hinge, data), margin=0.0)
     rows = [0, *range(19)]
     twice = replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])
     with pytest.raises(InputError, match="singular.*remove training examples that occur twice"):
-        support_vectors(hinge, twice)
+        support_vectors(Ensemble(hinge, twice))
     torn = replace(twice, y_train=np.array([1.0, -1.0, *data.y_train[1:19]]))
     with pytest.raises(InputError, match="singular.*for a flow a finite time"):
-        kernel_flow(hinge, torn, lnn.Hinge())  # one input with both labels: it would never end
-    assert np.all(np.isfinite(kernel_flow(hinge, torn, lnn.Hinge(), time=1.0).predictive_mean))
+        kernel_flow(
+            Ensemble(hinge, torn), lnn.Hinge()
+        )  # one input with both labels: it would never end
+    assert np.all(
+        np.isfinite(kernel_flow(Ensemble(hinge, torn), lnn.Hinge(), time=1.0).predictive_mean)
+    )
     with pytest.raises(InputError, match='squared loss.*logistic: write EnsembleSpec.*"logistic"'):
-        kernel_flow(spec_of(data), data, lnn.Logistic())
+        kernel_flow(ensemble_of(data), lnn.Logistic())
     with pytest.raises(InputError, match=r"write Hinge\(power=2\)"):
-        kernel_flow(hinge, data, lnn.Hinge(power=1))
+        kernel_flow(Ensemble(hinge, data), lnn.Hinge(power=1))
     with pytest.raises(InputError, match="time of a flow must be positive, got -1"):
-        kernel_flow(hinge, data, lnn.Hinge(), time=-1.0)
+        kernel_flow(Ensemble(hinge, data), lnn.Hinge(), time=-1.0)
     several = two_outputs(small_task())
     with pytest.raises(InputError, match="one output.*columns one by one"):
-        kernel_flow(spec_of(several), several, lnn.Squared())
+        kernel_flow(ensemble_of(several), lnn.Squared())

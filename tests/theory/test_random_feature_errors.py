@@ -9,6 +9,7 @@ import scipy.integrate
 
 import langevin_nn as lnn
 from langevin_nn.model.activations import ACTIVATIONS, activation
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory import (
     feature_moments,
     feature_spectrum,
@@ -147,7 +148,9 @@ def test_infinitely_many_features_are_the_infinitely_wide_network(precision):
         teacher *= 1 / np.linalg.norm(teacher)
         x, x_test = rng.standard_normal((600, in_size)), rng.standard_normal((500, in_size))
         y = x @ teacher + np.sqrt(noise) * rng.standard_normal(len(x))
-        found = infinite_width(spec, lnn.Dataset("teacher", x, y, x_test, x_test @ teacher))
+        found = infinite_width(
+            Ensemble(spec, lnn.Dataset("teacher", x, y, x_test, x_test @ teacher))
+        )
         rows.append((found.bias2.value, found.variance.value))
     rows = np.array(rows)
     error = 5 * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))

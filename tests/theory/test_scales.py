@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.stats import gamma, multivariate_normal
-from theory_cases import GOLDEN, SEED, deviation, small_task, spec_of, toy, two_outputs
+from theory_cases import GOLDEN, SEED, deviation, ensemble_of, small_task, spec_of, toy, two_outputs
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory import suite
-from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.infinite_width import infinite_width
 from langevin_nn.theory.effective.one_layer import one_layer
 from langevin_nn.theory.effective.scale_mixture import scale_mixture
@@ -33,7 +33,7 @@ def test_reference_values(row):
     spec = spec_of(
         data, tuple(row["widths"]), activation, tuple(row["precisions"]), row["temperature"]
     )
-    result = THEORIES[row["theory"]](spec, data)
+    result = THEORIES[row["theory"]](Ensemble(spec, data))
     assert result.converged
     assert abs(result.bias2.value - row["bias"]) < 1e-6
     assert abs(result.variance.value - row["variance"]) < 1e-6
@@ -42,7 +42,7 @@ def test_reference_values(row):
 
 def test_results_are_assembled_as_defined():
     data = toy()
-    result = one_layer(spec_of(data), data)
+    result = one_layer(ensemble_of(data))
     bias2 = np.mean((data.y_test - result.predictive_mean) ** 2)
     variance = np.mean(result.predictive_variance)
     assert result.bias2.value == pytest.approx(bias2, rel=1e-14)
@@ -59,9 +59,9 @@ def test_accuracy_is_about_the_midpoint_of_the_targets():
     data = toy()
     shifted = Dataset("0 and 1", data.x_train, (data.y_train + 1) / 2, data.x_test, data.y_test > 0)
     spec = spec_of(data, temperature=0.01)
-    mean = infinite_width(spec, shifted).predictive_mean
+    mean = infinite_width(Ensemble(spec, shifted)).predictive_mean
     expected = np.mean((mean > 0.5) == (data.y_test > 0))
-    assert infinite_width(spec, shifted).test_accuracy.value == expected
+    assert infinite_width(Ensemble(spec, shifted)).test_accuracy.value == expected
     assert expected != np.mean((mean > 0) == (data.y_test > 0))
 
 
@@ -73,7 +73,7 @@ def test_without_hidden_layers_it_is_bayesian_linear_regression(temperature):
     x, x_test = (each / np.sqrt(data.in_size) for each in (data.x_train, data.x_test))
     precision = 0.7 * np.eye(data.in_size) + x.T @ x / temperature
     weights = np.linalg.solve(precision, x.T @ data.y_train) / temperature
-    result = infinite_width(spec, data)
+    result = infinite_width(Ensemble(spec, data))
     np.testing.assert_allclose(result.predictive_mean, x_test @ weights, atol=1e-12)
     variance = np.sum(x_test * np.linalg.solve(precision, x_test.T).T, axis=1)
     np.testing.assert_allclose(result.predictive_variance, variance, atol=1e-12)
@@ -84,7 +84,7 @@ def test_without_hidden_layers_it_is_bayesian_linear_regression(temperature):
 def test_infinite_width_of_a_deep_network():
     data = small_task()
     spec = spec_of(data, (7, 8, 9), "relu", (0.9, 1.1, 0.6, 1.4))
-    assert infinite_width(spec, data).predictive_mean.shape == (4,)
+    assert infinite_width(Ensemble(spec, data)).predictive_mean.shape == (4,)
     check_infinite_width(spec, data)
     check_infinite_width(spec_of(data, (7,), "gelu", biases=True), data)
     check_infinite_width(spec_of(data, (), precisions=(0.8,), biases=True), data)
@@ -93,7 +93,7 @@ def test_infinite_width_of_a_deep_network():
 def check_infinite_width(spec, data):
     noisy = nngp(spec, data.x_train) + 0.1 * np.eye(data.num_train)
     cross = nngp(spec, data.x_test, data.x_train)
-    result = infinite_width(spec, data)
+    result = infinite_width(Ensemble(spec, data))
     mean = cross @ np.linalg.solve(noisy, data.y_train)
     np.testing.assert_allclose(result.predictive_mean, mean, atol=1e-12)
     explained = np.diagonal(cross @ np.linalg.solve(noisy, cross.T))
@@ -105,7 +105,7 @@ def check_infinite_width(spec, data):
     np.testing.assert_allclose(result.train_error.value, train_error, rtol=1e-11)
     evidence = multivariate_normal.logpdf(data.y_train, np.zeros(6), noisy)
     np.testing.assert_allclose(result.log_evidence, evidence, rtol=1e-12)
-    own = predict(spec, data, []).criterion
+    own = predict(Ensemble(spec, data), []).criterion
     kernel = noisy - 0.1 * np.eye(6)
     if own is not None:
         np.testing.assert_allclose(
@@ -127,9 +127,9 @@ def test_scale_mixture_is_the_integral_over_the_gamma_prior(width, temperature):
     data = small_task()
     spec = spec_of(data, (width,), temperature=temperature)
     blocks = gram_blocks(spec, data)
-    result = scale_mixture(spec, data)
+    result = scale_mixture(Ensemble(spec, data))
     prior = gamma(width / 2, scale=2 / width)
-    centre = np.log(one_layer(spec, data).order_parameters[0])
+    centre = np.log(one_layer(Ensemble(spec, data)).order_parameters[0])
     reference = conditional(blocks, data.y_train, temperature, np.exp(centre))[0]
 
     def moment(function):
@@ -169,7 +169,7 @@ def test_scale_mixture_is_the_average_over_draws_of_the_scale():
     width, temperature = 6, 0.2
     spec = spec_of(data, (width,), temperature=temperature)
     blocks = gram_blocks(spec, data)
-    result = scale_mixture(spec, data)
+    result = scale_mixture(Ensemble(spec, data))
     scales = np.random.default_rng(SEED + 2).gamma(width / 2, 2 / width, size=20_000)
     noisy = scales[:, None, None] * blocks.train + temperature * np.eye(data.num_train)
     fit = np.linalg.solve(noisy, np.broadcast_to(data.y_train[:, None], (*noisy.shape[:2], 1)))
@@ -184,8 +184,8 @@ def test_scale_mixture_is_the_average_over_draws_of_the_scale():
     assert np.max(weighted_z_scores(weights, scales, result.order_parameters[0])) < 5
     assert np.max(weighted_z_scores(weights, means, result.predictive_mean)) < 5
     assert np.max(weighted_z_scores(weights, squares, expected)) < 5
-    hotter = scale_mixture(spec_of(data, (width,), temperature=1.1 * temperature), data)
-    wider = scale_mixture(spec_of(data, (9,), temperature=temperature), data)
+    hotter = scale_mixture(ensemble_of(data, (width,), temperature=1.1 * temperature))
+    wider = scale_mixture(ensemble_of(data, (9,), temperature=temperature))
     for mistaken in (hotter, wider):
         shifted = mistaken.predictive_variance + mistaken.predictive_mean**2
         assert np.max(weighted_z_scores(weights, squares, shifted)) > 5
@@ -199,7 +199,7 @@ def test_order_parameter_of_a_linear_network_is_that_of_the_mixture(widths):
     """
     data, temperature = small_task(num_train=3, num_test=2, in_size=3), 0.3
     spec = spec_of(data, widths, "identity", (0.9, 1.3, 0.8)[: len(widths) + 1], temperature)
-    found = order_parameter_distribution(spec, data)
+    found = order_parameter_distribution(Ensemble(spec, data))
     gram = gram_blocks(spec, data).train
 
     def likelihood(scales):
@@ -242,7 +242,7 @@ def test_scale_mixture_is_exact_for_narrow_linear_networks(widths):
     misfit = np.sum((data.y_train - effective @ data.x_train.T) ** 2, axis=1)
     weights = np.exp(-misfit / (2 * temperature))
     values = effective @ data.x_test.T
-    result = scale_mixture(spec, data)
+    result = scale_mixture(Ensemble(spec, data))
     squares = result.predictive_variance + result.predictive_mean**2
     assert np.max(weighted_z_scores(weights, values, result.predictive_mean)) < 5
     assert np.max(weighted_z_scores(weights, values**2, squares)) < 5
@@ -250,18 +250,16 @@ def test_scale_mixture_is_exact_for_narrow_linear_networks(widths):
     assert weighted_z_scores(weights, misfit / 3, train_error) < 5
     likelihood = np.exp(result.log_evidence) * (2 * np.pi * temperature) ** 1.5
     assert weighted_z_scores(np.ones(draws), weights, likelihood) < 5
-    wide = infinite_width(spec, data)
+    wide = infinite_width(Ensemble(spec, data))
     wide_squares = wide.predictive_variance + wide.predictive_mean**2
     assert np.max(weighted_z_scores(weights, values**2, wide_squares)) > 5
 
 
 def test_scale_mixture_approaches_one_layer_as_one_over_the_width():
-    data = toy()
-    regression = gram_regression(spec_of(data), data)
-    differences = []
+    ensemble, differences = ensemble_of(toy()), []
     for width in (500, 1000, 2000, 4000):
-        spec = spec_of(data, (width,))
-        mixture, saddle = (f(spec, data, regression) for f in (scale_mixture, one_layer))
+        there = ensemble.at(hidden_widths=(width,))
+        mixture, saddle = (theory(there) for theory in (scale_mixture, one_layer))
         differences.append(deviation(mixture, saddle))
     ratios = np.array(differences[:-1]) / differences[1:]
     assert np.all(np.abs(ratios - 2) < 0.15)
@@ -271,7 +269,7 @@ def test_scale_mixture_approaches_one_layer_as_one_over_the_width():
 def test_large_width_is_infinite_width(theory):
     data = toy()
     near, far = (
-        deviation(theory(spec, data), infinite_width(spec, data))
+        deviation(theory(Ensemble(spec, data)), infinite_width(Ensemble(spec, data)))
         for spec in (spec_of(data, (10**8,)), spec_of(data, (10**2,)))
     )
     assert near < 1e-5 < 1e-3 < far
@@ -280,11 +278,13 @@ def test_large_width_is_infinite_width(theory):
 def test_closed_form_at_zero_temperature():
     data = toy()
     spec = spec_of(data, (50,), precisions=(1.0, 3.0), temperature=0.0)
-    alpha, criterion = data.num_train / 50, predict(spec, data, []).criterion
+    alpha, criterion = data.num_train / 50, predict(Ensemble(spec, data), []).criterion
     root = np.sqrt((1 - alpha) ** 2 + 4 * alpha * criterion)
     expected = ((1 - alpha) + root) / 2
-    np.testing.assert_allclose(one_layer(spec, data).order_parameters, [expected], rtol=1e-11)
-    assert one_layer(spec, data).train_error.value < 1e-20
+    np.testing.assert_allclose(
+        one_layer(Ensemble(spec, data)).order_parameters, [expected], rtol=1e-11
+    )
+    assert one_layer(Ensemble(spec, data)).train_error.value < 1e-20
 
 
 def test_bias_at_zero_temperature_depends_neither_on_width_nor_on_readout_precision():
@@ -294,17 +294,17 @@ def test_bias_at_zero_temperature_depends_neither_on_width_nor_on_readout_precis
         for width, precision in [(10, 1.0), (1000, 1.0), (10, 50.0)]
     ]
     for theory in (one_layer, scale_mixture):
-        biases = [theory(spec, data).bias2.value for spec in specs]
+        biases = [theory(Ensemble(spec, data)).bias2.value for spec in specs]
         np.testing.assert_allclose(biases, biases[0], rtol=1e-10)
     warm = spec_of(data, (10,), precisions=(1.0, 50.0), temperature=0.1)
-    assert abs(one_layer(warm, data).bias2.value / biases[0] - 1) > 0.01
+    assert abs(one_layer(Ensemble(warm, data)).bias2.value / biases[0] - 1) > 0.01
 
 
 def test_variance_at_large_readout_precision_falls_as_its_square_root():
     """Variance ∝ Q/λ_1 → √(α s_0/λ_1) at T = 0."""
     data = toy()
     variances = [
-        one_layer(spec_of(data, (80,), precisions=(1.0, p), temperature=0.0), data).variance.value
+        one_layer(ensemble_of(data, (80,), precisions=(1.0, p), temperature=0.0)).variance.value
         for p in (1e6, 1e8)
     ]
     np.testing.assert_allclose(variances[0] / variances[1], 10, rtol=1e-2)
@@ -314,7 +314,7 @@ def test_finite_width_lowers_the_variance_exactly_where_the_criterion_is_below_o
     data = toy()
     for precision in (0.05, 5.0):
         spec = spec_of(data, (80,), precisions=(1.0, precision), temperature=0.0)
-        predictions = predict(spec, data)
+        predictions = predict(Ensemble(spec, data))
         below = predictions.results["one_layer"].order_parameters[0] < 1
         assert below is (predictions.criterion < 1)
         assert below is (precision == 0.05)
@@ -324,11 +324,11 @@ def test_all_theories_share_one_factorisation(monkeypatch):
     data = toy()
     spec = spec_of(data)
     names = ["infinite_width", "one_layer", "scale_mixture", "global"]
-    alone = {name: THEORIES[name](spec, data, None) for name in names}
+    alone = {name: THEORIES[name](Ensemble(spec, data)) for name in names}
     calls = []
     eigh = np.linalg.eigh
     monkeypatch.setattr(np.linalg, "eigh", lambda a: calls.append(a.shape) or eigh(a))
-    together = predict(spec, data, names)
+    together = predict(Ensemble(spec, data), names)
     assert calls == [(40, 40)]
     assert list(together.results) == names
     assert together.not_applicable == {}
@@ -340,39 +340,39 @@ def test_all_theories_share_one_factorisation(monkeypatch):
 
 def test_theories_that_do_not_apply_say_why():
     data = toy()
-    deep = predict(spec_of(data, (5, 5)), data)
+    deep = predict(ensemble_of(data, (5, 5)))
     assert list(deep.results) == ["infinite_width", "nested", "global", "scale_mixture"]
     assert set(deep.results) | set(deep.not_applicable) == set(THEORIES)
     assert deep.not_applicable["one_layer"] == (
         "one_layer describes one hidden layer, this network has 2"
     )
     assert "this network is fully connected" in deep.not_applicable["convolutional"]
-    shallow = predict(spec_of(data), data)
+    shallow = predict(ensemble_of(data))
     assert "ask for it by name" in shallow.not_applicable["nested"]
-    assert list(predict(spec_of(data), data, ["nested"]).results) == ["nested"]
+    assert list(predict(ensemble_of(data), ["nested"]).results) == ["nested"]
     with pytest.raises(NotApplicable, match="needs at least 2 hidden units, this network has 1"):
-        THEORIES["one_layer_nonodd"](spec_of(data, (1,), "relu"), data, None)
+        THEORIES["one_layer_nonodd"](ensemble_of(data, (1,), "relu"))
     patches = Patches((4, 4, 1), 2, 2)
     with pytest.raises(NotApplicable, match="this network is convolutional"):
-        one_layer(spec_of(data, patches=patches), data)
+        one_layer(ensemble_of(data, patches=patches))
     with pytest.raises(NotApplicable, match="describes one output, this network has 2"):
-        one_layer(spec_of(two_outputs(data)), two_outputs(data))
+        one_layer(ensemble_of(two_outputs(data)))
     unknown = EnsembleSpec(data.in_size, None, None, (1.0,), 0.1, architecture="LeNet")
-    predictions = predict(unknown, data, ["one_layer"])
+    predictions = predict(Ensemble(unknown, data), ["one_layer"])
     assert predictions.results == {}
     assert "LeNet" in predictions.not_applicable["one_layer"]
     assert predictions.criterion is None
     assert "LeNet" in predictions.criterion_message
     for theory in THEORIES.values():
         with pytest.raises(NotApplicable, match="LeNet"):
-            theory(unknown, data, None)
+            theory(Ensemble(unknown, data))
     with pytest.raises(NotApplicable, match="this network has 0"):
-        one_layer(spec_of(data, ()), data)
+        one_layer(ensemble_of(data, ()))
 
 
 def test_linear_network_with_more_examples_than_inputs_has_no_criterion():
     data = toy()
-    predictions = predict(spec_of(data, activation="identity"), data)
+    predictions = predict(ensemble_of(data, activation="identity"))
     assert predictions.criterion is None
     assert "singular" in predictions.criterion_message
     assert all(result.converged for result in predictions.results.values())
@@ -380,18 +380,18 @@ def test_linear_network_with_more_examples_than_inputs_has_no_criterion():
 
 def test_an_activation_that_is_not_odd_is_named():
     data = toy()
-    predictions = predict(spec_of(data, activation="relu"), data)
+    predictions = predict(ensemble_of(data, activation="relu"))
     assert predictions.results["infinite_width"].message == ""
     for name in ("one_layer", "scale_mixture"):
         assert "relu is not odd" in predictions.results[name].message
-        assert predict(spec_of(data), data).results[name].message == ""
+        assert predict(ensemble_of(data)).results[name].message == ""
 
 
 def test_an_average_that_does_not_converge_says_so(monkeypatch):
     monkeypatch.setattr("langevin_nn.theory.saddles.average._MOST_INTERVALS", 16)
     monkeypatch.setattr("langevin_nn.theory.saddles.average._FEWEST_INTERVALS", 8)
     data = toy()
-    result = scale_mixture(spec_of(data), data)
+    result = scale_mixture(ensemble_of(data))
     assert not result.converged
     assert "still moved by" in result.message
 
@@ -427,11 +427,11 @@ def test_bad_input_is_told_what_to_give(change, message):
     }
     names = change.pop("names", None)
     with pytest.raises(InputError, match=message) as caught:
-        predict(EnsembleSpec(**(fields | change)), data, names)
+        predict(Ensemble(EnsembleSpec(**(fields | change)), data), names)
     assert "\n" not in str(caught.value)
 
 
 def test_float32_is_refused():
     data = toy()
     with jax.enable_x64(False), pytest.raises(InputError, match="jax_enable_x64"):
-        suite.predict(spec_of(data), data)
+        suite.predict(ensemble_of(data))

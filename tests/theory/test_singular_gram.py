@@ -13,10 +13,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import scipy.linalg
-from theory_cases import SEED, small_task, spec_of, two_outputs
+from theory_cases import SEED, ensemble_of, small_task, spec_of, two_outputs
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory import (
     THEORIES,
     evidence,
@@ -57,8 +58,8 @@ DERIVATIVES = [
 def solve(theory, spec, data):
     """Few hidden units where they are drawn, as many in both problems."""
     if theory in ("width_expansion", "matched"):
-        return THEORIES[theory](spec, data, num_units=640)
-    return THEORIES[theory](spec, data)
+        return THEORIES[theory](Ensemble(spec, data), num_units=640)
+    return THEORIES[theory](Ensemble(spec, data))
 
 
 def more_examples_than_inputs(outputs):
@@ -142,8 +143,8 @@ def test_derivatives_of_the_evidence(theory, options):  # FAULTS 1.1
     options = {key: value for key, value in options.items() if key != "outputs"}
     for temperature in TEMPERATURES:
         spec = spec_of(data, **{"activation": "relu", "biases": True} | options)
-        found = evidence(replace(spec, temperature=temperature), data, theory)
-        expected = evidence(replace(spec, temperature=temperature / 2), once, theory)
+        found = evidence(Ensemble(replace(spec, temperature=temperature), data), theory)
+        expected = evidence(Ensemble(replace(spec, temperature=temperature / 2), once), theory)
         for name in ("precision_gradient", "bias_precision_gradient"):
             slopes = [getattr(each, name) for each in (found, expected)]
             np.testing.assert_allclose(*slopes, rtol=1e-5, atol=1e-6 * np.max(np.abs(slopes[1])))
@@ -166,7 +167,7 @@ def linear(widths, temperature):
 
 
 def test_the_numbers_of_noise_alone():  # FAULTS 1.1
-    result = one_layer(linear((50,), 1e-8), noise_alone())
+    result = one_layer(Ensemble(linear((50,), 1e-8), noise_alone()))
     np.testing.assert_allclose(result.order_parameters, 0.7224301547, rtol=1e-9)
     np.testing.assert_allclose(result.bias2.value, 0.9025330340, rtol=1e-9)
     np.testing.assert_allclose(result.train_error.value, 0.8129396683, rtol=1e-9)
@@ -175,7 +176,8 @@ def test_the_numbers_of_noise_alone():  # FAULTS 1.1
 def test_deep_linear_networks_at_low_temperature():  # FAULTS 1.2
     """Q of T = 1e-6 is that of T = 1e-4 but for terms of the order of T."""
     warm, cold, coldest = (
-        predict(linear((50, 50), temperature), noise_alone()) for temperature in (1e-4, 1e-6, 1e-12)
+        predict(Ensemble(linear((50, 50), temperature), noise_alone()))
+        for temperature in (1e-4, 1e-6, 1e-12)
     )
     for name in ("global", "nested", "scale_mixture"):
         orders = [each.results[name].order_parameters for each in (warm, cold, coldest)]
@@ -189,7 +191,7 @@ def test_temperatures_below_the_resolution_are_the_limit(temperature):  # FAULTS
     data = noise_alone()
     for widths in ((50,), (7,), (50, 7)):
         limit, found = (
-            predict(linear(widths, each), data, ["global", "scale_mixture"]).results
+            predict(Ensemble(linear(widths, each), data), ["global", "scale_mixture"]).results
             for each in (1e-10, temperature)
         )
         for name, result in found.items():
@@ -203,10 +205,12 @@ def test_temperatures_below_the_resolution_are_the_limit(temperature):  # FAULTS
 def test_one_layer_at_many_points_is_one_by_one():  # FAULTS 1.1
     data, spec = noise_alone(), linear((50,), 0.1)
     temperatures = np.array([1e-3, 1e-8, 1e-12, 0.0])
-    many = one_layer(spec, data, temperature=temperatures, readout_precision=[[0.3], [4.0]])
+    many = one_layer(
+        Ensemble(spec, data), temperature=temperatures, readout_precision=[[0.3], [4.0]]
+    )
     for i, j in np.ndindex(2, 4):
         there = replace(spec, temperature=temperatures[j], prior_precisions=(1.0, (0.3, 4.0)[i]))
-        alone = one_layer(there, data)
+        alone = one_layer(Ensemble(there, data))
         for name in ("bias2", "variance", "train_error"):
             number, rounding = getattr(alone, name).value, 20 * np.finfo(float).eps
             # The variance is k − kᵀA⁻¹k, of 20 inputs: a difference of numbers of order one.
@@ -219,32 +223,34 @@ def test_one_layer_at_many_points_is_one_by_one():  # FAULTS 1.1
 def test_distributions_at_low_temperature():  # FAULTS 1.1
     data, spec = noise_alone(), linear((50,), 0.1)
     few = replace(spec, temperature=1e-3), replace(spec, temperature=1e-12)
-    orders = [order_parameter_distribution(each, data) for each in few]
+    orders = [order_parameter_distribution(Ensemble(each, data)) for each in few]
     np.testing.assert_allclose([each.moment(0) for each in orders], 1, rtol=1e-8)
     np.testing.assert_allclose(orders[0].moment(1), orders[1].moment(1), rtol=1e-3)
-    own = [predictive_distribution(each, data, data.x_test) for each in few]
+    own = [predictive_distribution(Ensemble(each, data), data.x_test) for each in few]
     np.testing.assert_allclose(own[0].mean, own[1].mean, rtol=1e-3)
-    at_an_example = predictive_distribution(replace(spec, temperature=0.0), data, np.zeros((1, 20)))
+    at_an_example = predictive_distribution(
+        Ensemble(replace(spec, temperature=0.0), data), np.zeros((1, 20))
+    )
     np.testing.assert_array_equal(at_an_example.density(np.array([0.0, 1.0])), [[np.inf, 0.0]])
     np.testing.assert_allclose(at_an_example.probability_above(-1.0), [1.0], rtol=1e-14)
 
 
 def test_zero_temperature_has_no_evidence_where_the_gram_matrix_is_singular():
     with pytest.raises(NotApplicable, match="no limit at T = 0.*singular"):
-        evidence(linear((50,), 0.0), noise_alone())
+        evidence(Ensemble(linear((50,), 0.0), noise_alone()))
 
 
 def test_a_bias_that_explains_what_the_weights_cannot_needs_a_temperature():
     """Linear regression with a bias: the examples leave the range of K, not that of K + V Vᵀ."""
     data = noise_alone()
     spec = replace(linear((), 1e-9), bias_precisions=(2.0,))
-    found = THEORIES["infinite_width"](spec, data)
+    found = THEORIES["infinite_width"](Ensemble(spec, data))
     design = np.column_stack([data.x_train, np.ones(100)])
     least_squares = np.linalg.lstsq(design, data.y_train)[0]
     mean = np.column_stack([data.x_test, np.ones(5)]) @ least_squares
     np.testing.assert_allclose(found.predictive_mean, mean, atol=1e-6)
     with pytest.raises(InputError, match="biases.*20|80 of 100 eigenvalues.*higher temperature"):
-        THEORIES["infinite_width"](replace(spec, temperature=0.0), data)
+        THEORIES["infinite_width"](Ensemble(replace(spec, temperature=0.0), data))
 
 
 @pytest.mark.parametrize("activation", ["erf", "identity"])
@@ -255,8 +261,8 @@ def test_gradient_flow_of_examples_that_are_there_twice(
     data, once, noise = twice(1, opposite=True)
     spec = spec_of(data, (20,), activation)
     for time in (1.0, 1e8, 1e20):
-        found = infinite_width_flow(spec, data, time=time)
-        expected = infinite_width_flow(spec, once, time=2 * time)
+        found = infinite_width_flow(Ensemble(spec, data), time=time)
+        expected = infinite_width_flow(Ensemble(spec, once), time=2 * time)
         np.testing.assert_allclose(found.predictive_mean, expected.predictive_mean, atol=1e-9)
         error = expected.train_error.value + noise / 12
         np.testing.assert_allclose(found.train_error.value, error, rtol=1e-9)
@@ -281,7 +287,7 @@ def test_one_example_and_constant_targets(size, target, temperature):  # FAULTS 
         data = with_targets(data, size, target)
         options = {key: value for key, value in options.items() if key != "outputs"}
         spec = spec_of(data, **{"widths": (20,), "temperature": temperature} | options)
-        result = THEORIES[theory](spec, data)
+        result = THEORIES[theory](Ensemble(spec, data))
         assert result.converged, (theory, result.message)
         if target == 0:
             np.testing.assert_allclose(result.predictive_mean, 0, atol=1e-12)
@@ -292,13 +298,15 @@ def test_zero_targets_at_zero_temperature_have_a_minimum_below_the_width():
     """Q* = 1 − P/N_1 there; for P ≥ N_1 the action falls as Q → 0, and that is said."""
     data = with_targets(small_task(), 6, 0.0)
     spec = spec_of(data, (20,), temperature=0.0)
-    np.testing.assert_allclose(one_layer(spec, data).order_parameters, 1 - 6 / 20, rtol=1e-9)
+    np.testing.assert_allclose(
+        one_layer(Ensemble(spec, data)).order_parameters, 1 - 6 / 20, rtol=1e-9
+    )
     narrow = replace(spec, hidden_widths=(6,))
-    result = one_layer(narrow, data)
+    result = one_layer(Ensemble(narrow, data))
     assert not result.converged and "no minimum" in result.message
     assert np.isnan(result.test_accuracy.value)
     with pytest.raises(InputError, match="has no distribution here: the action has no minimum"):
-        order_parameter_distribution(narrow, data)
+        order_parameter_distribution(Ensemble(narrow, data))
 
 
 def test_the_criterion_at_a_temperature_is_the_sign_of_the_change_of_the_variance():  # FAULTS 2.2
@@ -310,7 +318,7 @@ def test_the_criterion_at_a_temperature_is_the_sign_of_the_change_of_the_varianc
                 spec = spec_of(
                     data, (12,), precisions=(1.0, precision), temperature=temperature, biases=biases
                 )
-                found = predict(spec, data, ["one_layer", "infinite_width"])
+                found = predict(Ensemble(spec, data), ["one_layer", "infinite_width"])
                 finite, wide = found.results.values()
                 above = found.criterion_at_temperature > 1
                 assert (finite.order_parameters[0] > 1) == above
@@ -358,7 +366,7 @@ def test_inputs_that_are_nearly_equal_against_rational_numbers(distance):  # FAU
     for temperature in (1e-1, 1e-3, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-14, 0.0):
         spec = spec_of(data, (), "identity", temperature=temperature)
         try:
-            found = THEORIES["infinite_width"](replace(spec, activation=None), data)
+            found = THEORIES["infinite_width"](Ensemble(replace(spec, activation=None), data))
         except InputError as error:
             assert temperature < 1e-9 and "too low for this Gram matrix" in str(error)
             continue
@@ -385,10 +393,10 @@ def test_the_numbers_of_two_inputs_that_are_nearly_equal():  # FAULTS 1.1
         data = Dataset("near", x, np.array([1.0, -1.0]), np.array([[0.0, 1.0]]), np.zeros(1))
         for activation, slope in (("identity", 1.0), ("erf", 2 / np.pi), ("relu", 0.25)):
             spec = spec_of(data, (50,), activation, temperature=temperature)
-            found = THEORIES["infinite_width"](spec, data)
+            found = THEORIES["infinite_width"](Ensemble(spec, data))
             np.testing.assert_allclose(found.predictive_mean, slope * mean, rtol=1e-6)
     cold = replace(spec, temperature=0.0)
-    for name, result in predict(cold, data).results.items():
+    for name, result in predict(Ensemble(cold, data)).results.items():
         assert not result.converged and "inputs are nearly equal" in result.message, name
 
 
@@ -400,7 +408,9 @@ def test_inputs_that_are_nearly_equal_against_a_linear_solver(activation):  # FA
         spec = spec_of(data, (20, 20), activation)
         blocks = gram_blocks(spec, data)
         for temperature in (1e-3, 1e-6, 1e-8):
-            found = THEORIES["infinite_width"](replace(spec, temperature=temperature), data)
+            found = THEORIES["infinite_width"](
+                Ensemble(replace(spec, temperature=temperature), data)
+            )
             noisy = blocks.train + temperature * np.eye(6)
             mean = blocks.cross @ np.linalg.solve(noisy, data.y_train)
             explained = np.sum(blocks.cross * np.linalg.solve(noisy, blocks.cross.T).T, axis=1)
@@ -447,10 +457,10 @@ def test_gradient_flow_of_inputs_that_are_nearly_equal():  # FAULTS 1.1, by the 
         whole = np.zeros((7, 7))  # ∫ e^(−Θs) ds y, by one exponential of a matrix
         whole[:6, :6], whole[:6, 6] = -time * tangent, time * data.y_train
         mean = cross @ scipy.linalg.expm(whole)[:6, 6]
-        found = infinite_width_flow(spec, data, time=time)
+        found = infinite_width_flow(Ensemble(spec, data), time=time)
         np.testing.assert_allclose(found.predictive_mean, mean, rtol=1e-6, atol=1e-6)
     with pytest.raises(InputError, match="time 1e\\+16 is too long.*nearly equal"):
-        infinite_width_flow(spec, data, time=1e16)
+        infinite_width_flow(Ensemble(spec, data), time=1e16)
 
 
 @pytest.mark.parametrize("activation", ["identity", "relu", "gelu"])
@@ -460,7 +470,7 @@ def test_large_inputs_are_right_or_refused(activation, size, resolved):  # FAULT
     data = small_task(in_size=7)
     data = replace(data, x_train=size * data.x_train, x_test=size * data.x_train[:4])
     spec = spec_of(data, (50,), activation, temperature=0.1)
-    result = predict(spec, data, ["one_layer"]).results["one_layer"]
+    result = predict(Ensemble(spec, data), ["one_layer"]).results["one_layer"]
     resolved |= activation == "identity"  # whose factor is known
     assert result.converged == resolved
     if resolved:
@@ -487,17 +497,17 @@ def test_differences_that_no_test_input_sees(theory, options):  # FAULTS 1.1
     data = Dataset("near", x, np.array([1.0, -1.0]), x[:1], np.ones(1))
     for temperature, refused in ((1e-4, False), (1e-8, True), (1e-12, True)):
         spec = spec_of(data, **{"widths": (50,), "temperature": temperature} | options)
-        result = predict(spec, data, [theory]).results[theory]
+        result = predict(Ensemble(spec, data), [theory]).results[theory]
         assert result.converged != refused
     exactly = replace(data, x_train=x[[0, 0]])
-    assert predict(spec, exactly, [theory]).results[theory].converged
+    assert predict(Ensemble(spec, exactly), [theory]).results[theory].converged
 
 
 def test_one_layer_at_many_points_of_which_some_are_too_cold():  # FAULTS 1.1
     """Only these have no numbers."""
     data = nearly_twice(1e-8)
     temperatures = np.array([1e-3, 1e-10, 1e-6])
-    many = one_layer(spec_of(data, (50,)), data, temperature=temperatures)
+    many = one_layer(ensemble_of(data, (50,)), temperature=temperatures)
     assert many.converged.tolist() == [True, False, True]
     for name in ("bias2", "variance", "train_error", "log_evidence", "order_parameter"):
         assert np.isfinite(getattr(many, name)).tolist() == [True, False, True]
@@ -508,8 +518,10 @@ def test_derivatives_of_an_evidence_that_rounding_decides():  # FAULTS 1.1
     data = nearly_twice(1e-8)
     spec = spec_of(data, (50,), "relu", temperature=1e-8)
     with pytest.raises(InputError, match="may move the action"):
-        evidence(spec, data, "infinite_width")
-    slopes = evidence(replace(spec, temperature=1e-3), data, "infinite_width").precision_gradient
+        evidence(Ensemble(spec, data), "infinite_width")
+    slopes = evidence(
+        Ensemble(replace(spec, temperature=1e-3), data), "infinite_width"
+    ).precision_gradient
     np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-6)
 
 
@@ -520,4 +532,7 @@ def test_rounding_of_erf_at_large_inputs(temperature, resolved):  # FAULTS 1.1
     x, y = 1e5 * (1 + rng.uniform(0, 0.5, (9, 1))), rng.normal(size=9)
     data = Dataset("far", x[:4], y[:4], x[4:], y[4:])
     spec = replace(spec_of(data, (50,), temperature=temperature), bias_precisions=(1.0, 1.0))
-    assert predict(spec, data, ["infinite_width"]).results["infinite_width"].converged == resolved
+    assert (
+        predict(Ensemble(spec, data), ["infinite_width"]).results["infinite_width"].converged
+        == resolved
+    )

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
-from theory_cases import SEED, deviation, small_task, spec_of, toy, two_outputs
+from theory_cases import SEED, deviation, ensemble_of, small_task, spec_of, toy, two_outputs
 
 from langevin_nn.data.load import Dataset
-from langevin_nn.model.activations import ACTIVATIONS
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory import (
     THEORIES,
     evidence,
-    gram_blocks,
     gram_regression,
     one_layer,
     predict,
@@ -22,7 +21,6 @@ from langevin_nn.theory import (
 from langevin_nn.theory.effective.common import at_common_scale
 from langevin_nn.theory.evidence import evidence_gradient
 from langevin_nn.theory.predictive import predictive_distribution
-from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.types import InputError, NotApplicable, Patches
 
 PATCHES = Patches((4, 4, 1), size=2, stride=2)
@@ -63,7 +61,7 @@ EVIDENCES = [
 
 def result_of(theory, **options):
     data, spec = case(theory, **options)
-    return THEORIES[theory](spec, data, None)
+    return THEORIES[theory](Ensemble(spec, data))
 
 
 # Two theories that are one: (theory, other, options).
@@ -90,8 +88,8 @@ def test_theories_that_are_one(theory, other, options):
 
 def test_one_patch_is_one_layer():
     data, spec = case("convolutional", patches=WHOLE, biases=True)
-    dense = one_layer(replace(spec, patches=None), data)
-    whole = THEORIES["convolutional"](spec, data, None)
+    dense = one_layer(Ensemble(replace(spec, patches=None), data))
+    whole = THEORIES["convolutional"](Ensemble(spec, data))
     assert deviation(whole, dense) < 1e-9
     np.testing.assert_allclose(whole.order_parameters[0], dense.order_parameters, rtol=1e-9)
 
@@ -101,7 +99,7 @@ def test_outputs_with_one_target_share_it():
     data = toy()
     both = [np.stack([y, -y], axis=1) for y in (data.y_train, data.y_test)]
     twice = Dataset("twice", data.x_train, both[0], data.x_test, both[1])
-    result = THEORIES["multi_output"](spec_of(twice), twice, None)
+    result = THEORIES["multi_output"](ensemble_of(twice))
     np.testing.assert_allclose(
         result.predictive_mean[:, 0], -result.predictive_mean[:, 1], atol=1e-12
     )
@@ -113,7 +111,7 @@ def test_outputs_with_one_target_share_it():
 def test_targets_that_span_too_few_outputs_have_no_minimum_at_zero_temperature():
     data = two_outputs(toy())
     flat = Dataset("flat", data.x_train, data.y_train[:, :1] * [1, -1], data.x_test, data.y_test)
-    result = THEORIES["multi_output"](spec_of(flat, (20,), temperature=0.0), flat, None)
+    result = THEORIES["multi_output"](ensemble_of(flat, (20,), temperature=0.0))
     assert not result.converged
     assert "the targets span 1 of 2 outputs" in result.message
 
@@ -132,8 +130,8 @@ def test_large_widths_are_infinite_width(theory, options):
     distances = []
     for width in (10**6, 10**7):
         data, spec = case(theory, **options | {"widths": (width,) * depth})
-        wide = THEORIES["infinite_width"](spec, data, None)
-        distances.append(deviation(THEORIES[theory](spec, data, None), wide))
+        wide = THEORIES["infinite_width"](Ensemble(spec, data))
+        distances.append(deviation(THEORIES[theory](Ensemble(spec, data)), wide))
     assert distances[0] < 1e-3
     assert abs(distances[0] / distances[1] - 10) < 0.1
 
@@ -145,7 +143,7 @@ def test_derivatives_of_the_evidence(theory, options):
     d/dβ (log p + (P/2) log 2πT) = −½ Σ ⟨(y − f)²⟩, since β multiplies the misfit alone.
     """
     data, spec = case(theory, **options)
-    found = evidence(spec, data, theory)
+    found = evidence(Ensemble(spec, data), theory)
     rng = np.random.default_rng(SEED + 12)
     slopes = {
         "prior_precisions": found.precision_gradient,
@@ -159,13 +157,13 @@ def test_derivatives_of_the_evidence(theory, options):
             for field, direction in directions.items()
             if direction.size
         }
-        return THEORIES[theory](replace(spec, **moved), data, None).log_evidence
+        return THEORIES[theory](Ensemble(replace(spec, **moved), data)).log_evidence
 
     step = 1e-4
     difference = (log_evidence(step) - log_evidence(-step)) / (2 * step)
     slope = sum(float(np.dot(directions[field], slopes[field])) for field in slopes)
     np.testing.assert_allclose(slope, difference, rtol=1e-5, atol=1e-6)
-    result = THEORIES[theory](spec, data, None)
+    result = THEORIES[theory](Ensemble(spec, data))
     temperature, number = spec.temperature, data.y_train.size
     in_beta = -(temperature**2) * found.temperature_gradient - number * temperature / 2
     misfit = data.num_train * result.train_error.value / 2
@@ -177,12 +175,12 @@ def test_the_evidence_chooses_a_precision():
 
     def objective(log_precision):
         there = replace(spec, prior_precisions=(1.0, float(np.exp(log_precision[0]))))
-        found = evidence(there, data)
+        found = evidence(Ensemble(there, data))
         return -found.log_evidence, [-found.precision_gradient[1] * np.exp(log_precision[0])]
 
     best = minimize(objective, [0.0], jac=True, method="BFGS", options={"gtol": 1e-6})
     grid = np.exp(best.x[0] + np.linspace(-1, 1, 41))
-    scan = one_layer(spec, data, readout_precision=grid).log_evidence
+    scan = one_layer(Ensemble(spec, data), readout_precision=grid).log_evidence
     assert np.argmax(scan) == 20
     np.testing.assert_allclose(-best.fun, scan[20], rtol=1e-9)
 
@@ -192,7 +190,7 @@ def test_the_evidence_chooses_a_precision():
 def test_predictions_are_those_of_the_renormalised_gram_matrix(theory, options):
     """Mean and variance by a direct solve, and −2 log p + const at Q* and beside it."""
     data, spec = case(theory, **options)
-    result = THEORIES[theory](spec, data, None)
+    result = THEORIES[theory](Ensemble(spec, data))
     orders = np.array(result.order_parameters)
     gram, cross, diagonal = renormalised(theory, spec, data, orders)
     y = data.y_train.T.ravel()
@@ -318,8 +316,8 @@ def evidence_distance(theory, width, activation="identity", second=False, output
     draws = 60_000
     grams = np.zeros((draws, 3, 3))
     if theory == "one_layer_nonodd":
-        gram = np.asarray(gram_regression(spec, data).eigenvectors)
-        gram = (gram * gram_regression(spec, data).eigenvalues) @ gram.T
+        gram = np.asarray(gram_regression(Ensemble(spec, data)).eigenvectors)
+        gram = (gram * gram_regression(Ensemble(spec, data)).eigenvalues) @ gram.T
         mean = np.sqrt(np.sum(data.x_train**2, axis=1) / 6 / (2 * np.pi))
         root = np.linalg.cholesky(gram - np.outer(mean, mean))
         for _ in range(width):
@@ -347,7 +345,7 @@ def evidence_distance(theory, width, activation="identity", second=False, output
     logs = -0.5 * (misfit + size * np.linalg.slogdet(noisy)[1] + 3 * size * np.log(2 * np.pi))
     likelihood = np.exp(logs)
     estimate, error = likelihood.mean(), likelihood.std() / np.sqrt(draws)
-    expected = THEORIES[theory](spec, data, None).log_evidence
+    expected = THEORIES[theory](Ensemble(spec, data)).log_evidence
     return np.log(estimate) - expected, error / estimate
 
 
@@ -356,8 +354,8 @@ def test_deep_linear_saddle_solves_its_equation():
     data = small_task(num_train=8, num_test=4, in_size=12)
     for depth in (1, 2, 4):
         spec = spec_of(data, (16,) * depth, "identity", temperature=0.0)
-        result = THEORIES["global"](spec, data, None)
-        q, s = result.order_parameters[0], predict(spec, data, []).criterion
+        result = THEORIES["global"](Ensemble(spec, data))
+        q, s = result.order_parameters[0], predict(Ensemble(spec, data), []).criterion
         np.testing.assert_allclose(result.order_parameters, q, rtol=1e-12)
         np.testing.assert_allclose(1 - q, 0.5 * (1 - s / q**depth), rtol=1e-9)
 
@@ -365,7 +363,9 @@ def test_deep_linear_saddle_solves_its_equation():
 @pytest.mark.parametrize("theory, options", SADDLES[1::2])
 def test_zero_temperature_is_the_limit(theory, options):
     data, spec = case(theory, **options)
-    zero, cold = (THEORIES[theory](replace(spec, temperature=t), data, None) for t in (0.0, 1e-9))
+    zero, cold = (
+        THEORIES[theory](Ensemble(replace(spec, temperature=t), data)) for t in (0.0, 1e-9)
+    )
     assert zero.converged
     assert zero.train_error.value < 1e-12
     assert deviation(zero, cold) < 1e-5
@@ -375,14 +375,16 @@ def test_sweep_is_the_points_one_by_one():
     data = toy()
     spec = spec_of(data, (30,), precisions=(0.9, 1.4), biases=True)
     widths, precisions = np.array([[5], [500]]), np.array([0.2, 1.4, 30.0])
-    sweep = one_layer(spec, data, width=widths, readout_precision=precisions, temperature=0.02)
+    sweep = one_layer(
+        Ensemble(spec, data), width=widths, readout_precision=precisions, temperature=0.02
+    )
     assert sweep.bias2.shape == (2, 3)
     for i, j in np.ndindex(2, 3):
         there = replace(
             spec, hidden_widths=(int(widths[i, 0]),), prior_precisions=(0.9, precisions[j]),
             temperature=0.02,
         )  # fmt: skip
-        alone = one_layer(there, data)
+        alone = one_layer(Ensemble(there, data))
         for name in ("bias2", "variance", "generalisation_error", "train_error", "test_accuracy"):
             np.testing.assert_allclose(
                 getattr(sweep, name)[i, j], getattr(alone, name).value, rtol=1e-9
@@ -407,14 +409,14 @@ def test_sweep_is_the_points_one_by_one():
 def test_bad_points_of_a_sweep(points, message):
     data = toy()
     with pytest.raises(InputError, match=message):
-        one_layer(spec_of(data), data, **points)
+        one_layer(ensemble_of(data), **points)
 
 
 def test_predictive_distribution_of_the_mixture_is_that_of_drawn_scales():
     data = small_task()
     spec = spec_of(data, (4,), temperature=0.2)
-    found = predictive_distribution(spec, data, data.x_test)
-    mixture = THEORIES["scale_mixture"](spec, data, None)
+    found = predictive_distribution(Ensemble(spec, data), data.x_test)
+    mixture = THEORIES["scale_mixture"](Ensemble(spec, data))
     np.testing.assert_allclose(found.mean, mixture.predictive_mean, rtol=1e-9)
     np.testing.assert_allclose(found.variance, mixture.predictive_variance, rtol=1e-9)
     f = np.linspace(-12, 12, 4001)
@@ -430,7 +432,7 @@ def test_predictive_distribution_of_the_mixture_is_that_of_drawn_scales():
 
 def test_predictive_distribution_of_a_saddle_point_is_gaussian():
     data = two_outputs(toy())
-    found = predictive_distribution(spec_of(data), data, data.x_test[:3], "multi_output")
+    found = predictive_distribution(ensemble_of(data), data.x_test[:3], "multi_output")
     assert found.mean.shape == (3, 2)
     expected = np.exp(-0.5) / np.sqrt(2 * np.pi * found.variance)
     value = found.density(float(found.mean[0, 0] + np.sqrt(found.variance[0, 0])))
@@ -440,8 +442,8 @@ def test_predictive_distribution_of_a_saddle_point_is_gaussian():
 ASKED = {
     "predict": predict,
     "evidence": evidence,
-    "sweep": lambda spec, data: one_layer(spec, data, width=[3, 4]),
-    "distribution": lambda spec, data: predictive_distribution(spec, data, data.x_test),
+    "sweep": lambda ensemble: one_layer(ensemble, width=[3, 4]),
+    "distribution": lambda each: predictive_distribution(each, each.data.x_test),
     **THEORIES,
 }
 ASKED_OF_DENSE = [name for name in ASKED if name != "convolutional"]
@@ -451,82 +453,48 @@ ASKED_OF_DENSE = [name for name in ASKED if name != "convolutional"]
 def test_targets_that_do_not_fit_the_outputs_are_refused(name):
     data = toy()
     with pytest.raises(InputError, match=r"has 1 output\(s\), the targets have shape \(40, 2\)"):
-        ASKED[name](spec_of(data), two_outputs(data))
+        ASKED[name](Ensemble(spec_of(data), two_outputs(data)))
 
 
 @pytest.mark.parametrize("name", ["infinite_width", "multi_output", "width_expansion"])
 def test_outputs_that_have_no_targets_are_refused(name):
     data = toy()
     with pytest.raises(InputError, match=r"has 2 output\(s\), the targets have shape \(40,\)"):
-        THEORIES[name](spec_of(two_outputs(data)), data, None)
+        THEORIES[name](Ensemble(spec_of(two_outputs(data)), data))
 
 
-@pytest.mark.parametrize("name", sorted(set(THEORIES) - {"one_layer_nonodd", "convolutional"}))
-def test_a_regression_of_other_data_is_refused(name):  # FAULTS 1.4
-    """`one_layer_nonodd` has no use for it; `convolutional` is next."""
-    data = small_task()
-    other = gram_regression(spec_of(toy()), toy())
-    with pytest.raises(InputError, match=r"other data: its x_train has shape \(40, 16\).*\(6, 5\)"):
-        THEORIES[name](spec_of(data), data, other)
-    moved = replace(data, y_train=data.y_train + 1e-9)
-    with pytest.raises(InputError, match=r"its y_train has shape \(6,\).*and other values"):
-        THEORIES[name](spec_of(data), moved, gram_regression(spec_of(data), data))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"activation": ACTIVATIONS["relu"]},
-        {"prior_precisions": (2.0, 1.0)},
-        {"bias_precisions": (1.0, 2.0)},
-        {"hidden_widths": (10, 10), "prior_precisions": (1.0, 1.0, 1.0)},
-        {"patches": Patches((1, 5, 1), 1, 1)},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_a_regression_of_another_ensemble_is_refused(change):  # FAULTS 1.4
-    data = small_task()
-    spec = spec_of(data)
-    with pytest.raises(InputError, match="regression is of another ensemble"):
-        predict(replace(spec, **change), data, regression=gram_regression(spec, data))
-    unnamed = decompose(gram_blocks(spec, data), data.y_train)
-    with pytest.raises(InputError, match=r"was not made by gram_regression\(spec, data\)"):
-        one_layer(spec, data, unnamed)
-
-
-def test_a_regression_of_another_read_out_precision_is_that_of_the_ensemble():  # FAULTS 1.4
-    data = small_task()
-    one, other = (spec_of(data, precisions=(1.0, precision)) for precision in (1.0, 7.0))
-    shared, own = (one_layer(other, data, each) for each in (gram_regression(one, data), None))
-    np.testing.assert_allclose(shared.bias2.value, own.bias2.value, rtol=1e-10)
-    assert abs(shared.bias2.value / one_layer(one, data).bias2.value - 1) > 1e-3
-
-
-def test_a_regression_of_other_patches_is_refused():
-    data, spec = case("convolutional")
-    other = gram_regression(spec_of(small_task()), small_task())
-    with pytest.raises(InputError, match=r"other data: its x_train has shape \(6, 5\)"):
-        THEORIES["convolutional"](spec, data, other)
-
-
-def mine(spec, data, regression=None):
+def mine(ensemble):
     """A theory of a user's own: `one_layer` at half the width."""
-    return at_common_scale("mine", (spec.hidden_widths[0] // 2,), spec, data, regression)
+    return at_common_scale("mine", (ensemble.spec.hidden_widths[0] // 2,), ensemble)
 
 
-def test_a_theory_that_is_not_known_has_no_gradient_and_no_distribution(monkeypatch):  # FAULTS 1.3
+def test_a_solution_of_ones_own_has_what_it_carries(monkeypatch):
     data, spec = case("one_layer")
     monkeypatch.setitem(THEORIES, "mine", mine)
-    monkeypatch.setitem(THEORIES, "wrapped", lambda s, d, r=None: one_layer(s, d, r))
-    monkeypatch.setitem(THEORIES, "global", mine)
-    found = predict(spec, data, ["mine", "wrapped", "global", "one_layer"])
+    ensemble, half = (Ensemble(spec, data).at(hidden_widths=(width,)) for width in (20, 10))
+    assert evidence(ensemble, "mine") == evidence(half)
+    one, other = (
+        predictive_distribution(each, data.x_test, name)
+        for each, name in ((ensemble, "mine"), (half, "one_layer"))
+    )
+    np.testing.assert_array_equal(one.variance, other.variance)
+    numbers = predict(ensemble, "mine").numbers_only()
+    assert numbers.results["mine"].converged and numbers.solutions["mine"].covariance is None
+
+
+def test_numbers_alone_have_no_gradient_and_no_distribution(monkeypatch):  # FAULTS 1.3
+    data, spec = case("one_layer")
+    monkeypatch.setitem(THEORIES, "mine", lambda ensemble: mine(ensemble).generalisation)
+    monkeypatch.setitem(THEORIES, "wrapped", lambda ensemble: one_layer(ensemble))
+    monkeypatch.setitem(THEORIES, "global", THEORIES["mine"])
+    found = predict(Ensemble(spec, data), ["mine", "wrapped", "global", "one_layer"])
     assert [result.name for result in found.results.values()] == list(found.results)
     for name in ("mine", "wrapped", "global"):
         assert found.results[name].converged
         for ask in (
-            lambda name=name: evidence(spec, data, name),
-            lambda name=name: evidence_gradient(spec, data, found.results[name]),
-            lambda name=name: predictive_distribution(spec, data, data.x_test, name),
+            lambda name=name: evidence(Ensemble(spec, data), name),
+            lambda name=name: evidence_gradient(Ensemble(spec, data), found.solutions[name]),
+            lambda name=name: predictive_distribution(Ensemble(spec, data), data.x_test, name),
         ):
             with pytest.raises(NotApplicable, match=name):
                 ask()
@@ -536,10 +504,10 @@ def test_a_theory_that_fails_ends_no_other(monkeypatch):  # FAULTS 1.2
     data, spec = case("one_layer")
 
     def failing(error):
-        def theory(spec, data, regression=None):
+        def theory(ensemble):
             if isinstance(error, Exception):
                 raise error
-            return replace(one_layer(spec, data), predictive_mean=np.full(data.num_test, error))
+            return replace(one_layer(ensemble), predictive_mean=np.full(data.num_test, error))
 
         return theory
 
@@ -554,7 +522,7 @@ def test_a_theory_that_fails_ends_no_other(monkeypatch):  # FAULTS 1.2
     }
     for name, error in errors.items():
         monkeypatch.setitem(THEORIES, name, failing(error))
-    found = predict(spec, data, [*errors, "one_layer"])
+    found = predict(Ensemble(spec, data), [*errors, "one_layer"])
     assert found.results["one_layer"].converged
     for name in errors:
         result = found.results[name]
@@ -564,9 +532,23 @@ def test_a_theory_that_fails_ends_no_other(monkeypatch):  # FAULTS 1.2
     assert "not finite" in found.results["nan"].message
 
 
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        (lambda spec, data, regression=None: None, r"wrong is no function of an Ensemble"),
+        (lambda ensemble: 5.0, "what wrong gives must be a Generalisation, got 5.0"),
+    ],
+)
+def test_a_function_that_is_no_theory_is_refused(function, message, monkeypatch):
+    data, spec = case("one_layer")
+    monkeypatch.setitem(THEORIES, "wrong", function)
+    with pytest.raises(InputError, match=message):
+        evidence(Ensemble(spec, data), "wrong")
+
+
 def test_a_theory_that_does_not_apply_has_no_evidence():
     data = toy()
     with pytest.raises(NotApplicable, match="one hidden layer"):
-        evidence(spec_of(data, (5, 5)), data)
+        evidence(ensemble_of(data, (5, 5)))
     with pytest.raises(InputError, match="unknown theory 'one_layr'"):
-        evidence(spec_of(data), data, "one_layr")
+        evidence(ensemble_of(data), "one_layr")

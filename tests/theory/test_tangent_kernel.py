@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from theory_cases import small_task, spec_of
+from theory_cases import ensemble_of, small_task, spec_of
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory import infinite_width_flow, ntk
@@ -78,7 +78,7 @@ def test_flow_to_its_end_with_inputs_that_are_nearly_equal():
     for distance in DISTANCES[1:4]:
         x, there = np.array([[1.0, 0.0], [1.0, distance]]), np.array([[0.0, 1.0], [1.0, 1.0]])
         data = Dataset("near", x, np.array([1.0, -1.0]), there, np.zeros(2))
-        found = infinite_width_flow(spec_of(data, (9,), "relu"), data)
+        found = infinite_width_flow(ensemble_of(data, (9,), "relu"))
         theta, cross = one_layer_of_relu(x, x), one_layer_of_relu(there, x)
         weights = np.array([theta[1, 1] + theta[0, 1], -theta[0, 0] - theta[0, 1]])
         determinant = theta[0, 0] * theta[1, 1] - theta[0, 1] ** 2

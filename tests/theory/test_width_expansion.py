@@ -15,12 +15,13 @@ from statistics_in_sigmas import SIGMAS, worst
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
-from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.effective import hidden_units
 from langevin_nn.theory.effective.hidden_units import Terms, width_terms, with_training_points
 from langevin_nn.theory.effective.infinite_width import infinite_width
 from langevin_nn.theory.effective.scale_mixture import scale_mixture
 from langevin_nn.theory.effective.width_expansion import matched, width_expansion
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.kernels.layers import host_gram
 from langevin_nn.theory.kernels.nngp import fields
 from langevin_nn.theory.suite import THEORIES
@@ -57,9 +58,14 @@ def spec_of(data, width=100, activation="erf", biases=None, temperature=0.8):
     )  # fmt: skip
 
 
+def ensemble_of(data, *width, **options):
+    return Ensemble(spec_of(data, *width, **options), data)
+
+
 def terms_of(spec, data, num_units=500_000, scale=1.0, beyond_scale=False):
-    everywhere = with_training_points(gram_regression(spec, data))
-    return width_terms(spec, data, everywhere, scale, num_units, beyond_scale)
+    ensemble = Ensemble(spec, data)
+    everywhere = with_training_points(gram_regression(ensemble))
+    return width_terms(ensemble, everywhere, scale, num_units, beyond_scale)
 
 
 def average_and_error(batches):
@@ -74,7 +80,7 @@ def at_all_points(spec, data):
         np.concatenate(pair) for pair in ((data.x_test, data.x_train), (data.y_test, data.y_train))
     )
     both = type(data)("both", data.x_train, data.y_train, x, y)
-    result = infinite_width(spec, both)
+    result = infinite_width(Ensemble(spec, both))
     shape = (len(x), -1)
     mean, variance = result.predictive_mean, result.predictive_variance
     return mean.reshape(shape), variance.reshape(shape), result.log_evidence
@@ -220,9 +226,9 @@ def test_a_fluctuating_scale_has_the_coefficients_of_the_scale_mixture():
     )
     both = Dataset("both", data.x_train, data.y_train, x, y)
     spec = spec_of(both, biases=BIASES)
-    wide, mixtures = infinite_width(spec, both), []
+    wide, mixtures = infinite_width(Ensemble(spec, both)), []
     for width in (1000, 2000, 4000):
-        mixture = scale_mixture(spec_of(both, width, biases=BIASES), both)
+        mixture = scale_mixture(ensemble_of(both, width, biases=BIASES))
         mixtures.append(
             width
             * np.concatenate(
@@ -250,7 +256,7 @@ def test_of_a_linear_network_the_scale_is_all():
     assert max(worst(b / e) for b, e in zip(beyond, errors, strict=True)) < SIGMAS
     whole, _ = average_and_error(terms_of(spec, data))
     assert max(worst(w / e) for w, e in zip(whole, errors, strict=True)) > 10 * SIGMAS
-    result, mixture = matched(spec, data), scale_mixture(spec, data)
+    result, mixture = matched(Ensemble(spec, data)), scale_mixture(Ensemble(spec, data))
     for name in ("bias2", "variance", "generalisation_error", "train_error"):
         found = getattr(result, name)
         assert abs(found.value - getattr(mixture, name).value) < SIGMAS * found.mcse < 0.01
@@ -270,10 +276,10 @@ def test_the_scale_of_the_kernel_is_a_readout_precision():
 @pytest.mark.parametrize("theory", [width_expansion, matched])
 def test_large_width_is_infinite_width(theory):
     data = task()
-    wide = infinite_width(spec_of(data), data)
+    wide = infinite_width(ensemble_of(data))
     distances = []
     for width in (10**9, 10**2):
-        result = theory(spec_of(data, width), data, num_units=1000)
+        result = theory(ensemble_of(data, width), num_units=1000)
         distances.append(np.abs(result.predictive_mean - wide.predictive_mean).max())
         distances[-1] += np.abs(result.predictive_variance - wide.predictive_variance).max()
         distances[-1] += abs(result.train_error.value - wide.train_error.value)
@@ -288,7 +294,9 @@ def test_matched_and_width_expansion_differ_at_the_next_order(activation):
     differences = []
     for width in (1000, 2000, 4000):
         spec = spec_of(data, width, activation, BIASES)
-        one, other = (theory(spec, data, num_units=5000) for theory in (matched, width_expansion))
+        one, other = (
+            theory(Ensemble(spec, data), num_units=5000) for theory in (matched, width_expansion)
+        )
         differences.append(
             [
                 np.abs(one.predictive_mean - other.predictive_mean).max(),
@@ -305,7 +313,7 @@ def test_matched_and_width_expansion_differ_at_the_next_order(activation):
 def test_results_are_assembled_as_defined(num_outputs):
     data = task(num_outputs)
     spec = spec_of(data, 20, biases=BIASES)
-    result = width_expansion(spec, data, num_units=6400)
+    result = width_expansion(Ensemble(spec, data), num_units=6400)
     coefficients, _ = average_and_error(terms_of(spec, data, 6400))
     mean, variance, log_evidence = (
         base + c / 20 for base, c in zip(at_all_points(spec, data), coefficients, strict=True)
@@ -323,7 +331,7 @@ def test_results_are_assembled_as_defined(num_outputs):
     assert result.generalisation_error.value == pytest.approx(total, rel=1e-14)
     assert result.order_parameters == (1.0,)
     assert result.converged and result.message == ""
-    again = width_expansion(spec, data, gram_regression(spec, data), num_units=6400)
+    again = width_expansion(Ensemble(spec, data), num_units=6400)
     assert np.array_equal(again.predictive_mean, result.predictive_mean)
 
 
@@ -335,7 +343,7 @@ def test_standard_errors_are_the_scatter_over_seeds(monkeypatch):
     values, errors = [], []
     for seed in range(200):
         monkeypatch.setattr(hidden_units, "SEED", SEED + 10_000 + seed)
-        result = width_expansion(spec, data, num_units=6400)
+        result = width_expansion(Ensemble(spec, data), num_units=6400)
         values.append([getattr(result, name).value for name in names])
         errors.append([getattr(result, name).mcse for name in names])
     scatter = np.std(values, axis=0, ddof=1)
@@ -359,7 +367,7 @@ def test_small_batches_are_the_same_average(monkeypatch):
 def test_at_zero_temperature_the_training_set_is_learnt(theory):
     data = task(in_size=6)
     cold, colder = (
-        theory(spec_of(data, 50, biases=BIASES, temperature=t), data, num_units=1000)
+        theory(ensemble_of(data, 50, biases=BIASES, temperature=t), num_units=1000)
         for t in (1e-8, 0.0)
     )
     assert colder.train_error.value < 1e-14 < cold.train_error.value < 1e-7
@@ -371,7 +379,7 @@ def test_at_zero_temperature_the_training_set_is_learnt(theory):
 def test_a_negative_variance_is_kept_and_told():
     data = task()
     easy = Dataset("", data.x_train, data.y_train / 10, data.x_test, data.y_test / 10)
-    result = width_expansion(spec_of(easy, 1, temperature=0.01), easy, num_units=6400)
+    result = width_expansion(ensemble_of(easy, 1, temperature=0.01), num_units=6400)
     negative = np.sum(result.predictive_variance < 0)
     assert negative > 0
     assert f"negative at {negative} of 3 test points" in result.message
@@ -387,18 +395,18 @@ def test_where_they_do_not_apply_they_say_so():
     images = task(in_size=4)
     for name in ("width_expansion", "matched"):
         with pytest.raises(NotApplicable, match=f"{name} describes one hidden layer, .* has 2"):
-            THEORIES[name](deep, data)
+            THEORIES[name](Ensemble(deep, data))
         with pytest.raises(NotApplicable, match="this network is convolutional"):
-            THEORIES[name](patches, images)
+            THEORIES[name](Ensemble(patches, images))
     two = task(num_outputs=2)
     with pytest.raises(NotApplicable, match="matched describes one output, this network has 2"):
-        matched(spec_of(two), two)
+        matched(ensemble_of(two))
 
 
 @pytest.mark.parametrize("theory", [width_expansion, matched])
 def test_bad_input_is_told_what_to_give(theory):
     data = task()
     with pytest.raises(InputError, match="num_units must be 64 or more, got 63"):
-        theory(spec_of(data), data, num_units=63)
+        theory(ensemble_of(data), num_units=63)
     with pytest.raises(InputError, match="inputs of size 3"):
-        theory(spec_of(data), task(in_size=4))
+        theory(Ensemble(spec_of(data), task(in_size=4)))

@@ -11,9 +11,10 @@ import scipy.linalg
 import scipy.special
 from oracles import gaussian_task
 from statistics_in_sigmas import SIGMAS, worst, z_scores
-from theory_cases import small_task, spec_of
+from theory_cases import ensemble_of, small_task, spec_of
 
 import langevin_nn as lnn
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.kernels.nngp import nngp
 from langevin_nn.theory.kernels.ntk import ntk
 from langevin_nn.theory.lazy.infinite_width_flow import infinite_width_flow
@@ -243,7 +244,7 @@ def test_wide_networks_are_those_of_the_tangent_kernel():
         posterior, key=KEY, num_initialisations=number, rtol=1e-4, atol=1e-6, max_time=time
     )
     spec = spec_of(data, (200,), "erf", precisions, temperature=1e-6)
-    expected = infinite_width_flow(spec, data, time=time)
+    expected = infinite_width_flow(Ensemble(spec, data), time=time)
     f = flow.test_outputs
 
     def deviations(theory):
@@ -252,9 +253,12 @@ def test_wide_networks_are_those_of_the_tangent_kernel():
         return np.array([*z_scores(f, mean), *z_scores(squares, variance)])
 
     assert worst(deviations(expected)) < SIGMAS
-    assert worst(deviations(lnn.theory.infinite_width(spec, data))) > 2 * SIGMAS
-    assert worst(deviations(infinite_width_flow(spec, data, time=0.85))) > 2 * SIGMAS
-    assert worst(deviations(infinite_width_flow(spec, data, time=time, centred=True))) > 2 * SIGMAS
+    assert worst(deviations(lnn.theory.infinite_width(Ensemble(spec, data)))) > 2 * SIGMAS
+    assert worst(deviations(infinite_width_flow(Ensemble(spec, data), time=0.85))) > 2 * SIGMAS
+    assert (
+        worst(deviations(infinite_width_flow(Ensemble(spec, data), time=time, centred=True)))
+        > 2 * SIGMAS
+    )
     measured = lnn.summarise_flow(flow)
     for name in ("bias2", "variance", "train_error", "generalisation_error"):
         estimate, value = getattr(measured, name), getattr(expected, name).value
@@ -275,7 +279,7 @@ def test_kernel_flow_from_draws_of_the_gaussian_process(time):
     pace = scipy.linalg.expm(-until * np.block([[tangent[:4, :4]]]))
     moved = np.linalg.solve(tangent[:4, :4], (np.eye(4) - pace) @ (data.y_train - start[:, :4]).T)
     f = start[:, 4:] + (tangent[4:, :4] @ moved).T
-    found = infinite_width_flow(spec, data, time=time)
+    found = infinite_width_flow(Ensemble(spec, data), time=time)
     assert worst(z_scores(f, found.predictive_mean)) < SIGMAS
     squares = (f - found.predictive_mean) ** 2
     assert worst(z_scores(squares, found.predictive_variance)) < SIGMAS
@@ -285,14 +289,14 @@ def test_kernel_flow_from_draws_of_the_gaussian_process(time):
         assert found.train_error.value < 1e-20
     else:
         assert worst(z_scores(errors[:, None], np.array([found.train_error.value]))) < SIGMAS
-    centred = infinite_width_flow(spec, data, time=time, centred=True)
+    centred = infinite_width_flow(Ensemble(spec, data), time=time, centred=True)
     assert not centred.predictive_variance.any()
     np.testing.assert_allclose(centred.predictive_mean, found.predictive_mean, rtol=1e-12)
     several = replace(
         data, y_train=np.stack([data.y_train, -2 * data.y_train], 1),
         y_test=np.stack([data.y_test, data.y_test], 1),
     )  # fmt: skip
-    both = infinite_width_flow(replace(spec, num_outputs=2), several, time=time)
+    both = infinite_width_flow(Ensemble(replace(spec, num_outputs=2), several), time=time)
     np.testing.assert_allclose(both.predictive_mean[:, 1], -2 * found.predictive_mean, rtol=1e-9)
     np.testing.assert_allclose(both.variance.value, 2 * found.variance.value, rtol=1e-9)
 
@@ -332,7 +336,7 @@ def test_ensemble_of_known_outputs():
         (lambda p: lnn.gradient_flow(p, key=KEY, solver="euler"), "unknown solver 'euler': write"),
         (lambda p: lnn.summarise_flow(lnn.gradient_flow(p, key=KEY, num_initialisations=2)),
          "three initialisations at least, got 2"),
-        (lambda p: infinite_width_flow(p.spec, TASK, time=0.0), "must be positive, got 0.0"),
+        (lambda p: infinite_width_flow(p.ensemble, time=0.0), "must be positive, got 0.0"),
     ],
 )  # fmt: skip
 def test_what_cannot_flow(call, message):
@@ -360,8 +364,8 @@ def test_flow_that_did_not_get_there_says_so():
 
 def test_kernel_flow_of_what_it_does_not_describe():
     with pytest.raises(NotApplicable, match="squared loss, this is hinge"):
-        infinite_width_flow(posterior_of(LABELLED, (4,), loss=lnn.Hinge()).spec, LABELLED)
+        infinite_width_flow(posterior_of(LABELLED, (4,), loss=lnn.Hinge()).ensemble)
     twice = replace(TASK, x_train=TASK.x_train[[0, 0, 1, 2, 3]])
     with pytest.raises(InputError, match="singular.*write a finite time"):
-        infinite_width_flow(spec_of(twice), twice)
-    assert np.isfinite(infinite_width_flow(spec_of(twice), twice, time=3.0).bias2.value)
+        infinite_width_flow(ensemble_of(twice))
+    assert np.isfinite(infinite_width_flow(ensemble_of(twice), time=3.0).bias2.value)

@@ -105,7 +105,7 @@ def test_theory_of_the_features_task_is_the_regression(width):
     """A network without hidden layers is Gaussian regression: every theory's exact case."""
     task, posterior = task_posterior(width)
     found = drawn(width).regress(DATA)
-    expected = lnn.theory.infinite_width(posterior.spec, task)
+    expected = lnn.theory.infinite_width(posterior.ensemble)
     ridge = PRECISION * TEMPERATURE
     np.testing.assert_allclose(expected.predictive_mean, found.mean(ridge), rtol=1e-8)
     variance = found.variance(ridge, TEMPERATURE)

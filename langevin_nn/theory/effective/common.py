@@ -1,11 +1,14 @@
 """What effective theories share: the action of one scale, its saddle point, and their words."""
 
+from functools import partial
+
 import numpy as np
 from jaxtyping import Float
 
-from langevin_nn.data.load import Dataset
-from langevin_nn.theory.covariance import Covariance, at_scales
-from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.theory.base import Solution
+from langevin_nn.theory.covariance import at_scales
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.kernels.nngp import readout_columns
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import (
@@ -15,12 +18,11 @@ from langevin_nn.theory.regression.moments import (
     moments_at_scale,
 )
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
-from langevin_nn.types import EnsembleSpec, Generalisation
+from langevin_nn.types import EnsembleSpec
 
 __all__ = [
     "misfit_curvature",
     "scale_action",
-    "at_the_common_scale",
     "in_range",
     "about_the_mean",
     "at_common_scale",
@@ -36,9 +38,10 @@ def scale_action(
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
-    >>> action, constant = scale_action(linear, gram_regression(linear, data), (4,))
+    >>> action, constant = scale_action(linear, gram_regression(Ensemble(linear, data)), (4,))
     >>> print(f"{action.misfit(0.0):.9f} {2 * np.log(2) + 8 / 2:.9f} {constant}")
     5.386294361 5.386294361 0.0
     """
@@ -51,9 +54,10 @@ def misfit_curvature(spec: EnsembleSpec, regression: Regression) -> float:
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
-    >>> misfit_curvature(linear, gram_regression(linear, data))  # 2T/(1 + T)²
+    >>> misfit_curvature(linear, gram_regression(Ensemble(linear, data)))  # 2T/(1 + T)²
     0.5
     """
     action, _ = scale_action(spec, regression, (1,))
@@ -61,7 +65,7 @@ def misfit_curvature(spec: EnsembleSpec, regression: Regression) -> float:
 
 
 def in_range(
-    spec: EnsembleSpec, data: Dataset, regression: Regression
+    ensemble: Ensemble,
 ) -> tuple[
     Float[np.ndarray, " r"], Float[np.ndarray, "r r"], Float[np.ndarray, "P r"] | None, float
 ]:
@@ -73,12 +77,14 @@ def in_range(
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
     >>> twice = Dataset("twice", np.eye(2)[[0, 0]], np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
-    >>> targets, noise, basis, constant = in_range(linear, twice, gram_regression(linear, twice))
+    >>> targets, noise, basis, constant = in_range(Ensemble(linear, twice))
     >>> noise, basis.shape, round(constant, 9)  # log T + (y_1 − y_2)²/2T
     (array([[1.]]), (2, 1), 2.0)
     """
+    spec, data, regression = ensemble.spec, ensemble.data, gram_regression(ensemble)
     _, targets, columns, constant = regression.resolved(spec.temperature)
     if len(targets) == data.num_train:
         columns = readout_columns(spec, data.num_train)
@@ -103,24 +109,19 @@ def about_the_mean(spec: EnsembleSpec) -> str:
     )
 
 
-def at_common_scale(
-    name: str,
-    widths: tuple[int, ...],
-    spec: EnsembleSpec,
-    data: Dataset,
-    regression: Regression | None,
-) -> Generalisation:
+def at_common_scale(name: str, widths: tuple[int, ...], ensemble: Ensemble) -> Solution:
     """The Gaussian process with Q* K_L, Q* minimising the `ScaleAction` of these widths.
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=0.0)
-    >>> found = at_common_scale("mine", (4,), linear, data, None)
-    >>> print(f"{found.order_parameters[0]:.9f}")
+    >>> found = at_common_scale("mine", (4,), Ensemble(linear, data))
+    >>> print(f"{found.generalisation.order_parameters[0]:.9f}")
     1.686140662
     """
-    regression = gram_regression(spec, data, regression)
+    spec, data, regression = ensemble.spec, ensemble.data, gram_regression(ensemble)
     action, constant = scale_action(spec, regression, widths)
     saddle = minimise(action)
     evidence = gaussian_evidence(saddle.action + constant, data.num_train)
@@ -130,23 +131,7 @@ def at_common_scale(
     )
     message = joined(saddle.message, about_the_mean(spec))
     orders = action.orders(place)
-    return generalisation(name, data, moments, orders, saddle.converged, message)
-
-
-def at_the_common_scale(
-    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
-) -> Covariance:
-    """Of Q K_L with the product of the result's order parameters for Q.
-
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
-    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
-    >>> result = at_common_scale("mine", (4,), linear, data, None)
-    >>> q = result.order_parameters[0]
-    >>> slope = np.trace(at_the_common_scale(linear, data, result, None).sensitivity.of_gram)
-    >>> print(f"{slope:.6f} {q * (8 / (1 + q) ** 2 - 2 / (1 + q)) / 2:.6f}")
-    0.440552 0.440552
-    """
-    outputs = gram_regression(spec, data, regression).per_output()
-    return at_scales(spec, data, outputs, np.array([np.prod(result.order_parameters)]))
+    return Solution(
+        generalisation(name, data, moments, orders, saddle.converged, message),
+        partial(at_scales, ensemble, regression.per_output(), np.array([np.prod(orders)])),
+    )

@@ -17,20 +17,20 @@ from jaxtyping import Array, Float
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.footprint import Needs
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.base import Theory
+from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.covariance import Arrays, Lambdas, of_kernel
-from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import (
     about_the_mean,
     in_range,
     misfit_curvature,
     scale_action,
 )
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.kernels.layers import feature_gram
 from langevin_nn.theory.kernels.nngp import GramBlocks, gram_blocks, probe_inputs
 from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
-from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.theory.regression.moments import (
     gaussian_evidence,
@@ -48,9 +48,7 @@ __all__ = ["THEORY", "convolutional"]
 _domain = partial(require, "convolutional", depth=1, convolutional=True)
 
 
-def convolutional(
-    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
-) -> Generalisation:
+def convolutional(ensemble: Ensemble) -> Generalisation:
     """One convolutional layer: the Gaussian process with Σ_ij Q*_ij K_ij/n, Q* minimising S(Q).
 
     S = N_1 (Tr Q − n − log det Q) + log det A + yᵀA⁻¹y, A = T I + Σ_ij Q_ij K_ij/n (P, P), y (P,).
@@ -74,20 +72,24 @@ def convolutional(
     ...     4, (10,), identity, (1.0, 1.0), temperature=0.1, architecture="Convolutional",
     ...     patches=patches,
     ... )
-    >>> result = convolutional(spec, data)
+    >>> result = convolutional(Ensemble(spec, data))
     >>> np.array(result.order_parameters).shape, result.converged
     ((4, 4), True)
     """
-    (width,) = _domain(spec)
-    regression = gram_regression(spec, data, regression)
+    return THEORY(ensemble)
+
+
+def _solve(ensemble: Ensemble) -> Solution:
+    (width,) = _domain(ensemble)
+    spec, data, regression = ensemble.spec, ensemble.data, gram_regression(ensemble)
     pairs = patch_gram(spec, data.x_train)
-    targets, noise, basis, constant = in_range(spec, data, regression)
+    targets, noise, basis, constant = in_range(ensemble)
     seen = pairs if basis is None else basis.T @ pairs @ basis
     action = PatchAction(width, seen, targets, noise)
     along, _ = scale_action(spec, regression, (width * len(pairs),))
     found = lowest([action.minimum(scale) for scale in starting_scales(along)])
     if not np.all(np.isfinite(found.point)):
-        return not_found("convolutional", data, found.message)
+        return Solution(not_found("convolutional", data, found.message))
     order = matrix_of(found.point)
     weights = order / len(pairs)
     renormalised = decompose(_renormalised(spec, data, weights, pairs), data.y_train)
@@ -95,7 +97,10 @@ def convolutional(
     curvature = width * float(np.trace(order)) + misfit_curvature(spec, renormalised)
     moments = moments_at_scale(renormalised, spec.temperature, 1.0, evidence, curvature)
     message = joined(found.message, about_the_mean(spec))
-    return generalisation("convolutional", data, moments, rows_of(order), found.converged, message)
+    return Solution(
+        generalisation("convolutional", data, moments, rows_of(order), found.converged, message),
+        partial(of_kernel, _Kernel, ensemble, rows_of(order)),
+    )
 
 
 def _renormalised(
@@ -152,11 +157,10 @@ class _Kernel:
 
 THEORY = Theory(
     "convolutional",
-    convolutional,
+    _solve,
     summary="One convolutional layer: a matrix of scales over patches, at its saddle point.",
     style={"color": "#0072B2", "linestyle": "-", "marker": "o"},
     domain=_domain,
-    covariance=partial(of_kernel, _Kernel),
     is_first=True,
     needs=Needs(per_pair=7.0, programs=30e6),
 )

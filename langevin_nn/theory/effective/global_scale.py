@@ -2,21 +2,18 @@
 
 from functools import partial
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.base import Theory
-from langevin_nn.theory.effective.common import at_common_scale, at_the_common_scale
-from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.types import EnsembleSpec, Generalisation
+from langevin_nn.theory.base import Solution, Theory
+from langevin_nn.theory.effective.common import at_common_scale
+from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "global_"]
 
 _domain = partial(require, "global")
 
 
-def global_(
-    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
-) -> Generalisation:
+def global_(ensemble: Ensemble) -> Generalisation:
     """Hidden layers that share one scale: the Gaussian process with Q_1 ⋯ Q_L K_L, any depth.
 
     The equivalent Wishart ansatz (arXiv:2605.29684). S = Σ_ℓ N_ℓ (Q_ℓ − 1 − log Q_ℓ) +
@@ -33,27 +30,29 @@ def global_(
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (4, 4), identity, (0.5, 1.0, 1.0), temperature=0.0)
-    >>> q, _ = global_(spec, data).order_parameters
+    >>> q, _ = global_(Ensemble(spec, data)).order_parameters
     >>> print(f"{1 - q:.9f} {0.5 * (1 - 4 / q**2):.9f}")  # 1 − Q = α (1 − s/Q^L)
     -0.450540170 -0.450540170
     """
-    widths = _domain(spec)
-    return at_common_scale("global", widths, spec, data, regression)
+    return THEORY(ensemble)
 
 
-def _twin(spec: EnsembleSpec) -> str:
-    one = len(spec.hidden_widths or ()) == 1
+def _solve(ensemble: Ensemble) -> Solution:
+    return at_common_scale("global", _domain(ensemble), ensemble)
+
+
+def _twin(ensemble: Ensemble) -> str:
+    one = len(ensemble.spec.hidden_widths or ()) == 1
     return "with one hidden layer global is one_layer: ask for it by name" if one else ""
 
 
 THEORY = Theory(
     "global",
-    global_,
+    _solve,
     summary="Hidden layers that share one scale of K_L, at the saddle point.",
     style={"color": "#0072B2", "linestyle": "-", "marker": "o"},
     domain=_domain,
     twin=_twin,
-    covariance=at_the_common_scale,
     one_scale=True,
     is_first=True,
 )

@@ -39,10 +39,10 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.kernels.nngp import fields
 from langevin_nn.theory.regression.eigenbasis import Regression
-from langevin_nn.types import Activation, EnsembleSpec, InputError
+from langevin_nn.types import Activation, InputError
 from langevin_nn.values import as_whole, shown
 
 __all__ = ["FEWEST_UNITS", "SEED", "Terms", "width_terms", "with_training_points"]
@@ -81,7 +81,6 @@ def with_training_points(regression: Regression) -> Regression:
     diagonal = np.sum(signal * regression.eigenvectors, axis=1)
     return replace(
         regression,
-        source=None,
         beyond=None,  # what is made of the Gram matrix itself has its rounding
         projected_cross=np.concatenate([regression.projected_cross, signal]),
         test_diagonal=np.concatenate([regression.test_diagonal, diagonal]),
@@ -90,8 +89,7 @@ def with_training_points(regression: Regression) -> Regression:
 
 
 def width_terms(
-    spec: EnsembleSpec,
-    data: Dataset,
+    ensemble: Ensemble,
     everywhere: Regression,
     scale: float,
     num_units: int,
@@ -100,8 +98,7 @@ def width_terms(
     """The coefficients of 1/N_1 from each of at least 64 batches of units, at all points.
 
     Args:
-        spec: the ensemble; one hidden layer, fully connected.
-        data: its training and test examples.
+        ensemble: of one hidden layer, fully connected.
         everywhere: `with_training_points` of its decomposed Gram matrix.
         scale: Q; the coefficients are those with Q K for K and √Q φ for φ.
         num_units: in all batches together; rounded up to fill them.
@@ -115,18 +112,22 @@ def width_terms(
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
     >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.theory.decompositions import gram_regression
+    >>> from langevin_nn.data.load import Dataset
+    >>> from langevin_nn.theory.ensemble import gram_regression
+    >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, 0.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (100,), identity, (0.5, 1.0), temperature=0.0)
-    >>> everywhere = with_training_points(gram_regression(spec, data))
-    >>> found = width_terms(spec, data, everywhere, 1.0, num_units=64_000).log_evidence
+    >>> ensemble = Ensemble(spec, data)
+    >>> everywhere = with_training_points(gram_regression(ensemble))
+    >>> found = width_terms(ensemble, everywhere, 1.0, num_units=64_000).log_evidence
     >>> bool(abs(found.mean() + 2) < 5 * found.std() / np.sqrt(found.size) < 1)
     True
     """
     if (as_whole(num_units) or 0) < FEWEST_UNITS:
         raise InputError(f"num_units must be {FEWEST_UNITS} or more, got {shown(num_units)}")
+    spec = ensemble.spec
     known, exact = _exact_part(everywhere, spec.temperature, scale, beyond_scale)
-    inputs = _hidden_inputs(spec, data)
+    inputs = _hidden_inputs(ensemble)
     amplitude = np.sqrt(scale / spec.prior_precisions[1])
     num_batches = max(FEWEST_UNITS, -(-num_units * len(inputs) // _NUMBERS_AT_ONCE))
     shape = (-(-num_units // num_batches), inputs.shape[1])
@@ -208,8 +209,9 @@ def _inverse_root(everywhere: Regression, noise: float, scale: float) -> Float[n
     return scipy.linalg.solve_triangular(core, (roots * everywhere.eigenvectors).T, lower=True)
 
 
-def _hidden_inputs(spec: EnsembleSpec, data: Dataset) -> Float[np.ndarray, "n r"]:
+def _hidden_inputs(ensemble: Ensemble) -> Float[np.ndarray, "n r"]:
     """R with h = R z, z ~ N(0, I), at all points: one unit's preactivations, r ≤ n."""
+    spec, data = ensemble.spec, ensemble.data
     x = np.concatenate([fields(spec, data.x_test)[0], fields(spec, data.x_train)[0]])
     inputs = x / np.sqrt(spec.prior_precisions[0] * spec.in_size)
     if spec.bias_precisions is not None:

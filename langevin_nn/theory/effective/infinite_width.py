@@ -1,13 +1,15 @@
 """The Gaussian process of infinitely wide networks: the theory `infinite_width`."""
 
+from functools import partial
+
 import numpy as np
 
-from langevin_nn.data.load import Dataset
-from langevin_nn.theory.base import Theory
-from langevin_nn.theory.covariance import Covariance, at_scales
-from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.theory.applicability import require_squared
+from langevin_nn.theory.base import Solution, Theory
+from langevin_nn.theory.covariance import at_scales
 from langevin_nn.theory.effective.common import scale_action
-from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.moments import (
     Moments,
     gaussian_evidence,
@@ -15,14 +17,12 @@ from langevin_nn.theory.regression.moments import (
     joined,
     moments_at_scale,
 )
-from langevin_nn.types import EnsembleSpec, Generalisation
+from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "infinite_width"]
 
 
-def infinite_width(
-    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
-) -> Generalisation:
+def infinite_width(ensemble: Ensemble) -> Generalisation:
     """The Gaussian process that the network becomes as its widths grow: Q = 1, any depth.
 
     With k = K_L(X, x) (P,), A = T I + K_L(X, X) (P, P) and y (P,), for each output alone,
@@ -31,15 +31,13 @@ def infinite_width(
     regression.
 
     Args:
-        spec: the ensemble.
-        data: its training and test examples.
-        regression: `gram_regression(spec, data)`, if it is there already.
+        ensemble: the spec, and the training and test examples.
 
     Raises:
         NotApplicable: the package does not know the network's Gram matrix; a loss that is not the
             squared one.
-        InputError: inputs that do not fit `spec`; a `regression` of another ensemble; T = 0 where
-            the Gram matrix is singular and the read-out's bias alone explains a part of the data.
+        InputError: inputs that do not fit the spec; T = 0 where the Gram matrix is singular and the
+            read-out's bias alone explains a part of the data.
 
     T = 0 is the limit T → 0, also where the Gram matrix is singular (`regression`).
 
@@ -49,17 +47,24 @@ def infinite_width(
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
-    >>> infinite_width(linear, data).predictive_mean
+    >>> infinite_width(Ensemble(linear, data)).predictive_mean
     array([ 0.5, -0.5])
     """
-    regression = gram_regression(spec, data, regression)
-    outputs = []
-    for one in regression.per_output():
+    return THEORY(ensemble)
+
+
+def _solve(ensemble: Ensemble) -> Solution:
+    spec, data = ensemble.spec, ensemble.data
+    parts, outputs = gram_regression(ensemble).per_output(), []
+    for one in parts:
         action, constant = scale_action(spec, one, (1,))
         evidence = gaussian_evidence(float(action.misfit(0.0)) + constant, data.num_train)
         outputs.append(moments_at_scale(one, spec.temperature, 1.0, evidence))
     moments = outputs[0] if data.y_train.ndim == 1 else _stacked(outputs)
-    return generalisation("infinite_width", data, moments, (1.0,))
+    return Solution(
+        generalisation("infinite_width", data, moments, (1.0,)),
+        partial(at_scales, ensemble, parts, np.ones(len(parts))),
+    )
 
 
 def _stacked(outputs: list[Moments]) -> Moments:
@@ -72,18 +77,11 @@ def _stacked(outputs: list[Moments]) -> Moments:
     )
 
 
-def _covariance(
-    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
-) -> Covariance:
-    outputs = gram_regression(spec, data, regression).per_output()
-    return at_scales(spec, data, outputs, np.ones(len(outputs)))
-
-
 THEORY = Theory(
     "infinite_width",
-    infinite_width,
+    _solve,
     summary="The Gaussian process with the Gram matrix K_L of infinitely wide layers.",
     style={"color": "#E69F00", "linestyle": "--", "marker": "s"},
-    covariance=_covariance,
+    domain=require_squared,
     is_limit=True,
 )

@@ -13,13 +13,12 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.base import Theory
-from langevin_nn.theory.covariance import Covariance, at_scales
-from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.base import Solution, Theory
+from langevin_nn.theory.covariance import at_scales
 from langevin_nn.theory.effective.common import about_the_mean, scale_action
-from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.moments import (
     Moments,
     gaussian_evidence,
@@ -38,9 +37,7 @@ __all__ = ["THEORY", "multi_output"]
 _domain = partial(require, "multi_output", depth=1, several_outputs=True)
 
 
-def multi_output(
-    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
-) -> Generalisation:
+def multi_output(ensemble: Ensemble) -> Generalisation:
     """One hidden layer, D outputs: the Gaussian process with Q* ⊗ K_1, Q* (D × D) minimising S(Q).
 
     S = N_1 (Tr Q − D − log det Q) + log det A + vec(y)ᵀA⁻¹vec(y), A = Q ⊗ K_1 + T I (DP, DP), K_1
@@ -59,12 +56,16 @@ def multi_output(
     >>> y = np.array([[2.0, 0.0], [0.0, 2.0]])
     >>> data = Dataset("two points", np.eye(2), y, np.eye(2), y)
     >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0, num_outputs=2)
-    >>> np.array(multi_output(spec, data).order_parameters).round(6)  # Q² − Q/2 = Y Yᵀ/4
+    >>> np.array(multi_output(Ensemble(spec, data)).order_parameters).round(6)  # Q² − Q/2 = Y Yᵀ/4
     array([[1.280776, 0.      ],
            [0.      , 1.280776]])
     """
-    (width,) = _domain(spec)
-    regression = gram_regression(spec, data, regression)
+    return THEORY(ensemble)
+
+
+def _solve(ensemble: Ensemble) -> Solution:
+    (width,) = _domain(ensemble)
+    spec, data, regression = ensemble.spec, ensemble.data, gram_regression(ensemble)
     targets = regression.projected_targets.reshape(data.num_train, -1)
     eigenvalues, seen, columns, constant = replace(regression, projected_targets=targets).resolved(
         spec.temperature
@@ -73,12 +74,12 @@ def multi_output(
     along = ScaleAction((width,), spec.temperature, eigenvalues, np.sqrt(np.mean(seen**2, axis=1)))
     found = lowest([action.minimum(scale) for scale in starting_scales(along)])
     if not np.all(np.isfinite(found.point)):
-        return not_found("multi_output", data, found.message)
+        return Solution(not_found("multi_output", data, found.message))
     order = matrix_of(found.point)
     scales, rotation = np.linalg.eigh(order)
-    rotated = replace(regression, projected_targets=targets @ rotation)
+    outputs = replace(regression, projected_targets=targets @ rotation).per_output()
     parts = []
-    for one, scale in zip(rotated.per_output(), scales, strict=True):  # S is a sum over these
+    for one, scale in zip(outputs, scales, strict=True):  # S is a sum over these
         along, _ = scale_action(spec, one, (width,))
         curvature = float(along.curvature(float(np.log(scale))))
         parts.append(moments_at_scale(one, spec.temperature, float(scale), curvature=curvature))
@@ -93,7 +94,10 @@ def multi_output(
         moments = moments._replace(mean=moments.mean[:, 0], variance=moments.variance[:, 0])
     reason = "" if found.converged else _about_flat_outputs(spec, seen, width)
     message = joined(reason or found.message, about_the_mean(spec))
-    return generalisation("multi_output", data, moments, rows_of(order), found.converged, message)
+    return Solution(
+        generalisation("multi_output", data, moments, rows_of(order), found.converged, message),
+        partial(at_scales, ensemble, outputs, scales),
+    )
 
 
 def _about_flat_outputs(spec: EnsembleSpec, targets: Float[np.ndarray, "P D"], width: int) -> str:
@@ -107,28 +111,17 @@ def _about_flat_outputs(spec: EnsembleSpec, targets: Float[np.ndarray, "P D"], w
     )
 
 
-def _covariance(
-    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
-) -> Covariance:
-    regression = gram_regression(spec, data, regression)
-    scales, rotation = np.linalg.eigh(np.array(result.order_parameters))
-    targets = regression.projected_targets.reshape(data.num_train, -1) @ rotation
-    outputs = replace(regression, projected_targets=targets).per_output()
-    return at_scales(spec, data, outputs, scales)
-
-
-def _twin(spec: EnsembleSpec) -> str:
-    one = spec.num_outputs == 1
+def _twin(ensemble: Ensemble) -> str:
+    one = ensemble.spec.num_outputs == 1
     return "with one output multi_output is one_layer: ask for it by name" if one else ""
 
 
 THEORY = Theory(
     "multi_output",
-    multi_output,
+    _solve,
     summary="One hidden layer with several outputs: a matrix of scales at its saddle point.",
     style={"color": "#0072B2", "linestyle": "-", "marker": "o"},
     domain=_domain,
     twin=_twin,
-    covariance=_covariance,
     is_first=True,
 )

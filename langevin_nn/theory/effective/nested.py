@@ -14,22 +14,21 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import linalg
 
-from langevin_nn.data.load import Dataset
 from langevin_nn.footprint import Needs
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.base import Theory
+from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.covariance import Arrays, Lambdas, of_kernel
-from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import (
     about_the_mean,
     in_range,
     misfit_curvature,
     scale_action,
 )
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.kernels.layers import feature_gram, host_gram
 from langevin_nn.theory.kernels.nngp import fields, gram_blocks
 from langevin_nn.theory.kernels.order_derivatives import order_tangents
-from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.theory.regression.moments import (
     gaussian_evidence,
@@ -47,9 +46,7 @@ __all__ = ["THEORY", "nested"]
 _domain = partial(require, "nested")
 
 
-def nested(
-    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
-) -> Generalisation:
+def nested(ensemble: Ensemble) -> Generalisation:
     """Hidden layers that renormalise one after the other: K_ℓ = (Q_ℓ/λ_ℓ) κ(K_{ℓ−1}), any depth.
 
     S = Σ_ℓ N_ℓ (Q_ℓ − 1 − log Q_ℓ) + log det(T + K_L(Q)) + yᵀ(T + K_L(Q))⁻¹y, K_ℓ (P, P) and y
@@ -68,14 +65,18 @@ def nested(
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (4, 8), relu, (0.5, 1.0, 1.0), temperature=0.1)
     >>> for theory in (nested, global_):  # the same for relu
-    ...     print(np.round(theory(spec, data).order_parameters, 6))
+    ...     print(np.round(theory(Ensemble(spec, data)).order_parameters, 6))
     [2.798098 1.899049]
     [2.798098 1.899049]
     """
-    widths = _domain(spec)
-    regression = gram_regression(spec, data, regression)
+    return THEORY(ensemble)
+
+
+def _solve(ensemble: Ensemble) -> Solution:
+    widths = _domain(ensemble)
+    spec, data, regression = ensemble.spec, ensemble.data, gram_regression(ensemble)
     train = fields(spec, data.x_train)
-    targets, noise, basis, constant = in_range(spec, data, regression)
+    targets, noise, basis, constant = in_range(ensemble)
     action = _Action(spec, train, targets, noise, basis)
     common, _ = scale_action(spec, regression, widths)
     shared = minimise(common)
@@ -84,7 +85,7 @@ def nested(
         starts.append(np.log(common.orders(float(np.log(shared.value)))))
     found = lowest([local_minimum(action.derivatives, start) for start in starts])
     if not np.all(np.isfinite(found.point)):
-        return not_found("nested", data, found.message)
+        return Solution(not_found("nested", data, found.message))
     orders = tuple(float(order) for order in np.exp(found.point))
     renormalised = decompose(gram_blocks(spec, data, orders), data.y_train)
     evidence = gaussian_evidence(found.action + constant, data.num_train)
@@ -92,7 +93,10 @@ def nested(
     curvature = stiffness + misfit_curvature(spec, renormalised)
     moments = moments_at_scale(renormalised, spec.temperature, 1.0, evidence, curvature)
     message = joined(found.message, about_the_mean(spec))
-    return generalisation("nested", data, moments, orders, found.converged, message)
+    return Solution(
+        generalisation("nested", data, moments, orders, found.converged, message),
+        partial(of_kernel, _Kernel, ensemble, orders),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,18 +177,17 @@ class _Kernel:
         )  # fmt: skip
 
 
-def _twin(spec: EnsembleSpec) -> str:
-    one = len(spec.hidden_widths or ()) == 1
+def _twin(ensemble: Ensemble) -> str:
+    one = len(ensemble.spec.hidden_widths or ()) == 1
     return "with one hidden layer nested is one_layer: ask for it by name" if one else ""
 
 
 THEORY = Theory(
     "nested",
-    nested,
+    _solve,
     summary="Hidden layers that renormalise one after the other, at the saddle point of all Q.",
     style={"color": "#D55E00", "linestyle": "-.", "marker": "v"},
     domain=_domain,
     twin=_twin,
-    covariance=partial(of_kernel, _Kernel),
     needs=Needs(12.0, per_layer=1.0, programs=30e6, least_depth=2),
 )

@@ -16,15 +16,16 @@ from jaxtyping import Bool, Float
 
 from langevin_nn.data.labels import is_right
 from langevin_nn.data.load import Dataset
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.base import Theory
-from langevin_nn.theory.decompositions import gram_regression
-from langevin_nn.theory.effective.common import at_common_scale, at_the_common_scale
+from langevin_nn.theory.base import Solution, Theory
+from langevin_nn.theory.effective.common import at_common_scale
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import Moments, as_resolved, gaussian_evidence
 from langevin_nn.theory.regression.resolvable import require_resolved, require_resolved_action
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
-from langevin_nn.types import EnsembleSpec, Generalisation, InputError
+from langevin_nn.types import Generalisation, InputError
 
 __all__ = ["THEORY", "OneLayerSweep", "one_layer"]
 
@@ -58,23 +59,17 @@ class OneLayerSweep:
 
 
 @overload
-def one_layer(
-    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
-) -> Generalisation: ...
+def one_layer(ensemble: Ensemble) -> Generalisation: ...
 @overload
 def one_layer(
-    spec: EnsembleSpec,
-    data: Dataset,
-    regression: Regression | None = None,
+    ensemble: Ensemble,
     *,
     width: Any = None,
     readout_precision: Any = None,
     temperature: Any = None,
 ) -> Generalisation | OneLayerSweep: ...
 def one_layer(
-    spec: EnsembleSpec,
-    data: Dataset,
-    regression: Regression | None = None,
+    ensemble: Ensemble,
     *,
     width: Any = None,
     readout_precision: Any = None,
@@ -84,7 +79,7 @@ def one_layer(
 
     With numbers or arrays for `width` (N_1), `readout_precision` (λ_1) or `temperature` (T) it
     answers for all of them at once, in the shape that they broadcast to, from the one decomposition
-    of `regression`; what is left out is as in `spec`.
+    of the ensemble; what is left out is as in its `spec`.
 
     S(Q) = N_1 (Q − 1 − log Q) + log det A + yᵀA⁻¹y, A = T I + Q K_1 (P, P), y (P,) (Pacelli et al.
     2023, arXiv:2209.04882; Baglioni et al. 2024, arXiv:2401.11004). It is derived for odd σ; for
@@ -100,15 +95,15 @@ def one_layer(
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0)  # K = I: s = 4, α = ½
-    >>> print(f"{one_layer(spec, data).order_parameters[0]:.9f}")
+    >>> ensemble = Ensemble(spec, data)
+    >>> print(f"{one_layer(ensemble).order_parameters[0]:.9f}")
     1.686140662
-    >>> print(one_layer(spec, data, width=[4, 40, 4000]).order_parameter.round(4))
+    >>> print(one_layer(ensemble, width=[4, 40, 4000]).order_parameter.round(4))
     [1.6861 1.1274 1.0015]
     """
-    widths = _domain(spec)
     if width is None and readout_precision is None and temperature is None:
-        return at_common_scale("one_layer", widths, spec, data, regression)
-    regression = gram_regression(spec, data, regression)
+        return THEORY(ensemble)
+    widths, spec = _domain(ensemble), ensemble.spec
     given = [
         own if value is None else value
         for value, own in (
@@ -117,17 +112,20 @@ def one_layer(
             (temperature, spec.temperature),
         )
     ]
-    return _sweep(spec, data, regression, *_checked_points(*given))
+    return _sweep(ensemble, *_checked_points(*given))
+
+
+def _solve(ensemble: Ensemble) -> Solution:
+    return at_common_scale("one_layer", _domain(ensemble), ensemble)
 
 
 def _sweep(
-    spec: EnsembleSpec,
-    data: Dataset,
-    regression: Regression,
+    ensemble: Ensemble,
     widths: Points,
     readout_precisions: Points,
     temperatures: Points,
 ) -> OneLayerSweep:
+    spec, data, regression = ensemble.spec, ensemble.data, gram_regression(ensemble)
     shape = widths.shape
     ratios = (spec.prior_precisions[1] / readout_precisions).ravel()
     noises = temperatures.ravel()
@@ -230,11 +228,10 @@ def _checked_points(width: Any, readout_precision: Any, temperature: Any) -> lis
 
 THEORY = Theory(
     "one_layer",
-    one_layer,
+    _solve,
     summary="One hidden layer of finite width: one scale Q of K_1, at its saddle point.",
     style={"color": "#0072B2", "linestyle": "-", "marker": "o"},
     domain=_domain,
-    covariance=at_the_common_scale,
     one_scale=True,
     at_points=one_layer,
     is_first=True,

@@ -29,15 +29,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.data.load import Dataset
 from langevin_nn.footprint import Needs
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.quadrature import gaussian_mean
-from langevin_nn.theory.applicability import require, require_task
-from langevin_nn.theory.base import Theory
+from langevin_nn.theory.applicability import require
+from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.covariance import Arrays, Lambdas, of_kernel
 from langevin_nn.theory.kernels.layers import Precisions, feature_gram
 from langevin_nn.theory.kernels.nngp import GramBlocks, gram_blocks, probe_inputs
-from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.theory.regression.moments import (
     gaussian_evidence,
@@ -48,7 +47,6 @@ from langevin_nn.theory.saddles import low_rank
 from langevin_nn.theory.saddles.low_rank import ColumnTerms, Form, Numbers
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
 from langevin_nn.types import Activation, EnsembleSpec, Generalisation
-from langevin_nn.values import require_kind
 
 __all__ = ["THEORY", "NonOddAction", "feature_means", "one_layer_nonodd"]
 
@@ -56,9 +54,7 @@ Number = float | Float[Array, ""]
 _domain = partial(require, "one_layer_nonodd", depth=1, least_width=2)
 
 
-def one_layer_nonodd(
-    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
-) -> Generalisation:
+def one_layer_nonodd(ensemble: Ensemble) -> Generalisation:
     """One hidden layer whose activation has a mean: K_R = Q (K_1 − M) + M/(1 + R).
 
     M = m mᵀ/λ_1 with m_μ = E[σ(√C_μμ z)]. S(Q, R) of `NonOddAction` is maximal in R and
@@ -81,15 +77,17 @@ def one_layer_nonodd(
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (10**9,), relu, (0.5, 1.0), temperature=0.1)
-    >>> q, r = one_layer_nonodd(spec, data).order_parameters
+    >>> q, r = one_layer_nonodd(Ensemble(spec, data)).order_parameters
     >>> print(f"{q:.6f} {abs(r):.6f}")
     1.000000 0.000000
     """
-    (width,) = _domain(spec)
-    require_task(spec, data)
-    if regression is not None:  # the theory has another one
-        require_kind("regression", regression, Regression, "gram_regression(spec, data)")
-    regression = decompose(_centred_blocks(spec, data), data.y_train)
+    return THEORY(ensemble)
+
+
+def _solve(ensemble: Ensemble) -> Solution:
+    (width,) = _domain(ensemble)
+    spec, data = ensemble.spec, ensemble.data
+    regression = decompose(_centred_blocks(ensemble), data.y_train)
     *parts, constant = regression.resolved(spec.temperature)
     action = NonOddAction(width, spec.temperature, *parts)
     saddle = minimise(action)
@@ -105,13 +103,15 @@ def one_layer_nonodd(
     curvature = float(action.curvature(float(np.log(saddle.value))))
     moments = moments_at_scale(weighted, spec.temperature, saddle.value, evidence, curvature)
     orders = (saddle.value, float(1 / weight - 1))
-    return generalisation(
-        "one_layer_nonodd", data, moments, orders, saddle.converged, saddle.message
+    return Solution(
+        generalisation("one_layer_nonodd", data, moments, orders, saddle.converged, saddle.message),
+        partial(of_kernel, _Kernel, ensemble, orders),
     )
 
 
-def _centred_blocks(spec: EnsembleSpec, data: Dataset) -> GramBlocks:
+def _centred_blocks(ensemble: Ensemble) -> GramBlocks:
     """The blocks of K_1 − M, with m/√λ_1 as the last column: those of `one_layer_nonodd`."""
+    spec, data = ensemble.spec, ensemble.data
     blocks = gram_blocks(spec, data)
     train, test = (np.asarray(feature_means(spec, x)) for x in (data.x_train, data.x_test))
 
@@ -329,22 +329,20 @@ class _Kernel:
         return orders[0] * (gram - outer) + outer / (1 + orders[1])
 
 
-def _twin(spec: EnsembleSpec) -> str:
-    if spec.activation is None or not spec.activation.odd:
+def _twin(ensemble: Ensemble) -> str:
+    sigma = ensemble.spec.activation
+    if sigma is None or not sigma.odd:
         return ""
-    return (
-        f"{spec.activation.name} is odd, which makes one_layer_nonodd one_layer: ask for it by name"
-    )
+    return f"{sigma.name} is odd, which makes one_layer_nonodd one_layer: ask for it by name"
 
 
 THEORY = Theory(
     "one_layer_nonodd",
-    one_layer_nonodd,
+    _solve,
     summary="One hidden layer of units with a mean: a scale of K_1 and one of the mean's part.",
     style={"color": "#56B4E9", "linestyle": "-.", "marker": "P"},
     domain=_domain,
     twin=_twin,
-    covariance=partial(of_kernel, _Kernel),
     needs=Needs(6.5, least_depth=1, most_depth=1),
     is_first=True,
 )

@@ -5,25 +5,22 @@ from functools import partial
 
 import numpy as np
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.base import Theory
+from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.covariance import Covariance, of_infinite_width
-from langevin_nn.theory.decompositions import gram_regression
 from langevin_nn.theory.effective.common import about_the_mean, scale_action
-from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.moments import as_resolved, generalisation, joined
-from langevin_nn.theory.saddles.average import ScaleAverage, average_over_scale
-from langevin_nn.types import EnsembleSpec, Generalisation
+from langevin_nn.theory.saddles.average import average_over_scale
+from langevin_nn.types import Generalisation
 
-__all__ = ["THEORY", "mixture", "scale_mixture"]
+__all__ = ["THEORY", "scale_mixture"]
 
 _domain = partial(require, "scale_mixture")
 
 
-def scale_mixture(
-    spec: EnsembleSpec, data: Dataset, regression: Regression | None = None
-) -> Generalisation:
+def scale_mixture(ensemble: Ensemble) -> Generalisation:
     """Finite width without a saddle point: the average over Q = Q_1 ⋯ Q_L in Q K_L.
 
     Q_ℓ ~ Gamma(N_ℓ/2, rate N_ℓ/2), and with m_Q and s_Q the mean and variance at Q,
@@ -44,54 +41,41 @@ def scale_mixture(
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0)
-    >>> result = scale_mixture(spec, data)
+    >>> result = scale_mixture(Ensemble(spec, data))
     >>> print(result.converged, f"{result.order_parameters[0]:.6f}")
     True 1.803385
     """
-    widths = _domain(spec)
-    regression = gram_regression(spec, data, regression)
+    return THEORY(ensemble)
+
+
+def _solve(ensemble: Ensemble) -> Solution:
+    widths = _domain(ensemble)
+    spec, regression = ensemble.spec, gram_regression(ensemble)
     average = average_over_scale(*scale_action(spec, regression, widths), regression)
     message = joined(average.message, about_the_mean(spec))
     orders = (average.order_parameter,)
     moments = as_resolved(average.moments, regression, spec.temperature, orders[0])
-    return generalisation("scale_mixture", data, moments, orders, average.converged, message)
-
-
-def mixture(spec: EnsembleSpec, data: Dataset) -> tuple[Regression, ScaleAverage]:
-    """The regression of K_L, and the posterior of the scale Q of it.
-
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
-    >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0)
-    >>> mixture(spec, data)[1].weights.sum().round(9)
-    np.float64(1.0)
-    """
-    regression = gram_regression(spec, data)
-    return regression, average_over_scale(
-        *scale_action(spec, regression, _domain(spec)), regression
+    return Solution(
+        generalisation("scale_mixture", ensemble.data, moments, orders, average.converged, message),
+        partial(_covariance, ensemble),
+        mixture=average,
     )
 
 
-def _covariance(
-    spec: EnsembleSpec, data: Dataset, result: Generalisation, regression: Regression | None
-) -> Covariance:
-    regression = replace(gram_regression(spec, data, regression), beyond=None)
-    average = average_over_scale(*scale_action(spec, regression, _domain(spec)), regression)
+def _covariance(ensemble: Ensemble) -> Covariance:
+    spec, regression = ensemble.spec, replace(gram_regression(ensemble), beyond=None)
+    average = average_over_scale(*scale_action(spec, regression, _domain(ensemble)), regression)
     in_scale, alone = (
         regression.sensitivity(spec.temperature, average.scales, average.weights * factor)
         for factor in (average.scales, np.ones_like(average.scales))
     )
-    return of_infinite_width(spec, data, alone._replace(of_gram=in_scale.of_gram))
+    return of_infinite_width(ensemble, alone._replace(of_gram=in_scale.of_gram))
 
 
 THEORY = Theory(
     "scale_mixture",
-    scale_mixture,
+    _solve,
     summary="The average over the scale of K_L with its prior at finite width: Student-t at N_1.",
     style={"color": "#009E73", "linestyle": ":", "marker": "^"},
     domain=_domain,
-    covariance=_covariance,
-    mixture=mixture,
 )

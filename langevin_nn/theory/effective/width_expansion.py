@@ -14,11 +14,12 @@ from jaxtyping import Float
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.footprint import Needs
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
-from langevin_nn.theory.base import Theory
-from langevin_nn.theory.decompositions import gram_regression
+from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.effective.common import scale_action
 from langevin_nn.theory.effective.hidden_units import Terms, width_terms, with_training_points
+from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import (
     Moments,
@@ -30,7 +31,7 @@ from langevin_nn.theory.regression.moments import (
 from langevin_nn.theory.regression.resolvable import require_resolved, require_resolved_action
 from langevin_nn.theory.saddles.average import average_over_scale
 from langevin_nn.theory.saddles.scale import minimise
-from langevin_nn.types import EnsembleSpec, Estimate, Generalisation
+from langevin_nn.types import Estimate, Generalisation
 
 __all__ = ["MATCHED", "WIDTH_EXPANSION", "NUM_UNITS", "matched", "width_expansion"]
 
@@ -42,13 +43,7 @@ _matched = partial(require, "matched", depth=1)
 _ROUNDING = 1e-10  # of the largest variance: where the data say everything, it is not exactly zero
 
 
-def width_expansion(
-    spec: EnsembleSpec,
-    data: Dataset,
-    regression: Regression | None = None,
-    *,
-    num_units: int = NUM_UNITS,
-) -> Generalisation:
+def width_expansion(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisation:
     """The posterior to order 1/N_1: one hidden layer, any activation, several outputs, biases.
 
     mean = m₀ + c_m/N_1 and variance = s₀ + c_s/N_1, c (P_test, D) by the equations of
@@ -68,15 +63,13 @@ def width_expansion(
     P_test = 1000.
 
     Args:
-        spec: the ensemble.
-        data: its training and test examples.
-        regression: `gram_regression(spec, data)`, if it is there already.
+        ensemble: the spec, and the training and test examples.
         num_units: rounded up to fill the batches.
 
     Raises:
         NotApplicable: other than one hidden layer, fully connected.
-        InputError: inputs that do not fit `spec`; T = 0 with a singular Gram matrix; fewer than 64
-            units.
+        InputError: inputs that do not fit the spec; T = 0 with a singular Gram matrix; fewer than
+            64 units.
 
     Linear units with K = I and P = 2 at T = 0: where the data say nothing, the variance is
     E[Q | y] = 1 + (|y|² − P)/N_1 + …
@@ -85,15 +78,21 @@ def width_expansion(
     >>> jax.config.update("jax_enable_x64", True)
     >>> from langevin_nn.model.activations import identity
     >>> from langevin_nn.data.load import Dataset
+    >>> from langevin_nn.types import EnsembleSpec
     >>> x, y = np.eye(3), np.array([2.0, -2.0])
     >>> data = Dataset("two points", x[:2], y, x[2:], np.zeros(1))
     >>> spec = EnsembleSpec(3, (100,), identity, (1 / 3, 1.0), temperature=0.0)  # K = I
-    >>> variance = width_expansion(spec, data).variance
+    >>> variance = width_expansion(Ensemble(spec, data)).variance
     >>> abs(variance.value - (1 + 2 * (2**2 - 1) / 100)) < 5 * variance.mcse < 0.01
     True
     """
-    (width,) = _expanded(spec)
-    everywhere = with_training_points(gram_regression(spec, data, regression))
+    return WIDTH_EXPANSION(ensemble, num_units=num_units)
+
+
+def _solve_expansion(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
+    (width,) = _expanded(ensemble)
+    spec, data = ensemble.spec, ensemble.data
+    everywhere = with_training_points(gram_regression(ensemble))
     outputs, noise = everywhere.per_output(), spec.temperature
     for one in outputs:
         require_resolved(one, noise)
@@ -106,19 +105,15 @@ def width_expansion(
         train_error=np.nan,
         log_evidence=sum(gaussian_evidence(misfit, data.num_train) for misfit in misfits),
     )
-    terms = width_terms(spec, data, everywhere, 1.0, num_units)
+    terms = width_terms(ensemble, everywhere, 1.0, num_units)
     message = _about_rounding(everywhere, data, noise, 1.0)
     rounding = _rounding(everywhere)
-    return _corrected("width_expansion", data, base, terms, width, (1.0,), rounding, message)
+    return Solution(
+        _corrected("width_expansion", data, base, terms, width, (1.0,), rounding, message)
+    )
 
 
-def matched(
-    spec: EnsembleSpec,
-    data: Dataset,
-    regression: Regression | None = None,
-    *,
-    num_units: int = NUM_UNITS,
-) -> Generalisation:
+def matched(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisation:
     """`scale_mixture` plus what it lacks at order 1/N_1: exact to that order, with a scale Q*.
 
     The mixture has δK = x K with Var x = 2/N_1 only, whose coefficients of 1/N_1 are, with
@@ -143,15 +138,22 @@ def matched(
     >>> from langevin_nn.model.activations import identity
     >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.theory.effective.scale_mixture import scale_mixture
+    >>> from langevin_nn.types import EnsembleSpec
     >>> x, y = np.eye(3), np.array([2.0, -2.0])
     >>> data = Dataset("two points", x[:2], y, x[2:], np.zeros(1))
     >>> spec = EnsembleSpec(3, (100,), identity, (1 / 3, 1.0), temperature=0.0)
-    >>> variance = matched(spec, data).variance
-    >>> abs(variance.value - scale_mixture(spec, data).variance.value) < 5 * variance.mcse < 0.01
+    >>> ensemble = Ensemble(spec, data)
+    >>> variance = matched(ensemble).variance
+    >>> abs(variance.value - scale_mixture(ensemble).variance.value) < 5 * variance.mcse < 0.01
     True
     """
-    (width,) = _matched(spec)
-    everywhere = with_training_points(gram_regression(spec, data, regression))
+    return MATCHED(ensemble, num_units=num_units)
+
+
+def _solve_matched(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
+    (width,) = _matched(ensemble)
+    spec, data = ensemble.spec, ensemble.data
+    everywhere = with_training_points(gram_regression(ensemble))
     action, constant = scale_action(spec, everywhere, (width,))
     saddle, average = minimise(action), average_over_scale(action, constant, everywhere)
     mixture = average.moments
@@ -159,14 +161,16 @@ def matched(
     if np.isnan(saddle.value):
         num_test = data.num_test
         none = Moments(mixture.mean[:num_test], mixture.variance[:num_test], np.nan, np.nan)
-        return generalisation("matched", data, none, orders, False, saddle.message)
+        return Solution(generalisation("matched", data, none, orders, False, saddle.message))
     base = mixture._replace(mean=mixture.mean[:, None], variance=mixture.variance[:, None])
-    terms = width_terms(spec, data, everywhere, saddle.value, num_units, beyond_scale=True)
+    terms = width_terms(ensemble, everywhere, saddle.value, num_units, beyond_scale=True)
     converged = saddle.converged and average.converged
     rounding = _rounding(everywhere)
     about = _about_rounding(everywhere, data, spec.temperature, average.order_parameter)
     message = joined(message, about)
-    return _corrected("matched", data, base, terms, width, orders, rounding, message, converged)
+    return Solution(
+        _corrected("matched", data, base, terms, width, orders, rounding, message, converged)
+    )
 
 
 def _corrected(
@@ -239,7 +243,7 @@ def _rounding(everywhere: Regression) -> float:
 
 WIDTH_EXPANSION = Theory(
     "width_expansion",
-    width_expansion,
+    _solve_expansion,
     summary="Infinite width and its exact correction of order 1/N_1.",
     style={"color": "#CC79A7", "linestyle": (0, (1, 2.5)), "marker": "D"},
     domain=_expanded,
@@ -247,7 +251,7 @@ WIDTH_EXPANSION = Theory(
 )
 MATCHED = Theory(
     "matched",
-    matched,
+    _solve_matched,
     summary="scale_mixture and what it lacks at order 1/N_1: exact to that order, with a scale.",
     style={"color": "#D55E00", "linestyle": (0, (3, 1, 1, 1)), "marker": "v"},
     domain=_matched,

@@ -18,7 +18,7 @@ arXiv:2307.11807). A fully connected network is the case of one patch, the whole
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,6 @@ from langevin_nn.wide_layers import InputLayer
 
 __all__ = [
     "GramBlocks",
-    "Source",
     "fields",
     "gram_blocks",
     "gram_key",
@@ -321,23 +320,6 @@ def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
 
 def _readout_variance(spec: EnsembleSpec) -> float:
     return 0.0 if spec.bias_precisions is None else 1 / spec.bias_precisions[-1]
-
-
-class Source(NamedTuple):
-    """What a Gram matrix was made of, so that it is not taken for another ensemble's.
-
-    `key` is all that K depends on but the data and λ_L (`gram_key`), `precision` is λ_L, and the
-    arrays are the data's.
-
-    >>> Source("erf", 1.0, np.eye(2), np.ones(2), np.eye(2)).precision
-    1.0
-    """
-
-    key: Any
-    precision: float
-    x_train: Float[np.ndarray, "P N_0"]
-    y_train: Float[np.ndarray, " P *D"]
-    x_test: Float[np.ndarray, "P_test N_0"]
 
 
 def gram_key(spec: EnsembleSpec) -> Any:

@@ -18,8 +18,8 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from langevin_nn.data.load import Dataset
-from langevin_nn.theory.applicability import require_task
+from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.kernels.nngp import nngp
 from langevin_nn.theory.kernels.ntk import ntk
 from langevin_nn.theory.regression.moments import Moments, about_variances, generalisation
@@ -38,13 +38,13 @@ __all__ = ["infinite_width_flow"]
 
 
 def infinite_width_flow(
-    spec: EnsembleSpec, data: Dataset, *, time: float = math.inf, centred: bool = False
+    ensemble: Ensemble, *, time: float = math.inf, centred: bool = False
 ) -> Generalisation:
     """What gradient flow of Σ_μ ½(y_μ − f(x_μ))² makes of an infinitely wide network.
 
     Args:
-        spec: the ensemble; of its temperature and widths nothing counts but the depth.
-        data: training and test examples; with D outputs each flows alone.
+        ensemble: of its temperature and widths nothing counts but the depth; with D outputs each
+            flows alone.
         time: t; at infinity the training examples are fitted exactly.
         centred: whether f(0) is subtracted from the output, as with an output scale α.
 
@@ -59,14 +59,16 @@ def infinite_width_flow(
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.model.activations import erf
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (100,), erf, (1.0, 1.0), temperature=0.1)
-    >>> found = infinite_width_flow(spec, data)
+    >>> found = infinite_width_flow(Ensemble(spec, data))
     >>> found.predictive_mean.round(9), found.predictive_variance.round(9)
     (array([ 1., -1.]), array([0., 0.]))
     """
-    require_task(spec, data)
+    require_ensemble(ensemble)
+    spec, data = ensemble.spec, ensemble.data
     if spec.loss != "squared":
         raise NotApplicable(f"infinite_width_flow is of the squared loss, this is {spec.loss}")
     time = require_time("the time of a flow", time)

@@ -25,12 +25,12 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.optimize import nnls
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.losses import Hinge, Loss
-from langevin_nn.theory.applicability import require_task
+from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.kernels.ntk import ntk
 from langevin_nn.theory.regression.moments import Moments, generalisation
-from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
+from langevin_nn.types import Generalisation, InputError, NotApplicable
 from langevin_nn.values import require_kind, require_time
 
 __all__ = ["kernel_flow", "support_vectors"]
@@ -39,7 +39,7 @@ _ACCURACY = 1e-6
 """Of the margins of the support vectors, in units of κ."""
 
 
-def support_vectors(spec: EnsembleSpec, data: Dataset, *, margin: float = 1.0) -> Generalisation:
+def support_vectors(ensemble: Ensemble, *, margin: float = 1.0) -> Generalisation:
     """The hard-margin support-vector machine with the tangent kernel and without intercept.
 
     With Q_μν = y_μ y_ν Θ(x_μ, x_ν) the minimum of ½ cᵀQc − κ Σ_μ c_μ over c ≥ 0, (P,), a
@@ -50,8 +50,7 @@ def support_vectors(spec: EnsembleSpec, data: Dataset, *, margin: float = 1.0) -
     Gradient flow of the hinge loss reaches them too, at a point near it; `kernel_flow` is exact.
 
     Args:
-        spec: the ensemble; of its temperature and widths nothing counts but the depth.
-        data: training and test examples, labels y = ±1.
+        ensemble: of its temperature and widths nothing counts but the depth; labels y = ±1.
         margin: κ.
 
     Returns:
@@ -64,13 +63,16 @@ def support_vectors(spec: EnsembleSpec, data: Dataset, *, margin: float = 1.0) -
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.model.activations import erf
+    >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (100,), erf, (1.0, 1.0), temperature=0.1, loss="hinge")
-    >>> support_vectors(spec, data).predictive_mean.round(9)
+    >>> support_vectors(Ensemble(spec, data)).predictive_mean.round(9)
     array([ 1., -1.])
     """
-    require_task(spec, data)
+    require_ensemble(ensemble)
+    spec, data = ensemble.spec, ensemble.data
     if spec.loss != "hinge":
         raise NotApplicable(f"support_vectors is of the hinge loss, this is {spec.loss}")
     Hinge(margin=margin).check(data.y_train)  # a margin that is not positive raises there
@@ -83,14 +85,13 @@ def support_vectors(spec: EnsembleSpec, data: Dataset, *, margin: float = 1.0) -
     missing = float(np.max(1 - y * trained / margin))
     done = missing <= _ACCURACY
     return _found(
-        "support_vectors", spec, data, coefficients, trained, done,
+        "support_vectors", ensemble, coefficients, trained, done,
         "" if done else f"the tangent kernel is nearly singular: a margin is {missing:.1e} too low",
     )  # fmt: skip
 
 
 def kernel_flow(
-    spec: EnsembleSpec,
-    data: Dataset,
+    ensemble: Ensemble,
     loss: Loss,
     *,
     time: float = math.inf,
@@ -104,9 +105,8 @@ def kernel_flow(
     E_α = Σ_μ ℓ/α². Integrated implicitly (SciPy's BDF), for Θ is stiff; some seconds for P = 1000.
 
     Args:
-        spec: the ensemble; of its temperature and widths nothing counts but the depth.
-        data: training and test examples.
-        loss: ℓ, of the name in `spec`; hinge^1 excepted, whose slope jumps.
+        ensemble: of its temperature and widths nothing counts but the depth.
+        loss: ℓ, of the name in its spec; hinge^1 excepted, whose slope jumps.
         time: t; at infinity the flow ends where each example's loss is at most `loss_tolerance`.
         loss_tolerance: for the hinge with κ = 1, 5e-5 is a margin of 0.99.
         rtol: of f in each step.
@@ -123,13 +123,17 @@ def kernel_flow(
 
     >>> import jax, numpy as np
     >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.model.activations import identity
+    >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (100,), identity, (1.0, 1.0), temperature=0.1, loss="hinge")
-    >>> kernel_flow(spec, data, Hinge(), time=np.log(2)).predictive_mean.round(5)  # Θ = 1
+    >>> found = kernel_flow(Ensemble(spec, data), Hinge(), time=np.log(2))  # Θ = 1
+    >>> found.predictive_mean.round(5)
     array([ 0.5, -0.5])
     """
-    _check_flow(spec, data, loss, time, loss_tolerance, rtol)
+    _check_flow(ensemble, loss, time, loss_tolerance, rtol)
+    spec, data = ensemble.spec, ensemble.data
     tangent, y = ntk(spec, data.x_train), jnp.asarray(data.y_train)
     if math.isinf(time):
         _factor(tangent)  # regular, or the flow might have no end
@@ -156,7 +160,7 @@ def kernel_flow(
     )  # fmt: skip
     a = solution.y[:, -1]
     message = "" if solution.status >= 0 else f"the flow failed: {solution.message}"
-    return _found("kernel_flow", spec, data, a, tangent @ a, not message, message)
+    return _found("kernel_flow", ensemble, a, tangent @ a, not message, message)
 
 
 def _factor(q: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
@@ -177,14 +181,14 @@ def _factor(q: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
 
 def _found(
     name: str,
-    spec: EnsembleSpec,
-    data: Dataset,
+    ensemble: Ensemble,
     coefficients: Float[np.ndarray, " P"],
     trained: Float[np.ndarray, " P"],
     converged: bool,
     message: str,
 ) -> Generalisation:
     """f(x) = Σ_μ Θ(x, x_μ) a_μ at the test points."""
+    spec, data = ensemble.spec, ensemble.data
     mean = ntk(spec, data.x_test, data.x_train) @ coefficients
     error = float(np.mean(np.square(data.y_train - trained)))
     moments = Moments(mean, np.zeros_like(mean), error, math.nan)
@@ -192,9 +196,10 @@ def _found(
 
 
 def _check_flow(
-    spec: EnsembleSpec, data: Dataset, loss: Loss, time: float, loss_tolerance: float, rtol: float
+    ensemble: Ensemble, loss: Loss, time: float, loss_tolerance: float, rtol: float
 ) -> None:
-    require_task(spec, data)
+    require_ensemble(ensemble)
+    spec, data = ensemble.spec, ensemble.data
     require_kind("loss", loss, Loss, "Logistic() or Hinge()")
     if loss.name != spec.loss:
         raise InputError(

@@ -32,7 +32,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from langevin_nn.data.dataset import as_finite_numbers
-from langevin_nn.theory.kernels.nngp import Source
 from langevin_nn.theory.regression.rounding import EPSILON, as_scales, require_scale
 from langevin_nn.types import InputError, NotApplicable
 from langevin_nn.values import require_not_negative, require_positive, shown
@@ -102,7 +101,6 @@ class Regression:
     test_diagonal: Float[np.ndarray, " P_test"]
     projected_columns: Float[np.ndarray, "P r"]
     test_columns: Float[np.ndarray, "P_test r"]
-    source: Source | None = None
     indefinite: float = 0.0
     beyond: Float[np.ndarray, " P_test"] | None = None
 
@@ -134,15 +132,13 @@ class Regression:
     def per_output(self) -> "list[Regression]":
         """The same Gram matrix with the targets of one output each."""
         columns = self.projected_targets.reshape(self.eigenvalues.size, -1).T
-        return [replace(self, projected_targets=targets, source=None) for targets in columns]
+        return [replace(self, projected_targets=targets) for targets in columns]
 
-    def at_precision(self, precision: float) -> "Regression":
-        """The regression of the same ensemble with another read-out precision λ_L: K ∝ 1/λ_L."""
-        precision = require_positive("precision", precision)
-        assert self.source is not None, "`gram_regression` has made it"
-        if precision == self.source.precision:
+    def scaled(self, factor: float) -> "Regression":
+        """The regression with K times a factor, as of another read-out precision λ_L: K ∝ 1/λ_L."""
+        factor = require_positive("factor", factor)
+        if factor == 1:
             return self
-        factor = self.source.precision / precision
         require_scale(factor * self.eigenvalues)
         return replace(
             self,
@@ -151,7 +147,6 @@ class Regression:
             test_diagonal=factor * self.test_diagonal,
             indefinite=factor * self.indefinite,
             beyond=None if self.beyond is None else factor * self.beyond,
-            source=self.source._replace(precision=precision),
         )
 
     def check_temperature(self, temperature: Scale) -> None:

@@ -9,7 +9,7 @@ say at a low temperature is not lost.
 import numpy as np
 from jaxtyping import Bool, Float
 
-from langevin_nn.theory.kernels.nngp import GramBlocks, Source
+from langevin_nn.theory.kernels.nngp import GramBlocks
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.rounding import (
     EPSILON,
@@ -28,7 +28,6 @@ _NEGATIVE = 1e-6  # of the largest eigenvalue: more than any quadrature error
 def decompose(
     blocks: GramBlocks,
     targets: Float[np.ndarray, " P *D"],
-    source: Source | None = None,
     num_null: int | None = None,
 ) -> Regression:
     """Factorise K(X, X) once, O(P³) time, and project the targets and the cross block on it.
@@ -39,7 +38,6 @@ def decompose(
     Args:
         blocks: the Gram matrix over training and test inputs.
         targets: y, shape (P,) or (P, D).
-        source: what the Gram matrix was made of, for `gram_regression`.
         num_null: the number of null directions, where it is known; else `null_directions` looks.
 
     Raises:
@@ -47,7 +45,7 @@ def decompose(
             that is not positive semi-definite.
 
     >>> import numpy as np
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks, Source
+    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
     >>> blocks = GramBlocks(2 * np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
     >>> regression = decompose(blocks, np.array([3.0, 1.0]))
     >>> regression.mean(temperature=2.0), regression.variance(temperature=2.0)
@@ -58,7 +56,7 @@ def decompose(
     blocks.require_finite()
     require_scale(blocks.train.diagonal())
     if blocks.factors is not None:
-        return _of_factors(blocks, *blocks.factors, targets, source)
+        return _of_factors(blocks, *blocks.factors, targets)
     eigenvalues, eigenvectors = np.linalg.eigh(blocks.train)
     if eigenvalues[0] < -_NEGATIVE * abs(eigenvalues[-1]):
         raise InputError(
@@ -80,7 +78,6 @@ def decompose(
         test_diagonal=blocks.test_diagonal,
         projected_columns=columns,
         test_columns=blocks.test_columns,
-        source=source,
         indefinite=indefinite,
     )
 
@@ -90,7 +87,6 @@ def _of_factors(
     factor: Float[np.ndarray, "P m"],
     test_factor: Float[np.ndarray, "P_test m"],
     targets: Float[np.ndarray, " P *D"],
-    source: Source | None,
 ) -> Regression:
     """The same of K = F Fᵀ by F = U S Vᵀ; the directions that F does not have come first."""
     num_train, rank = len(factor), min(factor.shape)
@@ -113,7 +109,6 @@ def _of_factors(
         test_diagonal=blocks.test_diagonal,
         projected_columns=columns,
         test_columns=blocks.test_columns,
-        source=source,
         beyond=np.sum(np.square(test_factor - test_factor @ right.T @ right), axis=1),
     )
 

@@ -1,0 +1,122 @@
+"""The decomposed Gram matrix of an ensemble, which ensembles that differ in little share.
+
+K depends on the data, the activation, the depth and the precisions, not on the widths or the
+temperature, and it is proportional to 1/λ_L. So of a grid over N, T and λ_L each data set needs one
+decomposition.
+"""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from langevin_nn.data.dataset import Dataset
+from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.theory.applicability import require_ensemble, require_squared
+from langevin_nn.theory.kernels.nngp import gram_blocks, gram_key
+from langevin_nn.theory.regression.eigenbasis import Regression
+from langevin_nn.theory.regression.factorise import decompose
+
+__all__ = ["Decompositions", "gram_regression"]
+
+MOST_BYTES = 1e9
+
+
+def gram_regression(ensemble: Ensemble) -> Regression:
+    """The decomposed infinite-width Gram matrix K_L, which most theories start from.
+
+    It is made once, and kept by the ensemble. One that `Ensemble.at` has made with other widths,
+    temperature and λ_L takes the decomposition of its origin: K ∝ 1/λ_L.
+
+    Raises:
+        InputError: inputs or targets that do not fit the ensemble's `spec`, or float64 switched
+            off.
+        NotApplicable: the package does not know the network's Gram matrix; a loss that is not the
+            squared one.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.25,), temperature=1.0)
+    >>> gram_regression(Ensemble(linear, data)).eigenvalues  # of I/(λ_0 N_0)
+    array([2., 2.])
+    """
+    require_ensemble(ensemble)
+    require_squared(ensemble)
+    return ensemble.once(_regression)
+
+
+def _regression(ensemble: Ensemble) -> Regression:
+    spec, data, origin = ensemble.spec, ensemble.data, ensemble.origin
+    if origin is None or not _has_gram_of(origin, ensemble):
+        return decompose(gram_blocks(spec, data), data.y_train)
+    factor = origin.spec.prior_precisions[-1] / spec.prior_precisions[-1]
+    return origin.once(_regression).scaled(factor)
+
+
+def _has_gram_of(origin: Ensemble, ensemble: Ensemble) -> bool:
+    """Whether the two have one Gram matrix up to a factor, and the same targets."""
+    if gram_key(origin.spec) != gram_key(ensemble.spec):
+        return False
+    pairs = ((getattr(each.data, name) for each in (origin, ensemble)) for name in _ARRAYS)
+    return all(one is other or np.array_equal(one, other) for one, other in pairs)
+
+
+class Decompositions:
+    """The decompositions asked for last, as many as fit into `most_bytes`, at least one.
+
+    >>> import jax, numpy as np
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> from langevin_nn.model.activations import erf
+    >>> from langevin_nn.types import EnsembleSpec
+    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> spec = EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1)
+    >>> wider = EnsembleSpec(2, (90,), erf, (1.0, 0.5), temperature=0.1)
+    >>> kept = Decompositions()
+    >>> one, other = (kept.shared(Ensemble(each, data)) for each in (spec, wider))
+    >>> gram_regression(other).eigenvalues / gram_regression(one).eigenvalues
+    array([2., 2.])
+    >>> kept.computed
+    1
+    """
+
+    def __init__(self, most_bytes: float = MOST_BYTES) -> None:
+        self.most_bytes = most_bytes
+        self.computed = 0
+        self._kept: dict[Any, Ensemble] = {}
+
+    def shared(self, ensemble: Ensemble) -> Ensemble:
+        """The ensemble with a decomposition that it shares with others that were asked for.
+
+        It is computed here if there is none yet. As it is where no theory has one.
+        """
+        spec, data = ensemble.spec, ensemble.data
+        if spec.layers is None or spec.loss != "squared":
+            return ensemble
+        key = _digest(data), gram_key(spec)
+        found = self._kept.pop(key, None)
+        if found is None:
+            self.computed += 1
+            found = ensemble
+            gram_regression(found)
+        self._kept[key] = found
+        while len(self._kept) > 1 and self._bytes() > self.most_bytes:
+            del self._kept[next(iter(self._kept))]
+        return Ensemble(spec, data, found)
+
+    def _bytes(self) -> int:
+        regressions = map(gram_regression, self._kept.values())
+        arrays = (value for each in regressions for value in vars(each).values())
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+
+
+_ARRAYS = ("x_train", "y_train", "x_test")
+"""The arrays of a data set that its regression depends on."""
+
+
+def _digest(data: Dataset) -> bytes:
+    digest = hashlib.sha256()
+    for array in (getattr(data, name) for name in _ARRAYS):
+        digest.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
+    return digest.digest()

@@ -206,6 +206,20 @@ def in_words(num_bytes: float | int) -> str:
     return f"{num_bytes / 1e9:.3g} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.3g} MB"
 
 
+@dataclass(frozen=True)
+class NetworkSizes:
+    """Numbers of one network that is not made yet: of weights as they are sampled and drawn.
+
+    `num_units` as in `Sizes`; `depth` hidden layers on so many `patches`, None for none.
+    """
+
+    num_weights: int
+    num_drawn: int
+    num_units: int
+    depth: int
+    patches: int | None = None
+
+
 def num_weights(sizes: Sequence[int], biases: bool) -> int:
     """Weights of a fully connected network with these layers, N_0 … N_L and the outputs.
 

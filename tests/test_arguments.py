@@ -294,7 +294,8 @@ for kind in (lnn.GibbsPosterior, lnn.MarginalisedPosterior):
 
 # Methods with arguments of all that the public names are, and of what is made of them above.
 # What is for the package's own functions.
-INNER = {"of_each", "once", "outputs_at", "record_along", "with_outputs"}
+INNER = {"caption", "from_config", "of_each", "once", "outputs_at", "record_along", "reduced",
+         "sizes", "with_inputs", "with_outputs"}
 MADE = (lnn.NumPyroKernel, lnn.Langevin, lnn.Split, lnn.Diverged)  # for NumPyro and the engine
 classes, covered = set(), set()
 for function, _, _ in table:

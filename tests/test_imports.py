@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from langevin_nn.config.architectures import ARCHITECTURES
 from langevin_nn.theory import THEORIES
 
 PACKAGE = Path(__file__).parent.parent / "langevin_nn"
@@ -117,14 +118,32 @@ def compared(tree):
             yield from (each for each in ast.walk(part) if isinstance(each, ast.Constant))
 
 
-def test_no_branch_on_the_name_of_a_theory():
-    """What others ask of a theory, its object says: `theory.base.Theory`."""
+NETWORKS = {kind.place.partition(":")[2] for kind in ARCHITECTURES.values()}
+
+
+@pytest.mark.parametrize(
+    "names", [THEORIES, {*ARCHITECTURES, *NETWORKS}], ids=["theory", "network"]
+)
+def test_no_branch_on_the_name_of(names):
+    """What others ask of a theory or of a network, its object says."""
     found = {
         f"{name}:{constant.lineno} {constant.value}"
         for name, tree in modules()
         for constant in compared(tree)
-        if isinstance(constant.value, str) and constant.value in THEORIES
+        if isinstance(constant.value, str) and constant.value in names
     }
-    # the architecture of that name, and its patches
-    allowed = {place for place in found if place.startswith("config.sections:")}
-    assert found == allowed
+    assert not found
+
+
+def test_no_branch_on_the_class_of_a_network():
+    found = [
+        f"{name}:{node.lineno}"
+        for name, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        or (isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"))
+        for part in ast.walk(node)
+        if isinstance(part, ast.Name | ast.Attribute)
+        and ast.unparse(part).rpartition(".")[2] in NETWORKS
+    ]
+    assert not found

@@ -100,15 +100,15 @@ class RunConfig(Checked):
 
     def _check_precisions(self) -> None:
         """One number for each layer, 1 where they were left out."""
-        depth = len(self.network.hidden_widths)
-        ones, prior = (1.0,) * (depth + 1), self.prior
+        depth, names = len(self.network.hidden_widths), self.network.layer_names
+        ones, prior = (1.0,) * len(names), self.prior
         if not prior.precisions:
             prior = dataclasses.replace(prior, precisions=ones)
-        if len(prior.precisions) != depth + 1:
+        if len(prior.precisions) != len(names):
             raise InputError(
                 f"prior.precisions has {len(prior.precisions)} number(s) "
-                f"{list(prior.precisions)}, but {depth} hidden layer(s) need {depth + 1} "
-                f"(λ_0 … λ_{depth}): write precisions = {list(ones)}"
+                f"{list(prior.precisions)}, but {depth} hidden layer(s) need {len(names)} "
+                f"({names[0]} … {names[-1]}): write precisions = {list(ones)}"
             )
         given = prior.bias_precisions
         if given and not self.network.biases:
@@ -116,10 +116,10 @@ class RunConfig(Checked):
                 f"prior.bias_precisions = {list(given)}, but the network has no biases: write "
                 "biases = true under [network], or leave bias_precisions out"
             )
-        if given and len(given) != depth + 1:
+        if given and len(given) != len(names):
             raise InputError(
                 f"prior.bias_precisions has {len(given)} number(s) {list(given)}, but {depth} "
-                f"hidden layer(s) need {depth + 1}, the read-out's last: write bias_precisions = "
+                f"hidden layer(s) need {len(names)}, the read-out's last: write bias_precisions = "
                 f"{list(ones)}"
             )
         if self.network.biases and not given:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from langevin_nn.config.architectures import ARCHITECTURES, CHOICE, check_widths, layer_names
 from langevin_nn.config.fields import (
     CLASS_NAMES,
     CLASSES,
@@ -124,8 +125,8 @@ class NetworkConfig(Checked):
 
     architecture: str = option(
         "fully_connected",
-        choice("fully_connected", "convolutional"),
-        "fully_connected, or convolutional: one layer on patches of images, a dense read-out",
+        choice(*ARCHITECTURES),
+        CHOICE,
     )
     hidden_widths: tuple[int, ...] = option(
         (200,),
@@ -142,16 +143,13 @@ class NetworkConfig(Checked):
     stride: int = option(4, whole(1), "convolutional: pixels from one patch to the next")
 
     @property
-    def is_convolutional(self) -> bool:
-        return self.architecture == "convolutional"
+    def layer_names(self) -> tuple[str, ...]:
+        """The prior precisions of its weights, by name."""
+        return layer_names(self.architecture, self.hidden_widths)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.is_convolutional and len(self.hidden_widths) != 1:
-            raise InputError(
-                "a convolutional network has one hidden layer, got network.hidden_widths = "
-                f"{list(self.hidden_widths)}: write its number of channels, hidden_widths = [200]"
-            )
+        check_widths(self.architecture, self.hidden_widths)
 
 
 @dataclass(frozen=True)

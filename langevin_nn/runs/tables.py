@@ -20,6 +20,7 @@ from langevin_nn.config.record import RunConfig
 from langevin_nn.data.image_files import UNPUBLISHED
 from langevin_nn.data.load import Dataset
 from langevin_nn.data.teachers import TEACHERS
+from langevin_nn.model.networks.named import network_named
 from langevin_nn.runs.results import Result
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.suite import Predictions, theory_named
@@ -70,12 +71,10 @@ def sampling(*configs: RunConfig) -> str:
 
 
 def _layers(configs: Sequence[RunConfig]) -> str:
-    kinds = {config.network.is_convolutional for config in configs}
-    widths = _common(configs, "network.hidden_widths")
-    if kinds == {True}:
-        size, stride = (_common(configs, f"network.{name}") for name in ("patch_size", "stride"))
-        return f"convolution on {size}×{size} patches (stride {stride}), N_c = {widths}"
-    return f"N = ({widths})" if kinds == {False} else "…"
+    kinds = {config.network.architecture for config in configs}
+    if len(kinds) > 1:
+        return "…"
+    return network_named(kinds.pop()).caption(lambda name: _common(configs, f"network.{name}"))
 
 
 def _loss(configs: Sequence[RunConfig]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from langevin_nn import config as configuration
+from langevin_nn.config.architectures import layer_names
 from langevin_nn.config.fields import Kind
 from langevin_nn.config.record import NetworkConfig, RunConfig
 from langevin_nn.config.sections import DEFAULT_CLASSES, DEFAULT_TARGETS
@@ -44,8 +45,10 @@ class Axis:
             return
         entries = list(table.get(key) or _list_default(self.field) or ())
         if not entries and section == ["prior"]:  # precisions that were left out
-            widths = values.get("network", {}).get("hidden_widths") or NetworkConfig().hidden_widths
-            entries = [1.0] * (len(widths) + 1)
+            chosen, default = values.get("network", {}), NetworkConfig()
+            widths = chosen.get("hidden_widths") or default.hidden_widths
+            names = layer_names(chosen.get("architecture", default.architecture), widths)
+            entries = [1.0] * len(names)
         if not -len(entries) <= self.index < len(entries):
             raise InputError(
                 f"{self.name} is out of range: {self.field} = {entries} has {len(entries)} "

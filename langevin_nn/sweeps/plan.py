@@ -74,12 +74,12 @@ def _groups(grid: Grid) -> list[list[RunConfig]]:
 
 def _shape(config: RunConfig) -> RunConfig:
     """The same for all points of one program."""
-    depth = len(config.network.hidden_widths)
+    ones = (1.0,) * len(config.network.layer_names)
     return dataclasses.replace(
         config,
         seed=0,
         theory=None,
-        prior=PriorConfig((1.0,) * (depth + 1), (1.0,) * len(config.prior.bias_precisions)),
+        prior=PriorConfig(ones, (1.0,) * len(config.prior.bias_precisions)),
         posterior=dataclasses.replace(config.posterior, temperature=1e-300),  # below every ladder
     )
 

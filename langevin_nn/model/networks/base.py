@@ -6,6 +6,7 @@ any other Equinox module is mapped over chains and examples by `evaluate`.
 
 import abc
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from langevin_nn.config.sections import NetworkConfig
 from langevin_nn.data.dataset import Dataset
+from langevin_nn.footprint import NetworkSizes
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError, Patches, random_key
@@ -83,6 +86,34 @@ class Network(eqx.Module):
     def receptive_fields(self) -> Patches | None:
         """The patches of a convolutional layer; None for a fully connected network."""
         return None
+
+    @classmethod
+    def from_config(
+        cls, chosen: NetworkConfig, data: Dataset, *, key: PRNGKeyArray, dtype: Any
+    ) -> "Network":
+        """The network of a configuration for these data, its weights drawn from N(0, 1).
+
+        Made as a `FullyConnected` is, unless a network says otherwise. Raises `InputError` for data
+        that do not fit it.
+        """
+        make: Callable[..., Network] = cls
+        return make(
+            data.in_size, chosen.hidden_widths, chosen.activation, key=key, dtype=dtype,
+            num_outputs=data.num_outputs, biases=chosen.biases,
+        )  # fmt: skip
+
+    @classmethod
+    def sizes(cls, chosen: NetworkConfig, data: Dataset) -> NetworkSizes:
+        """How large `from_config` makes it; errors as there."""
+        make = partial(cls.from_config, chosen, data, key=jax.random.key(0), dtype=jnp.float32)
+        network = eqx.filter_eval_shape(make)
+        number = sum(leaf.size for leaf in jax.tree.leaves((network.weights, network.biases)))
+        return NetworkSizes(number, number, network.num_units, len(network.hidden_widths))
+
+    @classmethod
+    def caption(cls, common: Callable[[str], str]) -> str:
+        """The network in a figure's caption; `common` is a setting's value by its name."""
+        return f"{cls.__name__} N = ({common('hidden_widths')})"
 
     @abc.abstractmethod
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:

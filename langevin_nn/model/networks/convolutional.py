@@ -18,6 +18,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from langevin_nn.config.sections import NetworkConfig
+from langevin_nn.data.dataset import Dataset
+from langevin_nn.footprint import NetworkSizes, num_weights
 from langevin_nn.model.activations import activation as as_activation
 from langevin_nn.model.networks.base import Network, of_one_type, standard_gaussian
 from langevin_nn.model.precision import full_precision
@@ -102,6 +105,31 @@ class Convolutional(Network):
             f"say, or FullyConnected(…, num_outputs={number})"
         )
 
+    @classmethod
+    def from_config(
+        cls, chosen: NetworkConfig, data: Dataset, *, key: PRNGKeyArray, dtype: Any
+    ) -> "Convolutional":
+        patches = _patches(chosen, data)
+        if data.num_outputs > 1:
+            raise InputError(
+                f"a convolutional network has one output, the targets have {data.num_outputs}: "
+                'write two classes with targets = [-1.0, 1.0], or architecture = "fully_connected"'
+            )
+        (channels,) = chosen.hidden_widths
+        return cls(patches, channels, chosen.activation, key=key, dtype=dtype, biases=chosen.biases)
+
+    @classmethod
+    def sizes(cls, chosen: NetworkConfig, data: Dataset) -> NetworkSizes:
+        patches, (channels,) = _patches(chosen, data), chosen.hidden_widths
+        readout = patches.num_patches * channels
+        weights = num_weights((patches.patch_size, channels), chosen.biases) + readout
+        return NetworkSizes(weights, weights, readout, 1, patches.num_patches)
+
+    @classmethod
+    def caption(cls, common: Callable[[str], str]) -> str:
+        size, stride, channels = map(common, ("patch_size", "stride", "hidden_widths"))
+        return f"convolution on {size}×{size} patches (stride {stride}), N_c = {channels}"
+
     @full_precision
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P M"]:
         of_patches = self._of_patches(x)
@@ -126,3 +154,24 @@ class Convolutional(Network):
             h, bias = of_one_type(h, self.biases[0])
             h = h + bias[..., None, None, :]
         return self.activation(h)
+
+
+def _patches(chosen: NetworkConfig, data: Dataset) -> Patches:
+    """The patches of a configuration. Raises `InputError` for data that are no images.
+
+    Images with their colours first would have patches of rows. A fully connected network does not
+    mind, and takes them.
+    """
+    if data.image_shape is None:
+        raise InputError(
+            f"a convolutional network needs images, and {data.name} has inputs without a shape: "
+            "write another data.source, x_train of shape (P, H, W) in an npz file, or "
+            'architecture = "fully_connected"'
+        )
+    height, _, colours = data.image_shape
+    if height in (1, 3) and colours not in (1, 3, 4):
+        raise InputError(
+            f"images of height {height} with {colours} colours have their colours first: save "
+            "x_train.transpose(0, 2, 3, 1), and x_test as well"
+        )
+    return Patches(data.image_shape, chosen.patch_size, chosen.stride)

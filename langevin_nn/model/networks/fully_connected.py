@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.config.fields import shown
+from langevin_nn.config.sections import NetworkConfig
 from langevin_nn.data.dataset import Dataset
+from langevin_nn.footprint import NetworkSizes, num_weights
 from langevin_nn.model.activations import activation as as_activation
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.networks.base import Network, of_one_type, standard_gaussian
@@ -102,11 +104,25 @@ class FullyConnected(Network):
     def num_outputs(self) -> int:
         return self.weights[-1].shape[-2]
 
-    def reduced(self, data: Dataset) -> tuple["FullyConnected", InputSpace]:
+    def reduced(self, data: Dataset) -> tuple[Network, InputSpace]:
         return InputSpace.reduced(self, data)
 
     def with_outputs(self, number: int) -> str:
         return f"write FullyConnected(…, num_outputs={number})"
+
+    @classmethod
+    def sizes(cls, chosen: NetworkConfig, data: Dataset) -> NetworkSizes:
+        seen = min(data.in_size, data.num_train)  # on the span of the training inputs
+        sampled, drawn = (
+            num_weights((size, *chosen.hidden_widths, data.num_outputs), chosen.biases)
+            for size in (seen, data.in_size)
+        )
+        units, depth = sum(chosen.hidden_widths), len(chosen.hidden_widths)
+        return NetworkSizes(sampled, drawn, units, depth)
+
+    @classmethod
+    def caption(cls, common: Callable[[str], str]) -> str:
+        return f"N = ({common('hidden_widths')})"
 
     @full_precision
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:

@@ -126,18 +126,27 @@ class FullyConnected(Network):
 
     @full_precision
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:
-        h = self._first(x)
-        for layer, fan_in in enumerate(self.fan_ins[1:-1], 1):
-            h = self._next(self.activation(h), layer, fan_in)
+        h = self.preactivations(0, x)
+        for layer in range(1, len(self.hidden_widths)):
+            h = self.preactivations(layer, self.activation(h))
         return self.activation(h)
 
     @full_precision
     def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "..."]:
-        if self.hidden_widths:
-            h = self._next(self.features(x), len(self.hidden_widths), self.fan_ins[-1])
-        else:
-            h = self._first(x)
+        last = len(self.hidden_widths)
+        h = self.preactivations(last, self.features(x) if last else x)
         return h[..., 0] if self.num_outputs == 1 else h
+
+    @full_precision
+    def preactivations(
+        self, layer: int, inputs: Float[Array, "... P M"]
+    ) -> Float[Array, "... P N"]:
+        """Wˡφ/√N_ℓ + bˡ of the inputs φ of layer ℓ, the features below or for ℓ = 0 x itself."""
+        if layer == 0:
+            return self._first(inputs)
+        features, weights = of_one_type(inputs, self.weights[layer])
+        h = jnp.einsum("...pn,...mn->...pm", features, weights) / math.sqrt(self.fan_ins[layer])
+        return self._shifted(h, layer)
 
     @property
     def _num_coordinates(self) -> int:
@@ -148,11 +157,6 @@ class FullyConnected(Network):
         weights, x = of_one_type(self.weights[0], x)
         h = jnp.einsum("...nr,pr->...pn", weights, x) / math.sqrt(self.fan_ins[0])
         return self._shifted(h, layer=0)
-
-    def _next(self, features: Array, layer: int, fan_in: int) -> Array:
-        features, weights = of_one_type(features, self.weights[layer])
-        h = jnp.einsum("...pn,...mn->...pm", features, weights) / math.sqrt(fan_in)
-        return self._shifted(h, layer)
 
     def _shifted(self, h: Float[Array, "*networks P N"], layer: int) -> Array:
         if not self.biases:

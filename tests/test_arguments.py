@@ -67,10 +67,8 @@ check(theory.evidence, sweeps | {"theory": OBJECT}, **on)
 check(theory.predict, sweeps | {"names": (5, [1], "x", "", {"a": 1}, object())}, **on)
 check(theory.predictive_distribution, sweeps | {"x": (*ARRAY, [1.0], 5), "theory": OBJECT},
       **on, x=x)
-for name in ("gram_regression", "order_parameter_distribution"):
+for name in ("gram_blocks", "gram_regression", "order_parameter_distribution"):
     check(getattr(theory, name), sweeps, **on)
-check(theory.gram_blocks, {"spec": without(RECORD, spec), "data": without(RECORD, data)},
-      spec=spec, data=data)
 check(theory.infinite_width_flow, sweeps | {"time": NUMBER, "centred": FLAG}, **on)
 check(theory.support_vectors, sweeps, **on)
 check(theory.kernel_flow, sweeps | {"loss": RECORD}, **on, loss=lnn.Logistic())

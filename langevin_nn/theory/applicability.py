@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.types import EnsembleSpec, NotApplicable
 from langevin_nn.values import require_kind
 
-__all__ = ["require", "require_ensemble", "require_spec", "require_squared", "require_task"]
+__all__ = ["require", "require_ensemble", "require_spec", "require_squared"]
 
 
 def require_ensemble(ensemble: Any) -> None:
@@ -25,26 +24,16 @@ def require_squared(ensemble: Ensemble) -> None:
     """Raise `NotApplicable` for an ensemble with another loss than the squared one.
 
     >>> import numpy as np
+    >>> from langevin_nn.data.load import Dataset
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> require_squared(Ensemble(EnsembleSpec(2, (), None, (1.0,), 0.1, loss="hinge"), data))
     Traceback (most recent call last):
-    langevin_nn.types.NotApplicable: the theories describe the squared loss, this ensemble has hinge
-    """
+    langevin_nn.errors.NotApplicable: the theories describe the squared loss, this ensemble has hinge
+    """  # noqa: E501
     if ensemble.spec.loss != "squared":
         raise NotApplicable(
             f"the theories describe the squared loss, this ensemble has {ensemble.spec.loss}"
         )
-
-
-def require_task(spec: Any, data: Any) -> None:
-    """Raise `InputError` unless these are an ensemble and a data set, in this order.
-
-    >>> require_task(None, None)
-    Traceback (most recent call last):
-    langevin_nn.errors.InputError: spec must be an EnsembleSpec, got None: write posterior.spec
-    """
-    require_spec(spec)
-    require_kind("data", data, Dataset, "load_dataset(…), after the ensemble's spec")
 
 
 def require_spec(spec: Any) -> None:
@@ -78,6 +67,7 @@ def require(
 
     >>> import numpy as np
     >>> from langevin_nn.model.activations import erf
+    >>> from langevin_nn.data.load import Dataset
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> spec = EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1)
     >>> require("one_layer", Ensemble(spec, data), depth=1)

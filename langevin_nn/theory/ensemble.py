@@ -48,10 +48,10 @@ def gram_regression(ensemble: Ensemble) -> Regression:
 
 
 def _regression(ensemble: Ensemble) -> Regression:
-    spec, data, origin = ensemble.spec, ensemble.data, ensemble.origin
+    origin = ensemble.origin
     if origin is None or not _has_gram_of(origin, ensemble):
-        return decompose(gram_blocks(spec, data), data.y_train)
-    factor = origin.spec.prior_precisions[-1] / spec.prior_precisions[-1]
+        return decompose(gram_blocks(ensemble), ensemble.data.y_train)
+    factor = origin.spec.prior_precisions[-1] / ensemble.spec.prior_precisions[-1]
     return origin.once(_regression).scaled(factor)
 
 

@@ -13,6 +13,7 @@ from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.kernels.nngp import (
     gram_blocks,
     input_covariance,
@@ -130,7 +131,7 @@ def test_blocks_are_those_of_the_whole(name, depth, kind):
     x = inputs(9)
     y = np.arange(9.0)
     spec = with_biases(spec_of(widths=(5,) * depth, activation=name), kind)
-    blocks = gram_blocks(spec, Dataset("nine points", x[:5], y[:5], x[5:], y[5:]))
+    blocks = gram_blocks(Ensemble(spec, Dataset("nine points", x[:5], y[:5], x[5:], y[5:])))
     whole, columns = nngp(spec, x), blocks.train_columns
     test_columns = blocks.test_columns
     train, cross = blocks.train + columns @ columns.T, blocks.cross + test_columns @ columns.T
@@ -146,7 +147,7 @@ def test_blocks_of_a_dual_in_closed_form_compile_nothing(name, caplog):
     x, y = inputs(11), np.arange(11.0)
     data = Dataset("eleven points", x[:7], y[:7], x[7:], y[7:])
     with jax.log_compiles(), caplog.at_level("WARNING"):
-        gram_blocks(spec_of(widths=(5, 5), activation=name), data)
+        gram_blocks(Ensemble(spec_of(widths=(5, 5), activation=name), data))
     assert not [record for record in caplog.records if "XLA compilation" in record.message]
 
 

@@ -222,7 +222,7 @@ def test_the_factor_of_a_linear_network_is_that_of_its_gram_matrix(options, bias
     spec = spec_of(data, activation="identity", biases=biases, **options)
     found = gram_regression(Ensemble(spec, data))
     whole = THEORIES["infinite_width"](Ensemble(spec, data))
-    blocks = gram_blocks(spec, data)
+    blocks = gram_blocks(Ensemble(spec, data))
     vectors = found.eigenvectors
     np.testing.assert_allclose(
         vectors * found.eigenvalues @ vectors.T, blocks.train, rtol=1e-12, atol=1e-14

@@ -126,7 +126,7 @@ def conditional(blocks, y, temperature, scale):
 def test_scale_mixture_is_the_integral_over_the_gamma_prior(width, temperature):
     data = small_task()
     spec = spec_of(data, (width,), temperature=temperature)
-    blocks = gram_blocks(spec, data)
+    blocks = gram_blocks(Ensemble(spec, data))
     result = scale_mixture(Ensemble(spec, data))
     prior = gamma(width / 2, scale=2 / width)
     centre = np.log(one_layer(Ensemble(spec, data)).order_parameters[0])
@@ -168,7 +168,7 @@ def test_scale_mixture_is_the_average_over_draws_of_the_scale():
     data = small_task()
     width, temperature = 6, 0.2
     spec = spec_of(data, (width,), temperature=temperature)
-    blocks = gram_blocks(spec, data)
+    blocks = gram_blocks(Ensemble(spec, data))
     result = scale_mixture(Ensemble(spec, data))
     scales = np.random.default_rng(SEED + 2).gamma(width / 2, 2 / width, size=20_000)
     noisy = scales[:, None, None] * blocks.train + temperature * np.eye(data.num_train)
@@ -200,7 +200,7 @@ def test_order_parameter_of_a_linear_network_is_that_of_the_mixture(widths):
     data, temperature = small_task(num_train=3, num_test=2, in_size=3), 0.3
     spec = spec_of(data, widths, "identity", (0.9, 1.3, 0.8)[: len(widths) + 1], temperature)
     found = order_parameter_distribution(Ensemble(spec, data))
-    gram = gram_blocks(spec, data).train
+    gram = gram_blocks(Ensemble(spec, data)).train
 
     def likelihood(scales):
         noisy = scales[:, None, None] * gram + temperature * np.eye(3)

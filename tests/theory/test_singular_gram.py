@@ -406,7 +406,7 @@ def test_inputs_that_are_nearly_equal_against_a_linear_solver(activation):  # FA
     for distance in DISTANCES:
         data = nearly_twice(distance)
         spec = spec_of(data, (20, 20), activation)
-        blocks = gram_blocks(spec, data)
+        blocks = gram_blocks(Ensemble(spec, data))
         for temperature in (1e-3, 1e-6, 1e-8):
             found = THEORIES["infinite_width"](
                 Ensemble(replace(spec, temperature=temperature), data)

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.data.load import Dataset
 from langevin_nn.footprint import Needs
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
@@ -92,7 +91,7 @@ def _solve(ensemble: Ensemble) -> Solution:
         return Solution(not_found("convolutional", data, found.message))
     order = matrix_of(found.point)
     weights = order / len(pairs)
-    renormalised = decompose(_renormalised(spec, data, weights, pairs), data.y_train)
+    renormalised = decompose(_renormalised(ensemble, weights, pairs), data.y_train)
     evidence = gaussian_evidence(found.action + constant, data.num_train)
     curvature = width * float(np.trace(order)) + misfit_curvature(spec, renormalised)
     moments = moments_at_scale(renormalised, spec.temperature, 1.0, evidence, curvature)
@@ -104,12 +103,12 @@ def _solve(ensemble: Ensemble) -> Solution:
 
 
 def _renormalised(
-    spec: EnsembleSpec,
-    data: Dataset,
+    ensemble: Ensemble,
     weights: Float[np.ndarray, "n n"],
     pairs: Float[np.ndarray, "n n P P"],
 ) -> GramBlocks:
     """The blocks of Σ_ij w_ij K_ij, with the probes and columns of the sum that w = 1/n makes."""
+    spec, data = ensemble.spec, ensemble.data
 
     def at(
         x: Float[np.ndarray, "m N_0"],
@@ -119,7 +118,7 @@ def _renormalised(
             np.einsum("ij,ijp->p", weights, patch_diagonal(spec, x)),
         )
 
-    prior = gram_blocks(spec, data)
+    prior = gram_blocks(ensemble)
     cross, diagonal = at(data.x_test)
     return replace(
         prior,

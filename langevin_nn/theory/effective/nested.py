@@ -87,7 +87,7 @@ def _solve(ensemble: Ensemble) -> Solution:
     if not np.all(np.isfinite(found.point)):
         return Solution(not_found("nested", data, found.message))
     orders = tuple(float(order) for order in np.exp(found.point))
-    renormalised = decompose(gram_blocks(spec, data, orders), data.y_train)
+    renormalised = decompose(gram_blocks(ensemble, orders), data.y_train)
     evidence = gaussian_evidence(found.action + constant, data.num_train)
     stiffness = 1 / sum(1 / (n * order) for n, order in zip(widths, orders, strict=True))
     curvature = stiffness + misfit_curvature(spec, renormalised)

@@ -112,7 +112,7 @@ def _solve(ensemble: Ensemble) -> Solution:
 def _centred_blocks(ensemble: Ensemble) -> GramBlocks:
     """The blocks of K_1 − M, with m/√λ_1 as the last column: those of `one_layer_nonodd`."""
     spec, data = ensemble.spec, ensemble.data
-    blocks = gram_blocks(spec, data)
+    blocks = gram_blocks(ensemble)
     train, test = (np.asarray(feature_means(spec, x)) for x in (data.x_train, data.x_test))
 
     def centred_probe() -> tuple[Float[np.ndarray, "n P"], Float[np.ndarray, " n"]]:

@@ -27,8 +27,8 @@ from jaxtyping import Array, Float
 
 from langevin_nn.covariances import Covariance
 from langevin_nn.data.dataset import as_numbers
-from langevin_nn.data.load import Dataset
-from langevin_nn.theory.applicability import require_spec, require_task
+from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.theory.applicability import require_ensemble, require_spec
 from langevin_nn.theory.kernels.layers import (
     Precisions,
     Step,
@@ -182,8 +182,8 @@ def nngp(
     return gram
 
 
-def gram_blocks(spec: EnsembleSpec, data: Dataset, orders: Precisions | None = None) -> GramBlocks:
-    """The blocks of K_L over the training and the test inputs of `data`; errors as for `nngp`.
+def gram_blocks(ensemble: Ensemble, orders: Precisions | None = None) -> GramBlocks:
+    """The blocks of K_L over the training and the test inputs; errors as for `nngp`.
 
     The bias of the read-out is in the columns. With `orders` Q_1 … Q_L these multiply the layers,
     as in `layers.feature_gram`, and no factors are given.
@@ -195,11 +195,12 @@ def gram_blocks(spec: EnsembleSpec, data: Dataset, orders: Precisions | None = N
     >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2)[:1], np.ones(1))
     >>> spec = EnsembleSpec(2, (10,), erf, (1.0, 1.0), temperature=0.1, bias_precisions=(1.0, 4.0))
-    >>> blocks = gram_blocks(spec, data)
+    >>> blocks = gram_blocks(Ensemble(spec, data))
     >>> blocks.cross.shape, blocks.train_columns.ravel()
     ((1, 2), array([0.5, 0.5]))
     """
-    require_task(spec, data)
+    require_ensemble(ensemble)
+    spec, data = ensemble.spec, ensemble.data
     train, test = fields(spec, data.x_train), fields(spec, data.x_test)
     if spec.num_outputs != data.num_outputs:
         raise InputError(

@@ -15,6 +15,7 @@ import xarray as xr
 
 from langevin_nn.config.record import RunConfig
 from langevin_nn.errors import InputError
+from langevin_nn.model.precision import require_float64
 from langevin_nn.runs import run
 from langevin_nn.sweeps import executors, grid, plan, report, results
 from langevin_nn.sweeps.folder import SweepFolder
@@ -22,7 +23,6 @@ from langevin_nn.sweeps.grid import Grid
 from langevin_nn.sweeps.plan import Task
 from langevin_nn.sweeps.status import Outlook, Status
 from langevin_nn.sweeps.task import still_open
-from langevin_nn.theory.kernels.nngp import require_float64
 from langevin_nn.values import as_path
 
 POLL_SECONDS = 0.5

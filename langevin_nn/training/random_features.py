@@ -11,8 +11,8 @@ with the ridge λ_L T,
 so that one decomposition serves every T, and T → 0 is the interpolation of the smallest norm.
 """
 
+import abc
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from langevin_nn.data.dataset import Dataset, as_finite_numbers
 from langevin_nn.data.teachers import noise_scale
 from langevin_nn.model.activations import activation as chosen_activation
 from langevin_nn.model.networks.base import Network
+from langevin_nn.model.precision import require_float64
 from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.types import Activation, InputError, random_key
 from langevin_nn.values import (
@@ -35,85 +36,18 @@ from langevin_nn.values import (
     shown,
 )
 
-__all__ = ["FeatureRegression", "RandomFeatures", "feature_ensemble"]
+__all__ = ["FeatureRegression", "FrozenFeatures", "RandomFeatures", "feature_ensemble"]
 
 
-class RandomFeatures:
-    """A hidden layer of `width` units, frozen at a draw of its prior N(0, 1).
+class FrozenFeatures(abc.ABC):
+    """Features z(x) that are not sampled, of inputs (P, `in_size`) to (P, `width`). Abstract."""
 
-    `activation` is a name, an `Activation` or an elementwise callable; `centred` subtracts its mean
-    under a standard Gaussian, E σ(z). `of` takes the hidden layers of a network as they are.
+    in_size: int
+    width: int
 
-    Raises `InputError` for sizes that are not positive, an unknown activation, and with float64
-    switched off, where rounded features could not be told from independent ones.
-
-    >>> import jax, langevin_nn as lnn
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> key = jax.random.key(0)
-    >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
-    >>> features = lnn.RandomFeatures(data.in_size, 30, "relu", key=key)
-    >>> regression = features.regress(data)
-    >>> regression.mean(ridge=0.1).shape, regression.variance(ridge=0.1, temperature=0.1).shape
-    ((20,), (20,))
-    """
-
-    def __init__(
-        self,
-        in_size: int,
-        width: int,
-        activation: str | Activation = "erf",
-        *,
-        key: PRNGKeyArray,
-        centred: bool = False,
-    ) -> None:
-        for name, size in (("in_size", in_size), ("width", width)):
-            require_count(name, size)
-        require_flag("centred", centred)
-        _require_float64()
-        chosen = chosen_activation(activation)
-        drawn = jax.random.normal(random_key(key), (width, in_size), jnp.float32)
-        weights = np.asarray(drawn, np.float64)
-        mean = float(gaussian_mean(chosen, jnp.ones(1))[0]) if centred else 0.0
-        self.in_size, self.width = in_size, width
-        self._hidden = partial(_hidden, weights, chosen, mean)
-
-    @classmethod
-    def of(cls, network: Any) -> "RandomFeatures":
-        """The features that the read-out of one of the package's networks sees, at any depth.
-
-        Of its hidden weights as they are: a draw of any prior, of a posterior, or trained.
-
-        Raises `InputError` for other modules, for a network without hidden layers or with biases,
-        and for several at once.
-
-        >>> import equinox as eqx, jax, langevin_nn as lnn
-        >>> jax.config.update("jax_enable_x64", True)
-        >>> key = jax.random.key(0)
-        >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
-        >>> network = lnn.FullyConnected(data.in_size, (30, 40), "relu", key=key)
-        >>> v = lnn.RandomFeatures.of(network).regress(data).readout(ridge=0.1)
-        >>> best = eqx.tree_at(lambda network: network.weights[-1], network, v[None])
-        >>> bool(((jax.vmap(best)(data.x_train) - data.y_train) ** 2).mean() < 0.1)
-        True
-        """
-        if not isinstance(network, Network) or not network.hidden_widths or network.biases:
-            given = type(network).__name__
-            if isinstance(network, Network):
-                biases = "with biases" if network.biases else "without biases"
-                given += f" of hidden widths {network.hidden_widths} {biases}"
-            raise InputError(
-                "features are those of a FullyConnected or Convolutional network with hidden "
-                f"layers and without biases, got {given}"
-            )
-        _require_float64()
-        exact = jax.tree.map(lambda leaf: leaf.astype(np.float64), network)
-        shape = jax.eval_shape(exact.features, jnp.zeros((1, network.in_size))).shape
-        if len(shape) != 2:
-            raise InputError(f"one network was expected, got several of shape {shape[:-2]}")
-        made = object.__new__(cls)
-        made.in_size, made.width = network.in_size, shape[-1]
-        made._hidden = partial(_last_layer, exact)
-        return made
+    @abc.abstractmethod
+    def _hidden(self, x: Float[np.ndarray, "P N_0"]) -> Any:
+        """The features of inputs that were checked."""
 
     def __call__(self, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "P N_1"]:
         """σ(W x/√N_0), minus its mean where it is centred; of a network its last hidden layer.
@@ -146,6 +80,96 @@ class RandomFeatures:
         inside = projected @ right.T
         outside = np.maximum(np.sum(projected**2, axis=1) - np.sum(inside**2, axis=1), 0)
         return FeatureRegression(data, left, singular, right, inside, outside)
+
+
+class RandomFeatures(FrozenFeatures):
+    """A hidden layer of `width` units, frozen at a draw of its prior N(0, 1).
+
+    `activation` is a name, an `Activation` or an elementwise callable; `centred` subtracts its mean
+    under a standard Gaussian, E σ(z). `of` takes the hidden layers of a network as they are.
+
+    Raises `InputError` for sizes that are not positive, an unknown activation, and with float64
+    switched off, where rounded features could not be told from independent ones.
+
+    >>> import jax, langevin_nn as lnn
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> key = jax.random.key(0)
+    >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
+    >>> features = lnn.RandomFeatures(data.in_size, 30, "relu", key=key)
+    >>> regression = features.regress(data)
+    >>> regression.mean(ridge=0.1).shape, regression.variance(ridge=0.1, temperature=0.1).shape
+    ((20,), (20,))
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        width: int,
+        activation: str | Activation = "erf",
+        *,
+        key: PRNGKeyArray,
+        centred: bool = False,
+    ) -> None:
+        for name, size in (("in_size", in_size), ("width", width)):
+            require_count(name, size)
+        require_flag("centred", centred)
+        require_float64("random features are")
+        chosen = chosen_activation(activation)
+        drawn = jax.random.normal(random_key(key), (width, in_size), jnp.float32)
+        weights = np.asarray(drawn, np.float64)
+        mean = float(gaussian_mean(chosen, jnp.ones(1))[0]) if centred else 0.0
+        self.in_size, self.width = in_size, width
+        self._weights, self._activation, self._mean = weights, chosen, mean
+
+    @staticmethod
+    def of(network: Any) -> FrozenFeatures:
+        """The features that the read-out of one of the package's networks sees, at any depth.
+
+        Of its hidden weights as they are: a draw of any prior, of a posterior, or trained.
+
+        Raises `InputError` for other modules, for a network without hidden layers or with biases,
+        and for several at once.
+
+        >>> import equinox as eqx, jax, langevin_nn as lnn
+        >>> jax.config.update("jax_enable_x64", True)
+        >>> key = jax.random.key(0)
+        >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
+        >>> network = lnn.FullyConnected(data.in_size, (30, 40), "relu", key=key)
+        >>> v = lnn.RandomFeatures.of(network).regress(data).readout(ridge=0.1)
+        >>> best = eqx.tree_at(lambda network: network.weights[-1], network, v[None])
+        >>> bool(((jax.vmap(best)(data.x_train) - data.y_train) ** 2).mean() < 0.1)
+        True
+        """
+        return _LastLayer(network)
+
+    def _hidden(self, x: Float[np.ndarray, "P N_0"]) -> Any:
+        z = jnp.asarray(x @ self._weights.T / np.sqrt(self.in_size))
+        return self._activation(z) - self._mean
+
+
+class _LastLayer(FrozenFeatures):
+    """What the read-out of a network sees; made by `RandomFeatures.of`."""
+
+    def __init__(self, network: Any) -> None:
+        if not isinstance(network, Network) or not network.hidden_widths or network.biases:
+            given = type(network).__name__
+            if isinstance(network, Network):
+                biases = "with biases" if network.biases else "without biases"
+                given += f" of hidden widths {network.hidden_widths} {biases}"
+            raise InputError(
+                "features are those of a FullyConnected or Convolutional network with hidden "
+                f"layers and without biases, got {given}"
+            )
+        require_float64("random features are")
+        exact = jax.tree.map(lambda leaf: leaf.astype(np.float64), network)
+        shape = jax.eval_shape(exact.features, jnp.zeros((1, network.in_size))).shape
+        if len(shape) != 2:
+            raise InputError(f"one network was expected, got several of shape {shape[:-2]}")
+        self.in_size, self.width = network.in_size, shape[-1]
+        self._network = exact
+
+    def _hidden(self, x: Float[np.ndarray, "P N_0"]) -> Any:
+        return self._network.features(jnp.asarray(x))
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,27 +241,6 @@ class FeatureRegression:
     @staticmethod
     def _check(ridge: float | int) -> None:
         require_not_negative("the ridge λ_L T", ridge)
-
-
-def _hidden(
-    weights: Float[np.ndarray, "N_1 N_0"],
-    activation: Activation,
-    mean: float,
-    x: Float[np.ndarray, "P N_0"],
-) -> Any:
-    return activation(jnp.asarray(x @ weights.T / np.sqrt(weights.shape[1]))) - mean
-
-
-def _last_layer(network: Network, x: Float[np.ndarray, "P N_0"]) -> Any:
-    return network.features(jnp.asarray(x))
-
-
-def _require_float64() -> None:
-    if jnp.result_type(float) != np.float64:
-        raise InputError(
-            "random features are computed in float64, which JAX has switched off: add the line "
-            '`jax.config.update("jax_enable_x64", True)` before the first use of JAX'
-        )
 
 
 def feature_ensemble(

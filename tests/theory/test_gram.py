@@ -14,12 +14,8 @@ from statistics_in_sigmas import SIGMAS, worst, z_scores
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.ensemble import Ensemble
-from langevin_nn.theory.kernels.nngp import (
-    gram_blocks,
-    input_covariance,
-    nngp,
-    require_float64,
-)
+from langevin_nn.model.precision import require_float64
+from langevin_nn.theory.kernels.nngp import gram_blocks, input_covariance, nngp
 from langevin_nn.theory.kernels.ntk import ntk
 from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches

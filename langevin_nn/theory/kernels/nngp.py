@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 from langevin_nn.covariances import Covariance
 from langevin_nn.data.dataset import as_numbers
 from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.model.precision import require_float64
 from langevin_nn.theory.applicability import require_ensemble, require_spec
 from langevin_nn.theory.kernels.layers import (
     Precisions,
@@ -50,7 +51,6 @@ __all__ = [
     "probe_inputs",
     "readout_columns",
     "require_finite",
-    "require_float64",
 ]
 
 Inputs = Float[np.ndarray, "P N_0"]
@@ -109,23 +109,6 @@ def require_finite(name: str, block: Float[np.ndarray, "..."]) -> None:
             f"{name} has {np.count_nonzero(~np.isfinite(block))} entries that are not finite of "
             f"{block.size}: look for inputs that are NaN or too large, or an activation that "
             "overflows"
-        )
-
-
-def require_float64() -> None:
-    """Do nothing if JAX computes in float64.
-
-    Raises:
-        InputError: it does not; the message says which line to add.
-
-    >>> import jax
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> require_float64()
-    """
-    if jnp.result_type(float) != np.float64:
-        raise InputError(
-            "theory is computed in float64, which JAX has switched off: add the line "
-            '`jax.config.update("jax_enable_x64", True)` before the first use of JAX'
         )
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq
 
-from langevin_nn.theory.kernels.nngp import require_float64
+from langevin_nn.model.precision import require_float64
 from langevin_nn.types import Activation, InputError
 from langevin_nn.values import require_kind
 

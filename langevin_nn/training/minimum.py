@@ -27,12 +27,12 @@ from jaxtyping import Bool, Float, Int
 
 from langevin_nn.model.losses import Hinge, Squared
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.model.rows import rows_of
 from langevin_nn.sampling.checks import checked_params, checked_posterior, refuse_jumps_for
 from langevin_nn.training.residuals import (
     energy_and_gradient,
     energy_hessian,
     gauss_newton,
-    unflattened,
 )
 from langevin_nn.types import InputError
 from langevin_nn.values import as_number, as_whole, shown
@@ -147,7 +147,8 @@ class _Descent:
     def __init__(
         self, posterior: GibbsPosterior, start: Any, tolerance: float, max_steps: int
     ) -> None:
-        self.posterior, self.start = posterior, start
+        rows, self.batch_of = rows_of(start)
+        self.posterior, self.start = posterior, np.asarray(rows[0])
         self.tolerance, self.max_steps = tolerance, max_steps
         self.hinged = isinstance(posterior.loss, Hinge)
         self.unit = float(np.sqrt(np.mean(np.square(np.asarray(posterior.y_train)))))
@@ -158,14 +159,12 @@ class _Descent:
         self._grams = _Kept(gauss_newton, self)
 
     def run(self) -> _End:
-        leaves = jax.tree.leaves(self.start)
-        row = np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
         near = (NEARLY if self.hinged else FITTED) * self.unit
 
         def settled(row: np.ndarray) -> bool:
             return self.missing(row) <= near or self.relative(row) <= self.tolerance
 
-        row = self._minimised(row, 1.0, settled)
+        row = self._minimised(self.start, 1.0, settled)
         if self.hinged and 0 < self.missing(row) <= near:
             row = self._minimised(row, 1 + 10 * NEARLY, lambda row: self.missing(row) == 0)
         gradient = float(np.linalg.norm(self.value(row)[1]))
@@ -176,7 +175,7 @@ class _Descent:
                 f"after {self.steps} steps the gradient is {relative:.1e} of ‖J‖‖r‖, more than "
                 f"{self.tolerance:.1e}: write a larger max_steps or gradient_tolerance"
             )
-        return _End(unflattened(self.start, row), gradient, relative, self.steps, message)
+        return _End(self.batch_of(jnp.asarray(row)), gradient, relative, self.steps, message)
 
     def _minimised(
         self, row: np.ndarray, factor: float, finished: Callable[[np.ndarray], bool]
@@ -219,7 +218,7 @@ class _Descent:
     def model(self, row: np.ndarray, factor: float) -> np.ndarray:
         """The Hessian of the quadratic model."""
         if factor == 1 and self.relative(row) < NEWTON:
-            place = self.posterior, self.start, jnp.asarray(row), jnp.asarray(factor)
+            place = self.posterior, self.batch_of, jnp.asarray(row), jnp.asarray(factor)
             return np.asarray(energy_hessian(*place))
         gram = np.asarray(self._grams(row, factor))
         return gram + RIDGE * np.trace(gram) / len(row) * np.eye(len(row))
@@ -229,7 +228,7 @@ class _Kept:
     """A function of a descent's row and factor that remembers where it was last asked."""
 
     def __init__(self, function: Callable[..., Any], descent: _Descent) -> None:
-        self.of = partial(function, descent.posterior, descent.start)
+        self.of = partial(function, descent.posterior, descent.batch_of)
         self._row, self._factor, self._found = np.zeros(0), 0.0, None
 
     def __call__(self, row: np.ndarray, factor: float) -> Any:

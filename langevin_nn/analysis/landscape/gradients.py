@@ -11,7 +11,6 @@ from the matrix of gradients (P, number of weights): for networks of up to some 
 the spectra of larger ones are in `spectra`.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,7 @@ from numpy.typing import ArrayLike
 from langevin_nn.data.dataset import as_numbers
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.model.precision import full_precision
+from langevin_nn.model.rows import BatchOf, rows_of
 from langevin_nn.sampling.checks import checked_params, checked_posterior
 from langevin_nn.types import InputError
 from langevin_nn.values import require_count, require_not_negative, require_positive
@@ -133,12 +133,12 @@ def effective_parameters(posterior: Posterior, params: Any, tolerance: float = 1
     24
     """
     tolerance = require_positive("tolerance", tolerance)
-    posterior, row, structure = _one_network(posterior, params)
+    posterior, row, batch_of = _one_network(posterior, params)
     size = posterior.x_train.shape[1]
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.standard_normal((2 * row.size + 1_000, size)), posterior.x_train.dtype)
     inputs = inputs * jnp.sqrt(jnp.mean(jnp.square(posterior.x_train)))
-    gradients = _gradients(posterior, row, structure, inputs)
+    gradients = _gradients(posterior, row, batch_of, inputs)
     singular = np.linalg.svd(np.asarray(gradients, np.float64), compute_uv=False)
     return int(np.sum(singular > tolerance * singular[0]))
 
@@ -160,8 +160,8 @@ def tangent_kernel(posterior: Posterior, params: Any) -> Float[np.ndarray, "n P 
     (3, 10, 10)
     """
     posterior = with_one_output(posterior)
-    weights, structure = flattened(checked_params(posterior, params))
-    return np.asarray(_kernels(posterior, weights, structure), np.float64)
+    weights, batch_of = rows_of(checked_params(posterior, params))
+    return np.asarray(_kernels(posterior, weights, batch_of), np.float64)
 
 
 def relative_change(
@@ -195,8 +195,8 @@ def hessian(posterior: Posterior, params: Any) -> Hessian:
     >>> found.whole.shape, found.rank() == found.unsatisfied
     ((27, 27), True)
     """
-    posterior, row, structure = _one_network(posterior, params)
-    whole, gradients, losses = _second_order(posterior, row, structure)
+    posterior, row, batch_of = _one_network(posterior, params)
+    whole, gradients, losses = _second_order(posterior, row, batch_of)
     curvature = _curvatures(posterior, params)
     of_gradients = (np.asarray(gradients, np.float64).T * curvature) @ np.asarray(gradients)
     return Hessian(np.asarray(whole, np.float64), of_gradients, int(np.sum(np.asarray(losses) > 0)))
@@ -204,10 +204,10 @@ def hessian(posterior: Posterior, params: Any) -> Hessian:
 
 def _one_network(
     posterior: Posterior, params: Any
-) -> tuple[GibbsPosterior, Float[Array, " K"], Any]:
+) -> tuple[GibbsPosterior, Float[Array, " K"], BatchOf]:
     """The posterior and the weights of one network as a row, if it is not too large."""
     posterior = with_one_output(posterior)
-    weights, structure = flattened(checked_params(posterior, params))
+    weights, batch_of = rows_of(checked_params(posterior, params))
     number, size = weights.shape
     if number != 1:
         raise InputError(f"this is of one network, got {number}: give one of them")
@@ -216,49 +216,37 @@ def _one_network(
             f"the matrix of {size} weights is too large: {LARGEST_HESSIAN} at most, write a "
             "smaller network, or spectral_density for the spectrum of a Hessian"
         )
-    return posterior, weights[0], structure
-
-
-def flattened(params: Any) -> tuple[Float[Array, "n K"], Any]:
-    """The weights of each network as one row, and how to undo it."""
-    leaves, structure = jax.tree.flatten(params)
-    rows = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
-    shapes = tuple(leaf.shape[1:] for leaf in leaves)
-    return rows, (structure, shapes)
+    return posterior, weights[0], batch_of
 
 
 def outputs_of(
     posterior: GibbsPosterior,
     row: Float[Array, " K"],
-    structure: Any,
+    batch_of: BatchOf,
     inputs: Float[Array, "P N_0"] | None = None,
 ) -> Float[Array, " P"]:
     """f of the network with these weights, at the training inputs if no others are given."""
-    tree, shapes = structure
-    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
-    parts = jnp.split(row, ends)
-    leaves = [part.reshape(1, *shape) for part, shape in zip(parts, shapes, strict=True)]
-    networks = posterior.networks(jax.tree.unflatten(tree, leaves))
+    networks = posterior.networks(batch_of(row))
     return posterior.outputs_at(networks, posterior.x_train if inputs is None else inputs)[0]
 
 
 @eqx.filter_jit
 def _gradients(
-    posterior: GibbsPosterior, row: Float[Array, " K"], structure: Any, inputs: Array
+    posterior: GibbsPosterior, row: Float[Array, " K"], batch_of: BatchOf, inputs: Array
 ) -> Float[Array, "P K"]:
     """∇_θ f at each input: one gradient for each, not one of the whole batch."""
 
     def at(x: Float[Array, " N_0"]) -> Float[Array, " K"]:
-        return jax.grad(lambda w: outputs_of(posterior, w, structure, x[None])[0])(row)
+        return jax.grad(lambda w: outputs_of(posterior, w, batch_of, x[None])[0])(row)
 
     return jax.vmap(at)(inputs)
 
 
 @eqx.filter_jit
 @full_precision
-def _kernels(posterior: GibbsPosterior, weights: Float[Array, "n K"], structure: Any) -> Array:
+def _kernels(posterior: GibbsPosterior, weights: Float[Array, "n K"], batch_of: BatchOf) -> Array:
     def of_one(row: Array) -> Array:
-        gradients = _gradients(posterior, row, structure, posterior.x_train)
+        gradients = _gradients(posterior, row, batch_of, posterior.x_train)
         return gradients @ gradients.T
 
     return jax.lax.map(of_one, weights)
@@ -266,15 +254,15 @@ def _kernels(posterior: GibbsPosterior, weights: Float[Array, "n K"], structure:
 
 @eqx.filter_jit
 def _second_order(
-    posterior: GibbsPosterior, row: Float[Array, " K"], structure: Any
+    posterior: GibbsPosterior, row: Float[Array, " K"], batch_of: BatchOf
 ) -> tuple[Array, Array, Array]:
     """The Hessian of E, the gradients of f (P, K), the losses (P,)."""
 
     def losses(w: Array) -> Array:
-        return posterior.loss(outputs_of(posterior, w, structure), posterior.y_train)
+        return posterior.loss(outputs_of(posterior, w, batch_of), posterior.y_train)
 
     whole = jax.hessian(lambda w: jnp.sum(losses(w)))(row)
-    gradients = _gradients(posterior, row, structure, posterior.x_train)
+    gradients = _gradients(posterior, row, batch_of, posterior.x_train)
     return whole, gradients, losses(row)
 
 

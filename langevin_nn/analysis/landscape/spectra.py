@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.analysis.landscape.gradients import flattened, outputs_of, with_one_output
+from langevin_nn.analysis.landscape.gradients import outputs_of, with_one_output
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.model.precision import full_precision
+from langevin_nn.model.rows import BatchOf, rows_of
 from langevin_nn.sampling.checks import checked_params
 from langevin_nn.types import InputError, random_key
 from langevin_nn.values import require_count, require_number, shown
@@ -86,7 +87,7 @@ def spectral_density(
     (4500, (8, 64))
     """
     posterior = with_one_output(posterior)
-    weights, structure = flattened(checked_params(posterior, params))
+    weights, batch_of = rows_of(checked_params(posterior, params))
     number, size = weights.shape
     if number != 1:
         raise InputError(f"this is of one network, got {number}: give one of them")
@@ -99,7 +100,7 @@ def spectral_density(
     steps = min(num_steps, size)
     diagonals, sides = (
         np.asarray(each, np.float64)
-        for each in _tridiagonals(posterior, weights[0], structure, probes, part, steps)
+        for each in _tridiagonals(posterior, weights[0], batch_of, probes, part, steps)
     )
     nodes, first = [], []
     for diagonal, side in zip(diagonals, sides, strict=True):
@@ -116,7 +117,7 @@ def spectral_density(
 def _tridiagonals(
     posterior: GibbsPosterior,
     row: Float[Array, " K"],
-    structure: Any,
+    batch_of: BatchOf,
     probes: Float[Array, "probes K"],
     part: str,
     num_steps: int,
@@ -124,7 +125,7 @@ def _tridiagonals(
     """Diagonals and side diagonals (the last of which is not used), one probe after the other."""
 
     def outputs(w: Array) -> Array:
-        return outputs_of(posterior, w, structure)
+        return outputs_of(posterior, w, batch_of)
 
     def slopes(f: Array) -> Array:
         return jax.grad(lambda f: jnp.sum(posterior.loss(f, posterior.y_train)))(f)

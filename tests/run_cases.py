@@ -8,6 +8,7 @@ from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config.record import RunConfig, from_dict
 from langevin_nn.files import write_text
 from langevin_nn.runs import folder as store
+from langevin_nn.runs.summary import Experiment, Summary, Theory
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation
 
@@ -102,11 +103,9 @@ def saved(tmp_path, chains, theories, y_train=(1.0, -1.0, 1.0)):
     write_text(tmp_path / "config.toml", config.to_toml())
     folder.save_json("manifest.json", {"run_id": config.content_hash})
     folder.save_posterior(chains, np.array(y_train), theories, config.content_hash)
-    folder.save_json(
-        "summary.json",
-        {
-            "experiment": store.experiment_summary(summarise(chains), chains),
-            "theory": {name: store.theory_summary(theory) for name, theory in theories.items()},
-        },
+    summary = Summary(
+        experiment=Experiment.of(summarise(chains), chains),
+        theory={name: Theory.of(theory) for name, theory in theories.items()},
     )
+    folder.save_json("summary.json", summary.to_json())
     return folder

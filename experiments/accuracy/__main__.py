@@ -285,7 +285,7 @@ def with_own_diagnostics(measured: xr.Dataset, folder: Path) -> xr.Dataset:
             for place in np.argwhere((measured.status == "done").values):
                 point = str(measured.point.values[tuple(place)])
                 summary = RunFolder(folder / "points" / point).load_summary()
-                values[tuple(place)] = summary["experiment"][kind][name]
+                values[tuple(place)] = getattr(summary.experiment, kind)[name]
             measured[f"{name}_{kind}"] = (measured.status.dims, values)
     return measured
 

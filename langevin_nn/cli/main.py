@@ -111,7 +111,7 @@ def run_command(arguments: argparse.Namespace) -> int:
                 again = shlex.join(["langevin-nn", "plot", str(folder.path)])
                 _say(arguments, f"{folder.path} is finished; its figures again: {again}")
                 folder.check_finished()
-                converged = folder.load_summary()["experiment"]["converged"]
+                converged = folder.load_summary().experiment.converged
                 return 0 if converged else NOT_CONVERGED
             if arguments.resume and not folder.has_state:
                 tell(f"{folder.path} has no saved state to go on from: the run begins anew")

@@ -11,6 +11,7 @@ import xarray as xr
 
 from langevin_nn import plotting
 from langevin_nn.reports.html import Markup, table
+from langevin_nn.runs.summary import Summary
 from langevin_nn.sweeps import report
 from langevin_nn.sweeps.folder import SweepFolder
 
@@ -45,8 +46,8 @@ class Points:
         return {place: str(point) for place, point, is_done in pairs if is_done}
 
     @cached_property
-    def summaries(self) -> dict[str, dict[str, Any]]:
-        """Those of the finished points, by their places in words."""
+    def summaries(self) -> dict[str, Summary]:
+        """The summaries of the finished points, by their places in words."""
         found = self.finished.items()
         return {place: self.folder.run(point).load_summary() for place, point in found}
 

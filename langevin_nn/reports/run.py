@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from langevin_nn import plotting
 from langevin_nn.analysis.comparison import (
@@ -20,9 +19,9 @@ from langevin_nn.reports.html import Markup, element, figures, page, table
 from langevin_nn.reports.provenance import provenance
 from langevin_nn.reports.theories import remarks_on
 from langevin_nn.runs import tables
-from langevin_nn.runs.folder import RunFolder, experiment_summary
-from langevin_nn.runs.results import step_size_bias_of
-from langevin_nn.types import Generalisation
+from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.summary import Experiment, Summary, Tempered
+from langevin_nn.types import Estimate, Generalisation
 
 FIGURES = {
     "generalisation": (
@@ -46,7 +45,7 @@ def run_page(folder: RunFolder, when: str) -> str:
     manifest, config = folder.load_manifest(), folder.load_config()
     chains, theories = folder.load_results()
     measured = summarise(chains)
-    if (bias := step_size_bias_of(summary["experiment"])) is not None:
+    if (bias := summary.experiment.step_size_bias) is not None:
         measured = dataclasses.replace(measured, step_size_bias=bias)
     title = f"Run {folder.path.resolve().name}"
     verdict = "Converged." if measured.converged else f"NOT CONVERGED: {measured.message}."
@@ -67,11 +66,13 @@ def run_page(folder: RunFolder, when: str) -> str:
         ],
         "Figures": figures(drawn, FIGURES),
     }
-    if "tempering" in summary:
-        sections["Ladder"] = _ladder(summary["tempering"])
+    if summary.tempering is not None:
+        sections["Ladder"] = _ladder(summary.tempering)
     sections["Convergence"] = _convergence(
-        experiment_summary(measured, chains)
-        | {"step_size_relative_bias": summary["experiment"].get("step_size_relative_bias")}
+        dataclasses.replace(
+            Experiment.of(measured, chains),
+            step_size_relative_bias=summary.experiment.step_size_relative_bias,
+        )
     )
     hashes = {"configuration hash": config.content_hash}
     sections["Provenance"] = provenance({title: manifest}, hashes, config.to_toml())
@@ -103,7 +104,7 @@ def _comparison(measured: Generalisation, theories: Mapping[str, Generalisation]
     return table(caption, header, rows)
 
 
-def _of_theories(theories: Mapping[str, Generalisation], summary: Mapping[str, Any]) -> Markup:
+def _of_theories(theories: Mapping[str, Generalisation], summary: Summary) -> Markup:
     rows = [
         [
             name, number(theory.log_evidence, ".6g"), orders(theory),
@@ -113,35 +114,34 @@ def _of_theories(theories: Mapping[str, Generalisation], summary: Mapping[str, A
     ]  # fmt: skip
     if not theories:
         return element("p", "There is no theory to compare with.")
-    caption = f"Theories; s = yᵀK⁻¹y/P = {number(summary.get('criterion'), '.4g')}"
-    if "criterion_at_temperature" in summary:
-        here = number(summary["criterion_at_temperature"], ".4g")
+    caption = f"Theories; s = yᵀK⁻¹y/P = {number(summary.criterion, '.4g')}"
+    if summary.criterion_at_temperature is not None:
+        here = number(summary.criterion_at_temperature, ".4g")
         caption += f", and yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {here} at the run's T"
         caption += ": of one common scale Q* > 1 above 1"
     header = ["theory", "log evidence, log p(y | X)", "order parameters", "state"]
     return table(caption, header, rows)
 
 
-def _convergence(experiment: Mapping[str, Any]) -> list[Markup]:
-    """By the part `experiment` of a summary."""
+def _convergence(experiment: Experiment) -> list[Markup]:
     rows = [
-        [QUANTITIES.get(name, name), number(rhat, ".4f"), number(experiment["ess"][name], ".0f")]
-        for name, rhat in experiment["rhat"].items()
+        [QUANTITIES.get(name, name), number(rhat, ".4f"), number(experiment.ess[name], ".0f")]
+        for name, rhat in experiment.rhat.items()
     ]
-    worst = [number(experiment["rhat_max"], ".4f"), number(experiment["ess_min"], ".0f")]
+    worst = [number(experiment.rhat_max, ".4f"), number(experiment.ess_min, ".0f")]
     rows.append(["worst, with f at every test point", *worst])
     chains = [
-        ["chains", str(experiment["num_chains"])],
-        ["of these diverged", str(experiment["diverged_chains"])],
-        ["draws of each", str(experiment["num_draws"])],
-        ["acceptance", number(experiment["acceptance"], ".3f")],
-        ["step size", number(experiment["step_size"], ".3g")],
-        ["stability limit", number(experiment["stability_limit"], ".3g")],
-        ["trajectory length", number(experiment["trajectory_length"], ".3g")],
-        ["share of proposals not finite", number(experiment["nonfinite_proposals"], ".2g")],
+        ["chains", str(experiment.num_chains)],
+        ["of these diverged", str(experiment.diverged_chains)],
+        ["draws of each", str(experiment.num_draws)],
+        ["acceptance", number(experiment.acceptance, ".3f")],
+        ["step size", number(experiment.step_size, ".3g")],
+        ["stability limit", number(experiment.stability_limit, ".3g")],
+        ["trajectory length", number(experiment.trajectory_length, ".3g")],
+        ["share of proposals not finite", number(experiment.nonfinite_proposals, ".2g")],
         *_predicted_bias(experiment),
-        ["the same in every draw", ", ".join(experiment["constant"]) or "nothing"],
-        ["time of sampling", duration(experiment["wall_seconds"])],
+        ["the same in every draw", ", ".join(experiment.constant) or "nothing"],
+        ["time of sampling", duration(experiment.wall_seconds)],
     ]  # fmt: skip
     return [
         table(f"Converged: R̂ < {RHAT_LIMIT}, ESS > {ESS_LIMIT}", ["series", "R̂", "ESS"], rows),
@@ -149,45 +149,47 @@ def _convergence(experiment: Mapping[str, Any]) -> list[Markup]:
     ]
 
 
-def _predicted_bias(experiment: Mapping[str, Any]) -> list[list[str]]:
+def _predicted_bias(experiment: Experiment) -> list[list[str]]:
     """Rows of what the step size shifts; an earlier version stored the variance's alone."""
     shift = "predicted shift of the {} by the step size"
-    stored, relative = experiment["step_size_bias"], experiment["step_size_relative_bias"]
-    if stored is not None and not experiment["step_size_message"]:
-        return [[shift.format(QUANTITIES[key]), _stored(each)] for key, each in stored.items()]
-    if stored is not None and relative is None:
+    bias, relative = experiment.step_size_bias, experiment.step_size_relative_bias
+    if bias is not None and not experiment.step_size_message:
+        return [
+            [shift.format(QUANTITIES[item.name]), _written(getattr(bias, item.name))]
+            for item in dataclasses.fields(bias)
+        ]
+    if bias is not None and relative is None:
         return [["shift by the step size", "not known"]]
     return [["predicted bias of the variance by the step size", per_cent(relative)]]
 
 
-def _ladder(tempering: Mapping[str, Any]) -> list[Markup]:
-    """By the part `tempering` of a summary."""
+def _ladder(tempering: Tempered) -> list[Markup]:
     names = ("bias2", "variance", "train_error")
     rows, marks = [], []
     # A dynamics without an acceptance step is biased, and on a ladder it is not known by how much.
-    for rung in tempering["rungs"]:
-        evidence, mark = rung["log_evidence"], UNKNOWN_MARK if rung["acceptance"] is None else ""
+    for rung in tempering.rungs:
+        mark = UNKNOWN_MARK if rung.acceptance is None else ""
         rows.append(
             [
-                f"{rung['temperature']:g}", *(_stored(rung[name]) + mark for name in names),
-                _stored(evidence) + mark, number(rung["log_evidence_quadrature"], ".2g"),
-                number(rung["rhat_max"], ".4f"), number(rung["ess_min"], ".0f"),
-                "converged" if rung["converged"] else "not converged",
+                f"{rung.temperature:g}", *(_written(getattr(rung, name)) + mark for name in names),
+                _written(rung.log_evidence) + mark, number(rung.log_evidence_quadrature, ".2g"),
+                number(rung.rhat_max, ".4f"), number(rung.ess_min, ".0f"),
+                "converged" if rung.converged else "not converged",
             ]
         )  # fmt: skip
-        marks.append("" if rung["converged"] else "restless")
+        marks.append("" if rung.converged else "restless")
     header = [
         "T", *(QUANTITIES[name] for name in names), "log evidence", "error of the quadrature",
         "R̂ max", "ESS min", "state",
     ]  # fmt: skip
-    swaps = ", ".join(f"{swap:.2f}" for swap in tempering["swap_acceptance"])
-    words = f"Accepted swaps between neighbours: {swaps}. Round trips: {tempering['round_trips']}."
+    swaps = ", ".join(f"{swap:.2f}" for swap in tempering.swap_acceptance)
+    words = f"Accepted swaps between neighbours: {swaps}. Round trips: {tempering.round_trips}."
     parts = [
         table("Every temperature, the coldest first", header, rows, marks=marks),
         element("p", words),
     ]
-    return [*parts, element("p", f"{tempering['message']}.")] if tempering["message"] else parts
+    return [*parts, element("p", f"{tempering.message}.")] if tempering.message else parts
 
 
-def _stored(kept: Mapping[str, float | None]) -> str:
-    return estimate(kept["value"], kept["mcse"])
+def _written(number: Estimate) -> str:
+    return estimate(number.value, number.mcse)

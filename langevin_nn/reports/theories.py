@@ -1,7 +1,6 @@
 """Theories against the experiments of a sweep: how well over the grid, and point by point."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from langevin_nn.analysis.comparison import (
 from langevin_nn.reports.formats import NOTHING, beside, estimate, number, per_cent, share
 from langevin_nn.reports.html import Markup, element, listing, table
 from langevin_nn.reports.points import Points
+from langevin_nn.runs.summary import Summary
 
 OVER_THE_GRID = ("bias2", "variance")
 
@@ -108,14 +108,14 @@ def _listed(orders: np.ndarray) -> str:
     return ", ".join(f"{value:.5g}" for value in orders if np.isfinite(value)) or NOTHING
 
 
-def remarks_on(summaries: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
+def remarks_on(summaries: Mapping[str, Summary]) -> list[Markup]:
     """What theories say of themselves, and why others were left out, at which points."""
     said: dict[str, list[str]] = {}
     for place, summary in summaries.items():
-        for name, theory in summary["theory"].items():
-            if theory.get("message"):
-                said.setdefault(f"{name}: {theory['message']}", []).append(place)
-        for name, why in summary.get("not_applicable", {}).items():
+        for name, theory in summary.theory.items():
+            if theory.message:
+                said.setdefault(f"{name}: {theory.message}", []).append(place)
+        for name, why in summary.not_applicable.items():
             said.setdefault(f"{name}: left out ({why})", []).append(place)
     if not said:
         return []

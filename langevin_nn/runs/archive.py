@@ -19,7 +19,8 @@ from langevin_nn.files import Unreadable, sum_of, write_bytes, write_text
 from langevin_nn.runs import claims
 from langevin_nn.runs.posterior_file import content_of, posterior_tree
 from langevin_nn.runs.posterior_reading import chains_of, load, theories_of, verify
-from langevin_nn.runs.records import check_summary, read_record, record, sealed
+from langevin_nn.runs.records import read_record, record, sealed
+from langevin_nn.runs.summary import Summary
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Generalisation, InputError
 
@@ -81,12 +82,12 @@ class Archive:
     def save_json(self, name: str, content: Mapping[str, Any]) -> None:
         write_text(self.path / name, record(content))
 
-    def finish(self, manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    def finish(self, manifest: Mapping[str, Any], summary: Summary) -> None:
         """Write the manifest, with the sums of the other files, and last of all the summary.
 
         Raises `InputError` where a file that was just written cannot be read.
         """
-        text = record(summary)
+        text = record(summary.to_json())
         sums = {name: self._sum_of(name) for name in ("config.toml", "posterior.nc")}
         sums["summary.json"] = hashlib.sha256(text.encode()).hexdigest()
         self.save_json("manifest.json", sealed({**manifest, "files": sums}))
@@ -101,7 +102,7 @@ class Archive:
                 "--resume, or write --output with a folder on another disk"
             ) from error
 
-    def load_summary(self) -> dict[str, Any]:
+    def load_summary(self) -> Summary:
         if not self.is_finished:
             earlier = (self.path / claims.REPLACED).is_dir() and (
                 f"; the run that it is to replace is kept in {claims.REPLACED} until then"
@@ -111,12 +112,10 @@ class Archive:
                 f"run it first, or go on with --resume{earlier or ''}"
             )
         self._verify("summary.json")
-        content = self._record("summary.json")
         try:
-            check_summary(content)
+            return Summary.from_json(read_record(self.path / "summary.json"))
         except Unreadable as error:
             raise Damaged(self.path / "summary.json", error) from error
-        return content
 
     def load_manifest(self) -> dict[str, Any]:
         """What a finished run says of where its numbers come from."""
@@ -138,7 +137,7 @@ class Archive:
         try:
             tree = load(self.path / "posterior.nc")
             verify(tree, config, manifest["run_id"])
-            return chains_of(tree), theories_of(tree, summary)
+            return chains_of(tree), theories_of(tree, summary.theory)
         except ValueError as error:
             raise Damaged(self.path / "posterior.nc", error) from error
 

@@ -31,18 +31,14 @@ from langevin_nn.runs.posterior_file import posterior_tree
 from langevin_nn.runs.posterior_reading import chains_of, theories_of
 from langevin_nn.runs.provenance import data_differences
 from langevin_nn.runs.records import read_record, record
-from langevin_nn.runs.results import experiment_summary, tempering_summary, theory_summary
 from langevin_nn.sampling.dynamics.step_size import Diverged
 from langevin_nn.types import InputError
 
 __all__ = [
     "RunFolder",
     "chains_of",
-    "experiment_summary",
     "posterior_tree",
-    "tempering_summary",
     "theories_of",
-    "theory_summary",
 ]
 
 

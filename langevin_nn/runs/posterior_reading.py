@@ -3,7 +3,6 @@
 Files of earlier versions, which have no names of runs and other names of variables, are read too.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ import xarray as xr
 from langevin_nn.config.record import RunConfig
 from langevin_nn.model.losses import Loss, loss_named
 from langevin_nn.runs.posterior_file import DRAWS, NUMBERS, OF_F
+from langevin_nn.runs.summary import Theory
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.types import Estimate, Generalisation
+from langevin_nn.types import Generalisation
 
 EARLIER = {"gibbs_energy": "energy", "acceptance_rate": "acceptance"}
 """The names that variables of sample_stats had."""
@@ -134,38 +134,21 @@ def chains_of(tree: xr.DataTree) -> Chains:
     )
 
 
-def theories_of(tree: xr.DataTree, summary: Mapping[str, Any]) -> dict[str, Generalisation]:
-    """The theories of the file and of the part `theory` of summary.json.
+def theories_of(tree: xr.DataTree, theories: Mapping[str, Theory]) -> dict[str, Generalisation]:
+    """The theories of summary.json with their predictions at the test points, from the file.
 
-    Raises `ValueError`, in one line, where one of the two lacks what the other has.
+    Raises `ValueError`, in one line, for a theory that the file lacks.
     """
-    entries = _of_kind(summary.get("theory"), Mapping, "the table theory")
-    if not entries:
+    if not theories:
         return {}
     at_points = _predictions(tree)
-    theories = {}
-    for name, entry in entries.items():
-        numbers = _of_kind(entry, Mapping, f"the table of the theory {name}")
+    found = {}
+    for name, theory in theories.items():
         if name not in at_points["theory"]:
             raise ValueError(f"it lacks the theory {name}")
         mean, variance = (at_points[key].sel(theory=name).to_numpy() for key in PREDICTED)
-        theories[name] = Generalisation(
-            name=name,
-            predictive_mean=mean,
-            predictive_variance=variance,
-            bias2=_kept(numbers, "bias2"),
-            variance=_kept(numbers, "variance"),
-            generalisation_error=_kept(numbers, "generalisation_error"),
-            train_error=_kept(numbers, "train_error"),
-            test_accuracy=_kept(numbers, "test_accuracy"),
-            order_parameters=_loaded(numbers.get("order_parameters")),
-            log_evidence=_of_kind(
-                numbers.get("log_evidence"), float | int | None, "the log evidence"
-            ),
-            converged=_of_kind(numbers.get("converged"), bool, "whether it converged"),
-            message=_of_kind(numbers.get("message"), str, "the message"),
-        )
-    return theories
+        found[name] = theory.generalisation(name, mean, variance)
+    return found
 
 
 def _predictions(tree: xr.DataTree) -> xr.Dataset:
@@ -231,27 +214,3 @@ def _loss(posterior: xr.Dataset) -> Loss | None:
         numbers["power"] = _count(posterior, "loss_power")
         numbers["margin"] = _attribute(posterior, "loss_margin")
     return loss_named(str(posterior.attrs["loss"]), **numbers)
-
-
-def _kept(numbers: Mapping[str, Any], name: str) -> Estimate:
-    """A theory's number as `theory_summary` stored it; null is NaN."""
-    errors = _of_kind(numbers.get("mcse", {}), Mapping, "the table mcse")
-    return Estimate(_read(numbers.get(name), name), _read(errors.get(name, 0.0), f"mcse of {name}"))
-
-
-def _read(value: Any, name: str) -> float:
-    value = _of_kind(value, float | int | None, name)
-    return math.nan if value is None else float(value)
-
-
-def _loaded(values: Any) -> Any:
-    """The order parameters, numbers or the rows of a matrix, as `theory_summary` stored them."""
-    rows = _of_kind(values, list, "the list of order parameters")
-    return tuple(_loaded(v) if isinstance(v, list) else _read(v, "order parameter") for v in rows)
-
-
-def _of_kind(value: Any, kind: Any, name: str) -> Any:
-    """The value. Raises `ValueError` if it is of another kind."""
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"summary.json has {value!r:.60} for {name}")
-    return value

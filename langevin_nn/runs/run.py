@@ -6,7 +6,6 @@ config ─► data ─► network, prior ─► posterior ─► chains ─► m
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,11 +24,11 @@ from langevin_nn.footprint import said
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
-from langevin_nn.runs import folder as store
 from langevin_nn.runs.assemble import READOUTS, loss_of, network_of, require_room, transition_of
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.provenance import manifest
 from langevin_nn.runs.results import Result
+from langevin_nn.runs.summary import Experiment, Summary, plain, theory_part
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.chains import sample
 from langevin_nn.sampling.draws import Chains
@@ -157,35 +156,15 @@ def keep(
         draw_figures(folder, config, chains, measured, theories)
     seconds = time.monotonic() - began
     provenance = (*problem.data.provenance, f"targets: {problem.data.labelling}")
-    summary = {
-        "targets": problem.data.labelling,
-        "experiment": store.experiment_summary(measured, chains),
-        **theory_part(result.predictions),
-    }
-    if result.tempering is not None:
-        summary["tempering"] = store.tempering_summary(result.tempering)
+    experiment = Experiment.of(measured, chains)
+    summary = Summary.of(problem.data.labelling, experiment, result.predictions, result.tempering)
     folder.finish(manifest(config, provenance, seconds), summary)
 
 
-def theory_part(predictions: Predictions) -> dict[str, object]:
-    """The parts `theory` and `criterion` of summary.json."""
-    criteria = {
-        "criterion": predictions.criterion,
-        "criterion_at_temperature": predictions.criterion_at_temperature,
-    }
-    return {
-        "theory": {name: store.theory_summary(g) for name, g in predictions.results.items()},
-        "not_applicable": predictions.not_applicable,
-        **{name: _without_nan(value) for name, value in criteria.items()},
-        "eigenvalues": predictions.eigenvalues,
-    }
-
-
 def theory_json(ensemble: Ensemble, predictions: Predictions) -> dict[str, object]:
-    """The same with the predictions at the test points and the derivatives of the log evidence."""
+    """`theory_part` with predictions at the test points and derivatives of the log evidence."""
     part = {"targets": ensemble.data.labelling, **theory_part(predictions)}
     entries = part["theory"]
-    assert isinstance(entries, dict)
     for name, solution in predictions.solutions.items():
         result = solution.generalisation
         entries[name] |= {
@@ -201,16 +180,7 @@ def theory_json(ensemble: Ensemble, predictions: Predictions) -> dict[str, objec
                     "bias_precisions": gradient.bias_precision_gradient,
                     "temperature": gradient.temperature_gradient,
                 }
-    return {key: _without_nan(value) for key, value in part.items()}
-
-
-def _without_nan(value: Any) -> Any:
-    """The nested lists, tuples and dictionaries with null for what is not a finite number."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {key: plain(value) for key, value in part.items()}
 
 
 def draw_theory(ensemble: Ensemble, predictions: Predictions, caption: str, path: Path) -> None:

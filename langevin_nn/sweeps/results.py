@@ -22,12 +22,12 @@ from langevin_nn.analysis import comparison
 from langevin_nn.errors import InputError
 from langevin_nn.files import write_bytes
 from langevin_nn.runs import provenance
+from langevin_nn.runs.summary import UNKNOWN, Experiment, Summary, Theory
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.values import as_path
 
 QUANTITIES = (*comparison.QUANTITIES, "test_accuracy")
 DIAGNOSTICS = ("rhat_max", "ess_min", "acceptance", "step_size")
-Summary = Mapping[str, Any]
 
 
 def collect(path: Path | str) -> xr.Dataset:
@@ -52,34 +52,36 @@ def collected(folder: SweepFolder) -> xr.Dataset:
         shape = (*grid.shape, *extra.values())
         variables[name] = ((*grid.names, *extra), np.array(values).reshape(shape))
 
+    experiments = [None if each is None else each.experiment for each in summaries]
     for name in QUANTITIES:
-        add(name, [_estimate(each, name)[0] for each in summaries])
-        add(f"{name}_mcse", [_estimate(each, name)[1] for each in summaries])
+        found = [UNKNOWN if each is None else each.estimate(name) for each in experiments]
+        add(name, [number.value for number in found])
+        add(f"{name}_mcse", [number.mcse for number in found])
     for name in DIAGNOSTICS:
-        add(name, [_number(_at(each, "experiment", name)) for each in summaries])
-    add("seconds", [_number(_at(each, "experiment", "wall_seconds")) for each in summaries])
-    add("converged", [bool(_at(each, "experiment", "converged")) for each in summaries])
-    add("message", [str(_at(each, "experiment", "message") or "") for each in summaries])
+        add(name, [_number(each, name) for each in experiments])
+    add("seconds", [_number(each, "wall_seconds") for each in experiments])
+    add("converged", [each is not None and each.converged for each in experiments])
+    add("message", ["" if each is None else each.message for each in experiments])
     add("status", [state for state, _ in status])
     add("reason", [reason for _, reason in status])
     for name in ("criterion", "criterion_at_temperature"):
-        add(name, [_number(_at(each, name)) for each in summaries])
+        add(name, [_number(each, name) for each in summaries])
     for place, name in enumerate(("eigenvalue_min", "eigenvalue_max")):
-        ends = [_at(each, "eigenvalues") for each in summaries]
-        add(name, [math.nan if pair is None else _number(pair[place]) for pair in ends])
+        ends = [None if each is None else each.eigenvalues for each in summaries]
+        add(name, [math.nan if pair is None else pair[place] for pair in ends])
     add("point", points)
 
-    theories = list(dict.fromkeys(name for each in summaries for name in each.get("theory", {})))
+    theories = list(dict.fromkeys(name for each in summaries if each for name in each.theory))
     of_theories = {"theory": len(theories)}
+    said = [[each.theory.get(name) if each else None for name in theories] for each in summaries]
     for name in (*QUANTITIES, "log_evidence"):
-        found = [[_number(_at(s, "theory", t, name)) for t in theories] for s in summaries]
-        add(f"theory_{name}", found, of_theories)
+        add(f"theory_{name}", [[_number(t, name) for t in row] for row in said], of_theories)
     for name in comparison.QUANTITIES:
-        found = [[_theory_mcse(_at(s, "theory", t), name) for t in theories] for s in summaries]
-        add(f"theory_{name}_mcse", found, of_theories)
-    found = [[bool(_at(s, "theory", t, "converged")) for t in theories] for s in summaries]
-    add("theory_converged", found, of_theories)
-    orders = [[_orders(_at(s, "theory", t)) for t in theories] for s in summaries]
+        errors = [[math.nan if t is None else t.mcse.get(name, 0.0) for t in row] for row in said]
+        add(f"theory_{name}_mcse", errors, of_theories)
+    converged = [[theory is not None and theory.converged for theory in row] for row in said]
+    add("theory_converged", converged, of_theories)
+    orders = [[_orders(theory) for theory in row] for row in said]
     most = max((len(each) for row in orders for each in row), default=0)
     padded = [[[*each, *[math.nan] * (most - len(each))] for each in row] for row in orders]
     add("order_parameter", padded, {**of_theories, "order": most})
@@ -112,12 +114,12 @@ def load(path: Path | str) -> xr.Dataset:
         ) from error
 
 
-def _summary(folder: SweepFolder, point: str) -> Summary:
-    return folder.run(point).load_summary() if folder.is_done(point) else {}
+def _summary(folder: SweepFolder, point: str) -> Summary | None:
+    return folder.run(point).load_summary() if folder.is_done(point) else None
 
 
-def _status(folder: SweepFolder, point: str, summary: Summary) -> tuple[str, str]:
-    if summary:
+def _status(folder: SweepFolder, point: str, summary: Summary | None) -> tuple[str, str]:
+    if summary is not None:
         return "done", ""
     failure = folder.failure(point)
     if failure is None:
@@ -125,31 +127,13 @@ def _status(folder: SweepFolder, point: str, summary: Summary) -> tuple[str, str
     return "failed", failure["reason"]
 
 
-def _at(summary: Any, *names: str) -> Any:
-    """The entry below these names, None where there is none."""
-    for name in names:
-        summary = summary.get(name) if isinstance(summary, Mapping) else None
-    return summary
-
-
-def _number(value: Any) -> float:
+def _number(record: Summary | Experiment | Theory | None, name: str) -> float:
+    """The record's number of this name; NaN where there is no record or no such number."""
+    value = getattr(record, name, None)
     return math.nan if value is None else float(value)
 
 
-def _estimate(summary: Summary, name: str) -> tuple[float, float]:
-    """The experiment's number and its standard error."""
-    value = _at(summary, "experiment", name)
-    if isinstance(value, Mapping):
-        return _number(value.get("value")), _number(value.get("mcse"))
-    return _number(value), _number(_at(summary, "experiment", f"{name}_mcse"))
-
-
-def _theory_mcse(theory: Any, name: str) -> float:
-    """Zero where a theory does not sample."""
-    return math.nan if theory is None else _number(theory.get("mcse", {}).get(name, 0.0))
-
-
-def _orders(theory: Any) -> list[float]:
+def _orders(theory: Theory | None) -> list[float]:
     """The order parameters that are numbers; not those of a matrix."""
-    orders = [] if theory is None else theory["order_parameters"]
-    return [] if any(isinstance(q, list) for q in orders) else [_number(q) for q in orders]
+    orders = () if theory is None else theory.order_parameters
+    return [number for number in orders if isinstance(number, float)]

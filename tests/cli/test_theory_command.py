@@ -10,6 +10,7 @@ from command_line import CommandLine
 from langevin_nn.analysis.comparison import compare
 from langevin_nn.config.record import from_dict
 from langevin_nn.runs import run, tables
+from langevin_nn.runs.summary import theory_part
 from langevin_nn.theory import THEORIES, Solution, infinite_width, predict
 from langevin_nn.theory.regression.moments import not_found
 
@@ -90,7 +91,7 @@ def test_the_criterion_is_printed_for_the_temperature_of_the_run(temperature):  
     assert (ratio > 1) is above
     assert f"tr A⁻¹K = {ratio:.4g} at T = {temperature:g}" in line
     assert ("Q* > 1: more variance" if above else "Q* < 1: less variance") in line
-    assert run.theory_part(predictions)["criterion_at_temperature"] == ratio
+    assert theory_part(predictions)["criterion_at_temperature"] == ratio
 
 
 def test_the_criterion_decides_nothing_for_several_outputs():

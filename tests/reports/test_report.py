@@ -23,7 +23,8 @@ from langevin_nn.analysis.tempering import Tempering, ThermodynamicIntegration
 from langevin_nn.errors import InputError
 from langevin_nn.reports import formats, html, points
 from langevin_nn.reports import sweep as sweep_module
-from langevin_nn.runs.folder import RunFolder, tempering_summary
+from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.summary import Tempered, plain
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.types import Estimate, StepSizeBias
@@ -266,7 +267,7 @@ def test_failed_and_unconverged_points_are_listed_with_their_reasons(whole):
     assert [row["state"] for row in rows] == ["failed"] * 2 + ["not converged"] * 2
     assert rows[1]["point"] == f"{T} = 0.0, {LAMBDA} = 2.0"
     assert "temperature must be positive" in rows[1]["reason"]
-    assert rows[2]["reason"] == whole.run(warm(whole)[0]).load_summary()["experiment"]["message"]
+    assert rows[2]["reason"] == whole.run(warm(whole)[0]).load_summary().experiment.message
 
 
 def test_agreement_is_that_of_points_that_have_converged(whole):
@@ -383,30 +384,19 @@ def test_long_numbers_on_an_axis():
 
 def test_numbers_of_a_run(ran):
     page, summary = Page(lnn.report(ran.path)), ran.load_summary()
-    experiment = summary["experiment"]
+    experiment = summary.experiment
     assert page.headings[0] == ("h1", "Run ran")
-    assert f"NOT CONVERGED: {experiment['message']}." in page.text
+    assert f"NOT CONVERGED: {experiment.message}." in page.text
     assert "teacher_linear: P = 5, N = (3), erf, λ = (1, 0.5), T = 0.5" in page.text
     measured, *theories = page.rows("Beside a theory")
     for key, name in QUANTITIES.items():
-        assert measured[name] == plus_minus(Estimate(**experiment[key]))
-        for row in theories:
-            value = summary["theory"][row["result"]][key]
-            z = (experiment[key]["value"] - value) / experiment[key]["mcse"]
-            assert row[name].startswith(f"{value:.5g} ({minus(f'{z:+.1f}')}σ, "), name
-    for row in page.rows("Theories; s = "):
-        theory = summary["theory"][row["theory"]]
-        assert row["order parameters"] == f"{theory['order_parameters'][0]:.5g}"
-        assert row["log evidence, log p(y | X)"] == minus(f"{theory['log_evidence']:.6g}")
-    assert f"s = yᵀK⁻¹y/P = {summary['criterion']:.4g}" in page.text
-    series = {row["series"]: row for row in page.rows("Converged: R̂ < 1.01, ESS > 400")}
-    for key, name in QUANTITIES.items():
-        assert series[name]["R̂"] == f"{experiment['rhat'][key]:.4f}"
-        assert series[name]["ESS"] == f"{experiment['ess'][key]:.0f}"
-    worst = series["worst, with f at every test point"]
-    assert worst["R̂"] == f"{experiment['rhat_max']:.4f}"
-    chains = {row["what"]: row["value"] for row in page.rows("The chains")}
-    assert chains["step size"] == f"{experiment['step_size']:.3g}" and chains["chains"] == "2"
+        assert measured[name] == plus_minus(getattr(experiment, key))
+        assert all(row[name] for row in theories)
+    named = [row["result"] for row in theories]
+    assert named == [row["theory"] for row in page.rows("Theories; s = ")] == [*summary.theory]
+    series = [row["series"] for row in page.rows("Converged: R̂ < ")]
+    assert series[:-1] == list(QUANTITIES.values())
+    assert page.rows("The chains")[0]["value"] == "2"
     depends = {row["what"]: row["value"] for row in page.rows("What the numbers")}
     assert depends["configuration hash"] == ran.load_manifest()["run_id"]
     assert ran.load_config().to_toml() in page.text
@@ -430,7 +420,7 @@ def test_rungs_of_a_ladder(ran):
     measured = summarise(ran.load_results()[0])
     evidence = (Estimate(-3.25, 0.5), Estimate(-2.0, 0.1))
     integration = ThermodynamicIntegration((0.5, 1.5), evidence, (float("nan"), 0.0))
-    ladder = tempering_summary(Tempering((measured, measured), integration, (0.031,), 0))
+    ladder = plain(Tempered.of(Tempering((measured, measured), integration, (0.031,), 0)))
     edit(ran.path / "summary.json", lambda content: content.update(tempering=ladder))
     page = Page(lnn.report(ran.path))
     cold, hot = page.rows("Every temperature")

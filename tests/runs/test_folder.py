@@ -21,7 +21,7 @@ from run_cases import (
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.files import write_arrays, write_atomically, write_text
 from langevin_nn.runs import folder as store
-from langevin_nn.runs.results import step_size_bias_of
+from langevin_nn.runs.summary import Experiment, Summary
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, Progress
 from langevin_nn.sampling.engine.chunks import Buffer
 from langevin_nn.types import Estimate, InputError
@@ -66,7 +66,7 @@ def test_chains_that_diverged_come_back_as_such(tmp_path):
     folder = saved(tmp_path, chains, {})
     again, _ = folder.load_results()
     assert again.diverged.tolist() == [False, True, False]
-    assert folder.load_summary()["experiment"]["diverged_chains"] == 1
+    assert folder.load_summary().experiment.diverged_chains == 1
     with xr.open_datatree(tmp_path / "posterior.nc", engine="h5netcdf") as tree:
         flags = tree["sample_stats"]["diverging"].to_numpy()
     assert flags.sum() == NUM_DRAWS - 5 and flags[1, 5:].all()
@@ -92,30 +92,36 @@ def test_constant_chains_have_a_summary(tmp_path):
     """No variance: the relative bias of the step size does not exist, and nothing divides by 0."""
     chains = some_chains(test_outputs=np.ones((NUM_CHAINS, NUM_DRAWS, NUM_TEST), np.float32))
     measured = summarise(chains)
-    stored = store.experiment_summary(measured, chains)
-    assert stored["step_size_relative_bias"] is None
-    assert stored["converged"] is False
-    assert stored["constant"] == [
+    stored = Experiment.of(measured, chains)
+    assert stored.step_size_relative_bias is None
+    assert stored.converged is False
+    assert stored.constant == (
         "bias2",
         "variance",
         "generalisation_error",
         "f at 4 of 4 test points",
-    ]
+    )
 
 
 def test_shifts_that_are_not_known_are_stored(tmp_path):
     """And read again; an earlier version's summary has no word of them."""
     chains = some_chains()
     measured = summarise(chains)
-    stored = json.loads(json.dumps(store.experiment_summary(measured, chains)))
-    assert stored["step_size_message"] == measured.step_size_bias.message != ""
-    assert stored["step_size_relative_bias"] is None
-    assert stored["step_size_bias"]["variance"] == {"value": None, "mcse": None}
-    assert step_size_bias_of(stored).unknown == measured.step_size_bias.unknown
-    assert step_size_bias_of({"step_size_relative_bias": 0.01}) is None
+    summary = Summary(experiment=Experiment.of(measured, chains), theory={})
+    stored = json.loads(json.dumps(summary.to_json()))
+    assert stored["experiment"]["step_size_bias"]["variance"] == {"value": None, "mcse": None}
+    again = Summary.from_json(stored).experiment
+    assert again.step_size_message == measured.step_size_bias.message != ""
+    assert again.step_size_relative_bias is None
+    assert again.step_size_bias.unknown == measured.step_size_bias.unknown
+    for name in ("step_size_bias", "step_size_message"):
+        del stored["experiment"][name]
+    stored["experiment"]["step_size_relative_bias"] = 0.01
+    earlier = Summary.from_json(stored).experiment
+    assert earlier.step_size_bias is None and earlier.step_size_relative_bias == 0.01
     adjusted = some_chains(acceptance=np.ones((NUM_CHAINS, NUM_DRAWS)))
-    stored = store.experiment_summary(summarise(adjusted), adjusted)
-    assert stored["step_size_message"] == "" and stored["step_size_bias"] is None
+    without = Experiment.of(summarise(adjusted), adjusted)
+    assert without.step_size_message == "" and without.step_size_bias is None
 
 
 def test_atomic_writes_leave_the_old_file_or_the_new_one(tmp_path):

@@ -25,7 +25,7 @@ from run_cases import (
 from langevin_nn.model.losses import Hinge, Logistic, Squared
 from langevin_nn.runs.posterior_file import SERIES_BYTES, posterior_tree
 from langevin_nn.runs.posterior_reading import chains_of, load, theories_of, verify
-from langevin_nn.runs.results import theory_summary
+from langevin_nn.runs.summary import Theory
 from langevin_nn.types import InputError
 
 with warnings.catch_warnings():
@@ -307,12 +307,12 @@ def test_what_is_not_the_runs_is_refused(what):
     theories = {"one_layer": some_theory("one_layer")}
     config = some_config(3, NUM_TEST)
     tree = posterior_tree(drawn_chains(), Y_TRAIN, theories, config.content_hash)
-    summary = {"theory": {name: theory_summary(theory) for name, theory in theories.items()}}
+    stored = {name: Theory.of(theory) for name, theory in theories.items()}
 
     def read():
         verify(tree, config, config.content_hash)
         chains_of(tree)
-        theories_of(tree, summary)
+        theories_of(tree, stored)
 
     read()
     meddle, words = MEDDLING[what]

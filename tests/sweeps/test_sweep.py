@@ -108,7 +108,7 @@ def test_a_point_is_what_it_is_alone(whole, tmp_path):
     """Numbers to rounding, files and configuration to the letter."""
     _, (_, point) = cold_and_warm(whole)  # not the first of its batch
     folder = run_alone(whole.points[point], tmp_path)
-    alone, mine = folder.load_summary(), whole.run(point).load_summary()
+    alone, mine = (f.load_summary().to_json() for f in (folder, whole.run(point)))
     np.testing.assert_allclose(draws(whole.run(point)), draws(folder), rtol=1e-9)
     for name in NUMBERS[:4]:
         expected = alone["experiment"][name]
@@ -163,7 +163,7 @@ def test_the_dataset_has_the_numbers_of_the_summaries(whole):
     assert list(found.theory.values) == ["infinite_width", "scale_mixture"]
     assert found.status.values.tolist() == [["failed", "failed"], ["done", "done"]]
     for index, point in enumerate(cold_and_warm(whole)[1]):
-        summary = whole.run(point).load_summary()
+        summary = whole.run(point).load_summary().to_json()
         here = found.sel({T: 0.5, LAMBDA: [0.5, 2.0][index]})
         experiment = summary["experiment"]
         for name in NUMBERS[:4]:
@@ -379,7 +379,7 @@ def test_a_ladder_is_run_alone_and_goes_on(tmp_path, monkeypatch):
     whole, folder = (SweepFolder.begin(tmp_path / name, wanted, 32) for name in ("a", "b"))
     (point,) = whole.points
     assert engine.work_off(whole, whole.tasks) == (point,)
-    assert len(whole.run(point).load_summary()["tempering"]["rungs"]) == 3
+    assert len(whole.run(point).load_summary().tempering.rungs) == 3
 
     monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 2)
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)

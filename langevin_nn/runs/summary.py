@@ -1,0 +1,358 @@
+"""summary.json: the numbers of a run. Its keys are the fields of `Summary`, which writes and reads.
+
+JSON has no NaN: a number that does not exist is null. What an earlier version did not write has its
+default here. The draws are in posterior.nc: `posterior_file` and `posterior_reading`.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from langevin_nn.analysis.tempering import Tempering
+from langevin_nn.files import Unreadable
+from langevin_nn.sampling.draws import Chains
+from langevin_nn.theory.suite import Predictions
+from langevin_nn.types import Estimate, Generalisation, InputError, StepSizeBias
+
+__all__ = ["UNKNOWN", "Experiment", "Rung", "Summary", "Tempered", "Theory", "plain", "theory_part"]
+
+LARGEST = 10**300
+"""Whole numbers above are no floating-point ones."""
+UNKNOWN = Estimate(math.nan, math.nan)
+Orders = tuple[float, ...] | tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What was sampled."""
+
+    bias2: Estimate
+    variance: Estimate
+    generalisation_error: Estimate
+    train_error: Estimate
+    test_accuracy: float = math.nan
+    test_accuracy_mcse: float = math.nan
+    rhat: dict[str, float] = field(default_factory=dict)
+    ess: dict[str, float] = field(default_factory=dict)
+    rhat_max: float = math.nan
+    ess_min: float = math.nan
+    constant: tuple[str, ...] = ()
+    converged: bool
+    message: str
+    acceptance: float | None = None
+    nonfinite_proposals: float | None = None
+    step_size: float = math.nan
+    trajectory_length: float | None = None
+    stability_limit: float = math.nan
+    step_size_relative_bias: float | None = None
+    step_size_bias: StepSizeBias | None = None
+    step_size_message: str = ""
+    num_chains: int = 0
+    num_draws: int = 0
+    diverged_chains: int = 0
+    wall_seconds: float = math.nan
+
+    @classmethod
+    def of(cls, measured: Generalisation, chains: Chains) -> "Experiment":
+        """The numbers as they are in the file, where those that are infinite are not known."""
+        diagnostics = measured.diagnostics
+        assert diagnostics is not None, "an experiment's result carries its diagnostics"
+        bias, variance = measured.step_size_bias, measured.variance.value
+        shift = 0.0 if diagnostics.acceptance is not None else math.nan
+        if bias is not None:
+            shift = bias.variance.value
+        numbers = cls(
+            bias2=measured.bias2,
+            variance=measured.variance,
+            generalisation_error=measured.generalisation_error,
+            train_error=measured.train_error,
+            test_accuracy=measured.test_accuracy.value,
+            test_accuracy_mcse=measured.test_accuracy.mcse,
+            rhat=diagnostics.rhat,
+            ess=diagnostics.ess,
+            rhat_max=diagnostics.rhat_max,
+            ess_min=diagnostics.ess_min,
+            constant=diagnostics.constant,
+            converged=measured.converged,
+            message=measured.message,
+            acceptance=diagnostics.acceptance,
+            nonfinite_proposals=diagnostics.nonfinite,
+            step_size=chains.step_size,
+            trajectory_length=chains.trajectory_length,
+            stability_limit=chains.stability_limit,
+            step_size_relative_bias=shift / variance if variance else None,
+            step_size_bias=bias,
+            step_size_message=_of_shifts(measured),
+            num_chains=diagnostics.num_chains,
+            num_draws=diagnostics.num_draws,
+            diverged_chains=diagnostics.diverged_chains,
+            wall_seconds=chains.wall_seconds,
+        )
+        stored = _parsed(cls, plain(numbers), "experiment")
+        assert isinstance(stored, cls)
+        return stored
+
+    def estimate(self, name: str) -> Estimate:
+        """The number of this name with its standard error."""
+        if name == "test_accuracy":
+            return Estimate(self.test_accuracy, self.test_accuracy_mcse)
+        number = getattr(self, name)
+        assert isinstance(number, Estimate)
+        return number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theory:
+    """What one theory says; `mcse` has the standard errors of the numbers that it samples."""
+
+    bias2: float = math.nan
+    variance: float = math.nan
+    generalisation_error: float = math.nan
+    train_error: float = math.nan
+    test_accuracy: float = math.nan
+    order_parameters: Orders
+    mcse: dict[str, float] = field(default_factory=dict)
+    log_evidence: float | None = None
+    converged: bool
+    message: str
+
+    @classmethod
+    def of(cls, theory: Generalisation) -> "Theory":
+        numbers = {name: getattr(theory, name) for name in _ESTIMATED}
+        return cls(
+            **{name: number.value for name, number in numbers.items()},
+            test_accuracy=theory.test_accuracy.value,
+            order_parameters=theory.order_parameters,
+            mcse={name: number.mcse for name, number in numbers.items() if number.mcse > 0},
+            log_evidence=theory.log_evidence,
+            converged=theory.converged,
+            message=theory.message,
+        )
+
+    def estimate(self, name: str) -> Estimate:
+        """The number of this name; its standard error is 0 where it is not sampled."""
+        return Estimate(getattr(self, name), self.mcse.get(name, 0.0))
+
+    def generalisation(self, name: str, mean: np.ndarray, variance: np.ndarray) -> Generalisation:
+        """The theory's result, with its predictions at the test points."""
+        return Generalisation(
+            name=name,
+            predictive_mean=mean,
+            predictive_variance=variance,
+            bias2=self.estimate("bias2"),
+            variance=self.estimate("variance"),
+            generalisation_error=self.estimate("generalisation_error"),
+            train_error=self.estimate("train_error"),
+            test_accuracy=Estimate(self.test_accuracy),
+            order_parameters=self.order_parameters,
+            log_evidence=self.log_evidence,
+            converged=self.converged,
+            message=self.message,
+        )
+
+
+_ESTIMATED = ("bias2", "variance", "generalisation_error", "train_error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """What was sampled at one temperature of a ladder."""
+
+    temperature: float
+    bias2: Estimate
+    variance: Estimate
+    generalisation_error: Estimate = UNKNOWN
+    train_error: Estimate
+    log_evidence: Estimate
+    log_evidence_quadrature: float = math.nan
+    rhat_max: float = math.nan
+    ess_min: float = math.nan
+    acceptance: float | None = None
+    step_size_message: str = ""
+    converged: bool = False
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tempered:
+    """A ladder, with one of `rungs` for each temperature."""
+
+    rungs: tuple[Rung, ...]
+    swap_acceptance: tuple[float, ...]
+    round_trips: int = 0
+    message: str
+
+    @classmethod
+    def of(cls, tempering: Tempering) -> "Tempered":
+        integration = tempering.integration
+        rungs = []
+        for temperature, measured, evidence, quadrature in zip(
+            integration.temperatures, tempering.measured, integration.log_evidence,
+            integration.quadrature, strict=True,
+        ):  # fmt: skip
+            diagnostics = measured.diagnostics
+            assert diagnostics is not None, "an experiment's result carries its diagnostics"
+            rungs.append(
+                Rung(
+                    temperature=temperature,
+                    **{name: getattr(measured, name) for name in _ESTIMATED},
+                    log_evidence=evidence,
+                    log_evidence_quadrature=quadrature,
+                    rhat_max=diagnostics.rhat_max,
+                    ess_min=diagnostics.ess_min,
+                    acceptance=diagnostics.acceptance,
+                    step_size_message=_of_shifts(measured),
+                    converged=measured.converged,
+                    message=measured.message,
+                )
+            )
+        return cls(
+            rungs=tuple(rungs),
+            swap_acceptance=tempering.swap_acceptance,
+            round_trips=tempering.round_trips,
+            message=tempering.complaint,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The numbers of a run, in the order of the file.
+
+    `eigenvalues`, `criterion` and `criterion_at_temperature` are those of `Predictions`;
+    `tempering` is there where the run had a ladder.
+    """
+
+    targets: str = ""
+    experiment: Experiment
+    theory: dict[str, Theory]
+    not_applicable: dict[str, str] = field(default_factory=dict)
+    criterion: float | None = None
+    criterion_at_temperature: float | None = None
+    eigenvalues: tuple[float, float] | None = None
+    tempering: Tempered | None = None
+
+    @classmethod
+    def of(
+        cls,
+        targets: str,
+        experiment: Experiment,
+        predictions: Predictions,
+        tempering: Tempering | None = None,
+    ) -> "Summary":
+        return cls(
+            targets=targets,
+            experiment=experiment,
+            **_of_predictions(predictions),
+            tempering=None if tempering is None else Tempered.of(tempering),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the file; without `tempering` where there was no ladder."""
+        content = plain(self)
+        if self.tempering is None:
+            del content["tempering"]
+        assert isinstance(content, dict)
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Summary":
+        """The record in the file. Raises `Unreadable` for what is absent or of another kind."""
+        summary = _parsed(cls, content, "")
+        assert isinstance(summary, Summary)
+        return summary
+
+
+def theory_part(predictions: Predictions) -> dict[str, Any]:
+    """What a summary has of the theories, with the same keys."""
+    part = plain(_of_predictions(predictions))
+    assert isinstance(part, dict)
+    return part
+
+
+def _of_predictions(predictions: Predictions) -> dict[str, Any]:
+    return {
+        "theory": {name: Theory.of(each) for name, each in predictions.results.items()},
+        "not_applicable": predictions.not_applicable,
+        "criterion": predictions.criterion,
+        "criterion_at_temperature": predictions.criterion_at_temperature,
+        "eigenvalues": predictions.eigenvalues,
+    }
+
+
+def _of_shifts(measured: Generalisation) -> str:
+    """That it is not known how far the step size shifts the numbers; empty where it is."""
+    return "" if measured.step_size_bias is None else measured.step_size_bias.message
+
+
+def plain(value: Any) -> Any:
+    """Records, sequences and numbers as JSON has them: null for what is not a finite number."""
+    if dataclasses.is_dataclass(value):
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _parsed(kind: Any, value: Any, name: str) -> Any:
+    """The value as the annotation `kind` says. Raises `Unreadable` where it is not of that kind."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return _of_union(parts, value, name)
+    if origin is dict:
+        return {key: _parsed(parts[1], item, key) for key, item in _table(value, name).items()}
+    if origin is tuple:
+        if not isinstance(value, list) or (parts[-1] is not ... and len(value) != len(parts)):
+            raise Unreadable(f"its {name} is not of its kind: {value!r:.60}")
+        return tuple(_parsed(parts[0], item, name) for item in value)
+    if kind is float:
+        return _number(value, name)
+    if kind in (str, bool, int):
+        if type(value) is not kind:
+            raise Unreadable(f"its {name} is not of its kind: {value!r:.60}")
+        return value
+    return _record(kind, _table(value, name), name)
+
+
+def _of_union(parts: tuple[Any, ...], value: Any, name: str) -> Any:
+    if types.NoneType in parts:
+        return None if value is None else _parsed(parts[0], value, name)
+    is_matrix = isinstance(value, list) and any(isinstance(row, list) for row in value)
+    return _parsed(parts[is_matrix], value, name)
+
+
+def _record(kind: Any, value: Mapping[str, Any], name: str) -> Any:
+    kinds, found = typing.get_type_hints(kind), {}
+    for item in dataclasses.fields(kind):
+        if item.name in value:
+            found[item.name] = _parsed(kinds[item.name], value[item.name], item.name)
+        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            raise Unreadable(f"{f'its {name}' if name else 'it'} lacks the {item.name}")
+    try:
+        return kind(**found)
+    except InputError as error:
+        raise Unreadable(f"its {name} is not of its kind: {error}") from error
+
+
+def _table(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Unreadable(f"its {name} is no table")
+    return value
+
+
+def _number(value: Any, name: str) -> float:
+    if value is None:
+        return math.nan
+    is_whole = type(value) is int and abs(value) < LARGEST
+    if not is_whole and not isinstance(value, float):
+        raise Unreadable(f"its {name} is no number: {value!r:.60}")
+    return float(value)

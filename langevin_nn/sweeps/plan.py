@@ -5,17 +5,21 @@ into the memory and leave work for every worker. A point with a ladder, which is
 is a task. The plan is made once for a sweep folder, so that whoever works on it agrees on it.
 """
 
-import dataclasses
 import hashlib
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
-from langevin_nn.config.record import RunConfig
-from langevin_nn.config.sections import PriorConfig
+from langevin_nn.config.record import RunConfig, options
 from langevin_nn.sweeps.grid import Grid
 
 LARGEST_TASK = 32
 """Points: what one program gains by more of them is little, what an interruption costs is more."""
 TASK_BYTES = 2e9
+VARIED = {
+    "seed", "theory", "prior.precisions", "prior.bias_precisions", "posterior.temperature"
+}  # fmt: skip
+"""The fields in which the points of a task may differ."""
 
 
 @dataclass(frozen=True)
@@ -66,22 +70,15 @@ def total_steps(config: RunConfig) -> int:
 
 def _groups(grid: Grid) -> list[list[RunConfig]]:
     """The points that one program can run."""
-    groups: dict[RunConfig, list[RunConfig]] = {}
+    groups: dict[tuple[Any, ...], list[RunConfig]] = {}
     for point in grid.points:
         groups.setdefault(_shape(point), []).append(point)
     return list(groups.values())
 
 
-def _shape(config: RunConfig) -> RunConfig:
-    """The same for all points of one program."""
-    ones = (1.0,) * len(config.network.layer_names)
-    return dataclasses.replace(
-        config,
-        seed=0,
-        theory=None,
-        prior=PriorConfig(ones, (1.0,) * len(config.prior.bias_precisions)),
-        posterior=dataclasses.replace(config.posterior, temperature=1e-300),  # below every ladder
-    )
+def _shape(config: RunConfig) -> tuple[Any, ...]:
+    """The values of all fields but `VARIED`: the same for all points of one program."""
+    return tuple(attrgetter(name)(config) for name in options() if name not in VARIED)
 
 
 def _parts(group: list[RunConfig], size: int) -> list[list[RunConfig]]:

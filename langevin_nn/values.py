@@ -198,6 +198,26 @@ def require_not_negative(name: str, value: Any) -> float:
     return number
 
 
+def require_ladder(name: str, temperatures: Any, lowest: float, of: str) -> tuple[float, ...]:
+    """The temperatures in order, if they are different ones above the `lowest`, which is that `of`.
+
+    >>> require_ladder("ladder", [2.0, 1.0], 0.1, "the posterior's temperature")
+    (1.0, 2.0)
+    """
+    several = hasattr(temperatures, "__iter__") and not isinstance(temperatures, str | bytes)
+    numbers = [as_number(temperature) for temperature in temperatures] if several else []
+    rungs = sorted(number for number in numbers if number is not None)
+    is_whole = rungs and len(set(rungs)) == len(numbers) and not any(map(math.isnan, rungs))
+    if not is_whole or not lowest < rungs[0] or math.isinf(rungs[-1]):
+        example = [10 * lowest, 100 * lowest] if lowest else [0.1, 1.0]
+        given = list(temperatures) if several else temperatures
+        raise InputError(
+            f"{name} = {shown(given)} must be different temperatures above {of} = {lowest:g}: "
+            f"write for example {name.rpartition('.')[2]} = {example}"
+        )
+    return tuple(rungs)
+
+
 def require_time(name: str, value: Any) -> float:
     """The number if it is positive, infinity among those that are taken; else an `InputError`."""
     number = as_number(value)

@@ -33,7 +33,7 @@ from langevin_nn.config.sections import (
     with_labels_as_used,
 )
 from langevin_nn.errors import InputError
-from langevin_nn.values import as_path, nearest
+from langevin_nn.values import as_path, nearest, require_ladder
 
 __all__ = [
     "SECTIONS",
@@ -128,14 +128,11 @@ class RunConfig(Checked):
 
     def _check_ladder(self) -> None:
         """Temperatures above the posterior's, all different; kept in order."""
-        ladder, lowest = sorted(self.sampler.ladder), self.posterior.temperature
-        if ladder and (ladder[0] <= lowest or len(set(ladder)) < len(ladder)):
-            example = [10 * lowest, 100 * lowest] if lowest else [0.1, 1.0]
-            raise InputError(
-                f"sampler.ladder = {list(self.sampler.ladder)} must be different temperatures "
-                f"above posterior.temperature = {lowest:g}: write for example ladder = {example}"
-            )
-        sampler = dataclasses.replace(self.sampler, ladder=tuple(ladder))
+        if not self.sampler.ladder:
+            return
+        given, lowest = self.sampler.ladder, self.posterior.temperature
+        require_ladder("sampler.ladder", given, lowest, "posterior.temperature")
+        sampler = dataclasses.replace(self.sampler, ladder=tuple(sorted(given)))
         object.__setattr__(self, "sampler", sampler)
 
     def to_dict(self) -> dict[str, Any]:

@@ -33,8 +33,8 @@ from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.checkpoint import writing
 from langevin_nn.sampling.engine.driver import Report, drive
 from langevin_nn.sampling.engine.program import Observable, States
-from langevin_nn.types import InputError, PointKeys, random_key
-from langevin_nn.values import as_number
+from langevin_nn.types import PointKeys, random_key
+from langevin_nn.values import require_ladder
 
 STREAM = 0x5A4B
 """Folded into a step's key for the swaps; the dynamics takes its own numbers by splitting it."""
@@ -125,18 +125,7 @@ def temper(
 def ladder_of(posterior: Posterior, temperatures: Sequence[float]) -> list[Posterior]:
     """The posterior, and the same at each higher temperature, in order."""
     lowest = float(posterior.temperature)
-    several = hasattr(temperatures, "__iter__") and not isinstance(temperatures, str | bytes)
-    numbers = [as_number(temperature) for temperature in temperatures] if several else []
-    higher = sorted(number for number in numbers if number is not None)
-    whole = higher and len(higher) == len(numbers) and not np.isnan(higher).any()
-    if not whole or not lowest < higher[0] or not higher[-1] < float("inf"):
-        raise InputError(
-            f"a ladder needs temperatures above the posterior's {lowest:g}, got "
-            f"{list(temperatures) if several else repr(temperatures)}: write for example "
-            f"{[10 * lowest, 100 * lowest]}"
-        )
-    if len(set(higher)) < len(higher):
-        raise InputError(f"the temperatures of a ladder must differ, got {list(temperatures)}")
+    higher = require_ladder("temperatures", temperatures, lowest, "the posterior's temperature")
     return [posterior.at_temperature(temperature) for temperature in (lowest, *higher)]
 
 

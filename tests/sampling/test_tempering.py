@@ -194,7 +194,7 @@ def test_a_ladder_goes_on_after_an_interruption(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("temperatures", "message"),
-    [((), "above the posterior's 0.1"), ((0.05, 1.0), "above"), ((0.5, 0.5), "must differ")],
+    [((), "temperatures above .*= 0.1"), ((0.05, 1.0), "above"), ((0.5, 0.5), "different")],
 )
 def test_ladders_that_are_none(temperatures, message):
     with pytest.raises(InputError, match=message):

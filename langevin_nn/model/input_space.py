@@ -60,6 +60,12 @@ class InputSpace(eqx.Module):
         first = _first_layer(network)
         return _with_first_layer(network, first @ jnp.asarray(self.basis, first.dtype))
 
+    @full_precision
+    def whole(self, network: Net) -> Net:
+        """A network on the original inputs that `reduce` makes this one of: (W⁰V)Vᵀ, (N_1, N_0)."""
+        first = _first_layer(network)
+        return _with_first_layer(network, first @ jnp.asarray(self.basis.T, first.dtype))
+
     def extend(self, networks: Net, precision: Array | float, keys: ChainKeys) -> Net:
         """The networks on [V, V_⊥]: each chain's W⁰V_⊥, (N_1, m), drawn from N(0, 1/λ_0)."""
         first = _first_layer(networks)

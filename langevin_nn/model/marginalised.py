@@ -12,7 +12,6 @@ are then E[f] = E_W[m_W] and Var[f] = E_W[s_W] + Var_W[m_W] (Rao–Blackwell), w
 Monte-Carlo noise.
 """
 
-import dataclasses
 import math
 from typing import Any
 
@@ -71,10 +70,11 @@ class MarginalisedPosterior(Posterior):
         require_kind("posterior", posterior, Posterior, "GibbsPosterior(…)")
         _require_readout(posterior.network)
         _require_squared(posterior.loss)
-        marginalised = object.__new__(cls)
-        for field in dataclasses.fields(posterior):
-            object.__setattr__(marginalised, field.name, getattr(posterior, field.name))
-        return marginalised
+        network, space = posterior.network, posterior.space
+        return cls(
+            network if space is None else space.whole(network), posterior.prior,
+            posterior.ensemble.data, float(posterior.temperature), posterior.loss,
+        )  # fmt: skip
 
     @property
     def sampled_prior(self) -> GaussianPrior:

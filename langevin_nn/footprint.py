@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from langevin_nn.errors import InputError
 from langevin_nn.memory import available_memory
 
-WEIGHT_COPIES, SPLIT_WEIGHT_COPIES = 12.0, 28.0
-ACTIVATION_COPIES, SPLIT_ACTIVATION_COPIES, MARGINALISED_ACTIVATION_COPIES = 7.0, 4.0, 16.0
-MATRIX_COPIES = 4.0
-"""Copies of one chain's weights, of its activations, of a P × P matrix."""
+MARGINALISED_ACTIVATION_COPIES, MATRIX_COPIES = 16.0, 4.0
+"""Copies of one chain's activations where the read-out is marginalised, of a P × P matrix."""
 DRAW_COPIES, KEPT_COPIES, WRITTEN_COPIES, ANALYSED_BYTES = 7.0, 2.5, 14.0, 75.0
 """Copies of a recorded series while it is sampled and after; of f at the training inputs while
 posterior.nc is made; and the bytes that a number of f at a test input takes while the chains of one
@@ -28,10 +26,22 @@ SERIES_BYTES = 128e6
 GRAM_COPIES, CROSS_COPIES = 5.3, 1.4
 """Of matrices P × P and P × P_test in a theory."""
 PROGRAMS, PROGRAMS_OF_SLOPES = 15e6, 120e6
-"""Bytes of compiled programs, and of blocks that do not grow with P; of Langevin dynamics with the
-read-out marginalised, whose programs have curvatures and slopes of factors in them."""
+"""Bytes of compiled programs, and of blocks that do not grow with P; of a dynamics whose bias is
+measured, with the read-out marginalised: curvatures and slopes of factors are in its programs."""
 TIGHT = 0.7
 """The share of the memory that is left above which a warning is due."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What a dynamics carries of one chain: copies of its weights and of its activations.
+
+    With momenta there are more. `slopes` says whether the bias of its step size is measured.
+    """
+
+    weights: float = 28.0
+    activations: float = 7.0
+    slopes: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Sizes:
     """What is sampled, in numbers: of one network, and how many there are side by side.
 
     `num_units` are the activations that one input takes, over all hidden layers (and patches).
+    `copies` is what their dynamics carries (`sampling.base.Dynamics.copies`).
     `num_together` of the networks are the chains of one posterior; `written` says whether their
     draws become a file.
     """
@@ -52,7 +63,7 @@ class Sizes:
     num_samples: int = 4
     itemsize: int = 4
     marginalised: bool = False
-    split: bool = False
+    copies: Copies = Copies(slopes=True)
     num_together: int | None = None
     written: bool = False
 
@@ -61,15 +72,15 @@ def of_sampling(sizes: Sizes) -> dict[str, float]:
     """Bytes by what takes them."""
     many = float(sizes.num_networks * sizes.itemsize)
     examples = max(sizes.num_train, sizes.num_test)
-    copies = SPLIT_WEIGHT_COPIES if sizes.split else WEIGHT_COPIES
-    activations = SPLIT_ACTIVATION_COPIES if sizes.split else ACTIVATION_COPIES
+    activations = sizes.copies.activations
     if sizes.marginalised:
         activations = MARGINALISED_ACTIVATION_COPIES
+    sloping = sizes.marginalised and sizes.copies.slopes
     parts = {
-        "weights": copies * many * sizes.num_weights,
+        "weights": sizes.copies.weights * many * sizes.num_weights,
         "activations": activations * many * sizes.num_units * examples,
         "draws": _of_draws(sizes),
-        "programs": PROGRAMS_OF_SLOPES if sizes.marginalised and not sizes.split else PROGRAMS,
+        "programs": PROGRAMS_OF_SLOPES if sloping else PROGRAMS,
     }
     if sizes.marginalised:  # the smaller of both is what is factorised
         parts["factors"] = MATRIX_COPIES * many * min(sizes.num_train, sizes.num_units) ** 2

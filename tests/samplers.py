@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import pytest
 
 import langevin_nn as lnn
+from langevin_nn.sampling.base import Stepper
 
 KEY = jax.random.key(4)
 READOUTS = {"sampled": lnn.GibbsPosterior, "marginalised": lnn.MarginalisedPosterior}
@@ -71,29 +72,36 @@ def traced(module, dtype):
     return jax.tree.map(lambda x: jnp.asarray(x, dtype) if isinstance(x, float) else x, module)
 
 
+def stepper(transition):
+    """The dynamics with its own numbers as settings: nothing is measured or adapted."""
+    names = [name for name in transition.settings._fields if hasattr(transition, name)]
+    settings = transition.settings(**{name: getattr(transition, name) for name in names})
+    return Stepper(transition, settings)
+
+
 @eqx.filter_jit
 def evolved(posterior, transition, params, key, steps):
     """The parameters of all chains `steps` steps later."""
     keys = jax.random.split(key, jax.tree.leaves(params)[0].shape[0])
+    moving = stepper(transition)
 
     def step(i, state):
-        return transition.step(posterior, state, jax.vmap(jax.random.fold_in, (0, None))(keys, i))[
-            0
-        ]
+        folded = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+        return moving.step(posterior, state, folded)[0]
 
-    start = transition.init(posterior, params)
+    start = transition.init(posterior, params, moving.settings)
     return jax.lax.fori_loop(0, jnp.asarray(steps), step, start).params
 
 
 class OtherNoise(lnn.Langevin):
     """Langevin dynamics with `replaced` of its noise √(2ηT) ξ."""
 
-    def step(self, posterior, state, keys):
-        moved, info = super().step(posterior, state, keys)
+    def step(self, posterior, state, settings, keys):
+        moved, info = super().step(posterior, state, settings, keys)
         gradient = jax.grad(lambda p: jnp.sum(posterior.energy(p)))(state.params)
 
         def replace(new, old, slope):
-            drift = old - self.step_size * slope
+            drift = old - settings.step_size * slope
             return drift + self.replaced(new - drift)
 
         return type(moved)(jax.tree.map(replace, moved.params, state.params, gradient)), info

@@ -104,7 +104,7 @@ check(lnn.Patches, {"image_shape": (None, 5, "123", [1], (4, 4, 1.0)), "size": C
 check(lnn.Convolutional, {"biases": FLAG, "num_channels": COUNT}, num_channels=2, key=key,
       patches=lnn.Patches((4, 4, 1), 2, 2))
 check(lnn.GaussianPrior, {"precisions": ({1.0, 2.0}, {1.0: 2.0}, masked)}, precisions=(1.0,))
-check(lnn.Split, {"adapting_step": FLAG, "adapting_length": (None, 1, "no")} | dict.fromkeys(
+check(lnn.Split, dict.fromkeys(
     ("step_size", "trajectory_length"), POSITIVE[1:]) | dict.fromkeys(
     ("refresh", "target_acceptance"), (*POSITIVE, 1.5, jnp.array(1.5))))
 check(lnn.Langevin, {"step_size": POSITIVE[1:]})
@@ -294,7 +294,8 @@ for kind in (lnn.GibbsPosterior, lnn.MarginalisedPosterior):
 # What is for the package's own functions.
 INNER = {"caption", "from_config", "of_each", "once", "outputs_at", "record_along", "reduced",
          "sizes", "with_inputs", "with_outputs"}
-MADE = (lnn.NumPyroKernel, lnn.Langevin, lnn.Split, lnn.Diverged)  # for NumPyro and the engine
+# For NumPyro and the engine.
+MADE = (lnn.NumPyroKernel, lnn.Dynamics, lnn.Langevin, lnn.Split, lnn.Diverged)
 classes, covered = set(), set()
 for function, _, _ in table:
     owner = getattr(function, "__self__", None)

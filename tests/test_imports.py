@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from langevin_nn.config.architectures import ARCHITECTURES
+from langevin_nn.config.dynamics import DYNAMICS
+from langevin_nn.sampling.base import dynamics_named
 from langevin_nn.theory import THEORIES
 
 PACKAGE = Path(__file__).parent.parent / "langevin_nn"
@@ -118,14 +120,21 @@ def compared(tree):
             yield from (each for each in ast.walk(part) if isinstance(each, ast.Constant))
 
 
-NETWORKS = {kind.place.partition(":")[2] for kind in ARCHITECTURES.values()}
+def classes(table):
+    """The names of the classes of a table."""
+    return {kind.place.partition(":")[2] for kind in table.values()}
 
 
-@pytest.mark.parametrize(
-    "names", [THEORIES, {*ARCHITECTURES, *NETWORKS}], ids=["theory", "network"]
-)
+NAMES = {
+    "theory": {*THEORIES},
+    "network": {*ARCHITECTURES, *classes(ARCHITECTURES)},
+    "dynamics": {*DYNAMICS, *classes(DYNAMICS)},
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
 def test_no_branch_on_the_name_of(names):
-    """What others ask of a theory or of a network, its object says."""
+    """What others ask of a theory, of a network, of a dynamics, its object says."""
     found = {
         f"{name}:{constant.lineno} {constant.value}"
         for name, tree in modules()
@@ -135,7 +144,8 @@ def test_no_branch_on_the_name_of(names):
     assert not found
 
 
-def test_no_branch_on_the_class_of_a_network():
+@pytest.mark.parametrize("table", [ARCHITECTURES, DYNAMICS], ids=["network", "dynamics"])
+def test_no_branch_on_the_class_of(table):
     found = [
         f"{name}:{node.lineno}"
         for name, tree in modules()
@@ -144,6 +154,11 @@ def test_no_branch_on_the_class_of_a_network():
         or (isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"))
         for part in ast.walk(node)
         if isinstance(part, ast.Name | ast.Attribute)
-        and ast.unparse(part).rpartition(".")[2] in NETWORKS
+        and ast.unparse(part).rpartition(".")[2] in classes(table)
     ]
     assert not found
+
+
+@pytest.mark.parametrize("name", DYNAMICS)
+def test_the_table_of_dynamics_and_their_classes_say_the_same(name):
+    assert dynamics_named(name).usage is DYNAMICS[name] and DYNAMICS[name].name == name

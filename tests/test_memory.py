@@ -13,6 +13,7 @@ from command_line import CommandLine
 import langevin_nn as lnn
 from langevin_nn import footprint, memory
 from langevin_nn.sampling import chains, checks
+from langevin_nn.sampling.base import dynamics_named
 
 HUGE = {
     "width": "--network.hidden_widths 2000000000",
@@ -150,7 +151,8 @@ from langevin_nn.sampling import chains
 from langevin_nn.sampling.dynamics import langevin, step_size
 
 # One iteration of the curvature takes what two hundred do.
-langevin.largest_curvature = lambda *words: step_size.largest_curvature(*words, 1)
+many = step_size.largest_curvature
+langevin.largest_curvature = step_size.largest_curvature = lambda *words: many(*words, 1)
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()
@@ -203,7 +205,7 @@ def test_the_estimate_is_what_a_run_takes(
     weights = footprint.num_weights((20, *widths, 1), biases=False)
     sizes = footprint.Sizes(
         weights, sum(widths), num_train, num_test, num_networks=4, num_samples=num_samples,
-        split=dynamics == "split", marginalised=readout == "marginalised",
+        copies=dynamics_named(dynamics).copies, marginalised=readout == "marginalised",
     )  # fmt: skip
     estimate = sum(footprint.of_sampling(sizes).values())
     assert estimate == pytest.approx(json.loads(done.stdout), rel=0.3)

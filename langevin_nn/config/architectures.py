@@ -39,11 +39,6 @@ ARCHITECTURES = {
 }
 """The networks of the package by their names in a configuration."""
 
-CHOICE = ", or ".join(
-    f"{name}: {kind.summary}" if kind.summary else name for name, kind in ARCHITECTURES.items()
-)
-"""The names with what they mean, for the help."""
-
 
 def check_widths(architecture: str, hidden_widths: Sequence[int]) -> None:
     """Raise `InputError` for a number of hidden layers that the architecture does not have.

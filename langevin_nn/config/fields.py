@@ -7,7 +7,7 @@ A `Kind` is checked at the edge, once: `check` returns the value in its final ty
 import math
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,12 @@ def choice(*names: str) -> Kind:
         return _require(value, isinstance(value, str) and value in names)
 
     return Kind("one of " + ", ".join(f'"{name}"' for name in names), parse, is_text=True)
+
+
+def described(table: Mapping[str, Any]) -> str:
+    """The names of a table with their summaries, where they have one, for the help."""
+    words = (f"{name}: {kind.summary}" if kind.summary else name for name, kind in table.items())
+    return ", or ".join(words)
 
 
 def text(expected: str) -> Kind:

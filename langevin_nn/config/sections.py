@@ -1,11 +1,11 @@
 """The tables of a configuration, [data] to [sampler]: fields, what they accept, what they mean."""
 
-import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from langevin_nn.config.architectures import ARCHITECTURES, CHOICE, check_widths, layer_names
+from langevin_nn.config.architectures import ARCHITECTURES, check_widths, layer_names
+from langevin_nn.config.dynamics import DYNAMICS, usage_of, users_of
 from langevin_nn.config.fields import (
     CLASS_NAMES,
     CLASSES,
@@ -19,6 +19,7 @@ from langevin_nn.config.fields import (
     Kind,
     choice,
     class_numbers,
+    described,
     text,
     tuple_of,
     whole,
@@ -126,7 +127,7 @@ class NetworkConfig(Checked):
     architecture: str = option(
         "fully_connected",
         choice(*ARCHITECTURES),
-        CHOICE,
+        described(ARCHITECTURES),
     )
     hidden_widths: tuple[int, ...] = option(
         (200,),
@@ -207,14 +208,22 @@ class PosteriorConfig(Checked):
                 )
 
 
+def _by_dynamics(where: str, count: str) -> str:
+    """The help of a count of steps: what they are, and how many by default, of each dynamics."""
+    first, *others = DYNAMICS.values()
+    words = [f"{first.unit} {where} (default {getattr(first, count)})"]
+    words += [f"{each.name}: {each.unit} (default {getattr(each, count)})" for each in others]
+    return "; ".join(words)
+
+
 @dataclass(frozen=True)
 class SamplerConfig(Checked):
     prefix = "sampler."
 
     dynamics: str = option(
         "langevin",
-        choice("langevin", "split"),
-        "langevin, or split: rotations in the prior with an acceptance step, exact",
+        choice(*DYNAMICS),
+        described(DYNAMICS),
     )
     step_size: float | str = option(
         "auto",
@@ -240,23 +249,23 @@ class SamplerConfig(Checked):
     num_warmup: int | None = option(
         None,
         whole(0),
-        "steps before the first recorded draw (default 20000); split: trajectories (default 1000)",
+        _by_dynamics("before the first recorded draw", "warmup"),
     )
     num_samples: int = option(1_000, whole(4), "recorded draws of each chain")
     thinning: int | None = option(
         None,
         whole(1),
-        "steps between recorded draws (default 100); split: trajectories (default 1)",
+        _by_dynamics("between recorded draws", "thinning"),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_dynamics()
-        num_warmup, thinning = DEFAULT_COUNTS[self.dynamics]
+        usage = usage_of(self.dynamics)
         if self.num_warmup is None:
-            object.__setattr__(self, "num_warmup", num_warmup)
+            object.__setattr__(self, "num_warmup", usage.warmup)
         if self.thinning is None:
-            object.__setattr__(self, "thinning", thinning)
+            object.__setattr__(self, "thinning", usage.thinning)
         assert self.num_warmup is not None and self.thinning is not None
         steps = self.num_warmup + self.num_samples * self.thinning
         if steps > LARGEST:
@@ -266,20 +275,20 @@ class SamplerConfig(Checked):
             )
 
     def _check_dynamics(self) -> None:
-        """What only one dynamics knows is not silently ignored by the other."""
-        if self.dynamics == "split":
-            if not isinstance(self.step_size, str) and self.step_size > math.pi / 2:
-                raise InputError(
-                    f"sampler.step_size = {self.step_size:g} is the angle of a rotation for "
-                    'dynamics = "split" and at most π/2: write step_size = "auto" or a smaller one'
-                )
-            return
+        """What only another dynamics knows is not silently ignored."""
+        usage = usage_of(self.dynamics)
+        if not isinstance(self.step_size, str) and self.step_size > usage.largest_step_size:
+            raise InputError(
+                f'sampler.step_size = {self.step_size:g} of dynamics = "{self.dynamics}" is '
+                f'{usage.step_size}: write step_size = "auto" or a smaller one'
+            )
         for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name in ONLY_SPLIT and value != item.default:
+            value, users = getattr(self, item.name), users_of(item.name)
+            if users and item.name not in usage.options and value != item.default:
+                known = " or ".join(f'"{name}"' for name in users)
                 raise InputError(
-                    f'sampler.{item.name} = {value} is used by dynamics = "split" only, got '
-                    f'dynamics = "{self.dynamics}": write dynamics = "split" or leave it out'
+                    f"sampler.{item.name} = {value} is used by dynamics = {known} only, got "
+                    f'dynamics = "{self.dynamics}": write dynamics = {known} or leave it out'
                 )
 
 
@@ -287,6 +296,3 @@ DEFAULT_CLASSES, DEFAULT_TARGETS = (0, 1), (-1.0, 1.0)
 """classes and targets that were not given, of every source but npz."""
 UNUSED_LABELS = {"classes": list(DEFAULT_CLASSES), "targets": list(DEFAULT_TARGETS)}
 """What a run folder of version 0.1 says of a file, whose y was used as it is."""
-DEFAULT_COUNTS = {"langevin": (20_000, 100), "split": (1_000, 1)}
-"""num_warmup and thinning that were not given."""
-ONLY_SPLIT = ("trajectory_length", "refresh", "target_acceptance")

@@ -11,8 +11,7 @@ from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.networks.named import network_named
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
-from langevin_nn.sampling.dynamics.langevin import Langevin
-from langevin_nn.sampling.dynamics.split import Split
+from langevin_nn.sampling.base import Dynamics, dynamics_named
 from langevin_nn.theory.suite import THEORIES, theory_named
 
 READOUTS: dict[str, type[Posterior]] = {
@@ -26,15 +25,11 @@ def loss_of(config: RunConfig) -> Loss:
     return loss_named(chosen.loss, power=chosen.hinge_power or 2, margin=chosen.margin or 1.0)
 
 
-def transition_of(settings: SamplerConfig) -> Langevin | Split:
+def transition_of(settings: SamplerConfig) -> Dynamics:
     """The dynamics, its open numbers None."""
-    step_size, length = (
-        None if value == "auto" else float(value)
-        for value in (settings.step_size, settings.trajectory_length)
-    )
-    if settings.dynamics == "langevin":
-        return Langevin(step_size)
-    return Split(step_size, length, settings.refresh, settings.target_acceptance)
+    kind = dynamics_named(settings.dynamics)
+    given = {name: getattr(settings, name) for name in kind.usage.options}
+    return kind(**{name: None if value == "auto" else value for name, value in given.items()})
 
 
 def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> str:
@@ -58,7 +53,7 @@ def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> 
         sizes = footprint.Sizes(
             network.num_weights, network.num_units, data.num_train, data.num_test, data.num_outputs,
             counts.num_chains * (1 + len(counts.ladder)), counts.num_samples, itemsize,
-            config.posterior.readout == "marginalised", counts.dynamics == "split",
+            config.posterior.readout == "marginalised", dynamics_named(counts.dynamics).copies,
             counts.num_chains, written=True,
         )  # fmt: skip
         warnings.append(footprint.require(footprint.of_sampling(sizes), remedy))

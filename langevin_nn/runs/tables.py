@@ -16,6 +16,7 @@ from langevin_nn.analysis.comparison import (
     shifted,
 )
 from langevin_nn.analysis.tempering import Tempering
+from langevin_nn.config.dynamics import usage_of
 from langevin_nn.config.record import RunConfig
 from langevin_nn.data.image_files import UNPUBLISHED
 from langevin_nn.data.load import Dataset
@@ -60,7 +61,8 @@ def sampling(*configs: RunConfig) -> str:
     def of(name: str) -> str:
         return _common(configs, f"sampler.{name}")
 
-    unit = "trajectories" if of("dynamics") == "split" else "steps"
+    units = {usage_of(config.sampler.dynamics).unit for config in configs}
+    unit = units.pop() if len(units) == 1 else "steps"
     ladder = f", ladder T = {of('ladder')}" if any(c.sampler.ladder for c in configs) else ""
     return (
         f"{of('dynamics')} dynamics, read-out {_common(configs, 'posterior.readout')}{ladder}; "
@@ -216,6 +218,8 @@ def _of_step_size(measured: Generalisation, chains: Chains, ladder: bool) -> str
             f"radians; trajectories of {chains.trajectory_length:.3g} on average, about "
             f"{steps:.1f} steps each; no bias"
         )
+    if chains.acceptance is not None:
+        return "no bias"
     bias, predicted = "", measured.step_size_bias
     if predicted is not None and predicted.unknown:
         bias = "; its bias is not known"

@@ -1,71 +1,148 @@
-"""The contract of a transition: what a dynamics must offer to be run by the driver.
+"""The contract of a dynamics: what it must offer to be run by the driver, by ladders, by NumPyro.
 
-A transition moves all chains at once. Its state is a NamedTuple with a field `params`, whose
-arrays have a leading chain axis; with `prepare`'s and `settle`'s numbers it is all that a
-checkpoint needs. One key for each chain and step is the only source of randomness, so that results
-depend neither on the chunking nor on an interruption; and one chain's numbers not on how many
-others run beside it, unless the chains adapt something together in the warm-up.
-
-The driver calls `init` and `prepare` once, steps `with_numbers` of what they found, calls `settle`
-after the warm-up and goes on with the numbers updated. The info of a step is a NamedTuple of arrays
-(chains,), perhaps of none; their means between two draws are recorded with the second.
+A dynamics moves all chains at once. `start` finds its settings, `init` makes the chains' state,
+`step` moves them, and `adapted` gives the settings that hold from the end of the warm-up. Settings
+and state are all that a checkpoint needs. One key for each chain and step is the only source of
+randomness, so that results depend neither on the chunking nor on an interruption; and one chain's
+numbers not on how many others run beside it, unless the chains adapt something together in the
+warm-up.
 """
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+import importlib
+from abc import abstractmethod
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Array, Float
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from langevin_nn.config.dynamics import Usage, usage_of
+from langevin_nn.footprint import Copies
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.types import ChainKeys
 
 
+class Settings(NamedTuple):
+    """The settings of a dynamics with a step size alone.
+
+    Another dynamics has a NamedTuple of its own with numbers and flags, `step_size` among them, and
+    `trajectory_length` if it has trajectories. In `step` all of them are arrays.
+    """
+
+    step_size: float
+
+
 @runtime_checkable
 class State(Protocol):
-    """What a transition carries from step to step."""
+    """What a dynamics carries from step to step: a NamedTuple, with arrays (chains, …).
+
+    Some of its fields have a meaning on a ladder, where weights go from one temperature to another:
+    `params` and `momentum` go with the weights, `adaptation` stays where it is, and everything else
+    is found anew by `init`. `misfit` is Φ of each chain, where the state has it.
+    """
 
     @property
     def params(self) -> Any: ...
 
 
-@runtime_checkable
-class Transition(Protocol):
-    """A Markov transition that leaves, or nearly leaves, the posterior invariant."""
+class Weights(NamedTuple):
+    """The state of a dynamics that carries the weights alone."""
 
-    default_warmup: ClassVar[int]
-    default_thinning: ClassVar[int]
-    unadjusted: ClassVar[bool]
-    """Langevin dynamics without an acceptance step: its step size's bias is measured."""
+    params: Any
 
-    def init(self, posterior: Posterior, params: Any) -> Any:
-        """The state of chains that start from `params`."""
-        ...
 
-    def prepare(self, posterior: Posterior, state: Any, key: Any) -> dict[str, float]:
-        """Numbers that hold for the warm-up, `step_size` among them."""
-        ...
+class Dynamics(eqx.Module):
+    """A Markov transition that leaves, or nearly leaves, the posterior invariant.
 
-    def settle(
-        self, posterior: Posterior, state: Any, numbers: dict[str, float], key: Any
-    ) -> dict[str, float]:
-        """Numbers that hold from the warm-up's end: `curvature`, and others."""
-        ...
+    >>> import jax, langevin_nn as lnn
+    >>> isinstance(lnn.Split(), lnn.Dynamics), lnn.Split.usage.unit
+    (True, 'trajectories')
+    """
 
-    def with_numbers(self, numbers: dict[str, float], dtype: Any) -> "Transition":
-        """The transition with these numbers as arrays; `settled` is among them after `settle`."""
-        ...
+    settings: ClassVar[type[Any]] = Settings
+    """The class of its settings."""
+    usage: ClassVar[Usage] = Usage()
+    """Its default counts, the unit of a step, and how a configuration makes it."""
+    unadjusted: ClassVar[bool] = False
+    """Without an acceptance step: the curvature and its step size's bias are then measured."""
+    in_gaussian_prior: ClassVar[bool] = False
+    """Whether it needs a Gaussian prior; a NumPyro model is then whitened with its own."""
+    copies: ClassVar[Copies] = Copies()
+    """What it takes of the memory."""
+
+    @abstractmethod
+    def start(self, posterior: Posterior, params: Any, key: PRNGKeyArray) -> Any:
+        """The settings of the warm-up, for chains that start from `params`, as Python numbers."""
+
+    def init(self, posterior: Posterior, params: Any, settings: Any) -> Any:
+        """The state of chains at `params`."""
+        return Weights(params)
+
+    @abstractmethod
+    def step(
+        self, posterior: Posterior, state: Any, settings: Any, keys: ChainKeys
+    ) -> tuple[Any, Any]:
+        """One step of every chain; `keys` (chains,) has one key for each. (state, info).
+
+        The info is a NamedTuple of arrays (chains,), perhaps of none; their means between two draws
+        are recorded with the second. `acceptance` and `nonfinite` are known to everybody.
+        """
+
+    def adapted(self, state: Any, settings: Any) -> Any:
+        """The settings that hold from the warm-up's end, given the state there."""
+        return settings
+
+    @property
+    def identity(self) -> list[str]:
+        """Its numbers as they stand in a checkpoint's fingerprint."""
+        return [str(number) for number in jax.tree.leaves(self, is_leaf=lambda x: x is None)]
+
+
+class Stepper(eqx.Module):
+    """A dynamics with its settings, all of them arrays: other values are the same program."""
+
+    dynamics: Dynamics
+    settings: Any
+
+    @classmethod
+    def of(cls, dynamics: Dynamics, settings: Any, dtype: Any) -> "Stepper":
+        """With floating-point numbers in this precision; whole numbers of the dynamics stay."""
+
+        def is_number(leaf: Any) -> bool:
+            return isinstance(leaf, float) or eqx.is_inexact_array(leaf)
+
+        def as_array(leaf: Any) -> Array:
+            return jnp.asarray(leaf, dtype if is_number(leaf) else None)
+
+        numbers = jax.tree.map(lambda x: as_array(x) if is_number(x) else x, dynamics)
+        return cls(numbers, jax.tree.map(as_array, settings))
+
+    def step(self, posterior: Posterior, state: Any, keys: ChainKeys) -> tuple[Any, Any]:
+        """One step of every chain, and its info."""
+        return self.dynamics.step(posterior, state, self.settings, keys)
 
     def misfit(self, posterior: Posterior, state: Any) -> Float[Array, " chains"]:
         """The posterior's misfit of each chain where it is."""
-        ...
+        known: Array | None = getattr(state, "misfit", None)
+        return posterior.misfit(state.params) if known is None else known
 
     def relocated(self, posterior: Posterior, state: Any, other: Any) -> Any:
-        """`state` of chains that stand where `other`, chains of another posterior, do.
+        """`state` of chains that stand where `other`, chains of another posterior, do."""
+        fresh = self.dynamics.init(posterior, other.params, self.settings)
+        moved = {"momentum": other, "adaptation": state}
+        return fresh._replace(
+            **{name: getattr(of, name) for name, of in moved.items() if name in fresh._fields}
+        )
 
-        What is adapted stays; what belongs to the place, momenta too, is `other`'s, seen by
-        `posterior`.
-        """
-        ...
 
-    def step(self, posterior: Posterior, state: Any, keys: ChainKeys) -> tuple[Any, Any]:
-        """One step of every chain; `keys` (chains,) has one key for each. (state, info)."""
-        ...
+def dynamics_named(name: str) -> type[Dynamics]:
+    """The class of that name. Raises `InputError` for one that is not in the table.
+
+    >>> from langevin_nn.sampling.base import dynamics_named
+    >>> dynamics_named("split").__name__
+    'Split'
+    """
+    module, _, attribute = usage_of(name).place.partition(":")
+    found: type[Dynamics] = getattr(importlib.import_module(module), attribute)
+    return found

@@ -13,7 +13,7 @@ from langevin_nn import footprint
 from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
-from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.base import Dynamics
 from langevin_nn.sampling.checks import (
     Counts,
     checked_posterior,
@@ -21,7 +21,6 @@ from langevin_nn.sampling.checks import (
     checked_saving,
 )
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.sampling.dynamics.split import Split
 from langevin_nn.sampling.engine.checkpoint import writing
 from langevin_nn.sampling.engine.driver import Report, drive
 from langevin_nn.sampling.engine.program import Observable
@@ -29,7 +28,7 @@ from langevin_nn.sampling.engine.program import Observable
 
 def sample(
     posterior: Posterior,
-    transition: Transition,
+    transition: Dynamics,
     *,
     key: PRNGKeyArray,
     num_chains: SupportsIndex = 8,
@@ -62,7 +61,7 @@ def sample(
 
 def sample_points(
     posteriors: Sequence[Posterior],
-    transition: Transition,
+    transition: Dynamics,
     *,
     keys: Iterable[PRNGKeyArray],
     num_chains: SupportsIndex = 8,
@@ -106,7 +105,7 @@ def sample_points(
     return [found.chains(i) for i in range(len(found.posteriors))]
 
 
-def require_room(posteriors: Sequence[Posterior], transition: Transition, counts: Counts) -> None:
+def require_room(posteriors: Sequence[Posterior], transition: Dynamics, counts: Counts) -> None:
     """Raise `InputError` if the chains of these posteriors do not fit the memory; warn if just so.
 
     Chains live on the accelerators, where there are some, and their draws on the host.
@@ -121,7 +120,7 @@ def require_room(posteriors: Sequence[Posterior], transition: Transition, counts
             first.network.num_units if isinstance(first.network, Network) else 0,
             first.num_train, len(first.x_test), int(np.prod(first.y_train.shape[1:])), number,
             counts.num_samples, first.y_train.dtype.itemsize,
-            isinstance(first, MarginalisedPosterior), isinstance(transition, Split),
+            isinstance(first, MarginalisedPosterior), transition.copies,
             counts.num_chains,
         )
     )  # fmt: skip

@@ -20,7 +20,7 @@ from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.jumps import jump_in_weights, jump_of
 from langevin_nn.model.networks.base import TRACING_ERRORS, Network, first_line
 from langevin_nn.model.posterior import Posterior
-from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.base import Dynamics
 from langevin_nn.values import as_path, as_whole, require_flag, require_function
 
 RECORDS = (
@@ -49,7 +49,7 @@ class Counts:
     @classmethod
     def of(
         cls,
-        transition: Transition,
+        transition: Dynamics,
         num_chains: SupportsIndex,
         num_warmup: SupportsIndex | None,
         num_samples: SupportsIndex,
@@ -59,9 +59,9 @@ class Counts:
         checked_transition(transition)
         return cls(
             num_chains,
-            transition.default_warmup if num_warmup is None else num_warmup,
+            transition.usage.warmup if num_warmup is None else num_warmup,
             num_samples,
-            transition.default_thinning if thinning is None else thinning,
+            transition.usage.thinning if thinning is None else thinning,
         )
 
     @property
@@ -73,7 +73,7 @@ def checked_posterior(posterior: Any) -> Posterior:
     """The posterior; `InputError` for what is none."""
     if isinstance(posterior, Posterior):
         return posterior
-    if _is_transition(posterior):
+    if isinstance(posterior, Dynamics):
         raise InputError(
             f"the posterior comes first and the transition second, got a "
             f"{type(posterior).__name__} first: write sample(posterior, {type(posterior).__name__}"
@@ -121,12 +121,11 @@ def checked_params(posterior: Posterior, params: Any) -> Any:
     return params
 
 
-def checked_transition(transition: Any) -> Transition:
+def checked_transition(transition: Any) -> Dynamics:
     """The transition; `InputError` for what is none, a class among it."""
-    if _is_transition(transition):
-        assert isinstance(transition, Transition)
+    if isinstance(transition, Dynamics):
         return transition
-    if isinstance(transition, type) and isinstance(transition, Transition):
+    if isinstance(transition, type) and issubclass(transition, Dynamics):
         raise InputError(
             f"a transition was expected, got the class {transition.__name__}: write "
             f"{transition.__name__}()"
@@ -136,7 +135,7 @@ def checked_transition(transition: Any) -> Transition:
     )
 
 
-def refuse_jumps(posterior: Posterior, transition: Transition) -> None:
+def refuse_jumps(posterior: Posterior, transition: Dynamics) -> None:
     """Raise `InputError` where a dynamics that follows gradients alone meets a jump."""
     if transition.unadjusted:
         follower = f"{type(transition).__name__} dynamics"
@@ -248,10 +247,6 @@ def _check_value(
             f"the observable {name!r} must return one JAX array of numbers, got {_named(value)}: "
             "write jax.numpy.stack or jax.numpy.asarray of what it returns"
         )
-
-
-def _is_transition(value: Any) -> bool:
-    return isinstance(value, Transition) and not isinstance(value, type)
 
 
 def _is_iterable(value: Any) -> bool:

@@ -101,15 +101,17 @@ class Chains:
 def assemble(
     posterior: Posterior,
     params: Any,
-    numbers: dict[str, float],
+    settings: Any,
     draws: Mapping[str, np.ndarray],
     thinning: int,
     slopes: Mapping[str, np.ndarray],
     sloping: Int[np.ndarray, " S"],
+    curvature: float,
+    seconds: float,
 ) -> Chains:
     """The records (draw, chain, …) of one point as a result (chain, draw, …).
 
-    `slopes` are of the draws `sloping`, or empty.
+    `settings` are those of the dynamics; `slopes` are of the draws `sloping`, or empty.
     """
     series = {name: np.moveaxis(values, 0, 1) for name, values in draws.items()}
     return Chains(
@@ -125,11 +127,11 @@ def assemble(
         y_test=np.asarray(posterior.y_test, np.float64),
         targets_midpoint=float(posterior.targets_midpoint),
         params=params,
-        step_size=numbers["step_size"],
-        curvature=numbers["curvature"],
-        trajectory_length=numbers.get("trajectory_length"),
+        step_size=settings.step_size,
+        curvature=curvature,
+        trajectory_length=getattr(settings, "trajectory_length", None),
         thinning=thinning,
-        wall_seconds=numbers["seconds"],
+        wall_seconds=seconds,
         temperature=float(posterior.temperature),
         loss=posterior.loss,
         slopes=Slopes(

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.posterior import Posterior
-from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.chains import require_room
 from langevin_nn.sampling.checks import Counts, checked_posterior, checked_saving
 from langevin_nn.sampling.draws import Chains
@@ -66,7 +66,7 @@ class Ladder:
 
 def temper(
     posterior: Posterior,
-    transition: Transition,
+    transition: Dynamics,
     temperatures: Sequence[float],
     *,
     key: PRNGKeyArray,
@@ -139,7 +139,7 @@ class _Swaps:
     def __call__(
         self,
         posterior: Posterior,
-        transition: Transition,
+        stepper: Stepper,
         states: States,
         keys: PointKeys,
         step: Array,
@@ -153,11 +153,11 @@ class _Swaps:
         lower = jnp.minimum(rungs, partner)
 
         others = jax.tree.map(lambda leaf: leaf[partner], chains)
-        there = eqx.filter_vmap(lambda t, *words: t.relocated(*words))(
-            transition, posterior, chains, others
+        there = eqx.filter_vmap(lambda s, *words: s.relocated(*words))(
+            stepper, posterior, chains, others
         )
-        misfit = eqx.filter_vmap(lambda t, *words: t.misfit(*words))
-        gain = misfit(transition, posterior, chains) - misfit(transition, posterior, there)
+        words = (stepper, posterior)
+        gain = self.misfit(*words, chains) - self.misfit(*words, there)
         log_ratio = gain + gain[partner]
         finite = jnp.isfinite(log_ratio) & (partner != rungs)[:, None]
         probability = jnp.where(finite, jnp.exp(jnp.minimum(log_ratio, 0)), 0)
@@ -176,6 +176,13 @@ class _Swaps:
         heated = jnp.where(is_hottest[:, None], 1, jnp.where(is_coldest[:, None], 0, heated))
         proposed = jnp.where((partner > rungs)[:, None], probability, 0)
         return States(chains, heated), {"swap_acceptance": proposed, "round_trips": trips}
+
+    def misfit(self, stepper: Stepper, posterior: Posterior, chains: Any) -> Array:
+        """Φ of every chain on its rung, (rungs, chains)."""
+        values: Array = eqx.filter_vmap(lambda s, *words: s.misfit(*words))(
+            stepper, posterior, chains
+        )
+        return values
 
     def observe(self, posterior: Posterior, states: States) -> dict[str, Array]:
         params = states.chains.params

@@ -373,7 +373,7 @@ def test_long_draws_are_saved_between_their_steps(cli, monkeypatch):
     """Of dynamics whose steps tell nothing; a draw may take longer than a job."""
     words = ["run", "tiny.toml", "--sampler.thinning", "9", "--quiet", "--output"]
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "CHUNK_SECONDS", 60)
+        patch.setattr(driver, "CHUNK_SECONDS", 60.0)
         assert cli(*words, "whole").code == 3
     with monkeypatch.context() as patch:
         stop_after(patch, 22)

@@ -16,6 +16,7 @@ import scipy.special
 from conftest import FEW_OPTIMISATIONS
 from jax.extend.random import threefry_2x32
 from oracles import gaussian_task
+from samplers import stepper
 
 import langevin_nn as lnn
 from langevin_nn.sampling.dynamics.noise import inverse_erf, standard_normal, threefry
@@ -105,13 +106,13 @@ def test_draws_are_the_steps_of_the_transition_one_by_one():
     chains = run(target, num_warmup=3, thinning=2)
     key_init, _, stream, _ = jax.random.split(KEY, 4)
     keys = jax.random.split(stream, 3)
-    transition = lnn.Langevin(0.02)
-    state = transition.init(target, target.sample_prior(key_init, 3))
+    moving = stepper(lnn.Langevin(0.02))
+    state = moving.dynamics.init(target, target.sample_prior(key_init, 3), moving.settings)
 
     @eqx.filter_jit
     def moved(state, step):
         folded = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
-        state, _ = transition.step(target, state, folded)
+        state, _ = moving.step(target, state, folded)
         return state, target.energy(state.params)
 
     for step in range(3 + 11 * 2):
@@ -140,8 +141,8 @@ def test_one_compilation_for_all_chunks_and_for_other_values(caplog, monkeypatch
 class OneBadChain(lnn.Langevin):
     """Chain 1 leaves the finite numbers."""
 
-    def step(self, posterior, state, keys):
-        moved, info = super().step(posterior, state, keys)
+    def step(self, posterior, state, settings, keys):
+        moved, info = super().step(posterior, state, settings, keys)
         spoiled = jax.tree.map(lambda w: w.at[1].set(jnp.nan), moved.params)
         return type(moved)(spoiled), info
 

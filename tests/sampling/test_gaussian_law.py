@@ -168,9 +168,9 @@ def test_split_has_the_exact_posterior(dynamics, name, seed):
 class PriorTwice(lnn.Langevin):
     """The prior's force counted a second time."""
 
-    def step(self, posterior, state, keys):
-        moved, info = super().step(posterior, state, keys)
-        force = self.step_size * posterior.temperature * posterior.prior.precisions[0]
+    def step(self, posterior, state, settings, keys):
+        moved, info = super().step(posterior, state, settings, keys)
+        force = settings.step_size * posterior.temperature * posterior.prior.precisions[0]
         params = jax.tree.map(lambda new, old: new - force * old, moved.params, state.params)
         return type(moved)(params), info
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import erf_dual
-from samplers import SAMPLERS, HalfTheNoise, Sampler, Unadjusted, rows
+from samplers import SAMPLERS, HalfTheNoise, Sampler, Unadjusted, rows, stepper
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
@@ -57,7 +57,7 @@ MISTAKES = {
 def replicated(truth, target, transition, thinning, keys, at_once):
     """Of each replica: quantities at θ* (1,) and of two chains that start there, (2, DRAWS)."""
     x_train, x_test = (jnp.asarray(x, truth.y_train.dtype) for x in (DATA.x_train, DATA.x_test))
-    marginalised = isinstance(target, lnn.MarginalisedPosterior)
+    moving, marginalised = stepper(transition), isinstance(target, lnn.MarginalisedPosterior)
 
     def quantities(networks, y):
         first, last = networks.weights
@@ -84,7 +84,7 @@ def replicated(truth, target, transition, thinning, keys, at_once):
             return jax.vmap(jax.random.fold_in, (0, None))(jnp.stack(keys), number)
 
         def step(i, state):
-            return transition.step(posterior, state, fold(streams[:2], i))[0]
+            return moving.step(posterior, state, fold(streams[:2], i))[0]
 
         def draw(state, i):
             state = jax.lax.fori_loop(i * thinning, (i + 1) * thinning, step, state)
@@ -94,7 +94,7 @@ def replicated(truth, target, transition, thinning, keys, at_once):
             errors = jnp.mean(posterior.squared_errors(state.params), axis=1)
             return state, values | {"β error² given W": errors / truth.temperature}
 
-        state = transition.init(posterior, start)
+        state = transition.init(posterior, start, moving.settings)
         values = jax.lax.scan(draw, state, jnp.arange(DRAWS))[1]
         return quantities(truth.lifted_networks(params, key[None]), y[None]), values
 

@@ -111,9 +111,9 @@ def test_split_moves_sites_whose_prior_is_not_centred(seed):
 class NoiseTooSmall(lnn.Langevin):
     """Noise √(ηT) for √(2ηT)."""
 
-    def step(self, posterior, state, keys):
+    def step(self, posterior, state, settings, keys):
         cold = eqx.tree_at(lambda p: p.temperature, posterior, posterior.temperature / 2)
-        return super().step(cold, state, keys)
+        return super().step(cold, state, settings, keys)
 
 
 @pytest.mark.slow
@@ -449,10 +449,10 @@ def test_warmup_alone_then_a_run_and_keys_of_the_old_kind():
     mcmc = MCMC(kernel, num_chains=2, chain_method="vectorized", **settings)
     mcmc.warmup(jax.random.PRNGKey(0))
     assert mcmc.post_warmup_state.step == 0
-    before = mcmc.post_warmup_state.adapt_state["step_size"]
+    before = mcmc.post_warmup_state.adapt_state.step_size
     mcmc.run(jax.random.PRNGKey(1))
     assert mcmc.last_state.step == 5
-    assert np.all(mcmc.last_state.adapt_state["step_size"] != before)
+    assert np.all(mcmc.last_state.adapt_state.step_size != before)
     assert mcmc.get_samples()["test_outputs"].dtype == jnp.float32
 
 
@@ -487,8 +487,8 @@ def test_chains_that_diverge_are_marked():
 class Reckless(lnn.Langevin):
     """Any step size is taken."""
 
-    def prepare(self, posterior, state, key):
-        return {"step_size": self.step_size}
+    def start(self, posterior, params, key):
+        return self.settings(self.step_size)
 
 
 # --- input that cannot be used

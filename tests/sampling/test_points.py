@@ -78,8 +78,8 @@ def test_points_go_on_after_an_interruption(tmp_path, monkeypatch):
 class Poisoned(lnn.Langevin):
     """Leaves the finite numbers where λ_1 is above 2."""
 
-    def step(self, posterior, state, keys):
-        moved, info = super().step(posterior, state, keys)
+    def step(self, posterior, state, settings, keys):
+        moved, info = super().step(posterior, state, settings, keys)
         bad = jnp.where(posterior.prior.precisions[1] > 2, jnp.nan, 0.0)
         return type(moved)(jax.tree.map(lambda w: w + bad, moved.params)), info
 

@@ -9,8 +9,6 @@ from samplers import KEY, READOUTS, WithoutDeterminant
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
-from langevin_nn.config.sections import DEFAULT_COUNTS
-from langevin_nn.sampling.dynamics.langevin import Langevin
 from langevin_nn.sampling.engine import driver
 from langevin_nn.theory import scale_mixture
 from langevin_nn.types import InputError
@@ -135,8 +133,3 @@ def test_proposals_that_are_not_finite_are_rejected_and_counted():
 def test_numbers_out_of_range_are_refused(numbers):
     with pytest.raises(InputError, match="of the split dynamics must be positive"):
         lnn.Split(**numbers)
-
-
-def test_defaults_of_the_configuration_are_the_transitions_own():
-    for name, transition in (("langevin", Langevin), ("split", lnn.Split)):
-        assert DEFAULT_COUNTS[name] == (transition.default_warmup, transition.default_thinning)

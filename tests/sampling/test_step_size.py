@@ -106,6 +106,6 @@ def test_a_step_size_that_diverges_on_the_way_is_reported():
 
 
 class Explosive(lnn.Langevin):
-    def step(self, posterior, state, keys):
+    def step(self, posterior, state, settings, keys):
         params = jax.tree.map(lambda w: w * 1e30, state.params)
-        return super().step(posterior, type(state)(params), keys)
+        return super().step(posterior, type(state)(params), settings, keys)

@@ -22,9 +22,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from langevin_nn.config.dynamics import SPLIT
+
 FIRST_STEP_SIZE = 0.1
 """Where an open step size starts; it stays there without a warm-up."""
-LARGEST_STEP_SIZE = math.pi / 2
+LARGEST_STEP_SIZE = SPLIT.largest_step_size
 DEFAULT_TRAJECTORY = math.pi / 2
 """Where an open length starts: the rotation that puts p in the place of q."""
 SHORTEST, LONGEST = 0.01, 4 * math.pi

@@ -18,13 +18,15 @@ what they change (`adaptation`), one of each for all chains; then they are froze
 import math
 from typing import Any, ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from langevin_nn.config.dynamics import SPLIT, Usage
+from langevin_nn.footprint import Copies
 from langevin_nn.model.posterior import Posterior
+from langevin_nn.sampling.base import Dynamics
 from langevin_nn.sampling.dynamics.adaptation import (
     DEFAULT_TRAJECTORY,
     FIRST_STEP_SIZE,
@@ -37,10 +39,19 @@ from langevin_nn.sampling.dynamics.adaptation import (
 )
 from langevin_nn.sampling.dynamics.noise import standard_normal_like
 from langevin_nn.types import ChainKeys
-from langevin_nn.values import require_flag, require_positive
+from langevin_nn.values import require_positive
 
 MOST_STEPS = 1000
 """A trajectory has no more steps than this, whatever its length."""
+
+
+class SplitSettings(NamedTuple):
+    """The angle of a rotation, the mean angle of a trajectory, and which of them are adapted."""
+
+    step_size: float
+    trajectory_length: float
+    adapting_step: bool = False
+    adapting_length: bool = False
 
 
 class SplitState(NamedTuple):
@@ -60,7 +71,7 @@ class SplitInfo(NamedTuple):
     nonfinite: Float[Array, " chains"]
 
 
-class Split(eqx.Module):
+class Split(Dynamics):
     """Trajectories of prior rotations and kicks of the misfit, Metropolis-adjusted.
 
     `step_size` is the largest angle ε of one rotation, in radians; None adapts it in the warm-up to
@@ -82,16 +93,15 @@ class Split(eqx.Module):
     ((8, 10, 10), (8, 10))
     """
 
-    default_warmup: ClassVar[int] = 1_000
-    default_thinning: ClassVar[int] = 1
-    unadjusted: ClassVar[bool] = False
+    settings: ClassVar[type[Any]] = SplitSettings
+    usage: ClassVar[Usage] = SPLIT
+    in_gaussian_prior: ClassVar[bool] = True
+    copies: ClassVar[Copies] = Copies(weights=28.0, activations=4.0)
 
     step_size: float | Array | None = None
     trajectory_length: float | Array | None = None
     refresh: float | Array = 1.0
     target_acceptance: float | Array = 0.8
-    adapting_step: bool | Array = False
-    adapting_length: bool | Array = False
 
     def __check_init__(self) -> None:
         for name, value, top in (
@@ -104,66 +114,40 @@ class Split(eqx.Module):
             if not open_number and not isinstance(value, jax.core.Tracer):
                 unit = " radians" if top > 1 else ""
                 require_positive(f"{name} of the split dynamics", value, top, unit)
-        for name, flag in (("step", self.adapting_step), ("length", self.adapting_length)):
-            if not isinstance(flag, jax.Array):  # `with_numbers` makes those
-                require_flag(f"adapting_{name}", flag)
 
-    def prepare(self, posterior: Posterior, state: Any, key: Any) -> dict[str, float]:
+    @property
+    def identity(self) -> list[str]:
+        return [*super().identity, "False", "False"]  # two numbers that it once had
+
+    def start(self, posterior: Posterior, params: Any, key: PRNGKeyArray) -> SplitSettings:
         """The step size and the length of the trajectories to start with."""
         step, length = self.step_size, self.trajectory_length
-        return {
-            "step_size": FIRST_STEP_SIZE if step is None else float(step),
-            "trajectory_length": DEFAULT_TRAJECTORY if length is None else float(length),
-        }
+        return SplitSettings(
+            FIRST_STEP_SIZE if step is None else float(step),
+            DEFAULT_TRAJECTORY if length is None else float(length),
+            adapting_step=step is None,
+            adapting_length=length is None,
+        )
 
-    def with_numbers(self, numbers: dict[str, float], dtype: Any) -> "Split":
-        """These trajectories with every number an array; adapting while nothing has settled."""
-        settled = "settled" in numbers
-        arrays = {
-            "step_size": jnp.asarray(numbers["step_size"], dtype),
-            "trajectory_length": jnp.asarray(numbers["trajectory_length"], dtype),
-            "refresh": jnp.asarray(self.refresh, dtype),
-            "target_acceptance": jnp.asarray(self.target_acceptance, dtype),
-            "adapting_step": jnp.asarray(self.step_size is None and not settled),
-            "adapting_length": jnp.asarray(self.trajectory_length is None and not settled),
-        }
-        # Not checked again: π/2 is rounded up in float32.
-        return eqx.tree_at(
-            lambda t: [getattr(t, name) for name in arrays],
-            self, list(arrays.values()), is_leaf=lambda x: x is None,
-        )  # fmt: skip
-
-    def settle(
-        self, posterior: Posterior, state: SplitState, numbers: dict[str, float], key: Any
-    ) -> dict[str, float]:
-        """What was adapted. There is no stability limit, and no bias that the steps cause."""
-        found = {"curvature": math.nan}
-        adapted = state.adaptation
+    def adapted(self, state: SplitState, settings: SplitSettings) -> SplitSettings:
+        """What was learnt of the open numbers, kept from here on."""
+        learnt = {}
         if self.step_size is None:
-            found["step_size"] = float(np.exp(np.float64(adapted.log_step_average[0])))
+            learnt["step_size"] = state.adaptation.log_step_average
         if self.trajectory_length is None:
-            found["trajectory_length"] = float(np.exp(np.float64(adapted.log_length_average[0])))
-        return found
+            learnt["trajectory_length"] = state.adaptation.log_length_average
+        kept = {name: float(np.exp(np.float64(log[0]))) for name, log in learnt.items()}
+        return settings._replace(**kept, adapting_step=False, adapting_length=False)
 
-    def init(self, posterior: Posterior, params: Any) -> SplitState:
+    def init(self, posterior: Posterior, params: Any, settings: SplitSettings) -> SplitState:
         misfit, gradient = misfit_and_gradient(posterior, params)
         momentum = jax.tree.map(jnp.zeros_like, params)
         return SplitState(params, momentum, misfit, gradient, unadapted(misfit))
 
-    def misfit(self, posterior: Posterior, state: SplitState) -> Float[Array, " chains"]:
-        return state.misfit
-
-    def relocated(self, posterior: Posterior, state: SplitState, other: SplitState) -> SplitState:
-        misfit, gradient = misfit_and_gradient(posterior, other.params)
-        return SplitState(other.params, other.momentum, misfit, gradient, state.adaptation)
-
     def step(
-        self, posterior: Posterior, state: SplitState, keys: ChainKeys
+        self, posterior: Posterior, state: SplitState, settings: SplitSettings, keys: ChainKeys
     ) -> tuple[SplitState, SplitInfo]:
         """One trajectory of every chain; `keys` holds one key for each, the first one also u."""
-        assert self.step_size is not None and self.trajectory_length is not None, (
-            "the driver sets open numbers before it steps"
-        )
         parts = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
         dtype = state.misfit.dtype
         fresh = standard_normal_like(state.params, parts[:, 0])
@@ -177,8 +161,8 @@ class Split(eqx.Module):
         step_size, length = (
             jnp.where(jnp.asarray(adapting), jnp.exp(learnt[0]), jnp.asarray(given, dtype))
             for adapting, learnt, given in (
-                (self.adapting_step, adaptation.log_step, self.step_size),
-                (self.adapting_length, adaptation.log_length, self.trajectory_length),
+                (settings.adapting_step, adaptation.log_step, settings.step_size),
+                (settings.adapting_length, adaptation.log_length, settings.trajectory_length),
             )
         )
         u = jax.random.uniform(parts[0, 2], (), dtype, 0.5, 1.5)
@@ -204,8 +188,8 @@ class Split(eqx.Module):
             jax.tree.map(jnp.multiply, end.params, roots),
             end.momentum, acceptance, finite, angle,
         )  # fmt: skip
-        moved = moved._replace(adaptation=self._adapted(adaptation, acceptance, length, slope))
-        return moved, SplitInfo(acceptance, (~finite).astype(dtype))
+        learnt = self._learnt(adaptation, settings, acceptance, length, slope)
+        return moved._replace(adaptation=learnt), SplitInfo(acceptance, (~finite).astype(dtype))
 
     def trajectory(
         self, posterior: Posterior, start: SplitState, step_size: Array, steps: Array
@@ -248,13 +232,18 @@ class Split(eqx.Module):
         end, work = jax.lax.fori_loop(0, steps, one, (start, jnp.zeros_like(start.misfit)))
         return end, end.misfit - start.misfit + work
 
-    def _adapted(
-        self, old: Adaptation, acceptance: Float[Array, " chains"], length: Array, slope: Array
+    def _learnt(
+        self,
+        old: Adaptation,
+        settings: SplitSettings,
+        acceptance: Float[Array, " chains"],
+        length: Array,
+        slope: Array,
     ) -> Adaptation:
         new = old._replace(trajectories=old.trajectories + 1)
         target = jnp.asarray(self.target_acceptance, length.dtype)
-        new = _chosen(self.adapting_step, adapt_step(new, acceptance, target, length), new)
-        return _chosen(self.adapting_length, adapt_length(new, slope), new)
+        new = _chosen(settings.adapting_step, adapt_step(new, acceptance, target, length), new)
+        return _chosen(settings.adapting_length, adapt_length(new, slope), new)
 
 
 def misfit_and_gradient(posterior: Posterior, params: Any) -> tuple[Float[Array, " chains"], Any]:

@@ -112,6 +112,12 @@ def largest_curvature(
     return jax.lax.while_loop(unfinished, iterate, carry)[1]
 
 
+def final_curvature(posterior: Posterior, params: Any, key: PRNGKeyArray) -> float:
+    """The largest Λ_max(∇²𝓛) over the chains where they are; NaN where none is finite."""
+    curvature = np.asarray(largest_curvature(posterior, params, key))
+    return float(np.nanmax(curvature)) if np.isfinite(curvature).any() else math.nan
+
+
 MOST_SLOPES = 256
 """About as many draws of a chain have slopes, of long chains."""
 

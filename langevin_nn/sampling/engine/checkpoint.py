@@ -8,10 +8,10 @@ file is renamed into place, so a process killed at any moment loses at most one 
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,7 +22,7 @@ from langevin_nn import locks
 from langevin_nn.files import Unreadable, make_folder, read_arrays, write_arrays
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
-from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.base import Dynamics
 from langevin_nn.sampling.engine.chunks import Buffer
 from langevin_nn.types import InputError, is_key
 
@@ -42,11 +42,44 @@ AGAIN = "start again, by --overwrite at the command line, by resume=False in Pyt
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: steps made, draws recorded, and each point's numbers that outlive it."""
+    """Where a run stands: steps made, draws recorded, the time, and each point's settings.
+
+    `settings` are those of the dynamics, and `curvatures` the largest Λ_max(∇²𝓛) over each point's
+    chains at the end of the warm-up, NaN where it is not measured; None before that end.
+    """
 
     steps: int
     draws: int
-    numbers: list[dict[str, float]]
+    seconds: float
+    settings: Sequence[Any]
+    curvatures: Sequence[float] | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the warm-up has ended, and its settings are those of the draws."""
+        return self.curvatures is not None
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The numbers of all points by name, as a checkpoint has them."""
+        number = len(self.settings)
+        fields = self.settings[0]._fields
+        columns = {name: [getattr(each, name) for each in self.settings] for name in fields}
+        if self.curvatures is not None:
+            columns |= {"curvature": list(self.curvatures), "settled": [1.0] * number}
+        return columns | {"seconds": [self.seconds] * number}
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds: the state, where the run stood, each point's numbers by name, draws.
+
+    Settings that are younger than the version that has written it are not among the numbers.
+    """
+
+    state: Any
+    steps: int
+    draws: int
+    numbers: list[dict[str, Any]]
+    chunks: list[Buffer]
 
 
 class Checkpoint:
@@ -69,14 +102,13 @@ class Checkpoint:
             write_arrays(self.folder / f"draws-{first:08d}.npz", chunk.draws | slopes | whose)
         leaves = jax.tree.leaves(state)
         arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        for name in progress.numbers[0]:
-            arrays[NUMBER + name] = np.array([float(each[name]) for each in progress.numbers])
+        arrays |= {NUMBER + name: np.array(row) for name, row in progress.columns().items()}
         arrays["progress"] = np.array([progress.steps, progress.draws])
         arrays["fingerprint"] = np.array(self.fingerprint)
         write_arrays(self.folder / "state.npz", arrays)
 
-    def load(self, like: Any) -> tuple[Any, Progress, list[Buffer]]:
-        """The state in the structure of `like`, the progress, and the chunks of draws so far.
+    def load(self, like: Callable[[list[dict[str, Any]]], Any]) -> Saved:
+        """What was saved last; `like` gives the state's shapes, from each point's numbers.
 
         Raises `InputError` if a file cannot be read or belongs to another run.
         """
@@ -86,18 +118,17 @@ class Checkpoint:
                 f"the checkpoint in {self.folder} is of another run (its data or configuration "
                 f"differ): use the configuration that it was made with, or {AGAIN}"
             )
+        columns = {k.removeprefix(NUMBER): v for k, v in saved.items() if k.startswith(NUMBER)}
         try:
-            leaves, structure = jax.tree.flatten(like)
+            rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+            numbers = [dict(zip(columns, row, strict=True)) for row in rows]
+            shapes = like(numbers)
+            leaves, structure = jax.tree.flatten(shapes)
             state = jax.tree.unflatten(structure, [saved[f"leaf_{i}"] for i in range(len(leaves))])
             steps, draws = (int(x) for x in saved["progress"])
-            _check_same_shapes(like, state)
+            _check_same_shapes(shapes, state)
         except (KeyError, ValueError, TypeError) as error:
             raise self._damaged("state.npz", error) from error
-        columns = {k.removeprefix(NUMBER): v for k, v in saved.items() if k.startswith(NUMBER)}
-        numbers = [
-            dict(zip(columns, map(float, row), strict=True))
-            for row in zip(*columns.values(), strict=True)
-        ]
         chunks: list[Buffer] = []
         done = 0
         while done < draws:
@@ -116,7 +147,7 @@ class Checkpoint:
             if chunks[-1].draws.keys() != chunks[0].draws.keys():
                 raise self._damaged(name, "it holds other series than the draws before")
             done += lengths.pop()
-        return state, Progress(steps, draws, numbers), chunks
+        return Saved(state, steps, draws, numbers, chunks)
 
     def _read(self, name: str) -> dict[str, np.ndarray]:
         try:
@@ -168,12 +199,12 @@ def _remove_empty(folder: Path) -> None:
 def _check_same_shapes(like: Any, state: Any) -> None:
     """Raise ValueError if the arrays of two states differ in shape or type."""
     for mine, saved in zip(jax.tree.leaves(like), jax.tree.leaves(state), strict=True):
-        if np.shape(mine) != np.shape(saved) or np.asarray(mine).dtype != saved.dtype:
-            raise ValueError(f"an array {saved.dtype}{np.shape(saved)} for one {np.shape(mine)}")
+        if mine.shape != saved.shape or mine.dtype != saved.dtype:
+            raise ValueError(f"an array {saved.dtype}{saved.shape} for one {mine.shape}")
 
 
 def fingerprint(
-    points: Sequence[Posterior], transition: Transition, keys: Sequence[PRNGKeyArray], settings: Any
+    points: Sequence[Posterior], dynamics: Dynamics, keys: Sequence[PRNGKeyArray], counts: Any
 ) -> str:
     """A hash of all that the draws depend on; `keys` are typed."""
     digest = hashlib.sha256()
@@ -193,7 +224,6 @@ def fingerprint(
         activation = network.activation.name if known and network.activation else ""
         words = (spec.architecture, network.hidden_widths if known else None, activation)
         digest.update(repr((words, spec.patches, spec.num_outputs, spec.bias_precisions)).encode())
-    kinds = (type(points[0]).__name__, type(transition).__name__)
-    own = [str(number) for number in jax.tree.leaves(transition, is_leaf=lambda x: x is None)]
-    digest.update(repr((kinds, own, settings)).encode())
+    kinds = (type(points[0]).__name__, type(dynamics).__name__)
+    digest.update(repr((kinds, dynamics.identity, counts)).encode())
     return digest.hexdigest()

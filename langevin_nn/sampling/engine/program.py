@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from langevin_nn.model.posterior import Posterior
-from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.base import Stepper
 from langevin_nn.sampling.dynamics.step_size import energy_slopes
 from langevin_nn.sampling.engine.chunks import Buffer, Chunk
 from langevin_nn.types import CHAIN_AXIS, ChainKeys, PointKeys, is_key
@@ -35,7 +35,7 @@ class Exchange(Protocol):
     def __call__(
         self,
         posterior: Posterior,
-        transition: Transition,
+        stepper: Stepper,
         states: "States",
         keys: PointKeys,
         step: Array,
@@ -49,16 +49,25 @@ class Exchange(Protocol):
 
 
 class States(NamedTuple):
-    """The transition's state of every chain of every point, and what the exchange carries."""
+    """The dynamics' state of every chain of every point, and what the exchange carries."""
 
     chains: Any
     between: Any = None
 
 
 @eqx.filter_jit
+def begin(posterior: Posterior, stepper: Stepper, params: Any) -> Any:
+    """The dynamics' state of one point's chains at `params`.
+
+    Compiled: one by one the operations on a marginalised read-out are new programs in every run.
+    """
+    return stepper.dynamics.init(posterior, params, stepper.settings)
+
+
+@eqx.filter_jit
 def advance(
     posterior: Posterior,
-    transition: Transition,
+    stepper: Stepper,
     states: States,
     keys: tuple[PointKeys, PointKeys],
     chunk: Chunk,
@@ -69,7 +78,7 @@ def advance(
 ) -> tuple[States, Buffer]:
     """The chunk's steps; each draw records the states and the mean info of its steps.
 
-    The arrays of the posterior and of the transition have a leading point axis, those of the state
+    The arrays of the posterior and of the stepper have a leading point axis, those of the state
     and the keys a point and a chain axis, the buffer's a draw axis before them. The chunk's numbers
     are traced, so that every chunk of every run of these shapes is one program.
     """
@@ -78,10 +87,10 @@ def advance(
 
     def one_step(step: Array, carry: tuple[States, Any]) -> tuple[States, Any]:
         states, sums = carry
-        states, info = move(posterior, transition, states, fold(step_keys, step), step, exchange)
+        states, info = move(posterior, stepper, states, fold(step_keys, step), step, exchange)
         return states, jax.tree.map(jnp.add, sums, info)
 
-    moving = (posterior, transition, states, step_keys, first_step, exchange)
+    moving = (posterior, stepper, states, step_keys, first_step, exchange)
     info = eqx.filter_eval_shape(move, *moving)[1]
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), info)
 
@@ -117,7 +126,7 @@ def advance(
 @eqx.filter_jit
 def move(
     posterior: Posterior,
-    transition: Transition,
+    stepper: Stepper,
     states: States,
     keys: PointKeys,
     step: Array,
@@ -129,16 +138,16 @@ def move(
     """
 
     def one(
-        posterior: Posterior, transition: Transition, state: Any, keys: ChainKeys
+        posterior: Posterior, stepper: Stepper, state: Any, keys: ChainKeys
     ) -> tuple[Any, dict[str, Array]]:
-        state, info = transition.step(posterior, state, keys)
+        state, info = stepper.step(posterior, state, keys)
         return state, info._asdict()
 
-    chains, info = eqx.filter_vmap(one)(posterior, transition, states.chains, keys)
+    chains, info = eqx.filter_vmap(one)(posterior, stepper, states.chains, keys)
     states = states._replace(chains=chains)
     if exchange is None:
         return states, info
-    states, exchanged = exchange(posterior, transition, states, keys, step)
+    states, exchanged = exchange(posterior, stepper, states, keys, step)
     return states, info | exchanged
 
 
@@ -235,7 +244,7 @@ def _placed(tree: Any, sharding: NamedSharding) -> Any:
 
 def buffer_for(
     posterior: Posterior,
-    transition: Transition,
+    stepper: Stepper,
     states: States,
     keys: tuple[PointKeys, PointKeys],
     step: Array,
@@ -254,7 +263,7 @@ def buffer_for(
     step_keys, record_keys = keys
     seen = (posterior, states, record_keys, extra, exchange, train_outputs)
     shapes = dict(eqx.filter_eval_shape(observe, *seen))
-    moving = (posterior, transition, states, step_keys, step, exchange)
+    moving = (posterior, stepper, states, step_keys, step, exchange)
     shapes |= eqx.filter_eval_shape(move, *moving)[1]
     sloping: dict[str, Any] = {}
     if slope_stride is not None:

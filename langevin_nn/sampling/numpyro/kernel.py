@@ -20,27 +20,26 @@ from numpyro.util import is_prng_key
 
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
-from langevin_nn.sampling.base import Transition
+from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.checks import (
     checked_count,
     checked_observables,
     checked_transition,
     refuse_jumps,
 )
-from langevin_nn.sampling.dynamics.split import Split
-from langevin_nn.sampling.engine.program import Observable, record
+from langevin_nn.sampling.engine.program import Observable, begin, record
 from langevin_nn.sampling.numpyro.models import ModelPosterior, WhitenedModel, types_promoted
-from langevin_nn.types import THREEFRY, ChainKeys, InputError, as_threefry
+from langevin_nn.types import ChainKeys, InputError, as_threefry
 
 
 class KernelState(NamedTuple):
     """What `MCMC` carries: several chains with a leading axis, or one chain without.
 
     `step` counts from the end of the warm-up and is negative in it. `z` are the draws,
-    `potential_energy` is β𝓛, `diverging` where it is not finite, `info` the transition's info,
-    averaged over the steps of this sample, `adapt_state` its numbers: those of the start, and from
-    the end of the warm-up those that it settled on. The transition's own state `chains` has a chain
-    axis always, of length one for a single chain.
+    `potential_energy` is β𝓛, `diverging` where it is not finite, `info` the dynamics' info,
+    averaged over the steps of this sample, `adapt_state` its settings: those of the start, and from
+    the end of the warm-up those that it settled on; `settings` are the same as the steps take them.
+    The dynamics' own state `chains` has a chain axis always, of length one for a single chain.
     """
 
     step: Int[Array, ""]
@@ -48,9 +47,9 @@ class KernelState(NamedTuple):
     potential_energy: Float[Array, " *chains"]
     diverging: Bool[Array, " *chains"]
     info: Any
-    adapt_state: dict[str, Array]
+    adapt_state: Any
     chains: Any
-    transition: Any
+    settings: Any
     rng_key: Any
 
 
@@ -59,7 +58,7 @@ class NumPyroKernel(MCMCKernel):
 
     `target` is a posterior of the package or a NumPyro model, `transition` any dynamics. One
     NumPyro step, in the warm-up too, is `steps_per_sample` steps of the transition (its
-    `default_thinning` if left out): write this rather than `MCMC(thinning=…)`.
+    `usage.thinning` if left out): write this rather than `MCMC(thinning=…)`.
 
     Samples are what `sample` records: of a posterior `test_outputs`, `train_error`, `energy` and
     the `observables`, functions of one network, but no weights (with a marginalised read-out
@@ -94,15 +93,15 @@ class NumPyroKernel(MCMCKernel):
     def __init__(
         self,
         target: Any,
-        transition: Transition,
+        transition: Dynamics,
         *,
         steps_per_sample: SupportsIndex | None = None,
         observables: Mapping[str, Observable] | None = None,
     ) -> None:
         transition = checked_transition(transition)
-        steps = transition.default_thinning if steps_per_sample is None else steps_per_sample
+        steps = transition.usage.thinning if steps_per_sample is None else steps_per_sample
         steps = checked_count("steps_per_sample", steps, 1)
-        if isinstance(target, type | Transition | Network) or not (
+        if isinstance(target, type | Dynamics | Network) or not (
             isinstance(target, Posterior) or callable(target)
         ):
             raise InputError(
@@ -130,8 +129,12 @@ class NumPyroKernel(MCMCKernel):
         return None if isinstance(self.target, Posterior) else self.target
 
     def get_diagnostics_str(self, state: KernelState) -> str:
-        values = {**state.adapt_state, **state.info._asdict()}
-        return ", ".join(f"{name} {float(jnp.mean(value)):.2g}" for name, value in values.items())
+        values = state.adapt_state._asdict() | state.info._asdict()
+        return ", ".join(
+            f"{name} {float(jnp.mean(value)):.2g}"
+            for name, value in values.items()
+            if value.dtype != bool
+        )
 
     def postprocess_fn(self, model_args: Any, model_kwargs: Any) -> Callable[[Any], Any]:
         """Of a model, its sites in their own spaces, deterministic ones among them."""
@@ -160,10 +163,10 @@ class NumPyroKernel(MCMCKernel):
         keys = _split(_batch(rng_key), 4)
         posterior = self._posterior(model_args, model_kwargs)
         params = _start(posterior, keys[:, 1], init_params, is_prng_key(rng_key))
-        chains = eqx.filter_jit(self.transition.init)(posterior, params)
-        numbers = self.transition.prepare(posterior, chains, keys[0, 2])
-        moving = self.transition.with_numbers(numbers, posterior.y_train.dtype)
-        info = _blank_info(posterior, moving, chains, keys[:, 0])
+        settings = self.transition.start(posterior, params, keys[0, 2])
+        stepper = Stepper.of(self.transition, settings, posterior.y_train.dtype)
+        chains = begin(posterior, stepper, params)
+        info = _blank_info(posterior, stepper, chains, keys[:, 0])
         records = eqx.filter_jit(self._records)(posterior, chains, info, keys[:, 3], rng_key)
         if not jnp.all(jnp.isfinite(records["potential_energy"])):
             raise InputError(
@@ -172,9 +175,9 @@ class NumPyroKernel(MCMCKernel):
         shape = jnp.shape(records["potential_energy"])
         return KernelState(
             step=jnp.asarray(-num_warmup),
-            adapt_state={name: jnp.full(shape, value) for name, value in numbers.items()},
+            adapt_state=jax.tree.map(lambda value: jnp.full(shape, value), settings),
             chains=chains,
-            transition=jax.tree.map(jnp.asarray, moving),
+            settings=stepper.settings,
             rng_key=_like(rng_key, keys[:, 0]),
             **records,
         )
@@ -191,14 +194,15 @@ class NumPyroKernel(MCMCKernel):
             )
         keys = _split(keys, 3)
         state = self._settled(posterior, state)
+        stepper = Stepper.of(self.transition, state.settings, posterior.y_train.dtype)
 
         def one_step(i: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
             chains, sums = carry
             now = jax.vmap(jax.random.fold_in, (0, None))(keys[:, 1], i)
-            chains, info = state.transition.step(posterior, chains, now)
+            chains, info = stepper.step(posterior, chains, now)
             return chains, jax.tree.map(jnp.add, sums, info)
 
-        blank = _blank_info(posterior, state.transition, state.chains, keys[:, 1])
+        blank = _blank_info(posterior, stepper, state.chains, keys[:, 1])
         chains, sums = jax.lax.fori_loop(0, self.steps_per_sample, one_step, (state.chains, blank))
         info = jax.tree.map(lambda total: total / self.steps_per_sample, sums)
         return state._replace(
@@ -211,7 +215,7 @@ class NumPyroKernel(MCMCKernel):
     def _posterior(self, model_args: Any, model_kwargs: Any) -> Posterior:
         if isinstance(self.target, Posterior):
             return self.target
-        coordinates = WhitenedModel if isinstance(self.transition, Split) else ModelPosterior
+        coordinates = WhitenedModel if self.transition.in_gaussian_prior else ModelPosterior
         return coordinates(self.target, model_args, model_kwargs or {})
 
     def _records(
@@ -227,33 +231,27 @@ class NumPyroKernel(MCMCKernel):
         return jax.tree.map(lambda x: x[0], found) if is_prng_key(rng_key) else found
 
     def _settled(self, posterior: Posterior, state: KernelState) -> KernelState:
-        """The state with the numbers that hold from the warm-up's end, where that is now."""
-        dtype = posterior.y_train.dtype
-        with jax.ensure_compile_time_eval():
-            ones = dict.fromkeys(state.adapt_state, 1.0)
-            settled = self.transition.with_numbers(ones | {"settled": 1.0}, dtype)
-            if eqx.tree_equal(self.transition.with_numbers(ones, dtype), settled):
-                return state  # It steps in the warm-up as it does afterwards.
-        key_data = jax.random.key_data(_batch(state.rng_key)[0])
-        arrays, rest = eqx.partition((posterior, state.chains), eqx.is_array)
+        """The state with the settings that hold from the warm-up's end, where that is now."""
+        if type(self.transition).adapted is Dynamics.adapted:
+            return state  # It steps in the warm-up as it does afterwards.
+        arrays, rest = eqx.partition(state.chains, eqx.is_array)
 
-        def on_host(arrays: Any, key_data: Array, numbers: dict[str, Array]) -> Any:
-            posterior, chains = eqx.combine(arrays, rest)
-            old = {name: float(np.ravel(value)[0]) for name, value in numbers.items()}
-            key = jax.random.wrap_key_data(key_data, impl=THREEFRY)
-            new = old | self.transition.settle(posterior, chains, old, key)
-            moving = self.transition.with_numbers(new | {"settled": 1.0}, dtype)
-            filled = {name: np.full(x.shape, new[name], x.dtype) for name, x in numbers.items()}
-            return filled, jax.tree.map(np.asarray, moving)
+        def on_host(arrays: Any, shown: Any, taken: Any) -> Any:
+            old = jax.tree.map(lambda value: np.ravel(value)[0].item(), shown)
+            new = self.transition.adapted(eqx.combine(arrays, rest), old)
+            return tuple(
+                jax.tree.map(lambda x, value: np.full(x.shape, value, x.dtype), before, new)
+                for before in (shown, taken)
+            )
 
-        before = (state.adapt_state, state.transition)
+        before = (state.adapt_state, state.settings)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), before)
-        numbers, transition = jax.lax.cond(
+        adapted, settings = jax.lax.cond(
             state.step == 0,
-            lambda: jax.pure_callback(on_host, shapes, arrays, key_data, state.adapt_state),
+            lambda: jax.pure_callback(on_host, shapes, arrays, *before),
             lambda: before,
         )
-        return state._replace(adapt_state=numbers, transition=transition)
+        return state._replace(adapt_state=adapted, settings=settings)
 
 
 def _start(posterior: Posterior, keys: ChainKeys, given: Any, single: bool) -> Any:
@@ -277,8 +275,8 @@ def _drawn(posterior: Posterior, keys: ChainKeys) -> Any:
     return jax.tree.map(lambda x: x[:, 0], params)
 
 
-def _blank_info(posterior: Posterior, transition: Any, chains: Any, keys: ChainKeys) -> Any:
-    info = jax.eval_shape(lambda: transition.step(posterior, chains, keys)[1])
+def _blank_info(posterior: Posterior, stepper: Stepper, chains: Any, keys: ChainKeys) -> Any:
+    info = jax.eval_shape(lambda: stepper.step(posterior, chains, keys)[1])
     return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), info)
 
 

@@ -1,0 +1,54 @@
+"""How a run is cut into chunks: how many steps each takes, and whether it ends at a draw."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from langevin_nn.sampling.checks import Counts
+from langevin_nn.sampling.engine.checkpoint import Progress
+from langevin_nn.sampling.engine.chunks import Chunk
+
+NEVER = 2**30
+"""A stride of slopes that no draw of the warm-up is a multiple of."""
+
+
+class Pace:
+    """How many steps make a chunk of about `seconds`, from the time of the last one.
+
+    The first chunk has `first_steps`, and its time, which is compilation, tells nothing.
+    """
+
+    def __init__(self, first_steps: int, seconds: float) -> None:
+        self.steps = first_steps
+        self._seconds = seconds
+        self._compiled = False
+
+    @contextmanager
+    def timed(self, steps: int) -> Iterator[None]:
+        """Time what is done with a chunk of so many steps."""
+        began = time.monotonic()
+        yield
+        if self._compiled:
+            self.steps = max(1, int(self._seconds * steps / (time.monotonic() - began)))
+        self._compiled = True
+
+
+def next_chunk(
+    done: Progress, counts: Counts, pace: int, capacity: int, slope_stride: int, divisible: bool
+) -> tuple[Chunk, bool]:
+    """What comes next, and whether its draws are recorded.
+
+    A chunk of the warm-up ends in a record that tells whether the chains are finite. A recorded one
+    has as many draws as `pace` steps make and the buffer has room for; where the steps of one draw
+    would take far longer, it ends between two draws, if a draw is `divisible`.
+    """
+    if done.steps < counts.num_warmup:
+        stride = min(pace, counts.num_warmup - done.steps)
+        return Chunk(done.steps, stride, 1, 1, NEVER), False
+    since_draw = done.steps - counts.num_warmup - done.draws * counts.thinning
+    stride = counts.thinning - since_draw
+    if divisible and stride > 2 * pace:
+        return Chunk(done.steps, pace, 1, 1, NEVER), False
+    most = min(capacity, counts.num_samples - done.draws)
+    count = 1 if since_draw else min(max(pace // stride, 1), most)
+    return Chunk(done.steps, stride, count, done.draws, slope_stride), True

@@ -120,6 +120,7 @@ def test_what_a_run_asks_of_it():
     network = SkipNetwork.from_config(chosen, data, key=KEY, dtype=jnp.float32)
     arrays = jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))
     assert (sizes.num_drawn, sizes.num_units) == (sum(a.size for a in arrays), 14)
+    assert SkipNetwork.caption({"hidden_widths": "7, 7"}.get) == "SkipNetwork, N = (7, 7)"
     reduced, space = network.reduced(lnn.Dataset("two", *(2 * (data.x_train[:2], np.ones(2)))))
     assert reduced.weights[0].shape == (7, 2) and space.rank == 2
 

@@ -447,6 +447,8 @@ def test_spec_says_what_a_theory_may_know():
     assert spec.activation.name == "erf" and spec.prior_precisions == (1.0, 1.0)
     own = fits(eqx.nn.Linear(4, "scalar", key=KEY)).spec
     assert own.hidden_widths is None and own.architecture == "Linear"
+    shallow = Shallow((jnp.ones((3, 4)), jnp.ones(3)), (), dense().activation)
+    assert fits(shallow).spec.layers is None and fits(shallow).spec.hidden_widths is None
 
 
 def test_spec_of_biases_outputs_and_patches():

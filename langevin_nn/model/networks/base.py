@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from langevin_nn.config.architectures import ARCHITECTURES
 from langevin_nn.config.sections import NetworkConfig
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.footprint import NetworkSizes
@@ -112,8 +113,13 @@ class Network(eqx.Module):
 
     @classmethod
     def caption(cls, common: Callable[[str], str]) -> str:
-        """The network in a figure's caption; `common` is a setting's value by its name."""
-        return f"{cls.__name__} N = ({common('hidden_widths')})"
+        """The network in a figure's caption; `common` is a setting's value by its name.
+
+        Its widths, and what it is unless it is one of the package's.
+        """
+        places = {kind.place for kind in ARCHITECTURES.values()}
+        own = "" if f"{cls.__module__}:{cls.__name__}" in places else f"{cls.__name__}, "
+        return f"{own}N = ({common('hidden_widths')})"
 
     @abc.abstractmethod
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:

@@ -120,10 +120,6 @@ class FullyConnected(Network):
         units, depth = sum(chosen.hidden_widths), len(chosen.hidden_widths)
         return NetworkSizes(sampled, drawn, units, depth)
 
-    @classmethod
-    def caption(cls, common: Callable[[str], str]) -> str:
-        return f"N = ({common('hidden_widths')})"
-
     @full_precision
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:
         h = self.preactivations(0, x)

@@ -24,18 +24,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.footprint import Needs
 from langevin_nn.model.ensemble import Ensemble
-from langevin_nn.model.quadrature import gaussian_mean
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.covariance import Arrays, Lambdas, of_kernel
-from langevin_nn.theory.kernels.layers import Precisions, feature_gram
+from langevin_nn.theory.kernels.layers import feature_gram
+from langevin_nn.theory.kernels.means import feature_means
 from langevin_nn.theory.kernels.nngp import GramBlocks, gram_blocks, probe_inputs
 from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.theory.regression.moments import (
@@ -46,11 +44,10 @@ from langevin_nn.theory.regression.moments import (
 from langevin_nn.theory.saddles import low_rank
 from langevin_nn.theory.saddles.low_rank import ColumnTerms, Form, Numbers
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
-from langevin_nn.types import Activation, EnsembleSpec, Generalisation
+from langevin_nn.types import EnsembleSpec, Generalisation
 
-__all__ = ["THEORY", "NonOddAction", "feature_means", "one_layer_nonodd"]
+__all__ = ["THEORY", "NonOddAction", "one_layer_nonodd"]
 
-Number = float | Float[Array, ""]
 _domain = partial(require, "one_layer_nonodd", depth=1, least_width=2)
 
 
@@ -130,36 +127,6 @@ def _centred_blocks(ensemble: Ensemble) -> GramBlocks:
         probe=centred_probe,
         uncertainty=blocks.uncertainty,
     )
-
-
-def feature_means(
-    spec: EnsembleSpec,
-    x: Float[np.ndarray | Array, "P N_0"],
-    precisions: Precisions | None = None,
-    bias_precisions: Precisions | None = None,
-) -> Float[Array, " P"]:
-    """m_μ/√λ_1 with m_μ = E[σ(√C_μμ z)], one hidden layer; a JAX function of the precisions.
-
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import relu
-    >>> spec = EnsembleSpec(2, (9,), relu, (0.5, 1.0), temperature=0.1)  # C = I
-    >>> feature_means(spec, np.eye(2)) * np.sqrt(2 * np.pi)
-    Array([1., 1.], dtype=float64)
-    """
-    lambdas = spec.prior_precisions if precisions is None else precisions
-    biases = spec.bias_precisions if bias_precisions is None else bias_precisions
-    shift = 0.0 if biases is None else 1 / biases[0]
-    assert spec.activation is not None, "the Gram matrix is known"
-    return _feature_means(x, lambdas[0], lambdas[1], shift, spec.activation)
-
-
-@partial(jax.jit, static_argnames=("activation",))
-def _feature_means(
-    x: Float[Array, "P N_0"], first: Number, second: Number, shift: Number, activation: Activation
-) -> Float[Array, " P"]:
-    variances = jnp.einsum("pi,pi->p", x, x) / (first * x.shape[1]) + shift
-    return gaussian_mean(activation, variances) / jnp.sqrt(second)
 
 
 class _AtScale(NamedTuple):

@@ -17,6 +17,7 @@ from langevin_nn.analysis.diagnostics import az, mcse
 from langevin_nn.sampling.numpyro import models as numpyro_models
 from langevin_nn.types import InputError
 
+pytestmark = pytest.mark.numpyro
 KEY = jax.random.key(6)
 READOUTS = {"sampled": lnn.GibbsPosterior, "marginalised": lnn.MarginalisedPosterior}
 

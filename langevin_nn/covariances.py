@@ -214,7 +214,7 @@ class Covariance:
             if shift is None or self.angle is None:
                 return self.angle
             a, b = scaled(self.rows), scaled(self.columns)
-            bias = shift * np.ones_like(a), shift * np.ones_like(b), np.zeros_like(self.angle)
+            bias = shift * np.ones_like(a), shift * np.ones_like(b), 0.0
             return _angle_of_sum((a, b, self.angle), bias)
 
         return Covariance(
@@ -310,7 +310,7 @@ def _unit_vectors(x: Float[np.ndarray, "P M"]) -> Float[np.ndarray, "P M"]:
     return x
 
 
-Side = tuple[Any, Any, Any]  # variances (P,) and (P2,), angles (P, P2)
+Side = tuple[Any, Any, Any]  # variances (P,) and (P2,), angles (P, P2) or one for all
 
 
 def _angle_of_sum(one: Side, two: Side) -> Float[np.ndarray, "P P2"]:

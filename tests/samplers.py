@@ -1,6 +1,6 @@
 """What is sampled by what: the one table that every test of a law runs over.
 
-A row is a dynamics, a read-out and a precision. Another dynamics is one entry of `DYNAMICS`.
+A row is a dynamics, a read-out and a precision. Another dynamics is one `Row` of `DYNAMICS`.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,63 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
+from extensions.dynamics_barker import Barker
 
 import langevin_nn as lnn
 from langevin_nn.sampling.base import Stepper
 
 KEY = jax.random.key(4)
 READOUTS = {"sampled": lnn.GibbsPosterior, "marginalised": lnn.MarginalisedPosterior}
-DYNAMICS = {"langevin": lnn.Langevin, "split": lnn.Split}
 PRECISIONS = {"float32": jnp.float32, "float64": jnp.float64}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A dynamics, and the arguments of its class in each test of a law.
+
+    `linear` is for linear networks, with the steps that take a draw of the prior to the posterior;
+    None where the law there is another one. `one_weight` is for one weight and any loss,
+    `hidden_weight` for one hidden weight with the read-out marginalised. `joint` are, by read-out,
+    replicas, steps between draws, and arguments, for the joint law of weights and targets.
+    """
+
+    kind: type[lnn.Dynamics]
+    one_weight: tuple[float, ...]
+    hidden_weight: tuple[float, ...]
+    joint: dict[str, tuple[int, int, tuple[float, ...]]]
+    linear: tuple[int, tuple[float, ...]] | None = None
+
+    @property
+    def step_size(self) -> dict[str, float]:
+        """By test, the step size that biases the law; 0 for a dynamics without a bias."""
+        return {
+            name: getattr(self, name)[0] * self.kind.unadjusted
+            for name in ("one_weight", "hidden_weight")
+        }
+
+
+DYNAMICS = {
+    "langevin": Row(
+        lnn.Langevin,
+        one_weight=(0.25,),
+        hidden_weight=(1.0,),
+        joint={"sampled": (4_000, 75, (0.003,)), "marginalised": (1_000, 30, (0.01,))},
+    ),
+    "split": Row(
+        lnn.Split,
+        one_weight=(0.7, 1.5),
+        hidden_weight=(0.7, 1.5),
+        joint={"sampled": (6_000, 1, (0.3, 1.5)), "marginalised": (2_000, 1, (0.7, 1.5))},
+        linear=(40, (0.4, 1.5)),
+    ),
+    "barker": Row(
+        Barker,
+        one_weight=(1.5,),
+        hidden_weight=(1.5,),
+        joint={"sampled": (4_000, 15, (0.15,)), "marginalised": (1_000, 8, (0.4,))},
+        linear=(300, (0.5,)),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +98,7 @@ class Sampler:
     def transition(self, step_size, *numbers, kind=None, **settings):
         """The dynamics at this step size; `kind` is another class in its place."""
         return traced(
-            (kind or DYNAMICS[self.dynamics])(step_size, *numbers, **settings), self.dtype
+            (kind or DYNAMICS[self.dynamics].kind)(step_size, *numbers, **settings), self.dtype
         )
 
 

@@ -47,7 +47,7 @@ def run(dynamics, readout, *, seed=0, temperature=0.2, precisions=(1.0, 1.0), **
     settings = {"num_chains": 2, "num_warmup": 9, "num_samples": 7, "thinning": 2} | changes
     step_size = 0.01 if dynamics == "langevin" else None
     return lnn.sample(
-        posterior, DYNAMICS[dynamics](step_size), key=jax.random.key(seed), **settings
+        posterior, DYNAMICS[dynamics].kind(step_size), key=jax.random.key(seed), **settings
     )
 
 

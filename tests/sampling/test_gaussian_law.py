@@ -14,7 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import gaussian_task, linear_langevin_law
-from samplers import KEY, HalfTheNoise, OtherNoise, Unadjusted, evolved, slow_unless, traced
+from samplers import (
+    DYNAMICS,
+    KEY,
+    HalfTheNoise,
+    OtherNoise,
+    Unadjusted,
+    evolved,
+    slow_unless,
+    traced,
+)
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
@@ -57,10 +66,10 @@ CASES = {
     "three outputs": Case(8, 3, 2.0, 0.5, 0.3, num_outputs=3),
     "three outputs with biases": Case(2, 3, 0.5, 1.5, 0.3, bias_precision=2.0, num_outputs=3),
 }
-SPLITS = {
-    "split": lnn.Split(0.4, 1.5),
-    "split, partial refresh": lnn.Split(0.3, 0.9, refresh=0.5),
-}
+EXACT = {
+    name: (row.linear[0], row.kind(*row.linear[1])) for name, row in DYNAMICS.items() if row.linear
+} | {"split, partial refresh": (40, lnn.Split(0.3, 0.9, refresh=0.5))}
+"""Dynamics without a bias, and the steps from the prior to the posterior."""
 
 
 @eqx.filter_jit
@@ -75,7 +84,7 @@ def seen(posterior, params, keys):
 def linear_deviations(case: Case, seed: int, dynamics: Any = lnn.Langevin, **planted: float):
     """z-scores of every first and second moment of weights and predictions, one and two steps.
 
-    `dynamics` is a class of Langevin dynamics, or a split dynamics with its numbers.
+    `dynamics` is a class of Langevin dynamics, or an entry of `EXACT`.
     """
     data = gaussian_task(case.num_train, 3, case.in_size, num_outputs=case.num_outputs)
     scale = 1.0 if case.own_module else 1 / np.sqrt(case.in_size)
@@ -93,8 +102,8 @@ def linear_deviations(case: Case, seed: int, dynamics: Any = lnn.Langevin, **pla
         outside = np.pad(outside, (0, 1))
     inside = np.eye(len(outside)) - outside
     top = np.linalg.norm(features, 2) ** 2 + case.temperature * precisions.max()
-    split = isinstance(dynamics, lnn.Split)
-    step_size = 0.0 if split else case.stability_fraction * 2 / top
+    exact = isinstance(dynamics, tuple)
+    step_size = 0.0 if exact else case.stability_fraction * 2 / top
     mean, covariance, lagged = linear_langevin_law(
         features, data.y_train, precisions, case.temperature, step_size
     )
@@ -111,9 +120,9 @@ def linear_deviations(case: Case, seed: int, dynamics: Any = lnn.Langevin, **pla
         )  # fmt: skip
     temperature = case.temperature * planted.get("temperature", 1.0)
     posterior = traced(lnn.GibbsPosterior(network, prior, data, temperature), case.dtype)
-    transition = traced(dynamics if split else dynamics(step_size), case.dtype)
+    transition = traced(dynamics[1] if exact else dynamics(step_size), case.dtype)
     slowest = min(step_size * case.temperature * precisions.min(), 2 - 2 * case.stability_fraction)
-    steps = 40 if split else int(12 / slowest)
+    steps = dynamics[0] if exact else int(12 / slowest)
 
     keys = jax.random.split(jax.random.key(seed), 5)
     params = posterior.sample_prior(keys[0], case.num_chains)
@@ -141,7 +150,7 @@ def linear_deviations(case: Case, seed: int, dynamics: Any = lnn.Langevin, **pla
         (predicted, 0.0),
         (products(predicted, predicted), spread),
     ]
-    if not split:
+    if not exact:
         moments.append((products(w[1], w[0]), of_all_outputs(lagged)))
     return np.concatenate([z_scores(samples, expected).ravel() for samples, expected in moments])
 
@@ -159,8 +168,8 @@ def test_langevin_has_the_closed_form(case, seed):
 @pytest.mark.parametrize(
     "name", ["more data than inputs", pytest.param("float32", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("dynamics", SPLITS.values(), ids=SPLITS)
-def test_split_has_the_exact_posterior(dynamics, name, seed):
+@pytest.mark.parametrize("dynamics", EXACT.values(), ids=EXACT)
+def test_what_has_an_acceptance_step_has_the_exact_posterior(dynamics, name, seed):
     """At any step size: there is no bias to predict."""
     assert worst(linear_deviations(CASES[name], seed, dynamics)) < SIGMAS
 
@@ -193,9 +202,10 @@ MISTAKES = {
     "outputs that share noise": ("three outputs", SharedNoise, {}),
     "biases' precision": ("biases", lnn.Langevin, {"bias_precision": 1.1}),
     "precision": ("fewer data than inputs", lnn.Langevin, {"precision": 1.1}),
-    "split, no Metropolis": ("more data than inputs", Unadjusted(0.5, 1.5), {}),
-    "split, temperature": ("more data than inputs", SPLITS["split"], {"temperature": 1.1}),
-    "split, precision": ("more data than inputs", SPLITS["split"], {"precision": 2.0}),
+    "split, no Metropolis": ("more data than inputs", (40, Unadjusted(0.5, 1.5)), {}),
+    "split, temperature": ("more data than inputs", EXACT["split"], {"temperature": 1.1}),
+    "split, precision": ("more data than inputs", EXACT["split"], {"precision": 2.0}),
+    "barker, temperature": ("more data than inputs", EXACT["barker"], {"temperature": 1.1}),
 }
 
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import erf_dual
-from samplers import SAMPLERS, HalfTheNoise, Sampler, Unadjusted, rows, stepper
+from samplers import DYNAMICS, SAMPLERS, HalfTheNoise, Sampler, Unadjusted, rows, stepper
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
@@ -38,15 +38,8 @@ DRAWS = 8
 EXPECTED = {"β error²": 1.0, "β error² given W": 1.0, "λ w²": 1.0, "λ² w⁴": 3.0, "λ v²": 1.0}
 RANKED = ("f", "β error²", "λ w²")
 
-# Replicas, steps between draws, arguments of the dynamics. Chains of one replica go one after the
-# other through LAPACK where the read-out is marginalised; there the average over the read-out makes
-# up for the smaller number.
-SETTINGS = {
-    ("langevin", "sampled"): (4_000, 75, (0.003,)),
-    ("langevin", "marginalised"): (1_000, 30, (0.01,)),
-    ("split", "sampled"): (6_000, 1, (0.3, 1.5)),
-    ("split", "marginalised"): (2_000, 1, (0.7, 1.5)),
-}
+# Chains of one replica go one after the other through LAPACK where the read-out is marginalised;
+# there the average over the read-out makes up for the smaller number.
 MISTAKES = {
     Sampler("langevin", "marginalised", "float64"): HalfTheNoise,
     Sampler("split", "sampled", "float64"): Unadjusted,
@@ -104,7 +97,7 @@ def replicated(truth, target, transition, thinning, keys, at_once):
 @functools.cache
 def joint_draws(sampler: Sampler, seed: int, temperature: float = 1.0, mistaken: bool = False):
     """Draws of the table's row, its temperature wrong by this factor, or its dynamics mistaken."""
-    count, thinning, numbers = SETTINGS[sampler.dynamics, sampler.readout]
+    count, thinning, numbers = DYNAMICS[sampler.dynamics].joint[sampler.readout]
     truth = sampler.posterior(
         DATA, (WIDTH,), PRECISIONS, TEMPERATURE, readout=lnn.GibbsPosterior
     )  # fmt: skip
@@ -130,9 +123,10 @@ def geweke(sampler, draws) -> dict[str, float]:
 
 def step_size_shift(sampler) -> float:
     """(η/2) E‖∇_θ f‖² under the prior, the same at every training input."""
-    if (sampler.dynamics, sampler.readout) != ("langevin", "sampled"):
+    row = DYNAMICS[sampler.dynamics]
+    if not row.kind.unadjusted or sampler.readout == "marginalised":
         return 0.0
-    step_size = SETTINGS[sampler.dynamics, sampler.readout][2][0]
+    step_size = row.joint[sampler.readout][2][0]
     inputs = X_TRAIN @ X_TRAIN.T / X_TRAIN.shape[1]
     c = inputs[0, 0]
     slopes = 4 / np.pi / np.sqrt(1 + 4 * c / PRECISIONS[0])

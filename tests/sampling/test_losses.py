@@ -47,9 +47,8 @@ TASK = replace(
     gaussian_task(6, 3, 1), y_train=np.array([1.0, 1.0, -1.0, -1.0, 1.0, -1.0]),
     x_train=np.array([[1.2], [-0.4], [-1.0], [0.6], [0.3], [-2.0]]),
 )  # fmt: skip
-TEMPERATURE, PRECISION, STEP_SIZE = 0.6, 0.8, 0.25
+TEMPERATURE, PRECISION = 0.6, 0.8
 CHAINS, STEPS = 40_000, 40
-NUMBERS = {"langevin": (STEP_SIZE,), "split": (0.7, 1.5)}
 
 
 @by_loss
@@ -116,14 +115,15 @@ def deviations(dynamics, loss, seed, *, kind=None, sampled_loss=None, step_size=
         network, lnn.GaussianPrior((PRECISION,)), TASK, TEMPERATURE * colder, ours
     )
     posterior = traced(posterior, jnp.float64)
-    transition = traced((kind or DYNAMICS[dynamics])(*NUMBERS[dynamics]), jnp.float64)
+    row = DYNAMICS[dynamics]
+    transition = traced((kind or row.kind)(*row.one_weight), jnp.float64)
     keys = jax.random.split(jax.random.key(seed), 2)
     start = posterior.sample_prior(keys[0], CHAINS)
     params = evolved(posterior, transition, start, keys[1], jnp.asarray(STEPS))
     sign = np.sign(float(posterior.x_train[0, 0]) * TASK.x_train[0, 0])  # of the input's basis
     found = sign * np.asarray(params.weights[0][:, 0, 0])
     if step_size is None:
-        step_size = STEP_SIZE if dynamics == "langevin" else 0.0
+        step_size = row.step_size["one_weight"]
     w, weights = law(loss, step_size)
     median = w[np.searchsorted(np.cumsum(weights), 0.5)] + 0.005  # between two places of the grid
     quantities = (lambda w: w, lambda w: w**2, lambda w: (w > median).astype(float))

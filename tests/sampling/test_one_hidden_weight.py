@@ -11,6 +11,7 @@ import pytest
 import scipy.special
 from oracles import gaussian_task
 from samplers import (
+    DYNAMICS,
     HalfTheNoise,
     Sampler,
     Unadjusted,
@@ -23,8 +24,7 @@ from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 ONE_UNIT = gaussian_task(3, 2, 1)
 UNIT_CHAINS, UNIT_STEPS = 10_000, 30
-UNIT_PRECISIONS, UNIT_TEMPERATURE, UNIT_STEP_SIZE = (1.0, 0.5), 0.3, 1.0
-UNIT_NUMBERS = {"langevin": (UNIT_STEP_SIZE,), "split": (0.7, 1.5)}
+UNIT_PRECISIONS, UNIT_TEMPERATURE = (1.0, 0.5), 0.3
 
 
 def unit_law(step_size: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -65,13 +65,14 @@ def unit_deviations(
     posterior = sampler.posterior(
         ONE_UNIT, (1,), UNIT_PRECISIONS, UNIT_TEMPERATURE * temperature, readout=readout
     )
-    transition = sampler.transition(*UNIT_NUMBERS[sampler.dynamics], kind=kind)
+    row = DYNAMICS[sampler.dynamics]
+    transition = sampler.transition(*row.hidden_weight, kind=kind)
     keys = jax.random.split(jax.random.key(seed), 3)
     start = posterior.sample_prior(keys[0], UNIT_CHAINS)
     params = evolved(posterior, transition, start, keys[1], jnp.asarray(UNIT_STEPS))
     values = posterior.predictions(params, jax.random.split(keys[2], UNIT_CHAINS))
     if step_size is None:
-        step_size = UNIT_STEP_SIZE if sampler.dynamics == "langevin" else 0.0
+        step_size = row.step_size["hidden_weight"]
     law, expected = unit_law(step_size)
     found = {
         "w²": jnp.square(params.weights[0][:, 0, 0]),

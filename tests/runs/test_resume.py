@@ -127,9 +127,7 @@ MARGINALISED = ["--posterior.readout", "marginalised"]
 LADDER = ["--sampler.ladder", "1", "3"]
 WAYS = {
     "langevin": LANGEVIN,
-    "langevin, marginalised": LANGEVIN + MARGINALISED,
     "langevin, ladder": LANGEVIN + LADDER,
-    "split": SPLIT,
     "split, marginalised": SPLIT + MARGINALISED,
     "split, marginalised, ladder": SPLIT + MARGINALISED + LADDER,
 }

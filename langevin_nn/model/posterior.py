@@ -9,8 +9,9 @@ losses ℓ (`losses`) may stand for ½(y − f)².
 Parameters of many chains are one pytree whose arrays have a leading chain axis; every method
 takes such a batch and returns one value, or one row, for each chain.
 
-`Posterior` is what the samplers and the records ask of any such measure. `GibbsPosterior` is it for
-all weights, `marginalised.MarginalisedPosterior` for the hidden ones with the read-out integrated.
+`Target` is what a dynamics asks of a measure, `Posterior` what the records ask of a network's.
+`GibbsPosterior` is it for all weights, `marginalised.MarginalisedPosterior` for the hidden ones
+with the read-out integrated.
 """
 
 import abc
@@ -36,8 +37,43 @@ from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, is_key, rando
 from langevin_nn.values import as_number, require_count, require_kind
 
 
-class Posterior(eqx.Module):
-    """p(params | data) ∝ exp(−β𝓛) of parameters whose prior is Gaussian. Abstract."""
+class Target(eqx.Module):
+    """What a dynamics asks of the measure exp(−energy/T) that it samples. Abstract.
+
+    Its energy is T × (misfit + the prior's energy).
+    """
+
+    temperature: eqx.AbstractVar[float | Array]
+
+    @property
+    @abc.abstractmethod
+    def dtype(self) -> Any:
+        """The precision of the parameters."""
+
+    @property
+    @abc.abstractmethod
+    def sampled_prior(self) -> GaussianPrior:
+        """The prior of the parameters that are sampled, one precision for each of their arrays."""
+
+    @abc.abstractmethod
+    def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> Any:
+        """Parameters where `num_chains` chains may start."""
+
+    @abc.abstractmethod
+    def misfit(self, params: Any) -> Float[Array, " chains"]:
+        """What the data add to the prior's energy: −log p(y | params) without its constant."""
+
+    @abc.abstractmethod
+    def energy(self, params: Any) -> Float[Array, " chains"]:
+        """𝓛 of the parameters: T × (misfit + the prior's energy)."""
+
+    def potential(self, params: Any) -> Float[Array, " chains"]:
+        """β𝓛, so that p(params | data) ∝ exp(−potential)."""
+        return self.energy(params) / self.temperature
+
+
+class Posterior(Target):
+    """p(params | data) ∝ exp(−β𝓛) of a network's parameters, whose prior is Gaussian. Abstract."""
 
     network: Any
     prior: GaussianPrior
@@ -118,6 +154,10 @@ class Posterior(eqx.Module):
         return Ensemble(self.spec, self.beside.data)
 
     @property
+    def dtype(self) -> Any:
+        return self.y_train.dtype
+
+    @property
     def num_train(self) -> int:
         return self.y_train.shape[0]
 
@@ -130,7 +170,6 @@ class Posterior(eqx.Module):
 
     @property
     def sampled_prior(self) -> GaussianPrior:
-        """The prior of the parameters that are sampled, one precision for each of their arrays."""
         return self.prior
 
     @property
@@ -200,14 +239,10 @@ class Posterior(eqx.Module):
         require_keys(keys, len(networks.weights[0]))
         return self.space.extend(networks, self.prior.precisions[0], keys)
 
-    @abc.abstractmethod
-    def misfit(self, params: Any) -> Float[Array, " chains"]:
-        """What the data add to the prior's energy: −log p(y | params) without its constant."""
-
     @property
     @abc.abstractmethod
     def log_normalisation(self) -> float:
-        """That constant: −log p(y | params) − misfit."""
+        """What `misfit` leaves out: −log p(y | params) − misfit."""
 
     @abc.abstractmethod
     def squared_errors(self, params: Any) -> Float[Array, "chains P"]:
@@ -229,10 +264,6 @@ class Posterior(eqx.Module):
         its variance `test_variances` (chains, P_test), the same for each output, is then there too.
         """
 
-    @abc.abstractmethod
-    def energy(self, params: Any) -> Float[Array, " chains"]:
-        """𝓛 of the parameters: T × (misfit + the prior's energy)."""
-
     def record(
         self, params: Any, keys: ChainKeys, *, train_outputs: bool = False
     ) -> dict[str, Array]:
@@ -250,10 +281,6 @@ class Posterior(eqx.Module):
         if train_outputs:
             values["train_outputs"] = self.outputs_at(self.networks(params), self.x_train)
         return values
-
-    def potential(self, params: Any) -> Float[Array, " chains"]:
-        """β𝓛, so that p(params | data) ∝ exp(−potential)."""
-        return self.energy(params) / self.temperature
 
 
 class GibbsPosterior(Posterior):

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.config.dynamics import Usage, usage_of
 from langevin_nn.footprint import Copies
-from langevin_nn.model.posterior import Posterior
+from langevin_nn.model.posterior import Target
 from langevin_nn.types import ChainKeys
 
 
@@ -72,16 +72,16 @@ class Dynamics(eqx.Module):
     """What it takes of the memory."""
 
     @abstractmethod
-    def start(self, posterior: Posterior, params: Any, key: PRNGKeyArray) -> Any:
+    def start(self, posterior: Target, params: Any, key: PRNGKeyArray) -> Any:
         """The settings of the warm-up, for chains that start from `params`, as Python numbers."""
 
-    def init(self, posterior: Posterior, params: Any, settings: Any) -> Any:
+    def init(self, posterior: Target, params: Any, settings: Any) -> Any:
         """The state of chains at `params`."""
         return Weights(params)
 
     @abstractmethod
     def step(
-        self, posterior: Posterior, state: Any, settings: Any, keys: ChainKeys
+        self, posterior: Target, state: Any, settings: Any, keys: ChainKeys
     ) -> tuple[Any, Any]:
         """One step of every chain; `keys` (chains,) has one key for each. (state, info).
 
@@ -118,16 +118,16 @@ class Stepper(eqx.Module):
         numbers = jax.tree.map(lambda x: as_array(x) if is_number(x) else x, dynamics)
         return cls(numbers, jax.tree.map(as_array, settings))
 
-    def step(self, posterior: Posterior, state: Any, keys: ChainKeys) -> tuple[Any, Any]:
+    def step(self, posterior: Target, state: Any, keys: ChainKeys) -> tuple[Any, Any]:
         """One step of every chain, and its info."""
         return self.dynamics.step(posterior, state, self.settings, keys)
 
-    def misfit(self, posterior: Posterior, state: Any) -> Float[Array, " chains"]:
+    def misfit(self, posterior: Target, state: Any) -> Float[Array, " chains"]:
         """The posterior's misfit of each chain where it is."""
         known: Array | None = getattr(state, "misfit", None)
         return posterior.misfit(state.params) if known is None else known
 
-    def relocated(self, posterior: Posterior, state: Any, other: Any) -> Any:
+    def relocated(self, posterior: Target, state: Any, other: Any) -> Any:
         """`state` of chains that stand where `other`, chains of another posterior, do."""
         fresh = self.dynamics.init(posterior, other.params, self.settings)
         moved = {"momentum": other, "adaptation": state}

@@ -1,6 +1,7 @@
 """The driver: what it records, and that nothing depends on how it cuts the work."""
 
 import dataclasses
+import inspect
 import os
 import subprocess
 import sys
@@ -24,6 +25,19 @@ from langevin_nn.sampling.engine import driver
 from langevin_nn.types import InputError
 
 KEY = jax.random.key(3)
+
+
+def test_samplers_have_the_same_arguments():
+    """Spelled out in each, for those who read a signature; stated once, here."""
+
+    def settings(function):
+        own = ("posterior", "posteriors", "transition", "temperatures", "key", "keys")
+        arguments = inspect.signature(function).parameters.items()
+        return {
+            name: (each.default, each.annotation) for name, each in arguments if name not in own
+        }
+
+    assert settings(lnn.sample) == settings(lnn.sample_points) == settings(lnn.temper)
 
 
 def posterior(temperature=0.2, precisions=(1.0, 1.0), dtype=jnp.float32):

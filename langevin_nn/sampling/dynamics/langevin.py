@@ -16,7 +16,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from langevin_nn.config.dynamics import LANGEVIN, Usage
 from langevin_nn.footprint import Copies
-from langevin_nn.model.posterior import Posterior
+from langevin_nn.model.posterior import Target
 from langevin_nn.sampling.base import Dynamics, Settings, Weights
 from langevin_nn.sampling.dynamics.noise import standard_normal_like
 from langevin_nn.sampling.dynamics.step_size import largest_curvature, stable_step_size
@@ -47,13 +47,13 @@ class Langevin(Dynamics):
             return  # one that is traced was looked at before
         require_positive("step_size of Langevin dynamics (left out it is measured)", self.step_size)
 
-    def start(self, posterior: Posterior, params: Any, key: PRNGKeyArray) -> Settings:
+    def start(self, posterior: Target, params: Any, key: PRNGKeyArray) -> Settings:
         """A step size that is stable where the chains start."""
         curvature = np.asarray(largest_curvature(posterior, params, key))
         return Settings(stable_step_size(self.step_size, curvature))
 
     def step(
-        self, posterior: Posterior, state: Weights, settings: Settings, keys: ChainKeys
+        self, posterior: Target, state: Weights, settings: Settings, keys: ChainKeys
     ) -> tuple[Weights, LangevinInfo]:
         """One step of every chain; `keys` holds one key for each."""
         gradient = jax.grad(lambda params: jnp.sum(posterior.energy(params)))(state.params)

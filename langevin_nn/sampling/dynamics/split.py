@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.config.dynamics import SPLIT, Usage
 from langevin_nn.footprint import Copies
-from langevin_nn.model.posterior import Posterior
+from langevin_nn.model.posterior import Target
 from langevin_nn.sampling.base import Dynamics
 from langevin_nn.sampling.dynamics.adaptation import (
     DEFAULT_TRAJECTORY,
@@ -119,7 +119,7 @@ class Split(Dynamics):
     def identity(self) -> list[str]:
         return [*super().identity, "False", "False"]  # two numbers that it once had
 
-    def start(self, posterior: Posterior, params: Any, key: PRNGKeyArray) -> SplitSettings:
+    def start(self, posterior: Target, params: Any, key: PRNGKeyArray) -> SplitSettings:
         """The step size and the length of the trajectories to start with."""
         step, length = self.step_size, self.trajectory_length
         return SplitSettings(
@@ -139,13 +139,13 @@ class Split(Dynamics):
         kept = {name: float(np.exp(np.float64(log[0]))) for name, log in learnt.items()}
         return settings._replace(**kept, adapting_step=False, adapting_length=False)
 
-    def init(self, posterior: Posterior, params: Any, settings: SplitSettings) -> SplitState:
+    def init(self, posterior: Target, params: Any, settings: SplitSettings) -> SplitState:
         misfit, gradient = misfit_and_gradient(posterior, params)
         momentum = jax.tree.map(jnp.zeros_like, params)
         return SplitState(params, momentum, misfit, gradient, unadapted(misfit))
 
     def step(
-        self, posterior: Posterior, state: SplitState, settings: SplitSettings, keys: ChainKeys
+        self, posterior: Target, state: SplitState, settings: SplitSettings, keys: ChainKeys
     ) -> tuple[SplitState, SplitInfo]:
         """One trajectory of every chain; `keys` holds one key for each, the first one also u."""
         parts = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
@@ -192,7 +192,7 @@ class Split(Dynamics):
         return moved._replace(adaptation=learnt), SplitInfo(acceptance, (~finite).astype(dtype))
 
     def trajectory(
-        self, posterior: Posterior, start: SplitState, step_size: Array, steps: Array
+        self, posterior: Target, start: SplitState, step_size: Array, steps: Array
     ) -> tuple[SplitState, Float[Array, " chains"]]:
         """Where `steps` steps lead, and ΔH.
 
@@ -246,7 +246,7 @@ class Split(Dynamics):
         return _chosen(settings.adapting_length, adapt_length(new, slope), new)
 
 
-def misfit_and_gradient(posterior: Posterior, params: Any) -> tuple[Float[Array, " chains"], Any]:
+def misfit_and_gradient(posterior: Target, params: Any) -> tuple[Float[Array, " chains"], Any]:
     """Φ of each chain and its gradient in the weights."""
 
     def total(params: Any) -> tuple[Array, Array]:
@@ -262,7 +262,7 @@ def _chosen(adapting: bool | Array, adapted: Adaptation, old: Adaptation) -> Ada
     return jax.tree.map(lambda new, same: jnp.where(yes, new, same), adapted, old)
 
 
-def _roots(posterior: Posterior, state: SplitState) -> Any:
+def _roots(posterior: Target, state: SplitState) -> Any:
     """√λ of each array of weights: they make W into q."""
     return jax.tree.unflatten(
         jax.tree.structure(state.params),

@@ -29,7 +29,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.derivative import derivative_along
 from langevin_nn.model.marginalised import MarginalisedPosterior
-from langevin_nn.model.posterior import Posterior
+from langevin_nn.model.posterior import Posterior, Target
 from langevin_nn.sampling.dynamics.noise import standard_normal_like
 from langevin_nn.types import ChainKeys, InputError
 
@@ -76,7 +76,7 @@ def stable_step_size(given: float | Array | None, curvature: np.ndarray) -> floa
 
 @eqx.filter_jit
 def largest_curvature(
-    posterior: Posterior, params: Any, key: PRNGKeyArray, num_iterations: int = 200
+    posterior: Target, params: Any, key: PRNGKeyArray, num_iterations: int = 200
 ) -> Float[Array, " chains"]:
     """Λ_max(∇²𝓛) at each chain's parameters, by power iteration on Hessian–vector products.
 
@@ -112,7 +112,7 @@ def largest_curvature(
     return jax.lax.while_loop(unfinished, iterate, carry)[1]
 
 
-def final_curvature(posterior: Posterior, params: Any, key: PRNGKeyArray) -> float:
+def final_curvature(posterior: Target, params: Any, key: PRNGKeyArray) -> float:
     """The largest Λ_max(∇²𝓛) over the chains where they are; NaN where none is finite."""
     curvature = np.asarray(largest_curvature(posterior, params, key))
     return float(np.nanmax(curvature)) if np.isfinite(curvature).any() else math.nan

@@ -155,7 +155,7 @@ def drive(
             )  # fmt: skip
             finite = np.isfinite(chunk.draws["energy"]).all(axis=0)
             if not finite.any():
-                raise _diverged(counts, done, dynamics, points[0].y_train.dtype)
+                raise _diverged(counts, done, dynamics, points[0].dtype)
             if recorded:
                 chunks.append(chunk)
             if saved:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from langevin_nn.model.posterior import Posterior
+from langevin_nn.model.posterior import Posterior, Target
 from langevin_nn.sampling.base import Stepper
 from langevin_nn.sampling.dynamics.step_size import energy_slopes
 from langevin_nn.sampling.engine.chunks import Buffer, Chunk
@@ -56,7 +56,7 @@ class States(NamedTuple):
 
 
 @eqx.filter_jit
-def begin(posterior: Posterior, stepper: Stepper, params: Any) -> Any:
+def begin(posterior: Target, stepper: Stepper, params: Any) -> Any:
     """The dynamics' state of one point's chains at `params`.
 
     Compiled: one by one the operations on a marginalised read-out are new programs in every run.

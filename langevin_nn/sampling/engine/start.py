@@ -28,7 +28,7 @@ def as_arrays(posterior: Posterior) -> Posterior:
 
     Other values then compile nothing. What numbers a network holds stays as it is.
     """
-    dtype = posterior.y_train.dtype
+    dtype = posterior.dtype
 
     def numbers(posterior: Posterior) -> Any:
         return posterior.temperature, posterior.prior, posterior.targets_midpoint
@@ -149,7 +149,7 @@ class Start:
         return found
 
     def _stepper(self, settings: Any) -> Stepper:
-        return Stepper.of(self.dynamics, settings, self.points[0].y_train.dtype)
+        return Stepper.of(self.dynamics, settings, self.points[0].dtype)
 
     def _between(self) -> Any:
         return self.exchange.begin(len(self.points), self.num_chains) if self.exchange else None

@@ -19,7 +19,7 @@ from numpyro.infer.util import constrain_fn
 from numpyro.util import is_prng_key
 
 from langevin_nn.model.networks.base import Network
-from langevin_nn.model.posterior import Posterior
+from langevin_nn.model.posterior import Posterior, Target
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.checks import (
     checked_count,
@@ -28,7 +28,12 @@ from langevin_nn.sampling.checks import (
     refuse_jumps,
 )
 from langevin_nn.sampling.engine.program import Observable, begin, record
-from langevin_nn.sampling.numpyro.models import ModelPosterior, WhitenedModel, types_promoted
+from langevin_nn.sampling.numpyro.models import (
+    NumPyroModel,
+    UnconstrainedModel,
+    WhitenedModel,
+    types_promoted,
+)
 from langevin_nn.types import ChainKeys, InputError, as_threefry
 
 
@@ -164,7 +169,7 @@ class NumPyroKernel(MCMCKernel):
         posterior = self._posterior(model_args, model_kwargs)
         params = _start(posterior, keys[:, 1], init_params, is_prng_key(rng_key))
         settings = self.transition.start(posterior, params, keys[0, 2])
-        stepper = Stepper.of(self.transition, settings, posterior.y_train.dtype)
+        stepper = Stepper.of(self.transition, settings, posterior.dtype)
         chains = begin(posterior, stepper, params)
         info = _blank_info(posterior, stepper, chains, keys[:, 0])
         records = eqx.filter_jit(self._records)(posterior, chains, info, keys[:, 3], rng_key)
@@ -194,7 +199,7 @@ class NumPyroKernel(MCMCKernel):
             )
         keys = _split(keys, 3)
         state = self._settled(posterior, state)
-        stepper = Stepper.of(self.transition, state.settings, posterior.y_train.dtype)
+        stepper = Stepper.of(self.transition, state.settings, posterior.dtype)
 
         def one_step(i: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
             chains, sums = carry
@@ -212,25 +217,28 @@ class NumPyroKernel(MCMCKernel):
             **self._records(posterior, chains, info, keys[:, 2], state.rng_key),
         )
 
-    def _posterior(self, model_args: Any, model_kwargs: Any) -> Posterior:
+    def _posterior(self, model_args: Any, model_kwargs: Any) -> Target:
         if isinstance(self.target, Posterior):
             return self.target
-        coordinates = WhitenedModel if self.transition.in_gaussian_prior else ModelPosterior
-        return coordinates(self.target, model_args, model_kwargs or {})
+        kind: type[NumPyroModel] = UnconstrainedModel
+        if self.transition.in_gaussian_prior:
+            kind = WhitenedModel
+        return kind(self.target, model_args, model_kwargs or {})
 
     def _records(
-        self, posterior: Posterior, chains: Any, info: Any, keys: ChainKeys, rng_key: Any
+        self, posterior: Target, chains: Any, info: Any, keys: ChainKeys, rng_key: Any
     ) -> dict[str, Any]:
-        if isinstance(posterior, ModelPosterior):
-            z = posterior.predictions(chains.params, keys)
+        if isinstance(posterior, NumPyroModel):
+            z = posterior.sites(chains.params)
         else:
+            assert isinstance(posterior, Posterior)
             z = record(posterior, chains.params, keys, self.observables)
         potential = posterior.potential(chains.params)
         diverging = ~jnp.isfinite(potential)
         found = {"z": z, "potential_energy": potential, "diverging": diverging, "info": info}
         return jax.tree.map(lambda x: x[0], found) if is_prng_key(rng_key) else found
 
-    def _settled(self, posterior: Posterior, state: KernelState) -> KernelState:
+    def _settled(self, posterior: Target, state: KernelState) -> KernelState:
         """The state with the settings that hold from the warm-up's end, where that is now."""
         if type(self.transition).adapted is Dynamics.adapted:
             return state  # It steps in the warm-up as it does afterwards.
@@ -254,7 +262,7 @@ class NumPyroKernel(MCMCKernel):
         return state._replace(adapt_state=adapted, settings=settings)
 
 
-def _start(posterior: Posterior, keys: ChainKeys, given: Any, single: bool) -> Any:
+def _start(posterior: Target, keys: ChainKeys, given: Any, single: bool) -> Any:
     """The chains' first parameters, each from its own key, or those that are given."""
     if given is None:
         return eqx.filter_jit(_drawn)(posterior, keys)
@@ -265,17 +273,15 @@ def _start(posterior: Posterior, keys: ChainKeys, given: Any, single: bool) -> A
     if not eqx.tree_equal(*shapes):
         raise InputError(f"init_params have the shapes {shapes[0]}, the chains need {shapes[1]}")
     given = jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), given, likes)
-    return (
-        jax.vmap(posterior.coordinates)(given) if isinstance(posterior, ModelPosterior) else given
-    )
+    return jax.vmap(posterior.coordinates)(given) if isinstance(posterior, NumPyroModel) else given
 
 
-def _drawn(posterior: Posterior, keys: ChainKeys) -> Any:
+def _drawn(posterior: Target, keys: ChainKeys) -> Any:
     params = jax.vmap(lambda key: posterior.sample_prior(key, 1))(keys)
     return jax.tree.map(lambda x: x[:, 0], params)
 
 
-def _blank_info(posterior: Posterior, stepper: Stepper, chains: Any, keys: ChainKeys) -> Any:
+def _blank_info(posterior: Target, stepper: Stepper, chains: Any, keys: ChainKeys) -> Any:
     info = jax.eval_shape(lambda: stepper.step(posterior, chains, keys)[1])
     return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), info)
 

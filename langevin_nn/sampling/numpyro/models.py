@@ -10,6 +10,7 @@ Gaussian prior and moves q ~ N(0, 1), with z = μ + sq at each latent site N(μ,
 may depend on other sites.
 """
 
+import abc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -17,7 +18,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -26,10 +26,9 @@ from numpyro.handlers import seed, substitute, trace
 from numpyro.infer import init_to_uniform
 from numpyro.infer.util import compute_log_probs, initialize_model, potential_energy
 
-from langevin_nn.model.ensemble import Beside
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Squared
-from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.model.posterior import GibbsPosterior, Posterior, Target
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.sampling.checks import checked_posterior
 from langevin_nn.types import ChainKeys, InputError
@@ -118,14 +117,17 @@ class LatentSite(NamedTuple):
     discrete: bool
 
 
-class ModelPosterior(Posterior):
-    """exp(−U) of a NumPyro model's latent sites in unconstrained space, T = 1.
+class NumPyroModel(Target):
+    """exp(−U) of a NumPyro model's latent sites, T = 1. Abstract.
 
-    `params` are a dictionary of sites, each with a chain axis. What belongs to a network is blank.
+    `params` are a dictionary of sites, each with a chain axis.
     """
 
     model: Callable[..., Any] = eqx.field(static=True)
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    prior: GaussianPrior
+    temperature: float
+    precision: Any = eqx.field(static=True)
 
     def __init__(self, model: Callable[..., Any], args: Any, kwargs: Any) -> None:
         self.model, self.arguments = model, (tuple(args), dict(kwargs))
@@ -139,11 +141,23 @@ class ModelPosterior(Posterior):
                 "take numpyro.infer.DiscreteHMCGibbs"
             )
         self.prior, self.temperature = GaussianPrior((1.0,) * len(sites)), 1.0
-        dtype = jnp.result_type(*(site.value.dtype for site in sites.values()))
-        self.network, self.space, self.in_size, self.targets_midpoint = None, None, 0, 0.0
-        self.x_train, self.x_test = jnp.zeros((0, 0), dtype), jnp.zeros((0, 0), dtype)
-        self.y_train, self.y_test = jnp.zeros(0, dtype), np.zeros(0)
-        self.loss, self.sampled_leaves, self.beside = Squared(), None, Beside()
+        self.precision = jnp.result_type(*(site.value.dtype for site in sites.values()))
+
+    @property
+    def dtype(self) -> Any:
+        return self.precision
+
+    @property
+    def sampled_prior(self) -> GaussianPrior:
+        return self.prior
+
+    @abc.abstractmethod
+    def coordinates(self, z: dict[str, Array]) -> dict[str, Array]:
+        """The parameters of one chain with these unconstrained sites."""
+
+    @abc.abstractmethod
+    def sites(self, params: dict[str, Array]) -> dict[str, Array]:
+        """The unconstrained values of the latent sites."""
 
     def _latent(self) -> dict[str, LatentSite]:
         """What is known of the latent sites without computing them."""
@@ -161,6 +175,10 @@ class ModelPosterior(Posterior):
             jax.eval_shape(look)
         return found
 
+
+class UnconstrainedModel(NumPyroModel):
+    """The model in unconstrained space, where its prior is flat and all of U is misfit."""
+
     def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> dict[str, Array]:
         """Unconstrained sites where NumPyro starts by default, uniform in [−2, 2]."""
         keys = jax.random.split(key, num_chains)
@@ -170,41 +188,23 @@ class ModelPosterior(Posterior):
         return found.param_info.z
 
     def coordinates(self, z: dict[str, Array]) -> dict[str, Array]:
-        """The parameters of one chain with these unconstrained sites."""
         return z
 
-    def energy(self, params: dict[str, Array]) -> Float[Array, " chains"]:
+    def sites(self, params: dict[str, Array]) -> dict[str, Array]:
+        return params
+
+    def misfit(self, params: dict[str, Array]) -> Float[Array, " chains"]:
         """U = −log p(z, y), with the Jacobian of the transforms, as NUTS has it."""
         model = seed(self.model, 0)
         with types_promoted():
             return jax.vmap(lambda z: potential_energy(model, *self.arguments, z))(params)
 
-    def predictions(self, params: dict[str, Array], keys: ChainKeys) -> dict[str, Array]:
-        """The unconstrained values of the latent sites."""
-        return params
-
-    def misfit(self, params: dict[str, Array]) -> Float[Array, " chains"]:
-        raise InputError("a dynamics that needs a Gaussian prior moves a WhitenedModel")
-
-    @property
-    def log_normalisation(self) -> float:
-        raise InputError("what a model's misfit leaves out of −log p is not known")
-
-    def data_energy(self, params: dict[str, Array]) -> Float[Array, " chains"]:
-        """0: what part of U is the data's is not known."""
-        return self.energy_variance(params)
-
-    def energy_variance(self, params: dict[str, Array]) -> Float[Array, " chains"]:
-        """0: nothing is left open."""
-        return jnp.zeros(len(jax.tree.leaves(params)[0]), self.y_train.dtype)
-
-    def squared_errors(self, params: dict[str, Array]) -> Float[Array, "chains P"]:
-        """None: a model has no targets that are known to be such."""
-        return jnp.zeros((len(jax.tree.leaves(params)[0]), 0), self.y_train.dtype)
+    def energy(self, params: dict[str, Array]) -> Float[Array, " chains"]:
+        return self.misfit(params)
 
 
-class WhitenedModel(ModelPosterior):
-    """The same in coordinates q ~ N(0, 1), z = μ + sq at each latent site N(μ, s²)."""
+class WhitenedModel(NumPyroModel):
+    """The model in coordinates q ~ N(0, 1), z = μ + sq at each latent site N(μ, s²)."""
 
     def __init__(self, model: Callable[..., Any], args: Any, kwargs: Any) -> None:
         super().__init__(model, args, kwargs)
@@ -228,8 +228,7 @@ class WhitenedModel(ModelPosterior):
             return {name: (z[name] - site["fn"].mean) / _scale(site) for name, site in sites.items()
                     if name in z}  # fmt: skip
 
-    def predictions(self, params: dict[str, Array], keys: ChainKeys) -> dict[str, Array]:
-        """The values of the latent sites."""
+    def sites(self, params: dict[str, Array]) -> dict[str, Array]:
 
         def values(q: dict[str, Array]) -> dict[str, Array]:
             sites = trace(self._at(q)).get_trace(*self.arguments[0], **self.arguments[1])

@@ -7,3 +7,15 @@ class InputError(ValueError):
 
 class NotApplicable(InputError):
     """A theory was asked about an ensemble that it does not describe. The message says why."""
+
+
+TRACING_ERRORS = (
+    TypeError, ValueError, AttributeError, LookupError, NameError, ArithmeticError, AssertionError,
+    RuntimeError,
+)  # fmt: skip
+"""What a function of the user's raises where it cannot be traced, besides mistakes of its own."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, its kind where it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 LAYERS = [
     {"errors"},
     {"values"},
+    {"import_paths"},
     {"config", "estimates", "files", "locks", "memory"},
     {"covariances", "footprint"},
     {"wide_layers"},

@@ -104,7 +104,9 @@ def run_command(arguments: argparse.Namespace) -> int:
         arguments.output or default_output(arguments.config, problem.config.content_hash)
     )
     taken = {"resume": arguments.resume, "overwrite": arguments.overwrite}
-    claim = folder.claimed(problem.config, **taken, data=problem.data.provenance)
+    claim = folder.claimed(
+        problem.config, **taken, data=problem.data.provenance, modules=problem.modules
+    )
     try:
         with not_swallowed(), claim, RunProgress(arguments.quiet) as progress:
             if folder.is_finished:

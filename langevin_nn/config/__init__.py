@@ -11,6 +11,7 @@ from langevin_nn.config.record import (
     from_dict,
     load,
     located,
+    modules_of,
     options,
     read,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "from_dict",
     "load",
     "located",
+    "modules_of",
     "options",
     "read",
 ]

@@ -43,10 +43,12 @@ ARCHITECTURES = {
 def check_widths(architecture: str, hidden_widths: Sequence[int]) -> None:
     """Raise `InputError` for a number of hidden layers that the architecture does not have.
 
+    One of the user's own says that itself, when it is made.
+
     >>> check_widths("convolutional", (200,))
     """
-    kind = ARCHITECTURES[architecture]
-    if kind.depth in (None, len(hidden_widths)):
+    kind = ARCHITECTURES.get(architecture)
+    if kind is None or kind.depth in (None, len(hidden_widths)):
         return
     layers = "one hidden layer" if kind.depth == 1 else f"{kind.depth} hidden layers"
     raise InputError(

@@ -56,12 +56,12 @@ DYNAMICS: dict[str, Usage] = {usage.name: usage for usage in (LANGEVIN, SPLIT)}
 
 
 def usage_of(name: str) -> Usage:
-    """How the dynamics of this name is used.
+    """How the dynamics of this name is used; one of the user's own as `Usage` says by itself.
 
-    >>> usage_of("split").unit
-    'trajectories'
+    >>> usage_of("split").unit, usage_of("mymodule:Mine").warmup
+    ('trajectories', 1000)
     """
-    return DYNAMICS[name]
+    return DYNAMICS.get(name, Usage())
 
 
 def users_of(option: str) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langevin_nn.errors import InputError
+from langevin_nn.import_paths import OF_YOUR_OWN, is_import_path
 from langevin_nn.values import clipped as clipped
 from langevin_nn.values import nearest
 from langevin_nn.values import shown as shown
@@ -78,6 +79,16 @@ def described(table: Mapping[str, Any]) -> str:
     """The names of a table with their summaries, where they have one, for the help."""
     words = (f"{name}: {kind.summary}" if kind.summary else name for name, kind in table.items())
     return ", or ".join(words)
+
+
+def choice_or_path(*names: str) -> Kind:
+    """One of these names, or the import path of the user's own."""
+    listed = ", ".join(f'"{name}"' for name in names)
+
+    def parse(value: Any) -> str:
+        return _require(value, isinstance(value, str) and (value in names or is_import_path(value)))
+
+    return Kind(f"one of {listed}, or {OF_YOUR_OWN}", parse, is_text=True)
 
 
 def text(expected: str) -> Kind:

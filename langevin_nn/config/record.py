@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import tomli_w
 
 from langevin_nn.config.fields import NAMES, Kind, choice, clipped, shown, toml, whole
+from langevin_nn.config.losses import DEFAULT
 from langevin_nn.config.sections import (
     DEFAULT_CLASSES,
     DEFAULT_TARGETS,
@@ -33,6 +35,7 @@ from langevin_nn.config.sections import (
     with_labels_as_used,
 )
 from langevin_nn.errors import InputError
+from langevin_nn.import_paths import ModuleFile, files_of, in_folder, is_import_path
 from langevin_nn.values import as_path, nearest, require_ladder
 
 __all__ = [
@@ -46,6 +49,7 @@ __all__ = [
     "from_dict",
     "load",
     "located",
+    "modules_of",
     "options",
     "read",
 ]
@@ -69,7 +73,7 @@ class RunConfig(Checked):
         "float32", choice("float32", "float64"), "of the sampling; theory is always float64"
     )
     theory: tuple[str, ...] | None = option(
-        None, NAMES, "the theories by name; left out: all that apply"
+        None, NAMES, "the theories by name; left out: all that apply", of="theory"
     )
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -82,7 +86,7 @@ class RunConfig(Checked):
         self._check_precisions()
         self._check_ladder()
         if self.data.source != "npz":
-            if self.data.path:
+            if self.data.path and not is_import_path(self.data.source):
                 raise InputError(
                     f'data.path = "{self.data.path}" is used by source = "npz" only, '
                     f'got source = "{self.data.source}": write source = "npz" or leave path out'
@@ -104,7 +108,11 @@ class RunConfig(Checked):
         ones, prior = (1.0,) * len(names), self.prior
         if not prior.precisions:
             prior = dataclasses.replace(prior, precisions=ones)
-        if len(prior.precisions) != len(names):
+        number = len(names)
+        if is_import_path(self.network.architecture):  # how many it has, it says when it is made
+            number = len(prior.precisions)
+            ones = (1.0,) * number
+        if len(prior.precisions) != number:
             raise InputError(
                 f"prior.precisions has {len(prior.precisions)} number(s) "
                 f"{list(prior.precisions)}, but {depth} hidden layer(s) need {len(names)} "
@@ -116,10 +124,10 @@ class RunConfig(Checked):
                 f"prior.bias_precisions = {list(given)}, but the network has no biases: write "
                 "biases = true under [network], or leave bias_precisions out"
             )
-        if given and len(given) != len(names):
+        if given and len(given) != number:
             raise InputError(
                 f"prior.bias_precisions has {len(given)} number(s) {list(given)}, but {depth} "
-                f"hidden layer(s) need {len(names)}, the read-out's last: write bias_precisions = "
+                f"hidden layer(s) need {number}, the read-out's last: write bias_precisions = "
                 f"{list(ones)}"
             )
         if self.network.biases and not given:
@@ -161,7 +169,7 @@ class RunConfig(Checked):
         values = self.to_dict()
         if self.data.source == "npz" and self.data.classes is None:
             values["data"] |= UNUSED_LABELS
-        if self.posterior.loss == "squared":
+        if self.posterior.loss == DEFAULT:
             del values["posterior"]["loss"]
         content = json.dumps(values, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -184,8 +192,10 @@ def options() -> dict[str, dataclasses.Field[Any]]:
     return named
 
 
-def from_dict(values: Mapping[str, Any]) -> RunConfig:
+def from_dict(values: Mapping[str, Any], folder: Path | None = None) -> RunConfig:
     """The configuration with these values (nested as in the TOML); the rest keep their defaults.
+
+    Modules of import paths are looked for in `folder` first (`import_paths`).
 
     Raises `InputError` for an unknown key, a wrong type and a value out of range.
     """
@@ -202,7 +212,9 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
                 raise InputError(
                     f"{key} is a table: write [{key}] and its fields, got {shown(value)}"
                 )
-            inner = {name: _parsed(f"{key}.{name}", item, known) for name, item in value.items()}
+            inner = {
+                name: _parsed(f"{key}.{name}", item, known, folder) for name, item in value.items()
+            }
             arguments[key] = SECTIONS[key](**inner)
         elif isinstance(value, Mapping):
             hint = nearest(key, list(SECTIONS)) or f"; the tables are {', '.join(SECTIONS)}"
@@ -211,7 +223,7 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
             section, name = key.split(".")
             raise InputError(f'"{key}" is a field of a table: write {name} under [{section}]')
         else:
-            arguments[key] = _parsed(key, value, known)
+            arguments[key] = _parsed(key, value, known, folder)
     return RunConfig(**arguments)
 
 
@@ -227,7 +239,7 @@ def load(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> Ru
         raise InputError(
             f"{path} has a [sweep] table, it is a grid of runs: write langevin-nn sweep {path}"
         )
-    return from_dict(values)
+    return from_dict(values, path.parent)
 
 
 def read(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
@@ -241,8 +253,9 @@ def read(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> di
     for name, words in (overrides or {}).items():
         _override(values, name, words)
     data = values.get("data")
-    if isinstance(data, dict) and data.get("source") == "npz" and isinstance(data.get("path"), str):
-        data["path"] = located(data["path"], path.parent)
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        if data.get("source") == "npz" or is_import_path(data.get("source")):
+            data["path"] = located(data["path"], path.parent)
     return values
 
 
@@ -283,8 +296,25 @@ def located(given: str, folder: Path) -> str:
         ) from error
 
 
-def _parsed(name: str, value: Any, known: Mapping[str, dataclasses.Field[Any]]) -> Any:
-    return _kind(name, known).check(name, value)
+def _parsed(
+    name: str, value: Any, known: Mapping[str, dataclasses.Field[Any]], folder: Path | None
+) -> Any:
+    checked = _kind(name, known).check(name, value)
+    return in_folder(checked, folder) if known[name].metadata["of"] else checked
+
+
+def modules_of(config: RunConfig) -> tuple[ModuleFile, ...]:
+    """The files of the modules that the configuration names, as they are now.
+
+    Raises `InputError` for one that is not there.
+    """
+    found: list[tuple[str, str]] = []
+    for name, item in options().items():
+        if kind := item.metadata["of"]:
+            value = operator.attrgetter(name)(config)
+            names = (value,) if isinstance(value, str) else value or ()
+            found += [(kind, name) for name in names]
+    return files_of(found)
 
 
 def _kind(name: str, known: Mapping[str, dataclasses.Field[Any]]) -> Kind:

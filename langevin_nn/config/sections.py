@@ -18,17 +18,23 @@ from langevin_nn.config.fields import (
     TARGETS,
     Kind,
     choice,
+    choice_or_path,
     class_numbers,
     described,
     text,
     tuple_of,
     whole,
 )
+from langevin_nn.config.losses import DEFAULT, HINGE, LOSSES, loss_usage
 from langevin_nn.errors import InputError
+from langevin_nn.import_paths import is_import_path
 
 
-def option(default: Any, kind: Kind, meaning: str) -> Any:
-    return field(default=default, metadata={"kind": kind, "help": meaning})
+def option(default: Any, kind: Kind, meaning: str, *, of: str = "") -> Any:
+    """A field; `of` says what it names, where that may be the user's own, by import path."""
+    if of:
+        meaning += ", or module:name"
+    return field(default=default, metadata={"kind": kind, "help": meaning, "of": of})
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,14 @@ class DataConfig(Checked):
     source: str = option(
         "digits",
         text('the name of a data source, for example "mnist"'),
-        "digits, mnist, fashion_mnist, cifar10, npz, teacher_linear, teacher_network or random",
+        "digits, mnist, fashion_mnist, cifar10, npz, teacher_linear, teacher_network, random",
+        of="data source",
     )
-    path: str = option("", text("a path as a string"), "the .npz file, for source = npz")
+    path: str = option(
+        "",
+        text("a path as a string"),
+        "the .npz file of npz, or what a source of yours reads",
+    )
     classes: tuple[Any, ...] | None = option(
         None,
         CLASSES,
@@ -126,8 +137,9 @@ class NetworkConfig(Checked):
 
     architecture: str = option(
         "fully_connected",
-        choice(*ARCHITECTURES),
+        choice_or_path(*ARCHITECTURES),
         described(ARCHITECTURES),
+        of="architecture",
     )
     hidden_widths: tuple[int, ...] = option(
         (200,),
@@ -137,7 +149,8 @@ class NetworkConfig(Checked):
     activation: str = option(
         "erf",
         text('the name of an activation, for example "erf"'),
-        "erf, relu, identity, tanh, gelu, swish10 or softplus5",
+        "erf, relu, identity, tanh, gelu, swish10, softplus5",
+        of="activation",
     )
     biases: bool = option(False, FLAG, "a bias in each layer, the read-out's included")
     patch_size: int = option(4, whole(1), "convolutional: pixels on each side of a patch")
@@ -180,32 +193,40 @@ class PosteriorConfig(Checked):
         "the read-out's weights: sampled, or marginalised, integrated out exactly",
     )
     loss: str = option(
-        "squared",
-        choice("squared", "hinge", "logistic"),
-        "of an output f and its target y: squared, (y - f)^2/2; hinge and logistic for y = -1, 1",
+        DEFAULT,
+        choice_or_path(*LOSSES),
+        "of an output f and its target y: "
+        + "; ".join(f"{usage.name}, {usage.summary}" for usage in LOSSES.values()),
+        of="loss",
     )
     hinge_power: int | None = option(
-        None, whole(1, 2), "hinge: max(0, margin - y f)^power / power, 1 or 2 (default 2)"
+        None,
+        whole(1, 2),
+        f"hinge: max(0, margin - y f)^power / power, 1 or 2 (default {HINGE.default('power')})",
     )
-    margin: float | None = option(None, POSITIVE, "hinge: the margin (default 1)")
+    margin: float | None = option(
+        None, POSITIVE, f"hinge: the margin (default {HINGE.default('margin'):g})"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss != "squared" and self.readout == "marginalised":
+        mine = loss_usage(self.loss)
+        if self.readout == "marginalised" and not mine.is_gaussian:
             raise InputError(
                 f'posterior.readout = "marginalised" integrates out a Gaussian, which the read-out '
-                f'is with loss = "squared" alone, got loss = "{self.loss}": write '
+                f'is with loss = "{DEFAULT}" alone, got loss = "{self.loss}": write '
                 'readout = "sampled"'
             )
-        for name, default in (("hinge_power", 2), ("margin", 1.0)):
-            value = getattr(self, name)
-            if self.loss == "hinge":
-                object.__setattr__(self, name, default if value is None else value)
-            elif value is not None:
-                raise InputError(
-                    f'posterior.{name} = {value} is used by loss = "hinge" only, got '
-                    f'loss = "{self.loss}": write loss = "hinge" or leave it out'
-                )
+        for usage in LOSSES.values():
+            for key, number in usage.numbers.items():
+                value = getattr(self, key)
+                if usage is mine:
+                    object.__setattr__(self, key, number.default if value is None else value)
+                elif value is not None:
+                    raise InputError(
+                        f'posterior.{key} = {value} is used by loss = "{usage.name}" only, got '
+                        f'loss = "{self.loss}": write loss = "{usage.name}" or leave it out'
+                    )
 
 
 def _by_dynamics(where: str, count: str) -> str:
@@ -222,8 +243,9 @@ class SamplerConfig(Checked):
 
     dynamics: str = option(
         "langevin",
-        choice(*DYNAMICS),
+        choice_or_path(*DYNAMICS),
         described(DYNAMICS),
+        of="dynamics",
     )
     step_size: float | str = option(
         "auto",
@@ -276,6 +298,8 @@ class SamplerConfig(Checked):
 
     def _check_dynamics(self) -> None:
         """What only another dynamics knows is not silently ignored."""
+        if is_import_path(self.dynamics):  # its class says what it takes
+            return
         usage = usage_of(self.dynamics)
         if not isinstance(self.step_size, str) and self.step_size > usage.largest_step_size:
             raise InputError(

@@ -9,7 +9,7 @@ leaves the test set as it is, and the other way round.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -33,9 +33,11 @@ from langevin_nn.data.image_files import read_images
 from langevin_nn.data.image_formats import IMAGE_SHAPES, RawImages, as_images
 from langevin_nn.data.labels import Labelling, labelling, signed, two_targets
 from langevin_nn.data.own_files import npz_task
+from langevin_nn.data.own_sources import KIND, arguments_of, own_task
 from langevin_nn.data.teachers import TEACHERS, draw_task, noise_scale
+from langevin_nn.import_paths import is_import_path, named
 from langevin_nn.types import InputError
-from langevin_nn.values import is_ordered, nearest, require_flag, shown
+from langevin_nn.values import is_ordered, require_flag, shown
 
 __all__ = ["IMAGE_SOURCES", "SOURCES", "Dataset", "load_dataset"]
 
@@ -77,6 +79,7 @@ def load_dataset(
       in their order; the first `num_train` and `num_test` rows if given. Inputs are flattened;
       (P, H, W) and (P, H, W, C) are images. Without `classes`, y holds the targets. With them it
       holds labels of any kind, which become targets as those of images do (`labels.py`).
+    - "module:name": what a function of your own returns (`own_sources`).
     - "teacher_linear", "teacher_network", "random": Gaussian inputs of `in_size` dimensions and
       the rules of `teachers.py`, with `teacher_width` hidden units.
 
@@ -97,12 +100,7 @@ def load_dataset(
     Parameters that a source does not use are ignored, except `colour`, `classes` and `targets`.
     Raises `InputError` for everything that cannot be done, with what to write instead.
     """
-    known = isinstance(source, str)
-    if not known or source not in SOURCES:
-        hint = (nearest(source, SOURCES) if known else "") or ":"
-        raise InputError(
-            f"unknown data source {shown(source)}{hint} write one of {', '.join(SOURCES)}"
-        )
+    function = named(KIND, source, dict.fromkeys(SOURCES))
     for name, flag in (("standardize", standardize), ("colour", colour)):
         require_flag(name, flag)
     if colour and source != "cifar10":
@@ -113,8 +111,15 @@ def load_dataset(
             "leave num_components out"
         )
     rng = _generator(key)
-    if source in TEACHERS:
-        _refuse_labels(source, classes, targets)
+    if is_import_path(source):
+        given = {
+            "rng": rng, "num_train": num_train, "num_test": num_test, "classes": classes,
+            "targets": targets, "path": path, "in_size": in_size, "teacher_width": teacher_width,
+        }  # fmt: skip
+        _refuse_labels(source, classes, targets, arguments_of(source, function))
+        task = own_task(source, function, given)
+    elif source in TEACHERS:
+        _refuse_labels(source, classes, targets, ("targets",) if source == "random" else ())
         arrays, words = draw_task(
             source, rng, num_train, num_test, in_size, teacher_width, noise_variance,
             DEFAULT_TARGETS if targets is None else targets,
@@ -153,13 +158,13 @@ def _listed(classes: Any) -> Any:
     return classes
 
 
-def _refuse_labels(source: str, classes: Any, targets: Any) -> None:
-    """Teachers have no classes, and only "random" has targets."""
+def _refuse_labels(source: str, classes: Any, targets: Any, used: Container[str]) -> None:
+    """Raise `InputError` for those that are not among the `used`: teachers draw theirs."""
     given = {"classes": (classes, DEFAULT_CLASSES), "targets": (targets, DEFAULT_TARGETS)}
-    if source == "random":
-        del given["targets"]
     for name, (value, default) in given.items():
-        if value is not None and (not is_ordered(value) or tuple(value) != default):
+        if name in used or value is None:
+            continue
+        if not is_ordered(value) or tuple(value) != default:
             raise InputError(
                 f"{source} draws its targets itself, got {name} = {shown(value)}: leave {name} out"
             )

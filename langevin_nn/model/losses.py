@@ -14,11 +14,14 @@ import abc
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from langevin_nn.config.losses import HINGE, LOGISTIC, SQUARED, LossUsage
 from langevin_nn.data.dataset import as_numbers
+from langevin_nn.import_paths import explained, is_import_path, misfit, named
 from langevin_nn.types import InputError
 from langevin_nn.values import as_whole, require_array, require_positive, shown
 
@@ -26,9 +29,13 @@ __all__ = ["LOSSES", "Hinge", "Logistic", "Loss", "Squared", "loss_named"]
 
 
 class Loss(abc.ABC):
-    """ℓ(f, y) of one output and its target, elementwise. Abstract."""
+    """ℓ(f, y) of one output and its target, elementwise. Abstract.
+
+    `name` is what tables say; `usage` is how configurations use it, of one of the package's.
+    """
 
     name: ClassVar[str]
+    usage: ClassVar[LossUsage] = LossUsage()
 
     @abc.abstractmethod
     def __call__(
@@ -56,7 +63,8 @@ class Squared(Loss):
     [0.5, 0.5]
     """
 
-    name: ClassVar[str] = "squared"
+    name: ClassVar[str] = SQUARED.name
+    usage: ClassVar[LossUsage] = SQUARED
 
     def __call__(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"]
@@ -77,10 +85,11 @@ class Hinge(Loss):
     [2.0, 0.125, 0.0]
     """
 
-    power: int = 2
-    margin: float = 1.0
+    power: int = HINGE.default("power")
+    margin: float = HINGE.default("margin")
 
-    name: ClassVar[str] = "hinge"
+    name: ClassVar[str] = HINGE.name
+    usage: ClassVar[LossUsage] = HINGE
 
     def __post_init__(self) -> None:
         if as_whole(self.power) not in (1, 2):
@@ -102,7 +111,8 @@ class Logistic(Loss):
     0.693147
     """
 
-    name: ClassVar[str] = "logistic"
+    name: ClassVar[str] = LOGISTIC.name
+    usage: ClassVar[LossUsage] = LOGISTIC
 
     def __call__(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"]
@@ -124,12 +134,41 @@ def _require_outputs(f: Any, y: Any) -> None:
 LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in (Squared, Hinge, Logistic)}
 
 
-def loss_named(name: str, *, power: int = 2, margin: float = 1.0) -> Loss:
-    """The loss of that name; `power` and `margin` are the hinge's.
+def loss_named(name: str, **numbers: int | float) -> Loss:
+    """The loss of that name, or import path, with the numbers that its class takes.
+
+    An import path leads to a subclass of `Loss`, or to a loss. Raises `InputError` for any other
+    name, and for what is no loss.
 
     >>> loss_named("hinge", power=1)
     Hinge(power=1, margin=1.0)
     """
-    if name not in LOSSES:
-        raise InputError(f"unknown loss {name!r}: known are {', '.join(LOSSES)}")
-    return Hinge(power, margin) if name == "hinge" else LOSSES[name]()
+    found = named("loss", name, LOSSES)
+    write = f"class {str(name).rpartition(':')[2]}(Loss), with a name and __call__(f, y)"
+    try:
+        loss = found(**numbers) if isinstance(found, type) and issubclass(found, Loss) else found
+    except TypeError as error:  # abstract, or with arguments that have no default
+        raise InputError(f'loss = "{name}" cannot be made ({error}): write {write}') from error
+    if is_import_path(name):
+        _require_own(name, loss, write)
+    assert isinstance(loss, Loss)
+    return loss
+
+
+def _require_own(path: str, loss: Any, write: str) -> None:
+    """Raise `InputError` for what is no loss of outputs and targets, or has another's name."""
+    if not isinstance(loss, Loss):
+        raise misfit("loss", path, loss, "a loss", write)
+    name = getattr(loss, "name", None)
+    if not isinstance(name, str) or (name in LOSSES and type(loss) is not LOSSES[name]):
+        raise InputError(
+            f'loss = "{path}" has the name {shown(name)}: write a name that no other loss has'
+        )
+    f = y = jax.ShapeDtypeStruct((3,), jnp.float32)
+    with explained("loss", path):
+        value = jax.eval_shape(loss, f, y)
+    if getattr(value, "shape", None) != (3,) or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise InputError(
+            f'loss = "{path}" makes {shown(value)} of three outputs and their targets: write one '
+            "that acts on each of them alone, and gives real numbers"
+        )

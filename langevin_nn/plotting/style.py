@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from langevin_nn.errors import InputError
 from langevin_nn.files import require_no_folder, write_atomically
-from langevin_nn.theory.base import OWN_STYLE
+from langevin_nn.import_paths import ImportPath
+from langevin_nn.theory.base import OWN_STYLE, Theory
 from langevin_nn.theory.suite import THEORIES, theory_named
 
 DPI = 130.0
@@ -42,8 +43,9 @@ def own_settings() -> Iterator[None]:
 
 
 def style_of(theory: str) -> Mapping[str, Any]:
-    """Colour, line style and marker of a theory; of one of your own, what no other has."""
-    return theory_named(theory).style if theory in THEORIES else OWN_STYLE
+    """Colour, line style and marker of a theory; of one that says nothing, what no other has."""
+    known = _known(theory)
+    return OWN_STYLE if known is None else known.style
 
 
 def is_first(theory: str) -> bool:
@@ -52,7 +54,8 @@ def is_first(theory: str) -> bool:
     >>> is_first("one_layer"), is_first("nested"), is_first("one that has gone")
     (True, False, False)
     """
-    return theory in THEORIES and theory_named(theory).is_first
+    known = _known(theory)
+    return known is not None and known.is_first
 
 
 def is_limit(theory: str) -> bool:
@@ -61,7 +64,16 @@ def is_limit(theory: str) -> bool:
     >>> is_limit("infinite_width"), is_limit("one_layer")
     (True, False)
     """
-    return theory in THEORIES and theory_named(theory).is_limit
+    known = _known(theory)
+    return known is not None and known.is_limit
+
+
+def _known(theory: str) -> Theory | None:
+    """The theory of that name; of an import path where its configuration is known."""
+    if theory in THEORIES or isinstance(theory, ImportPath):
+        with contextlib.suppress(InputError):  # a module that has gone
+            return theory_named(theory)
+    return None
 
 
 def literal(words: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from langevin_nn import config as configuration
 from langevin_nn.config.record import RunConfig
 from langevin_nn.files import Unreadable, sum_of, write_bytes, write_text
+from langevin_nn.import_paths import COPIES
 from langevin_nn.runs import claims
 from langevin_nn.runs.posterior_file import content_of, posterior_tree
 from langevin_nn.runs.posterior_reading import chains_of, load, theories_of, verify
@@ -88,7 +89,8 @@ class Archive:
         Raises `InputError` where a file that was just written cannot be read.
         """
         text = record(summary.to_json())
-        sums = {name: self._sum_of(name) for name in ("config.toml", "posterior.nc")}
+        copies = (f"{COPIES}/{path.name}" for path in sorted((self.path / COPIES).glob("*.py")))
+        sums = {name: self._sum_of(name) for name in ("config.toml", "posterior.nc", *copies)}
         sums["summary.json"] = hashlib.sha256(text.encode()).hexdigest()
         self.save_json("manifest.json", sealed({**manifest, "files": sums}))
         write_text(self.path / "summary.json", text)
@@ -137,7 +139,9 @@ class Archive:
         try:
             tree = load(self.path / "posterior.nc")
             verify(tree, config, manifest["run_id"])
-            return chains_of(tree), theories_of(tree, summary.theory)
+            own = {str(name): name for name in config.theory or ()}  # paths with their folder
+            theories = theories_of(tree, summary.theory)
+            return chains_of(tree), {own.get(name, name): g for name, g in theories.items()}
         except ValueError as error:
             raise Damaged(self.path / "posterior.nc", error) from error
 
@@ -151,7 +155,7 @@ class Archive:
         if not sums:  # of an earlier version
             self.load_summary()
             self.load_config()
-        for name in ("config.toml", "summary.json", "posterior.nc"):
+        for name in ("config.toml", "summary.json", "posterior.nc", *_copies(sums)):
             self._compare(name, sums.get(name))
         return manifest
 
@@ -173,6 +177,11 @@ class Archive:
             raise Damaged(self.path / name, error) from error
         if stated not in (None, actual):
             raise Damaged(self.path / name, "it is not the file that the run has written")
+
+
+def _copies(sums: Mapping[str, Any]) -> list[str]:
+    """The names of the user's own code among a run's files."""
+    return [name for name in sums if name.startswith(f"{COPIES}/")]
 
 
 def _sums(manifest: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from langevin_nn import footprint
+from langevin_nn.config.losses import loss_usage
 from langevin_nn.config.record import RunConfig, SamplerConfig
 from langevin_nn.data.load import Dataset
+from langevin_nn.import_paths import explained
 from langevin_nn.model.losses import Loss, loss_named
 from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
-from langevin_nn.model.networks.named import network_named
+from langevin_nn.model.networks.named import KIND, network_named
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.sampling.base import Dynamics, dynamics_named
 from langevin_nn.theory.suite import THEORIES, theory_named
@@ -21,15 +23,18 @@ READOUTS: dict[str, type[Posterior]] = {
 
 
 def loss_of(config: RunConfig) -> Loss:
+    """The loss with the numbers that the configuration has for it."""
     chosen = config.posterior
-    return loss_named(chosen.loss, power=chosen.hinge_power or 2, margin=chosen.margin or 1.0)
+    numbers = loss_usage(chosen.loss).numbers.items()
+    return loss_named(chosen.loss, **{n.argument: getattr(chosen, key) for key, n in numbers})
 
 
 def transition_of(settings: SamplerConfig) -> Dynamics:
     """The dynamics, its open numbers None."""
     kind = dynamics_named(settings.dynamics)
     given = {name: getattr(settings, name) for name in kind.usage.options}
-    return kind(**{name: None if value == "auto" else value for name, value in given.items()})
+    with explained("dynamics", settings.dynamics):
+        return kind(**{name: None if value == "auto" else value for name, value in given.items()})
 
 
 def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> str:
@@ -38,7 +43,8 @@ def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> 
     Before anything of it is made. A warning where it fits just so, else nothing.
     """
     counts, itemsize = config.sampler, 4 if config.precision == "float32" else 8
-    network = network_named(config.network.architecture).sizes(config.network, data)
+    with explained(KIND, config.network.architecture):
+        network = network_named(config.network.architecture).sizes(config.network, data)
     remedy = "write fewer hidden units, training examples, test examples, chains or draws"
     warnings = [footprint.require({"the network": float(3 * itemsize * network.num_drawn)}, remedy)]
     if config.theory != ():
@@ -63,4 +69,5 @@ def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> 
 def network_of(config: RunConfig, data: Dataset, key: jax.Array) -> Network:
     """The network, drawn from a standard Gaussian. Raises `InputError` where data do not fit it."""
     made = network_named(config.network.architecture).from_config
-    return made(config.network, data, key=key, dtype=jnp.dtype(config.precision))
+    with explained(KIND, config.network.architecture):
+        return made(config.network, data, key=key, dtype=jnp.dtype(config.precision))

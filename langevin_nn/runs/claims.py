@@ -16,9 +16,10 @@ import re
 from pathlib import Path
 
 from langevin_nn.files import is_absent_or_file, make_folder, move, remove
+from langevin_nn.import_paths import COPIES
 
 FILES = ("config.toml", "manifest.json", "posterior.nc", "summary.json", "report.html")
-FOLDERS = {"figures": (".png",), "checkpoint": (".npz", ".json")}
+FOLDERS = {"figures": (".png",), "checkpoint": (".npz", ".json"), COPIES: (".py",)}
 """What a run's folder may hold, and the endings of the files in its subfolders."""
 LOCK = ".lock"
 REPLACING, REPLACED, RESTORING, DISCARDED = ".replacing", ".replaced", ".restoring", ".discarded"
@@ -49,7 +50,7 @@ def has_state(folder: Path) -> bool:
 def is_remnant(folder: Path) -> bool:
     """Whether there is no more than a run leaves that was killed before its configuration stood."""
     names = {item.name for item in contents(folder)}
-    known = names <= {"checkpoint", ".config.toml.part"} and foreign(folder) is None
+    known = names <= {"checkpoint", COPIES, ".config.toml.part"} and foreign(folder) is None
     return known and not has_state(folder)
 
 

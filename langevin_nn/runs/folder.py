@@ -6,6 +6,7 @@
     summary.json     the numbers, with their standard errors
     figures/         PNG
     report.html      the page that `langevin-nn report` made of it, if it was asked to
+    modules/         copies of the files of the user's own code that the configuration names
     checkpoint/      while the run lasts: its data files, the state and the draws so far
     .replaced/       while the run lasts: the run that it replaces
     .lock            while a process works on the run: which one
@@ -25,8 +26,10 @@ from typing import Any
 from langevin_nn import locks
 from langevin_nn.config.record import RunConfig
 from langevin_nn.files import Unreadable, make_folder, write_text
+from langevin_nn.import_paths import ModuleFile
 from langevin_nn.runs import claims
 from langevin_nn.runs.archive import Archive
+from langevin_nn.runs.modules import copy_files, module_differences
 from langevin_nn.runs.posterior_file import posterior_tree
 from langevin_nn.runs.posterior_reading import chains_of, theories_of
 from langevin_nn.runs.provenance import data_differences
@@ -61,17 +64,26 @@ class RunFolder(Archive):
 
     @contextlib.contextmanager
     def claimed(
-        self, config: RunConfig, *, resume: bool, overwrite: bool, data: Sequence[str] = ()
+        self,
+        config: RunConfig,
+        *,
+        resume: bool,
+        overwrite: bool,
+        data: Sequence[str] = (),
+        modules: Sequence[ModuleFile] = (),
     ) -> Iterator[None]:
-        """The folder as this run's own, while the run lasts; `data` is its data's provenance.
+        """The folder as this run's own, while the run lasts.
+
+        `data` is its data's provenance, `modules` are the files of the user's own code.
 
         Raises `InputError`, and leaves everything as it was, for a folder that cannot be written,
         that another process writes into, that holds another run, or anything that is no run's. A
         run that diverges, or ends in an error before it has saved a state, leaves no trace: what it
         replaced comes back.
         """
+        wanted = _Wanted(config, data, modules)
         try:
-            settled = self._is_settled(config, resume, overwrite, data)
+            settled = self._is_settled(wanted, resume, overwrite)
         except OSError as error:
             raise self._unwritable(error) from error
         if settled:
@@ -79,7 +91,7 @@ class RunFolder(Archive):
             return
         with self.locked():
             try:
-                self._take(config, resume, overwrite, data)
+                self._take(wanted, resume, overwrite)
             except OSError as error:
                 raise self._unwritable(error) from error
             try:
@@ -123,9 +135,7 @@ class RunFolder(Archive):
         """While the run lasts, the provenance of its data."""
         return self.checkpoint / "data.json"
 
-    def _is_settled(
-        self, config: RunConfig, resume: bool, overwrite: bool, data: Sequence[str]
-    ) -> bool:
+    def _is_settled(self, wanted: "_Wanted", resume: bool, overwrite: bool) -> bool:
         """Whether the run is finished and nothing is to be written. Touches nothing.
 
         Raises `InputError` for a folder that is in use, and where one can be told without touching
@@ -143,15 +153,15 @@ class RunFolder(Archive):
             raise self._in_use()
         if claims.is_unsettled(self.path):
             return False
-        self._check(config, resume, overwrite, data)
+        self._check(wanted, resume, overwrite)
         remains = self.checkpoint.exists() or self._lock.exists()
         return resume and self.is_finished and not remains
 
-    def _take(self, config: RunConfig, resume: bool, overwrite: bool, data: Sequence[str]) -> None:
+    def _take(self, wanted: "_Wanted", resume: bool, overwrite: bool) -> None:
         """Go on or begin, in a folder that is locked."""
-        keep = resume and self.is_run and not self._differences(config, data)
+        keep = resume and self.is_run and not self._differences(wanted)
         claims.recover(self.path, keep=keep)
-        self._check(config, resume, overwrite, data)
+        self._check(wanted, resume, overwrite)
         if resume and self.is_finished:
             claims.settle(self.path)
         if resume and self.is_run:
@@ -163,13 +173,14 @@ class RunFolder(Archive):
             raise
         try:
             make_folder(self.checkpoint)
-            write_text(self._data, record({"data": list(data)}))
-            write_text(self.path / "config.toml", config.to_toml())
+            modules = {"modules": [module.record() for module in wanted.modules]}
+            write_text(self._data, record({"data": list(wanted.data)} | modules))
+            self.write_config(wanted.config, wanted.modules)
         except OSError:
             _quietly(claims.take_back, self.path)
             raise
 
-    def _check(self, config: RunConfig, resume: bool, overwrite: bool, data: Sequence[str]) -> None:
+    def _check(self, wanted: "_Wanted", resume: bool, overwrite: bool) -> None:
         """Raise `InputError` where the folder is neither free nor to be gone on with or replaced.
 
         Nothing is touched.
@@ -181,7 +192,7 @@ class RunFolder(Archive):
                 f"{self.path} holds files that are not a run's: write --output with another folder"
             )
         if resume:
-            if different := self._differences(config, data):
+            if different := self._differences(wanted):
                 raise InputError(
                     f"{self.path} is a run of another configuration or of other data "
                     f"({', '.join(different)}): write the same ones to go on, or --output with "
@@ -207,20 +218,27 @@ class RunFolder(Archive):
                 "delete: move it elsewhere, or write --output with another folder"
             )
 
-    def _differences(self, config: RunConfig, data: Sequence[str]) -> list[str]:
+    def write_config(self, config: RunConfig, modules: Sequence[ModuleFile] = ()) -> None:
+        """Write the configuration, and before it the user's own code that it names."""
+        copy_files(self.path, modules)
+        write_text(self.path / "config.toml", config.to_toml())
+
+    def _differences(self, wanted: "_Wanted") -> list[str]:
         """In what the run that is there differs from this one, in words."""
-        mine, theirs = _flat(config.to_dict()), _flat(self.load_config().to_dict())
+        mine, theirs = _flat(wanted.config.to_dict()), _flat(self.load_config().to_dict())
         names = sorted(n for n in {*mine, *theirs} if mine.get(n) != theirs.get(n))
         words = [f"{n} = {theirs.get(n)!r} there, {mine.get(n)!r} here" for n in names]
-        return [*words, *data_differences(self._data_there(), data)]
+        there = self._begun_with()
+        words += module_differences(there.get("modules"), wanted.modules)
+        return [*words, *data_differences(_texts(there.get("data")), wanted.data)]
 
-    def _data_there(self) -> list[str]:
-        """The provenance of the data of the run that is there, as far as it is known."""
+    def _begun_with(self) -> Mapping[str, Any]:
+        """The provenance of data and modules of the run that is there, as far as it is known."""
         if self.is_finished:
-            return self.data()
+            return self.load_manifest()
         with contextlib.suppress(Unreadable):  # else the checkpoint's fingerprint decides
-            return list(map(str, read_record(self._data).get("data") or []))
-        return []
+            return read_record(self._data)
+        return {}
 
     def _in_use(self) -> InputError:
         who = locks.holder(self._lock) or "another process"
@@ -241,10 +259,23 @@ class RunFolder(Archive):
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """The run that is to be in a folder."""
+
+    config: RunConfig
+    data: Sequence[str]
+    modules: Sequence[ModuleFile]
+
+
 def _quietly(function: Callable[[Path], None], path: Path) -> None:
     """For what is tidied up after an error, which is the one to report."""
     with contextlib.suppress(OSError):
         function(path)
+
+
+def _texts(words: Any) -> list[str]:
+    return list(map(str, words)) if isinstance(words, list) else []
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

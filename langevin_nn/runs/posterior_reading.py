@@ -5,14 +5,13 @@ Files of earlier versions, which have no names of runs and other names of variab
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import xarray as xr
 
 from langevin_nn.config.record import RunConfig
-from langevin_nn.model.losses import Loss, loss_named
+from langevin_nn.model.losses import LOSSES, Loss, loss_named
 from langevin_nn.runs.posterior_file import DRAWS, NUMBERS, OF_F
 from langevin_nn.runs.summary import Theory
 from langevin_nn.sampling.draws import Chains
@@ -207,10 +206,14 @@ def _count(group: xr.Dataset, name: str) -> int:
 
 
 def _loss(posterior: xr.Dataset) -> Loss | None:
-    if "loss" not in posterior.attrs:
+    """The loss with its numbers; None where it is not known, or is the user's own."""
+    name = str(posterior.attrs.get("loss"))
+    if name not in LOSSES:
         return None
-    numbers: dict[str, Any] = {}
-    if "loss_power" in posterior.attrs:
-        numbers["power"] = _count(posterior, "loss_power")
-        numbers["margin"] = _attribute(posterior, "loss_margin")
-    return loss_named(str(posterior.attrs["loss"]), **numbers)
+    read = {int: _count, float: _attribute}
+    numbers = {
+        number.argument: read[type(number.default)](posterior, f"loss_{number.argument}")
+        for number in LOSSES[name].usage.numbers.values()
+        if f"loss_{number.argument}" in posterior.attrs
+    }
+    return loss_named(name, **numbers)

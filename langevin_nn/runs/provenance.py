@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from langevin_nn.config.record import RunConfig
+from langevin_nn.import_paths import ModuleFile
 from langevin_nn.model.precision import MATMUL_PRECISION
 
 PACKAGES = (
@@ -22,14 +23,21 @@ SUM = re.compile(r"sha256:([0-9a-f]+)")
 """A file's sum in a data set's provenance."""
 
 
-def manifest(config: RunConfig, provenance: tuple[str, ...], wall_seconds: float) -> dict[str, Any]:
+def manifest(
+    config: RunConfig,
+    provenance: tuple[str, ...],
+    wall_seconds: float,
+    modules: Sequence[ModuleFile] = (),
+) -> dict[str, Any]:
     """Everything besides the configuration that a run's numbers may depend on."""
+    own = {"modules": [module.record() for module in modules]} if modules else {}
     return {
         "run_id": config.content_hash,
         "seed": config.seed,
         "precision": config.precision,
         "matmul_precision": MATMUL_PRECISION,
         "data": list(provenance),
+        **own,
         "versions": versions(),
         "device": device(),
         "git": _own_git_state(),

@@ -18,9 +18,10 @@ import numpy as np
 from langevin_nn import plotting
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.analysis.tempering import summarise_ladder
-from langevin_nn.config.record import RunConfig, SamplerConfig
+from langevin_nn.config.record import RunConfig, SamplerConfig, modules_of
 from langevin_nn.data.load import Dataset, load_dataset
 from langevin_nn.footprint import said
+from langevin_nn.import_paths import ModuleFile
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
@@ -43,13 +44,17 @@ from langevin_nn.types import THREEFRY, Generalisation, NotApplicable
 
 @dataclass(frozen=True)
 class Problem:
-    """What a configuration describes, loaded and checked: nothing has been written."""
+    """What a configuration describes, loaded and checked: nothing has been written.
+
+    `modules` are the files of the user's own code that it names, as they were loaded.
+    """
 
     config: RunConfig
     data: Dataset
     posterior: Posterior
     key: jax.Array
     warning: str = ""
+    modules: tuple[ModuleFile, ...] = ()
 
 
 def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
@@ -61,7 +66,7 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     key_data, key_network, key_chains = jax.random.split(
         jax.random.key(config.seed, impl=THREEFRY), 3
     )
-    chosen = config.data
+    chosen, modules = config.data, modules_of(config)
     data = load_dataset(
         chosen.source, key=key_data, num_train=chosen.num_train, num_test=chosen.num_test,
         classes=chosen.classes, targets=chosen.targets, standardize=chosen.standardize,
@@ -76,7 +81,7 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     prior = GaussianPrior(config.prior.precisions, config.prior.bias_precisions or None)
     kind = READOUTS[config.posterior.readout]
     posterior = kind(network, prior, data, config.posterior.temperature, loss_of(config))
-    return Problem(config, data, posterior, key_chains, warning)
+    return Problem(config, data, posterior, key_chains, warning, modules)
 
 
 def prepare_theory(config: RunConfig) -> tuple[RunConfig, Ensemble]:
@@ -158,7 +163,7 @@ def keep(
     provenance = (*problem.data.provenance, f"targets: {problem.data.labelling}")
     experiment = Experiment.of(measured, chains)
     summary = Summary.of(problem.data.labelling, experiment, result.predictions, result.tempering)
-    folder.finish(manifest(config, provenance, seconds), summary)
+    folder.finish(manifest(config, provenance, seconds, problem.modules), summary)
 
 
 def theory_json(ensemble: Ensemble, predictions: Predictions) -> dict[str, object]:

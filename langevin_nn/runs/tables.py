@@ -17,6 +17,7 @@ from langevin_nn.analysis.comparison import (
 )
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.config.dynamics import usage_of
+from langevin_nn.config.losses import DEFAULT, loss_usage
 from langevin_nn.config.record import RunConfig
 from langevin_nn.data.image_files import UNPUBLISHED
 from langevin_nn.data.load import Dataset
@@ -31,11 +32,12 @@ from langevin_nn.types import Generalisation
 def caption(*configs: RunConfig) -> str:
     """The parameters of a run in one line, for figures and tables.
 
-    Of several runs what they have in common, with "…" where they differ.
+        Of several runs what they have in common, with "…" where they differ.
 
-    >>> from langevin_nn.config.record import from_dict
-    >>> caption(*(from_dict({"prior": {"precisions": [1, x]}}) for x in (0.5, 2)))
-    'digits: P = 100, N = (200), erf, λ = (1, …), T = 0.1'
+        >>> from langevin_nn.config.losses import DEFAULT, loss_usage
+    from langevin_nn.config.record import from_dict
+        >>> caption(*(from_dict({"prior": {"precisions": [1, x]}}) for x in (0.5, 2)))
+        'digits: P = 100, N = (200), erf, λ = (1, …), T = 0.1'
     """
     biases = ""
     if any(config.network.biases for config in configs):
@@ -80,16 +82,11 @@ def _layers(configs: Sequence[RunConfig]) -> str:
 
 
 def _loss(configs: Sequence[RunConfig]) -> str:
-    """Which loss, where it is not the squared one."""
+    """Which loss, where it is not the usual one."""
     chosen = [config.posterior for config in configs]
-    if all(each.loss == "squared" for each in chosen):
+    if all(each.loss == DEFAULT for each in chosen):
         return ""
-    words = [
-        f"hinge loss (power {each.hinge_power}, margin {each.margin:g})"
-        if each.loss == "hinge"
-        else f"{each.loss} loss"
-        for each in chosen
-    ]
+    words = [loss_usage(each.loss).caption(each.loss, vars(each)) for each in chosen]
     return f", {_alike(words)}"
 
 
@@ -157,7 +154,7 @@ def _of_constant(names: Sequence[str]) -> list[str]:
 
 def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig) -> list[str]:
     """Every temperature with its log evidence, and what the theories say of the coldest's."""
-    squared = config.posterior.loss == "squared"
+    squared = loss_usage(config.posterior.loss).is_gaussian
     evidence_of = "log p(y | X)" if squared else "log ⟨exp(−βΣℓ)⟩"
     names = ("bias2", "variance", "train_error")
     heads = ["log evidence", "quadrature", "R̂ max"]

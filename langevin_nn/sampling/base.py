@@ -8,7 +8,6 @@ numbers not on how many others run beside it, unless the chains adapt something 
 warm-up.
 """
 
-import importlib
 from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -17,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.config.dynamics import Usage, usage_of
+from langevin_nn.config.dynamics import DYNAMICS, Usage
 from langevin_nn.footprint import Copies
+from langevin_nn.import_paths import load, misfit, named
 from langevin_nn.model.posterior import Target
 from langevin_nn.types import ChainKeys
 
@@ -137,12 +137,18 @@ class Stepper(eqx.Module):
 
 
 def dynamics_named(name: str) -> type[Dynamics]:
-    """The class of that name. Raises `InputError` for one that is not in the table.
+    """The class of that name or import path.
+
+    Raises `InputError` for any other name, and for what is no dynamics.
 
     >>> from langevin_nn.sampling.base import dynamics_named
     >>> dynamics_named("split").__name__
     'Split'
     """
-    module, _, attribute = usage_of(name).place.partition(":")
-    found: type[Dynamics] = getattr(importlib.import_module(module), attribute)
+    found = named("dynamics", name, DYNAMICS)
+    if name in DYNAMICS:
+        found = load("dynamics", found.place)
+    if not (isinstance(found, type) and issubclass(found, Dynamics)):
+        write = f"class {name.rpartition(':')[2]}(langevin_nn.sampling.base.Dynamics)"
+        raise misfit("dynamics", name, found, "a class of dynamics", write)
     return found

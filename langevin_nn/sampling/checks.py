@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from langevin_nn.config.fields import LARGEST, shown
-from langevin_nn.errors import InputError
+from langevin_nn.errors import TRACING_ERRORS, InputError, first_line
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.jumps import jump_in_weights, jump_of
-from langevin_nn.model.networks.base import TRACING_ERRORS, Network, first_line
+from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics
 from langevin_nn.values import as_path, as_whole, require_flag, require_function

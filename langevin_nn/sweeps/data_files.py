@@ -1,16 +1,19 @@
-"""Which data files a sweep was begun with, so that it never goes on with others.
+"""Which files a sweep was begun with, data and the user's own code: it never goes on with others.
 
 A source that reads files, `npz /path/of/task.npz` or `mnist`, has their sums in
 `tasks/data.json` from the sweep's begin on, and in the manifest of each point that it was used for.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from langevin_nn import config as configuration
 from langevin_nn.config.record import RunConfig
 from langevin_nn.data.image_files import fingerprint
 from langevin_nn.errors import InputError
+from langevin_nn.import_paths import ModuleFile
 from langevin_nn.runs.provenance import data_differences
 
 Sums = Mapping[str, list[str]]
@@ -22,15 +25,31 @@ def source_of(config: RunConfig) -> str:
 
 
 def now(points: Iterable[RunConfig]) -> Sums:
-    """The sums of the .npz files as they are; those that cannot be read fail with their points."""
+    """The sums of the files as they are; those that cannot be read fail with their points."""
+    points = list(points)
     paths = {source_of(point): Path(point.data.path) for point in points if point.data.path}
-    return {source: [fingerprint(path)] for source, path in paths.items() if path.is_file()}
+    sums = {source: [fingerprint(path)] for source, path in paths.items() if path.is_file()}
+    return sums | of_modules(modules_of(points))
+
+
+def modules_of(points: Iterable[RunConfig]) -> tuple[ModuleFile, ...]:
+    """The files of the modules that the points name; those that are not there fail with theirs."""
+    found: dict[str, ModuleFile] = {}
+    for point in points:
+        with contextlib.suppress(InputError):
+            found |= {module.name: module for module in configuration.modules_of(point)}
+    return tuple(found.values())
+
+
+def of_modules(modules: Iterable[ModuleFile]) -> dict[str, list[str]]:
+    """The sums of these files, each by the name of its module."""
+    return {f"module {module.name}": [module.words] for module in modules}
 
 
 def difference(source: str, then: Iterable[str], here: Iterable[str]) -> str | None:
     """In words, None where there is none."""
     words = data_differences(list(then), list(here))
-    return f"the data of {source} are others: {words[0]}" if words else None
+    return f"the files of {source} are others: {words[0]}" if words else None
 
 
 def read(content: Any) -> Sums:
@@ -45,6 +64,6 @@ def check(then: Sums, here: Sums, folder: Path) -> None:
     for source, sums in here.items():
         if words := difference(source, then.get(source, ()), sums):
             raise InputError(
-                f"{folder} was begun with other data ({words}): put back the file that was there, "
+                f"{folder} was begun with other files ({words}): put back what was there, "
                 "or write --output with another folder"
             )

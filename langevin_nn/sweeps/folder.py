@@ -1,6 +1,7 @@
 """The folder of a sweep, in which any number of processes may work at the same time.
 
     sweep.toml             the configuration and the grid, as they can be swept again
+    modules/               copies of the files of the user's own code that the points name
     points/HASH/           the run folder of each point, its name the configuration's hash
     failed/HASH.json       why a point could not be run, until it can
     tasks/plan.json        how many points run side by side
@@ -33,9 +34,11 @@ from langevin_nn.files import (
     require_no_folder,
     write_text,
 )
+from langevin_nn.import_paths import COPIES
 from langevin_nn.runs import claims
 from langevin_nn.runs.archive import Damaged
 from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.modules import copy_files
 from langevin_nn.runs.records import read_json, read_record, record, sealed
 from langevin_nn.sampling.engine.checkpoint import steps_in
 from langevin_nn.sweeps import data_files, plan
@@ -43,7 +46,7 @@ from langevin_nn.sweeps import grid as grids
 from langevin_nn.sweeps.grid import Grid
 from langevin_nn.sweeps.plan import Task
 
-PARTS = {"points", "failed", "tasks", "results.nc", "report.html"}
+PARTS = {COPIES, "points", "failed", "tasks", "results.nc", "report.html"}
 """What is in a sweep's folder beside its sweep.toml."""
 
 
@@ -70,6 +73,7 @@ class SweepFolder:
                     content = sealed({"points_per_task": points_per_task})
                     write_text(folder._tasks / "plan.json", record(content))
                 if not folder._definition.exists():
+                    copy_files(path, data_files.modules_of(grid.points))
                     write_text(folder._definition, grid.toml)
                 if sums.keys() - folder.data.keys():
                     content = sealed({"sources": {**sums, **folder.data}})

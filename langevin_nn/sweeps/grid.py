@@ -86,7 +86,7 @@ def grid(
 
     `over` has the values by field, `seeds` the number of seeds from the configuration's own on;
     they come in place of the table's axes of the same name, or beside them. A relative
-    `data.path` among the values is looked for in `folder` first.
+    `data.path` among the values, and the modules of import paths, are looked for in `folder` first.
 
     Raises `InputError` for a field that does not exist, an index out of range, an axis without
     values, values that the field does not take, points that are the same, and no axis at all.
@@ -113,7 +113,7 @@ def grid(
     if size > LARGEST_GRID:
         raise InputError(f"a grid of {size} points is too large: write {LARGEST_GRID} at most")
     combinations = list(itertools.product(*(axis.values for axis in axes)))
-    points = [_point(base, axes, combination) for combination in combinations]
+    points = [_point(base, axes, combination, folder) for combination in combinations]
     _check_different(axes, combinations, points)
     final = tuple(_as_kept(axes, i, points) for i in range(len(axes)))
     over_table = {axis.name: [plain(value) for value in axis.values] for axis in final}
@@ -212,7 +212,9 @@ def _seeds(base: Mapping[str, Any], number: Any) -> list[int]:
     return list(range(first, first + number))
 
 
-def _point(base: Mapping[str, Any], axes: Sequence[Axis], values: Sequence[Any]) -> RunConfig:
+def _point(
+    base: Mapping[str, Any], axes: Sequence[Axis], values: Sequence[Any], folder: Path | None
+) -> RunConfig:
     """The configuration at a point; entries of lists are put in after the lists."""
     nested = copy.deepcopy(dict(base))
     pairs = sorted(zip(axes, values, strict=True), key=lambda pair: pair[0].index is not None)
@@ -221,7 +223,7 @@ def _point(base: Mapping[str, Any], axes: Sequence[Axis], values: Sequence[Any])
             section = nested.get(axis.field.split(".")[0], {})
             if "." not in axis.field or isinstance(section, dict):  # else from_dict complains
                 axis.put(nested, plain(value))
-        return configuration.from_dict(nested)
+        return configuration.from_dict(nested, folder)
     except InputError as error:
         raise InputError(f"at the point {place(axes, values)}: {error}") from error
 

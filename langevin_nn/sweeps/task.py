@@ -19,7 +19,7 @@ import numpy as np
 
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.errors import InputError
-from langevin_nn.files import remove, write_text
+from langevin_nn.files import remove
 from langevin_nn.runs import run
 from langevin_nn.runs.assemble import transition_of
 from langevin_nn.runs.folder import RunFolder
@@ -29,7 +29,7 @@ from langevin_nn.sampling.chains import sample_points
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.dynamics.step_size import Diverged
 from langevin_nn.sampling.engine.driver import Report
-from langevin_nn.sweeps.data_files import difference, source_of
+from langevin_nn.sweeps.data_files import difference, of_modules, source_of
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.plan import Task
 from langevin_nn.theory.ensemble import Decompositions
@@ -191,7 +191,7 @@ class _Batches:
             result = Result(problem.config, chains, summarise(chains), each.predictions)
             began = time.monotonic() - each.seconds - chains.wall_seconds
             with run_folder.locked():
-                write_text(run_folder.path / "config.toml", problem.config.to_toml())
+                run_folder.write_config(problem.config, problem.modules)
                 run.keep(problem, run_folder, result, began, figures=False)
             self.folder.remove_failure(each.point)
             return True
@@ -223,7 +223,11 @@ class _Ladder(_Batches):
         if run_folder.path.exists() and not run_folder.has_state:
             remove(run_folder.path)
         claim = run_folder.claimed(
-            problem.config, resume=True, overwrite=False, data=problem.data.provenance
+            problem.config,
+            resume=True,
+            overwrite=False,
+            data=problem.data.provenance,
+            modules=problem.modules,
         )
         with claim:
             run.run(
@@ -235,9 +239,11 @@ class _Ladder(_Batches):
 def _prepared(folder: SweepFolder, point: str) -> Problem:
     """The problem of a point. Raises `InputError` for other data than the sweep was begun with."""
     config = folder.points[point]
-    problem, source = run.prepare(config), source_of(config)
-    if words := difference(source, folder.data.get(source, ()), problem.data.provenance):
-        raise InputError(words)
+    problem = run.prepare(config)
+    here = {source_of(config): problem.data.provenance, **of_modules(problem.modules)}
+    for source, sums in here.items():
+        if words := difference(source, folder.data.get(source, ()), sums):
+            raise InputError(words)
     return problem
 
 

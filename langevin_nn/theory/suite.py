@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from langevin_nn import footprint
+from langevin_nn.import_paths import is_import_path, misfit, named
 from langevin_nn.memory import forget_programs
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble
@@ -28,7 +29,7 @@ from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.moments import joined, not_found
 from langevin_nn.theory.regression.resolvable import resolved_criteria
 from langevin_nn.types import Generalisation, InputError, NotApplicable
-from langevin_nn.values import nearest, shown
+from langevin_nn.values import shown
 
 __all__ = ["THEORIES", "Predictions", "predict", "theory_named"]
 
@@ -138,7 +139,7 @@ def predict(ensemble: Ensemble, names: Iterable[str] | None = None) -> Predictio
             solutions[name] = _checked(theory.solve(ensemble))
         except NotApplicable as error:
             not_applicable[name] = str(error)
-        except _FAILURES as error:
+        except _failures(name) as error:
             reason = str(error) if isinstance(error, InputError) else _failure(error)
             solutions[name] = Solution(not_found(name, data, reason))
     criterion, at_temperature, why = resolved_criteria(regression, spec.temperature)
@@ -161,25 +162,28 @@ def _checked(solution: Solution) -> Solution:
     return Solution(replace(result, converged=False, message=reason))
 
 
+def _failures(name: str) -> tuple[type[Exception], ...]:
+    """What ends the theory alone: of the user's own, by import path, all that it may raise."""
+    return (Exception,) if is_import_path(name) else _FAILURES
+
+
 def _failure(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return f"not found, the calculation failed: {text}"
 
 
 def theory_named(name: str) -> Theory:
-    """The theory of that name, a function too as `Theory`; InputError for one that is not there.
+    """The theory of that name or import path, a function too as `Theory`.
+
+    Raises `InputError` for any other name, and for what is neither.
 
     >>> theory_named("global").name
     'global'
     """
-    if not isinstance(name, str) or name not in THEORIES:
-        if not isinstance(name, str):
-            raise InputError(
-                f"a theory's name is text, got {shown(name)}: known are {', '.join(THEORIES)}"
-            )
-        hint = nearest(name, THEORIES, cutoff=0.3) or ":"
-        raise InputError(f"unknown theory {name!r}{hint} known are {', '.join(THEORIES)}")
-    found = THEORIES[name]
+    found = named("theory", name, THEORIES)
+    if name not in THEORIES and (isinstance(found, type) or not callable(found)):
+        write = f"def {name.rpartition(':')[2]}(ensemble), which returns a Generalisation"
+        raise misfit("theory", name, found, "a Theory or a function of an Ensemble", write)
     if not isinstance(found, Theory):
         return Theory(name, _of_an_ensemble(name, found))
     return found if found.name == name else replace(found, name=name)

@@ -335,7 +335,7 @@ def test_files_that_are_no_npz(tmp_path):
 @pytest.mark.parametrize(
     ("source", "changes", "fragments"),
     [
-        ("minst", {}, ["'minst'", 'did you mean "mnist"? write one of digits']),
+        ("minst", {}, ["'minst'", 'did you mean "mnist"? known are digits']),
         ("digits", {"key": jax.random.split(KEY)}, ["one JAX key", "(2,)", "jax.random.key(0)"]),
         ("digits", {"key": jnp.zeros(3)}, ["key must be a JAX key"]),
         ("random", {"colour": True}, ["random has no colours"]),

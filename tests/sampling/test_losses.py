@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from extensions.loss_huber import Huber
 from numpyro.infer.util import log_density
 from oracles import gaussian_task
 from samplers import DYNAMICS, HalfTheNoise, Unadjusted, evolved, traced
@@ -40,6 +41,11 @@ LOSSES = {
         lambda f, y: -y / (1 + np.exp(y * f)),
     ),
 }
+LOSSES["huber"] = (  # of the user's own
+    Huber(),
+    lambda f, y: np.where(abs(f - y) < 1, (f - y) ** 2 / 2, abs(f - y) - 0.5),
+    lambda f, y: np.clip(f - y, -1, 1),
+)
 by_loss = pytest.mark.parametrize("loss", LOSSES)
 
 rng = np.random.default_rng(3)

@@ -196,7 +196,7 @@ def test_a_sweep_never_goes_on_with_other_data(tmp_path, monkeypatch):  # FAULTS
         lnn.sweep(values, OVER, output=tmp_path / "out")
     write_npz(path, seed=1)
     expected = (
-        r"out was begun with other data .*task.npz sha256:\w+ there, task.npz sha256:\w+ here"
+        r"out was begun with other files .*task.npz sha256:\w+ there, task.npz sha256:\w+ here"
     )
     for _ in range(2):
         with pytest.raises(InputError, match=expected):

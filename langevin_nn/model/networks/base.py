@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from langevin_nn.config.architectures import ARCHITECTURES
 from langevin_nn.config.sections import NetworkConfig
 from langevin_nn.data.dataset import Dataset
+from langevin_nn.errors import TRACING_ERRORS, first_line
 from langevin_nn.footprint import NetworkSizes
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.precision import full_precision
@@ -255,15 +256,3 @@ def require_output(network: Any, in_size: int, num_outputs: int, dtype: Any) -> 
             f"the network does not fit the data: it maps an input of shape ({in_size},) to "
             f"{returned}, not to {words}: {advice}"
         )
-
-
-TRACING_ERRORS = (
-    TypeError, ValueError, AttributeError, LookupError, NameError, ArithmeticError, AssertionError,
-    RuntimeError,
-)  # fmt: skip
-"""What a function of the user's raises where it cannot be traced, besides mistakes of its own."""
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, its kind where it has none."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,26 +1,26 @@
 """Networks by the names that configurations have for them."""
 
-import importlib
-
 from langevin_nn.config.architectures import ARCHITECTURES
+from langevin_nn.import_paths import load, misfit, named
 from langevin_nn.model.networks.base import Network
-from langevin_nn.types import InputError
-from langevin_nn.values import nearest, shown
 
 __all__ = ["network_named"]
 
+KIND = "architecture"
+
 
 def network_named(name: str) -> type[Network]:
-    """The class of that name. Raises `InputError` for one that is not in the table.
+    """The class of that name or import path.
+
+    Raises `InputError` for any other name, and for what is no network.
 
     >>> network_named("convolutional").__name__
     'Convolutional'
     """
-    if not isinstance(name, str) or name not in ARCHITECTURES:
-        hint = nearest(name, ARCHITECTURES, cutoff=0.3) if isinstance(name, str) else ""
-        raise InputError(
-            f"unknown architecture {shown(name)}{hint or ':'} known are {', '.join(ARCHITECTURES)}"
-        )
-    module, _, attribute = ARCHITECTURES[name].place.partition(":")
-    found: type[Network] = getattr(importlib.import_module(module), attribute)
+    found = named(KIND, name, ARCHITECTURES)
+    if name in ARCHITECTURES:
+        found = load(KIND, found.place)
+    if not (isinstance(found, type) and issubclass(found, Network)):
+        write = f"class {name.rpartition(':')[2]}(langevin_nn.model.networks.base.Network)"
+        raise misfit(KIND, name, found, "a class of networks", write)
     return found

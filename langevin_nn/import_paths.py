@@ -1,0 +1,287 @@
+"""What is the user's own, by import path: `activation = "mymodule:wave"`, and so for all kinds.
+
+The module is one file. It is looked for, in this order,
+
+    1. in the folder of the configuration,
+    2. in a folder `modules` there, where run folders and sweeps keep copies of such files,
+    3. in the current folder,
+    4. on Python's path, as `import mymodule` does.
+
+Modules of packages, `mypackage.waves:wave`, are on Python's path alone. What is in a folder is read
+as a file, whatever else is imported by that name; what it imports itself has to be installed. This
+module imports no JAX.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langevin_nn.errors import InputError
+from langevin_nn.values import nearest, shown
+
+__all__ = [
+    "COPIES",
+    "ImportPath",
+    "ModuleFile",
+    "explained",
+    "files_of",
+    "in_folder",
+    "is_import_path",
+    "load",
+    "misfit",
+    "named",
+]
+
+COPIES = "modules"
+"""The folder in a run's, or a sweep's, that has copies of the files of its modules."""
+OF_YOUR_OWN = '"module:name" of your own'
+
+
+class ImportPath(str):
+    """`"module:name"` in a configuration, and the folder of that configuration.
+
+    It is that text wherever it is written, compared or hashed.
+
+    >>> path = ImportPath("mymodule:wave", Path("experiments"))
+    >>> path == "mymodule:wave", path.folder.name
+    (True, 'experiments')
+    """
+
+    folder: Path | None
+
+    def __new__(cls, text: str, folder: Path | None = None) -> "ImportPath":
+        path = super().__new__(cls, text)
+        path.folder = folder
+        return path
+
+
+@dataclass(frozen=True)
+class ModuleFile:
+    """The file of a module, as it was when it was found.
+
+    `installed` says that it is on Python's path, from which it is imported.
+    """
+
+    name: str
+    path: Path
+    content: bytes
+    installed: bool
+
+    @classmethod
+    def of(cls, kind: str, path: str) -> "ModuleFile":
+        """That of an import path; `kind` is of what, for messages.
+
+        Raises `InputError` where there is no such module.
+        """
+        name = path.partition(":")[0]
+        folder = getattr(path, "folder", None)
+        beside = [] if folder is None else [folder, folder / COPIES]
+        places = list(dict.fromkeys(place.resolve() for place in (*beside, Path())))
+        for place in places if "." not in name else ():
+            if (file := place / f"{name}.py").is_file():
+                return cls(name, file, _content(kind, path, file), installed=False)
+        if (origin := _on_the_path(kind, path)) is not None:
+            return cls(name, origin, _content(kind, path, origin), installed=True)
+        raise InputError(
+            f'{kind} = "{path}": there is no module {name}, neither {name}.py in '
+            f"{', '.join(map(str, places))} nor on Python's path: write {name}.py beside the "
+            "configuration, or the name of a module that is there"
+        )
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def words(self) -> str:
+        """The file and its sum, as the provenance of data has files.
+
+        >>> ModuleFile("m", Path("m.py"), b"", False).words[:24]
+        'm.py sha256:e3b0c44298fc'
+        """
+        return f"{self.path.name} sha256:{self.sha256}"
+
+    def record(self) -> dict[str, str]:
+        """What a manifest says of it."""
+        return {"module": self.name, "file": str(self.path), "sha256": self.sha256}
+
+    def imported(self, kind: str, path: str) -> Any:
+        """The module, executed once for each content of its file.
+
+        Raises `InputError` for whatever is raised in it.
+        """
+        key = f"{self.name}@{hashlib.sha256(str(self.path).encode() + self.content).hexdigest()}"
+        try:
+            if self.installed:
+                return importlib.import_module(self.name)
+            if key in sys.modules:
+                return sys.modules[key]
+            module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(key, None))
+            module.__file__ = str(self.path)
+            sys.modules[key] = module  # where dataclasses look for it
+            exec(compile(self.content, str(self.path), "exec"), module.__dict__)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
+            sys.modules.pop(key, None)
+            raise InputError(
+                f'{kind} = "{path}": {self.path} cannot be imported '
+                f"({reason_in(self.path, error)}): correct it"
+            ) from error
+        return module
+
+
+def is_import_path(word: Any) -> bool:
+    """Whether it is a text `module:name`, each of them a name, or several with dots between.
+
+    >>> [is_import_path(word) for word in ("mymodule:wave", "package.waves:wave", "erf", "a:", "a b:c")]
+    [True, True, False, False, False]
+    """  # noqa: E501
+    if not isinstance(word, str):
+        return False
+    module, colon, name = word.partition(":")
+    return bool(colon) and all(
+        part.isidentifier() for part in (*module.split("."), *name.split("."))
+    )
+
+
+def in_folder(value: Any, folder: Path | None) -> Any:
+    """A name, or a tuple of names, of a configuration in this folder: paths know where they are.
+
+    Those that know a folder keep it.
+
+    >>> in_folder(("one_layer", "mymodule:mine"), Path("here"))[1].folder
+    PosixPath('here')
+    """
+    if isinstance(value, tuple):
+        return tuple(in_folder(each, folder) for each in value)
+    if not is_import_path(value) or getattr(value, "folder", None) is not None:
+        return value
+    return ImportPath(value, folder)
+
+
+def load(kind: str, path: str) -> Any:
+    """What an import path leads to; `kind` is what it is to be, for messages.
+
+    Raises `InputError` for no such module, no such name in it, and whatever is raised while it is
+    imported.
+
+    >>> load("loss", "math:sqrt")(4)
+    2.0
+    """
+    file = ModuleFile.of(kind, path)
+    module = found = file.imported(kind, path)
+    for part in path.partition(":")[2].split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            public = [name for name in vars(module) if not name.startswith("_")]
+            hint = nearest(part, public) or ": write a name that it has"
+            raise InputError(f'{kind} = "{path}": {file.path} has no {part}{hint}') from None
+    return found
+
+
+def named(kind: str, name: Any, table: Mapping[str, Any], also: str = "") -> Any:
+    """The table's entry of this name, or what an import path leads to.
+
+    Raises `InputError` for any other name, and as `load` does; `also` is what else may be given.
+
+    >>> named("loss", "squared", {"squared": 1, "hinge": 2})
+    1
+    >>> named("loss", "hinges", {"squared": 1, "hinge": 2})
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: unknown loss 'hinges'; did you mean "hinge"? known are squared, hinge, or "module:name" of your own
+    """  # noqa: E501
+    if isinstance(name, str) and name in table:
+        return table[name]
+    if is_import_path(name):
+        return load(kind, name)
+    hint = nearest(name, table, cutoff=0.3) if isinstance(name, str) else ""
+    raise InputError(
+        f"unknown {kind} {shown(name)}{hint or ':'} known are {', '.join(table)}, or "
+        f"{OF_YOUR_OWN}{also}"
+    )
+
+
+def misfit(kind: str, path: Any, found: Any, expected: str, write: str) -> InputError:
+    """The error for what an import path leads to and is nothing of its kind.
+
+    >>> misfit("loss", "m:x", 3, "a Loss", "class x(Loss)")
+    InputError('loss = "m:x" is 3, and is to be a Loss: write class x(Loss)')
+    """
+    return InputError(
+        f'{kind} = "{path}" is {shown(found)}, and is to be {expected}: write {write}'
+    )
+
+
+@contextlib.contextmanager
+def explained(kind: str, path: str) -> Iterator[None]:
+    """Whatever the user's own code raises within it is an `InputError` that says where."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if not is_import_path(path):
+            raise
+        file = ModuleFile.of(kind, path).path
+        raise InputError(
+            f'{kind} = "{path}" fails ({file.name}, {reason_in(file, error)}): correct it'
+        ) from error
+
+
+def files_of(paths: Iterable[tuple[str, str]]) -> tuple[ModuleFile, ...]:
+    """The files of the import paths among these names, each with its kind; one for each module."""
+    found: dict[str, ModuleFile] = {}
+    for kind, path in paths:
+        if is_import_path(path) and (name := path.partition(":")[0]) not in found:
+            found[name] = ModuleFile.of(kind, path)
+    return tuple(found.values())
+
+
+def reason_in(file: Path, error: BaseException) -> str:
+    """Where in the file an error was raised, and what it says, in one line."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(file)
+    ]  # fmt: skip
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    words = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{f'line {line}: ' if line else ''}{name}{f': {words}' if words else ''}"
+
+
+def _on_the_path(kind: str, path: str) -> Path | None:
+    """The file of an installed module, None where there is none."""
+    name = path.partition(":")[0]
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ModuleNotFoundError, ValueError):  # no such package; __main__
+        return None
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f'{kind} = "{path}": the package of {name} cannot be imported '
+            f"({reason_in(Path(), error)}): correct it"
+        ) from error
+    if spec is None:
+        return None
+    return Path(spec.origin) if spec.origin and spec.has_location else Path(name)
+
+
+def _content(kind: str, path: str, file: Path) -> bytes:
+    """The file's; of a module without one, as the built-in ones, nothing."""
+    if not file.is_absolute():
+        return b""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f'{kind} = "{path}": cannot read {file} ({error.strerror}): write a file that can be '
+            "read"
+        ) from error

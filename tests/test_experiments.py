@@ -92,3 +92,21 @@ def test_each_experiment_has_its_readme_and_small_figures():
     for folder in {path.parent for path in EXPERIMENTS.glob("*/*")}:
         assert (folder / "README.md").is_file(), folder
         assert all(figure.stat().st_size < 200_000 for figure in folder.glob("*.png")), folder
+
+
+PARALLEL = """
+import jax
+from experiments.common import processes
+with processes(2) as pool:
+    print([pool.submit(jax.device_count).result() for _ in range(2)])
+"""
+
+
+@pytest.mark.slow
+def test_processes_of_an_experiment_have_one_device_each():
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"}
+    done = subprocess.run(
+        [sys.executable, "-c", PARALLEL], cwd=ROOT, env=environment, capture_output=True,
+        text=True, timeout=300,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "[1, 1]\n"), done.stderr

@@ -197,7 +197,7 @@ def advantage(ax: Axes, alone: xr.Dataset) -> None:
 def measure(call: Call) -> dict[str, xr.Dataset]:
     values = call.values()
     alone = theory_alone(values, DEPTHS[:2] if call.size == "smoke" else DEPTHS)
-    short = ((1, 2), 2) if call.size == "smoke" else ((1, 2, 3, 4, 5), COLD_SEEDS)
+    short = ((1, 2), 1) if call.size == "smoke" else ((1, 2, 3, 4, 5), COLD_SEEDS)
     cold = over_widths(values, *short)
     return {"depths": sampled(call, values), "alone": alone, "cold": cold}
 

@@ -25,7 +25,7 @@ SIZES = {
     "smoke": Sizes(
         line=(12, 24), seeds=2, brackets=BRACKETS, line_steps=30, sweep=30,
         widths={"random": (1, 6), "mnist": (1, 6)}, sweep_seeds=1, sweep_steps=30, compared=12,
-        flow_time=0.1,
+        flow_time=0.1, processes=1,
     ),
     "config": Sizes(
         line=(100, 200, 400, 800), seeds=5, brackets=BRACKETS, line_steps=1000, sweep=200,

@@ -42,6 +42,7 @@ class Sizes:
     activation: str = "gelu"
     line_tolerance: float = 1e-5
     sweep_tolerance: float = 1e-8
+    processes: int = num_cores()
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def done(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
 def all_done(jobs: list[Job], sizes: Sizes, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """A process for each core, the longest jobs first; records in the order of the jobs."""
     found = []
-    with processes(min(num_cores(), len(jobs))) as pool:
+    with processes(min(sizes.processes, len(jobs))) as pool:
         waiting = [pool.submit(done, job, sizes) for job in jobs]
         for job, each in zip(jobs, waiting, strict=True):
             found.append(each.result())

@@ -24,7 +24,8 @@ FLOWS = {"smoke": (4, 50), "config": (12, 3_000), "full": (96, 200_000)}
 LADDER = tuple(float(round(0.1 * 10 ** (k / 7), 4)) for k in range(1, 8))
 """From T = 0.1 up to 1."""
 LADDER_WIDTHS = slice(2, 4)
-"""Widths that are tempered, at the temperature below the ladder and with the first two seeds."""
+"""Widths that are tempered, at the temperature below the ladder and with the first two seeds; the
+last where there are fewer."""
 NUMBERS = (*KEYS, *(f"{key}_mcse" for key in KEYS))
 HOT, LONGER = 0.1, 2
 """From this temperature on, where trajectories have few steps, the warm-up is so much longer."""
@@ -103,7 +104,7 @@ def on_flows(call: Call, points: np.ndarray, place: Place) -> xr.Dataset:
 def on_ladders(call: Call, points: np.ndarray, place: Place) -> xr.Dataset:
     """LADDER_WIDTHS at the temperature just below the ladder."""
     row = max(i for i, T in enumerate(place["T"]) if T < LADDER[0])
-    narrow, seeds = place["h"][LADDER_WIDTHS], [0, 1]
+    narrow, seeds = place["h"][LADDER_WIDTHS] or place["h"][-1:], [0, 1]
     found = empty({"h": narrow, "seed": seeds}, (*NUMBERS, *MIXING, "round_trips", "swaps"))
     rungs = LADDER[-1:] if call.size == "smoke" else LADDER
     for j, seed in np.ndindex(len(narrow), len(seeds)):
@@ -135,7 +136,7 @@ def fill(into: xr.Dataset, where: tuple[int, ...], found: dict[str, Any]) -> Non
 def measure(call: Call) -> dict[str, xr.Dataset]:
     values = call.values()
     if call.size == "smoke":
-        over = values["sweep"]["over"] | {"network.hidden_widths": [[3, 3], [4, 4], [5, 5]]}
+        over = values["sweep"]["over"] | {"network.hidden_widths": [[3, 3], [4, 4]]}
         values |= {"sweep": {"seeds": 2, "over": over}}
         values["sampler"] |= {"num_chains": 3}
     return measured(call, values)

@@ -75,14 +75,14 @@ def test_dual_is_the_double_integral(name):
 
 
 def test_dual_of_the_user_s_own():
-    """By quadrature, to 1e-4 with its kink; a dual that is 1 % off is caught."""
+    """By quadrature, whose series the cusp leaves 3e-4 short; a dual that is 1 % off is caught."""
     exact = [double_integral(*2 * [lambda z: 1 - np.exp(-np.abs(z))], *case) for case in GRID]
     a, b, rho = np.array(GRID).T
     found = activation("extensions.activation_laplace:laplace").dual(
         *map(jnp.asarray, (a, b, rho * np.sqrt(a * b)))
     )
-    np.testing.assert_allclose(found, exact, atol=1e-4)
-    assert np.max(np.abs(1.01 * found - exact)) > 1e-3
+    np.testing.assert_allclose(found, exact, rtol=0, atol=5e-4)
+    assert np.max(np.abs(1.01 * found - exact)) > 5e-3
 
 
 CLOSED_FORMS = ("erf", "gelu", "identity", "relu")

@@ -13,16 +13,16 @@ from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation
 
 NUM_CHAINS, NUM_DRAWS, NUM_TEST = 3, 20, 4
-SUMMARY = {
-    "experiment": {
+SUMMARY = Summary(
+    experiment=Experiment(
         **dict.fromkeys(
-            ("bias2", "variance", "generalisation_error", "train_error"), {"value": 1, "mcse": 0}
+            ("bias2", "variance", "generalisation_error", "train_error"), Estimate(1.0, 0.0)
         ),
-        "converged": True,
-        "message": "",
-    },
-    "theory": {},
-}
+        converged=True,
+        message="",
+    ),
+    theory={},
+)
 
 
 def some_chains(**replaced) -> Chains:

@@ -32,12 +32,11 @@ from langevin_nn.types import Generalisation
 def caption(*configs: RunConfig) -> str:
     """The parameters of a run in one line, for figures and tables.
 
-        Of several runs what they have in common, with "…" where they differ.
+    Of several runs what they have in common, with "…" where they differ.
 
-        >>> from langevin_nn.config.losses import DEFAULT, loss_usage
-    from langevin_nn.config.record import from_dict
-        >>> caption(*(from_dict({"prior": {"precisions": [1, x]}}) for x in (0.5, 2)))
-        'digits: P = 100, N = (200), erf, λ = (1, …), T = 0.1'
+    >>> from langevin_nn.config.record import from_dict
+    >>> caption(*(from_dict({"prior": {"precisions": [1, x]}}) for x in (0.5, 2)))
+    'digits: P = 100, N = (200), erf, λ = (1, …), T = 0.1'
     """
     biases = ""
     if any(config.network.biases for config in configs):

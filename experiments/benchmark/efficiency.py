@@ -234,8 +234,8 @@ def langevin_extrapolated(
     if found is None:
         return None
     posterior, dynamics = posterior_of(size), lnn.Langevin()
-    start = dynamics.init(posterior, posterior.sample_prior(jax.random.key(1), 8))
-    step_size = dynamics.prepare(posterior, start, jax.random.key(2))["step_size"]
+    begun = posterior.sample_prior(jax.random.key(1), 8)
+    step_size = dynamics.start(posterior, begun, jax.random.key(2)).step_size
     slower = found["step_size"] * found["size"]["temperature"] / (step_size * size.temperature)
     gradients = slower * max(found["gradients_to_one_percent"].values())
     return {

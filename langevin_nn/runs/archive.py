@@ -29,9 +29,9 @@ from langevin_nn.types import Generalisation, InputError
 class Damaged(InputError):
     """A file of a run that is not what the run has written; `reason` says in what."""
 
-    def __init__(self, path: Path, reason: object) -> None:
-        self.reason = f"cannot read {path} ({reason})"
-        command = shlex.join(["langevin-nn", "run", "CONFIG.toml", "--output", str(path.parent)])
+    def __init__(self, folder: Path, name: str, reason: object) -> None:
+        self.reason = f"cannot read {folder / name} ({reason})"
+        command = shlex.join(["langevin-nn", "run", "CONFIG.toml", "--output", str(folder)])
         super().__init__(f"{self.reason}: run it again with --overwrite ({command} --overwrite)")
 
 
@@ -67,7 +67,7 @@ class Archive:
                 raise ValueError("it is empty")
             return configuration.load(self.path / "config.toml")
         except (ValueError, RecursionError) as error:
-            raise Damaged(self.path / "config.toml", error) from error
+            raise Damaged(self.path, "config.toml", error) from error
 
     def save_posterior(
         self,
@@ -117,13 +117,13 @@ class Archive:
         try:
             return Summary.from_json(read_record(self.path / "summary.json"))
         except Unreadable as error:
-            raise Damaged(self.path / "summary.json", error) from error
+            raise Damaged(self.path, "summary.json", error) from error
 
     def load_manifest(self) -> dict[str, Any]:
         """What a finished run says of where its numbers come from."""
         content = self._record("manifest.json")
         if not isinstance(content.get("run_id"), str):
-            raise Damaged(self.path / "manifest.json", "it lacks the name of its run")
+            raise Damaged(self.path, "manifest.json", "it lacks the name of its run")
         return content
 
     def data(self, manifest: Mapping[str, Any] | None = None) -> list[str]:
@@ -143,7 +143,7 @@ class Archive:
             theories = theories_of(tree, summary.theory)
             return chains_of(tree), {own.get(name, name): g for name, g in theories.items()}
         except ValueError as error:
-            raise Damaged(self.path / "posterior.nc", error) from error
+            raise Damaged(self.path, "posterior.nc", error) from error
 
     def check_finished(self) -> dict[str, Any]:
         """The manifest of a finished run.
@@ -163,7 +163,7 @@ class Archive:
         try:
             return read_record(self.path / name)
         except Unreadable as error:
-            raise Damaged(self.path / name, error) from error
+            raise Damaged(self.path, name, error) from error
 
     def _verify(self, name: str) -> None:
         """Raise `InputError` where a finished run's file is not the one that its manifest names."""
@@ -174,9 +174,9 @@ class Archive:
         try:
             actual = sum_of(self.path / name)
         except Unreadable as error:
-            raise Damaged(self.path / name, error) from error
+            raise Damaged(self.path, name, error) from error
         if stated not in (None, actual):
-            raise Damaged(self.path / name, "it is not the file that the run has written")
+            raise Damaged(self.path, name, "it is not the file that the run has written")
 
 
 def _copies(sums: Mapping[str, Any]) -> list[str]:

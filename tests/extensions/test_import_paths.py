@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from langevin_nn import config as configuration
 from langevin_nn import import_paths
 from langevin_nn.import_paths import COPIES, ImportPath, ModuleFile
 from langevin_nn.runs.folder import RunFolder
+from langevin_nn.sweeps import grid
+from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.types import InputError
 
 WAVE = "import jax.numpy as jnp\n\n\ndef wave(z):\n    return jnp.sin({} * z)\n"
@@ -171,9 +174,23 @@ def test_a_run_keeps_its_code_and_is_gone_on_with_by_no_other(here):
     os.chdir(here.folder.parent)
     again = here("run", "here/out/config.toml", "--output", "here/out", "--resume")
     assert "is finished" in again.out, again.err
-    for command in ("report", "plot"):
+    (here.folder / "out" / COPIES / "mine.py").write_text("raise RuntimeError")
+    for command in ("report", "plot"):  # which execute nothing of it
         assert here(command, "here/out").code == 0
-    (here.folder / "out" / COPIES / "mine.py").write_text(WAVE.format(3))
-    with pytest.raises(InputError, match="modules/mine.py .*not the file that the run has written"):
+    written = "modules/mine.py .*not the file that the run has written.*--output /[^ ]*/out --over"
+    with pytest.raises(InputError, match=written):
         RunFolder(here.folder / "out").check_finished()
     assert here("run", "home/own.toml", "--output", "here/out", "--overwrite").code == 2
+
+
+def test_a_sweep_does_not_go_on_with_code_that_has_changed(here):
+    home = here.folder.parent / "home"
+    (home / "mine.py").write_text(WAVE.format(2))
+    values = tomllib.loads((home / "own.toml").read_text())
+    values["network"]["activation"] = ImportPath("mine:wave", home)
+    points = grid.grid(values, {"seed": [1, 2]})
+    SweepFolder.begin(here.folder / "out", points, 1)
+    SweepFolder.begin(here.folder / "out", points, 1)  # goes on
+    (home / "mine.py").write_text(WAVE.format(3))
+    with pytest.raises(InputError, match="begun with other files .*module mine are others"):
+        SweepFolder.begin(here.folder / "out", points, 1)

@@ -1,7 +1,8 @@
 """One complete example of each kind: in a run, in a sweep of processes, in a report, in its law."""
 
-import runpy
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -130,8 +131,8 @@ def test_stripes_are_what_they_are_called(folder):
 
 
 @pytest.mark.slow
-def test_the_experiment_measures_draws_and_prints(folder, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT)
-    monkeypatch.setattr(sys, "argv", ["experiment", "--smoke", "."])
-    runpy.run_path(str(HERE / "experiment_width.py"), run_name="__main__")
+def test_the_experiment_measures_draws_and_prints(folder, tmp_path):
+    """In a process of its own: the package of the experiments sets JAX up before it computes."""
+    words = [sys.executable, str(HERE / "experiment_width.py"), "--smoke", "."]
+    subprocess.run(words, cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert {"widths.png", "results.json"} <= folder.files()

@@ -96,7 +96,7 @@ class Split(Dynamics):
     settings: ClassVar[type[Any]] = SplitSettings
     usage: ClassVar[Usage] = SPLIT
     in_gaussian_prior: ClassVar[bool] = True
-    copies: ClassVar[Copies] = Copies(weights=28.0, activations=4.0)
+    copies: ClassVar[Copies] = Copies(weights=17.0, activations=4.0)
 
     step_size: float | Array | None = None
     trajectory_length: float | Array | None = None

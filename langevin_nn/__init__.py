@@ -11,6 +11,18 @@
     print(lnn.compare(lnn.summarise(chains), lnn.theory.one_layer(posterior.ensemble)))
 
 Names are loaded when they are first used: `import langevin_nn` alone imports no JAX.
+
+The examples in the docstrings of this package begin after these lines:
+
+    >>> import jax, jax.numpy as jnp, numpy as np, langevin_nn as lnn
+    >>> from langevin_nn import Dataset, EnsembleSpec, Patches
+    >>> from langevin_nn.model.activations import erf, identity, relu, tanh
+    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
+    >>> from langevin_nn.theory.regression.factorise import decompose
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> key = jax.random.key(0)
+    >>> def two_points(*targets):  # orthonormal inputs, at which the network is tested as well
+    ...     return Dataset("two points", np.eye(2), np.array(targets), np.eye(2), np.ones(2))
 """
 
 import ast

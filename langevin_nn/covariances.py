@@ -149,7 +149,6 @@ class Covariance:
 
         Raises `NotApplicable`, in NumPy, for a dual by quadrature that is wrong at these variances.
 
-        >>> from langevin_nn.model.activations import relu
         >>> Covariance.of_inputs(2 * np.eye(2)).activated(relu).rows  # half of the variance
         array([2., 2.])
         """

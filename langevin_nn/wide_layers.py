@@ -156,7 +156,6 @@ class PatchLayer(InputLayer):
 class DenseLayer(Layer):
     """A dense layer on the activations of the one before, h' = W σ(h)/√N + b.
 
-    >>> from langevin_nn.model.activations import identity
     >>> prior = Covariance.of_inputs(np.eye(2)).weighted(2.0)
     >>> DenseLayer(identity)(prior, precision=0.25, scale=3.0).between
     array([[6., 0.],

@@ -34,6 +34,14 @@ def test_python_blocks_of_the_readme_run_in_order(tmp_path):
     assert "bias²" in done.stdout and "one_layer" in done.stdout
 
 
+NAMESPACE: dict[str, object] = {}
+"""What all examples in docstrings begin with: the package's docstring says it, and runs here."""
+SET_UP = doctest.DocTestParser().get_doctest(
+    langevin_nn.__doc__, NAMESPACE, "langevin_nn", None, None
+)
+assert doctest.DocTestRunner().run(SET_UP, clear_globs=False).failed == 0
+NAMESPACE |= SET_UP.globs
+
 LONG = (
     "analysis.ensembles analysis.landscape.gradients analysis.landscape.spectra model.marginalised "
     "reports.report sampling.chains sampling.dynamics.split sampling.numpyro.kernel "
@@ -46,8 +54,9 @@ LONG = (
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.slow_except(*{*MODULES}.difference(f"langevin_nn.{name}" for name in LONG.split()))
 def test_docstring_examples_run(name):
-    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
-    assert result.failed == 0
+    module = importlib.import_module(name)
+    names = NAMESPACE | vars(module)
+    assert doctest.testmod(module, globs=names, optionflags=doctest.ELLIPSIS).failed == 0
 
 
 def test_the_long_examples_are_there_under_these_names():

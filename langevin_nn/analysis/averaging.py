@@ -65,7 +65,6 @@ def averaging(
     Raises `InputError` for fewer than three chains, for a length that does not fit, for shapes that
     do not, and for several outputs.
 
-    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> y = np.where(np.arange(500) % 2, 1.0, -1.0)
     >>> f = y + 2 * rng.standard_normal((8, 16, 500))  # independent: one chain is worth 16 draws

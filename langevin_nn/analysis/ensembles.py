@@ -51,11 +51,8 @@ def summarise_flow(flow: Flow, name: str = "flow") -> Generalisation:
 
     Raises `InputError` for fewer than three, of which a variance has no error.
 
-    >>> import jax, langevin_nn as lnn
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=10, num_test=20, key=key)
-    >>> network = lnn.FullyConnected(data.in_size, (50,), key=key, dtype=jax.numpy.float64)
+    >>> network = lnn.FullyConnected(data.in_size, (50,), key=key, dtype=jnp.float64)
     >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
     >>> found = lnn.summarise_flow(lnn.gradient_flow(posterior, key=key, num_initialisations=8))
     >>> found.converged, bool(found.train_error.value < 1e-6)
@@ -111,11 +108,8 @@ def classification_errors(flow: Flow) -> ClassificationErrors:
 
     Raises `InputError` for fewer than three initialisations.
 
-    >>> import jax, langevin_nn as lnn
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=10, num_test=20, key=key)
-    >>> network = lnn.FullyConnected(data.in_size, (50,), key=key, dtype=jax.numpy.float64)
+    >>> network = lnn.FullyConnected(data.in_size, (50,), key=key, dtype=jnp.float64)
     >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
     >>> flow = lnn.gradient_flow(posterior, key=key, num_initialisations=8)
     >>> found = lnn.classification_errors(flow)

@@ -15,7 +15,6 @@ def independent_mean(values: Float[np.ndarray, " n"]) -> Estimate:
 
     v̄ = Σ_i v_i / n and √(Σ_i (v_i − v̄)² / (n (n − 1))).
 
-    >>> import numpy as np
     >>> independent_mean(np.array([1.0, 2.0, 6.0]))
     Estimate(value=3.0, mcse=1.5275252316519468)
     """
@@ -31,7 +30,6 @@ def jackknife(
     error √((n − 1)/n Σ_i (θ_i − θ̄)²), where θ_i leaves out draw i and θ̄ is the mean of these. It is
     that of the mean for a mean. B. Efron and C. Stein, Ann. Stat. 9, 586 (1981).
 
-    >>> import numpy as np
     >>> values = np.array([1.0, 2.0, 6.0])
     >>> found = jackknife(lambda chosen: {"mean": float(values[chosen].mean())}, 3)
     >>> found["mean"].value, round(found["mean"].mcse, 6)

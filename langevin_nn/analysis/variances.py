@@ -52,7 +52,6 @@ def error_parts(predictions: np.ndarray, y_test: np.ndarray) -> ErrorParts:
     Raises `InputError` for fewer than three data sets, two features or two draws of the noise, and
     for shapes that do not fit.
 
-    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> size = (50, 4, 4, 200)
     >>> f = 1.0 + rng.normal(size=(50, 1, 1, 200)) + 2 * rng.normal(size=(50, 4, 1, 200))

@@ -57,11 +57,8 @@ def activation(choice: str | Activation | Callable[[Array], Array]) -> Activatio
     Raises:
         InputError: an unknown name, or a callable that does not act on each element alone.
 
-    >>> import jax
-    >>> jax.config.update("jax_enable_x64", True)
     >>> activation("erf").odd
     True
-    >>> import jax.numpy as jnp
     >>> sine = activation(jnp.sin)  # κ = exp(−(a+b)/2) sinh(c)
     >>> one, half = jnp.ones(()), jnp.full((), 0.5)
     >>> print(f"{sine.dual(one, one, half):.8f} {jnp.exp(-1.0) * jnp.sinh(0.5):.8f}")
@@ -112,7 +109,6 @@ class ClosedForm:
     nothing. `by_angle` says what it is as a function of the angle, if it needs that, and
     `is_linear` whether it is c.
 
-    >>> import numpy as np
     >>> product = ClosedForm(lambda xp, a, b, c: c * xp.sqrt(a * b))
     >>> four, one = np.array(4.0), np.array(1.0)
     >>> product(*map(jnp.asarray, (four, one, one))).tolist(), product.on_host(four, one, one)

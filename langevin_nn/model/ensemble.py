@@ -23,9 +23,7 @@ class Ensemble:
 
     Raises `InputError` for anything but an EnsembleSpec and a Dataset, in this order.
 
-    >>> import numpy as np
-    >>> from langevin_nn.model.activations import erf
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> ensemble = Ensemble(EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1), data)
     >>> ensemble.at(hidden_widths=(200,), temperature=1.0).spec.hidden_widths
     (200,)

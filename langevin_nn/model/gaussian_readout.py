@@ -184,7 +184,6 @@ def regress(
 ) -> Regression:
     """The read-out's posterior; `targets` have the leading axes of `features`, or none.
 
-    >>> import jax.numpy as jnp
     >>> found = regress(jnp.eye(2), jnp.array([[3.0], [0.0]]), jnp.asarray(0.5))
     >>> found.means(jnp.eye(2))[:, 0].round(2).tolist()
     [2.0, 0.0]

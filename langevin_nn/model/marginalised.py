@@ -42,8 +42,6 @@ class MarginalisedPosterior(Posterior):
     hidden layer at least. `energy` is T (Φ + ½ Σ_{ℓ<L} λ_ℓ‖W^ℓ‖²), so that a step size η of
     Langevin dynamics means what it means for all weights.
 
-    >>> import jax, langevin_nn as lnn
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
     >>> posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)

@@ -299,8 +299,6 @@ class GibbsPosterior(Posterior):
     data, a prior that does not fit the network, targets that do not fit the `loss` (squared, if
     left out), and modules that cannot be sampled (see `modules`).
 
-    >>> import jax, langevin_nn as lnn
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
     >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)

@@ -38,8 +38,6 @@ def require_float64(what: str = "theory is") -> None:
     Raises:
         InputError: it does not; the message says which line to add.
 
-    >>> import jax
-    >>> jax.config.update("jax_enable_x64", True)
     >>> require_float64("random features are")
     """
     if jnp.result_type(float) != np.float64:

@@ -58,9 +58,6 @@ def gaussian_mean(activation: Activation, variances: Float[Array, " P"]) -> Floa
     Gauss–Legendre quadrature on either side of zero: exact to rounding for σ that is analytic
     there, with or without a kink at zero.
 
-    >>> import jax
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import relu
     >>> gaussian_mean(relu, jnp.array([1.0, 4.0])) * np.sqrt(2 * np.pi)
     Array([1., 2.], dtype=float64)
     """
@@ -206,8 +203,6 @@ class QuadratureDual:
         Against the trapezoidal rule over u = √a z with 32 nodes in each unit of u: the sum has
         nodes in z, and sees a step where σ rises within 1/√a of zero.
 
-        >>> import jax
-        >>> jax.config.update("jax_enable_x64", True)
         >>> dual = QuadratureDual(jnp.tanh, odd=True)
         >>> dual.error(10.0) < 1e-9, dual.error(1e4) > 1e-3
         (True, True)
@@ -293,8 +288,6 @@ def with_quadrature(name: str, function: Callable[[Array], Array], odd: bool) ->
     K ≈ 25 for tanh at variance 1 and 190 at variance 10. Variances of c's own shape work as well
     and cost 10⁶ operations for each entry.
 
-    >>> import jax
-    >>> jax.config.update("jax_enable_x64", True)
     >>> square = with_quadrature("square", jnp.square, odd=False)  # κ = ab + 2c²
     >>> print(f"{square.dual(jnp.array(2.0), jnp.array(3.0), jnp.array(-1.0)):.9f}")
     8.000000000

@@ -18,7 +18,6 @@ def rows_of(params: Any) -> tuple[Float[Array, "n K"], BatchOf]:
 
     As a static argument of a compiled function it is equal to that of any batch of such networks.
 
-    >>> import jax.numpy as jnp
     >>> rows, batch_of = rows_of([jnp.zeros((3, 2, 2)), jnp.ones((3, 1))])
     >>> rows.shape, [leaf.shape for leaf in batch_of(rows[0])]
     ((3, 5), [(1, 2, 2), (1, 1)])

@@ -32,8 +32,7 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
         InputError: a folder that is neither, a run that is not finished, a file in it that cannot
             be read, a page that cannot be written.
 
-    >>> import jax, tempfile, langevin_nn as lnn
-    >>> jax.config.update("jax_enable_x64", True)
+    >>> import tempfile
     >>> sampler = {"num_chains": 2, "num_warmup": 10, "num_samples": 5, "thinning": 1}
     >>> data = {"source": "teacher_linear", "in_size": 3, "num_train": 5, "num_test": 4}
     >>> config = lnn.config.from_dict({"data": data, "sampler": sampler})

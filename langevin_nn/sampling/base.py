@@ -55,7 +55,6 @@ class Weights(NamedTuple):
 class Dynamics(eqx.Module):
     """A Markov transition that leaves, or nearly leaves, the posterior invariant.
 
-    >>> import jax, langevin_nn as lnn
     >>> isinstance(lnn.Split(), lnn.Dynamics), lnn.Split.usage.unit
     (True, 'trajectories')
     """

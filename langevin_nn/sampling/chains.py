@@ -82,8 +82,6 @@ def sample_points(
     Raises as `sample` does, and `InputError` for posteriors of different shapes. A point all whose
     chains diverge is marked in its `diverged` if another is left; if none is, `Diverged` is raised.
 
-    >>> import jax, langevin_nn as lnn
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
     >>> priors = [lnn.GaussianPrior((1.0, precision)) for precision in (0.1, 1.0, 10.0)]

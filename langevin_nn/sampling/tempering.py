@@ -84,8 +84,6 @@ def temper(
     Each rung adapts its own numbers in the warm-up. Other arguments and errors as for `sample`;
     `InputError` also for temperatures that are not above the posterior's or not all different.
 
-    >>> import jax, langevin_nn as lnn
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
     >>> posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.01)

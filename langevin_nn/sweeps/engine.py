@@ -66,8 +66,7 @@ def sweep(
         InputError: a grid that makes no sense, a folder that is not this sweep's, an executor that
             does not exist, data that do not fit any point; float64 switched off.
 
-    >>> import jax, tempfile, langevin_nn as lnn
-    >>> jax.config.update("jax_enable_x64", True)
+    >>> import tempfile
     >>> sampler = {"num_chains": 2, "num_warmup": 10, "num_samples": 5, "thinning": 1}
     >>> data = {"source": "teacher_linear", "in_size": 3, "num_train": 5, "num_test": 4}
     >>> config = lnn.config.from_dict({"data": data, "sampler": sampler})

@@ -23,9 +23,7 @@ def require_ensemble(ensemble: Any) -> None:
 def require_squared(ensemble: Ensemble) -> None:
     """Raise `NotApplicable` for an ensemble with another loss than the squared one.
 
-    >>> import numpy as np
-    >>> from langevin_nn.data.load import Dataset
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> require_squared(Ensemble(EnsembleSpec(2, (), None, (1.0,), 0.1, loss="hinge"), data))
     Traceback (most recent call last):
     langevin_nn.errors.NotApplicable: the theories describe the squared loss, this ensemble has hinge
@@ -65,10 +63,7 @@ def require(
         several_outputs: whether D > 1 is described.
         convolutional: whether convolutional networks are described, and no others.
 
-    >>> import numpy as np
-    >>> from langevin_nn.model.activations import erf
-    >>> from langevin_nn.data.load import Dataset
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> spec = EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1)
     >>> require("one_layer", Ensemble(spec, data), depth=1)
     (50,)

@@ -30,12 +30,8 @@ class Solution:
             of some.
         mixture: the scales of K_L that it averages over and their weights, if it does.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.theory import THEORIES
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, 0.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
     >>> solution = THEORIES["infinite_width"].solve(Ensemble(linear, data))
     >>> solution.generalisation.order_parameters, solution.covariance().sensitivity.trace
@@ -75,11 +71,8 @@ class Theory:
         one_scale: whether it multiplies the Gram matrix by one scale Q, of which the criterion
             tells whether Q* is above 1.
 
-    >>> import numpy as np
-    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.theory import THEORIES
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, 0.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
     >>> THEORIES["one_layer"].applies(Ensemble(linear, data))
     'one_layer describes one hidden layer, this network has 0'

@@ -50,8 +50,6 @@ class InfiniteWidthKernel:
 
     Its program depends on what `skeleton_of` leaves of the ensemble.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
     >>> InfiniteWidthKernel(linear)((np.array([0.5]), None), (np.eye(2)[None], np.empty(0)))
     Array([[1., 0.],
@@ -86,10 +84,7 @@ def at_scales(
 
     With A = 2 I and y = (1, 0), ∂ log p/∂K = ½ (a aᵀ − A⁻¹) = −diag(1, 2)/8:
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, 0.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
     >>> ensemble = Ensemble(linear, data)
     >>> found = at_scales(ensemble, [gram_regression(ensemble)], np.ones(1))
@@ -110,10 +105,7 @@ def at_scales(
 def of_infinite_width(ensemble: Ensemble, sensitivity: Sensitivity) -> Covariance:
     """Of K_L, with a ∂ log p/∂K_L that is known.
 
-    >>> import jax
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, 0.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
     >>> found = of_infinite_width(Ensemble(linear, data), Sensitivity(np.eye(2), np.eye(2), 2.0))
     >>> found.sensitivity.trace
@@ -132,10 +124,7 @@ def of_kernel(
 
     `kernel_of` makes it of what `skeleton_of` leaves of the ensemble. K_L vanishes where K_R does.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, 0.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
     >>> of_kernel(InfiniteWidthKernel, Ensemble(linear, data), (1.0,)).sensitivity.trace
     -0.375

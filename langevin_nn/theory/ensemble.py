@@ -34,10 +34,7 @@ def gram_regression(ensemble: Ensemble) -> Regression:
         NotApplicable: the package does not know the network's Gram matrix; a loss that is not the
             squared one.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.25,), temperature=1.0)
     >>> gram_regression(Ensemble(linear, data)).eigenvalues  # of I/(λ_0 N_0)
     array([2., 2.])
@@ -66,11 +63,7 @@ def _has_gram_of(origin: Ensemble, ensemble: Ensemble) -> bool:
 class Decompositions:
     """The decompositions asked for last, as many as fit into `most_bytes`, at least one.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import erf
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> spec = EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1)
     >>> wider = EnsembleSpec(2, (90,), erf, (1.0, 0.5), temperature=0.1)
     >>> kept = Decompositions()

@@ -60,11 +60,7 @@ def evidence(ensemble: Ensemble, theory: str = "one_layer") -> Evidence:
 
     With f = w, y = 1, λ = 1: log N(1; 0, T + 1), whose derivative in T vanishes at T + 1 = y².
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(1.0,), temperature=0.5)  # K = 1/2
     >>> found = evidence(Ensemble(linear, data), "infinite_width")
     >>> print(f"{found.log_evidence:.6f} {-1 - np.log(2 * np.pi):.6f}")
@@ -80,12 +76,8 @@ def evidence_gradient(ensemble: Ensemble, solution: Solution) -> Evidence:
 
     With A = 2 I and y = (1, 0), Γ = −diag(1, 2)/8, and ∂K/∂λ_0 = −2 I:
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.theory.effective.infinite_width import THEORY
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two inputs", np.eye(2), np.array([1.0, 0.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, 0.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
     >>> ensemble = Ensemble(linear, data)
     >>> found = evidence_gradient(ensemble, THEORY.solve(ensemble))

@@ -95,12 +95,7 @@ def predictive_distribution(
             alone).
         InputError: as the theory; an unknown name.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import erf
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> spec = EnsembleSpec(2, (10,), erf, (1.0, 1.0), temperature=0.1)
     >>> found = predictive_distribution(Ensemble(spec, data), np.array([[1.0, 0.0]]))
     >>> found.density(np.array([0.0, 1.0])).shape, found.probability_above(0.0).round(3)
@@ -157,12 +152,7 @@ def order_parameter_distribution(ensemble: Ensemble) -> OrderParameterDistributi
     Raises `NotApplicable` and `InputError` as `scale_mixture`, and `InputError` where there is no
     such distribution.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(2.0, -2.0)
     >>> spec = EnsembleSpec(2, (10,), identity, (1.0, 1.0), temperature=0.1)
     >>> found = order_parameter_distribution(Ensemble(spec, data))
     >>> print(f"{found.moment(0):.6f} {found.moment(1):.3f}")

@@ -99,12 +99,7 @@ def predict(ensemble: Ensemble, names: Iterable[str] | None = None) -> Predictio
         InputError: an unknown name; inputs that do not fit the ensemble's spec; T = 0 as for
             `infinite_width`; float64 switched off.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import erf
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> deep = EnsembleSpec(2, (50, 50), erf, (1.0, 1.0, 1.0), temperature=0.1)
     >>> predictions = predict(Ensemble(deep, data))
     >>> list(predictions.results), predictions.not_applicable["one_layer"]

@@ -116,11 +116,8 @@ def gradient_flow(
             slope jumps; a network that jumps; numbers that are not positive; an rtol below the
             rounding of the weights.
 
-    >>> import jax, langevin_nn as lnn
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=10, num_test=20, key=key)
-    >>> network = lnn.FullyConnected(data.in_size, (50,), key=key, dtype=jax.numpy.float64)
+    >>> network = lnn.FullyConnected(data.in_size, (50,), key=key, dtype=jnp.float64)
     >>> prior = lnn.GaussianPrior((1.0, 1.0))
     >>> posterior = lnn.GibbsPosterior(network, prior, data, 0.1)
     >>> flow = lnn.gradient_flow(posterior, key=key, num_initialisations=3, output_scale=10.0)

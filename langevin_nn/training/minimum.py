@@ -98,11 +98,8 @@ def find_minimum(
         InputError: a loss that is no sum of squares; a network that jumps; a posterior whose
             read-out is integrated out; float32; too many weights; numbers that are not positive.
 
-    >>> import jax, langevin_nn as lnn
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=40, num_test=10, key=key, num_components=5)
-    >>> network = lnn.FullyConnected(5, (10,), "gelu", key=key, dtype=jax.numpy.float64)
+    >>> network = lnn.FullyConnected(5, (10,), "gelu", key=key, dtype=jnp.float64)
     >>> prior = lnn.GaussianPrior((1.0, 1.0))
     >>> posterior = lnn.GibbsPosterior(network, prior, data, 1.0, lnn.Hinge())
     >>> found = lnn.find_minimum(posterior, posterior.sample_prior(key, 3))

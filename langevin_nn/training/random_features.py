@@ -91,9 +91,6 @@ class RandomFeatures(FrozenFeatures):
     Raises `InputError` for sizes that are not positive, an unknown activation, and with float64
     switched off, where rounded features could not be told from independent ones.
 
-    >>> import jax, langevin_nn as lnn
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
     >>> features = lnn.RandomFeatures(data.in_size, 30, "relu", key=key)
     >>> regression = features.regress(data)
@@ -130,9 +127,7 @@ class RandomFeatures(FrozenFeatures):
         Raises `InputError` for other modules, for a network without hidden layers or with biases,
         and for several at once.
 
-        >>> import equinox as eqx, jax, langevin_nn as lnn
-        >>> jax.config.update("jax_enable_x64", True)
-        >>> key = jax.random.key(0)
+        >>> import equinox as eqx
         >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
         >>> network = lnn.FullyConnected(data.in_size, (30, 40), "relu", key=key)
         >>> v = lnn.RandomFeatures.of(network).regress(data).readout(ridge=0.1)
@@ -277,9 +272,6 @@ def feature_ensemble(
     Raises `InputError` for numbers that are not positive, several outputs, a negative variance, and
     as `RandomFeatures`.
 
-    >>> import jax, langevin_nn as lnn
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
     >>> f = lnn.feature_ensemble(
     ...     data, 50, "relu", key=key, ridge=1e-3, num_ensemble=6, num_noise=4, noise_variance=1.0

@@ -90,7 +90,6 @@ def kernel_alignment(
     Raises `InputError` for shapes that do not fit, for labels that are all zero, and for a number
     of components that is not between 1 and P.
 
-    >>> import numpy as np
     >>> found = kernel_alignment(np.diag([1.0, 9.0, 4.0])[None], np.array([1.0, 2.0, 0.0]), 2)
     >>> found.eigenvalues, found.overlaps
     (array([[3.        , 1.33333333]]), array([[0.8, 0. ]]))
@@ -123,9 +122,6 @@ def effective_parameters(posterior: Posterior, params: Any, tolerance: float = 1
 
     Raises `InputError` as `hessian` does.
 
-    >>> import jax, langevin_nn as lnn, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=8, num_test=5, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (3,), "relu", key=key, dtype=np.float64)
     >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
@@ -151,8 +147,6 @@ def tangent_kernel(posterior: Posterior, params: Any) -> Float[np.ndarray, "n P 
 
     Raises `InputError` for a posterior that is no `GibbsPosterior`, and for several outputs.
 
-    >>> import jax, langevin_nn as lnn
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=10, num_test=5, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (20,), activation="erf", key=key)
     >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
@@ -169,7 +163,6 @@ def relative_change(
 ) -> Float[np.ndarray, " n"]:
     """‖Θ_t − Θ_0‖/‖Θ_0‖ in the Frobenius norm, of each network.
 
-    >>> import numpy as np
     >>> relative_change(3 * np.eye(2)[None], np.eye(2)[None])
     array([2.])
     """
@@ -184,9 +177,6 @@ def hessian(posterior: Posterior, params: Any) -> Hessian:
     Raises `InputError` for several networks, for more weights than `LARGEST_HESSIAN`, and as
     `tangent_kernel`.
 
-    >>> import jax, langevin_nn as lnn, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=8, num_test=5, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (3,), "tanh", key=key, dtype=np.float64)
     >>> prior = lnn.GaussianPrior((1.0, 1.0))

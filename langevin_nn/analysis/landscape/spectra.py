@@ -76,9 +76,6 @@ def spectral_density(
     Raises `InputError` as `tangent_kernel`, for several networks, another part, and numbers of
     probes or steps that are not positive.
 
-    >>> import jax, langevin_nn as lnn, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=8, num_test=5, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (500,), "tanh", key=key, dtype=np.float64)
     >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)

@@ -39,10 +39,9 @@ class Convolutional(Network):
     Raises `InputError` for patches that are none and for a number of channels that is not a
     positive whole number.
 
-    >>> import jax
     >>> patches = Patches((8, 8, 1), size=4, stride=4)
     >>> network = Convolutional(patches, 50, "erf", key=jax.random.key(0))
-    >>> network(jax.numpy.ones(64)).shape, [weight.shape for weight in network.weights]
+    >>> network(jnp.ones(64)).shape, [weight.shape for weight in network.weights]
     ((), [(50, 16), (4, 50)])
     """
 

@@ -40,12 +40,11 @@ class FullyConnected(Network):
 
     Raises `InputError` for sizes that are not positive whole numbers.
 
-    >>> import jax
     >>> network = FullyConnected(784, (500,), activation="erf", key=jax.random.key(0))
-    >>> network(jax.numpy.ones(784)).shape
+    >>> network(jnp.ones(784)).shape
     ()
     >>> network = FullyConnected(784, (500,), num_outputs=10, biases=True, key=jax.random.key(0))
-    >>> network(jax.numpy.ones(784)).shape, [bias.shape for bias in network.biases]
+    >>> network(jnp.ones(784)).shape, [bias.shape for bias in network.biases]
     ((10,), [(500,), (10,)])
     """
 

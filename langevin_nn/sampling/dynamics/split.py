@@ -83,8 +83,6 @@ class Split(Dynamics):
 
     Raises `InputError` for numbers out of these ranges.
 
-    >>> import jax, langevin_nn as lnn
-    >>> key = jax.random.key(0)
     >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
     >>> posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)

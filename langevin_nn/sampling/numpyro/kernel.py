@@ -79,7 +79,7 @@ class NumPyroKernel(MCMCKernel):
     Raises `InputError` for a model with discrete latent sites or none, for one with a latent site
     that is not Gaussian under `Split`, and for starts that do not fit.
 
-    >>> import jax, langevin_nn as lnn, numpyro, numpyro.distributions as dist
+    >>> import numpyro, numpyro.distributions as dist
     >>> def model(y):
     ...     mean = numpyro.sample("mean", dist.Normal(0, 10))
     ...     numpyro.sample("y", dist.Normal(mean, 1), obs=y)
@@ -87,7 +87,7 @@ class NumPyroKernel(MCMCKernel):
     ...     lnn.NumPyroKernel(model, lnn.Split()), num_warmup=100, num_samples=200,
     ...     num_chains=4, chain_method="vectorized", progress_bar=False,
     ... )
-    >>> mcmc.run(jax.random.key(0), jax.numpy.array([1.0, 2.0, 1.5]))
+    >>> mcmc.run(jax.random.key(0), jnp.array([1.0, 2.0, 1.5]))
     >>> mcmc.get_samples(group_by_chain=True)["mean"].shape
     (4, 200)
     """

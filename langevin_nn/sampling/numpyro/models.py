@@ -51,8 +51,7 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
 
     Raises `InputError` where a parameter array gets no site.
 
-    >>> import jax, langevin_nn as lnn, numpyro
-    >>> key = jax.random.key(0)
+    >>> import numpyro
     >>> data = lnn.load_dataset("digits", num_train=10, num_test=5, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (3,), activation="erf", key=key)
     >>> posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)

@@ -36,10 +36,7 @@ def scale_action(
 
     The constant is not part of S, which it would drown (`Regression.resolved`).
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(2.0, -2.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
     >>> action, constant = scale_action(linear, gram_regression(Ensemble(linear, data)), (4,))
     >>> print(f"{action.misfit(0.0):.9f} {2 * np.log(2) + 8 / 2:.9f} {constant}")
@@ -52,10 +49,7 @@ def scale_action(
 def misfit_curvature(spec: EnsembleSpec, regression: Regression) -> float:
     """d²/dq² of log det A + yᵀA⁻¹y at q = 0, for the decomposed K times e^q.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(2.0, -2.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
     >>> misfit_curvature(linear, gram_regression(Ensemble(linear, data)))  # 2T/(1 + T)²
     0.5
@@ -75,9 +69,6 @@ def in_range(
     Q > 0 is, and its rounding errors there would be taken for a signal. The basis is None, and the
     parts are of all P directions, where K is regular or the columns V do not vanish with it.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
     >>> twice = Dataset("twice", np.eye(2)[[0, 0]], np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
     >>> targets, noise, basis, constant = in_range(Ensemble(linear, twice))
@@ -97,7 +88,6 @@ def in_range(
 def about_the_mean(spec: EnsembleSpec) -> str:
     """What scales alone leave out where σ is not odd.
 
-    >>> from langevin_nn.model.activations import erf
     >>> about_the_mean(EnsembleSpec(2, (9,), erf, (1.0, 1.0), temperature=0.1))
     ''
     """
@@ -112,10 +102,7 @@ def about_the_mean(spec: EnsembleSpec) -> str:
 def at_common_scale(name: str, widths: tuple[int, ...], ensemble: Ensemble) -> Solution:
     """The Gaussian process with Q* K_L, Q* minimising the `ScaleAction` of these widths.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(2.0, -2.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=0.0)
     >>> found = at_common_scale("mine", (4,), Ensemble(linear, data))
     >>> print(f"{found.generalisation.order_parameters[0]:.9f}")

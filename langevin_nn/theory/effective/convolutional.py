@@ -60,11 +60,6 @@ def convolutional(ensemble: Ensemble) -> Generalisation:
     Arguments and errors as for `infinite_width`; a convolutional layer and one output, or
     NotApplicable.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec, Patches
     >>> data = Dataset("two images", np.eye(4)[:2], np.array([2.0, -2.0]), np.eye(4), np.ones(4))
     >>> patches = Patches((2, 2, 1), size=1, stride=1)
     >>> spec = EnsembleSpec(

@@ -23,12 +23,7 @@ def global_(ensemble: Ensemble) -> Generalisation:
 
     Arguments and errors as for `infinite_width`; hidden layers and one output, or NotApplicable.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(2.0, -2.0)
     >>> spec = EnsembleSpec(2, (4, 4), identity, (0.5, 1.0, 1.0), temperature=0.0)
     >>> q, _ = global_(Ensemble(spec, data)).order_parameters
     >>> print(f"{1 - q:.9f} {0.5 * (1 - 4 / q**2):.9f}")  # 1 − Q = α (1 − s/Q^L)

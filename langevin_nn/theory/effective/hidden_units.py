@@ -69,9 +69,6 @@ class Terms(NamedTuple):
 def with_training_points(regression: Regression) -> Regression:
     """One whose test points are followed by the training points, so that both are predicted.
 
-    >>> import numpy as np
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> regression = decompose(GramBlocks(np.eye(2), np.zeros((1, 2)), np.ones(1)), np.ones(2))
     >>> with_training_points(regression).mean(temperature=1.0)
     array([0. , 0.5, 0.5])
@@ -109,13 +106,8 @@ def width_terms(
 
     Linear units with K = I at T = 0: log Z gains 2 [¼ P − ½ |y|² + ⅛ (P − |y|²)²]/N_1, −2/N_1 here
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.theory.ensemble import gram_regression
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, 0.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(2.0, 0.0)
     >>> spec = EnsembleSpec(2, (100,), identity, (0.5, 1.0), temperature=0.0)
     >>> ensemble = Ensemble(spec, data)
     >>> everywhere = with_training_points(gram_regression(ensemble))

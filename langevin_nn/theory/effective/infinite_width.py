@@ -41,11 +41,7 @@ def infinite_width(ensemble: Ensemble) -> Generalisation:
 
     T = 0 is the limit T → 0, also where the Gram matrix is singular (`regression`).
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
     >>> infinite_width(Ensemble(linear, data)).predictive_mean
     array([ 0.5, -0.5])

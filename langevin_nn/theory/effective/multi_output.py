@@ -48,11 +48,6 @@ def multi_output(ensemble: Ensemble) -> Generalisation:
 
     Arguments and errors as for `infinite_width`; one hidden layer, or NotApplicable.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
     >>> y = np.array([[2.0, 0.0], [0.0, 2.0]])
     >>> data = Dataset("two points", np.eye(2), y, np.eye(2), y)
     >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0, num_outputs=2)

@@ -56,13 +56,8 @@ def nested(ensemble: Ensemble) -> Generalisation:
 
     Arguments and errors as for `infinite_width`; hidden layers and one output, or NotApplicable.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import relu
     >>> from langevin_nn.theory.effective.global_scale import global_
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(2.0, -2.0)
     >>> spec = EnsembleSpec(2, (4, 8), relu, (0.5, 1.0, 1.0), temperature=0.1)
     >>> for theory in (nested, global_):  # the same for relu
     ...     print(np.round(theory(Ensemble(spec, data)).order_parameters, 6))

@@ -88,12 +88,7 @@ def one_layer(
 
     Arguments and errors as for `infinite_width`; one hidden layer and one output, or NotApplicable.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(2.0, -2.0)
     >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0)  # K = I: s = 4, α = ½
     >>> ensemble = Ensemble(spec, data)
     >>> print(f"{one_layer(ensemble).order_parameters[0]:.9f}")

@@ -67,12 +67,7 @@ def one_layer_nonodd(ensemble: Ensemble) -> Generalisation:
     Arguments and errors as for `infinite_width`; one hidden layer of at least two units and one
     output, or NotApplicable. At T = 0, m must vanish where K_1 − M does.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import relu
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(2.0, -2.0)
     >>> spec = EnsembleSpec(2, (10**9,), relu, (0.5, 1.0), temperature=0.1)
     >>> q, r = one_layer_nonodd(Ensemble(spec, data)).order_parameters
     >>> print(f"{q:.6f} {abs(r):.6f}")
@@ -153,7 +148,6 @@ class NonOddAction:
 
     Without a mean it is the `ScaleAction`:
 
-    >>> import numpy as np
     >>> e, y = np.array([0.5, 2.0]), np.array([1.0, -1.0])
     >>> action, odd = NonOddAction(4, 0.1, e, y, np.zeros((2, 1))), ScaleAction((4,), 0.1, e, y)
     >>> print(f"{action.value(0.3) - odd.value(0.3):.9f} {action.mean_weight(0.3):.9f}")

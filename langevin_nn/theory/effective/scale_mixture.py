@@ -34,12 +34,7 @@ def scale_mixture(ensemble: Ensemble) -> Generalisation:
 
     Arguments and errors as for `infinite_width`; hidden layers and one output, or NotApplicable.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([2.0, -2.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(2.0, -2.0)
     >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=0.0)
     >>> result = scale_mixture(Ensemble(spec, data))
     >>> print(result.converged, f"{result.order_parameters[0]:.6f}")

@@ -74,11 +74,6 @@ def width_expansion(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Genera
     Linear units with K = I and P = 2 at T = 0: where the data say nothing, the variance is
     E[Q | y] = 1 + (|y|² − P)/N_1 + …
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
     >>> x, y = np.eye(3), np.array([2.0, -2.0])
     >>> data = Dataset("two points", x[:2], y, x[2:], np.zeros(1))
     >>> spec = EnsembleSpec(3, (100,), identity, (1 / 3, 1.0), temperature=0.0)  # K = I
@@ -133,12 +128,7 @@ def matched(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisation
     as there; one output, or NotApplicable. `converged` is False, and `message` says why, if no Q*
     is found or the average over Q does not converge.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.data.load import Dataset
     >>> from langevin_nn.theory.effective.scale_mixture import scale_mixture
-    >>> from langevin_nn.types import EnsembleSpec
     >>> x, y = np.eye(3), np.array([2.0, -2.0])
     >>> data = Dataset("two points", x[:2], y, x[2:], np.zeros(1))
     >>> spec = EnsembleSpec(3, (100,), identity, (1 / 3, 1.0), temperature=0.0)

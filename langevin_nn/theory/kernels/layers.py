@@ -49,9 +49,6 @@ def feature_gram(
     A JAX function of the precisions, which take the place of those of `spec`, and of the orders
     Q_1 … Q_L, which multiply each layer: K_ℓ = (Q_ℓ/λ_ℓ) κ(K_{ℓ−1} + b_{ℓ−1}).
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
     >>> linear = EnsembleSpec(2, (9, 9), identity, (0.5, 1.0, 2.0), temperature=0.1)
     >>> feature_gram(linear, np.eye(2)[None], orders=(3.0, 2.0))  # 3 · 2/(2 N_0 λ_0)
     Array([3., 3.], dtype=float64)
@@ -68,9 +65,6 @@ def host_gram(
 ) -> Float[np.ndarray, "P ..."]:
     """The numbers of `feature_gram`, in NumPy where the dual is a closed form: nothing is compiled.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
     >>> linear = EnsembleSpec(2, (9, 9), identity, (0.5, 1.0, 2.0), temperature=0.1)
     >>> host_gram(linear, np.eye(2)[None], orders=(3.0, 2.0))
     array([3., 3.])
@@ -103,7 +97,6 @@ def steps_of(
 
     The bias of the read-out is left out of the last of them unless it is asked for.
 
-    >>> from langevin_nn.model.activations import identity
     >>> linear = EnsembleSpec(2, (9,), identity, (0.5, 2.0), 0.1, bias_precisions=(4.0, 1.0))
     >>> [(step.precision, step.scale, step.bias) for step in steps_of(linear, orders=(3.0,))]
     [(0.5, 1.0, 4.0), (2.0, 3.0, None)]

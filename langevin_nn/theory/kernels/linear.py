@@ -22,7 +22,6 @@ def linear_factor(
 ) -> Float[np.ndarray, "P m"] | None:
     """F of K_L = F Fᵀ; None for a network that is not linear.
 
-    >>> from langevin_nn.model.activations import identity
     >>> linear = EnsembleSpec(2, (9,), identity, (0.5, 2.0), 0.1, bias_precisions=(4.0, 1.0))
     >>> linear_factor(linear, np.array([[[3.0, 4.0]]])) ** 2  # x²/(N_0 λ_0 λ_1) and b_0/λ_1
     array([[4.5  , 8.   , 0.125]])

@@ -23,9 +23,6 @@ def feature_means(
 ) -> Float[Array, " P"]:
     """m_μ/√λ_1 with m_μ = E[σ(√C_μμ z)], one hidden layer; a JAX function of the precisions.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import relu
     >>> spec = EnsembleSpec(2, (9,), relu, (0.5, 1.0), temperature=0.1)  # C = I
     >>> feature_means(spec, np.eye(2)) * np.sqrt(2 * np.pi)
     Array([1., 1.], dtype=float64)

@@ -122,7 +122,6 @@ def input_covariance(
         x2: other inputs, or the same.
         precision: λ_0 of the prior W⁰ ~ N(0, 1/λ_0).
 
-    >>> import numpy as np
     >>> input_covariance(np.eye(2), np.ones((1, 2)), precision=0.5)
     array([[1.],
            [1.]])
@@ -149,10 +148,6 @@ def nngp(
         InputError: float64 is off, or the inputs are not of the size that `spec` says.
         NotApplicable: the package does not know the network's Gram matrix.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import erf
-    >>> from langevin_nn.types import EnsembleSpec
     >>> spec = EnsembleSpec(2, (100,), erf, prior_precisions=(1.0, 2.0), temperature=0.1)
     >>> nngp(spec, np.sqrt(2) * np.eye(2)).round(6)  # the diagonal is arcsin(2/3)/π
     array([[0.23228, 0.     ],
@@ -171,11 +166,6 @@ def gram_blocks(ensemble: Ensemble, orders: Precisions | None = None) -> GramBlo
     The bias of the read-out is in the columns. With `orders` Q_1 … Q_L these multiply the layers,
     as in `layers.feature_gram`, and no factors are given.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import erf
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.types import EnsembleSpec
     >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2)[:1], np.ones(1))
     >>> spec = EnsembleSpec(2, (10,), erf, (1.0, 1.0), temperature=0.1, bias_precisions=(1.0, 4.0))
     >>> blocks = gram_blocks(Ensemble(spec, data))
@@ -279,8 +269,6 @@ def fields(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n P M"]:
 
     Raises: as `nngp`.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
     >>> fields(EnsembleSpec(2, (), None, (1.0,), 0.1), np.eye(2)).shape
     (1, 2, 2)
     """
@@ -309,7 +297,6 @@ def _readout_variance(spec: EnsembleSpec) -> float:
 def gram_key(spec: EnsembleSpec) -> Any:
     """All that K depends on but the data and λ_L, if it is proportional to 1/λ_L.
 
-    >>> from langevin_nn.model.activations import erf
     >>> one, two = (EnsembleSpec(2, (n,), erf, (1.0, 0.5 * n), temperature=0.1) for n in (3, 4))
     >>> gram_key(one) == gram_key(two)
     True

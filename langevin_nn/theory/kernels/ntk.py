@@ -30,10 +30,6 @@ def ntk(
     (Jacot et al. 2018, arXiv:1806.07572, theorem 1, in this parametrisation). Arguments and errors
     as for `nngp`.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.types import EnsembleSpec
     >>> spec = EnsembleSpec(2, (100,), identity, prior_precisions=(1.0, 2.0), temperature=0.1)
     >>> ntk(spec, np.eye(2))  # x·x/N_0 (1/λ_0 + 1/λ_1)
     array([[0.75, 0.  ],

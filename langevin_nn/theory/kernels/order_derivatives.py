@@ -71,8 +71,6 @@ def order_tangents(
 
     Linear units have K_2 ∝ Q_1 Q_2, so that each derivative is K_2 itself:
 
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
     >>> spec = EnsembleSpec(2, (9, 9), identity, (0.5, 1.0, 2.0), temperature=0.1)
     >>> tangents, second = order_tangents(spec, np.eye(2), np.array([3.0, 2.0]), np.eye(2))
     >>> tangents[0], second

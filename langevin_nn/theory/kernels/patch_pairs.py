@@ -23,10 +23,6 @@ def patch_gram(
     al., arXiv:2307.11807). n = 1 for a fully connected network of one hidden layer. Errors as for
     `nngp`.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.types import EnsembleSpec, Patches
     >>> patches = Patches((1, 4, 1), size=1, stride=1)
     >>> spec = EnsembleSpec(4, (9,), identity, (1.0, 0.5), temperature=0.1, patches=patches)
     >>> patch_gram(spec, np.array([[1.0, 2.0, 0.0, 0.0]]))[:2, :2, 0, 0]  # x_i x_j/λ_1
@@ -48,10 +44,6 @@ def patch_gram(
 def patch_diagonal(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n n P"]:
     """K_ij(x, x) of each input: the diagonals of `patch_gram(spec, x)` without the rest.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.types import Patches
     >>> spec = EnsembleSpec(2, (9,), identity, (1.0, 1.0), 0.1, patches=Patches((1, 2, 1), 1, 1))
     >>> patch_diagonal(spec, np.array([[1.0, 2.0]]))[:, :, 0]
     array([[1., 2.],

@@ -57,11 +57,7 @@ def infinite_width_flow(
             singular, where the time is infinite; a time so long that rounding of the kernel
             decides the answer; float64 switched off.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.model.activations import erf
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> spec = EnsembleSpec(2, (100,), erf, (1.0, 1.0), temperature=0.1)
     >>> found = infinite_width_flow(Ensemble(spec, data))
     >>> found.predictive_mean.round(9), found.predictive_variance.round(9)

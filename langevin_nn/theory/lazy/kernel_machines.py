@@ -61,12 +61,7 @@ def support_vectors(ensemble: Ensemble, *, margin: float = 1.0) -> Generalisatio
         InputError: labels that are not ±1; a margin that is not positive; a tangent kernel that is
             singular; float64 switched off.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.model.activations import erf
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> spec = EnsembleSpec(2, (100,), erf, (1.0, 1.0), temperature=0.1, loss="hinge")
     >>> support_vectors(Ensemble(spec, data)).predictive_mean.round(9)
     array([ 1., -1.])
@@ -121,12 +116,7 @@ def kernel_flow(
             take; several outputs; numbers that are not positive; a tangent kernel that is singular,
             where the time is infinite; float64 switched off.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.data.load import Dataset
-    >>> from langevin_nn.model.activations import identity
-    >>> from langevin_nn.types import EnsembleSpec
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> spec = EnsembleSpec(2, (100,), identity, (1.0, 1.0), temperature=0.1, loss="hinge")
     >>> found = kernel_flow(Ensemble(spec, data), Hinge(), time=np.log(2))  # Θ = 1
     >>> found.predictive_mean.round(5)

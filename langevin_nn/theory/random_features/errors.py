@@ -100,7 +100,6 @@ def random_feature_error(
         InputError: numbers that are not positive (or negative noise), an activation that does not
             vary.
 
-    >>> from langevin_nn.model.activations import relu
     >>> found = random_feature_error(relu, 3.0, 2.0, temperature=0.02, noise_variance=1.0)
     >>> print(f"{found.bias_factor:.8f} {found.noise_factor:.8f} {found.thermal_factor:.8f}")
     0.34177043 0.94926246 3.85636743
@@ -173,7 +172,6 @@ def random_feature_decomposition(
 
     Arguments and errors as `random_feature_error`, and num_ensemble, K ≥ 1, num_noise, B ≥ 1.
 
-    >>> from langevin_nn.model.activations import relu
     >>> common = {"temperature": 0.02, "noise_variance": 1.0}
     >>> one = random_feature_decomposition(relu, 3.0, 2.0, **common)
     >>> print(f"{one.total:.6f} {random_feature_error(relu, 3.0, 2.0, **common).test_error:.6f}")

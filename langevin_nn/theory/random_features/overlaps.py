@@ -64,9 +64,6 @@ def feature_moments(activation: Activation) -> FeatureMoments:
 
     Raises `InputError` for σ that vanishes or is constant, and with float64 switched off.
 
-    >>> import jax
-    >>> jax.config.update("jax_enable_x64", True)
-    >>> from langevin_nn.model.activations import relu
     >>> moments = feature_moments(relu)
     >>> print(f"{moments.mean:.7f} {moments.power:.7f} {moments.linear:.7f}")
     0.3989423 0.5000000 0.5000000
@@ -100,7 +97,6 @@ def degrees_of_freedom(moments: FeatureMoments, w: float) -> float:
 
     A linear activation has no more of them than there are inputs (`random_features` has the rest):
 
-    >>> from langevin_nn.model.activations import identity
     >>> round(degrees_of_freedom(feature_moments(identity), 1e9), 6)
     1.0
     """
@@ -113,7 +109,6 @@ def order_parameters(
 ) -> tuple[float, float, float]:
     """w, g and v = g/(ψ_2 − g) at the ridge λ_L T; the root is bracketed in log w.
 
-    >>> from langevin_nn.model.activations import identity
     >>> w, g, v = order_parameters(feature_moments(identity), 1e9, 2.0, ridge=0.5)
     >>> print(f"{0.5 * w * (1 + w) / (2 + 2 * w - w):.6f} {abs(g / (2 - g) - v):.6f}")
     1.000000 0.000000
@@ -174,7 +169,6 @@ def overlaps(
     fluctuation, alone: a function of the matrices has there the derivative of the same function of
     numbers, taken below by a complex step.
 
-    >>> from langevin_nn.model.activations import relu
     >>> psi = overlaps(feature_moments(relu), 3.0, 2.0, ridge=0.02)
     >>> print(f"{psi[4]:.8f} {psi[5]:.8f} {psi[6]:.8f}")
     0.52955318 0.33424141 0.50102089

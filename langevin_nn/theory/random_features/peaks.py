@@ -66,7 +66,6 @@ def random_feature_peaks(
     Looked for between P/N_0 = 0.01 min(1, N_1/N_0) and 100 max(1, N_1/N_0). Arguments, and
     `InputError`, as there.
 
-    >>> from langevin_nn.model.activations import tanh
     >>> for peak in random_feature_peaks(tanh, 10.0, temperature=1e-4, noise_variance=5.0):
     ...     print(f"{peak.kind} at {peak.examples:.2f}: {peak.test_error:.1f}, {peak.weight:.3f}")
     linear at 1.08: 7.7, 0.000

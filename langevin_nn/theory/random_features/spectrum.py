@@ -154,7 +154,6 @@ def feature_spectrum(
 
     Raises `InputError` for numbers that are not positive and σ that does not vary.
 
-    >>> from langevin_nn.model.activations import tanh
     >>> spectrum = feature_spectrum(tanh, 5.0, 5.0)
     >>> print(f"{-spectrum.resolvent(-0.1)[0].real:.6f}")  # Tr (Σ + 0.1)⁻¹/N_1
     6.900161

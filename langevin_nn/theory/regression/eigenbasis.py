@@ -86,8 +86,6 @@ class Regression:
     a factor of K was known, eigenvalues are right to ε √(e_i e_max), and `beyond` is the part of
     K(x, x) that no G_xi sees, K(x, x) − Σ_i G_xi²/e_i; None where not.
 
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> blocks = GramBlocks(np.diag([1.0, 3.0]), cross=np.eye(2), test_diagonal=np.ones(2))
     >>> decompose(blocks, np.array([4.0, 4.0])).mean(temperature=1.0, scale=np.array([1.0, 5.0]))
     array([[2.        , 3.33333333],
@@ -268,8 +266,6 @@ class Regression:
         the variance is then above that of infinite width. Without biases it becomes s = yᵀK⁻¹y/P
         as T → 0 (with the rank for P, and the pseudo-inverse, where K is singular).
 
-        >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-        >>> from langevin_nn.theory.regression.factorise import decompose
         >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
         >>> decompose(blocks, np.array([3.0, 1.0])).criterion_at(1.0)  # 10/(1 + T)²/(2/(1 + T))
         2.5

@@ -44,8 +44,6 @@ def decompose(
         InputError: NaN or infinity in the Gram matrix, numbers whose squares are infinite, or one
             that is not positive semi-definite.
 
-    >>> import numpy as np
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
     >>> blocks = GramBlocks(2 * np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
     >>> regression = decompose(blocks, np.array([3.0, 1.0]))
     >>> regression.mean(temperature=2.0), regression.variance(temperature=2.0)

@@ -61,9 +61,6 @@ def moments_at_scale(
         InputError: the rounding of K decides mean or variance (`resolvable`), or it decides Q, if
             that is the minimum of an action of this `curvature` in log Q.
 
-    >>> import numpy as np
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> regression = decompose(GramBlocks(np.eye(1), np.ones((1, 1)), np.ones(1)), np.ones(1))
     >>> found = moments_at_scale(regression, temperature=1.0, scale=3.0)  # Q/(T + Q) = ¾
     >>> found.mean, found.variance, found.train_error
@@ -89,9 +86,6 @@ def as_resolved(
     `message` says so, and to what a variance or training error is known that is as small as its
     rounding: at T = 0 they are zero at a training input.
 
-    >>> import numpy as np
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> regression = decompose(GramBlocks(np.eye(1), np.ones((1, 1)), np.ones(1)), np.ones(1))
     >>> moments_at_scale(regression, temperature=0.0, scale=1.0).message
     'float64 knows the variance at 1 of 1 test points to 1e-15 only'
@@ -155,8 +149,7 @@ def generalisation(
     bias² = Σ_x |y − mean|²/P_test, variance = Σ_x variance/P_test; `moments` has the shape of y.
     The accuracy, by `labels.is_right`, is NaN where the mean is.
 
-    >>> import numpy as np
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> moments = Moments(np.array([1.0, -1.0]), np.array([0.5, 0.5]), 0.1, -3.0)
     >>> found = generalisation("mine", data, moments)
     >>> found.bias2.value, found.variance.value, found.test_accuracy.value
@@ -187,7 +180,7 @@ def generalisation(
 def not_found(name: str, data: Dataset, reason: str) -> Generalisation:
     """The result of a theory that has none: NaN for every number, `converged` False, the reason.
 
-    >>> data = Dataset("two points", np.eye(2), np.array([1.0, -1.0]), np.eye(2), np.ones(2))
+    >>> data = two_points(1.0, -1.0)
     >>> not_found("mine", data, "no minimum").bias2
     Estimate(value=nan, mcse=0.0)
     """

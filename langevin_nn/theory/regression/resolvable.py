@@ -49,8 +49,6 @@ class Moves(NamedTuple):
 def moves_of(regression: Regression, temperature: float, scale: float = 1.0) -> Moves:
     """What the rounding of K may move the numbers at T and Q by.
 
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> regression = decompose(GramBlocks(np.eye(1), np.ones((1, 1)), np.ones(1)), np.ones(1))
     >>> moves_of(regression, temperature=1.0).misfit / EPSILON  # 3 (¼ + ½)
     2.25
@@ -145,8 +143,6 @@ def require_resolved(regression: Regression, temperature: float, scale: float = 
     or of itself where it is larger, the variance in units of itself, or of 1e-6 of the targets'
     square where it is smaller (`moments.as_resolved` says so).
 
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> near, seen = np.ones((2, 2)) + np.diag([0, 1e-14]), np.array([[0.0, 1e-7]])
     >>> regression = decompose(GramBlocks(near, seen, np.ones(1)), np.array([1.0, -1.0]))
     >>> require_resolved(regression, temperature=1e-3)
@@ -170,8 +166,6 @@ def require_resolved(regression: Regression, temperature: float, scale: float = 
 def floor_of(regression: Regression, scale: float) -> float:
     """1e-6 of the targets' square; of the prior's variance where the targets are zero.
 
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
     >>> floor_of(decompose(blocks, np.full(2, 2.0)), scale=1.0)
     4e-06
@@ -189,8 +183,6 @@ def require_resolved_action(
     one, dS/dq may move by one per cent of P, or of its part aᵀQK a where that is larger: where Q is
     no minimum, but numbers of that size are made of a.
 
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
     >>> require_resolved_action(decompose(blocks, np.ones(2)), temperature=0.0, scale=1.0)
     """
@@ -213,8 +205,6 @@ def resolved_criteria(
     Both are None where rounding of K may move what is on its scales by more than one per cent: at
     T = 0 yᵀK⁻¹y, at T the larger of yᵀA⁻¹KA⁻¹y and tr A⁻¹K.
 
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
     >>> resolved_criteria(decompose(blocks, np.array([3.0, 1.0])), temperature=1.0)
     (5.0, 2.5, '')

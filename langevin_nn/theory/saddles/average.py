@@ -61,9 +61,6 @@ def average_over_scale(
         constant: what −2 log p(y) has beside S (`effective.common.scale_action`).
         regression: the decomposed Gram matrix.
 
-    >>> import numpy as np
-    >>> from langevin_nn.theory.kernels.nngp import GramBlocks
-    >>> from langevin_nn.theory.regression.factorise import decompose
     >>> regression = decompose(GramBlocks(np.eye(1), np.ones((1, 1)), np.ones(1)), np.ones(1))
     >>> action = ScaleAction((2,), 0.0, regression.eigenvalues, regression.projected_targets)
     >>> average = average_over_scale(action, 0.0, regression)  # p(Q) ∝ Q^(−1/2) exp(−Q − 1/(2Q))

@@ -61,7 +61,6 @@ def value(terms: ColumnTerms) -> Numbers:
 
     With P = r = 1, e = y = V = 1 and T = 0 it is log(1 + D) − D²/(1 + D), D = 1/Q; at Q = 1:
 
-    >>> import numpy as np
     >>> terms = ColumnTerms.of(np.ones(1), np.ones(1), np.ones(1), np.ones((1, 1)))
     >>> print(f"{value(terms):.9f} {np.log(2) - 1 / 2:.9f}")
     0.193147181 0.193147181
@@ -75,7 +74,6 @@ def first_derivative(terms: ColumnTerms, direction: Form | None = None) -> Numbe
 
     In the example of `value`, dF/dq = −D/(1 + D) + D²(2 + D)/(1 + D)²:
 
-    >>> import numpy as np
     >>> terms = ColumnTerms.of(np.ones(1), np.ones(1), np.ones(1), np.ones((1, 1)))
     >>> print(f"{first_derivative(terms):.9f}")
     0.250000000
@@ -96,7 +94,6 @@ def second_derivative(
 
     In the example of `value`:
 
-    >>> import numpy as np
     >>> terms = ColumnTerms.of(np.ones(1), np.ones(1), np.ones(1), np.ones((1, 1)))
     >>> print(f"{second_derivative(terms):.9f}")
     -0.750000000

@@ -45,7 +45,6 @@ class OutputAction:
 
     With K = 1 and T = 0, ∂S/∂Q = 0 is N_1 (1 − Q⁻¹) + P Q⁻¹ − Q⁻¹ YᵀY Q⁻¹ = 0:
 
-    >>> import numpy as np
     >>> targets = np.array([[2.0, 0.0], [0.0, 1.0]])
     >>> action = OutputAction(4, 0.0, np.ones(2), targets, np.zeros((2, 0)))
     >>> q = matrix_of(action.minimum(1.0).point)
@@ -125,8 +124,6 @@ class PatchAction:
 
     One patch with K = I and T = 0 is one layer: Q = [(1 − α) + √((1 − α)² + 4 α s)]/2.
 
-    >>> import jax, numpy as np
-    >>> jax.config.update("jax_enable_x64", True)
     >>> pair = np.eye(2)[None, None]
     >>> action = PatchAction(4, pair, np.full(2, 2.0), 1e-12 * np.eye(2))  # α = ½, s = 4
     >>> print(f"{matrix_of(action.minimum(1.0).point)[0, 0]:.9f}")
@@ -158,7 +155,6 @@ class PatchAction:
 def matrix_of(x: Vector) -> Matrix:
     """Q = C Cᵀ.
 
-    >>> import numpy as np
     >>> matrix_of(np.array([np.log(2.0), 1.0, 0.0]))  # C = [[2, 0], [1, 1]]
     array([[4., 2.],
            [2., 2.]])

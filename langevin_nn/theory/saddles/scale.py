@@ -59,7 +59,6 @@ class ScaleAction:
 
     With e = (1,), y = (1,), T = 0 and N_1 = 1, S = Q − 1 − log Q + log Q + 1/Q = Q − 1 + 1/Q:
 
-    >>> import numpy as np
     >>> action = ScaleAction((1,), 0.0, np.ones(1), np.ones(1))
     >>> [float(f(np.log(2.0)).round(12)) for f in (action.value, action.gradient, action.curvature)]
     [1.5, 1.5, 2.5]
@@ -227,7 +226,6 @@ def minimise(action: Action) -> SaddlePoint:
     At T = 0, Q* = [(1 − α) + √((1 − α)² + 4 α s)]/2 with α = P/N_1 and s = yᵀK⁻¹y/P; here
     α = 1/2 and s = 4:
 
-    >>> import numpy as np
     >>> saddle = minimise(ScaleAction((4,), 0.0, np.ones(2), np.full(2, 2.0)))
     >>> print(f"{saddle.value:.12f} {(0.5 + np.sqrt(0.25 + 8)) / 2:.12f}")
     1.686140661635 1.686140661635
@@ -252,7 +250,6 @@ def minima(action: Action) -> list[SaddlePoint]:
 
     Fifty directions without a signal pull Q down, one of a small eigenvalue pulls it up:
 
-    >>> import numpy as np
     >>> eigenvalues, targets = np.r_[1e-4, np.ones(50)], np.r_[3.0, np.zeros(50)]
     >>> [saddle.value > 1 for saddle in minima(ScaleAction((5,), 1e-3, eigenvalues, targets))]
     [False, True]

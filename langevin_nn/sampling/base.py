@@ -60,15 +60,15 @@ class Dynamics(eqx.Module):
     """
 
     settings: ClassVar[type[Any]] = Settings
-    """The class of its settings."""
+    """The class of this dynamics' settings."""
     usage: ClassVar[Usage] = Usage()
-    """Its default counts, the unit of a step, and how a configuration makes it."""
+    """The default counts, the unit of a step, and how a configuration makes the dynamics."""
     unadjusted: ClassVar[bool] = False
-    """Without an acceptance step: the curvature and its step size's bias are then measured."""
+    """Whether there is no acceptance step: curvature and step-size bias are then measured."""
     in_gaussian_prior: ClassVar[bool] = False
-    """Whether it needs a Gaussian prior; a NumPyro model is then whitened with its own."""
+    """Whether the prior must be Gaussian; a NumPyro model is then whitened with its own prior."""
     copies: ClassVar[Copies] = Copies()
-    """What it takes of the memory."""
+    """How many copies of weights and activations the dynamics holds in memory."""
 
     @abstractmethod
     def start(self, posterior: Target, params: Any, key: PRNGKeyArray) -> Any:
@@ -82,19 +82,20 @@ class Dynamics(eqx.Module):
     def step(
         self, posterior: Target, state: Any, settings: Any, keys: ChainKeys
     ) -> tuple[Any, Any]:
-        """One step of every chain; `keys` (chains,) has one key for each. (state, info).
+        """The state after one step of every chain, and the step's info, with one key per chain.
 
-        The info is a NamedTuple of arrays (chains,), perhaps of none; their means between two draws
-        are recorded with the second. `acceptance` and `nonfinite` are known to everybody.
+        `keys` is (chains,). The info is a NamedTuple of arrays (chains,), perhaps of none; their
+        means between two draws are recorded with the second. `acceptance` and `nonfinite` have a
+        meaning to summaries and reports.
         """
 
     def adapted(self, state: Any, settings: Any) -> Any:
-        """The settings that hold from the warm-up's end, given the state there."""
+        """The settings that hold from the end of the warm-up, given the state there."""
         return settings
 
     @property
     def identity(self) -> list[str]:
-        """Its numbers as they stand in a checkpoint's fingerprint."""
+        """The dynamics' numbers as they stand in a checkpoint's fingerprint."""
         return [str(number) for number in jax.tree.leaves(self, is_leaf=lambda x: x is None)]
 
 
@@ -106,7 +107,10 @@ class Stepper(eqx.Module):
 
     @classmethod
     def of(cls, dynamics: Dynamics, settings: Any, dtype: Any) -> "Stepper":
-        """With floating-point numbers in this precision; whole numbers of the dynamics stay."""
+        """The dynamics with these settings, its floating-point numbers arrays of type `dtype`.
+
+        Whole numbers of the dynamics stay Python numbers.
+        """
 
         def is_number(leaf: Any) -> bool:
             return isinstance(leaf, float) or eqx.is_inexact_array(leaf)
@@ -118,36 +122,43 @@ class Stepper(eqx.Module):
         return cls(numbers, jax.tree.map(as_array, settings))
 
     def step(self, posterior: Target, state: Any, keys: ChainKeys) -> tuple[Any, Any]:
-        """One step of every chain, and its info."""
+        """The state after one step of every chain, and the step's info."""
         return self.dynamics.step(posterior, state, self.settings, keys)
 
     def misfit(self, posterior: Target, state: Any) -> Float[Array, " chains"]:
-        """The posterior's misfit of each chain where it is."""
+        """The misfit Φ at each chain's weights, taken from the state where it has it."""
         known: Array | None = getattr(state, "misfit", None)
         return posterior.misfit(state.params) if known is None else known
 
     def relocated(self, posterior: Target, state: Any, other: Any) -> Any:
-        """`state` of chains that stand where `other`, chains of another posterior, do."""
+        """The state of chains that take over the weights of `other`, a state at another posterior.
+
+        Momenta go with the weights, the adaptation of `state` stays.
+        """
         fresh = self.dynamics.init(posterior, other.params, self.settings)
-        moved = {"momentum": other, "adaptation": state}
+        sources = {"momentum": other, "adaptation": state}
         return fresh._replace(
-            **{name: getattr(of, name) for name, of in moved.items() if name in fresh._fields}
+            **{
+                name: getattr(source, name)
+                for name, source in sources.items()
+                if name in fresh._fields
+            }
         )
 
 
 def dynamics_named(name: str) -> type[Dynamics]:
-    """The class of that name or import path.
+    """The class of dynamics of this name or import path.
 
-    Raises `InputError` for any other name, and for what is no dynamics.
+    Raises `InputError` for any other name, and for an import path of anything else.
 
     >>> from langevin_nn.sampling.base import dynamics_named
     >>> dynamics_named("split").__name__
     'Split'
     """
-    found = named("dynamics", name, DYNAMICS)
+    kind = named("dynamics", name, DYNAMICS)
     if name in DYNAMICS:
-        found = load("dynamics", found.place)
-    if not (isinstance(found, type) and issubclass(found, Dynamics)):
-        write = f"class {name.rpartition(':')[2]}(langevin_nn.sampling.base.Dynamics)"
-        raise misfit("dynamics", name, found, "a class of dynamics", write)
-    return found
+        kind = load("dynamics", kind.place)
+    if not (isinstance(kind, type) and issubclass(kind, Dynamics)):
+        advice = f"class {name.rpartition(':')[2]}(langevin_nn.sampling.base.Dynamics)"
+        raise misfit("dynamics", name, kind, "a class of dynamics", advice)
+    return kind

@@ -1,4 +1,4 @@
-"""Sampling: many chains of one transition, of one posterior or of several side by side."""
+"""Sampling: many chains of one transition, for one posterior or for several side by side."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -73,11 +73,12 @@ def sample_points(
     resume: bool = False,
     progress: Callable[[Report], None] | None = None,
 ) -> list[Chains]:
-    """`sample` for posteriors of the same shapes, all in one program, compiled once.
+    """Draws of several posteriors of the same shapes, in one program that is compiled once.
 
-    The posteriors may differ in precisions, temperature and data (of another seed, say), each has
-    its own of `keys` and adapts its own numbers; what is left open for one is for all. A point
-    gets the draws that it would get alone, up to rounding. `wall_seconds` is that of all.
+    Arguments as for `sample`. The posteriors may differ in precisions, temperature and data (of
+    another seed, say). Each has its own key of `keys` and adapts its own numbers; a number that the
+    transition leaves open is adapted for all. A point gets the draws that it would get alone, up to
+    rounding. `wall_seconds` is the time of all points together.
 
     Raises as `sample` does, and `InputError` for posteriors of different shapes. A point all whose
     chains diverge is marked in its `diverged` if another is left; if none is, `Diverged` is raised.
@@ -96,37 +97,41 @@ def sample_points(
     posteriors = checked_posteriors(posteriors)
     require_room(posteriors, transition, counts)
     with writing(checkpoint):
-        found = drive(
+        driven = drive(
             posteriors, transition, keys, counts, observables=observables, checkpoint=checkpoint,
             resume=resume, progress=progress,
         )  # fmt: skip
-    return [found.chains(i) for i in range(len(found.posteriors))]
+    return [driven.chains(i) for i in range(len(driven.posteriors))]
 
 
 def require_room(posteriors: Sequence[Posterior], transition: Dynamics, counts: Counts) -> None:
-    """Raise `InputError` if the chains of these posteriors do not fit the memory; warn if just so.
+    """Raise `InputError` if the chains of these posteriors exceed the memory; warn if almost.
 
     Chains live on the accelerators, where there are some, and their draws on the host.
     """
     if not posteriors:
         return
-    number, first = len(posteriors) * counts.num_chains, posteriors[0]
+    total_chains, first = len(posteriors) * counts.num_chains, posteriors[0]
     arrays = jax.tree.leaves(eqx.filter(first.network, eqx.is_inexact_array))
-    parts = footprint.of_sampling(
+    bytes_by_part = footprint.of_sampling(
         footprint.Sizes(
             sum(leaf.size for leaf in arrays),
             first.network.num_units if isinstance(first.network, Network) else 0,
-            first.num_train, len(first.x_test), int(np.prod(first.y_train.shape[1:])), number,
+            first.num_train, len(first.x_test), int(np.prod(first.y_train.shape[1:])), total_chains,
             counts.num_samples, first.y_train.dtype.itemsize,
             isinstance(first, MarginalisedPosterior), transition.copies,
             counts.num_chains,
         )
     )  # fmt: skip
     remedy = "write fewer units, examples, chains or draws, or fewer posteriors side by side"
-    stats = [device.memory_stats() for device in jax.local_devices() if device.platform != "cpu"]
-    if stats and all(each and "bytes_limit" in each for each in stats):
-        left = sum(each["bytes_limit"] - each["bytes_in_use"] for each in stats if each)
-        there = {k: v for k, v in parts.items() if k != "draws"}
-        footprint.require_and_warn(there, remedy, left)
-        parts = {"draws": parts["draws"]}
-    footprint.require_and_warn(parts, remedy)
+    device_stats = [
+        device.memory_stats() for device in jax.local_devices() if device.platform != "cpu"
+    ]
+    if device_stats and all(stats and "bytes_limit" in stats for stats in device_stats):
+        bytes_left = sum(
+            stats["bytes_limit"] - stats["bytes_in_use"] for stats in device_stats if stats
+        )
+        on_device = {k: v for k, v in bytes_by_part.items() if k != "draws"}
+        footprint.require_and_warn(on_device, remedy, bytes_left)
+        bytes_by_part = {"draws": bytes_by_part["draws"]}
+    footprint.require_and_warn(bytes_by_part, remedy)

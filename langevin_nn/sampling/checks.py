@@ -27,7 +27,7 @@ RECORDS = (
     "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",
     "acceptance", "nonfinite", "data_energy", "energy_variance", "swap_acceptance", "round_trips",
 )  # fmt: skip
-"""Names of what is recorded anyway."""
+"""Names of the series that every run records, which no observable may bear."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Counts:
         num_samples: SupportsIndex,
         thinning: SupportsIndex | None,
     ) -> "Counts":
-        """The transition's own defaults in place of None."""
+        """The counts with the transition's own defaults in place of None."""
         checked_transition(transition)
         return cls(
             num_chains,
@@ -66,11 +66,12 @@ class Counts:
 
     @property
     def steps(self) -> int:
+        """The steps of each chain, warm-up and thinning included."""
         return self.num_warmup + self.num_samples * self.thinning
 
 
 def checked_posterior(posterior: Any) -> Posterior:
-    """The posterior; `InputError` for what is none."""
+    """The posterior as given; `InputError` for any other object."""
     if isinstance(posterior, Posterior):
         return posterior
     if isinstance(posterior, Dynamics):
@@ -80,49 +81,49 @@ def checked_posterior(posterior: Any) -> Posterior:
             "(…), key=…)"
         )
     raise InputError(
-        f"a posterior was expected, got {_named(posterior)}: write "
+        f"a posterior was expected, got {_described(posterior)}: write "
         "GibbsPosterior(network, prior, data, temperature) or MarginalisedPosterior(…)"
     )
 
 
 def checked_posteriors(posteriors: Any) -> list[Posterior]:
-    """The posteriors of several points; `InputError` for what is no sequence of them."""
+    """The posteriors of several points as a list; `InputError` for what is no sequence of them."""
     if isinstance(posteriors, Posterior) or not _is_iterable(posteriors):
         raise InputError(
-            f"a list of posteriors was expected, got {_named(posteriors)}: write [posterior, …]"
+            f"a list of posteriors was expected, got {_described(posteriors)}: write [posterior, …]"
         )
     return [checked_posterior(posterior) for posterior in posteriors]
 
 
 def checked_keys(keys: Any) -> list[Any]:
-    """The keys of several points, as they are given; `InputError` for what is no sequence."""
+    """The random keys of several points as a list; `InputError` for what is no sequence."""
     if not _is_iterable(keys):
         raise InputError(
-            f"keys must be a list of random keys, one for each posterior, got {_named(keys)}: "
+            f"keys must be a list of random keys, one for each posterior, got {_described(keys)}: "
             "write jax.random.split(jax.random.key(0), len(posteriors))"
         )
     return list(keys)
 
 
 def checked_params(posterior: Posterior, params: Any) -> Any:
-    """The weights of some networks; `InputError` for what are no weights of this posterior's."""
-    like = eqx.filter_eval_shape(posterior.sample_prior, jax.random.key(0), 1)
+    """The weights as given; `InputError` unless they are those of n networks of this posterior."""
+    shapes = eqx.filter_eval_shape(posterior.sample_prior, jax.random.key(0), 1)
     leaves, structure = jax.tree.flatten(params)
-    right = len({structure, jax.tree.structure(like)}) == 1 and all(
-        isinstance(leaf, jax.Array | np.ndarray) and leaf.shape[1:] == own.shape[1:]
-        and leaf.ndim == own.ndim and len(leaf) == len(leaves[0])
-        for leaf, own in zip(leaves, jax.tree.leaves(like), strict=True)
+    fits = len({structure, jax.tree.structure(shapes)}) == 1 and all(
+        isinstance(leaf, jax.Array | np.ndarray) and leaf.shape[1:] == expected.shape[1:]
+        and leaf.ndim == expected.ndim and len(leaf) == len(leaves[0])
+        for leaf, expected in zip(leaves, jax.tree.leaves(shapes), strict=True)
     )  # fmt: skip
-    if not right:
+    if not fits:
         raise InputError(
             "params must be the weights of n networks of this posterior, with a leading axis of "
-            f"length n, got {_named(params)}: write posterior.sample_prior(key, n)"
+            f"length n, got {_described(params)}: write posterior.sample_prior(key, n)"
         )
     return params
 
 
 def checked_transition(transition: Any) -> Dynamics:
-    """The transition; `InputError` for what is none, a class among it."""
+    """The transition as given; `InputError` for any other object, also for a class of dynamics."""
     if isinstance(transition, Dynamics):
         return transition
     if isinstance(transition, type) and issubclass(transition, Dynamics):
@@ -131,7 +132,7 @@ def checked_transition(transition: Any) -> Dynamics:
             f"{transition.__name__}()"
         )
     raise InputError(
-        f"a transition was expected, got {_named(transition)}: write Langevin() or Split()"
+        f"a transition was expected, got {_described(transition)}: write Langevin() or Split()"
     )
 
 
@@ -146,27 +147,33 @@ def refuse_jumps_for(follower: str, posterior: Posterior, instead: str = "") -> 
     """Raise `InputError` where what follows gradients alone meets an activation's jump.
 
     The gradient says nothing of a jump: without an acceptance step what is sampled is another
-    measure, and what is minimised another function. `model.jumps` says what is looked at.
+    measure, and what is minimised another function. `model.jumps` says which jumps are found.
     """
     network = posterior.network
     if isinstance(network, Network):
-        chosen = network.activation
-        if ACTIVATIONS.get(chosen.name) is chosen or (place := jump_of(chosen.function)) is None:
+        activation = network.activation
+        if (
+            ACTIVATIONS.get(activation.name) is activation
+            or (place := jump_of(activation.function)) is None
+        ):
             return
-        what = f"the activation {chosen.name!r} jumps at z = {place:g}"
+        jump = f"the activation {activation.name!r} jumps at z = {place:g}"
     else:
         if (size := jump_in_weights(posterior)) is None:
             return
-        what = f"an output of the network jumps by {size:.2g} as its weights move"
+        jump = f"an output of the network jumps by {size:.2g} as its weights move"
     raise InputError(
-        f"{what}, of which the gradient that {follower} follows says nothing: write {instead}a "
+        f"{jump}, of which the gradient that {follower} follows says nothing: write {instead}a "
         "continuous activation"
     )
 
 
 def checked_saving(checkpoint: Any, resume: Any, progress: Any) -> Path | None:
-    """The folder of the checkpoints, None for none; `InputError` for what is none, or no switch,
-    or no function."""
+    """The folder of the checkpoints as a path, or None without checkpoints.
+
+    Raises `InputError` for a `checkpoint` that is no path, a `resume` that is neither True nor
+    False, and a `progress` that is no function.
+    """
     require_flag("resume", resume)
     if progress is not None:
         require_function("progress", progress, "lambda report: …")
@@ -174,7 +181,7 @@ def checked_saving(checkpoint: Any, resume: Any, progress: Any) -> Path | None:
 
 
 def checked_count(name: str, value: Any, least: int) -> int:
-    """The count as a Python number, NumPy's among those that are taken."""
+    """The count `name` as a Python int, also from a NumPy integer; `InputError` below `least`."""
     number = as_whole(value)
     if number is None or not least <= number:
         raise InputError(f"{name} must be a whole number of at least {least}, got {shown(value)}")
@@ -186,12 +193,15 @@ def checked_count(name: str, value: Any, least: int) -> int:
 def checked_observables(
     posterior: Posterior, observables: Any
 ) -> dict[str, Callable[[Any], jax.Array]]:
-    """The observables by their names; what each returns is looked at without computing it."""
+    """The observables by their names; `InputError` unless each returns one array of numbers.
+
+    What they return is traced, not computed.
+    """
     if observables is None:
         return {}
     if not isinstance(observables, Mapping):
         raise InputError(
-            f"observables are functions by their names, got {_named(observables)}: write "
+            f"observables are functions by their names, got {_described(observables)}: write "
             '{"norm": lambda network: …}'
         )
     for name, function in observables.items():
@@ -210,32 +220,32 @@ def checked_observables(
         if not callable(function):
             raise InputError(
                 f"the observable {name!r} must be a function of one network, got "
-                f"{_named(function)}: write lambda network: …"
+                f"{_described(function)}: write lambda network: …"
             )
     if observables:
         params = eqx.filter_eval_shape(posterior.sample_prior, jax.random.key(0), 1)
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
         for name, function in observables.items():
-            _check_value(posterior, params, keys, name, function)
+            _require_array(posterior, params, keys, name, function)
     return dict(observables)
 
 
-def _check_value(
+def _require_array(
     posterior: Posterior, params: Any, keys: Any, name: str, function: Callable[[Any], Any]
 ) -> None:
-    """Raise `InputError` unless the function returns one array of numbers."""
+    """Raise `InputError` unless the observable `name` returns one array of numbers."""
     returned: list[Any] = []
 
-    def look(network: Any) -> Any:
+    def observe(network: Any) -> Any:
         value = function(network)
         returned.append(value)
         return jnp.zeros(())
 
-    def of_each(posterior: Posterior, params: Any, keys: Any) -> Any:
-        return posterior.of_each(look, posterior.lifted_networks(params, keys))
+    def of_all(posterior: Posterior, params: Any, keys: Any) -> Any:
+        return posterior.of_each(observe, posterior.lifted_networks(params, keys))
 
     try:
-        eqx.filter_eval_shape(of_each, posterior, params, keys)
+        eqx.filter_eval_shape(of_all, posterior, params, keys)
     except TRACING_ERRORS as error:
         raise InputError(
             f"the observable {name!r} cannot be traced by JAX: {first_line(error)}"
@@ -244,8 +254,8 @@ def _check_value(
     is_array = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.number)
     if not is_array and not (isinstance(value, jax.Array) and value.dtype == bool):
         raise InputError(
-            f"the observable {name!r} must return one JAX array of numbers, got {_named(value)}: "
-            "write jax.numpy.stack or jax.numpy.asarray of what it returns"
+            f"the observable {name!r} must return one JAX array of numbers, got "
+            f"{_described(value)}: write jax.numpy.stack or jax.numpy.asarray of what it returns"
         )
 
 
@@ -256,7 +266,11 @@ def _is_iterable(value: Any) -> bool:
     return isinstance(value, Sequence) or hasattr(value, "__iter__")
 
 
-def _named(value: Any) -> str:
-    """A value in a few words."""
-    words = value.__name__ if isinstance(value, type) else type(value).__name__
-    return f"{words} {shown(value)}" if isinstance(value, int | float | str | None) else words
+def _described(value: Any) -> str:
+    """The type of a value, and the value where it is short: for messages."""
+    description = value.__name__ if isinstance(value, type) else type(value).__name__
+    return (
+        f"{description} {shown(value)}"
+        if isinstance(value, int | float | str | None)
+        else description
+    )

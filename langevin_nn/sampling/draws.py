@@ -14,11 +14,11 @@ from langevin_nn.model.posterior import Posterior
 
 @dataclass(frozen=True)
 class Slopes:
-    """Derivatives of what some of the draws record: the step size's bias comes from these.
+    """Derivatives of the records of some draws, from which the step size's bias is estimated.
 
-    `draws` (S,) are the numbers of these draws. There are the slopes of `test_outputs`,
-    `train_error` and `test_variances`, the last averaged over the test inputs (None where the
-    parameters determine f), and the `stiffness`, all as `step_size.energy_slopes` defines them.
+    `draws` (S,) are the numbers of these draws. `test_outputs`, `train_error` and `test_variances`
+    are the slopes of these records, the last averaged over the test inputs (None where the
+    parameters determine f), and `stiffness` is as `step_size.energy_slopes` defines it and them.
     `temperature` is T.
     """
 
@@ -32,26 +32,26 @@ class Slopes:
 
 @dataclass(frozen=True)
 class Chains:
-    """Recorded draws of all chains, and what is needed to judge them.
+    """Recorded draws of all chains, with the settings and diagnostics needed to judge them.
 
     `f`, (chain, draw, P_test) or with several outputs (chain, draw, P_test, D), are draws of f at
     the test inputs, and `train_outputs` (chain, draw, P, *D) the same draws of it at the training
     inputs, None where they were not kept. `train_error` (chain, draw) is the mean over the training
-    examples of (y − f)² summed over the outputs, `energy` (chain, draw) is 𝓛, `observables` what
-    else was asked for, (chain, draw, …). `diverged` (chain,) marks chains with numbers that are not
-    finite. `params` is the last state.
+    examples of (y − f)² summed over the outputs, `energy` (chain, draw) is 𝓛, `observables` are the
+    observables that were asked for, (chain, draw, …). `diverged` (chain,) marks chains with numbers
+    that are not finite. `params` is the last state.
 
-    `test_outputs` is what averages are taken of, with `test_variances`: where the read-out is
-    sampled, f itself and None. Where it is marginalised, they are the means m_W of f given the
+    Averages are taken of `test_outputs` and `test_variances`: where the read-out is sampled, they
+    are f itself and None. Where it is marginalised, they are the means m_W of f given the
     hidden weights and its variances s_W (chain, draw, P_test), the same for each output; then
     `train_error` is the average given the hidden weights, and `test_draws` are draws of f, jointly
     over all test and training inputs, with one read-out drawn from its posterior given W.
 
     `temperature` and `loss` are the posterior's, None where they are not known.
 
-    `curvature` is the largest Λ_max(∇²𝓛) over the chains at the end of the warm-up; `slopes` say
-    what bias the finite step size causes (`summarise` has it), and are None where the chains have
-    none, where they exchange their weights with those of other temperatures, and where they were
+    `curvature` is the largest Λ_max(∇²𝓛) over the chains at the end of the warm-up. From `slopes`
+    `summarise` finds the bias of the finite step size; they are None where there is no such bias,
+    where the chains exchange their weights with those of other temperatures, and where they were
     read from a file. A dynamics with an acceptance step has no curvature (NaN); it has
     `acceptance` (chain, draw), the mean acceptance probability of the trajectories since the draw
     before, `nonfinite` (chain, draw), the fraction of them that left the finite numbers and were
@@ -83,12 +83,13 @@ class Chains:
     def f(self) -> Float[np.ndarray, "chain draw P_test *D"] | None:
         """Draws of f at the test inputs.
 
-        None for a marginalised read-out of which none was drawn (runs of earlier versions).
+        None for a marginalised read-out that was not drawn (runs of earlier versions).
         """
         return self.test_outputs if self.test_variances is None else self.test_draws
 
     @property
     def diverged(self) -> np.ndarray:
+        """Whether any energy or output of a chain is not finite, (chain,)."""
         f = self.test_outputs.reshape(*self.energy.shape, -1)
         return ~(np.isfinite(self.energy).all(axis=1) & np.isfinite(f).all((1, 2)))
 
@@ -109,9 +110,10 @@ def assemble(
     curvature: float,
     seconds: float,
 ) -> Chains:
-    """The records (draw, chain, …) of one point as a result (chain, draw, …).
+    """The `Chains` of one point from its records (draw, chain, …).
 
-    `settings` are those of the dynamics; `slopes` are of the draws `sloping`, or empty.
+    `settings` are those of the dynamics; `slopes` are those of the draws numbered `sloping`, or
+    empty.
     """
     series = {name: np.moveaxis(values, 0, 1) for name, values in draws.items()}
     return Chains(

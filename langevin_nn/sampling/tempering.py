@@ -37,19 +37,19 @@ from langevin_nn.types import PointKeys, random_key
 from langevin_nn.values import require_ladder
 
 STREAM = 0x5A4B
-"""Folded into a step's key for the swaps; the dynamics takes its own numbers by splitting it."""
+"""The number folded into a step's key for the swaps; the dynamics splits the key instead."""
 
 
 @dataclass(frozen=True)
 class Ladder:
     """Chains at every temperature of a ladder, the coldest first.
 
-    `posteriors` and `chains` are those of the rungs, `temperatures` T_0 < … < T_{K−1}, and
-    `data_energies` (chain, draw) each rung's Σ_μ ℓ(f, y), with the squared loss ½ Σ (y − f)²: its
-    mean given the weights that are sampled, and in `energy_variances` its variance, 0 with the
-    read-out among them. `swap_acceptance` (K − 1,) is the mean acceptance of
-    the swaps between neighbours, and `round_trips` (chain,) counts, after the warm-up, the weights
-    that came down to the coldest rung after they had been on the hottest.
+    `posteriors` and `chains` are those of the rungs, `temperatures` T_0 < … < T_{K−1}. For each
+    rung `data_energies` (chain, draw) is the mean of Σ_μ ℓ(f, y), with the squared loss
+    ½ Σ (y − f)², given the weights that are sampled, and `energy_variances` (chain, draw) its
+    variance, 0 where the read-out is among them. `swap_acceptance` (K − 1,) is the mean
+    acceptance of the swaps between neighbours, and `round_trips` (chain,) counts, after the
+    warm-up, the weights that came down to the coldest rung after they had been on the hottest.
     """
 
     posteriors: tuple[Posterior, ...]
@@ -61,6 +61,7 @@ class Ladder:
 
     @property
     def temperatures(self) -> tuple[float, ...]:
+        """The temperatures T_0 < T_1 < … of the rungs."""
         return tuple(float(posterior.temperature) for posterior in self.posteriors)
 
 
@@ -79,7 +80,7 @@ def temper(
     resume: bool = False,
     progress: Callable[[Report], None] | None = None,
 ) -> Ladder:
-    """`sample` at the posterior's temperature and at `temperatures` above it, with swaps.
+    """Draws at the posterior's temperature and at `temperatures` above it, with swaps.
 
     Each rung adapts its own numbers in the warm-up. Other arguments and errors as for `sample`;
     `InputError` also for temperatures that are not above the posterior's or not all different.
@@ -99,39 +100,39 @@ def temper(
     require_room(rungs, transition, counts)
     keys = list(jax.random.split(random_key(key), len(rungs)))
     with writing(checkpoint):
-        found = drive(
+        driven = drive(
             rungs, transition, keys, counts, exchange=swaps,
             observables=observables, checkpoint=checkpoint, resume=resume, progress=progress,
         )  # fmt: skip
     names = ("swap_acceptance", "round_trips", "data_energy", "energy_variance")
-    accepted, trips, energies, spreads = (found.draws.pop(name) for name in names)
+    acceptances, trips, energies, variances = (driven.draws.pop(name) for name in names)
 
     def by_rung(series: np.ndarray) -> tuple[np.ndarray, ...]:
         return tuple(np.moveaxis(series, 1, 0).swapaxes(1, 2))
 
     return Ladder(
         posteriors=tuple(rungs),
-        chains=tuple(found.chains(i) for i in range(len(rungs))),
+        chains=tuple(driven.chains(i) for i in range(len(rungs))),
         data_energies=by_rung(energies),
-        energy_variances=by_rung(spreads),
+        energy_variances=by_rung(variances),
         # Each pair takes every second turn.
-        swap_acceptance=2 * accepted[:, :-1].mean(axis=(0, 2), dtype=np.float64),
+        swap_acceptance=2 * acceptances[:, :-1].mean(axis=(0, 2), dtype=np.float64),
         round_trips=counts.thinning * trips[:, 0].sum(axis=0, dtype=np.float64),
     )
 
 
 def ladder_of(posterior: Posterior, temperatures: Sequence[float]) -> list[Posterior]:
-    """The posterior, and the same at each higher temperature, in order."""
+    """The posterior at its own temperature and at each higher one, in increasing order."""
     lowest = float(posterior.temperature)
     higher = require_ladder("temperatures", temperatures, lowest, "the posterior's temperature")
     return [posterior.at_temperature(temperature) for temperature in (lowest, *higher)]
 
 
 class _Swaps:
-    """The exchange of the driver: swaps of neighbours, and who has been at the hottest rung."""
+    """An `Exchange` of the driver: swaps between neighbours, and a count of round trips."""
 
     def begin(self, num_points: int, num_chains: int) -> Float[Array, "rungs chains"]:
-        """1 where the weights have been on the hottest rung since they were on the coldest."""
+        """Zeros (rungs, chains); 1 will mark weights that come from the hottest rung."""
         return jnp.zeros((num_points, num_chains))
 
     def __call__(
@@ -151,11 +152,11 @@ class _Swaps:
         lower = jnp.minimum(rungs, partner)
 
         others = jax.tree.map(lambda leaf: leaf[partner], chains)
-        there = eqx.filter_vmap(lambda s, *words: s.relocated(*words))(
+        relocated = eqx.filter_vmap(lambda stepper, *inputs: stepper.relocated(*inputs))(
             stepper, posterior, chains, others
         )
-        words = (stepper, posterior)
-        gain = self.misfit(*words, chains) - self.misfit(*words, there)
+        target = (stepper, posterior)
+        gain = self.misfit(*target, chains) - self.misfit(*target, relocated)
         log_ratio = gain + gain[partner]
         finite = jnp.isfinite(log_ratio) & (partner != rungs)[:, None]
         probability = jnp.where(finite, jnp.exp(jnp.minimum(log_ratio, 0)), 0)
@@ -164,11 +165,11 @@ class _Swaps:
         coin = coins(keys)[lower]
         swapped = coin < probability.astype(coin.dtype)
 
-        def chosen(yes: Array, no: Array) -> Array:
-            return jnp.where(swapped.reshape(*swapped.shape, *(1,) * (yes.ndim - 2)), yes, no)
+        def where_swapped(new: Array, old: Array) -> Array:
+            return jnp.where(swapped.reshape(*swapped.shape, *(1,) * (new.ndim - 2)), new, old)
 
-        chains = jax.tree.map(chosen, there, chains)
-        heated = chosen(heated[partner], heated)
+        chains = jax.tree.map(where_swapped, relocated, chains)
+        heated = where_swapped(heated[partner], heated)
         is_coldest, is_hottest = rungs == 0, rungs == num_rungs - 1
         trips = jnp.where(is_coldest[:, None], heated, 0)
         heated = jnp.where(is_hottest[:, None], 1, jnp.where(is_coldest[:, None], 0, heated))
@@ -176,8 +177,8 @@ class _Swaps:
         return States(chains, heated), {"swap_acceptance": proposed, "round_trips": trips}
 
     def misfit(self, stepper: Stepper, posterior: Posterior, chains: Any) -> Array:
-        """Φ of every chain on its rung, (rungs, chains)."""
-        values: Array = eqx.filter_vmap(lambda s, *words: s.misfit(*words))(
+        """The misfit Φ_k of every chain on its rung k, (rungs, chains)."""
+        values: Array = eqx.filter_vmap(lambda stepper, *inputs: stepper.misfit(*inputs))(
             stepper, posterior, chains
         )
         return values

@@ -25,16 +25,20 @@ from jaxtyping import Array, Bool, Float
 from langevin_nn.config.dynamics import SPLIT
 
 FIRST_STEP_SIZE = 0.1
-"""Where an open step size starts; it stays there without a warm-up."""
+"""The angle ε in radians at which an open step size starts, and stays without a warm-up."""
 LARGEST_STEP_SIZE = SPLIT.largest_step_size
 DEFAULT_TRAJECTORY = math.pi / 2
-"""Where an open length starts: the rotation that puts p in the place of q."""
-SHORTEST, LONGEST = 0.01, 4 * math.pi
-"""Between which an open trajectory length stays, in radians."""
+"""The angle τ at which an open trajectory length starts: the rotation that puts p for q."""
+SHORTEST_TRAJECTORY, LONGEST_TRAJECTORY = 0.01, 4 * math.pi
+"""The bounds of an open trajectory length, in radians."""
 
 
 class Adaptation(NamedTuple):
-    """Trajectories so far; dual averaging of log ε; Adam's second moment, log τ, its average."""
+    """The state of the adaptation: dual averaging of log ε, and Adam on log τ.
+
+    `trajectories` is the number of trajectories so far, `error` the mean lack of acceptance,
+    `squared_slope` Adam's second moment.
+    """
 
     trajectories: Float[Array, " chains"]
     error: Float[Array, " chains"]
@@ -46,7 +50,7 @@ class Adaptation(NamedTuple):
 
 
 def unadapted(like: Float[Array, " chains"]) -> Adaptation:
-    """Where the warm-up starts."""
+    """The state of the adaptation before the first trajectory, in the shape and type of `like`."""
     zero = jnp.zeros_like(like)
     step = jnp.full_like(like, math.log(FIRST_STEP_SIZE))
     length = jnp.full_like(like, math.log(DEFAULT_TRAJECTORY))
@@ -79,7 +83,9 @@ def adapt_length(old: Adaptation, slope: Float[Array, ""]) -> Adaptation:
     square = decay * old.squared_slope + (1 - decay) * jnp.square(slope)
     size = jnp.sqrt(jnp.maximum(square / (1 - decay**count), jnp.finfo(square.dtype).tiny))
     log_length = jnp.clip(
-        old.log_length + rate * slope / size, math.log(SHORTEST), math.log(LONGEST)
+        old.log_length + rate * slope / size,
+        math.log(SHORTEST_TRAJECTORY),
+        math.log(LONGEST_TRAJECTORY),
     )
     share = count**-power
     average = share * log_length + (1 - share) * old.log_length_average
@@ -94,7 +100,7 @@ def chees_slope(
     finite: Bool[Array, " chains"],
     angle: Float[Array, ""],
 ) -> Float[Array, ""]:
-    """dC/d log τ from one trajectory of every chain; 0 where it cannot be told.
+    """dC/d log τ from one trajectory of every chain; 0 where that is not finite.
 
     `start`, `end` and `momentum` are q, q' and p', pytrees with a leading chain axis; `angle` is
     uτ, and `finite` marks the chains that count.
@@ -107,8 +113,8 @@ def chees_slope(
 
     def centred(tree: Any, weights: Array) -> list[Array]:
         # What a chain that is not finite holds must not reach the mean of the others.
-        kept = [jnp.where(_like(finite, x), x, 0) for x in jax.tree.leaves(tree)]
-        return [x - weighted(x, weights)[None] for x in kept]
+        leaves = [jnp.where(_per_chain(finite, x), x, 0) for x in jax.tree.leaves(tree)]
+        return [x - weighted(x, weights)[None] for x in leaves]
 
     def product(a: list[Array], b: list[Array]) -> Float[Array, " chains"]:
         terms = [jnp.sum(x * y, axis=range(1, x.ndim)) for x, y in zip(a, b, strict=True)]
@@ -116,11 +122,12 @@ def chees_slope(
 
     before = centred(start, finite.astype(weights.dtype))
     after = centred(end, weights)
-    velocity = [jnp.where(_like(finite, p), p, 0) for p in jax.tree.leaves(momentum)]
+    velocity = [jnp.where(_per_chain(finite, p), p, 0) for p in jax.tree.leaves(momentum)]
     change = product(after, after) - product(before, before)
     slope = weighted(angle * change * product(after, velocity), weights)
     return jnp.where(jnp.isfinite(slope), slope, 0)
 
 
-def _like(chains: Bool[Array, " chains"], leaf: Array) -> Array:
+def _per_chain(chains: Bool[Array, " chains"], leaf: Array) -> Array:
+    """The marks of the chains, with axes of length one to meet the axes of `leaf`."""
     return chains.reshape((-1,) + (1,) * (leaf.ndim - 1))

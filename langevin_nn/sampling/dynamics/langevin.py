@@ -25,7 +25,7 @@ from langevin_nn.values import require_positive
 
 
 class LangevinInfo(NamedTuple):
-    """Nothing: every proposal is taken."""
+    """The info of a step without acceptance: it has no fields, since every proposal is taken."""
 
 
 class Langevin(Dynamics):
@@ -33,7 +33,7 @@ class Langevin(Dynamics):
 
     `step_size` is η; None lets the driver set it to a stated fraction of the stability limit
     2/Λ_max(∇²𝓛), measured at the chains' start, draws of the prior (`step_size.AUTO_FRACTION`).
-    Raises `InputError` for one that is not positive and finite.
+    Raises `InputError` for a step size that is not positive and finite.
     """
 
     usage: ClassVar[Usage] = LANGEVIN
@@ -44,18 +44,18 @@ class Langevin(Dynamics):
 
     def __check_init__(self) -> None:
         if self.step_size is None or isinstance(self.step_size, jax.core.Tracer):
-            return  # one that is traced was looked at before
+            return  # a traced step size was checked before
         require_positive("step_size of Langevin dynamics (left out it is measured)", self.step_size)
 
     def start(self, posterior: Target, params: Any, key: PRNGKeyArray) -> Settings:
-        """A step size that is stable where the chains start."""
+        """Settings with a step size that is stable where the chains start."""
         curvature = np.asarray(largest_curvature(posterior, params, key))
         return Settings(stable_step_size(self.step_size, curvature))
 
     def step(
         self, posterior: Target, state: Weights, settings: Settings, keys: ChainKeys
     ) -> tuple[Weights, LangevinInfo]:
-        """One step of every chain; `keys` holds one key for each."""
+        """The weights after one step of every chain; `keys` (chains,) holds one key for each."""
         gradient = jax.grad(lambda params: jnp.sum(posterior.energy(params)))(state.params)
         step_size = settings.step_size
         scale = jnp.sqrt(2 * step_size * posterior.temperature)

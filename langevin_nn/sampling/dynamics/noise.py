@@ -19,17 +19,19 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 from langevin_nn.types import THREEFRY, ChainKeys
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-"""Of the rounds of Threefry-2x32, in groups of four that take turns."""
+"""The bits by which the rounds of Threefry-2x32 rotate, in groups of four that take turns."""
 PARITY = 0x1BD11BDA
+"""The constant that Threefry combines with the words of the key into a further word."""
 CENTRE = (
     2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
     -0.00125372503, -0.00417768164, 0.246640727, 1.50140941,
 )  # fmt: skip
-"""Giles' polynomial for w < 5, highest power first; then that for the tails."""
+"""The coefficients of Giles' polynomial for erf⁻¹ at w < 5, highest power first."""
 TAIL = (
     -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773,
     -0.0076224613, 0.00943887047, 1.00167406, 2.83297682,
 )  # fmt: skip
+"""The coefficients of Giles' polynomial for erf⁻¹ in the tails, highest power first."""
 
 
 def standard_normal_like(params: Any, keys: ChainKeys) -> Any:
@@ -37,17 +39,17 @@ def standard_normal_like(params: Any, keys: ChainKeys) -> Any:
     leaves, structure = jax.tree.flatten(params)
 
     def draw(key: PRNGKeyArray) -> list[Array]:
-        parts = jax.random.split(key, len(leaves))
+        leaf_keys = jax.random.split(key, len(leaves))
         return [
-            standard_normal(part, leaf.shape[1:], leaf.dtype)
-            for part, leaf in zip(parts, leaves, strict=True)
+            standard_normal(leaf_key, leaf.shape[1:], leaf.dtype)
+            for leaf_key, leaf in zip(leaf_keys, leaves, strict=True)
         ]
 
     return jax.tree.unflatten(structure, jax.vmap(draw)(keys))
 
 
 def standard_normal(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Independent N(0, 1) of one key."""
+    """Independent N(0, 1) numbers in the given shape and type, from one key."""
     if dtype != jnp.float32 or str(jax.random.key_impl(key)) != THREEFRY:
         return jax.random.normal(key, shape, dtype)
     words = threefry(key, math.prod(shape)).reshape(shape)
@@ -59,7 +61,7 @@ def standard_normal(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Ar
 
 
 def threefry(key: PRNGKeyArray, count: int) -> UInt32[Array, " count"]:
-    """Random words: Threefry-2x32 in 20 rounds of the counters 0, 1, …"""
+    """Random 32-bit words: Threefry-2x32 in 20 rounds, applied to the counters 0, 1, …"""
     first, second = jax.random.key_data(key)
     schedule = (first, second, first ^ second ^ jnp.uint32(PARITY))
     half = (count + 1) // 2

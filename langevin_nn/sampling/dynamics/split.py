@@ -42,11 +42,11 @@ from langevin_nn.types import ChainKeys
 from langevin_nn.values import require_positive
 
 MOST_STEPS = 1000
-"""A trajectory has no more steps than this, whatever its length."""
+"""The largest number of steps of a trajectory, whatever its length."""
 
 
 class SplitSettings(NamedTuple):
-    """The angle of a rotation, the mean angle of a trajectory, and which of them are adapted."""
+    """The angle of a rotation, the mean angle of a trajectory, and which of the two are adapted."""
 
     step_size: float
     trajectory_length: float
@@ -55,7 +55,7 @@ class SplitSettings(NamedTuple):
 
 
 class SplitState(NamedTuple):
-    """Weights, whitened momenta, Φ and ∇_WΦ of each chain; the adaptation, the same in each."""
+    """The weights, whitened momenta, Φ and ∇_WΦ of each chain, and the adaptation, equal in all."""
 
     params: Any
     momentum: Any
@@ -65,7 +65,7 @@ class SplitState(NamedTuple):
 
 
 class SplitInfo(NamedTuple):
-    """min(1, exp(−ΔH)), and 1 where ΔH is not finite: such a trajectory is rejected."""
+    """The acceptance min(1, exp(−ΔH)), and 1 in `nonfinite` where a trajectory left the numbers."""
 
     acceptance: Float[Array, " chains"]
     nonfinite: Float[Array, " chains"]
@@ -115,10 +115,10 @@ class Split(Dynamics):
 
     @property
     def identity(self) -> list[str]:
-        return [*super().identity, "False", "False"]  # two numbers that it once had
+        return [*super().identity, "False", "False"]  # two numbers of earlier versions
 
     def start(self, posterior: Target, params: Any, key: PRNGKeyArray) -> SplitSettings:
-        """The step size and the length of the trajectories to start with."""
+        """Settings with the angles of rotations and trajectories at which the warm-up starts."""
         step, length = self.step_size, self.trajectory_length
         return SplitSettings(
             FIRST_STEP_SIZE if step is None else float(step),
@@ -128,14 +128,14 @@ class Split(Dynamics):
         )
 
     def adapted(self, state: SplitState, settings: SplitSettings) -> SplitSettings:
-        """What was learnt of the open numbers, kept from here on."""
-        learnt = {}
+        """Settings with the averages that the warm-up found for the open numbers, now frozen."""
+        logarithms = {}
         if self.step_size is None:
-            learnt["step_size"] = state.adaptation.log_step_average
+            logarithms["step_size"] = state.adaptation.log_step_average
         if self.trajectory_length is None:
-            learnt["trajectory_length"] = state.adaptation.log_length_average
-        kept = {name: float(np.exp(np.float64(log[0]))) for name, log in learnt.items()}
-        return settings._replace(**kept, adapting_step=False, adapting_length=False)
+            logarithms["trajectory_length"] = state.adaptation.log_length_average
+        numbers = {name: float(np.exp(np.float64(log[0]))) for name, log in logarithms.items()}
+        return settings._replace(**numbers, adapting_step=False, adapting_length=False)
 
     def init(self, posterior: Target, params: Any, settings: SplitSettings) -> SplitState:
         misfit, gradient = misfit_and_gradient(posterior, params)
@@ -145,40 +145,47 @@ class Split(Dynamics):
     def step(
         self, posterior: Target, state: SplitState, settings: SplitSettings, keys: ChainKeys
     ) -> tuple[SplitState, SplitInfo]:
-        """One trajectory of every chain; `keys` holds one key for each, the first one also u."""
-        parts = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
+        """The state after one trajectory of every chain, and the acceptances.
+
+        `keys` (chains,) holds one key for each chain; the first also draws u.
+        """
+        split_keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
         dtype = state.misfit.dtype
-        fresh = standard_normal_like(state.params, parts[:, 0])
+        fresh = standard_normal_like(state.params, split_keys[:, 0])
         # There are no momenta to keep before the first trajectory.
-        r = jnp.where(state.adaptation.trajectories[0] > 0, jnp.asarray(self.refresh, dtype), 1)
-        kept, new = jnp.sqrt(1 - r), jnp.sqrt(r)
-        momentum = jax.tree.map(lambda p, xi: kept * p + new * xi, state.momentum, fresh)
+        refresh = jnp.where(
+            state.adaptation.trajectories[0] > 0, jnp.asarray(self.refresh, dtype), 1
+        )
+        kept_share, new_share = jnp.sqrt(1 - refresh), jnp.sqrt(refresh)
+        momentum = jax.tree.map(
+            lambda p, xi: kept_share * p + new_share * xi, state.momentum, fresh
+        )
         start = state._replace(momentum=momentum)
 
         adaptation = state.adaptation
         step_size, length = (
-            jnp.where(jnp.asarray(adapting), jnp.exp(learnt[0]), jnp.asarray(given, dtype))
-            for adapting, learnt, given in (
+            jnp.where(jnp.asarray(adapting), jnp.exp(updated[0]), jnp.asarray(given, dtype))
+            for adapting, updated, given in (
                 (settings.adapting_step, adaptation.log_step, settings.step_size),
                 (settings.adapting_length, adaptation.log_length, settings.trajectory_length),
             )
         )
-        u = jax.random.uniform(parts[0, 2], (), dtype, 0.5, 1.5)
+        u = jax.random.uniform(split_keys[0, 2], (), dtype, 0.5, 1.5)
         angle = u * length
-        steps = jnp.clip(jnp.ceil(angle / step_size), 1, MOST_STEPS).astype(jnp.int32)
-        step_size = jnp.minimum(angle / steps.astype(dtype), step_size)
-        end, change = self.trajectory(posterior, start, step_size, steps)
+        num_steps = jnp.clip(jnp.ceil(angle / step_size), 1, MOST_STEPS).astype(jnp.int32)
+        step_size = jnp.minimum(angle / num_steps.astype(dtype), step_size)
+        end, change = self.trajectory(posterior, start, step_size, num_steps)
 
         finite = jnp.isfinite(change)
         for leaf in jax.tree.leaves((end.params, end.gradient)):
             finite &= jnp.all(jnp.isfinite(leaf), axis=range(1, leaf.ndim))
         acceptance = jnp.where(finite, jnp.exp(-jnp.maximum(change, 0)), 0)
-        coin = jax.vmap(lambda key: jax.random.uniform(key, (), dtype))(parts[:, 1])
-        back = start._replace(momentum=jax.tree.map(jnp.negative, start.momentum))
-        taken = coin < acceptance
+        coin = jax.vmap(lambda key: jax.random.uniform(key, (), dtype))(split_keys[:, 1])
+        reversed_start = start._replace(momentum=jax.tree.map(jnp.negative, start.momentum))
+        accepted = coin < acceptance
         moved = jax.tree.map(
-            lambda yes, no: jnp.where(taken.reshape((-1,) + (1,) * (yes.ndim - 1)), yes, no),
-            end, back,
+            lambda new, old: jnp.where(accepted.reshape((-1,) + (1,) * (new.ndim - 1)), new, old),
+            end, reversed_start,
         )  # fmt: skip
         roots = _roots(posterior, start)
         slope = chees_slope(
@@ -186,13 +193,13 @@ class Split(Dynamics):
             jax.tree.map(jnp.multiply, end.params, roots),
             end.momentum, acceptance, finite, angle,
         )  # fmt: skip
-        learnt = self._learnt(adaptation, settings, acceptance, length, slope)
-        return moved._replace(adaptation=learnt), SplitInfo(acceptance, (~finite).astype(dtype))
+        updated = self._learnt(adaptation, settings, acceptance, length, slope)
+        return moved._replace(adaptation=updated), SplitInfo(acceptance, (~finite).astype(dtype))
 
     def trajectory(
         self, posterior: Target, start: SplitState, step_size: Array, steps: Array
     ) -> tuple[SplitState, Float[Array, " chains"]]:
-        """Where `steps` steps lead, and ΔH.
+        """The state after `steps` steps of every chain, and ΔH (chains,).
 
         Rotations do not change H, so ΔH is ΔΦ and what the kicks do to ½p²: small numbers, where
         the difference of two values of H would be one of large ones.
@@ -213,7 +220,7 @@ class Split(Dynamics):
             ]
             return kicked, work + sum(gains[1:], gains[0])
 
-        def one(_: Array, carry: tuple[SplitState, Array]) -> tuple[SplitState, Array]:
+        def step(_: Array, carry: tuple[SplitState, Array]) -> tuple[SplitState, Array]:
             state, work = carry
             momentum, work = kick(state, work)
             params = jax.tree.map(
@@ -227,7 +234,7 @@ class Split(Dynamics):
             momentum, work = kick(state, work)
             return state._replace(momentum=momentum), work
 
-        end, work = jax.lax.fori_loop(0, steps, one, (start, jnp.zeros_like(start.misfit)))
+        end, work = jax.lax.fori_loop(0, steps, step, (start, jnp.zeros_like(start.misfit)))
         return end, end.misfit - start.misfit + work
 
     def _learnt(
@@ -240,28 +247,28 @@ class Split(Dynamics):
     ) -> Adaptation:
         new = old._replace(trajectories=old.trajectories + 1)
         target = jnp.asarray(self.target_acceptance, length.dtype)
-        new = _chosen(settings.adapting_step, adapt_step(new, acceptance, target, length), new)
-        return _chosen(settings.adapting_length, adapt_length(new, slope), new)
+        new = _where(settings.adapting_step, adapt_step(new, acceptance, target, length), new)
+        return _where(settings.adapting_length, adapt_length(new, slope), new)
 
 
 def misfit_and_gradient(posterior: Target, params: Any) -> tuple[Float[Array, " chains"], Any]:
-    """Φ of each chain and its gradient in the weights."""
+    """The misfit Φ of each chain, and its gradient in the weights."""
 
     def total(params: Any) -> tuple[Array, Array]:
-        each = posterior.misfit(params)
-        return jnp.sum(each), each
+        misfits = posterior.misfit(params)
+        return jnp.sum(misfits), misfits
 
     (_, misfit), gradient = jax.value_and_grad(total, has_aux=True)(params)
     return misfit, gradient
 
 
-def _chosen(adapting: bool | Array, adapted: Adaptation, old: Adaptation) -> Adaptation:
-    yes = jnp.asarray(adapting)
-    return jax.tree.map(lambda new, same: jnp.where(yes, new, same), adapted, old)
+def _where(adapting: bool | Array, adapted: Adaptation, old: Adaptation) -> Adaptation:
+    mask = jnp.asarray(adapting)
+    return jax.tree.map(lambda new, kept: jnp.where(mask, new, kept), adapted, old)
 
 
 def _roots(posterior: Target, state: SplitState) -> Any:
-    """√λ of each array of weights: they make W into q."""
+    """The factor √λ of each array of weights, by which q = √λ W."""
     return jax.tree.unflatten(
         jax.tree.structure(state.params),
         [jnp.sqrt(jnp.asarray(p, state.misfit.dtype)) for p in posterior.sampled_prior.by_array],

@@ -34,7 +34,7 @@ from langevin_nn.sampling.dynamics.noise import standard_normal_like
 from langevin_nn.types import ChainKeys, InputError
 
 AUTO_FRACTION = 0.1
-"""An open step size becomes this fraction of the stability limit at draws of the prior."""
+"""The fraction of the stability limit, at draws of the prior, that an open step size becomes."""
 
 
 class Diverged(InputError):
@@ -44,6 +44,8 @@ class Diverged(InputError):
 def stable_step_size(given: float | Array | None, curvature: np.ndarray) -> float:
     """The step size to use, given Λ_max(∇²𝓛) of each chain at its start.
 
+    Raises `Diverged` for a `given` step size above the stability limit and for a curvature that is
+    not finite, `InputError` for a curvature of zero where none is given.
     Where 𝓛 is not convex power iteration may find a negative eigenvalue; none is then larger than
     its magnitude.
     """
@@ -119,54 +121,54 @@ def final_curvature(posterior: Target, params: Any, key: PRNGKeyArray) -> float:
 
 
 MOST_SLOPES = 256
-"""About as many draws of a chain have slopes, of long chains."""
+"""The approximate number of draws with slopes of a long chain."""
 
 LEAST_SLOPES = 16
-"""At least as many have, of chains that are not shorter."""
+"""The least number of draws with slopes of a chain that has as many draws."""
 
 STEPS_BETWEEN_SLOPES = 400
-"""At least as many steps lie between two draws with slopes, of all but short chains."""
+"""The least number of steps between two draws with slopes of a chain that is not short."""
 
 
 def room_for_slopes(num_samples: int) -> int:
-    """How far apart the draws with slopes are at least, whatever the thinning."""
+    """The least number of draws from one with slopes to the next, whatever the thinning."""
     return -(-num_samples // MOST_SLOPES)
 
 
 def slope_stride(num_samples: int, thinning: int) -> int:
-    """Every how many draws slopes are recorded."""
-    rare = min(STEPS_BETWEEN_SLOPES // thinning, num_samples // LEAST_SLOPES)
-    return max(room_for_slopes(num_samples), rare, 1)
+    """The number of draws from one with slopes to the next."""
+    stride = min(STEPS_BETWEEN_SLOPES // thinning, num_samples // LEAST_SLOPES)
+    return max(room_for_slopes(num_samples), stride, 1)
 
 
 def energy_slopes(posterior: Posterior, params: Any, keys: ChainKeys) -> dict[str, Array]:
-    """∇φ·(2v − p) for what a draw records, and the `stiffness` v·(v − p), at each chain's weights.
+    """The slopes ∇φ·(2v − p) of a draw's records φ, and the `stiffness` v·(v − p), of each chain.
 
     v = ∇𝓛/√T, and p = √T Λθ is the prior's part of it. The slopes are those of `test_outputs`
-    (chains, P_test, *D) and `train_error` (chains,), where the read-out is marginalised also of
-    `test_variances` averaged over the test inputs (chains,). `keys` are those of the record.
+    (chains, P_test, *D) and `train_error` (chains,), where the read-out is marginalised also that
+    of `test_variances` averaged over the test inputs (chains,). `keys` are those of the record.
     """
     root = jnp.sqrt(posterior.temperature)
     force = jax.grad(lambda p: jnp.sum(posterior.energy(p)))(params)
     pull = jax.grad(lambda p: jnp.sum(posterior.sampled_prior.energy(p)))(params)
     v = jax.tree.map(lambda g: g / root, force)
-    rest = jax.tree.map(lambda g, w: g - root * w, v, pull)
-    slopes = _record_along(posterior, params, keys, jax.tree.map(jnp.add, v, rest))
+    remainder = jax.tree.map(lambda g, w: g - root * w, v, pull)
+    slopes = _record_along(posterior, params, keys, jax.tree.map(jnp.add, v, remainder))
     products = [
         jnp.sum((a * b).reshape(len(a), -1), axis=1)
-        for a, b in zip(jax.tree.leaves(v), jax.tree.leaves(rest), strict=True)
+        for a, b in zip(jax.tree.leaves(v), jax.tree.leaves(remainder), strict=True)
     ]
-    chosen = {name: slopes[name] for name in ("test_outputs", "train_error")}
-    chosen["stiffness"] = jnp.sum(jnp.stack(products), axis=0)
+    by_name = {name: slopes[name] for name in ("test_outputs", "train_error")}
+    by_name["stiffness"] = jnp.sum(jnp.stack(products), axis=0)
     if "test_variances" in slopes:
-        chosen["test_variances"] = jnp.mean(slopes["test_variances"], axis=1)
-    return chosen
+        by_name["test_variances"] = jnp.mean(slopes["test_variances"], axis=1)
+    return by_name
 
 
 def _record_along(
     posterior: Posterior, params: Any, keys: ChainKeys, direction: Any
 ) -> dict[str, Array]:
-    """The derivative of a record, but for its energy, along `direction`."""
+    """The derivatives along `direction` of all records of a draw except its energy."""
     if isinstance(posterior, MarginalisedPosterior):  # in closed form
         return posterior.record_along(params, keys, direction)
 
@@ -174,5 +176,5 @@ def _record_along(
         values = posterior.record(params, keys)
         return {name: value for name, value in values.items() if name != "energy"}
 
-    found: dict[str, Array] = derivative_along(recorded, params, direction)
-    return found
+    derivatives: dict[str, Array] = derivative_along(recorded, params, direction)
+    return derivatives

@@ -26,18 +26,17 @@ from langevin_nn.sampling.base import Dynamics
 from langevin_nn.sampling.engine.chunks import Buffer
 from langevin_nn.types import InputError, is_key
 
-SLOPE = "slope_"
-"""How the names of slopes begin in a chunk's file, which has fewer of them than draws."""
+SLOPE_PREFIX = "slope_"
+"""The prefix of the names of slopes in a chunk's file, which has fewer of them than draws."""
 
-WHOSE, FIRST = "chunk/fingerprint", "chunk/first"
-"""Of which run the draws of a chunk's file are, and which is their first; no series is so named."""
+FINGERPRINT_ENTRY, FIRST_DRAW_ENTRY = "chunk/fingerprint", "chunk/first"
+"""The names, in a chunk's file, of the run's fingerprint and of the number of the first draw."""
 
-NUMBER = "number_"
-"""How the names of a point's numbers begin in `state.npz`."""
+NUMBER_PREFIX = "number_"
+"""The prefix of the names of a point's numbers in `state.npz`."""
 
-
-AGAIN = "start again, by --overwrite at the command line, by resume=False in Python"
-"""What is left where nothing can be gone on with."""
+START_AGAIN = "start again, by --overwrite at the command line, by resume=False in Python"
+"""The advice of messages where a checkpoint cannot be resumed."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +55,21 @@ class Progress:
 
     @property
     def settled(self) -> bool:
-        """Whether the warm-up has ended, and its settings are those of the draws."""
+        """Whether the warm-up has ended, so that the settings are those of the draws."""
         return self.curvatures is not None
 
     def columns(self) -> dict[str, list[Any]]:
-        """The numbers of all points by name, as a checkpoint has them."""
-        number = len(self.settings)
+        """The numbers of all points by name, in the form in which a checkpoint stores them."""
+        num_points = len(self.settings)
         fields = self.settings[0]._fields
-        columns = {name: [getattr(each, name) for each in self.settings] for name in fields}
+        columns = {name: [getattr(settings, name) for settings in self.settings] for name in fields}
         if self.curvatures is not None:
-            columns |= {"curvature": list(self.curvatures), "settled": [1.0] * number}
-        return columns | {"seconds": [self.seconds] * number}
+            columns |= {"curvature": list(self.curvatures), "settled": [1.0] * num_points}
+        return columns | {"seconds": [self.seconds] * num_points}
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds: the state, where the run stood, each point's numbers by name, draws.
+    """A checkpoint's content: state, steps, draws, each point's numbers by name, chunks of draws.
 
     Settings that are younger than the version that has written it are not among the numbers.
     """
@@ -83,7 +82,7 @@ class Saved(NamedTuple):
 
 
 class Checkpoint:
-    """Checkpoints in `folder`, of the run that `fingerprint` names."""
+    """The checkpoints in `folder` of the run with this `fingerprint`."""
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder = folder
@@ -91,24 +90,28 @@ class Checkpoint:
 
     @property
     def exists(self) -> bool:
+        """Whether the folder holds a state, be it readable or not."""
         return os.path.lexists(self.folder / "state.npz")
 
     def save(self, state: Any, progress: Progress, chunk: Buffer | None) -> None:
         """Write the draws of one chunk (arrays (draw, point, chain, …)), then the state after."""
         if chunk:
             first = progress.draws - len(next(iter(chunk.draws.values())))
-            slopes = {SLOPE + name: values for name, values in chunk.slopes.items()}
-            whose = {WHOSE: np.array(self.fingerprint), FIRST: np.array(first)}
-            write_arrays(self.folder / f"draws-{first:08d}.npz", chunk.draws | slopes | whose)
+            slopes = {SLOPE_PREFIX + name: values for name, values in chunk.slopes.items()}
+            origin = {
+                FINGERPRINT_ENTRY: np.array(self.fingerprint),
+                FIRST_DRAW_ENTRY: np.array(first),
+            }
+            write_arrays(self.folder / f"draws-{first:08d}.npz", chunk.draws | slopes | origin)
         leaves = jax.tree.leaves(state)
         arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        arrays |= {NUMBER + name: np.array(row) for name, row in progress.columns().items()}
+        arrays |= {NUMBER_PREFIX + name: np.array(row) for name, row in progress.columns().items()}
         arrays["progress"] = np.array([progress.steps, progress.draws])
         arrays["fingerprint"] = np.array(self.fingerprint)
         write_arrays(self.folder / "state.npz", arrays)
 
     def load(self, like: Callable[[list[dict[str, Any]]], Any]) -> Saved:
-        """What was saved last; `like` gives the state's shapes, from each point's numbers.
+        """The content saved last; `like` gives the state's shapes from each point's numbers.
 
         Raises `InputError` if a file cannot be read or belongs to another run.
         """
@@ -116,9 +119,13 @@ class Checkpoint:
         if str(saved.get("fingerprint")) != self.fingerprint:
             raise InputError(
                 f"the checkpoint in {self.folder} is of another run (its data or configuration "
-                f"differ): use the configuration that it was made with, or {AGAIN}"
+                f"differ): use the configuration that it was made with, or {START_AGAIN}"
             )
-        columns = {k.removeprefix(NUMBER): v for k, v in saved.items() if k.startswith(NUMBER)}
+        columns = {
+            k.removeprefix(NUMBER_PREFIX): v
+            for k, v in saved.items()
+            if k.startswith(NUMBER_PREFIX)
+        }
         try:
             rows = zip(*(column.tolist() for column in columns.values()), strict=True)
             numbers = [dict(zip(columns, row, strict=True)) for row in rows]
@@ -130,23 +137,26 @@ class Checkpoint:
         except (KeyError, ValueError, TypeError) as error:
             raise self._damaged("state.npz", error) from error
         chunks: list[Buffer] = []
-        done = 0
-        while done < draws:
-            name = f"draws-{done:08d}.npz"
+        num_loaded = 0
+        while num_loaded < draws:
+            name = f"draws-{num_loaded:08d}.npz"
             arrays = self._read(name)
-            # An earlier version's files say nothing of it.
-            whose = str(arrays.pop(WHOSE, self.fingerprint)), str(arrays.pop(FIRST, done))
-            if whose != (self.fingerprint, str(done)):
+            # Files of an earlier version have neither entry.
+            origin = (
+                str(arrays.pop(FINGERPRINT_ENTRY, self.fingerprint)),
+                str(arrays.pop(FIRST_DRAW_ENTRY, num_loaded)),
+            )
+            if origin != (self.fingerprint, str(num_loaded)):
                 raise self._damaged(name, "it holds draws of another run, or other draws")
-            slopes = {k: arrays.pop(k) for k in list(arrays) if k.startswith(SLOPE)}
-            slopes = {k.removeprefix(SLOPE): values for k, values in slopes.items()}
+            slopes = {k: arrays.pop(k) for k in list(arrays) if k.startswith(SLOPE_PREFIX)}
+            slopes = {k.removeprefix(SLOPE_PREFIX): values for k, values in slopes.items()}
             chunks.append(Buffer(arrays, slopes))
             lengths = {len(values) if values.ndim else 0 for values in arrays.values()}
-            if len(lengths) != 1 or not 0 < min(lengths) <= draws - done:
-                raise self._damaged(name, f"{lengths} draws, of {draws - done}")
+            if len(lengths) != 1 or not 0 < min(lengths) <= draws - num_loaded:
+                raise self._damaged(name, f"{lengths} draws, of {draws - num_loaded}")
             if chunks[-1].draws.keys() != chunks[0].draws.keys():
                 raise self._damaged(name, "it holds other series than the draws before")
-            done += lengths.pop()
+            num_loaded += lengths.pop()
         return Saved(state, steps, draws, numbers, chunks)
 
     def _read(self, name: str) -> dict[str, np.ndarray]:
@@ -157,7 +167,7 @@ class Checkpoint:
 
     def _damaged(self, name: str, reason: object) -> InputError:
         return InputError(
-            f"the checkpoint file {self.folder / name} cannot be read ({reason}): {AGAIN}"
+            f"the checkpoint file {self.folder / name} cannot be read ({reason}): {START_AGAIN}"
         )
 
 
@@ -170,7 +180,7 @@ def steps_in(state: Path) -> int:
 
 @contextlib.contextmanager
 def writing(folder: Path | None) -> Iterator[None]:
-    """The folder of a checkpoint, made if it is not there, as this process's own; None is none.
+    """Within it the checkpoint's folder exists and is locked by this process; None locks nothing.
 
     Raises `InputError` if another process writes checkpoints there.
     """
@@ -178,12 +188,12 @@ def writing(folder: Path | None) -> Iterator[None]:
         yield
         return
     absent = [path for path in (folder, *folder.parents) if not path.exists()]
-    with contextlib.ExitStack() as made:
+    with contextlib.ExitStack() as stack:
         for path in reversed(absent):
             make_folder(path)
-            made.callback(_remove_empty, path)
+            stack.callback(_remove_empty, path)
         lock = folder / ".lock"
-        if not made.enter_context(locks.held(lock)):
+        if not stack.enter_context(locks.held(lock)):
             raise InputError(
                 f"{folder} is in use, by {locks.holder(lock) or 'another process'}: wait until "
                 "that has ended, or give another folder as checkpoint"
@@ -198,15 +208,15 @@ def _remove_empty(folder: Path) -> None:
 
 def _check_same_shapes(like: Any, state: Any) -> None:
     """Raise ValueError if the arrays of two states differ in shape or type."""
-    for mine, saved in zip(jax.tree.leaves(like), jax.tree.leaves(state), strict=True):
-        if mine.shape != saved.shape or mine.dtype != saved.dtype:
-            raise ValueError(f"an array {saved.dtype}{saved.shape} for one {mine.shape}")
+    for expected, saved in zip(jax.tree.leaves(like), jax.tree.leaves(state), strict=True):
+        if expected.shape != saved.shape or expected.dtype != saved.dtype:
+            raise ValueError(f"an array {saved.dtype}{saved.shape} for one {expected.shape}")
 
 
 def fingerprint(
     points: Sequence[Posterior], dynamics: Dynamics, keys: Sequence[PRNGKeyArray], counts: Any
 ) -> str:
-    """A hash of all that the draws depend on; `keys` are typed."""
+    """A hash of everything that the draws depend on; `keys` are typed."""
     digest = hashlib.sha256()
     for leaf in (*jax.tree.leaves(points), *keys):
         if eqx.is_array_like(leaf):
@@ -220,10 +230,10 @@ def fingerprint(
     ):
         digest.update(repr(points[0].sampled_leaves).encode())
     for spec, network in ((posterior.spec, posterior.network) for posterior in points):
-        known = isinstance(network, Network)
-        activation = network.activation.name if known and network.activation else ""
-        words = (spec.architecture, network.hidden_widths if known else None, activation)
-        digest.update(repr((words, spec.patches, spec.num_outputs, spec.bias_precisions)).encode())
-    kinds = (type(points[0]).__name__, type(dynamics).__name__)
-    digest.update(repr((kinds, dynamics.identity, counts)).encode())
+        is_ours = isinstance(network, Network)
+        activation = network.activation.name if is_ours and network.activation else ""
+        sizes = (spec.architecture, network.hidden_widths if is_ours else None, activation)
+        digest.update(repr((sizes, spec.patches, spec.num_outputs, spec.bias_precisions)).encode())
+    classes = (type(points[0]).__name__, type(dynamics).__name__)
+    digest.update(repr((classes, dynamics.identity, counts)).encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The chunks of a run: which steps and draws each has, and what it records."""
+"""The chunks of a run: the steps and draws of each chunk, and its records."""
 
 from typing import Any, NamedTuple
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 class Chunk(NamedTuple):
-    """Which steps and draws a chunk has: whole numbers, traced.
+    """The steps and draws of a chunk: whole numbers, traced.
 
-    From `first_step`, `count` times `stride` steps and a draw, the first of which is the
-    `first_draw` of the run; every draw whose number is a multiple of `slope_stride` has slopes.
+    From `first_step` on, the chunk has `count` times `stride` steps and a draw. `first_draw` is the
+    number of the first in the run; draws numbered by multiples of `slope_stride` have slopes.
     """
 
     first_step: Any
@@ -20,21 +20,21 @@ class Chunk(NamedTuple):
 
     @property
     def first_slope(self) -> Any:
-        """How many draws before this chunk have slopes."""
+        """The number of draws with slopes before this chunk."""
         return -(-self.first_draw // self.slope_stride)
 
     @property
     def slopes(self) -> Any:
-        """The draws of this chunk that have slopes, by their numbers, for a chunk of integers."""
+        """The numbers of the draws of this chunk that have slopes; the chunk is not traced."""
         last = self.first_draw + self.count
         return range(self.first_slope * self.slope_stride, last, self.slope_stride)
 
 
 class Buffer(NamedTuple):
-    """What a chunk records, arrays (draw, point, chain, …).
+    """The records of a chunk, arrays (draw, point, chain, …) by name.
 
-    `slopes` (`step_size.energy_slopes`) are of some draws only, and of none where the dynamics has
-    no bias: it is empty then.
+    `slopes` (`step_size.energy_slopes`) has entries for some draws only, and is empty where the
+    dynamics has no bias.
     """
 
     draws: dict[str, Any]
@@ -42,8 +42,8 @@ class Buffer(NamedTuple):
 
 
 def joined(chunks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The records of all chunks behind each other, of those that have any."""
+    """The records of all chunks, concatenated; chunks without records are left out."""
     chunks = [chunk for chunk in chunks if chunk] or [{}]
     # Chunks that an earlier version has saved lack some of the series.
-    whole = [name for name in chunks[0] if all(name in chunk for chunk in chunks)]
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in whole}
+    names = [name for name in chunks[0] if all(name in chunk for chunk in chunks)]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}

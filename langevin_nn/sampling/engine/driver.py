@@ -52,13 +52,16 @@ from langevin_nn.sampling.engine.start import Start, Streams, as_arrays, side_by
 from langevin_nn.types import InputError, PointKeys, random_key
 
 FIRST_CHUNK_STEPS = 100
+"""The number of steps of the first chunk, whose time is not known."""
 CHUNK_SECONDS = 2.0
+"""The time that a later chunk is meant to take."""
 BUFFER_BYTES = 64e6
+"""The largest size of the buffer of draws on the devices."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the driver tells `progress` after each chunk."""
+    """The argument of the `progress` function, which the driver calls after each chunk."""
 
     steps: int
     total_steps: int
@@ -69,9 +72,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Driven:
-    """What `drive` leaves: the last states, where each point stands, draws (draw, point, chain, …).
+    """The result of `drive`: last states, progress, and draws (draw, point, chain, …) by name.
 
-    `slopes` are those of the draws `sloping`, empty where none were recorded.
+    `slopes` are those of the draws numbered `sloping`, empty where none were recorded.
     """
 
     posteriors: Sequence[Posterior]
@@ -83,9 +86,10 @@ class Driven:
     thinning: int
 
     def chains(self, index: int) -> Chains:
+        """The `Chains` of the point with this index."""
         draws = {name: values[:, index] for name, values in self.draws.items()}
         slopes = {name: values[:, index] for name, values in self.slopes.items()}
-        # Shared out over the devices as the chains were.
+        # The weights are shared out over the devices as the chains were.
         mesh = mesh_for(self.draws["energy"].shape[2])
         params = shared(mesh, point(self.states.chains.params, index), axis=0)
         curvatures = self.progress.curvatures
@@ -108,71 +112,71 @@ def drive(
     resume: bool = False,
     progress: Callable[[Report], None] | None = None,
 ) -> Driven:
-    """The driver of all points at once; arguments as for `sample_points`."""
+    """Run the chains of all points at once; arguments as for `sample_points`."""
     start = time.monotonic()
     forget_programs()
     posteriors, keys = _checked(posteriors, dynamics, keys)
-    extra = checked_observables(posteriors[0], observables)
+    functions = checked_observables(posteriors[0], observables)
     points = [as_arrays(posterior) for posterior in posteriors]
     target = side_by_side(points)
     chains = Start(dynamics, points, Streams.of(keys, counts.num_chains), exchange)
-    saved = None
+    saver = None
     if checkpoint is not None:
-        names = (*dataclasses.astuple(counts), sorted(extra), exchange is not None)
-        saved = Checkpoint(checkpoint, fingerprint(points, dynamics, keys, names))
+        names = (*dataclasses.astuple(counts), sorted(functions), exchange is not None)
+        saver = Checkpoint(checkpoint, fingerprint(points, dynamics, keys, names))
     chunks: list[Buffer] = []
-    if saved and resume and saved.exists:
-        states, done, chunks = chains.resumed(saved)
+    if saver and resume and saver.exists:
+        states, reached, chunks = chains.resumed(saver)
     else:
-        states, done = chains.fresh()
-    earlier = done.seconds
+        states, reached = chains.fresh()
+    earlier = reached.seconds
 
     mesh = mesh_for(counts.num_chains)
     states, streams = shared(mesh, (states, chains.streams.moving), axis=1)
-    target, stepper = copied(mesh, (target, chains.stepper(done.settings)))
-    every = slope_stride(counts.num_samples, counts.thinning)
+    target, stepper = copied(mesh, (target, chains.stepper(reached.settings)))
+    stride = slope_stride(counts.num_samples, counts.thinning)
     program = _Program(
-        mesh, target, streams, extra, exchange, _kept_at_train(points[0], counts),
+        mesh, target, streams, functions, exchange, _kept_at_train(points[0], counts),
         ThreadpoolController().select(user_api="blas"),
     )  # fmt: skip
     # Swaps mix the laws of the rungs: the bias of each is then another one.
     sloping = dynamics.unadjusted and exchange is None
-    room = room_for_slopes(counts.num_samples) if sloping else None
-    buffer, divisible = program.buffer(stepper, states, counts.num_samples, room)
+    slope_room = room_for_slopes(counts.num_samples) if sloping else None
+    buffer, divisible = program.buffer(stepper, states, counts.num_samples, slope_room)
     capacity = len(buffer.draws["energy"])
     pace = Pace(FIRST_CHUNK_STEPS, CHUNK_SECONDS)
-    while done.steps < counts.steps:
-        part, recorded = next_chunk(done, counts, pace.steps, capacity, every, divisible)
-        steps = part.stride * part.count
+    while reached.steps < counts.steps:
+        plan, recorded = next_chunk(reached, counts, pace.steps, capacity, stride, divisible)
+        steps = plan.stride * plan.count
         with pace.timed(steps):
-            if done.steps >= counts.num_warmup and not done.settled:
-                done = chains.settled(states, done)
-                stepper = copied(mesh, chains.stepper(done.settings))
-            states, buffer, chunk = program.run(part, stepper, states, buffer)
-            done = dataclasses.replace(
-                done, steps=done.steps + steps, draws=done.draws + recorded * part.count,
+            if reached.steps >= counts.num_warmup and not reached.settled:
+                reached = chains.settled(states, reached)
+                stepper = copied(mesh, chains.stepper(reached.settings))
+            states, buffer, chunk = program.run(plan, stepper, states, buffer)
+            reached = dataclasses.replace(
+                reached, steps=reached.steps + steps, draws=reached.draws + recorded * plan.count,
                 seconds=earlier + time.monotonic() - start,
             )  # fmt: skip
             finite = np.isfinite(chunk.draws["energy"]).all(axis=0)
             if not finite.any():
-                raise _diverged(counts, done, dynamics, points[0].dtype)
+                raise _diverged(counts, reached, dynamics, points[0].dtype)
             if recorded:
                 chunks.append(chunk)
-            if saved:
-                saved.save(states, done, chunk if recorded else None)
+            if saver:
+                saver.save(states, reached, chunk if recorded else None)
             if progress:
-                progress(_report(done, counts, chunk.draws["train_error"][-1], finite))
-    draws, slopes = (joined([getattr(chunk, part) for chunk in chunks]) for part in Buffer._fields)
-    numbered = np.arange(0, counts.num_samples, every)
+                progress(_report(reached, counts, chunk.draws["train_error"][-1], finite))
+    draws, slopes = (joined([getattr(chunk, plan) for chunk in chunks]) for plan in Buffer._fields)
+    slope_draws = np.arange(0, counts.num_samples, stride)
     if slopes:  # a checkpoint of an earlier version has none in the draws before it
-        numbered = numbered[len(numbered) - len(slopes["train_error"]) :]
-    return Driven(posteriors, states, done, draws, slopes, numbered, counts.thinning)
+        slope_draws = slope_draws[len(slope_draws) - len(slopes["train_error"]) :]
+    return Driven(posteriors, states, reached, draws, slopes, slope_draws, counts.thinning)
 
 
 def _checked(
     posteriors: Sequence[Posterior], dynamics: Dynamics, keys: Iterable[PRNGKeyArray]
 ) -> tuple[list[Posterior], list[PRNGKeyArray]]:
-    """The points and a key of each; `InputError` for what does not fit."""
+    """The points and a key for each; `InputError` where they do not fit each other."""
     posteriors = checked_posteriors(posteriors)
     keys = [random_key(key) for key in checked_keys(keys)]
     if len(posteriors) != len(keys) or not posteriors:
@@ -187,7 +191,7 @@ def _checked(
 
 @dataclass(frozen=True)
 class _Program:
-    """The compiled program with all that stays the same from chunk to chunk."""
+    """The compiled program with all its arguments that stay the same from chunk to chunk."""
 
     mesh: Mesh
     target: Posterior
@@ -196,15 +200,18 @@ class _Program:
     exchange: Exchange | None
     at_train: bool
     blas: ThreadpoolController
-    """Cholesky factors of a few hundred rows are slower, up to forty times on a busy machine, where
-    the threads of BLAS wait for each other."""
+    """The thread pools of BLAS, limited to one thread while a chunk runs.
+
+    Cholesky factors of a few hundred rows are slower, up to forty times on a busy machine, where
+    the threads of BLAS wait for each other.
+    """
 
     def buffer(
         self, stepper: Stepper, states: States, num_samples: int, slope_room: int | None
     ) -> tuple[Buffer, bool]:
-        """Room for draws on the devices, and whether the steps of one may be in several chunks.
+        """A buffer for draws on the devices, and whether a draw's steps may be split over chunks.
 
-        What a draw has of its steps (acceptances, swaps) is summed over all of them, in one chunk.
+        They may not where the steps have an info (acceptances, swaps): it is summed in one chunk.
         """
         first_step = copied(self.mesh, jnp.int32(0))
         with jax.set_mesh(self.mesh):
@@ -213,14 +220,14 @@ class _Program:
                 self.at_train, num_samples, slope_room, BUFFER_BYTES,
             )  # fmt: skip
             moving = (self.target, stepper, states, self.streams[0], first_step, self.exchange)
-            told = eqx.filter_eval_shape(move, *moving)[1]
+            info = eqx.filter_eval_shape(move, *moving)[1]
         buffer: Buffer = shared(self.mesh, zeros, axis=2)
-        return buffer, not told
+        return buffer, not info
 
     def run(
         self, part: Chunk, stepper: Stepper, states: States, buffer: Buffer
     ) -> tuple[States, Buffer, Buffer]:
-        """The states after the chunk, the buffer, and what of it is the chunk's, on the host."""
+        """The states after the chunk `part`, the buffer, and the chunk's records on the host."""
         traced = Chunk(*copied(self.mesh, tuple(map(jnp.int32, part))))
         with self.blas.limit(limits=1), jax.set_mesh(self.mesh):
             states, buffer = advance(
@@ -240,22 +247,22 @@ def _kept_at_train(first: Posterior, counts: Counts) -> bool:
 
 
 def _report(done: Progress, counts: Counts, last: np.ndarray, finite: np.ndarray) -> Report:
-    """What is told of a chunk, whose last training errors are (point, chain)."""
+    """The report on a chunk with the last training errors `last` (point, chain)."""
     error = float(np.mean(last[:1][finite[:1]] if finite[0].any() else last[finite]))
     lost = int(np.sum(~finite))
     return Report(done.steps, counts.steps, counts.num_warmup, error, lost)
 
 
 def _diverged(counts: Counts, done: Progress, dynamics: Dynamics, dtype: Any) -> Diverged:
-    step_size = min(each.step_size for each in done.settings)
-    instead = f"step_size = {step_size / 10:.2g}"
+    step_size = min(settings.step_size for settings in done.settings)
+    advice = f"step_size = {step_size / 10:.2g}"
     if getattr(dynamics, "step_size", None) is not None:
-        instead += ' or step_size = "auto"'
+        advice += ' or step_size = "auto"'
     elif dtype == jnp.float64:
-        instead += ", or a larger temperature"
+        advice += ", or a larger temperature"
     else:
-        instead += ', precision = "float64", or a larger temperature'
+        advice += ', precision = "float64", or a larger temperature'
     return Diverged(
         f"all {counts.num_chains} chains diverged within {done.steps} steps at step_size = "
-        f"{step_size:.3g}: write {instead}"
+        f"{step_size:.3g}: write {advice}"
     )

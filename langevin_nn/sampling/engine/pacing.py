@@ -8,14 +8,14 @@ from langevin_nn.sampling.checks import Counts
 from langevin_nn.sampling.engine.checkpoint import Progress
 from langevin_nn.sampling.engine.chunks import Chunk
 
-NEVER = 2**30
-"""A stride of slopes that no draw of the warm-up is a multiple of."""
+NO_SLOPES_STRIDE = 2**30
+"""A stride of slopes so large that no record of the warm-up has slopes."""
 
 
 class Pace:
-    """How many steps make a chunk of about `seconds`, from the time of the last one.
+    """The number of steps for a chunk of about `seconds`, from the time that the last one took.
 
-    The first chunk has `first_steps`, and its time, which is compilation, tells nothing.
+    The first chunk has `first_steps`; its time is not used, since most of it is compilation.
     """
 
     def __init__(self, first_steps: int, seconds: float) -> None:
@@ -25,7 +25,7 @@ class Pace:
 
     @contextmanager
     def timed(self, steps: int) -> Iterator[None]:
-        """Time what is done with a chunk of so many steps."""
+        """Measure the time of the statements within it, which run a chunk of `steps` steps."""
         began = time.monotonic()
         yield
         if self._compiled:
@@ -36,19 +36,19 @@ class Pace:
 def next_chunk(
     done: Progress, counts: Counts, pace: int, capacity: int, slope_stride: int, divisible: bool
 ) -> tuple[Chunk, bool]:
-    """What comes next, and whether its draws are recorded.
+    """The next chunk, and whether its draws are recorded.
 
-    A chunk of the warm-up ends in a record that tells whether the chains are finite. A recorded one
-    has as many draws as `pace` steps make and the buffer has room for; where the steps of one draw
-    would take far longer, it ends between two draws, if a draw is `divisible`.
+    A chunk of the warm-up ends in a record that tells whether the chains are finite. A chunk
+    that is recorded has as many draws as `pace` steps make and the buffer has room for; where the
+    steps of one draw would take far longer, it ends between two draws, if a draw is `divisible`.
     """
     if done.steps < counts.num_warmup:
         stride = min(pace, counts.num_warmup - done.steps)
-        return Chunk(done.steps, stride, 1, 1, NEVER), False
+        return Chunk(done.steps, stride, 1, 1, NO_SLOPES_STRIDE), False
     since_draw = done.steps - counts.num_warmup - done.draws * counts.thinning
     stride = counts.thinning - since_draw
     if divisible and stride > 2 * pace:
-        return Chunk(done.steps, pace, 1, 1, NEVER), False
-    most = min(capacity, counts.num_samples - done.draws)
-    count = 1 if since_draw else min(max(pace // stride, 1), most)
+        return Chunk(done.steps, pace, 1, 1, NO_SLOPES_STRIDE), False
+    max_count = min(capacity, counts.num_samples - done.draws)
+    count = 1 if since_draw else min(max(pace // stride, 1), max_count)
     return Chunk(done.steps, stride, count, done.draws, slope_stride), True

@@ -26,10 +26,10 @@ Observable = Callable[[Any], Array]
 
 @runtime_checkable
 class Exchange(Protocol):
-    """What happens between the points after each step. Static: it holds no arrays."""
+    """An interaction between the points after each step. It is static: it holds no arrays."""
 
     def begin(self, num_points: int, num_chains: int) -> Any:
-        """What it carries from step to step, arrays (points, chains, …)."""
+        """The exchange's first state, carried from step to step: arrays (points, chains, …)."""
         ...
 
     def __call__(
@@ -40,16 +40,16 @@ class Exchange(Protocol):
         keys: PointKeys,
         step: Array,
     ) -> tuple["States", dict[str, Array]]:
-        """The states after it, and what is recorded, each (points, chains)."""
+        """The states after the exchange, and its records by name, each (points, chains)."""
         ...
 
     def observe(self, posterior: Posterior, states: "States") -> dict[str, Array]:
-        """What it records of the states at a draw, each (points, chains)."""
+        """The exchange's records of the states at a draw by name, each (points, chains)."""
         ...
 
 
 class States(NamedTuple):
-    """The dynamics' state of every chain of every point, and what the exchange carries."""
+    """The dynamics' state of every chain of every point, and the state of the exchange."""
 
     chains: Any
     between: Any = None
@@ -76,7 +76,7 @@ def advance(
     exchange: Exchange | None = None,
     train_outputs: bool = False,
 ) -> tuple[States, Buffer]:
-    """The chunk's steps; each draw records the states and the mean info of its steps.
+    """The states and the buffer after a chunk; a draw records the states and its steps' mean info.
 
     The arrays of the posterior and of the stepper have a leading point axis, those of the state
     and the keys a point and a chain axis, the buffer's a draw axis before them. The chunk's numbers
@@ -101,7 +101,7 @@ def advance(
         row = draw // chunk.slope_stride - chunk.first_slope
         return {name: slopes[name].at[row].set(value) for name, value in values.items()}
 
-    def without(
+    def without_slopes(
         states: States, keys: PointKeys, slopes: dict[str, Array], draw: Array
     ) -> dict[str, Array]:
         return slopes
@@ -115,8 +115,10 @@ def advance(
         values |= {name: total / stride.astype(total.dtype) for name, total in sums.items()}
         if slopes:
             draw = chunk.first_draw + i
-            wanted = draw % chunk.slope_stride == 0
-            slopes = jax.lax.cond(wanted, with_slopes, without, states, keys, slopes, draw)
+            has_slopes = draw % chunk.slope_stride == 0
+            slopes = jax.lax.cond(
+                has_slopes, with_slopes, without_slopes, states, keys, slopes, draw
+            )
         draws = {name: draws[name].at[i].set(value) for name, value in values.items()}
         return states, Buffer(draws, slopes)
 
@@ -132,18 +134,18 @@ def move(
     step: Array,
     exchange: Exchange | None,
 ) -> tuple[States, dict[str, Array]]:
-    """One step of every chain of every point, then the exchange; the states and the info.
+    """The states after one step of every chain of every point and the exchange, and the info.
 
     Compiled as part of `advance`; a function of its own is traced once, whoever asks for shapes.
     """
 
-    def one(
+    def one_point(
         posterior: Posterior, stepper: Stepper, state: Any, keys: ChainKeys
     ) -> tuple[Any, dict[str, Array]]:
         state, info = stepper.step(posterior, state, keys)
         return state, info._asdict()
 
-    chains, info = eqx.filter_vmap(one)(posterior, stepper, states.chains, keys)
+    chains, info = eqx.filter_vmap(one_point)(posterior, stepper, states.chains, keys)
     states = states._replace(chains=chains)
     if exchange is None:
         return states, info
@@ -160,12 +162,12 @@ def observe(
     exchange: Exchange | None,
     train_outputs: bool,
 ) -> dict[str, Array]:
-    """What is recorded of the states, each with a leading point and chain axis."""
+    """The records of the states by name, each with a leading point and chain axis."""
 
-    def one(posterior: Posterior, params: Any, keys: ChainKeys) -> dict[str, Array]:
+    def one_point(posterior: Posterior, params: Any, keys: ChainKeys) -> dict[str, Array]:
         return record(posterior, params, keys, extra, train_outputs)
 
-    values = dict(eqx.filter_vmap(one)(posterior, states.chains.params, keys))
+    values = dict(eqx.filter_vmap(one_point)(posterior, states.chains.params, keys))
     return values | (exchange.observe(posterior, states) if exchange else {})
 
 
@@ -176,7 +178,7 @@ def record(
     extra: Mapping[str, Observable],
     train_outputs: bool = False,
 ) -> dict[str, Array]:
-    """What is recorded of the chains of one point, each with a leading chain axis."""
+    """The records of the chains of one point by name, each with a leading chain axis."""
     values = posterior.record(params, keys, train_outputs=train_outputs)
     if extra:
         networks = posterior.lifted_networks(params, keys)
@@ -185,13 +187,13 @@ def record(
 
 
 def stacked(points: Sequence[Any]) -> Any:
-    """Trees of one structure as one, their arrays behind a leading point axis: on the host.
+    """One tree whose arrays are those of the given trees stacked along a leading point axis.
 
-    As JAX operations each shape would be a program to compile. Raises `ValueError` where
-    structures, shapes, or leaves that are no arrays differ.
+    The arrays are on the host: as JAX operations each shape would be a program to compile.
+    Raises `ValueError` where structures, shapes, or leaves that are no arrays differ.
     """
 
-    def together(first: Any, *others: Any) -> Any:
+    def stack(first: Any, *others: Any) -> Any:
         if is_key(first):
             return jnp.stack([first, *others])
         if eqx.is_array(first):
@@ -201,11 +203,11 @@ def stacked(points: Sequence[Any]) -> Any:
                 raise ValueError(f"{first!r} of the first point is {other!r} of another")
         return first
 
-    return jax.tree.map(together, *points)
+    return jax.tree.map(stack, *points)
 
 
 def point(tree: Any, index: int) -> Any:
-    """One point of a stacked tree, on the host."""
+    """The tree of the point `index` out of a stacked tree, on the host."""
 
     def of_one(leaf: Any) -> Any:
         if not eqx.is_array(leaf):
@@ -216,23 +218,24 @@ def point(tree: Any, index: int) -> Any:
 
 
 def fold(keys: PointKeys, number: Array) -> PointKeys:
+    """The keys of all points and chains with `number` folded into each."""
     return jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))(keys, number)
 
 
 def mesh_for(num_chains: int) -> Mesh:
-    """As many of JAX's devices as divide the number of chains."""
+    """A mesh of as many of JAX's devices as divide the number of chains."""
     devices = jax.devices()
-    number = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
-    return Mesh(np.array(devices[:number]), (CHAIN_AXIS,))
+    num_devices = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
+    return Mesh(np.array(devices[:num_devices]), (CHAIN_AXIS,))
 
 
 def shared(mesh: Mesh, tree: Any, axis: int) -> Any:
-    """The tree's arrays, their chain axis shared out over the devices."""
+    """The tree with the chain axis of its arrays shared out over the devices of the mesh."""
     return _placed(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, CHAIN_AXIS)))
 
 
 def copied(mesh: Mesh, tree: Any) -> Any:
-    """The tree's arrays, whole on each device."""
+    """The tree with its arrays whole on each device of the mesh."""
     return _placed(tree, NamedSharding(mesh, PartitionSpec()))
 
 
@@ -258,21 +261,21 @@ def buffer_for(
     """Zeros for as many draws as are worth keeping on the device between two chunks.
 
     There is room for the slopes of every `slope_stride`-th draw, or more; for none if it is None.
-    With the arguments placed as they are for `advance`, what is traced here is not again there.
+    With the arguments placed as for `advance`, the functions traced here are not traced again.
     """
     step_keys, record_keys = keys
-    seen = (posterior, states, record_keys, extra, exchange, train_outputs)
-    shapes = dict(eqx.filter_eval_shape(observe, *seen))
+    observed = (posterior, states, record_keys, extra, exchange, train_outputs)
+    shapes = dict(eqx.filter_eval_shape(observe, *observed))
     moving = (posterior, stepper, states, step_keys, step, exchange)
     shapes |= eqx.filter_eval_shape(move, *moving)[1]
-    sloping: dict[str, Any] = {}
+    slope_shapes: dict[str, Any] = {}
     if slope_stride is not None:
         of_points = (eqx.filter_vmap(energy_slopes), posterior, states.chains.params, record_keys)
-        sloping = eqx.filter_eval_shape(*of_points)
-    bytes_each = _bytes(shapes) + _bytes(sloping) / (slope_stride or 1)
-    capacity = min(max(int(max_bytes / bytes_each), 1), num_samples)
+        slope_shapes = eqx.filter_eval_shape(*of_points)
+    bytes_per_draw = _bytes(shapes) + _bytes(slope_shapes) / (slope_stride or 1)
+    capacity = min(max(int(max_bytes / bytes_per_draw), 1), num_samples)
     rows = min(capacity // (slope_stride or 1) + 1, num_samples)
-    return Buffer(_zeros(capacity, shapes), _zeros(rows, sloping))
+    return Buffer(_zeros(capacity, shapes), _zeros(rows, slope_shapes))
 
 
 def _bytes(shapes: Mapping[str, Any]) -> float:

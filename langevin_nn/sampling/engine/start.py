@@ -1,6 +1,6 @@
-"""Where the chains of all points begin, go on after an interruption, and settle.
+"""The chains of all points at the start, after an interruption, and at the end of the warm-up.
 
-The points are made ready first: their numbers as arrays, all side by side, keys of their own.
+The points are prepared first: their numbers are made arrays, all are stacked, and each gets keys.
 """
 
 import dataclasses
@@ -24,9 +24,9 @@ from langevin_nn.types import InputError, PointKeys
 
 
 def as_arrays(posterior: Posterior) -> Posterior:
-    """T, the precisions and the like as arrays in the sampling precision.
+    """The posterior with its temperature, prior and targets' midpoint as arrays of its own type.
 
-    Other values then compile nothing. What numbers a network holds stays as it is.
+    Other values are then the same compiled program. Numbers within a network stay as they are.
     """
     dtype = posterior.dtype
 
@@ -34,13 +34,13 @@ def as_arrays(posterior: Posterior) -> Posterior:
         return posterior.temperature, posterior.prior, posterior.targets_midpoint
 
     arrays = jax.tree.map(lambda x: jnp.asarray(x, dtype), numbers(posterior))
-    found = eqx.tree_at(numbers, posterior, arrays)
-    assert isinstance(found, Posterior)
-    return found
+    converted = eqx.tree_at(numbers, posterior, arrays)
+    assert isinstance(converted, Posterior)
+    return converted
 
 
 def side_by_side(points: Sequence[Posterior]) -> Posterior:
-    """All points as one; `InputError` for those that cannot run in one program."""
+    """All points stacked; `InputError` for points that cannot run in one program."""
     try:
         target = stacked(points)
     except ValueError as error:
@@ -55,25 +55,31 @@ def side_by_side(points: Sequence[Posterior]) -> Posterior:
 
 @dataclass(frozen=True)
 class Streams:
-    """The keys of each point: for its start, for what is measured on the host, for its chains."""
+    """The keys of each point: for its start, for measurements on the host, and for its chains."""
 
     start: list[PRNGKeyArray]
     host: list[PRNGKeyArray]
     moving: tuple[PointKeys, PointKeys]
-    """Of each chain: one for its steps, one for what is drawn at its records."""
+    """The keys of each chain: one for its steps, one for the numbers drawn at its records."""
 
     @classmethod
     def of(cls, keys: Sequence[PRNGKeyArray], num_chains: int) -> "Streams":
+        """The keys split off from one key for each point."""
         split = [jax.random.split(key, 4) for key in keys]
         steps, records = (
-            jnp.stack([jax.random.split(four[i], num_chains) for four in split]) for i in (2, 3)
+            jnp.stack([jax.random.split(point_keys[i], num_chains) for point_keys in split])
+            for i in (2, 3)
         )
-        return cls([four[0] for four in split], [four[1] for four in split], (steps, records))
+        return cls(
+            [point_keys[0] for point_keys in split],
+            [point_keys[1] for point_keys in split],
+            (steps, records),
+        )
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where the chains of all points begin, go on after an interruption, and settle."""
+    """The chains of all points at the start, when resumed, and at the end of the warm-up."""
 
     dynamics: Dynamics
     points: Sequence[Posterior]
@@ -82,6 +88,7 @@ class Start:
 
     @property
     def num_chains(self) -> int:
+        """The number of chains of each point."""
         return int(self.streams.moving[0].shape[1])
 
     def fresh(self) -> tuple[States, Progress]:
@@ -91,62 +98,68 @@ class Start:
             for posterior, key in zip(self.points, self.streams.start, strict=True)
         ]
         settings = [
-            self.dynamics.start(*each)
-            for each in zip(self.points, params, self.streams.host, strict=True)
+            self.dynamics.start(*inputs)
+            for inputs in zip(self.points, params, self.streams.host, strict=True)
         ]
-        begun = [
-            begin(posterior, self._stepper(numbers), weights)
-            for posterior, numbers, weights in zip(self.points, settings, params, strict=True)
+        states = [
+            begin(posterior, self._stepper(point_settings), weights)
+            for posterior, point_settings, weights in zip(
+                self.points, settings, params, strict=True
+            )
         ]
-        return States(stacked(begun), self._between()), Progress(0, 0, 0.0, settings)
+        return States(stacked(states), self._between()), Progress(0, 0, 0.0, settings)
 
     def resumed(self, saved: Checkpoint) -> tuple[States, Progress, list[Buffer]]:
-        """The chains as they were saved, and the draws before."""
+        """The states and the progress as they were saved, and the draws before."""
         fields = self.dynamics.settings._fields
 
         def settings(row: dict[str, Any]) -> Any:
             return self.dynamics.settings(**{name: row.get(name, 0.0) for name in fields})
 
         def shapes(rows: list[dict[str, Any]]) -> States:
-            def begun(posterior: Posterior, stepper: Stepper, key: PRNGKeyArray) -> Any:
+            def initial_state(posterior: Posterior, stepper: Stepper, key: PRNGKeyArray) -> Any:
                 return begin(posterior, stepper, posterior.sample_prior(key, self.num_chains))
 
             stepper = self._stepper(settings(rows[0]))
-            one = eqx.filter_eval_shape(begun, self.points[0], stepper, self.streams.start[0])
-            number = len(self.points)
+            shapes_of_point = eqx.filter_eval_shape(
+                initial_state, self.points[0], stepper, self.streams.start[0]
+            )
+            num_points = len(self.points)
             return States(
-                jax.tree.map(lambda x: jax.ShapeDtypeStruct((number, *x.shape), x.dtype), one),
+                jax.tree.map(
+                    lambda x: jax.ShapeDtypeStruct((num_points, *x.shape), x.dtype), shapes_of_point
+                ),
                 self._between(),
             )
 
         states, steps, draws, rows, chunks = saved.load(shapes)
         seconds = rows[0].get("seconds", 0.0)
         curvatures = [row["curvature"] for row in rows] if "settled" in rows[0] else None
-        found = Progress(steps, draws, seconds, [settings(row) for row in rows], curvatures)
-        if not set(fields) <= rows[0].keys():  # of an earlier version, which had not all of them
+        progress = Progress(steps, draws, seconds, [settings(row) for row in rows], curvatures)
+        if not set(fields) <= rows[0].keys():  # saved by an earlier version, which had fewer
             known = [{name: row[name] for name in fields if name in row} for row in rows]
-            found = self._completed(states, found, known)
-        return states, found, chunks
+            progress = self._completed(states, progress, known)
+        return states, progress, chunks
 
-    def settled(self, states: States, done: Progress) -> Progress:
-        """The settings from the warm-up's end, and the curvatures where the chains are then."""
+    def settled(self, states: States, progress: Progress) -> Progress:
+        """The progress with the settings and the curvatures that hold from the warm-up's end."""
         adapted, curvatures = [], []
-        here = jax.device_get(states.chains)
+        chains = jax.device_get(states.chains)
         for i, (posterior, key) in enumerate(zip(self.points, self.streams.host, strict=True)):
-            state = jax.tree.map(jnp.asarray, point(here, i))
-            adapted.append(self.dynamics.adapted(state, done.settings[i]))
+            state = jax.tree.map(jnp.asarray, point(chains, i))
+            adapted.append(self.dynamics.adapted(state, progress.settings[i]))
             curvatures.append(
                 final_curvature(posterior, state.params, key)
                 if self.dynamics.unadjusted
                 else math.nan
             )
-        return dataclasses.replace(done, settings=adapted, curvatures=curvatures)
+        return dataclasses.replace(progress, settings=adapted, curvatures=curvatures)
 
     def stepper(self, settings: Sequence[Any]) -> Stepper:
-        """The dynamics of every point, with its settings."""
-        found = stacked([self._stepper(each) for each in settings])
-        assert isinstance(found, Stepper)
-        return found
+        """The stacked steppers of all points, from the settings of each."""
+        steppers = stacked([self._stepper(point_settings) for point_settings in settings])
+        assert isinstance(steppers, Stepper)
+        return steppers
 
     def _stepper(self, settings: Any) -> Stepper:
         return Stepper.of(self.dynamics, settings, self.points[0].dtype)
@@ -155,16 +168,22 @@ class Start:
         return self.exchange.begin(len(self.points), self.num_chains) if self.exchange else None
 
     def _completed(
-        self, states: States, done: Progress, known: Sequence[dict[str, Any]]
+        self, states: States, done: Progress, saved: Sequence[dict[str, Any]]
     ) -> Progress:
-        """Settings that were not saved made anew, as they were at the start or are after it."""
+        """The progress with settings that an earlier version did not save found anew.
+
+        They are those of the start, or from the end of the warm-up the adapted ones.
+        """
         fresh = [
             self.dynamics.start(posterior, point(states.chains.params, i), key)
             for i, (posterior, key) in enumerate(zip(self.points, self.streams.host, strict=True))
         ]
         if done.settled:
             fresh = [
-                self.dynamics.adapted(point(states.chains, i), each) for i, each in enumerate(fresh)
+                self.dynamics.adapted(point(states.chains, i), point_settings)
+                for i, point_settings in enumerate(fresh)
             ]
-        settings = [each._replace(**row) for each, row in zip(fresh, known, strict=True)]
+        settings = [
+            point_settings._replace(**row) for point_settings, row in zip(fresh, saved, strict=True)
+        ]
         return dataclasses.replace(done, settings=settings)

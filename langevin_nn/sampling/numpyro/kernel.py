@@ -38,12 +38,13 @@ from langevin_nn.types import ChainKeys, InputError, as_threefry
 
 
 class KernelState(NamedTuple):
-    """What `MCMC` carries: several chains with a leading axis, or one chain without.
+    """The state that `MCMC` carries: several chains with a leading axis, or one chain without.
 
     `step` counts from the end of the warm-up and is negative in it. `z` are the draws,
     `potential_energy` is β𝓛, `diverging` where it is not finite, `info` the dynamics' info,
     averaged over the steps of this sample, `adapt_state` its settings: those of the start, and from
-    the end of the warm-up those that it settled on; `settings` are the same as the steps take them.
+    the end of the warm-up those that it settled on; `settings` are the same in the form that the
+    steps take.
     The dynamics' own state `chains` has a chain axis always, of length one for a single chain.
     """
 
@@ -142,7 +143,10 @@ class NumPyroKernel(MCMCKernel):
         )
 
     def postprocess_fn(self, model_args: Any, model_kwargs: Any) -> Callable[[Any], Any]:
-        """Of a model, its sites in their own spaces, deterministic ones among them."""
+        """The function that takes unconstrained sites to a model's sites, deterministic ones too.
+
+        For a posterior it returns its argument.
+        """
         if self.model is None:
             return lambda z: z
         model, kwargs = seed(self.model, 0), model_kwargs or {}
@@ -171,7 +175,7 @@ class NumPyroKernel(MCMCKernel):
         settings = self.transition.start(posterior, params, keys[0, 2])
         stepper = Stepper.of(self.transition, settings, posterior.dtype)
         chains = begin(posterior, stepper, params)
-        info = _blank_info(posterior, stepper, chains, keys[:, 0])
+        info = _zero_info(posterior, stepper, chains, keys[:, 0])
         records = eqx.filter_jit(self._records)(posterior, chains, info, keys[:, 3], rng_key)
         if not jnp.all(jnp.isfinite(records["potential_energy"])):
             raise InputError(
@@ -183,19 +187,19 @@ class NumPyroKernel(MCMCKernel):
             adapt_state=jax.tree.map(lambda value: jnp.full(shape, value), settings),
             chains=chains,
             settings=stepper.settings,
-            rng_key=_like(rng_key, keys[:, 0]),
+            rng_key=_in_form_of(rng_key, keys[:, 0]),
             **records,
         )
 
     def sample(self, state: KernelState, model_args: Any, model_kwargs: Any) -> KernelState:
-        """`steps_per_sample` steps of every chain, and a record."""
+        """The state after `steps_per_sample` steps of every chain, with a record of them."""
         posterior = self._posterior(model_args, model_kwargs)
         keys = _batch(state.rng_key)
-        number = jax.tree.leaves(state.chains.params)[0].shape[0]
-        if len(keys) != number:
+        num_chains = jax.tree.leaves(state.chains.params)[0].shape[0]
+        if len(keys) != num_chains:
             raise InputError(
-                f"the state is of {number} chain(s), MCMC runs {len(keys)}: write num_chains = "
-                f"{number}"
+                f"the state is of {num_chains} chain(s), MCMC runs {len(keys)}: write num_chains = "
+                f"{num_chains}"
             )
         keys = _split(keys, 3)
         state = self._settled(posterior, state)
@@ -203,17 +207,17 @@ class NumPyroKernel(MCMCKernel):
 
         def one_step(i: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
             chains, sums = carry
-            now = jax.vmap(jax.random.fold_in, (0, None))(keys[:, 1], i)
-            chains, info = stepper.step(posterior, chains, now)
+            step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys[:, 1], i)
+            chains, info = stepper.step(posterior, chains, step_keys)
             return chains, jax.tree.map(jnp.add, sums, info)
 
-        blank = _blank_info(posterior, stepper, state.chains, keys[:, 1])
-        chains, sums = jax.lax.fori_loop(0, self.steps_per_sample, one_step, (state.chains, blank))
+        zeros = _zero_info(posterior, stepper, state.chains, keys[:, 1])
+        chains, sums = jax.lax.fori_loop(0, self.steps_per_sample, one_step, (state.chains, zeros))
         info = jax.tree.map(lambda total: total / self.steps_per_sample, sums)
         return state._replace(
             step=state.step + 1,
             chains=chains,
-            rng_key=_like(state.rng_key, keys[:, 0]),
+            rng_key=_in_form_of(state.rng_key, keys[:, 0]),
             **self._records(posterior, chains, info, keys[:, 2], state.rng_key),
         )
 
@@ -235,21 +239,21 @@ class NumPyroKernel(MCMCKernel):
             z = record(posterior, chains.params, keys, self.observables)
         potential = posterior.potential(chains.params)
         diverging = ~jnp.isfinite(potential)
-        found = {"z": z, "potential_energy": potential, "diverging": diverging, "info": info}
-        return jax.tree.map(lambda x: x[0], found) if is_prng_key(rng_key) else found
+        records = {"z": z, "potential_energy": potential, "diverging": diverging, "info": info}
+        return jax.tree.map(lambda x: x[0], records) if is_prng_key(rng_key) else records
 
     def _settled(self, posterior: Target, state: KernelState) -> KernelState:
-        """The state with the settings that hold from the warm-up's end, where that is now."""
+        """The state, at the warm-up's end with the settings that hold from there on."""
         if type(self.transition).adapted is Dynamics.adapted:
             return state  # It steps in the warm-up as it does afterwards.
-        arrays, rest = eqx.partition(state.chains, eqx.is_array)
+        arrays, static = eqx.partition(state.chains, eqx.is_array)
 
-        def on_host(arrays: Any, shown: Any, taken: Any) -> Any:
-            old = jax.tree.map(lambda value: np.ravel(value)[0].item(), shown)
-            new = self.transition.adapted(eqx.combine(arrays, rest), old)
+        def on_host(arrays: Any, displayed: Any, taken: Any) -> Any:
+            old = jax.tree.map(lambda value: np.ravel(value)[0].item(), displayed)
+            new = self.transition.adapted(eqx.combine(arrays, static), old)
             return tuple(
                 jax.tree.map(lambda x, value: np.full(x.shape, value, x.dtype), before, new)
-                for before in (shown, taken)
+                for before in (displayed, taken)
             )
 
         before = (state.adapt_state, state.settings)
@@ -263,10 +267,10 @@ class NumPyroKernel(MCMCKernel):
 
 
 def _start(posterior: Target, keys: ChainKeys, given: Any, single: bool) -> Any:
-    """The chains' first parameters, each from its own key, or those that are given."""
+    """The chains' first parameters: those given, or draws of the prior, each from its own key."""
     if given is None:
-        return eqx.filter_jit(_drawn)(posterior, keys)
-    likes = eqx.filter_eval_shape(_drawn, posterior, keys)
+        return eqx.filter_jit(_prior_draws)(posterior, keys)
+    likes = eqx.filter_eval_shape(_prior_draws, posterior, keys)
     if single:
         given = jax.tree.map(lambda x: jnp.asarray(x)[None], given)
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (given, likes)]
@@ -276,25 +280,25 @@ def _start(posterior: Target, keys: ChainKeys, given: Any, single: bool) -> Any:
     return jax.vmap(posterior.coordinates)(given) if isinstance(posterior, NumPyroModel) else given
 
 
-def _drawn(posterior: Target, keys: ChainKeys) -> Any:
+def _prior_draws(posterior: Target, keys: ChainKeys) -> Any:
     params = jax.vmap(lambda key: posterior.sample_prior(key, 1))(keys)
     return jax.tree.map(lambda x: x[:, 0], params)
 
 
-def _blank_info(posterior: Target, stepper: Stepper, chains: Any, keys: ChainKeys) -> Any:
+def _zero_info(posterior: Target, stepper: Stepper, chains: Any, keys: ChainKeys) -> Any:
     info = jax.eval_shape(lambda: stepper.step(posterior, chains, keys)[1])
     return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), info)
 
 
 def _batch(rng_key: Any) -> ChainKeys:
-    """One typed key for each chain, of one key or several, typed or not."""
+    """The keys of all chains, typed, with a chain axis; `rng_key` is one key or several."""
     typed = jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key)
     keys = rng_key if typed else jax.random.wrap_key_data(rng_key)
     return jax.vmap(as_threefry)(keys[None] if keys.ndim == 0 else keys)
 
 
-def _like(rng_key: Any, keys: ChainKeys) -> Any:
-    """The keys in the form of `rng_key`."""
+def _in_form_of(rng_key: Any, keys: ChainKeys) -> Any:
+    """The keys in the form of `rng_key`: one or several, typed or raw."""
     keys = keys[0] if is_prng_key(rng_key) else keys
     typed = jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key)
     return keys if typed else jax.random.key_data(keys)

@@ -41,8 +41,8 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
     Latent sites `network.…`, one for each parameter array, with their priors N(0, 1/λ_ℓ) (the
     network's first layer in coordinates of the training span, as it is sampled); the likelihood
     N(y; f, T) at the site `y`, or the marginal one where the read-out is integrated out, or the
-    factor exp(−βΣℓ) of another loss. What the
-    posterior predicts at the test inputs is deterministic: `test_outputs` and, marginalised,
+    factor exp(−βΣℓ) of another loss. Predictions
+    at the test inputs are deterministic sites: `test_outputs` and, marginalised,
     `test_variances`. For them the first layer's columns outside the span are a latent site
     `outside`, which meets no data; `test_outputs=False` leaves all that out.
 
@@ -100,7 +100,7 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
 
 
 def types_promoted() -> AbstractContextManager[None]:
-    """Within it NumPyro computes a user's model, also where JAX is to imply no types.
+    """A context in which NumPyro can compute any model, also where JAX promotes types strictly.
 
     Its distributions (Bernoulli, Multinomial, LKJCholesky of NumPyro 0.22) promote on their own.
     """
@@ -108,8 +108,10 @@ def types_promoted() -> AbstractContextManager[None]:
 
 
 class LatentSite(NamedTuple):
-    """Shape and precision of a site's value; "Normal" where its numbers are independent Gaussians,
-    else what they are; whether they are discrete."""
+    """A latent site of a NumPyro model: its value's shape and type, and its distribution.
+
+    `kind` is "Normal" where its numbers are independent Gaussians, else another description.
+    """
 
     value: jax.ShapeDtypeStruct
     kind: str
@@ -117,7 +119,7 @@ class LatentSite(NamedTuple):
 
 
 class NumPyroModel(Target):
-    """exp(−U) of a NumPyro model's latent sites, T = 1. Abstract.
+    """The density exp(−U) of a NumPyro model's latent sites, with T = 1. Abstract.
 
     `params` are a dictionary of sites, each with a chain axis.
     """
@@ -159,20 +161,20 @@ class NumPyroModel(Target):
         """The unconstrained values of the latent sites."""
 
     def _latent(self) -> dict[str, LatentSite]:
-        """What is known of the latent sites without computing them."""
+        """The latent sites by name, from a trace without computing their values."""
         run = substitute(seed(self.model, 0), substitute_fn=init_to_uniform)
-        found = {}
+        latent_sites = {}
 
-        def look() -> None:
+        def record_sites() -> None:
             for name, site in trace(run).get_trace(*self.arguments[0], **self.arguments[1]).items():
                 if site["type"] == "sample" and not site["is_observed"]:
                     value = jax.ShapeDtypeStruct(site["value"].shape, site["value"].dtype)
                     discrete = bool(site["fn"].support.is_discrete)
-                    found[name] = LatentSite(value, _distribution(site), discrete)
+                    latent_sites[name] = LatentSite(value, _distribution(site), discrete)
 
         with types_promoted():
-            jax.eval_shape(look)
-        return found
+            jax.eval_shape(record_sites)
+        return latent_sites
 
 
 class UnconstrainedModel(NumPyroModel):
@@ -183,8 +185,8 @@ class UnconstrainedModel(NumPyroModel):
         keys = jax.random.split(key, num_chains)
         args, kwargs = self.arguments
         with types_promoted():
-            found = initialize_model(keys, self.model, model_args=args, model_kwargs=kwargs)
-        return found.param_info.z
+            model_info = initialize_model(keys, self.model, model_args=args, model_kwargs=kwargs)
+        return model_info.param_info.z
 
     def coordinates(self, z: dict[str, Array]) -> dict[str, Array]:
         return z
@@ -208,15 +210,17 @@ class WhitenedModel(NumPyroModel):
     def __init__(self, model: Callable[..., Any], args: Any, kwargs: Any) -> None:
         super().__init__(model, args, kwargs)
         sites = self._latent()
-        other = [f"{k} ~ {site.kind}" for k, site in sites.items() if site.kind != "Normal"]
-        if other:
+        not_normal = [
+            f"{name} ~ {site.kind}" for name, site in sites.items() if site.kind != "Normal"
+        ]
+        if not_normal:
             raise InputError(
-                f"the split dynamics needs Gaussian priors, and {', '.join(other)}: write each as "
-                "a function of sites with dist.Normal, or take lnn.Langevin"
+                f"the split dynamics needs Gaussian priors, and {', '.join(not_normal)}: write "
+                "each as a function of sites with dist.Normal, or take lnn.Langevin"
             )
 
     def sample_prior(self, key: PRNGKeyArray, num_chains: int) -> dict[str, Array]:
-        """q of `num_chains` draws of the prior."""
+        """Coordinates q of `num_chains` draws of the prior."""
         shapes = {name: site.value for name, site in self._latent().items()}
         return self.prior.sample(key, shapes, num_chains)
 
@@ -237,21 +241,21 @@ class WhitenedModel(NumPyroModel):
             return jax.vmap(values)(params)
 
     def misfit(self, params: dict[str, Array]) -> Float[Array, " chains"]:
-        """−log p of the observed sites and factors."""
+        """The misfit −log p of the observed sites and factors."""
 
         def minus_log_likelihood(q: dict[str, Array]) -> Array:
-            found, _ = compute_log_probs(self._at(q), *self.arguments, {})
-            return -jnp.asarray(sum(value for name, value in found.items() if name not in q))
+            log_probs, _ = compute_log_probs(self._at(q), *self.arguments, {})
+            return -jnp.asarray(sum(value for name, value in log_probs.items() if name not in q))
 
         with types_promoted():
             return jax.vmap(minus_log_likelihood)(params)
 
     def energy(self, params: dict[str, Array]) -> Float[Array, " chains"]:
-        """misfit + ½|q|²."""
+        """The energy Φ(q) + ½|q|²."""
         return self.misfit(params) + self.prior.energy(params)
 
     def _at(self, q: dict[str, Array]) -> Callable[..., Any]:
-        """The model with z = μ + sq at its latent sites."""
+        """The NumPyro model with z = μ + sq substituted at its latent sites."""
 
         def value(site: dict[str, Any]) -> Array | None:
             if site["type"] != "sample" or site["name"] not in q:
@@ -288,20 +292,22 @@ def _with_outside(posterior: Posterior, params: Any) -> Posterior:
 
 def _check_sites(model: Callable[[], None], shapes: dict[str, tuple[int, ...]]) -> None:
     """Raise `InputError` unless the model has these sites: NumPyro leaves others fixed silently."""
-    found = {}
+    found_shapes = {}
 
-    def look() -> None:
+    def record_shapes() -> None:
         sites = trace(seed(model, 0)).get_trace().items()
-        found.update({k: site["value"].shape for k, site in sites if site["type"] == "sample"})
+        found_shapes.update(
+            {k: site["value"].shape for k, site in sites if site["type"] == "sample"}
+        )
 
-    jax.eval_shape(look)
-    missing = [name for name, shape in shapes.items() if found.get(name) != shape]
+    jax.eval_shape(record_shapes)
+    missing = [name for name, shape in shapes.items() if found_shapes.get(name) != shape]
     if missing:
         raise InputError(f"the parameter arrays {missing} got no site in the NumPyro model")
 
 
 def _distribution(site: dict[str, Any]) -> str:
-    """What a site's single numbers have, "Normal" for independent Gaussian ones."""
+    """The name of the distribution of a site's single numbers: "Normal" if independent Gaussian."""
     distribution = site["fn"]
     while isinstance(distribution, dist.Independent | dist.ExpandedDistribution):
         distribution = distribution.base_dist

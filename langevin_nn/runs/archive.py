@@ -27,7 +27,7 @@ from langevin_nn.types import Generalisation, InputError
 
 
 class Damaged(InputError):
-    """A file of a run that is not what the run has written; `reason` says in what."""
+    """A file of a run that is not what the run has written; `reason` says how it differs."""
 
     def __init__(self, folder: Path, name: str, reason: object) -> None:
         self.reason = f"cannot read {folder / name} ({reason})"
@@ -37,7 +37,7 @@ class Damaged(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """What is in the folder of one run."""
+    """The files in the folder of one run, written and read with their checksums."""
 
     path: Path
 
@@ -120,7 +120,10 @@ class Archive:
             raise Damaged(self.path, "summary.json", error) from error
 
     def load_manifest(self) -> dict[str, Any]:
-        """What a finished run says of where its numbers come from."""
+        """The table in the manifest of a finished run, which says where its numbers come from.
+
+        Raises `InputError` where it cannot be read.
+        """
         content = self._record("manifest.json")
         if not isinstance(content.get("run_id"), str):
             raise Damaged(self.path, "manifest.json", "it lacks the name of its run")
@@ -128,8 +131,8 @@ class Archive:
 
     def data(self, manifest: Mapping[str, Any] | None = None) -> list[str]:
         """The provenance of a finished run's data, as its manifest has it."""
-        words = (manifest or self.load_manifest()).get("data")
-        return list(map(str, words)) if isinstance(words, list) else []
+        provenance = (manifest or self.load_manifest()).get("data")
+        return list(map(str, provenance)) if isinstance(provenance, list) else []
 
     def load_results(self) -> tuple[Chains, dict[str, Generalisation]]:
         """The chains (without their last state) and the theories of a finished run."""
@@ -139,14 +142,18 @@ class Archive:
         try:
             tree = load(self.path / "posterior.nc")
             verify(tree, config, manifest["run_id"])
-            own = {str(name): name for name in config.theory or ()}  # paths with their folder
+            configured = {
+                str(name): name for name in config.theory or ()
+            }  # paths with their folder
             theories = theories_of(tree, summary.theory)
-            return chains_of(tree), {own.get(name, name): g for name, g in theories.items()}
+            return chains_of(tree), {
+                configured.get(name, name): theory for name, theory in theories.items()
+            }
         except ValueError as error:
             raise Damaged(self.path, "posterior.nc", error) from error
 
     def check_finished(self) -> dict[str, Any]:
-        """The manifest of a finished run.
+        """The manifest of a finished run, whose files have all been compared with their checksums.
 
         Raises `InputError` where a file is not what the run has written.
         """
@@ -180,11 +187,11 @@ class Archive:
 
 
 def _copies(sums: Mapping[str, Any]) -> list[str]:
-    """The names of the user's own code among a run's files."""
+    """The names of a run's files that are copies of the user's own code."""
     return [name for name in sums if name.startswith(f"{COPIES}/")]
 
 
 def _sums(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The SHA-256 of a run's files; empty where it is of an earlier version."""
+    """The SHA-256 of each of a run's files; empty for a run of an earlier version."""
     sums = manifest.get("files")
     return sums if isinstance(sums, Mapping) else {}

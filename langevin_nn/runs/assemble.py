@@ -23,24 +23,26 @@ READOUTS: dict[str, type[Posterior]] = {
 
 
 def loss_of(config: RunConfig) -> Loss:
-    """The loss with the numbers that the configuration has for it."""
-    chosen = config.posterior
-    numbers = loss_usage(chosen.loss).numbers.items()
-    return loss_named(chosen.loss, **{n.argument: getattr(chosen, key) for key, n in numbers})
+    """The configuration's loss, with the numbers that the configuration gives it."""
+    posterior = config.posterior
+    numbers = loss_usage(posterior.loss).numbers.items()
+    return loss_named(
+        posterior.loss, **{number.argument: getattr(posterior, key) for key, number in numbers}
+    )
 
 
 def transition_of(settings: SamplerConfig) -> Dynamics:
-    """The dynamics, its open numbers None."""
+    """The dynamics that the settings name; a number that it finds itself, "auto", is None."""
     kind = dynamics_named(settings.dynamics)
-    given = {name: getattr(settings, name) for name in kind.usage.options}
+    options = {name: getattr(settings, name) for name in kind.usage.options}
     with explained("dynamics", settings.dynamics):
-        return kind(**{name: None if value == "auto" else value for name, value in given.items()})
+        return kind(**{name: None if value == "auto" else value for name, value in options.items()})
 
 
 def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> str:
-    """Raise `InputError` if what the configuration describes does not fit the memory.
+    """The warning that what the configuration describes only just fits the memory, else "".
 
-    Before anything of it is made. A warning where it fits just so, else nothing.
+    Raises `InputError` where it does not fit, before any of it is made.
     """
     counts, itemsize = config.sampler, 4 if config.precision == "float32" else 8
     with explained(KIND, config.network.architecture):
@@ -48,8 +50,8 @@ def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> 
     remedy = "write fewer hidden units, training examples, test examples, chains or draws"
     warnings = [footprint.require({"the network": float(3 * itemsize * network.num_drawn)}, remedy)]
     if config.theory != ():
-        named = THEORIES if config.theory is None else config.theory
-        needs = [theory_named(name).needs for name in named]
+        names = THEORIES if config.theory is None else config.theory
+        needs = [theory_named(name).needs for name in names]
         shape = network.depth, network.patches
         if config.theory is None:
             needs = footprint.by_default(needs, *shape)
@@ -68,6 +70,6 @@ def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> 
 
 def network_of(config: RunConfig, data: Dataset, key: jax.Array) -> Network:
     """The network, drawn from a standard Gaussian. Raises `InputError` where data do not fit it."""
-    made = network_named(config.network.architecture).from_config
+    from_config = network_named(config.network.architecture).from_config
     with explained(KIND, config.network.architecture):
-        return made(config.network, data, key=key, dtype=jnp.dtype(config.precision))
+        return from_config(config.network, data, key=key, dtype=jnp.dtype(config.precision))

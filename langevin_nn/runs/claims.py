@@ -23,11 +23,11 @@ FOLDERS = {"figures": (".png",), "checkpoint": (".npz", ".json"), COPIES: (".py"
 """What a run's folder may hold, and the endings of the files in its subfolders."""
 LOCK = ".lock"
 REPLACING, REPLACED, RESTORING, DISCARDED = ".replacing", ".replaced", ".restoring", ".discarded"
-ASIDE = (REPLACING, REPLACED, RESTORING, DISCARDED)
+FOLDERS_ASIDE = (REPLACING, REPLACED, RESTORING, DISCARDED)
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run is there, finished or not."""
+    """Whether the folder holds a run, finished or not."""
     begun = os.path.isfile(folder / "config.toml")
     return begun and (os.path.isdir(folder / "checkpoint") or is_finished(folder))
 
@@ -38,43 +38,43 @@ def enclosing(folder: Path) -> Path | None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a finished run is there; False, too, where the folder cannot be looked into."""
+    """Whether the folder holds a finished run; False, too, where it cannot be looked into."""
     return os.path.isfile(folder / "summary.json")
 
 
 def has_state(folder: Path) -> bool:
-    """Whether there is something to go on from, be it damaged, a folder or a link to nowhere."""
+    """Whether the folder holds a state to go on from, even damaged, or a link to nowhere."""
     return os.path.lexists(folder / "checkpoint" / "state.npz")
 
 
 def is_remnant(folder: Path) -> bool:
-    """Whether there is no more than a run leaves that was killed before its configuration stood."""
+    """Whether the folder holds nothing but what a run killed before writing config.toml leaves."""
     names = {item.name for item in contents(folder)}
     known = names <= {"checkpoint", COPIES, ".config.toml.part"} and foreign(folder) is None
     return known and not has_state(folder)
 
 
 def is_unsettled(folder: Path) -> bool:
-    """Whether a killed process left something to `recover` from."""
-    return any((folder / name).exists() for name in ASIDE)
+    """Whether a killed process left something in the folder to `recover` from."""
+    return any((folder / name).exists() for name in FOLDERS_ASIDE)
 
 
 def contents(folder: Path) -> list[Path]:
-    """What is in the folder and not aside, and is not its lock."""
-    return [item for item in folder.iterdir() if item.name not in (*ASIDE, LOCK)]
+    """The entries of the folder but for its lock and what is aside."""
+    return [item for item in folder.iterdir() if item.name not in (*FOLDERS_ASIDE, LOCK)]
 
 
 def foreign(folder: Path) -> str | None:
-    """The name of something that no run has put there."""
+    """The name of an entry of the folder that no run has put there, None for none."""
     for item in contents(folder):
         endings = FOLDERS.get(item.name)
         if endings and item.is_dir() and not item.is_symlink():
-            names = (
+            foreign_items = (
                 inner
                 for inner in item.iterdir()
                 if (plain(inner).suffix not in endings and inner.name != LOCK) or _is_filled(inner)
             )
-            if inner := next(names, None):
+            if inner := next(foreign_items, None):
                 return str(inner.relative_to(folder))
         elif plain(item).name not in FILES or _is_filled(item):
             return item.name
@@ -82,48 +82,48 @@ def foreign(folder: Path) -> str | None:
 
 
 def _is_filled(item: Path) -> bool:
-    """Whether it is a folder that holds something, in the place of a file."""
+    """Whether a path, where a file is expected, is a folder that is not empty."""
     return item.is_dir() and not item.is_symlink() and any(item.iterdir())
 
 
 def figure_obstacle(folder: Path) -> Path | None:
-    """What is no file, and stands where a run has a figure."""
+    """The first path that is no file and stands where a run has a figure, None for none."""
     figures = folder / "figures"
-    names = figures.glob("*.png") if figures.is_dir() else ()
-    return min((path for path in names if not is_absent_or_file(path)), default=None)
+    paths = figures.glob("*.png") if figures.is_dir() else ()
+    return min((path for path in paths if not is_absent_or_file(path)), default=None)
 
 
 def obstacle(folder: Path) -> Path | None:
-    """What stands in the place of one of a run's files, or of its folders, and is none.
+    """The first path that stands in the place of one of a run's files or folders and is none.
 
-    Raises OSError where the folder cannot be read.
+    None where there is none. Raises OSError where the folder cannot be read.
     """
     if not folder.is_dir():
         return folder if os.path.lexists(folder) else None
     with os.scandir(folder) as items:
-        wrong = [
+        misplaced = [
             folder / item.name
             for item in items
             if (item.name in FILES and not (item.is_file() or item.is_symlink()))
             or (item.name in FOLDERS and not item.is_dir())
         ]
-    return min(wrong, default=None)
+    return min(misplaced, default=None)
 
 
 def set_aside(folder: Path) -> None:
-    """Make room for another run: one that is there is kept, with what it was to replace."""
+    """Make room for another run: one in the folder is kept aside, with what it was to replace."""
     if not is_run(folder):
         clear(folder)
         return
     make_folder(folder / REPLACING)
-    for item in sorted(folder.iterdir(), key=_mark, reverse=True):
+    for item in sorted(folder.iterdir(), key=_moving_order, reverse=True):
         if item.name not in (REPLACING, LOCK):
             move(item, folder / REPLACING / item.name)
     move(folder / REPLACING, folder / REPLACED)
 
 
 def take_back(folder: Path) -> None:
-    """Undo `set_aside`: what is there is removed, what was there before comes back."""
+    """Undo `set_aside`: the run in the folder is removed, the one set aside comes back."""
     if (folder / REPLACED).exists():
         move(folder / REPLACED, folder / RESTORING)
         recover(folder)
@@ -132,9 +132,9 @@ def take_back(folder: Path) -> None:
 
 
 def recover(folder: Path, *, keep: bool = False) -> None:
-    """Finish what a killed process had begun.
+    """Finish the moves of files that a killed process had begun.
 
-    With `keep`, a run stays that has saved nothing yet.
+    With `keep`, a run in the folder that has saved no state yet stays.
     """
     remove(folder / DISCARDED)
     if (folder / RESTORING).exists():
@@ -155,7 +155,7 @@ def recover(folder: Path, *, keep: bool = False) -> None:
 
 
 def settle(folder: Path) -> None:
-    """A run is finished: what it needed on the way and what it replaced goes."""
+    """Remove the checkpoint of a finished run, and the run that it has replaced."""
     if (folder / REPLACED).exists():
         move(folder / REPLACED, folder / DISCARDED)
     remove(folder / DISCARDED)
@@ -163,7 +163,7 @@ def settle(folder: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what is there and not aside, so that what is left is a run until it is nothing."""
+    """Remove what is not aside, in an order that leaves a run until nothing is left."""
     checkpoint, configuration = folder / "checkpoint", folder / "config.toml"
     remove(checkpoint / "state.npz")
     for item in contents(folder):
@@ -174,9 +174,9 @@ def clear(folder: Path) -> None:
 
 
 def _bring_back(folder: Path) -> None:
-    """Everything that is on its way one level up."""
+    """Move everything in `.replacing` into the folder, but for what the folder has already."""
     aside = folder / REPLACING
-    for item in sorted(aside.iterdir(), key=_mark):
+    for item in sorted(aside.iterdir(), key=_moving_order):
         if (folder / item.name).exists():
             remove(item)
         else:
@@ -184,8 +184,11 @@ def _bring_back(folder: Path) -> None:
     remove(aside)
 
 
-def _mark(item: Path) -> int:
-    """The files whose presence makes a folder a run, and a finished one, are never there alone."""
+def _moving_order(item: Path) -> int:
+    """The key that sorts a folder's entries in the order in which they are moved into it.
+
+    The files whose presence makes a folder a run, and a finished one, are never there alone.
+    """
     return {"config.toml": 1, "summary.json": 2}.get(item.name, 0)
 
 

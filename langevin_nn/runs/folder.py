@@ -47,7 +47,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder(Archive):
-    """The folder of one run."""
+    """The folder of one run, which a process claims for its run or finds finished."""
 
     @property
     def checkpoint(self) -> Path:
@@ -59,7 +59,7 @@ class RunFolder(Archive):
 
     @property
     def has_state(self) -> bool:
-        """Whether there is something to go on from."""
+        """Whether the folder holds a state of the run to go on from."""
         return claims.has_state(self.path)
 
     @contextlib.contextmanager
@@ -72,9 +72,9 @@ class RunFolder(Archive):
         data: Sequence[str] = (),
         modules: Sequence[ModuleFile] = (),
     ) -> Iterator[None]:
-        """The folder as this run's own, while the run lasts.
+        """A context in which the folder belongs to this run alone.
 
-        `data` is its data's provenance, `modules` are the files of the user's own code.
+        `data` is the data's provenance, `modules` are the files of the user's own code.
 
         Raises `InputError`, and leaves everything as it was, for a folder that cannot be written,
         that another process writes into, that holds another run, or anything that is no run's. A
@@ -104,7 +104,7 @@ class RunFolder(Archive):
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """The folder, made if it is not there, as one that only this process writes into.
+        """A context in which only this process writes into the folder, made if it is not there.
 
         Raises `InputError` if another process does, or if the folder cannot be written. A folder
         that was made here and is empty in the end is gone.
@@ -115,15 +115,15 @@ class RunFolder(Archive):
                 for folder in reversed(absent):
                     make_folder(folder)
                     stack.callback(_quietly, os.rmdir, folder)
-                mine = stack.enter_context(locks.held(self._lock))
+                is_acquired = stack.enter_context(locks.held(self._lock))
             except OSError as error:
                 raise self._unwritable(error) from error
-            if not mine:
+            if not is_acquired:
                 raise self._in_use()
             yield
 
     def settle(self) -> None:
-        """Remove what a finished run needed on the way."""
+        """Remove the checkpoint of a finished run, and the run that it has replaced."""
         claims.settle(self.path)
 
     @property
@@ -132,14 +132,14 @@ class RunFolder(Archive):
 
     @property
     def _data(self) -> Path:
-        """While the run lasts, the provenance of its data."""
+        """The file with the provenance of an unfinished run's data and modules."""
         return self.checkpoint / "data.json"
 
     def _is_settled(self, wanted: "_Wanted", resume: bool, overwrite: bool) -> bool:
         """Whether the run is finished and nothing is to be written. Touches nothing.
 
-        Raises `InputError` for a folder that is in use, and where one can be told without touching
-        it as `_check` does.
+        Raises `InputError` for a folder that is in use, and for one that `_check` refuses where
+        this can be told without touching it.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: write --output FOLDER")
@@ -158,7 +158,7 @@ class RunFolder(Archive):
         return resume and self.is_finished and not remains
 
     def _take(self, wanted: "_Wanted", resume: bool, overwrite: bool) -> None:
-        """Go on or begin, in a folder that is locked."""
+        """Prepare the locked folder: to go on with the run that it holds, or to begin this one."""
         keep = resume and self.is_run and not self._differences(wanted)
         claims.recover(self.path, keep=keep)
         self._check(wanted, resume, overwrite)
@@ -192,24 +192,24 @@ class RunFolder(Archive):
                 f"{self.path} holds files that are not a run's: write --output with another folder"
             )
         if resume:
-            if different := self._differences(wanted):
+            if differences := self._differences(wanted):
                 raise InputError(
                     f"{self.path} is a run of another configuration or of other data "
-                    f"({', '.join(different)}): write the same ones to go on, or --output with "
+                    f"({', '.join(differences)}): write the same ones to go on, or --output with "
                     "another folder"
                 )
-            wrong = claims.obstacle(self.path) or claims.figure_obstacle(self.path)
-            if wrong is not None and not self.is_finished:
-                mine, theirs = ("folder", "file") if wrong.is_dir() else ("file", "folder")
+            obstacle = claims.obstacle(self.path) or claims.figure_obstacle(self.path)
+            if obstacle is not None and not self.is_finished:
+                actual, expected = ("folder", "file") if obstacle.is_dir() else ("file", "folder")
                 raise InputError(
-                    f"{wrong} is a {mine} where a {theirs} is to be: move it away, or write "
+                    f"{obstacle} is a {actual} where a {expected} is to be: move it away, or write "
                     "--output with another folder"
                 )
         elif not overwrite:
             state = "a finished run" if self.is_finished else "an unfinished run"
-            goes_on = "" if self.is_finished else "--resume to go on, "
+            resume_hint = "" if self.is_finished else "--resume to go on, "
             raise InputError(
-                f"{self.path} holds {state}: write {goes_on}--overwrite to replace it, "
+                f"{self.path} holds {state}: write {resume_hint}--overwrite to replace it, "
                 "or --output with another folder"
             )
         elif foreign := claims.foreign(self.path):
@@ -224,16 +224,18 @@ class RunFolder(Archive):
         write_text(self.path / "config.toml", config.to_toml())
 
     def _differences(self, wanted: "_Wanted") -> list[str]:
-        """In what the run that is there differs from this one, in words."""
+        """In words, where the run in the folder differs from the wanted one."""
         mine, theirs = _flat(wanted.config.to_dict()), _flat(self.load_config().to_dict())
-        names = sorted(n for n in {*mine, *theirs} if mine.get(n) != theirs.get(n))
-        words = [f"{n} = {theirs.get(n)!r} there, {mine.get(n)!r} here" for n in names]
-        there = self._begun_with()
-        words += module_differences(there.get("modules"), wanted.modules)
-        return [*words, *data_differences(_texts(there.get("data")), wanted.data)]
+        names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
+        differences = [
+            f"{name} = {theirs.get(name)!r} there, {mine.get(name)!r} here" for name in names
+        ]
+        provenance = self._begun_with()
+        differences += module_differences(provenance.get("modules"), wanted.modules)
+        return [*differences, *data_differences(_texts(provenance.get("data")), wanted.data)]
 
     def _begun_with(self) -> Mapping[str, Any]:
-        """The provenance of data and modules of the run that is there, as far as it is known."""
+        """The provenance of data and modules of the run in the folder, as far as it is known."""
         if self.is_finished:
             return self.load_manifest()
         with contextlib.suppress(Unreadable):  # else the checkpoint's fingerprint decides
@@ -241,9 +243,9 @@ class RunFolder(Archive):
         return {}
 
     def _in_use(self) -> InputError:
-        who = locks.holder(self._lock) or "another process"
+        user = locks.holder(self._lock) or "another process"
         return InputError(
-            f"{self.path} is in use, by {who}: wait until that has ended, or write --output with "
+            f"{self.path} is in use, by {user}: wait until that has ended, or write --output with "
             "another folder"
         )
 
@@ -261,7 +263,7 @@ class RunFolder(Archive):
 
 @dataclasses.dataclass(frozen=True)
 class _Wanted:
-    """The run that is to be in a folder."""
+    """The run that claims a folder: its configuration, data's provenance and user's modules."""
 
     config: RunConfig
     data: Sequence[str]
@@ -269,13 +271,13 @@ class _Wanted:
 
 
 def _quietly(function: Callable[[Path], None], path: Path) -> None:
-    """For what is tidied up after an error, which is the one to report."""
+    """Apply the function and ignore its `OSError`: an earlier error is the one to report."""
     with contextlib.suppress(OSError):
         function(path)
 
 
-def _texts(words: Any) -> list[str]:
-    return list(map(str, words)) if isinstance(words, list) else []
+def _texts(values: Any) -> list[str]:
+    return list(map(str, values)) if isinstance(values, list) else []
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,21 +19,21 @@ def copy_files(folder: Path, modules: Iterable[ModuleFile]) -> None:
 
 
 def module_differences(theirs: Any, mine: Sequence[ModuleFile]) -> list[str]:
-    """The modules whose files are not those of a record, `ModuleFile.record`, in words.
+    """In words, which modules' files are not those of the records, each a `ModuleFile.record`.
 
-    Modules that only one of both has are no difference here: their configurations differ.
+    A module that only one of the two has is no difference here: their configurations differ.
 
     >>> module_differences([{"module": "m", "sha256": "12"}], [ModuleFile("m", Path("m.py"), b"", False)])
     ['m.py has changed: sha256 12 there, e3b0c44298fc here']
     """  # noqa: E501
-    there = {
-        str(each.get("module")): str(each.get("sha256"))
-        for each in (theirs if isinstance(theirs, list) else [])
-        if isinstance(each, dict)
+    recorded_sums = {
+        str(record.get("module")): str(record.get("sha256"))
+        for record in (theirs if isinstance(theirs, list) else [])
+        if isinstance(record, dict)
     }
     return [
-        f"{module.path.name} has changed: sha256 {there[module.name][:12]} there, "
+        f"{module.path.name} has changed: sha256 {recorded_sums[module.name][:12]} there, "
         f"{module.sha256[:12]} here"
         for module in mine
-        if there.get(module.name, module.sha256) != module.sha256
+        if recorded_sums.get(module.name, module.sha256) != module.sha256
     ]

@@ -40,7 +40,8 @@ COORDINATES = {
     "output": "output of the network",
 }
 """Every dimension with what it counts, in the order in which the variables have them."""
-OF_F = ("f", "f_mean", "f_variance")
+VARIABLES_OF_F = ("f", "f_mean", "f_variance")
+"""The variables of the group `posterior` that are of f: no observables."""
 MEANING = {
     "f": ("output of the network", "draws of f at the test inputs, joint over them"),
     "f_mean": (
@@ -87,7 +88,9 @@ GROUPS = {
     "observed_data": "targets: y_train, which was learnt from, and y_test, which was held out",
     "constant_data": "what does not change from draw to draw, and what the theories predict",
 }
+"""The description of each group."""
 NUMBERS = ("step_size", "curvature")
+"""The attributes of the group `sample_stats` that every run has."""
 
 
 def posterior_tree(
@@ -96,23 +99,23 @@ def posterior_tree(
     theories: Mapping[str, Generalisation],
     run_id: str = "",
 ) -> xr.DataTree:
-    """Draws and theories as groups in the ArviZ schema; `run_id` names the run.
+    """Draws and theories' predictions as groups in the ArviZ schema; `run_id` names the run.
 
     Raises `InputError` for an observable whose name the file has for something else.
     """
     output = ("output",) * (chains.y_test.ndim - 1)
     at_test = (*DRAWS, "test_point", *output)
     left_out: list[str] = []
-    posterior = _of_f(chains, at_test, left_out)
+    posterior = _f_variables(chains, at_test, left_out)
     for name, values in chains.observables.items():
-        if name in {*OF_F, *COORDINATES}:
+        if name in {*VARIABLES_OF_F, *COORDINATES}:
             raise InputError(
                 f'an observable cannot have the name "{name}", which posterior.nc has for '
                 f"something else: write another"
             )
-        extra = [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
-        about = {"long_name": name, "description": "observable of the network of a draw"}
-        posterior[name] = ((*DRAWS, *extra), values, about)
+        extra_dims = [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
+        attributes = {"long_name": name, "description": "observable of the network of a draw"}
+        posterior[name] = ((*DRAWS, *extra_dims), values, attributes)
     targets = {
         "y_train": (("train_point", *output), y_train),
         "y_test": (("test_point", *output), chains.y_test),
@@ -129,34 +132,40 @@ def posterior_tree(
             constant[f"theory_{name}"] = (("theory", "test_point", *output), values)
     groups = {
         "posterior": posterior,
-        "posterior_predictive": _predictive(chains, output, run_id, left_out),
+        "posterior_predictive": _posterior_predictive(chains, output, run_id, left_out),
         "log_likelihood": _log_likelihood(chains, y_train, left_out),
-        "sample_stats": _stats(chains),
+        "sample_stats": _sample_stats(chains),
         "observed_data": targets,
         "constant_data": constant,
     }
-    about = {
+    attributes = {
         "inference_library": "langevin_nn",
         "inference_library_version": _version(),
         "run_id": run_id,
     }
-    own = {"posterior": _of_posterior(chains), "sample_stats": _of_stats(chains)}
+    group_attributes = {
+        "posterior": _posterior_attributes(chains),
+        "sample_stats": _stats_attributes(chains),
+    }
     tree = {
         f"/{name}": _dataset(variables, list(theories)).assign_attrs(
-            {"description": GROUPS[name], **about, **own.get(name, {})}
+            {"description": GROUPS[name], **attributes, **group_attributes.get(name, {})}
         )
         for name, variables in groups.items()
         if variables
     }
-    described = {"description": "draws of a Bayesian neural network, in the ArviZ schema", **about}
-    described |= {"left_out": "; ".join(left_out) or "nothing", "diverged": _diverged(chains)}
-    tree["/"] = xr.Dataset(attrs=described)
+    file_attributes = {
+        "description": "draws of a Bayesian neural network, in the ArviZ schema",
+        **attributes,
+    }
+    file_attributes |= {"left_out": "; ".join(left_out) or "nothing", "diverged": _diverged(chains)}
+    tree["/"] = xr.Dataset(attrs=file_attributes)
     return xr.DataTree.from_dict(tree)
 
 
 def content_of(tree: xr.DataTree) -> memoryview:
-    """The file, with a checksum for each array that can have one."""
-    sums = {
+    """The bytes of the NetCDF file, with a checksum for each array that can have one."""
+    encoding = {
         node.path: {
             str(name): {"fletcher32": True}
             for name, variable in node.variables.items()
@@ -164,15 +173,18 @@ def content_of(tree: xr.DataTree) -> memoryview:
         }
         for node in tree.subtree
     }
-    content = tree.to_netcdf(engine="h5netcdf", encoding=sums)
+    content = tree.to_netcdf(engine="h5netcdf", encoding=encoding)
     assert isinstance(content, memoryview)
     return content
 
 
 def _diverged(chains: Chains) -> str:
-    """Which chains no average may have, and how to be rid of them."""
-    lost, kept = np.flatnonzero(chains.diverged).tolist(), np.flatnonzero(~chains.diverged).tolist()
-    return f"chains {lost}: leave them out, with .sel(chain={kept})" if lost else "none"
+    """In words, which chains have diverged, and how to leave them out of every average."""
+    diverged, finite = (
+        np.flatnonzero(chains.diverged).tolist(),
+        np.flatnonzero(~chains.diverged).tolist(),
+    )
+    return f"chains {diverged}: leave them out, with .sel(chain={finite})" if diverged else "none"
 
 
 def _version() -> str:
@@ -182,7 +194,7 @@ def _version() -> str:
         return "unknown"
 
 
-def _of_f(chains: Chains, at_test: tuple[str, ...], left_out: list[str]) -> dict[str, Any]:
+def _f_variables(chains: Chains, at_test: tuple[str, ...], left_out: list[str]) -> dict[str, Any]:
     variables: dict[str, Any] = {}
     if chains.f is None:
         left_out.append("f: no read-out was drawn, the run was begun by an earlier version")
@@ -194,10 +206,10 @@ def _of_f(chains: Chains, at_test: tuple[str, ...], left_out: list[str]) -> dict
     return variables
 
 
-def _predictive(
+def _posterior_predictive(
     chains: Chains, output: tuple[str, ...], run_id: str, left_out: list[str]
 ) -> dict[str, Any]:
-    """f + √T ε, ε from a stream that the run's name begins."""
+    """Draws of targets f + √T ε, the stream of ε seeded with the run's name."""
     if not isinstance(chains.loss, Squared) or chains.temperature is None:
         left_out.append("posterior_predictive: exp(−ℓ/T) is no density of y, or not known")
         return {}
@@ -205,29 +217,29 @@ def _predictive(
     variables = {}
     for name, f in (("test", chains.f), ("train", chains.train_outputs)):
         if f is None or f.nbytes > SERIES_BYTES:
-            left_out.append(f"posterior_predictive y_{name}: {_why(f)}")
+            left_out.append(f"posterior_predictive y_{name}: {_why_left_out(f)}")
             continue
         noise = rng.standard_normal(f.shape, dtype=f.dtype)
         noise *= np.sqrt(chains.temperature).astype(f.dtype)
-        about = {"description": "f + √T ε: a target that there could be, beside observed_data"}
-        variables[f"y_{name}"] = ((*DRAWS, f"{name}_point", *output), f + noise, about)
+        attributes = {"description": "f + √T ε: a target that there could be, beside observed_data"}
+        variables[f"y_{name}"] = ((*DRAWS, f"{name}_point", *output), f + noise, attributes)
     return variables
 
 
 def _log_likelihood(chains: Chains, y_train: np.ndarray, left_out: list[str]) -> dict[str, Any]:
     if chains.train_outputs is None or chains.loss is None or chains.temperature is None:
-        left_out.append(f"log_likelihood: {_why(None)}")
+        left_out.append(f"log_likelihood: {_why_left_out(None)}")
         return {}
     loss, temperature = chains.loss, chains.temperature
     values = [_log_density(loss, f, y_train, temperature) for f in chains.train_outputs]
-    words = "log N(y; f, temperature), summed over the outputs"
+    description = "log N(y; f, temperature), summed over the outputs"
     if not isinstance(loss, Squared):
-        words = (
+        description = (
             f"−ℓ(f, y)/temperature of the {loss.name} loss: a log likelihood for the logistic one "
             "at temperature 1 alone, else a weight that is not normalised over y"
         )
-    about = {"long_name": "log likelihood of a training example", "description": words}
-    return {"y_train": ((*DRAWS, "train_point"), np.array(values), about)}
+    attributes = {"long_name": "log likelihood of a training example", "description": description}
+    return {"y_train": ((*DRAWS, "train_point"), np.array(values), attributes)}
 
 
 def _log_density(loss: Loss, f: np.ndarray, y: np.ndarray, temperature: float) -> np.ndarray:
@@ -240,7 +252,7 @@ def _log_density(loss: Loss, f: np.ndarray, y: np.ndarray, temperature: float) -
         return (values if y.ndim == 1 else values.sum(axis=-1)).astype(f.dtype)
 
 
-def _why(series: np.ndarray | None) -> str:
+def _why_left_out(series: np.ndarray | None) -> str:
     if series is not None:
         return f"{series.nbytes / 1e6:.0f} MB are more than {SERIES_BYTES / 1e6:.0f} MB"
     return (
@@ -249,7 +261,7 @@ def _why(series: np.ndarray | None) -> str:
     )
 
 
-def _stats(chains: Chains) -> dict[str, Any]:
+def _sample_stats(chains: Chains) -> dict[str, Any]:
     series = {
         "gibbs_energy": chains.energy,
         "train_error": chains.train_error,
@@ -263,16 +275,17 @@ def _stats(chains: Chains) -> dict[str, Any]:
     return {name: (DRAWS, values) for name, values in series.items() if values is not None}
 
 
-def _of_posterior(chains: Chains) -> dict[str, Any]:
-    """Attributes; numbers as floating-point ones, since JSON has no NumPy integers."""
-    about = {"sampling_time": float(chains.wall_seconds), "thinning": float(chains.thinning)}
+def _posterior_attributes(chains: Chains) -> dict[str, Any]:
+    """The attributes of the group `posterior`; numbers are floats: JSON has no NumPy integers."""
+    attributes = {"sampling_time": float(chains.wall_seconds), "thinning": float(chains.thinning)}
     if chains.loss is None:
-        return about
+        return attributes
     numbers = {f"loss_{name}": float(value) for name, value in vars(chains.loss).items()}
-    return about | {"loss": chains.loss.name, **numbers}
+    return attributes | {"loss": chains.loss.name, **numbers}
 
 
-def _of_stats(chains: Chains) -> dict[str, float]:
+def _stats_attributes(chains: Chains) -> dict[str, float]:
+    """The attributes of the group `sample_stats`: the numbers of the dynamics."""
     numbers = {name: float(getattr(chains, name)) for name in NUMBERS}
     if chains.trajectory_length is not None:
         numbers["trajectory_length"] = float(chains.trajectory_length)
@@ -280,16 +293,19 @@ def _of_stats(chains: Chains) -> dict[str, float]:
 
 
 def _dataset(variables: Mapping[str, Any], theories: list[str]) -> xr.Dataset:
-    """With coordinates for all dimensions but the observables', and attributes for everything."""
-    whole = {}
-    for name, (dims, values, *about) in variables.items():
+    """A group's variables and coordinates, each with its attributes.
+
+    All dimensions but those of observables have coordinates.
+    """
+    described = {}
+    for name, (dims, values, *attributes) in variables.items():
         long_name, description = MEANING.get(name, ("", ""))
-        known = {"long_name": long_name, "description": description}
-        whole[name] = (dims, values, known | (about[0] if about else {}))
-    dataset = xr.Dataset(whole)
+        defaults = {"long_name": long_name, "description": description}
+        described[name] = (dims, values, defaults | (attributes[0] if attributes else {}))
+    dataset = xr.Dataset(described)
     coordinates = {}
-    for name, words in COORDINATES.items():
+    for name, meaning in COORDINATES.items():
         if name in dataset.dims:
             values = theories if name == "theory" else np.arange(dataset.sizes[name])
-            coordinates[name] = (name, values, {"long_name": words, "description": words})
+            coordinates[name] = (name, values, {"long_name": meaning, "description": meaning})
     return dataset.assign_coords(coordinates)

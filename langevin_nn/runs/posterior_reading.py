@@ -12,17 +12,17 @@ import xarray as xr
 
 from langevin_nn.config.record import RunConfig
 from langevin_nn.model.losses import LOSSES, Loss, loss_named
-from langevin_nn.runs.posterior_file import DRAWS, NUMBERS, OF_F
+from langevin_nn.runs.posterior_file import DRAWS, NUMBERS, VARIABLES_OF_F
 from langevin_nn.runs.summary import Theory
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Generalisation
 
-EARLIER = {"gibbs_energy": "energy", "acceptance_rate": "acceptance"}
-"""The names that variables of sample_stats had."""
-FINITE = (*OF_F, "train_error", "acceptance_rate", "nonfinite")
-"""What is finite in a chain that has not diverged."""
-PREDICTED = ("predictive_mean", "predictive_variance")
-"""What the file has of a theory at each test point."""
+EARLIER_NAMES = {"gibbs_energy": "energy", "acceptance_rate": "acceptance"}
+"""The names that variables of sample_stats had in files of earlier versions."""
+FINITE_VARIABLES = (*VARIABLES_OF_F, "train_error", "acceptance_rate", "nonfinite")
+"""The variables that are finite in a chain that has not diverged."""
+PREDICTIVE_MOMENTS = ("predictive_mean", "predictive_variance")
+"""The numbers that the file has of a theory at each test point."""
 
 
 def load(path: Path) -> xr.DataTree:
@@ -62,16 +62,16 @@ def verify(tree: xr.DataTree, config: RunConfig, run_id: str | None = None) -> N
                     f"{child} has {size} as its number of {name}, and the run "
                     f"{expected[str(name)]}: it is another run's file"
                 )
-    energy = _series(stats, *_named(stats, "gibbs_energy"), DRAWS)
-    moving = np.isfinite(energy).all(axis=1)
-    for name in FINITE:
-        group = posterior if name in OF_F else stats
-        stored, words = _named(group, name)
+    energy = _series(stats, *_stored_name(stats, "gibbs_energy"), DRAWS)
+    finite = np.isfinite(energy).all(axis=1)
+    for name in FINITE_VARIABLES:
+        group = posterior if name in VARIABLES_OF_F else stats
+        stored, current_name = _stored_name(group, name)
         if stored not in group.data_vars:
             continue
-        dims = (*DRAWS, "test_point") if name in OF_F else DRAWS
-        values = _series(group, stored, words, dims)
-        if len(values) != len(moving) or not np.all(np.isfinite(values[moving])):
+        dims = (*DRAWS, "test_point") if name in VARIABLES_OF_F else DRAWS
+        values = _series(group, stored, current_name, dims)
+        if len(values) != len(finite) or not np.all(np.isfinite(values[finite])):
             raise ValueError(f"{name} has values that are not finite in chains that are")
     for child in ("observed_data", "constant_data"):
         for name in ("y_train", "y_test"):
@@ -89,38 +89,38 @@ def chains_of(tree: xr.DataTree) -> Chains:
     posterior, stats = _group(tree, "posterior"), _group(tree, "sample_stats")
     constant = _group(tree, "constant_data")
     y_test = _series(constant, "y_test", "y_test", ("test_point",))
-    drawn = {
+    f_variables = {
         name: _series(posterior, name, name, (*DRAWS, "test_point"))
-        for name in OF_F
+        for name in VARIABLES_OF_F
         if name in posterior
     }
     # A marginalised run of an earlier version has the means under the name of f.
-    means = drawn.get("f_mean", drawn.get("f"))
+    means = f_variables.get("f_mean", f_variables.get("f"))
     if means is None or means.shape[2:] != y_test.shape:
         raise ValueError("f and y_test do not fit each other")
     series = {}
     for name in ("gibbs_energy", "train_error", "acceptance_rate", "nonfinite"):
-        stored, words = _named(stats, name)
+        stored, current_name = _stored_name(stats, name)
         if stored in stats or name in ("gibbs_energy", "train_error"):
-            series[name] = _series(stats, stored, words, DRAWS)
+            series[name] = _series(stats, stored, current_name, DRAWS)
             if series[name].shape != means.shape[:2]:
                 raise ValueError(f"{name} and f do not fit each other")
     step_size, curvature = (_attribute(stats, name) for name in NUMBERS)
-    trajectory = "trajectory_length" in stats.attrs
+    has_trajectory = "trajectory_length" in stats.attrs
     return Chains(
         test_outputs=means,
-        test_variances=drawn.get("f_variance"),
-        test_draws=drawn.get("f") if "f_mean" in drawn else None,
+        test_variances=f_variables.get("f_variance"),
+        test_draws=f_variables.get("f") if "f_mean" in f_variables else None,
         train_error=series["train_error"],
         energy=series["gibbs_energy"],
         observables={
             str(name): values.to_numpy()
             for name, values in posterior.data_vars.items()
-            if name not in OF_F
+            if name not in VARIABLES_OF_F
         },
         acceptance=series.get("acceptance_rate"),
         nonfinite=series.get("nonfinite"),
-        trajectory_length=_attribute(stats, "trajectory_length") if trajectory else None,
+        trajectory_length=_attribute(stats, "trajectory_length") if has_trajectory else None,
         y_test=y_test,
         targets_midpoint=_number(constant, "targets_midpoint"),
         params=None,
@@ -141,27 +141,27 @@ def theories_of(tree: xr.DataTree, theories: Mapping[str, Theory]) -> dict[str, 
     if not theories:
         return {}
     at_points = _predictions(tree)
-    found = {}
+    generalisations = {}
     for name, theory in theories.items():
         if name not in at_points["theory"]:
             raise ValueError(f"it lacks the theory {name}")
-        mean, variance = (at_points[key].sel(theory=name).to_numpy() for key in PREDICTED)
-        found[name] = theory.generalisation(name, mean, variance)
-    return found
+        mean, variance = (at_points[key].sel(theory=name).to_numpy() for key in PREDICTIVE_MOMENTS)
+        generalisations[name] = theory.generalisation(name, mean, variance)
+    return generalisations
 
 
 def _predictions(tree: xr.DataTree) -> xr.Dataset:
     """Mean and variance of each theory at the test points."""
     stored = _group(tree, "constant_data")
-    names = {f"theory_{name}": name for name in PREDICTED}
+    names = {f"theory_{name}": name for name in PREDICTIVE_MOMENTS}
     if not set(names) <= set(stored.data_vars):  # an earlier version's group
-        stored, names = _group(tree, "theory"), {name: name for name in PREDICTED}
+        stored, names = _group(tree, "theory"), {name: name for name in PREDICTIVE_MOMENTS}
     dims = ("theory", "test_point")
     for name in names:
         _series(stored, name, name, dims)
     if "theory" not in stored.coords:
         raise ValueError("it lacks the names of the theories")
-    return xr.Dataset({to: stored[name] for name, to in names.items()})
+    return xr.Dataset({predicted_name: stored[name] for name, predicted_name in names.items()})
 
 
 def _group(tree: xr.DataTree, name: str) -> xr.Dataset:
@@ -170,13 +170,13 @@ def _group(tree: xr.DataTree, name: str) -> xr.Dataset:
     return tree[name].to_dataset()
 
 
-def _named(stats: xr.Dataset, name: str) -> tuple[str, str]:
-    """The name under which the file has a variable, and the one that is spoken of."""
-    return (name if name in stats else EARLIER.get(name, name)), name
+def _stored_name(stats: xr.Dataset, name: str) -> tuple[str, str]:
+    """The name under which the file has a variable of sample_stats, and its present name."""
+    return (name if name in stats else EARLIER_NAMES.get(name, name)), name
 
 
 def _series(group: xr.Dataset, stored: str, name: str, dims: tuple[str, ...]) -> np.ndarray:
-    """The variable, of these dimensions and perhaps `output`."""
+    """The values of a variable that has these dimensions and perhaps `output`."""
     if stored not in group.data_vars:
         raise ValueError(f"it lacks {name}")
     variable = group[stored]
@@ -206,13 +206,13 @@ def _count(group: xr.Dataset, name: str) -> int:
 
 
 def _loss(posterior: xr.Dataset) -> Loss | None:
-    """The loss with its numbers; None where it is not known, or is the user's own."""
+    """The loss with its numbers; None for one that is not known, or is the user's own."""
     name = str(posterior.attrs.get("loss"))
     if name not in LOSSES:
         return None
-    read = {int: _count, float: _attribute}
+    readers = {int: _count, float: _attribute}
     numbers = {
-        number.argument: read[type(number.default)](posterior, f"loss_{number.argument}")
+        number.argument: readers[type(number.default)](posterior, f"loss_{number.argument}")
         for number in LOSSES[name].usage.numbers.values()
         if f"loss_{number.argument}" in posterior.attrs
     }

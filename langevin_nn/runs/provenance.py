@@ -19,8 +19,8 @@ from langevin_nn.model.precision import MATMUL_PRECISION
 PACKAGES = (
     "langevin-nn", "jax", "jaxlib", "equinox", "numpyro", "arviz", "xarray", "numpy", "matplotlib",
 )  # fmt: skip
-SUM = re.compile(r"sha256:([0-9a-f]+)")
-"""A file's sum in a data set's provenance."""
+SUM_PATTERN = re.compile(r"sha256:([0-9a-f]+)")
+"""The SHA-256 of a file in the provenance of a data set."""
 
 
 def manifest(
@@ -29,15 +29,15 @@ def manifest(
     wall_seconds: float,
     modules: Sequence[ModuleFile] = (),
 ) -> dict[str, Any]:
-    """Everything besides the configuration that a run's numbers may depend on."""
-    own = {"modules": [module.record() for module in modules]} if modules else {}
+    """The content of a run's manifest: what, besides the configuration, its numbers depend on."""
+    user_modules = {"modules": [module.record() for module in modules]} if modules else {}
     return {
         "run_id": config.content_hash,
         "seed": config.seed,
         "precision": config.precision,
         "matmul_precision": MATMUL_PRECISION,
         "data": list(provenance),
-        **own,
+        **user_modules,
         "versions": versions(),
         "device": device(),
         "git": _own_git_state(),
@@ -46,23 +46,26 @@ def manifest(
 
 
 def data_differences(theirs: Sequence[str], mine: Sequence[str]) -> list[str]:
-    """The data files that differ between two provenances, by their SHA-256, in words.
+    """In words, the data files whose SHA-256 differ between two provenances.
 
-    Only what both of them have a sum of is compared, by the digits that both have.
+    They are compared where both provenances have sums, by the digits that both sums have.
 
     >>> data_differences(["task.npz sha256:01234567"], ["task.npz sha256:ff23"])
     ['task.npz sha256:01234567 there, task.npz sha256:ff23 here']
     """
-    there, here = ([word for word in words if SUM.search(word)] for words in (theirs, mine))
-    if not there or not here:
+    their_files, my_files = (
+        [entry for entry in provenance if SUM_PATTERN.search(entry)]
+        for provenance in (theirs, mine)
+    )
+    if not their_files or not my_files:
         return []
-    if len(there) == len(here) and all(map(_same_file, there, here)):
+    if len(their_files) == len(my_files) and all(map(_same_file, their_files, my_files)):
         return []
-    return [f"{', '.join(there)} there, {', '.join(here)} here"]
+    return [f"{', '.join(their_files)} there, {', '.join(my_files)} here"]
 
 
-def _same_file(one: str, other: str) -> bool:
-    sums = [found[1] for found in map(SUM.search, (one, other)) if found]
+def _same_file(entry: str, other: str) -> bool:
+    sums = [match[1] for match in map(SUM_PATTERN.search, (entry, other)) if match]
     length = min(map(len, sums))
     return sums[0][:length] == sums[1][:length]
 
@@ -92,12 +95,14 @@ def precision() -> dict[str, str]:
 
 @functools.cache
 def _own_git_state() -> dict[str, Any] | None:
-    """That of the code in this process, however many runs it makes."""
+    """The git state of this process's own code, asked for once."""
     return git_state(Path(__file__).parent)
 
 
 @functools.cache
 def versions() -> dict[str, str | None]:
+    """The versions of Python and of `PACKAGES`, None for a package that is not installed."""
+
     def installed(name: str) -> str | None:
         try:
             return version(name)
@@ -108,19 +113,19 @@ def versions() -> dict[str, str | None]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit and cleanness of the checkout that the package in `folder` is from.
+    """The commit and cleanness of the checkout that the package in `folder` is from.
 
     None outside one: an installed package says nothing about a repository that it happens to be in.
     """
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
             )
         except (OSError, subprocess.CalledProcessError):
             return None
-        return done.stdout.strip()
+        return completed.stdout.strip()
 
     tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
     commit = git("rev-parse", "HEAD")

@@ -37,10 +37,10 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """What is in a JSON file. Raises `Unreadable`."""
+    """The content of a JSON file. Raises `Unreadable` for a file that cannot be read or parsed."""
     require_file(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except Unreadable:
         raise
     except OSError as error:
@@ -58,5 +58,5 @@ def _sum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refused(word: str) -> Any:
-    raise Unreadable(f"{word} is no JSON")
+def _refuse_constant(constant: str) -> Any:
+    raise Unreadable(f"{constant} is no JSON")

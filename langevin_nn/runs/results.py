@@ -1,4 +1,4 @@
-"""What a run found."""
+"""The result of a run, with its draws and what the theories predict."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from langevin_nn.types import Generalisation
 
 @dataclass(frozen=True)
 class Result:
-    """What a run found; `tempering` where it had a ladder."""
+    """The draws of a run, its numbers and the theories'; `tempering` where it had a ladder."""
 
     config: RunConfig
     chains: Chains

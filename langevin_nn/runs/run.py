@@ -66,15 +66,15 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     key_data, key_network, key_chains = jax.random.split(
         jax.random.key(config.seed, impl=THREEFRY), 3
     )
-    chosen, modules = config.data, modules_of(config)
+    settings, modules = config.data, modules_of(config)
     data = load_dataset(
-        chosen.source, key=key_data, num_train=chosen.num_train, num_test=chosen.num_test,
-        classes=chosen.classes, targets=chosen.targets, standardize=chosen.standardize,
-        colour=chosen.colour, path=chosen.path or None, in_size=chosen.in_size,
-        noise_variance=chosen.noise_variance, teacher_width=chosen.teacher_width,
-        num_components=chosen.num_components,
+        settings.source, key=key_data, num_train=settings.num_train, num_test=settings.num_test,
+        classes=settings.classes, targets=settings.targets, standardize=settings.standardize,
+        colour=settings.colour, path=settings.path or None, in_size=settings.in_size,
+        noise_variance=settings.noise_variance, teacher_width=settings.teacher_width,
+        num_components=settings.num_components,
     )  # fmt: skip
-    resolved = dataclasses.replace(chosen, num_train=data.num_train, num_test=data.num_test)
+    resolved = dataclasses.replace(settings, num_train=data.num_train, num_test=data.num_test)
     config = dataclasses.replace(config, data=resolved)
     warning = require_room(config, data, sampling=sampling)
     network = network_of(config, data, key_network)
@@ -85,11 +85,19 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
 
 
 def prepare_theory(config: RunConfig) -> tuple[RunConfig, Ensemble]:
-    """The same without sampling: the ensemble, at T = 0 too, and of a ladder's coldest rung."""
+    """The configuration with its data resolved, and its ensemble; nothing is to be sampled.
+
+    T = 0 is allowed. The ensemble of a ladder is that of its coldest rung.
+    """
     temperature = config.posterior.temperature
-    warm = dataclasses.replace(config.posterior, temperature=temperature or 1.0, readout="sampled")
-    alone = dataclasses.replace(config.sampler, ladder=())
-    problem = prepare(dataclasses.replace(config, posterior=warm, sampler=alone), sampling=False)
+    posterior_settings = dataclasses.replace(
+        config.posterior, temperature=temperature or 1.0, readout="sampled"
+    )
+    sampler_settings = dataclasses.replace(config.sampler, ladder=())
+    problem = prepare(
+        dataclasses.replace(config, posterior=posterior_settings, sampler=sampler_settings),
+        sampling=False,
+    )
     config = dataclasses.replace(problem.config, posterior=config.posterior, sampler=config.sampler)
     spec = dataclasses.replace(problem.posterior.spec, temperature=temperature)
     return config, Ensemble(spec, problem.data)
@@ -129,7 +137,7 @@ def run(
 
 
 def expect(problem: Problem, decompositions: Decompositions | None = None) -> Predictions:
-    """What the theories say; `decompositions` are shared with other problems."""
+    """The theories' predictions; `decompositions` are shared with other problems."""
     ensemble = problem.posterior.ensemble
     if decompositions is not None:
         ensemble = decompositions.shared(ensemble)
@@ -138,7 +146,7 @@ def expect(problem: Problem, decompositions: Decompositions | None = None) -> Pr
 
 
 def counts_of(settings: SamplerConfig) -> dict[str, Any]:
-    """How many chains, and how long they are, as `sample` takes them."""
+    """The number of chains and their lengths, as keyword arguments of `sample`."""
     return {
         "num_chains": settings.num_chains,
         "num_warmup": settings.num_warmup,
@@ -150,7 +158,7 @@ def counts_of(settings: SamplerConfig) -> dict[str, Any]:
 def keep(
     problem: Problem, folder: RunFolder, result: Result, began: float, *, figures: bool = True
 ) -> None:
-    """Fill the run folder. `began` is when the run did, by `time.monotonic`.
+    """Write the result of a run into its folder. `began` is its start, by `time.monotonic`.
 
     The summary, which makes the run a finished one, comes last.
     """
@@ -189,16 +197,21 @@ def theory_json(ensemble: Ensemble, predictions: Predictions) -> dict[str, objec
 
 
 def draw_theory(ensemble: Ensemble, predictions: Predictions, caption: str, path: Path) -> None:
-    """The theories, and the one that is quick at many points against N_1 and λ_1."""
+    """Save a figure of the theories at `path`.
+
+    The first theory that is quick at many points is drawn as a function of N_1 and λ_1, too.
+    """
     sweeps: dict[str, tuple[OneLayerSweep, float]] = {}
-    many = (
-        theory_named(name).at_points for name, each in predictions.results.items() if each.converged
+    candidates = (
+        theory_named(name).at_points
+        for name, result in predictions.results.items()
+        if result.converged
     )
-    if at_points := next(filter(None, many), None):
+    if at_points := next(filter(None, candidates), None):
         spec = ensemble.spec
         (width,), (_, precision) = spec.hidden_widths or (), spec.prior_precisions
-        steps = np.geomspace(0.1, 100, 61)
-        widths = np.unique(np.maximum(1, np.round(width * steps)))
+        ratios = np.geomspace(0.1, 100, 61)
+        widths = np.unique(np.maximum(1, np.round(width * ratios)))
         precisions = precision * np.geomspace(0.01, 100, 61)
         along_width = at_points(ensemble, width=widths)
         along_precision = at_points(ensemble, readout_precision=precisions)
@@ -217,6 +230,7 @@ def draw_figures(
     measured: Generalisation,
     theories: dict[str, Generalisation],
 ) -> None:
+    """Save the figures of a run in its folder."""
     with plotting.own_settings():
         figures = plotting.run_figures(chains, measured, theories, caption(config))
         plotting.save(figures, folder.figures)

@@ -22,15 +22,16 @@ from langevin_nn.types import Estimate, Generalisation, InputError, StepSizeBias
 
 __all__ = ["UNKNOWN", "Experiment", "Rung", "Summary", "Tempered", "Theory", "plain", "theory_part"]
 
-LARGEST = 10**300
-"""Whole numbers above are no floating-point ones."""
+LARGEST_INTEGER = 10**300
+"""The bound below which a whole number is read as a floating-point number."""
 UNKNOWN = Estimate(math.nan, math.nan)
+"""The estimate of a number that an earlier version did not write."""
 Orders = tuple[float, ...] | tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What was sampled."""
+    """The numbers that were measured on a run's draws."""
 
     bias2: Estimate
     variance: Estimate
@@ -60,7 +61,7 @@ class Experiment:
 
     @classmethod
     def of(cls, measured: Generalisation, chains: Chains) -> "Experiment":
-        """The numbers as they are in the file, where those that are infinite are not known."""
+        """The numbers as the file has them: an infinite one is not known, NaN or None."""
         diagnostics = measured.diagnostics
         assert diagnostics is not None, "an experiment's result carries its diagnostics"
         bias, variance = measured.step_size_bias, measured.variance.value
@@ -88,7 +89,7 @@ class Experiment:
             stability_limit=chains.stability_limit,
             step_size_relative_bias=shift / variance if variance else None,
             step_size_bias=bias,
-            step_size_message=_of_shifts(measured),
+            step_size_message=_step_size_message(measured),
             num_chains=diagnostics.num_chains,
             num_draws=diagnostics.num_draws,
             diverged_chains=diagnostics.diverged_chains,
@@ -109,7 +110,7 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Theory:
-    """What one theory says; `mcse` has the standard errors of the numbers that it samples."""
+    """The numbers that a theory predicts; `mcse` has the standard errors of the sampled ones."""
 
     bias2: float = math.nan
     variance: float = math.nan
@@ -162,7 +163,7 @@ _ESTIMATED = ("bias2", "variance", "generalisation_error", "train_error")
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """What was sampled at one temperature of a ladder."""
+    """The numbers that were measured on the draws at one temperature of a ladder."""
 
     temperature: float
     bias2: Estimate
@@ -181,7 +182,7 @@ class Rung:
 
 @dataclass(frozen=True, kw_only=True)
 class Tempered:
-    """A ladder, with one of `rungs` for each temperature."""
+    """The numbers of a ladder of temperatures, with one of `rungs` for each."""
 
     rungs: tuple[Rung, ...]
     swap_acceptance: tuple[float, ...]
@@ -207,7 +208,7 @@ class Tempered:
                     rhat_max=diagnostics.rhat_max,
                     ess_min=diagnostics.ess_min,
                     acceptance=diagnostics.acceptance,
-                    step_size_message=_of_shifts(measured),
+                    step_size_message=_step_size_message(measured),
                     converged=measured.converged,
                     message=measured.message,
                 )
@@ -248,7 +249,7 @@ class Summary:
         return cls(
             targets=targets,
             experiment=experiment,
-            **_of_predictions(predictions),
+            **_theory_fields(predictions),
             tempering=None if tempering is None else Tempered.of(tempering),
         )
 
@@ -269,15 +270,16 @@ class Summary:
 
 
 def theory_part(predictions: Predictions) -> dict[str, Any]:
-    """What a summary has of the theories, with the same keys."""
-    part = plain(_of_predictions(predictions))
+    """The theories' part of a summary, under the same keys."""
+    part = plain(_theory_fields(predictions))
     assert isinstance(part, dict)
     return part
 
 
-def _of_predictions(predictions: Predictions) -> dict[str, Any]:
+def _theory_fields(predictions: Predictions) -> dict[str, Any]:
+    """The fields of `Summary` that the theories fill."""
     return {
-        "theory": {name: Theory.of(each) for name, each in predictions.results.items()},
+        "theory": {name: Theory.of(result) for name, result in predictions.results.items()},
         "not_applicable": predictions.not_applicable,
         "criterion": predictions.criterion,
         "criterion_at_temperature": predictions.criterion_at_temperature,
@@ -285,8 +287,8 @@ def _of_predictions(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def _of_shifts(measured: Generalisation) -> str:
-    """That it is not known how far the step size shifts the numbers; empty where it is."""
+def _step_size_message(measured: Generalisation) -> str:
+    """The message on the step size's bias, empty where that is known."""
     return "" if measured.step_size_bias is None else measured.step_size_bias.message
 
 
@@ -305,40 +307,42 @@ def plain(value: Any) -> Any:
 
 def _parsed(kind: Any, value: Any, name: str) -> Any:
     """The value as the annotation `kind` says. Raises `Unreadable` where it is not of that kind."""
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        return _of_union(parts, value, name)
+        return _parsed_union(arguments, value, name)
     if origin is dict:
-        return {key: _parsed(parts[1], item, key) for key, item in _table(value, name).items()}
+        return {key: _parsed(arguments[1], item, key) for key, item in _table(value, name).items()}
     if origin is tuple:
-        if not isinstance(value, list) or (parts[-1] is not ... and len(value) != len(parts)):
+        if not isinstance(value, list) or (
+            arguments[-1] is not ... and len(value) != len(arguments)
+        ):
             raise Unreadable(f"its {name} is not of its kind: {value!r:.60}")
-        return tuple(_parsed(parts[0], item, name) for item in value)
+        return tuple(_parsed(arguments[0], item, name) for item in value)
     if kind is float:
         return _number(value, name)
     if kind in (str, bool, int):
         if type(value) is not kind:
             raise Unreadable(f"its {name} is not of its kind: {value!r:.60}")
         return value
-    return _record(kind, _table(value, name), name)
+    return _parsed_record(kind, _table(value, name), name)
 
 
-def _of_union(parts: tuple[Any, ...], value: Any, name: str) -> Any:
-    if types.NoneType in parts:
-        return None if value is None else _parsed(parts[0], value, name)
+def _parsed_union(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
+    if types.NoneType in kinds:
+        return None if value is None else _parsed(kinds[0], value, name)
     is_matrix = isinstance(value, list) and any(isinstance(row, list) for row in value)
-    return _parsed(parts[is_matrix], value, name)
+    return _parsed(kinds[is_matrix], value, name)
 
 
-def _record(kind: Any, value: Mapping[str, Any], name: str) -> Any:
-    kinds, found = typing.get_type_hints(kind), {}
+def _parsed_record(kind: Any, value: Mapping[str, Any], name: str) -> Any:
+    kinds, values = typing.get_type_hints(kind), {}
     for item in dataclasses.fields(kind):
         if item.name in value:
-            found[item.name] = _parsed(kinds[item.name], value[item.name], item.name)
+            values[item.name] = _parsed(kinds[item.name], value[item.name], item.name)
         elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
             raise Unreadable(f"{f'its {name}' if name else 'it'} lacks the {item.name}")
     try:
-        return kind(**found)
+        return kind(**values)
     except InputError as error:
         raise Unreadable(f"its {name} is not of its kind: {error}") from error
 
@@ -352,7 +356,7 @@ def _table(value: Any, name: str) -> Mapping[str, Any]:
 def _number(value: Any, name: str) -> float:
     if value is None:
         return math.nan
-    is_whole = type(value) is int and abs(value) < LARGEST
+    is_whole = type(value) is int and abs(value) < LARGEST_INTEGER
     if not is_whole and not isinstance(value, float):
         raise Unreadable(f"its {name} is no number: {value!r:.60}")
     return float(value)

@@ -32,7 +32,7 @@ from langevin_nn.types import Generalisation
 def caption(*configs: RunConfig) -> str:
     """The parameters of a run in one line, for figures and tables.
 
-    Of several runs what they have in common, with "…" where they differ.
+    Several runs have the line of what they have in common, with "…" where they differ.
 
     >>> from langevin_nn.config.record import from_dict
     >>> caption(*(from_dict({"prior": {"precisions": [1, x]}}) for x in (0.5, 2)))
@@ -42,22 +42,22 @@ def caption(*configs: RunConfig) -> str:
     if any(config.network.biases for config in configs):
         biases = f", λ_b = ({_common(configs, 'prior.bias_precisions')})"
     return (
-        f"{_alike([_source(config) for config in configs])}: "
-        f"P = {_common(configs, 'data.num_train')}, {_layers(configs)}, "
+        f"{_common_text([_source_text(config) for config in configs])}: "
+        f"P = {_common(configs, 'data.num_train')}, {_layers_text(configs)}, "
         f"{_common(configs, 'network.activation')}, λ = ({_common(configs, 'prior.precisions')})"
-        f"{biases}, T = {_common(configs, 'posterior.temperature')}{_loss(configs)}"
+        f"{biases}, T = {_common(configs, 'posterior.temperature')}{_loss_text(configs)}"
     )
 
 
 def heading(config: RunConfig, data: Dataset) -> str:
-    """The parameters of a run, where its targets come from, and files that are not as published."""
+    """The caption of a run, where its targets come from, and files that are not as published."""
     lines = [caption(config), f"targets: {data.labelling}"]
-    odd = [file for file in data.provenance if UNPUBLISHED in file]
-    return "\n".join([*lines, *(f"data: {file}" for file in odd)])
+    unpublished_files = [file for file in data.provenance if UNPUBLISHED in file]
+    return "\n".join([*lines, *(f"data: {file}" for file in unpublished_files)])
 
 
 def sampling(*configs: RunConfig) -> str:
-    """How the runs are sampled, in one line; what differs as for `caption`."""
+    """How the runs are sampled, in one line, with "…" where they differ."""
 
     def of(name: str) -> str:
         return _common(configs, f"sampler.{name}")
@@ -73,24 +73,27 @@ def sampling(*configs: RunConfig) -> str:
     )
 
 
-def _layers(configs: Sequence[RunConfig]) -> str:
+def _layers_text(configs: Sequence[RunConfig]) -> str:
     kinds = {config.network.architecture for config in configs}
     if len(kinds) > 1:
         return "…"
     return network_named(kinds.pop()).caption(lambda name: _common(configs, f"network.{name}"))
 
 
-def _loss(configs: Sequence[RunConfig]) -> str:
-    """Which loss, where it is not the usual one."""
-    chosen = [config.posterior for config in configs]
-    if all(each.loss == DEFAULT for each in chosen):
+def _loss_text(configs: Sequence[RunConfig]) -> str:
+    """The loss in a caption, empty where all the runs have the default."""
+    posteriors = [config.posterior for config in configs]
+    if all(posterior.loss == DEFAULT for posterior in posteriors):
         return ""
-    words = [loss_usage(each.loss).caption(each.loss, vars(each)) for each in chosen]
-    return f", {_alike(words)}"
+    captions = [
+        loss_usage(posterior.loss).caption(posterior.loss, vars(posterior))
+        for posterior in posteriors
+    ]
+    return f", {_common_text(captions)}"
 
 
-def _source(config: RunConfig) -> str:
-    """The data, and how many classes there are where each has an output of its own."""
+def _source_text(config: RunConfig) -> str:
+    """The data source in a caption, with its classes where each has an output of its own."""
     data = config.data
     if data.source in TEACHERS or not isinstance(data.targets, str):
         return data.source
@@ -98,15 +101,19 @@ def _source(config: RunConfig) -> str:
 
 
 def _common(configs: Sequence[RunConfig], field: str) -> str:
-    return _alike([operator.attrgetter(field)(config) for config in configs])
+    """The text of the setting with the dotted name `field`, "…" where the runs differ."""
+    return _common_text([operator.attrgetter(field)(config) for config in configs])
 
 
-def _alike(values: Sequence[Any]) -> str:
-    """What all of these are, "…" where they differ; lists of one length entry by entry."""
+def _common_text(values: Sequence[Any]) -> str:
+    """The text of the value that all are equal to, "…" where they differ.
+
+    Tuples of one length are compared entry by entry.
+    """
     first = values[0]
     lengths = {len(value) if isinstance(value, tuple) else None for value in values}
     if isinstance(first, tuple) and len(lengths) == 1:
-        return ", ".join(_alike(entries) for entries in zip(*values, strict=True))
+        return ", ".join(_common_text(entries) for entries in zip(*values, strict=True))
     if any(value != first for value in values):
         return "…"
     if first is None:  # a number of examples that is left to the file
@@ -115,7 +122,7 @@ def _alike(values: Sequence[Any]) -> str:
 
 
 def report(result: Result, data: Dataset) -> str:
-    """The table of a run, and under it what is needed to judge it."""
+    """The table of a run and, below it, what is needed to judge the numbers."""
     measured, chains, predictions = result.measured, result.chains, result.predictions
     diagnostics = measured.diagnostics
     assert diagnostics is not None, "an experiment's result carries its diagnostics"
@@ -124,7 +131,7 @@ def report(result: Result, data: Dataset) -> str:
         acceptance = f"{diagnostics.acceptance:.3f}"
     if diagnostics.nonfinite:
         acceptance += f"  ({diagnostics.nonfinite:.2%} of the proposals left the finite numbers)"
-    step_size = _of_step_size(measured, chains, ladder=result.tempering is not None)
+    step_size = _step_size_text(measured, chains, ladder=result.tempering is not None)
     lines = [
         heading(result.config, data),
         "",
@@ -133,26 +140,26 @@ def report(result: Result, data: Dataset) -> str:
         f"R̂ max      {diagnostics.rhat_max:.4f}",
         f"ESS min    {diagnostics.ess_min:.0f}  ({diagnostics.num_chains} chains × "
         f"{diagnostics.num_draws} draws)",
-        *_of_constant(diagnostics.constant),
+        *_constant_lines(diagnostics.constant),
         f"acceptance {acceptance}",
         f"step size  {chains.step_size:.3g}  ({step_size})",
         *remarks(predictions, reasons=False),
     ]
     if result.tempering is not None:
-        lines += ["", *_of_ladder(result.tempering, predictions, result.config)]
+        lines += ["", *_ladder_lines(result.tempering, predictions, result.config)]
     verdict = "converged" if measured.converged else f"NOT CONVERGED: {measured.message}"
     return "\n".join([*lines, "", f"{verdict}  ({chains.wall_seconds:.0f} s of sampling)"])
 
 
-def _of_constant(names: Sequence[str]) -> list[str]:
-    """What has no Monte-Carlo error and no R̂, where there is such a thing."""
+def _constant_lines(names: Sequence[str]) -> list[str]:
+    """The line naming the observables that have no Monte-Carlo error and no R̂, or none."""
     if not names:
         return []
     return [f"constant   {', '.join(names)}: the same in every draw, without a Monte-Carlo error"]
 
 
-def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig) -> list[str]:
-    """Every temperature with its log evidence, and what the theories say of the coldest's."""
+def _ladder_lines(tempering: Tempering, predictions: Predictions, config: RunConfig) -> list[str]:
+    """The lines on a ladder, with the log evidence of the run and of the theories."""
     squared = loss_usage(config.posterior.loss).is_gaussian
     evidence_of = "log p(y | X)" if squared else "log ⟨exp(−βΣℓ)⟩"
     names = ("bias2", "variance", "train_error")
@@ -172,7 +179,7 @@ def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig
         rhat = f"{measured.diagnostics.rhat_max:.4f}"
         rows.append(
             [f"{temperature:g}", *numbers, plus_minus(evidence) + mark,
-             _of_quadrature(quadrature), rhat]
+             _quadrature_text(quadrature), rhat]
         )  # fmt: skip
     swaps = ", ".join(f"{swap:.2f}" for swap in tempering.swap_acceptance)
     evidence, quadrature = integration.log_evidence[0], integration.quadrature[0]
@@ -187,27 +194,27 @@ def _of_ladder(tempering: Tempering, predictions: Predictions, config: RunConfig
         "",
         f"swaps      accepted {swaps}; {tempering.round_trips} round trips",
         f"evidence   {evidence_of} = {plus_minus(evidence)}{mark} by thermodynamic integration "
-        f"(quadrature {_of_quadrature(quadrature)})",
+        f"(quadrature {_quadrature_text(quadrature)})",
     ]
     if theories:
         lines.append(f"           of the theories: {', '.join(theories)}")
     return [*lines, f"ladder     {tempering.complaint}"] if tempering.complaint else lines
 
 
-def _of_quadrature(error: float) -> str:
-    """The error of the integral over the temperatures, a word where it is not known."""
+def _quadrature_text(error: float) -> str:
+    """The error of the integral over the temperatures, or that it is not known."""
     return f"± {error:.2g}" if math.isfinite(error) else "error not known"
 
 
 def _in_errors(difference: float, mcse: float, quadrature: float) -> str:
-    """A difference in units of its error, a word where that is not known."""
+    """The difference in units of its standard error, or that the error is not known."""
     error = math.hypot(mcse, quadrature)
-    known = math.isfinite(error) and error > 0
-    return f"{difference / error:+.1f}σ" if known else "error not known"
+    is_known = math.isfinite(error) and error > 0
+    return f"{difference / error:+.1f}σ" if is_known else "error not known"
 
 
-def _of_step_size(measured: Generalisation, chains: Chains, ladder: bool) -> str:
-    """What the step size means, and what it does to the numbers."""
+def _step_size_text(measured: Generalisation, chains: Chains, ladder: bool) -> str:
+    """The meaning of the step size, and how it biases the numbers."""
     if chains.trajectory_length is not None:
         steps = max(1.0, chains.trajectory_length / chains.step_size)
         return (
@@ -228,36 +235,43 @@ def _of_step_size(measured: Generalisation, chains: Chains, ladder: bool) -> str
 
 
 def remarks(predictions: Predictions, *, reasons: bool = True) -> list[str]:
-    """The criterion, the theories that were left out, and what the others have to say."""
-    lines = [f"criterion  {_criterion(predictions)}"]
+    """The lines on the criterion, on theories that were left out and on the messages of others."""
+    lines = [f"criterion  {_criterion_text(predictions)}"]
     left_out = predictions.not_applicable
     if reasons:
-        lines += [f"{name}: left out ({why})" for name, why in left_out.items()]
+        lines += [f"{name}: left out ({reason})" for name, reason in left_out.items()]
     elif left_out:
         lines.append(f"left out   {', '.join(left_out)}  (summary.json says why)")
-    return lines + [f"{g.name}: {g.message}" for g in predictions.results.values() if g.message]
+    return lines + [
+        f"{result.name}: {result.message}"
+        for result in predictions.results.values()
+        if result.message
+    ]
 
 
-def _criterion(predictions: Predictions) -> str:
-    """The sign of the variance's change by the theory of one common scale, as T → 0 and at T."""
-    s, here = predictions.criterion, predictions.criterion_at_temperature
+def _criterion_text(predictions: Predictions) -> str:
+    """The criterion for the sign of the variance's change, as T → 0 and at T.
+
+    It holds in the theory of one common scale.
+    """
+    s, ratio = predictions.criterion, predictions.criterion_at_temperature
     text = f"s = yᵀK⁻¹y/P does not exist ({predictions.criterion_message})"
     if s is not None:
         text = f"s = yᵀK⁻¹y/P = {s:.4g} as T → 0"
-    if here is None:
+    if ratio is None:
         return text
     return (
-        f"{text},\n           yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {here:.4g} at T = {predictions.temperature:g}  "
-        f"({_decided(predictions, here)})"
+        f"{text},\n           yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {ratio:.4g} at T = {predictions.temperature:g}  "
+        f"({_criterion_verdict(predictions, ratio)})"
     )
 
 
-def _decided(predictions: Predictions, criterion: float) -> str:
-    """What the criterion at T says, where a theory of one common scale is among the others."""
+def _criterion_verdict(predictions: Predictions, criterion: float) -> str:
+    """What the criterion at T says, by the theories of one common scale that were asked."""
     scales = {
-        name: float(np.ravel(found.order_parameters)[0])
-        for name, found in predictions.results.items()
-        if found.converged and theory_named(name).one_scale
+        name: float(np.ravel(result.order_parameters)[0])
+        for name, result in predictions.results.items()
+        if result.converged and theory_named(name).one_scale
     }
     if not scales:
         return "decides for theories of one common scale; none is here"

@@ -15,7 +15,7 @@ from langevin_nn.analysis.tempering import (
     ThermodynamicIntegration,
     thermodynamic_integration,
 )  # fmt: skip
-from langevin_nn.runs.tables import _in_errors, _of_quadrature
+from langevin_nn.runs.tables import _in_errors, _quadrature_text
 from langevin_nn.sampling.tempering import Ladder
 from langevin_nn.theory import scale_mixture
 
@@ -218,4 +218,4 @@ def test_errors_that_are_not_known_are_said_in_words():
     assert _in_errors(1.0, 0.3, 0.4) == "+2.0σ"
     for mcse, quadrature in ((0.1, math.nan), (math.nan, 0.1), (0.0, 0.0), (math.inf, 0.1)):
         assert _in_errors(1.0, mcse, quadrature) == "error not known"
-    assert (_of_quadrature(0.321), _of_quadrature(math.nan)) == ("± 0.32", "error not known")
+    assert (_quadrature_text(0.321), _quadrature_text(math.nan)) == ("± 0.32", "error not known")

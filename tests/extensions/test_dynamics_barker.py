@@ -10,7 +10,7 @@ from oracles import gaussian_task
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
-from langevin_nn.runs.tables import _of_step_size
+from langevin_nn.runs.tables import _step_size_text
 from langevin_nn.sampling.engine import driver
 from langevin_nn.theory import infinite_width
 
@@ -36,7 +36,7 @@ def test_its_averages_are_those_of_the_theory(posterior):
         here, there = getattr(measured, name), getattr(theory, name)
         assert abs(here.value - there.value) < SIGMAS * here.mcse, name
     assert measured.step_size_bias is None and chains.slopes is None
-    assert _of_step_size(measured, chains, ladder=False) == "no bias"
+    assert _step_size_text(measured, chains, ladder=False) == "no bias"
 
 
 def test_its_own_defaults_are_used(posterior):

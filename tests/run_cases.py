@@ -7,7 +7,7 @@ import numpy as np
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config.record import RunConfig, from_dict
 from langevin_nn.files import write_text
-from langevin_nn.runs import folder as store
+from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.summary import Experiment, Summary, Theory
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation
@@ -98,7 +98,7 @@ def some_config(num_train: int, num_test: int) -> RunConfig:
 
 def saved(tmp_path, chains, theories, y_train=(1.0, -1.0, 1.0)):
     """The folder after the files are written, as a run writes them."""
-    folder = store.RunFolder(tmp_path)
+    folder = RunFolder(tmp_path)
     config = some_config(len(y_train), len(chains.y_test))
     write_text(tmp_path / "config.toml", config.to_toml())
     folder.save_json("manifest.json", {"run_id": config.content_hash})

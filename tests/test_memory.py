@@ -145,7 +145,7 @@ MEASURED = """
 import json, jax, sys
 jax.config.update("jax_enable_x64", True)
 from langevin_nn import config, summarise
-from langevin_nn.runs import assemble as problem
+from langevin_nn.runs import assemble
 from langevin_nn.runs import run
 from langevin_nn.sampling import chains
 from langevin_nn.sampling.dynamics import langevin, step_size
@@ -166,7 +166,7 @@ def sampled(widths, num_train, dynamics, readout, num_samples=4, num_test=20):
         "network": {"hidden_widths": widths}, "theory": [], "sampler": sampler,
         "posterior": {"readout": readout},
     }))
-    transition = problem.transition_of(one.config.sampler)
+    transition = assemble.transition_of(one.config.sampler)
     counts = run.counts_of(one.config.sampler)
     found = chains.sample(one.posterior, transition, key=one.key, **counts)
     if num_samples > 4:

@@ -19,8 +19,7 @@ from experiments.common import Call, Results, experiment, frame, legend_below, m
 from langevin_nn import config as configuration
 from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.analysis.diagnostics import mcse
-from langevin_nn.runs import assemble as problem
-from langevin_nn.runs import run
+from langevin_nn.runs import assemble, run
 from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.types import Estimate
 
@@ -51,7 +50,7 @@ def matrices(call: Call, values: dict[str, Any]) -> xr.Dataset:
             return precision * (v @ v.T) / v.shape[-1]
 
         chains = lnn.sample(
-            setup.posterior, problem.transition_of(config.sampler), key=setup.key,
+            setup.posterior, assemble.transition_of(config.sampler), key=setup.key,
             observables={"Q": order_parameters}, **run.counts_of(config.sampler),
         )  # fmt: skip
         measured = lnn.summarise(chains)

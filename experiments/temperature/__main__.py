@@ -18,8 +18,7 @@ from experiments.common import Call, Results, experiment, frame, legend_below, m
 from langevin_nn import config as configuration
 from langevin_nn.analysis.comparison import QUANTITIES, plus_minus
 from langevin_nn.plotting import style_of
-from langevin_nn.runs import assemble as problem
-from langevin_nn.runs import run
+from langevin_nn.runs import assemble, run
 from langevin_nn.types import Estimate
 
 SOURCES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
@@ -46,7 +45,7 @@ def measured(config: configuration.RunConfig) -> xr.Dataset:
     """Every temperature of the ladder, sampled and in theory."""
     setup = run.prepare(config)
     ladder = lnn.temper(
-        setup.posterior, problem.transition_of(config.sampler), config.sampler.ladder,
+        setup.posterior, assemble.transition_of(config.sampler), config.sampler.ladder,
         key=setup.key, **run.counts_of(config.sampler),
     )  # fmt: skip
     found = lnn.summarise_ladder(ladder, key=jax.random.fold_in(setup.key, 1))

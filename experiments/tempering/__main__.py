@@ -20,8 +20,7 @@ import langevin_nn as lnn
 from experiments.common import called
 from langevin_nn import config as configuration
 from langevin_nn.analysis.tempering import summarise_ladder
-from langevin_nn.runs import assemble as problem
-from langevin_nn.runs import run, tables
+from langevin_nn.runs import assemble, run, tables
 
 WAYS = {
     "langevin": ("langevin", "sampled"),
@@ -39,7 +38,7 @@ def sampled(config: configuration.RunConfig, way: str, seed: int) -> dict[str, A
     setup = run.prepare(replace(config, posterior=replace(config.posterior, readout=readout)))
     settings = config.sampler
     counts = {name: getattr(settings, name) for name in ("num_warmup", "num_samples", "thinning")}
-    transition = problem.transition_of(settings)
+    transition = assemble.transition_of(settings)
     if dynamics == "langevin":
         transition = lnn.Langevin()
         for name in ("num_warmup", "thinning"):

@@ -94,13 +94,13 @@ def _answer(words: list[str]) -> int:
 def run_command(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     with loading():
-        from langevin_nn.runs import folder as store
         from langevin_nn.runs import run, tables
+        from langevin_nn.runs.folder import RunFolder
 
         configure_jax()
     problem = run.prepare(config)
     warn("" if arguments.quiet else problem.warning)
-    folder = store.RunFolder(
+    folder = RunFolder(
         arguments.output or default_output(arguments.config, problem.config.content_hash)
     )
     taken = {"resume": arguments.resume, "overwrite": arguments.overwrite}
@@ -237,11 +237,11 @@ def _require_theories(config: "RunConfig", predictions: "Predictions") -> None:
 def plot_command(arguments: argparse.Namespace) -> int:
     with loading():
         from langevin_nn.analysis.generalisation import summarise
-        from langevin_nn.runs import folder as store
         from langevin_nn.runs import run
+        from langevin_nn.runs.folder import RunFolder
 
         configure_jax()
-    folder = store.RunFolder(arguments.folder)
+    folder = RunFolder(arguments.folder)
     config = folder.load_config()
     chains, theories = folder.load_results()
     try:

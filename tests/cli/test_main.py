@@ -24,9 +24,9 @@ from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.cli import main as cli_module
 from langevin_nn.cli import progress as progress_module
 from langevin_nn.cli import startup
-from langevin_nn.runs import folder as store
 from langevin_nn.runs import provenance
 from langevin_nn.runs import run as run_module
+from langevin_nn.runs.folder import RunFolder
 from langevin_nn.sampling.dynamics import langevin
 from langevin_nn.sampling.engine.driver import Report
 from langevin_nn.theory import THEORIES
@@ -127,7 +127,7 @@ def test_run_of_split_dynamics_on_a_ladder_with_the_readout_marginalised(cli):
         experiment["generalisation_error"]["value"],
         experiment["bias2"]["value"] + experiment["variance"]["value"],
     )
-    chains, _ = store.RunFolder(cli.folder / "out").load_results()
+    chains, _ = RunFolder(cli.folder / "out").load_results()
     measured = summarise(chains)
     assert measured.variance.value == experiment["variance"]["value"]
     assert chains.test_variances.shape == (2, 8, 4) and chains.acceptance.shape == (2, 8)

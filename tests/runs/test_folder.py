@@ -20,7 +20,7 @@ from run_cases import (
 
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.files import write_arrays, write_atomically, write_text
-from langevin_nn.runs import folder as store
+from langevin_nn.runs.folder import chains_of, posterior_tree
 from langevin_nn.runs.summary import Experiment, Summary
 from langevin_nn.sampling.base import Settings
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, Progress
@@ -55,7 +55,7 @@ def test_several_outputs_come_back(tmp_path):
 
 def test_tree_in_memory_comes_back():
     chains = some_chains(observables={})
-    assert_same(store.chains_of(store.posterior_tree(chains, np.ones(2), {})), chains)
+    assert_same(chains_of(posterior_tree(chains, np.ones(2), {})), chains)
 
 
 def test_chains_that_diverged_come_back_as_such(tmp_path):

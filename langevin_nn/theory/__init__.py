@@ -1,6 +1,6 @@
-"""What to expect: Gram matrices, effective actions, and the predictions that follow from them.
+"""Theories of the posterior: Gram matrices, effective actions, and the predictions they make.
 
-The names below are what a user needs. Those that the modules have besides serve the theories; their
+The names below are what a user needs. Further names in the modules serve the theories; their
 docstrings give equation, shapes and an example all the same.
 """
 

@@ -72,11 +72,12 @@ def require(
     spec = ensemble.spec
     if spec.hidden_widths is None or spec.own_layers is not None:
         raise NotApplicable(
-            f"{theory} describes {_network(depth, convolutional)}, not {spec.architecture}"
+            f"{theory} describes {_network_described(depth, convolutional)}, "
+            f"not {spec.architecture}"
         )
     if convolutional is not (spec.patches is not None):
         raise NotApplicable(
-            f"{theory} describes {_network(depth, convolutional)}, this network is "
+            f"{theory} describes {_network_described(depth, convolutional)}, this network is "
             + ("fully connected" if convolutional else "convolutional")
         )
     layers = len(spec.hidden_widths)
@@ -94,7 +95,7 @@ def require(
     return spec.hidden_widths
 
 
-def _network(depth: int | None, convolutional: bool) -> str:
+def _network_described(depth: int | None, convolutional: bool) -> str:
     if convolutional:
         return "one convolutional layer"
     return f"{'hidden layers' if depth is None else 'one hidden layer'} of a FullyConnected network"

@@ -1,4 +1,4 @@
-"""What a theory is: one object that carries all that others ask of it; and what it answers."""
+"""The contract of a theory: `Theory`, which is asked about an ensemble, and its `Solution`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,20 +15,19 @@ from langevin_nn.values import require_kind
 __all__ = ["OWN_STYLE", "Function", "Solution", "Theory"]
 
 OWN_STYLE: Mapping[str, Any] = {"color": "#CC79A7", "linestyle": "-.", "marker": "D"}
-"""Of a theory that says nothing of its style."""
+"""The style in figures of a theory that gives none of its own."""
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What a theory finds for an ensemble: its numbers, and what others may derive from them.
+    """A theory's answer for one ensemble: its numbers, and what the evidence is derived from.
 
     Args:
         generalisation: the numbers, among them the order parameters, the log evidence, and whether
             the theory has converged.
-        covariance: makes the Gram matrix that the log evidence depends on, and how
-            (`theory.covariance`); None where the posterior is not a Gaussian process, or an average
-            of some.
-        mixture: the scales of K_L that it averages over and their weights, if it does.
+        covariance: makes the `theory.covariance.Covariance` that the log evidence depends on; None
+            where the posterior is neither a Gaussian process nor an average of some.
+        mixture: the scales of K_L and their weights where the theory averages over them, else None.
 
     >>> from langevin_nn.theory import THEORIES
     >>> data = two_points(1.0, 0.0)
@@ -49,25 +48,25 @@ class Solution:
 Function = Callable[..., Generalisation | Solution]
 
 
-def _nothing(ensemble: Ensemble) -> Any:
+def _no_reason(ensemble: Ensemble) -> Any:
     return ""
 
 
 @dataclass(frozen=True, eq=False)
 class Theory:
-    """A theory of the posterior: called, it gives the numbers of what `solve` gives.
+    """A theory of the posterior; called with an ensemble, it gives the numbers of its `Solution`.
 
     Args:
         name: as in tables, files and configurations.
-        function: of an `Ensemble`; a `Solution`, or a `Generalisation` alone.
+        function: from an `Ensemble` to a `Solution`, or to a `Generalisation` alone.
         summary: one sentence on what it says.
         style: colour, line style and marker in figures.
         domain: raises NotApplicable, with the reason, for ensembles that it does not describe.
         twin: why it says nothing new about an ensemble that another theory describes, or "".
-        at_points: itself with arrays of widths, precisions and temperatures, if it has that.
+        at_points: the theory at arrays of widths, precisions and temperatures, if it has that.
         is_first: whether figures with room for few theories show it before others.
         needs: the memory that it takes.
-        is_limit: whether it is what the others tend to as widths grow.
+        is_limit: whether the other theories tend to it as widths grow.
         one_scale: whether it multiplies the Gram matrix by one scale Q, of which the criterion
             tells whether Q* is above 1.
 
@@ -82,8 +81,8 @@ class Theory:
     function: Function
     summary: str = ""
     style: Mapping[str, Any] = field(default_factory=lambda: OWN_STYLE)
-    domain: Callable[[Ensemble], Any] = _nothing
-    twin: Callable[[Ensemble], str] = _nothing
+    domain: Callable[[Ensemble], Any] = _no_reason
+    twin: Callable[[Ensemble], str] = _no_reason
     at_points: Callable[..., Any] | None = None
     is_first: bool = False
     needs: Needs = Needs()
@@ -94,7 +93,7 @@ class Theory:
         return self.solve(ensemble, **options).generalisation
 
     def solve(self, ensemble: Ensemble, **options: Any) -> Solution:
-        """What the theory finds, under its name; `options` are those of its function.
+        """The theory's answer for an ensemble, under its own name; `options` go to its function.
 
         Raises:
             InputError: no ensemble; a function that gives neither a Solution nor a Generalisation;
@@ -102,17 +101,19 @@ class Theory:
             NotApplicable: the theory does not describe the ensemble.
         """
         require_ensemble(ensemble)
-        found = self.function(ensemble, **options)
-        if not isinstance(found, Solution):
+        solution = self.function(ensemble, **options)
+        if not isinstance(solution, Solution):
             write = "return Generalisation(…), or a Solution"
-            found = Solution(require_kind(f"what {self.name} gives", found, Generalisation, write))
-        numbers = found.generalisation
+            solution = Solution(
+                require_kind(f"what {self.name} gives", solution, Generalisation, write)
+            )
+        numbers = solution.generalisation
         if numbers.name == self.name:
-            return found
-        return replace(found, generalisation=replace(numbers, name=self.name))
+            return solution
+        return replace(solution, generalisation=replace(numbers, name=self.name))
 
     def applies(self, ensemble: Ensemble) -> str:
-        """Why it does not describe the ensemble, or says nothing new about it; or nothing."""
+        """Why the theory does not describe the ensemble, or says nothing new about it; else ""."""
         require_ensemble(ensemble)
         try:
             self.domain(ensemble)

@@ -33,10 +33,11 @@ Kernel = Callable[[Lambdas, Arrays], Float[Array, "P P"]]
 
 
 class Covariance(NamedTuple):
-    """K_R = kernel(λ, arrays), or what its one scale scales, and ∂ log p/∂ of that.
+    """A Gram matrix of the precisions, kernel(λ, arrays), and ∂ log p/∂ of this matrix.
 
-    Made by `at_scales`, `of_infinite_width` and `of_kernel`. `kernel` is hashable, equal for
-    ensembles that share its program; `arrays` are the inputs and the order parameters.
+    It is K_R, or K_L where K_R = Q K_L has one scale (or an average over such). Made by
+    `at_scales`, `of_infinite_width` and `of_kernel`. `kernel` is hashable, equal for ensembles
+    that share its program; `arrays` are the inputs and the order parameters.
     """
 
     kernel: Kernel
@@ -46,9 +47,9 @@ class Covariance(NamedTuple):
 
 @dataclass(frozen=True)
 class InfiniteWidthKernel:
-    """K_L of the precisions: of all theories that one scale, or a mixture of such, describes.
+    """K_L as a function of the precisions, for theories with one scale of it or a mixture.
 
-    Its program depends on what `skeleton_of` leaves of the ensemble.
+    Its program depends on `skeleton`, which is what `skeleton_of` leaves of the ensemble.
 
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
     >>> InfiniteWidthKernel(linear)((np.array([0.5]), None), (np.eye(2)[None], np.empty(0)))
@@ -80,7 +81,7 @@ def at_scales(
     outputs: list[Regression],
     scales: Float[np.ndarray, " D"],
 ) -> Covariance:
-    """Of Q_j K_L for each output j alone: ∂ log p is the sum over them.
+    """The `Covariance` of outputs j that are independent with Q_j K_L each: ∂ log p is their sum.
 
     With A = 2 I and y = (1, 0), ∂ log p/∂K = ½ (a aᵀ − A⁻¹) = −diag(1, 2)/8:
 
@@ -91,19 +92,19 @@ def at_scales(
     >>> np.diag(found.sensitivity.of_gram)
     array([-0.125, -0.25 ])
     """
-    parts, temperature = [], ensemble.spec.temperature
-    for one, scale in zip(outputs, scales, strict=True):
+    sensitivities, temperature = [], ensemble.spec.temperature
+    for regression, scale in zip(outputs, scales, strict=True):
         # Γ is summed with ∂K/∂λ, which has the rounding of K itself
-        require_resolved_action(replace(one, beyond=None), temperature, float(scale))
-        parts.append(one.sensitivity(temperature, np.array([scale]), np.ones(1)))
-    of_gram, whole, traces = zip(*parts, strict=True)
+        require_resolved_action(replace(regression, beyond=None), temperature, float(scale))
+        sensitivities.append(regression.sensitivity(temperature, np.array([scale]), np.ones(1)))
+    of_gram, whole, traces = zip(*sensitivities, strict=True)
     scaled = np.einsum("j,jpq->pq", scales, np.array(of_gram))
     summed = Sensitivity(scaled, np.sum(whole, axis=0), float(sum(traces)))
     return of_infinite_width(ensemble, summed)
 
 
 def of_infinite_width(ensemble: Ensemble, sensitivity: Sensitivity) -> Covariance:
-    """Of K_L, with a ∂ log p/∂K_L that is known.
+    """The `Covariance` with the kernel K_L, for a ∂ log p/∂K_L that is known.
 
     >>> data = two_points(1.0, 0.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
@@ -120,9 +121,10 @@ def of_kernel(
     ensemble: Ensemble,
     orders: Any,
 ) -> Covariance:
-    """Of a K_R that is not a scale times K_L, at these order parameters.
+    """The `Covariance` of a K_R that is not a scale times K_L, at the order parameters `orders`.
 
-    `kernel_of` makes it of what `skeleton_of` leaves of the ensemble. K_L vanishes where K_R does.
+    `kernel_of` makes the kernel of what `skeleton_of` leaves of the ensemble. K_L vanishes where
+    K_R does.
 
     >>> data = two_points(1.0, 0.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)  # K = I
@@ -138,9 +140,11 @@ def of_kernel(
         readout_columns(spec, 1),
     )  # fmt: skip
     num_null = int(np.sum(~gram_regression(ensemble).in_range))
-    own = decompose(blocks, data.y_train, num_null=num_null)
-    require_resolved_action(own, spec.temperature, 1.0)
-    return Covariance(kernel, arrays, own.sensitivity(spec.temperature, np.ones(1), np.ones(1)))
+    regression = decompose(blocks, data.y_train, num_null=num_null)
+    require_resolved_action(regression, spec.temperature, 1.0)
+    return Covariance(
+        kernel, arrays, regression.sensitivity(spec.temperature, np.ones(1), np.ones(1))
+    )
 
 
 @partial(jax.jit, static_argnames=("kernel",))

@@ -20,13 +20,14 @@ from langevin_nn.theory.regression.factorise import decompose
 __all__ = ["Decompositions", "gram_regression"]
 
 MOST_BYTES = 1e9
+"""Memory that a cache of decompositions may take, in bytes."""
 
 
 def gram_regression(ensemble: Ensemble) -> Regression:
     """The decomposed infinite-width Gram matrix K_L, which most theories start from.
 
-    It is made once, and kept by the ensemble. One that `Ensemble.at` has made with other widths,
-    temperature and λ_L takes the decomposition of its origin: K ∝ 1/λ_L.
+    It is made once, and the ensemble keeps it. An ensemble that `Ensemble.at` has made with other
+    widths, temperature and λ_L takes the decomposition of its origin: K ∝ 1/λ_L.
 
     Raises:
         InputError: inputs or targets that do not fit the ensemble's `spec`, or float64 switched
@@ -53,15 +54,15 @@ def _regression(ensemble: Ensemble) -> Regression:
 
 
 def _has_gram_of(origin: Ensemble, ensemble: Ensemble) -> bool:
-    """Whether the two have one Gram matrix up to a factor, and the same targets."""
+    """Whether two ensembles have one Gram matrix up to a factor, and the same targets."""
     if gram_key(origin.spec) != gram_key(ensemble.spec):
         return False
-    pairs = ((getattr(each.data, name) for each in (origin, ensemble)) for name in _ARRAYS)
-    return all(one is other or np.array_equal(one, other) for one, other in pairs)
+    pairs = ((getattr(owner.data, name) for owner in (origin, ensemble)) for name in _ARRAYS)
+    return all(first is second or np.array_equal(first, second) for first, second in pairs)
 
 
 class Decompositions:
-    """The decompositions asked for last, as many as fit into `most_bytes`, at least one.
+    """A cache of decomposed Gram matrices: those asked for last that fit `most_bytes`, or one.
 
     >>> data = two_points(1.0, -1.0)
     >>> spec = EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1)
@@ -77,30 +78,31 @@ class Decompositions:
     def __init__(self, most_bytes: float = MOST_BYTES) -> None:
         self.most_bytes = most_bytes
         self.computed = 0
-        self._kept: dict[Any, Ensemble] = {}
+        self._origins: dict[Any, Ensemble] = {}
 
     def shared(self, ensemble: Ensemble) -> Ensemble:
-        """The ensemble with a decomposition that it shares with others that were asked for.
+        """The ensemble with a decomposition that it shares with those asked for before.
 
-        It is computed here if there is none yet. As it is where no theory has one.
+        The decomposition is computed if the cache has none yet. An ensemble that no theory has a
+        decomposition for (an unknown Gram matrix, another loss) is returned as it is.
         """
         spec, data = ensemble.spec, ensemble.data
         if spec.layers is None or spec.loss != "squared":
             return ensemble
         key = _digest(data), gram_key(spec)
-        found = self._kept.pop(key, None)
-        if found is None:
+        origin = self._origins.pop(key, None)
+        if origin is None:
             self.computed += 1
-            found = ensemble
-            gram_regression(found)
-        self._kept[key] = found
-        while len(self._kept) > 1 and self._bytes() > self.most_bytes:
-            del self._kept[next(iter(self._kept))]
-        return Ensemble(spec, data, found)
+            origin = ensemble
+            gram_regression(origin)
+        self._origins[key] = origin
+        while len(self._origins) > 1 and self._bytes() > self.most_bytes:
+            del self._origins[next(iter(self._origins))]
+        return Ensemble(spec, data, origin)
 
     def _bytes(self) -> int:
-        regressions = map(gram_regression, self._kept.values())
-        arrays = (value for each in regressions for value in vars(each).values())
+        regressions = map(gram_regression, self._origins.values())
+        arrays = (value for regression in regressions for value in vars(regression).values())
         return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
 

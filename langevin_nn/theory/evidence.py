@@ -32,7 +32,8 @@ __all__ = ["Evidence", "evidence", "evidence_gradient"]
 class Evidence:
     """log p(y | X) and its derivatives in λ_0 … λ_L, in the biases' precisions, and in T.
 
-    Made by `evidence`. Numbers, and tuples of L + 1 of them; None without biases.
+    Made by `evidence`. The gradients in the precisions are tuples of L + 1 numbers; that of the
+    biases is None without biases.
     """
 
     log_evidence: float
@@ -72,7 +73,7 @@ def evidence(ensemble: Ensemble, theory: str = "one_layer") -> Evidence:
 
 
 def evidence_gradient(ensemble: Ensemble, solution: Solution) -> Evidence:
-    """The same for a theory's solution for this ensemble.
+    """The log evidence of a theory's solution for this ensemble, with its derivatives.
 
     With A = 2 I and y = (1, 0), Γ = −diag(1, 2)/8, and ∂K/∂λ_0 = −2 I:
 
@@ -97,7 +98,7 @@ def evidence_gradient(ensemble: Ensemble, solution: Solution) -> Evidence:
     if not np.all(np.isfinite(np.array(slopes, np.float64))):
         raise InputError(
             "the derivatives of the log evidence are beyond float64: give prior precisions nearer "
-            f"to 1 than {', '.join(f'{each:.3g}' for each in spec.prior_precisions)}"
+            f"to 1 than {', '.join(f'{precision:.3g}' for precision in spec.prior_precisions)}"
         )
     return Evidence(
         log_evidence=np.nan if result.log_evidence is None else result.log_evidence,

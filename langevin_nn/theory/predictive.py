@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class PredictiveDistribution:
-    """f at each of n inputs: Σ_k w_k N(means[…, k], variances[…, k]).
+    """The distribution of f at each of n inputs: Σ_k w_k N(means[…, k], variances[…, k]).
 
     Made by `predictive_distribution`.
     `means` and `variances` have the shape (n, K), or (n, D, K) for D outputs, each output alone.
@@ -41,17 +41,19 @@ class PredictiveDistribution:
 
     @property
     def mean(self) -> Float[np.ndarray, " n *D"]:
+        """E[f] at each input."""
         return self.means @ self.weights
 
     @property
     def variance(self) -> Float[np.ndarray, " n *D"]:
+        """Var[f] at each input: the mean of the variances plus the variance of the means."""
         spread = np.square(self.means - self.mean[..., None])
         return (self.variances + spread) @ self.weights
 
     def density(self, f: float | Float[np.ndarray, " m"]) -> Float[np.ndarray, "..."]:
         """p(f) at the numbers f, which become the last axis; 0 or ∞ where f has no variance."""
         points = as_finite_numbers("f", f)[..., None]
-        means, variances = (self._beside(each, points) for each in (self.means, self.variances))
+        means, variances = (self._aligned(array, points) for array in (self.means, self.variances))
         with np.errstate(divide="ignore", invalid="ignore"):
             exponent = -0.5 * np.square(points - means) / variances
             density = np.exp(exponent) / np.sqrt(2 * np.pi * variances)
@@ -65,13 +67,14 @@ class PredictiveDistribution:
             raise InputError(f"threshold must be one number, got {shown(threshold)}")
         distance = self.means - number
         with np.errstate(divide="ignore", invalid="ignore"):
-            below = ndtr(distance / np.sqrt(self.variances))
-        return np.where(self.variances == 0, distance > 0, below) @ self.weights
+            above = ndtr(distance / np.sqrt(self.variances))
+        return np.where(self.variances == 0, distance > 0, above) @ self.weights
 
     @staticmethod
-    def _beside(values: np.ndarray, points: np.ndarray) -> np.ndarray:
-        ones = (1,) * (points.ndim - 1)
-        return values.reshape(*values.shape[:-1], *ones, values.shape[-1])
+    def _aligned(values: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """The values with an axis of length one for each axis of `points`, before their last."""
+        axes = (1,) * (points.ndim - 1)
+        return values.reshape(*values.shape[:-1], *axes, values.shape[-1])
 
 
 def predictive_distribution(
@@ -101,7 +104,7 @@ def predictive_distribution(
     >>> found.density(np.array([0.0, 1.0])).shape, found.probability_above(0.0).round(3)
     ((1, 2), array([0.997]))
     """
-    found = theory_named(theory)
+    chosen = theory_named(theory)
     require_ensemble(ensemble)
     x = as_numbers("x", x)
     if x.ndim != 2:
@@ -110,10 +113,10 @@ def predictive_distribution(
         )
     data, temperature = ensemble.data, ensemble.spec.temperature
     y_test = np.zeros((len(x), *data.y_train.shape[1:]))
-    here = Ensemble(ensemble.spec, replace(data, x_test=x, y_test=y_test))
-    solution = found.solve(here)
+    at_inputs = Ensemble(ensemble.spec, replace(data, x_test=x, y_test=y_test))
+    solution = chosen.solve(at_inputs)
     if (average := solution.mixture) is not None:
-        regression = gram_regression(here)
+        regression = gram_regression(at_inputs)
         means = regression.mean(temperature, average.scales)
         variances = regression.variance(temperature, average.scales)
         return PredictiveDistribution(average.weights, means, variances)

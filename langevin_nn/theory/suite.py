@@ -34,8 +34,8 @@ from langevin_nn.values import shown
 __all__ = ["THEORIES", "Predictions", "predict", "theory_named"]
 
 THEORIES: dict[str, Theory | Function] = {
-    each.name: each
-    for each in (
+    theory.name: theory
+    for theory in (
         infinite_width.THEORY,
         one_layer.THEORY,
         one_layer_nonodd.THEORY,
@@ -48,8 +48,8 @@ THEORIES: dict[str, Theory | Function] = {
         convolutional.THEORY,
     )
 }
-"""The theories by name. One of your own is added as `THEORIES["mine"]`: a `Theory`, or a function
-of an `Ensemble` that gives a `Generalisation` or a `Solution`."""
+"""The theories by name. A theory of your own is added as `THEORIES["mine"]`: a `Theory`, or a
+function of an `Ensemble` that gives a `Generalisation` or a `Solution`."""
 
 _FAILURES = (ValueError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError)
 
@@ -79,18 +79,19 @@ class Predictions:
 
     @property
     def results(self) -> dict[str, Generalisation]:
+        """The numbers of each theory that applies, by name."""
         return {name: solution.generalisation for name, solution in self.solutions.items()}
 
     def numbers_only(self) -> "Predictions":
-        """The same without what holds Gram matrices, to be kept."""
+        """The predictions without what holds Gram matrices, so that many of them can be kept."""
         return replace(self, solutions={name: Solution(g) for name, g in self.results.items()})
 
 
 def predict(ensemble: Ensemble, names: Iterable[str] | None = None) -> Predictions:
-    """The theories of `names`, or of one name, on one factorised Gram matrix; else all that apply.
+    """What the theories of `names` (or of one name), else all that apply, say about an ensemble.
 
-    A theory that does not find its minimum, or fails in its numbers, says so in its result and ends
-    no other.
+    All use one factorised Gram matrix. A theory that does not find its minimum, or fails in its
+    numbers, says so in its result and ends no other.
 
     Of theories that coincide for this network, such as `nested` and `one_layer` with one hidden
     layer, the default takes one; a theory that is named is computed.
@@ -134,8 +135,8 @@ def predict(ensemble: Ensemble, names: Iterable[str] | None = None) -> Predictio
             solutions[name] = _checked(theory.solve(ensemble))
         except NotApplicable as error:
             not_applicable[name] = str(error)
-        except _failures(name) as error:
-            reason = str(error) if isinstance(error, InputError) else _failure(error)
+        except _failures_of(name) as error:
+            reason = str(error) if isinstance(error, InputError) else _failure_reason(error)
             solutions[name] = Solution(not_found(name, data, reason))
     criterion, at_temperature, why = resolved_criteria(regression, spec.temperature)
     smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
@@ -146,7 +147,7 @@ def predict(ensemble: Ensemble, names: Iterable[str] | None = None) -> Predictio
 
 
 def _checked(solution: Solution) -> Solution:
-    """The solution; not converged where it has no numbers."""
+    """The solution, marked as not converged where its predictions are not finite numbers."""
     result = solution.generalisation
     finite = np.all(np.isfinite(result.predictive_mean)) and np.all(
         np.isfinite(result.predictive_variance)
@@ -157,12 +158,12 @@ def _checked(solution: Solution) -> Solution:
     return Solution(replace(result, converged=False, message=reason))
 
 
-def _failures(name: str) -> tuple[type[Exception], ...]:
-    """What ends the theory alone: of the user's own, by import path, all that it may raise."""
+def _failures_of(name: str) -> tuple[type[Exception], ...]:
+    """The exceptions that end one theory alone: any at all for a user's own, by import path."""
     return (Exception,) if is_import_path(name) else _FAILURES
 
 
-def _failure(error: Exception) -> str:
+def _failure_reason(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return f"not found, the calculation failed: {text}"
 
@@ -175,16 +176,16 @@ def theory_named(name: str) -> Theory:
     >>> theory_named("global").name
     'global'
     """
-    found = named("theory", name, THEORIES)
-    if name not in THEORIES and (isinstance(found, type) or not callable(found)):
+    theory = named("theory", name, THEORIES)
+    if name not in THEORIES and (isinstance(theory, type) or not callable(theory)):
         write = f"def {name.rpartition(':')[2]}(ensemble), which returns a Generalisation"
-        raise misfit("theory", name, found, "a Theory or a function of an Ensemble", write)
-    if not isinstance(found, Theory):
-        return Theory(name, _of_an_ensemble(name, found))
-    return found if found.name == name else replace(found, name=name)
+        raise misfit("theory", name, theory, "a Theory or a function of an Ensemble", write)
+    if not isinstance(theory, Theory):
+        return Theory(name, _function_of_ensemble(name, theory))
+    return theory if theory.name == name else replace(theory, name=name)
 
 
-def _of_an_ensemble(name: str, function: Function) -> Function:
+def _function_of_ensemble(name: str, function: Function) -> Function:
     """The user's function; `InputError` if it cannot be called with one argument."""
     try:
         inspect.signature(function).bind(None)

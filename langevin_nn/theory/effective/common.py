@@ -1,4 +1,4 @@
-"""What effective theories share: the action of one scale, its saddle point, and their words."""
+"""What effective theories share: the action of one scale, its saddle point, and messages."""
 
 from functools import partial
 
@@ -42,8 +42,8 @@ def scale_action(
     >>> print(f"{action.misfit(0.0):.9f} {2 * np.log(2) + 8 / 2:.9f} {constant}")
     5.386294361 5.386294361 0.0
     """
-    *parts, constant = regression.resolved(spec.temperature)
-    return ScaleAction(widths, spec.temperature, *parts), constant
+    *resolved, constant = regression.resolved(spec.temperature)
+    return ScaleAction(widths, spec.temperature, *resolved), constant
 
 
 def misfit_curvature(spec: EnsembleSpec, regression: Regression) -> float:
@@ -65,9 +65,9 @@ def in_range(
 ]:
     """Targets, T I + V Vᵀ, a basis of the range of K, and what the other directions add to S.
 
-    For actions that make their Gram matrices themselves: K_R(Q) vanishes where K does, whatever
-    Q > 0 is, and its rounding errors there would be taken for a signal. The basis is None, and the
-    parts are of all P directions, where K is regular or the columns V do not vanish with it.
+    They serve actions that make their Gram matrices themselves: K_R(Q) vanishes where K does,
+    whatever Q > 0 is, and its rounding errors there would be taken for a signal. The basis is None,
+    and the others are of all P directions, where K is regular or V does not vanish with it.
 
     >>> twice = Dataset("twice", np.eye(2)[[0, 0]], np.array([1.0, -1.0]), np.eye(2), np.ones(2))
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
@@ -86,7 +86,7 @@ def in_range(
 
 
 def about_the_mean(spec: EnsembleSpec) -> str:
-    """What scales alone leave out where σ is not odd.
+    """The message that says what scales alone leave out where σ is not odd; "" if it is.
 
     >>> about_the_mean(EnsembleSpec(2, (9,), erf, (1.0, 1.0), temperature=0.1))
     ''
@@ -112,12 +112,12 @@ def at_common_scale(name: str, widths: tuple[int, ...], ensemble: Ensemble) -> S
     action, constant = scale_action(spec, regression, widths)
     saddle = minimise(action)
     evidence = gaussian_evidence(saddle.action + constant, data.num_train)
-    place = float(np.log(saddle.value))
+    log_scale = float(np.log(saddle.value))
     moments = moments_at_scale(
-        regression, spec.temperature, saddle.value, evidence, float(action.curvature(place))
+        regression, spec.temperature, saddle.value, evidence, float(action.curvature(log_scale))
     )
     message = joined(saddle.message, about_the_mean(spec))
-    orders = action.orders(place)
+    orders = action.orders(log_scale)
     return Solution(
         generalisation(name, data, moments, orders, saddle.converged, message),
         partial(at_scales, ensemble, regression.per_output(), np.array([np.prod(orders)])),

@@ -78,21 +78,21 @@ def _solve(ensemble: Ensemble) -> Solution:
     spec, data, regression = ensemble.spec, ensemble.data, gram_regression(ensemble)
     pairs = patch_gram(spec, data.x_train)
     targets, noise, basis, constant = in_range(ensemble)
-    seen = pairs if basis is None else basis.T @ pairs @ basis
-    action = PatchAction(width, seen, targets, noise)
+    range_pairs = pairs if basis is None else basis.T @ pairs @ basis
+    action = PatchAction(width, range_pairs, targets, noise)
     along, _ = scale_action(spec, regression, (width * len(pairs),))
-    found = lowest([action.minimum(scale) for scale in starting_scales(along)])
-    if not np.all(np.isfinite(found.point)):
-        return Solution(not_found("convolutional", data, found.message))
-    order = matrix_of(found.point)
+    minimum = lowest([action.minimum(scale) for scale in starting_scales(along)])
+    if not np.all(np.isfinite(minimum.point)):
+        return Solution(not_found("convolutional", data, minimum.message))
+    order = matrix_of(minimum.point)
     weights = order / len(pairs)
     renormalised = decompose(_renormalised(ensemble, weights, pairs), data.y_train)
-    evidence = gaussian_evidence(found.action + constant, data.num_train)
+    evidence = gaussian_evidence(minimum.action + constant, data.num_train)
     curvature = width * float(np.trace(order)) + misfit_curvature(spec, renormalised)
     moments = moments_at_scale(renormalised, spec.temperature, 1.0, evidence, curvature)
-    message = joined(found.message, about_the_mean(spec))
+    message = joined(minimum.message, about_the_mean(spec))
     return Solution(
-        generalisation("convolutional", data, moments, rows_of(order), found.converged, message),
+        generalisation("convolutional", data, moments, rows_of(order), minimum.converged, message),
         partial(of_kernel, _Kernel, ensemble, rows_of(order)),
     )
 
@@ -144,7 +144,7 @@ class _Kernel:
             )  # fmt: skip
             return total + weight * gram, None
 
-        rows, columns = (jnp.asarray(each.ravel()) for each in np.indices((n, n)))
+        rows, columns = (jnp.asarray(index.ravel()) for index in np.indices((n, n)))
         zero = jnp.zeros((num_train, num_train))
         return jax.lax.scan(add, zero, (rows, columns, jnp.ravel(orders / n)))[0]
 

@@ -37,8 +37,8 @@ def _solve(ensemble: Ensemble) -> Solution:
 
 
 def _twin(ensemble: Ensemble) -> str:
-    one = len(ensemble.spec.hidden_widths or ()) == 1
-    return "with one hidden layer global is one_layer: ask for it by name" if one else ""
+    is_one_layer = len(ensemble.spec.hidden_widths or ()) == 1
+    return "with one hidden layer global is one_layer: ask for it by name" if is_one_layer else ""
 
 
 THEORY = Theory(

@@ -48,11 +48,11 @@ from langevin_nn.values import as_whole, shown
 __all__ = ["FEWEST_UNITS", "SEED", "Terms", "width_terms", "with_training_points"]
 
 FEWEST_UNITS = 64
-"""As many batches there are at least, for the standard errors."""
+"""The smallest number of units, and of the batches that the standard errors come from."""
 SEED = 20_220_904
-"""Of the units' weights: the same call gives the same numbers."""
+"""The seed of the units' weights: the same call gives the same numbers."""
 
-_NUMBERS_AT_ONCE = 2**22  # units × points of one batch: 32 MiB in each of a few arrays
+_BATCH_NUMBERS = 2**22  # units × points of one batch: 32 MiB in each of a few arrays
 
 
 class Terms(NamedTuple):
@@ -67,7 +67,7 @@ class Terms(NamedTuple):
 
 
 def with_training_points(regression: Regression) -> Regression:
-    """One whose test points are followed by the training points, so that both are predicted.
+    """The regression with its training points after the test points, so that both are predicted.
 
     >>> regression = decompose(GramBlocks(np.eye(2), np.zeros((1, 2)), np.ones(1)), np.ones(2))
     >>> with_training_points(regression).mean(temperature=1.0)
@@ -121,7 +121,7 @@ def width_terms(
     known, exact = _exact_part(everywhere, spec.temperature, scale, beyond_scale)
     inputs = _hidden_inputs(ensemble)
     amplitude = np.sqrt(scale / spec.prior_precisions[1])
-    num_batches = max(FEWEST_UNITS, -(-num_units * len(inputs) // _NUMBERS_AT_ONCE))
+    num_batches = max(FEWEST_UNITS, -(-num_units * len(inputs) // _BATCH_NUMBERS))
     shape = (-(-num_units // num_batches), inputs.shape[1])
     rng = np.random.default_rng(SEED)
     known = jax.tree.map(jnp.asarray, known)  # once, not for each batch that waits for its turn
@@ -129,8 +129,8 @@ def width_terms(
         _sampled_part(rng.standard_normal(shape), inputs, known, amplitude, spec.activation)
         for _ in range(num_batches)
     ]
-    parts = zip(exact, zip(*sampled, strict=True), strict=True)
-    return Terms(*(fixed + np.stack(part) for fixed, part in parts))
+    terms = zip(exact, zip(*sampled, strict=True), strict=True)
+    return Terms(*(fixed + np.stack(batches) for fixed, batches in terms))
 
 
 class _Known(NamedTuple):
@@ -148,6 +148,7 @@ class _Known(NamedTuple):
 def _exact_part(
     everywhere: Regression, noise: float, scale: float, beyond_scale: bool
 ) -> tuple[_Known, Terms]:
+    """What is known without sampling, and what it alone makes of the coefficients of 1/N_1."""
     vectors, columns = everywhere.eigenvectors, everywhere.test_columns
     identity = np.eye(len(vectors))
     train = slice(-len(vectors), None)
@@ -168,8 +169,12 @@ def _exact_part(
     powers, means = np.sum(solved * (gram @ solved), axis=0), errors @ solved
     squares = (diagonal - np.sum(gain * (features + errors), axis=1))[:, None]
     if everywhere.is_singular and not everywhere.is_separable:
-        kept = vectors[:, everywhere.in_range]
-        root, gain, solved = root @ kept @ kept.T, gain @ kept @ kept.T, kept @ (kept.T @ solved)
+        range_basis = vectors[:, everywhere.in_range]
+        root, gain, solved = (
+            root @ range_basis @ range_basis.T,
+            gain @ range_basis @ range_basis.T,
+            range_basis @ (range_basis.T @ solved),
+        )
     known = _Known(root, gain, solved, np.trace(smoothed), powers, means, squares)
     bent = errors @ (smoothed @ solved)  # E A⁻¹K a
     spread = np.sum(errors * solve(errors.T).T, axis=1)[:, None]  # diag(E A⁻¹Eᵀ)
@@ -191,7 +196,7 @@ def _exact_part(
 def _inverse_root(everywhere: Regression, noise: float, scale: float) -> Float[np.ndarray, "P P"]:
     """B of A⁻¹ = BᵀB: R = (T + Q e)^(−½) Uᵀ for A − V Vᵀ, and B = L⁻¹R, L Lᵀ = 1 + R V VᵀRᵀ.
 
-    Of the part of A⁻¹ on the range of K where V vanishes beside it.
+    It is that of the part of A⁻¹ on the range of K where V vanishes beside this range.
     """
     spectrum = noise + scale * everywhere.eigenvalues
     seen = everywhere.in_range | (not everywhere.is_separable)

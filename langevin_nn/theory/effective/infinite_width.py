@@ -51,25 +51,26 @@ def infinite_width(ensemble: Ensemble) -> Generalisation:
 
 def _solve(ensemble: Ensemble) -> Solution:
     spec, data = ensemble.spec, ensemble.data
-    parts, outputs = gram_regression(ensemble).per_output(), []
-    for one in parts:
-        action, constant = scale_action(spec, one, (1,))
+    regressions, output_moments = gram_regression(ensemble).per_output(), []
+    for regression in regressions:
+        action, constant = scale_action(spec, regression, (1,))
         evidence = gaussian_evidence(float(action.misfit(0.0)) + constant, data.num_train)
-        outputs.append(moments_at_scale(one, spec.temperature, 1.0, evidence))
-    moments = outputs[0] if data.y_train.ndim == 1 else _stacked(outputs)
+        output_moments.append(moments_at_scale(regression, spec.temperature, 1.0, evidence))
+    moments = output_moments[0] if data.y_train.ndim == 1 else _stacked(output_moments)
     return Solution(
         generalisation("infinite_width", data, moments, (1.0,)),
-        partial(at_scales, ensemble, parts, np.ones(len(parts))),
+        partial(at_scales, ensemble, regressions, np.ones(len(regressions))),
     )
 
 
 def _stacked(outputs: list[Moments]) -> Moments:
+    """The moments of all outputs, the outputs last; training errors and evidences are summed."""
     return Moments(
-        mean=np.stack([each.mean for each in outputs], axis=1),
-        variance=np.stack([each.variance for each in outputs], axis=1),
-        train_error=sum(each.train_error for each in outputs),
-        log_evidence=sum(each.log_evidence for each in outputs),
-        message=joined(*(each.message for each in outputs)),
+        mean=np.stack([output.mean for output in outputs], axis=1),
+        variance=np.stack([output.variance for output in outputs], axis=1),
+        train_error=sum(output.train_error for output in outputs),
+        log_evidence=sum(output.log_evidence for output in outputs),
+        message=joined(*(output.message for output in outputs)),
     )
 
 

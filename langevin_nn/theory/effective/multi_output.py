@@ -62,35 +62,40 @@ def _solve(ensemble: Ensemble) -> Solution:
     (width,) = _domain(ensemble)
     spec, data, regression = ensemble.spec, ensemble.data, gram_regression(ensemble)
     targets = regression.projected_targets.reshape(data.num_train, -1)
-    eigenvalues, seen, columns, constant = replace(regression, projected_targets=targets).resolved(
-        spec.temperature
+    eigenvalues, range_targets, columns, constant = replace(
+        regression, projected_targets=targets
+    ).resolved(spec.temperature)
+    action = OutputAction(width, spec.temperature, eigenvalues, range_targets, columns)
+    along = ScaleAction(
+        (width,), spec.temperature, eigenvalues, np.sqrt(np.mean(range_targets**2, axis=1))
     )
-    action = OutputAction(width, spec.temperature, eigenvalues, seen, columns)
-    along = ScaleAction((width,), spec.temperature, eigenvalues, np.sqrt(np.mean(seen**2, axis=1)))
-    found = lowest([action.minimum(scale) for scale in starting_scales(along)])
-    if not np.all(np.isfinite(found.point)):
-        return Solution(not_found("multi_output", data, found.message))
-    order = matrix_of(found.point)
+    minimum = lowest([action.minimum(scale) for scale in starting_scales(along)])
+    if not np.all(np.isfinite(minimum.point)):
+        return Solution(not_found("multi_output", data, minimum.message))
+    order = matrix_of(minimum.point)
     scales, rotation = np.linalg.eigh(order)
     outputs = replace(regression, projected_targets=targets @ rotation).per_output()
-    parts = []
-    for one, scale in zip(outputs, scales, strict=True):  # S is a sum over these
-        along, _ = scale_action(spec, one, (width,))
+    output_moments = []
+    for output, scale in zip(outputs, scales, strict=True):  # S is a sum over these
+        along, _ = scale_action(spec, output, (width,))
         curvature = float(along.curvature(float(np.log(scale))))
-        parts.append(moments_at_scale(one, spec.temperature, float(scale), curvature=curvature))
+        output_moments.append(
+            moments_at_scale(output, spec.temperature, float(scale), curvature=curvature)
+        )
     moments = Moments(
-        mean=np.stack([part.mean for part in parts], axis=1) @ rotation.T,
-        variance=np.stack([part.variance for part in parts], axis=1) @ rotation.T**2,
-        train_error=sum(part.train_error for part in parts),
-        log_evidence=gaussian_evidence(found.action + constant, targets.size),
-        message=joined(*(part.message for part in parts)),
+        mean=np.stack([one_output.mean for one_output in output_moments], axis=1) @ rotation.T,
+        variance=np.stack([one_output.variance for one_output in output_moments], axis=1)
+        @ rotation.T**2,
+        train_error=sum(one_output.train_error for one_output in output_moments),
+        log_evidence=gaussian_evidence(minimum.action + constant, targets.size),
+        message=joined(*(one_output.message for one_output in output_moments)),
     )
     if data.y_train.ndim == 1:
         moments = moments._replace(mean=moments.mean[:, 0], variance=moments.variance[:, 0])
-    reason = "" if found.converged else _about_flat_outputs(spec, seen, width)
-    message = joined(reason or found.message, about_the_mean(spec))
+    reason = "" if minimum.converged else _about_flat_outputs(spec, range_targets, width)
+    message = joined(reason or minimum.message, about_the_mean(spec))
     return Solution(
-        generalisation("multi_output", data, moments, rows_of(order), found.converged, message),
+        generalisation("multi_output", data, moments, rows_of(order), minimum.converged, message),
         partial(at_scales, ensemble, outputs, scales),
     )
 
@@ -107,8 +112,8 @@ def _about_flat_outputs(spec: EnsembleSpec, targets: Float[np.ndarray, "P D"], w
 
 
 def _twin(ensemble: Ensemble) -> str:
-    one = ensemble.spec.num_outputs == 1
-    return "with one output multi_output is one_layer: ask for it by name" if one else ""
+    is_one_output = ensemble.spec.num_outputs == 1
+    return "with one output multi_output is one_layer: ask for it by name" if is_one_output else ""
 
 
 THEORY = Theory(

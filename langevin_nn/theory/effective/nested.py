@@ -78,25 +78,25 @@ def _solve(ensemble: Ensemble) -> Solution:
     starts = [np.zeros(len(widths))]
     if shared.converged:
         starts.append(np.log(common.orders(float(np.log(shared.value)))))
-    found = lowest([local_minimum(action.derivatives, start) for start in starts])
-    if not np.all(np.isfinite(found.point)):
-        return Solution(not_found("nested", data, found.message))
-    orders = tuple(float(order) for order in np.exp(found.point))
+    minimum = lowest([local_minimum(action.derivatives, start) for start in starts])
+    if not np.all(np.isfinite(minimum.point)):
+        return Solution(not_found("nested", data, minimum.message))
+    orders = tuple(float(order) for order in np.exp(minimum.point))
     renormalised = decompose(gram_blocks(ensemble, orders), data.y_train)
-    evidence = gaussian_evidence(found.action + constant, data.num_train)
+    evidence = gaussian_evidence(minimum.action + constant, data.num_train)
     stiffness = 1 / sum(1 / (n * order) for n, order in zip(widths, orders, strict=True))
     curvature = stiffness + misfit_curvature(spec, renormalised)
     moments = moments_at_scale(renormalised, spec.temperature, 1.0, evidence, curvature)
-    message = joined(found.message, about_the_mean(spec))
+    message = joined(minimum.message, about_the_mean(spec))
     return Solution(
-        generalisation("nested", data, moments, orders, found.converged, message),
+        generalisation("nested", data, moments, orders, minimum.converged, message),
         partial(of_kernel, _Kernel, ensemble, orders),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Action:
-    """S as a function of log Q_1 … log Q_L, of targets and T I + V Vᵀ in the range of K.
+    """S as a function of log Q_1 … log Q_L, from targets and T I + V Vᵀ in the range of K.
 
     With the Cholesky factor L of A, z = L⁻¹y and W_i = L⁻¹(∂_i K)L⁻ᵀ, the derivatives of
     log det A + yᵀA⁻¹y are
@@ -148,9 +148,9 @@ class _Action:
         slope = widths * np.expm1(q) - along @ whitened
         slope += [np.trace(tangent) for tangent in tangents]
         curvature = np.diag(widths * orders) + second + 2 * along @ along.T
-        for i, one in enumerate(tangents):
+        for i, whitened_tangent in enumerate(tangents):
             for j in range(i + 1):
-                curvature[i, j] -= np.vdot(one, tangents[j])
+                curvature[i, j] -= np.vdot(whitened_tangent, tangents[j])
                 curvature[j, i] = curvature[i, j]
         return float(value), slope, curvature
 
@@ -160,7 +160,7 @@ class _Action:
 
 @dataclass(frozen=True)
 class _Kernel:
-    """K_L with the order parameters of all layers."""
+    """K_L with the order parameters of all layers, as a function of the precisions."""
 
     skeleton: EnsembleSpec
 
@@ -173,8 +173,8 @@ class _Kernel:
 
 
 def _twin(ensemble: Ensemble) -> str:
-    one = len(ensemble.spec.hidden_widths or ()) == 1
-    return "with one hidden layer nested is one_layer: ask for it by name" if one else ""
+    is_one_layer = len(ensemble.spec.hidden_widths or ()) == 1
+    return "with one hidden layer nested is one_layer: ask for it by name" if is_one_layer else ""
 
 
 THEORY = Theory(

@@ -36,9 +36,9 @@ Points = Float[np.ndarray, "*points"]
 
 @dataclass(frozen=True, eq=False)
 class OneLayerSweep:
-    """What `one_layer` finds at many points: arrays of the shape that these broadcast to.
+    """The results of `one_layer` at many points: arrays of the shape that the points broadcast to.
 
-    `width`, `readout_precision` and `temperature` say where, the others are as in
+    `width`, `readout_precision` and `temperature` are the points, the others as in
     `Generalisation`; `order_parameter` is Q*. Where no minimum was found, or rounding decides it,
     `converged` is False and the numbers are NaN. Training error and evidence alone are NaN where
     rounding decides them; a variance below 1e-6 of the targets' square may be its rounding, 1e-8 of
@@ -99,15 +99,15 @@ def one_layer(
     if width is None and readout_precision is None and temperature is None:
         return THEORY(ensemble)
     widths, spec = _domain(ensemble), ensemble.spec
-    given = [
-        own if value is None else value
-        for value, own in (
+    points = [
+        default if value is None else value
+        for value, default in (
             (width, widths[0]),
             (readout_precision, spec.prior_precisions[1]),
             (temperature, spec.temperature),
         )
     ]
-    return _sweep(ensemble, *_checked_points(*given))
+    return _sweep(ensemble, *_checked_points(*points))
 
 
 def _solve(ensemble: Ensemble) -> Solution:
@@ -145,17 +145,17 @@ def _sweep(
             orders[i], actions[i], converged[i] = np.nan, np.nan, False
     numbers = np.concatenate(
         [
-            _averages(regression, data, noises[part], (orders * ratios)[part])
-            for part in np.array_split(np.arange(noises.size), -(-noises.size // _POINTS_AT_ONCE))
+            _averages(regression, data, noises[chunk], (orders * ratios)[chunk])
+            for chunk in np.array_split(np.arange(noises.size), -(-noises.size // _POINTS_AT_ONCE))
         ],
         axis=1,
     )
     evidences = np.array([gaussian_evidence(action, data.num_train) for action in actions])
     for i, (noise, scale) in enumerate(zip(noises, orders * ratios, strict=True)):
-        nothing = np.full(data.num_test, np.nan)
-        found = Moments(nothing, nothing, float(numbers[2, i]), float(evidences[i]))
-        found = as_resolved(found, regression, float(noise), float(scale))
-        numbers[2, i], evidences[i] = found.train_error, found.log_evidence
+        undefined = np.full(data.num_test, np.nan)
+        moments = Moments(undefined, undefined, float(numbers[2, i]), float(evidences[i]))
+        moments = as_resolved(moments, regression, float(noise), float(scale))
+        numbers[2, i], evidences[i] = moments.train_error, moments.log_evidence
     bias2, variance, train_error, accuracy = (row.reshape(shape) for row in numbers)
     return OneLayerSweep(
         width=widths,
@@ -178,7 +178,7 @@ def _averages(
     temperatures: Float[np.ndarray, " n"],
     scales: Float[np.ndarray, " n"],
 ) -> Float[np.ndarray, "4 n"]:
-    """bias², variance, training error and accuracy at each point."""
+    """bias², variance, training error and test accuracy at each of n points, in four rows."""
     mean = regression.mean(temperatures, scales)
     right = is_right(mean.T, data.y_test, data.targets_midpoint).mean(axis=1)
     return np.array(
@@ -192,7 +192,10 @@ def _averages(
 
 
 def _checked_points(width: Any, readout_precision: Any, temperature: Any) -> list[Points]:
-    """The three as float64 arrays of one shape; InputError for values that no ensemble has."""
+    """Widths, precisions and temperatures as float64 arrays of one shape.
+
+    Raises `InputError` for values that no ensemble has.
+    """
     try:
         if any(
             type(v).__name__ in ("bool", "MaskedArray") or np.asarray(v).dtype.kind not in "iuf"
@@ -200,7 +203,7 @@ def _checked_points(width: Any, readout_precision: Any, temperature: Any) -> lis
         ):
             raise TypeError("a Boolean, a masked array or no number")
         points = [np.asarray(v, np.float64) for v in (width, readout_precision, temperature)]
-        points = [each.copy() for each in np.broadcast_arrays(*points)]
+        points = [array.copy() for array in np.broadcast_arrays(*points)]
     except (TypeError, ValueError) as error:
         shapes = [np.shape(v) for v in (width, readout_precision, temperature)]
         raise InputError(
@@ -213,9 +216,9 @@ def _checked_points(width: Any, readout_precision: Any, temperature: Any) -> lis
         ("temperature", "zero or positive, and finite", lambda v: v >= 0),
     )
     for (name, rule, holds), values in zip(rules, points, strict=True):
-        wrong = values[~(holds(values) & np.isfinite(values))]
-        if wrong.size:
-            raise InputError(f"{name} must be {rule}, got {wrong[0]:g}")
+        invalid = values[~(holds(values) & np.isfinite(values))]
+        if invalid.size:
+            raise InputError(f"{name} must be {rule}, got {invalid[0]:g}")
     if not points[0].size:
         raise InputError("width, readout_precision and temperature are empty: give some points")
     return points

@@ -80,8 +80,8 @@ def _solve(ensemble: Ensemble) -> Solution:
     (width,) = _domain(ensemble)
     spec, data = ensemble.spec, ensemble.data
     regression = decompose(_centred_blocks(ensemble), data.y_train)
-    *parts, constant = regression.resolved(spec.temperature)
-    action = NonOddAction(width, spec.temperature, *parts)
+    *resolved, constant = regression.resolved(spec.temperature)
+    action = NonOddAction(width, spec.temperature, *resolved)
     saddle = minimise(action)
     weight = action.mean_weight(float(np.log(saddle.value))) if saddle.converged else np.nan
     factors = np.ones(regression.test_columns.shape[1])
@@ -102,7 +102,7 @@ def _solve(ensemble: Ensemble) -> Solution:
 
 
 def _centred_blocks(ensemble: Ensemble) -> GramBlocks:
-    """The blocks of K_1 − M, with m/√λ_1 as the last column: those of `one_layer_nonodd`."""
+    """The blocks of K_1 − M, with m/√λ_1 as the last of the columns V."""
     spec, data = ensemble.spec, ensemble.data
     blocks = gram_blocks(ensemble)
     train, test = (np.asarray(feature_means(spec, x)) for x in (data.x_train, data.x_test))
@@ -110,8 +110,8 @@ def _centred_blocks(ensemble: Ensemble) -> GramBlocks:
     def centred_probe() -> tuple[Float[np.ndarray, "n P"], Float[np.ndarray, " n"]]:
         assert blocks.probe is not None, "`gram_blocks` has made it"
         cross, diagonal = blocks.probe()
-        there = np.asarray(feature_means(spec, probe_inputs(data.x_train)))
-        return cross - np.outer(there, train), diagonal - there**2
+        probe_means = np.asarray(feature_means(spec, probe_inputs(data.x_train)))
+        return cross - np.outer(probe_means, train), diagonal - probe_means**2
 
     return GramBlocks(
         train=blocks.train - np.outer(train, train),
@@ -161,15 +161,15 @@ class NonOddAction:
     projected_columns: Float[np.ndarray, "P r"]
 
     def value(self, q: Numbers) -> Numbers:
-        """max_R S."""
+        """max_R S(Q, R) at Q = exp(q)."""
         return self._at(q).value
 
     def gradient(self, q: Numbers) -> Numbers:
-        """d/dq max_R S = ∂S/∂q there, since ∂S/∂R = 0."""
+        """d/dq max_R S, which is ∂S/∂q at the maximum, since ∂S/∂R = 0."""
         return self._at(q).gradient
 
     def curvature(self, q: Numbers) -> Numbers:
-        """S_qq − S_qt²/S_tt."""
+        """d²/dq² max_R S = S_qq − S_qt²/S_tt with t = log c."""
         at = self._at(q)
         return at.second - at.mixed**2 / at.inner
 
@@ -178,15 +178,16 @@ class NonOddAction:
         return float(np.exp(self._at(q).log_c))
 
     def bracket(self) -> tuple[float, float]:
-        """As for `ScaleAction`, whose dS/dq this has with V = (V_b, √c m̂) and u = N_1 (Q − 1).
+        """An interval of q that holds every minimum of max_R S, from that of a `ScaleAction`.
 
-        Only the trace tr A⁻¹(A − T) can be larger, by one, when T > 0.
+        The two have the same dS/dq for V = (V_b, √c m̂) and u = N_1 (Q − 1); only the trace
+        tr A⁻¹(A − T) can be larger, by one, when T > 0.
         """
-        alone = ScaleAction(
+        scale_action = ScaleAction(
             (self.width,), self.temperature, self.eigenvalues, self.projected_targets,
             self.projected_columns,
         )  # fmt: skip
-        lowest, highest = alone.bracket()
+        lowest, highest = scale_action.bracket()
         if self.temperature > 0:
             lowest += float(np.log1p(-1 / self.width))
         return lowest, highest
@@ -202,7 +203,7 @@ class NonOddAction:
         terms = ColumnTerms.of(signal, spectrum, self.projected_targets, self.projected_columns)
         t = self._log_mean_weight(q, terms)
         identity = np.eye(self.projected_columns.shape[1])
-        unscaled = Form(terms.base.core - identity, terms.base.seen)
+        unscaled = Form(terms.base.core - identity, terms.base.projection)
         scaled, first, second = (_scaled(form, t) for form in (unscaled, *terms[1:]))
         full = ColumnTerms(scaled._replace(core=scaled.core + identity), first, second)
         along_c, mixed = _in_log_c(scaled), _in_log_c(first)
@@ -222,11 +223,11 @@ class NonOddAction:
 
     def _log_mean_weight(self, q: Numbers, terms: ColumnTerms) -> Numbers:
         """log c where S is largest in R, among the roots of the cubic."""
-        core, seen = terms.base
+        core, g = terms.base
         inner, side = core[..., :-1, :-1], core[..., :-1, -1]
         weights = np.linalg.solve(inner, side[..., None])[..., 0]
         mu = np.asarray(core[..., -1, -1] - 1 - np.sum(side * weights, axis=-1))[..., None]
-        nu = np.asarray(seen[..., -1] - np.sum(weights * seen[..., :-1], axis=-1))[..., None]
+        nu = np.asarray(g[..., -1] - np.sum(weights * g[..., :-1], axis=-1))[..., None]
         scale = np.asarray(np.exp(q))[..., None]
         coefficients = np.concatenate(
             [
@@ -261,22 +262,24 @@ def _log_positive_roots(cubic: Float[np.ndarray, " 4"]) -> Float[np.ndarray, " 3
 
 
 def _scaled(form: Form, t: Numbers) -> Form:
-    """VᵀD V and VᵀDỹ for the last column times exp(t/2)."""
-    factors = np.ones(form.seen.shape)
+    """VᵀD V and VᵀDỹ with the last column of V times exp(t/2)."""
+    factors = np.ones(form.projection.shape)
     factors[..., -1] = np.exp(np.asarray(t) / 2)
-    return Form(form.core * factors[..., :, None] * factors[..., None, :], form.seen * factors)
+    return Form(
+        form.core * factors[..., :, None] * factors[..., None, :], form.projection * factors
+    )
 
 
 def _in_log_c(form: Form) -> Form:
-    """Their derivative in t."""
-    powers = np.zeros(form.seen.shape[-1])
+    """The derivative in t = log c of a form whose last column is scaled by exp(t/2)."""
+    powers = np.zeros(form.projection.shape[-1])
     powers[-1] = 0.5
-    return Form(form.core * np.add.outer(powers, powers), form.seen * powers)
+    return Form(form.core * np.add.outer(powers, powers), form.projection * powers)
 
 
 @dataclass(frozen=True)
 class _Kernel:
-    """Q (K_1 − m mᵀ) + m mᵀ/(1 + R): of `one_layer_nonodd`."""
+    """Q (K_1 − M) + M/(1 + R) as a function of the precisions."""
 
     skeleton: EnsembleSpec
 

@@ -36,11 +36,12 @@ from langevin_nn.types import Estimate, Generalisation
 __all__ = ["MATCHED", "WIDTH_EXPANSION", "NUM_UNITS", "matched", "width_expansion"]
 
 NUM_UNITS = 100_000
-"""Hidden units that the coefficients are averages over, if not said otherwise."""
+"""The default number of hidden units that the coefficients are averages over."""
 
-_expanded = partial(require, "width_expansion", depth=1, several_outputs=True)
-_matched = partial(require, "matched", depth=1)
-_ROUNDING = 1e-10  # of the largest variance: where the data say everything, it is not exactly zero
+_expansion_domain = partial(require, "width_expansion", depth=1, several_outputs=True)
+_matched_domain = partial(require, "matched", depth=1)
+_VARIANCE_ROUNDING = 1e-10
+"""Part of the largest variance: where the data say everything, it is not exactly zero."""
 
 
 def width_expansion(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisation:
@@ -85,18 +86,18 @@ def width_expansion(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Genera
 
 
 def _solve_expansion(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
-    (width,) = _expanded(ensemble)
+    (width,) = _expansion_domain(ensemble)
     spec, data = ensemble.spec, ensemble.data
     everywhere = with_training_points(gram_regression(ensemble))
     outputs, noise = everywhere.per_output(), spec.temperature
-    for one in outputs:
-        require_resolved(one, noise)
-        require_resolved_action(one, noise, 1.0)
-    actions = [scale_action(spec, one, (1,)) for one in outputs]
+    for output in outputs:
+        require_resolved(output, noise)
+        require_resolved_action(output, noise, 1.0)
+    actions = [scale_action(spec, output, (1,)) for output in outputs]
     misfits = [float(action.misfit(0.0)) + constant for action, constant in actions]
     base = Moments(
-        mean=np.stack([one.mean(noise) for one in outputs], axis=1),
-        variance=np.stack([one.variance(noise) for one in outputs], axis=1),
+        mean=np.stack([output.mean(noise) for output in outputs], axis=1),
+        variance=np.stack([output.variance(noise) for output in outputs], axis=1),
         train_error=np.nan,
         log_evidence=sum(gaussian_evidence(misfit, data.num_train) for misfit in misfits),
     )
@@ -141,7 +142,7 @@ def matched(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisation
 
 
 def _solve_matched(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
-    (width,) = _matched(ensemble)
+    (width,) = _matched_domain(ensemble)
     spec, data = ensemble.spec, ensemble.data
     everywhere = with_training_points(gram_regression(ensemble))
     action, constant = scale_action(spec, everywhere, (width,))
@@ -150,14 +151,14 @@ def _solve_matched(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solutio
     message, orders = joined(saddle.message, average.message), (saddle.value,)
     if np.isnan(saddle.value):
         num_test = data.num_test
-        none = Moments(mixture.mean[:num_test], mixture.variance[:num_test], np.nan, np.nan)
-        return Solution(generalisation("matched", data, none, orders, False, saddle.message))
+        undefined = Moments(mixture.mean[:num_test], mixture.variance[:num_test], np.nan, np.nan)
+        return Solution(generalisation("matched", data, undefined, orders, False, saddle.message))
     base = mixture._replace(mean=mixture.mean[:, None], variance=mixture.variance[:, None])
     terms = width_terms(ensemble, everywhere, saddle.value, num_units, beyond_scale=True)
     converged = saddle.converged and average.converged
     rounding = _rounding(everywhere)
-    about = _about_rounding(everywhere, data, spec.temperature, average.order_parameter)
-    message = joined(message, about)
+    rounding_message = _about_rounding(everywhere, data, spec.temperature, average.order_parameter)
+    message = joined(message, rounding_message)
     return Solution(
         _corrected("matched", data, base, terms, width, orders, rounding, message, converged)
     )
@@ -176,14 +177,14 @@ def _corrected(
 ) -> Generalisation:
     """The base at all points plus the batches' average/N_1; standard errors from their scatter."""
     shape, num_test = data.y_test.shape, data.num_test
-    means, variances, evidences = (part / width for part in batches)
+    means, variances, evidences = (coefficients / width for coefficients in batches)
     mean, variance = base.mean + means.mean(axis=0), base.variance + variances.mean(axis=0)
     residuals = np.concatenate([data.y_test, data.y_train]).reshape(mean.shape) - mean
     losses = np.sum(residuals**2 + variance, axis=1)
     slopes = np.sum(-2 * residuals * means, axis=2), np.sum(variances, axis=2)  # (batches, n)
     bias2, spread = (slope[:, :num_test].mean(axis=1) for slope in slopes)
     train = sum(slope[:, num_test:].mean(axis=1) for slope in slopes)
-    rounding = max(rounding, _ROUNDING * float(np.max(np.abs(base.variance))))
+    rounding = max(rounding, _VARIANCE_ROUNDING * float(np.max(np.abs(base.variance))))
     negative = np.any(variance < -rounding, axis=1)
     if np.any(negative):
         message = joined(
@@ -213,16 +214,18 @@ def _corrected(
 
 
 def _about_rounding(everywhere: Regression, data: Dataset, noise: float, scale: float) -> str:
-    """What float64 does not resolve of the variance at the test points that is corrected."""
+    """The message on what float64 does not resolve of the variance at the test points."""
     tests = slice(data.num_test)
-    alone = replace(
+    at_tests = replace(
         everywhere.per_output()[0],
         projected_cross=everywhere.projected_cross[tests],
         test_diagonal=everywhere.test_diagonal[tests],
         test_columns=everywhere.test_columns[tests],
     )
-    nothing = np.full(data.num_test, np.nan)
-    return as_resolved(Moments(nothing, nothing, np.nan, np.nan), alone, noise, scale).message
+    undefined = np.full(data.num_test, np.nan)
+    return as_resolved(
+        Moments(undefined, undefined, np.nan, np.nan), at_tests, noise, scale
+    ).message
 
 
 def _rounding(everywhere: Regression) -> float:
@@ -236,7 +239,7 @@ WIDTH_EXPANSION = Theory(
     _solve_expansion,
     summary="Infinite width and its exact correction of order 1/N_1.",
     style={"color": "#CC79A7", "linestyle": (0, (1, 2.5)), "marker": "D"},
-    domain=_expanded,
+    domain=_expansion_domain,
     needs=Needs(10.0, programs=110e6, least_depth=1, most_depth=1),
 )
 MATCHED = Theory(
@@ -244,7 +247,7 @@ MATCHED = Theory(
     _solve_matched,
     summary="scale_mixture and what it lacks at order 1/N_1: exact to that order, with a scale.",
     style={"color": "#D55E00", "linestyle": (0, (3, 1, 1, 1)), "marker": "v"},
-    domain=_matched,
+    domain=_matched_domain,
     needs=Needs(10.0, programs=110e6, least_depth=1, most_depth=1),
     is_first=True,
 )

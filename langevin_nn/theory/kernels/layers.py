@@ -1,8 +1,8 @@
 """The Gram matrix from layer to layer: a loop over the layers of an ensemble (`wide_layers`).
 
-Twice the same layers: `feature_gram` in JAX, to be differentiated and compiled as part of something
-else, and `host_gram` in NumPy for its numbers. One by one the JAX operations would be compiled
-again for every number of examples, which takes longer than small matrices do.
+The same layers serve twice: `feature_gram` in JAX, to be differentiated and compiled as part of
+something else, and `host_gram` in NumPy for its numbers. One by one the JAX operations would be
+compiled again for every number of examples, which takes longer than small matrices do.
 """
 
 import itertools
@@ -29,7 +29,7 @@ __all__ = [
     "steps_of",
 ]
 
-_MOST_UNROLLED = 4  # layers in one program: a loop over as many compiles no faster
+_MAX_UNROLLED_LAYERS = 4  # layers in one program: a loop over as many compiles no faster
 
 Fields = Float[np.ndarray | Array, "n P M"]
 Precisions = Sequence[float] | Float[np.ndarray | Array, " _"]
@@ -102,16 +102,21 @@ def steps_of(
     [(0.5, 1.0, 4.0), (2.0, 3.0, None)]
     """
     layers = known_layers(spec)
-    lambdas = spec.prior_precisions if precisions is None else precisions
-    given = spec.bias_precisions if bias_precisions is None else bias_precisions
-    number = len(layers)
-    biases: list[Any] = [None] * number
-    if given is not None:
-        biases = [given[i] if readout_bias or i + 1 < number else None for i in range(number)]
+    weight_precisions = spec.prior_precisions if precisions is None else precisions
+    prior_bias_precisions = spec.bias_precisions if bias_precisions is None else bias_precisions
+    num_layers = len(layers)
+    biases: list[Any] = [None] * num_layers
+    if prior_bias_precisions is not None:
+        biases = [
+            prior_bias_precisions[i] if readout_bias or i + 1 < num_layers else None
+            for i in range(num_layers)
+        ]
     scales: list[Any] = (
-        [1.0] * number if orders is None else [1.0, *(orders[i] for i in range(number - 1))]
+        [1.0] * num_layers if orders is None else [1.0, *(orders[i] for i in range(num_layers - 1))]
     )
-    return [Step(layer, lambdas[i], scales[i], biases[i]) for i, layer in enumerate(layers)]
+    return [
+        Step(layer, weight_precisions[i], scales[i], biases[i]) for i, layer in enumerate(layers)
+    ]
 
 
 def known_layers(spec: EnsembleSpec) -> tuple[Layer, ...]:
@@ -135,37 +140,37 @@ def _averaged(
     columns: Float[np.ndarray | Array, "n P2 M"] | None,
 ) -> Any:
     first, *rest = steps
-    parts = ["rows"] if columns is None else ["rows", "columns", "between"]
+    names = ["rows"] if columns is None else ["rows", "columns", "between"]
     total: Any = 0.0
-    others = None if columns is None or columns is rows else columns
+    column_inputs = None if columns is None or columns is rows else columns
     for position, row in enumerate(rows):
-        other = None if others is None else xp.asarray(others[position])
-        covariance = first(Covariance.of_inputs(xp.asarray(row), other))
+        column = None if column_inputs is None else xp.asarray(column_inputs[position])
+        covariance = first(Covariance.of_inputs(xp.asarray(row), column))
         for run in _runs(rest):
-            if xp is jnp and len(run) > _MOST_UNROLLED:
-                covariance = _looped(run, covariance.evaluated(*parts), parts)
+            if xp is jnp and len(run) > _MAX_UNROLLED_LAYERS:
+                covariance = _looped(run, covariance.evaluated(*names), names)
                 continue
             for step in run:
-                covariance = step(covariance.evaluated(*parts))
+                covariance = step(covariance.evaluated(*names))
         total = total + (covariance.rows if columns is None else covariance.between)
     return total / len(rows)
 
 
 def _runs(steps: list[Step]) -> Iterator[list[Step]]:
-    """Steps of equal layers that follow each other."""
+    """The steps in runs of equal layers that follow each other."""
     for _, run in itertools.groupby(steps, key=lambda step: step.layer):
         yield list(run)
 
 
-def _looped(run: list[Step], covariance: Covariance, parts: list[str]) -> Covariance:
-    """Steps of one layer as one loop of XLA.
+def _looped(run: list[Step], covariance: Covariance, names: list[str]) -> Covariance:
+    """The covariance after the steps of equal layers, which become one loop of XLA.
 
     Layer by layer, a program would have κ and its derivatives once for each of them, which take
     seconds to compile for one.
     """
     if covariance.is_symmetric:
-        parts = [part for part in parts if part != "columns"]
-    arrays = tuple(getattr(covariance, part) for part in parts)
+        names = [name for name in names if name != "columns"]
+    arrays = tuple(getattr(covariance, name) for name in names)
     with_biases = any(step.bias is not None for step in run)
 
     def stacked(numbers: list[Any]) -> Array:
@@ -176,11 +181,11 @@ def _looped(run: list[Step], covariance: Covariance, parts: list[str]) -> Covari
         numbers.append(stacked([jnp.inf if step.bias is None else step.bias for step in run]))
 
     def body(carry: tuple[Array, ...], numbers: tuple[Array, ...]) -> tuple[Any, None]:
-        moved = run[0].layer(Covariance(**dict(zip(parts, carry, strict=True))), *numbers)
-        return tuple(getattr(moved, part) for part in parts), None
+        following = run[0].layer(Covariance(**dict(zip(names, carry, strict=True))), *numbers)
+        return tuple(getattr(following, name) for name in names), None
 
     carried = jax.lax.scan(body, arrays, tuple(numbers))[0]
-    return Covariance(**dict(zip(parts, carried, strict=True)))
+    return Covariance(**dict(zip(names, carried, strict=True)))
 
 
 def skeleton_of(spec: EnsembleSpec) -> EnsembleSpec:

@@ -30,11 +30,11 @@ def linear_factor(
     divisors = [step.layer.precision_of_linear(step.precision) for step in rest]
     if any(divisor is None for divisor in divisors):
         return None
-    num_patches, num, size = patches.shape
+    num_patches, num_examples, size = patches.shape
     after = np.cumprod((1.0, *divisors[::-1]))[::-1]  # λ_{ℓ+1} ⋯ λ_L for ℓ = 0 … L
     scale = np.sqrt(num_patches * size * first.precision) * np.sqrt(after[0])
-    factor = np.moveaxis(patches, 0, 1).reshape(num, num_patches * size) / scale
+    factor = np.moveaxis(patches, 0, 1).reshape(num_examples, num_patches * size) / scale
     if spec.bias_precisions is None or not rest:
         return factor
     bias = np.sqrt(np.sum(1 / (np.array(spec.bias_precisions[:-1]) * after[:-1])))
-    return np.concatenate([factor, np.full((num, 1), bias)], axis=1)
+    return np.concatenate([factor, np.full((num_examples, 1), bias)], axis=1)

@@ -54,8 +54,9 @@ __all__ = [
 ]
 
 Inputs = Float[np.ndarray, "P N_0"]
-_PROBES = 3
-_WIDE = 1e3  # a variance up to which rounding errors are of the size of ε times an entry
+_NUM_PROBES = 3
+_MODERATE_VARIANCE = 1e3
+"""A variance up to which rounding errors are of the size of ε times an entry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,22 +196,23 @@ def gram_blocks(ensemble: Ensemble, orders: Precisions | None = None) -> GramBlo
 def _factors(
     spec: EnsembleSpec, train: Float[np.ndarray, "n P M"], test: Float[np.ndarray, "n P_test M"]
 ) -> tuple[Float[np.ndarray, "P m"], Float[np.ndarray, "P_test m"]] | None:
-    own, other = linear_factor(spec, train), linear_factor(spec, test)
-    return None if own is None or other is None else (own, other)
+    train_factor, test_factor = linear_factor(spec, train), linear_factor(spec, test)
+    return None if train_factor is None or test_factor is None else (train_factor, test_factor)
 
 
 def _uncertainty(
     spec: EnsembleSpec, train: Float[np.ndarray, "n P M"], orders: Precisions | None
 ) -> float:
-    """ε a ∂c'/∂c … of the largest variance a: what a rounding of the first covariances makes.
+    """The rounding error of an entry: ε a ∂c'/∂c … at the largest first variance a.
 
-    Of erf it is of order ε √a, where entries are of order one, and no more than what ρ = 1 − ε is
-    to a step: with δρ = δ/a of an error δ, √(2δρ) times the variance that the layer makes of a.
+    It is what a rounding of the first covariances becomes. For erf it is of order ε √a, where
+    entries are of order one, and no more than what ρ = 1 − ε is to a step: with δρ = δ/a of an
+    error δ, √(2δρ) times the variance that the layer makes of a.
     """
     first, *rest = steps_of(spec, orders=orders)
     largest = np.max(np.einsum("npi,npi->np", train, train))
     a = float(first._replace(bias=None)(Covariance(np.array([largest]))).rows[0])
-    if not rest or not _WIDE < a < np.inf:
+    if not rest or not _MODERATE_VARIANCE < a < np.inf:
         return 0.0
     error = np.finfo(np.float64).eps * a
     a += 0.0 if first.bias is None else 1 / first.bias
@@ -224,15 +226,15 @@ def _uncertainty(
 
 
 def _at_variance(step: Step, variance: float) -> tuple[float, float]:
-    """The variance that a layer without its biases makes of one, and ∂c'/∂c at c = a."""
+    """The variance that a layer without its biases makes of `variance` a, and ∂c'/∂c at c = a."""
     a, c = jnp.full(1, variance), jnp.full((1, 1), variance)
-    alone = step._replace(bias=None)
+    without_bias = step._replace(bias=None)
 
     def between(c: Float[Array, "1 1"]) -> Float[Array, "1 1"]:
-        return alone(Covariance(a, between=c)).between
+        return without_bias(Covariance(a, between=c)).between
 
     slope = jax.jvp(between, (c,), (jnp.ones_like(c),))[1]
-    return float(alone(Covariance(a)).rows[0]), float(slope[0, 0])
+    return float(without_bias(Covariance(a)).rows[0]), float(slope[0, 0])
 
 
 def probe_inputs(x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "n N_0"]:
@@ -242,7 +244,7 @@ def probe_inputs(x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "n N_0"]:
     (3, 2)
     """
     size = np.sqrt(np.mean(np.square(x)))
-    return size * np.random.default_rng(0).standard_normal((_PROBES, x.shape[1]))
+    return size * np.random.default_rng(0).standard_normal((_NUM_PROBES, x.shape[1]))
 
 
 def _at_probes(
@@ -301,6 +303,6 @@ def gram_key(spec: EnsembleSpec) -> Any:
     >>> gram_key(one) == gram_key(two)
     True
     """
-    own = spec.layers is not None and not spec.layers[-1].inverse_to_precision
-    precisions = spec.prior_precisions if own else spec.prior_precisions[:-1]
+    readout_counts = spec.layers is not None and not spec.layers[-1].inverse_to_precision
+    precisions = spec.prior_precisions if readout_counts else spec.prior_precisions[:-1]
     return spec.in_size, spec.layers, precisions, spec.bias_precisions, spec.num_outputs

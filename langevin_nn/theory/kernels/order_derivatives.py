@@ -30,7 +30,7 @@ from langevin_nn.wide_layers import DenseLayer, Layer
 __all__ = ["order_tangents"]
 
 NUMBERS_AT_ONCE = 2**21
-"""Numbers that the layers of one block of rows take: 16 MiB."""
+"""Numbers of float64 that the layers of one block of rows take: 16 MiB."""
 
 Matrix = Float[np.ndarray, "P P"]
 
@@ -80,22 +80,24 @@ def order_tangents(
     """
     first, *hidden = steps_of(spec, orders=orders)
     activations = [_activation_of(step.layer) for step in hidden]
-    depth, num = len(orders), len(inputs)
+    depth, num_train = len(orders), len(inputs)
     factors = np.array([step.scale / step.precision for step in hidden])
     shifts = np.array([0.0 if step.bias is None else 1 / step.bias for step in (first, *hidden)])
-    seen = first(Covariance.of_inputs(inputs))
-    diagonal = _diagonal(activations, seen.rows, factors, shifts)
-    tangents = [np.empty((num, num)) for _ in range(depth)]
-    second, pulled = np.zeros((depth, depth)), np.zeros((depth, num))
-    height = min(num, max(1, NUMBERS_AT_ONCE // (num * depth * (len(_Jet._fields) + 2))))
-    for start in range(0, num, height):
+    first_covariance = first(Covariance.of_inputs(inputs))
+    diagonal = _diagonal(activations, first_covariance.rows, factors, shifts)
+    tangents = [np.empty((num_train, num_train)) for _ in range(depth)]
+    second, pulled = np.zeros((depth, depth)), np.zeros((depth, num_train))
+    height = min(
+        num_train, max(1, NUMBERS_AT_ONCE // (num_train * depth * (len(_Jet._fields) + 2)))
+    )
+    for start in range(0, num_train, height):
         rows = np.arange(start, start + height)
-        inside = np.minimum(rows, num - 1)  # every block has the same shape, for one program
-        own = np.where((rows < num)[:, None], weights[inside], 0.0)
-        block = _Block(activations, diagonal, seen.between[inside], inside)
-        moved = block.run(factors, shifts, own, second, pulled)
-        for tangent, change in zip(tangents, moved, strict=True):
-            tangent[start : start + height] = change[: num - start]
+        inside = np.minimum(rows, num_train - 1)  # every block has the same shape, for one program
+        block_weights = np.where((rows < num_train)[:, None], weights[inside], 0.0)
+        block = _Block(activations, diagonal, first_covariance.between[inside], inside)
+        block_tangents = block.run(factors, shifts, block_weights, second, pulled)
+        for tangent, change in zip(tangents, block_tangents, strict=True):
+            tangent[start : start + height] = change[: num_train - start]
     _add_diagonal(diagonal, factors, pulled, second)
     return tangents, second
 
@@ -121,7 +123,7 @@ class _Block(NamedTuple):
         second: Float[np.ndarray, "L L"],
         pulled: Float[np.ndarray, "L P"],
     ) -> Float[np.ndarray, "L rows P"]:
-        """The tangents of these rows; adds to the second derivatives and the diagonal's weights."""
+        """The tangents ∂_i K_L of the block's rows; adds to `second` and the weights `pulled`."""
         depth, c = len(factors), self.covariances
         jets = []
         for layer in range(depth):
@@ -175,6 +177,7 @@ def _diagonal(
     factors: Float[np.ndarray, " L"],
     shifts: Float[np.ndarray, " L_plus_1"],
 ) -> list[_Diagonal]:
+    """The variances that each layer sees, from those of the first, with their derivatives."""
     layers, tangents = [], np.zeros((0, len(variances)))
     for layer, factor in enumerate(factors):
         value, slope, bend = map(
@@ -197,13 +200,15 @@ def _add_diagonal(
     weight = np.zeros(pulled.shape[1])
     for layer in reversed(range(1, len(factors))):
         weight = factors[layer - 1] * (pulled[layer] + diagonal[layer].slope * weight)
-        at = diagonal[layer - 1]
-        own = slice(0, layer - 1)
-        second[own, own] += (at.tangents * (weight * at.bend)) @ at.tangents.T
-        mixed = at.tangents @ (weight * at.slope)
-        second[own, layer - 1] += mixed
-        second[layer - 1, own] += mixed
-        second[layer - 1, layer - 1] += weight @ at.value
+        layer_below = diagonal[layer - 1]
+        below = slice(0, layer - 1)
+        second[below, below] += (
+            layer_below.tangents * (weight * layer_below.bend)
+        ) @ layer_below.tangents.T
+        mixed = layer_below.tangents @ (weight * layer_below.slope)
+        second[below, layer - 1] += mixed
+        second[layer - 1, below] += mixed
+        second[layer - 1, layer - 1] += weight @ layer_below.value
 
 
 def _jet(
@@ -226,7 +231,7 @@ def _differentiated(
 
     def along(function: Callable, number: int) -> Callable:
         def differentiated(*abc: Array) -> Any:
-            direction = [jnp.zeros_like(each) for each in abc]
+            direction = [jnp.zeros_like(array) for array in abc]
             direction[number] = jnp.ones_like(abc[number])
             return jax.jvp(function, abc, tuple(direction))
 
@@ -253,5 +258,5 @@ def _along_diagonal(
     def slope(a: Array) -> tuple[Array, Array]:
         return jax.jvp(value, (a,), (jnp.ones_like(a),))
 
-    (at, first), (_, bend) = jax.jvp(slope, (variances,), (jnp.ones_like(variances),))
-    return at, first, bend
+    (dual, first), (_, bend) = jax.jvp(slope, (variances,), (jnp.ones_like(variances),))
+    return dual, first, bend

@@ -50,5 +50,5 @@ def patch_diagonal(spec: EnsembleSpec, x: Inputs) -> Float[np.ndarray, "n n P"]:
            [2., 4.]])
     """
     patches = np.moveaxis(fields(spec, x), 1, 0)  # as so many inputs of a dense network each
-    each = [host_gram(spec, one[None], one[None]) for one in patches]
-    return np.stack(each, axis=-1)
+    grams = [host_gram(spec, image[None], image[None]) for image in patches]
+    return np.stack(grams, axis=-1)

@@ -81,47 +81,51 @@ def infinite_width_flow(
         )
     rounding = max(3 * EPSILON * float(eigenvalues[-1]), -float(eigenvalues[0]))
     # at λ = 0 nothing moves: Θ(x, X) vanishes there too, but for rounding that t would multiply
-    seen = ~null_directions(eigenvalues, cross)
-    if np.any(seen & (eigenvalues <= threshold)) and time * threshold > RESOLVED:
+    in_range = ~null_directions(eigenvalues, cross)
+    if np.any(in_range & (eigenvalues <= threshold)) and time * threshold > RESOLVED:
         raise InputError(
             f"the time {time:.3g} is too long for this tangent kernel (eigenvalues up to "
             f"{eigenvalues[-1]:.3g}, some lost in the rounding of float64): write a time up to "
             f"{RESOLVED / threshold:.1e}; if inputs are nearly equal, leave out all but one"
         )
-    eigenvalues = np.where(seen, np.maximum(eigenvalues, 0.0), 0.0)
-    reached = -eigenvalues * time
-    decayed = np.exp(reached)
+    eigenvalues = np.where(in_range, np.maximum(eigenvalues, 0.0), 0.0)
+    exponents = -eigenvalues * time
+    decayed = np.exp(exponents)
     moving = eigenvalues > 0
-    pace = np.divide(-np.expm1(reached), eigenvalues, out=np.where(seen, time, 0.0), where=moving)
+    pace = np.divide(
+        -np.expm1(exponents), eigenvalues, out=np.where(in_range, time, 0.0), where=moving
+    )
     reach = cross * pace
     gains = reach @ vectors.T
-    left = (vectors * decayed) @ vectors.T  # e^(−Θt)
+    propagator = (vectors * decayed) @ vectors.T  # e^(−Θt)
     mean = gains @ data.y_train
-    residual = left @ data.y_train
+    residual = propagator @ data.y_train
     targets = (vectors.T @ data.y_train).reshape(data.num_train, -1)
-    aside = mixing(rounding, eigenvalues[seen], cross[:, seen]) * reach[:, seen]
+    from_null = mixing(rounding, eigenvalues[in_range], cross[:, in_range]) * reach[:, in_range]
     reach = rounding * np.linalg.norm(reach, axis=1)
-    moved = np.outer(reach, np.linalg.norm(pace[:, None] * targets, axis=0))
-    moved += np.outer(np.linalg.norm(aside, axis=1), np.linalg.norm(targets[~seen], axis=0))
+    errors = np.outer(reach, np.linalg.norm(pace[:, None] * targets, axis=0))
+    errors += np.outer(
+        np.linalg.norm(from_null, axis=1), np.linalg.norm(targets[~in_range], axis=0)
+    )
     power = float(np.mean(data.y_train**2))
     size = np.maximum(np.abs(mean), np.sqrt(power))
-    _require_resolved(moved.reshape(mean.shape), size, time, "the mean")
-    spread, own, message = np.zeros(data.num_test), 0.0, ""
+    _require_resolved(errors.reshape(mean.shape), size, time, "the mean")
+    spread, initial_error, message = np.zeros(data.num_test), 0.0, ""
     if not centred:
         cross, prior = nngp(spec, data.x_test, data.x_train), _diagonal(spec, data.x_test)
         missed = cross - gains @ gram  # of f(0) at the test points
         spread = np.maximum(prior - np.sum(gains * (cross + missed), axis=1), 0.0)
-        own = float(np.sum((left @ gram) * left) / data.num_train)
-        moved = 2 * reach * np.linalg.norm(missed @ vectors * pace, axis=1)
-        moved += EPSILON * (np.sqrt(prior) + np.abs(gains) @ np.sqrt(np.diagonal(gram))) ** 2
-        _require_resolved(moved, np.maximum(spread, UNSEEN * power), time, "the variance")
-        message = about_variances(moved, spread)
+        initial_error = float(np.sum((propagator @ gram) * propagator) / data.num_train)
+        errors = 2 * reach * np.linalg.norm(missed @ vectors * pace, axis=1)
+        errors += EPSILON * (np.sqrt(prior) + np.abs(gains) @ np.sqrt(np.diagonal(gram))) ** 2
+        _require_resolved(errors, np.maximum(spread, UNSEEN * power), time, "the variance")
+        message = about_variances(errors, spread)
     columns = data.y_train.shape[1:]
-    number = math.prod(columns)
+    num_outputs = math.prod(columns)
     moments = Moments(
         mean=mean,
         variance=np.broadcast_to(spread.reshape(-1, *(1,) * len(columns)), mean.shape).copy(),
-        train_error=float(np.sum(residual**2) / data.num_train) + number * own,
+        train_error=float(np.sum(residual**2) / data.num_train) + num_outputs * initial_error,
         log_evidence=math.nan,
         message=message,
     )
@@ -129,17 +133,20 @@ def infinite_width_flow(
 
 
 def _require_resolved(
-    moved: Float[np.ndarray, " P_test *D"],
+    errors: Float[np.ndarray, " P_test *D"],
     size: Float[np.ndarray, " P_test *D"],
     time: float,
-    what: str,
+    quantity: str,
 ) -> None:
-    """As `resolvable.require_resolved`: Θ is for K, and (1 − e^(−et))/e for 1/(T + e)."""
-    if not np.all(moved <= RESOLVED * size):
+    """Raise `InputError` where rounding moves a quantity by more than one per cent of `size`.
+
+    It is `resolvable.require_resolved` with Θ for K, and (1 − e^(−et))/e for 1/(T + e).
+    """
+    if not np.all(errors <= RESOLVED * size):
         raise InputError(
             f"the time {time:.3g} is too long for this tangent kernel in float64: its rounding may "
-            f"move {what} by more than {RESOLVED:.0%}. Write a shorter time; if inputs are nearly "
-            "equal, leave out all but one of them"
+            f"move {quantity} by more than {RESOLVED:.0%}. Write a shorter time; if inputs are "
+            "nearly equal, leave out all but one of them"
         )
 
 

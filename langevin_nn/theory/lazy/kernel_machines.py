@@ -35,8 +35,8 @@ from langevin_nn.values import require_kind, require_time
 
 __all__ = ["kernel_flow", "support_vectors"]
 
-_ACCURACY = 1e-6
-"""Of the margins of the support vectors, in units of κ."""
+_MARGIN_TOLERANCE = 1e-6
+"""How much a margin of the support vectors may be too low, in units of κ."""
 
 
 def support_vectors(ensemble: Ensemble, *, margin: float = 1.0) -> Generalisation:
@@ -77,11 +77,12 @@ def support_vectors(ensemble: Ensemble, *, margin: float = 1.0) -> Generalisatio
     weights, _ = nnls(factor, solve_triangular(factor, np.ones(len(y)), trans="T"))
     coefficients = margin * y * weights
     trained = tangent @ coefficients
-    missing = float(np.max(1 - y * trained / margin))
-    done = missing <= _ACCURACY
-    return _found(
-        "support_vectors", ensemble, coefficients, trained, done,
-        "" if done else f"the tangent kernel is nearly singular: a margin is {missing:.1e} too low",
+    shortfall = float(np.max(1 - y * trained / margin))
+    converged = shortfall <= _MARGIN_TOLERANCE
+    return _at_test_points(
+        "support_vectors", ensemble, coefficients, trained, converged,
+        "" if converged
+        else f"the tangent kernel is nearly singular: a margin is {shortfall:.1e} too low",
     )  # fmt: skip
 
 
@@ -150,7 +151,7 @@ def kernel_flow(
     )  # fmt: skip
     a = solution.y[:, -1]
     message = "" if solution.status >= 0 else f"the flow failed: {solution.message}"
-    return _found("kernel_flow", ensemble, a, tangent @ a, not message, message)
+    return _at_test_points("kernel_flow", ensemble, a, tangent @ a, not message, message)
 
 
 def _factor(q: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
@@ -169,7 +170,7 @@ def _factor(q: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
     return factor
 
 
-def _found(
+def _at_test_points(
     name: str,
     ensemble: Ensemble,
     coefficients: Float[np.ndarray, " P"],
@@ -177,7 +178,7 @@ def _found(
     converged: bool,
     message: str,
 ) -> Generalisation:
-    """f(x) = Σ_μ Θ(x, x_μ) a_μ at the test points."""
+    """The result with f(x) = Σ_μ Θ(x, x_μ) a_μ at the test points."""
     spec, data = ensemble.spec, ensemble.data
     mean = ntk(spec, data.x_test, data.x_train) @ coefficients
     error = float(np.mean(np.square(data.y_train - trained)))

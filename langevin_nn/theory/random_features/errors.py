@@ -46,11 +46,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RandomFeatureError:
-    """What the read-out's posterior does at one point of the plane; from `random_feature_error`.
+    """The errors of the read-out's posterior at one point of the plane of N_1/N_0 and P/N_0.
 
-    `bias_factor` is B and `noise_factor` V of E = B + τ² V; `thermal_factor` is v; `test_error` is
-    E of the posterior's mean and `train_error` the mean squared one at the (noisy) training labels;
-    `degrees_of_freedom` is g, over N_0.
+    Made by `random_feature_error`. `bias_factor` is B and `noise_factor` V of E = B + τ² V;
+    `thermal_factor` is v; `test_error` is E of the posterior's mean and `train_error` the mean
+    squared one at the (noisy) training labels; `degrees_of_freedom` is g, over N_0.
     """
 
     bias_factor: float
@@ -112,14 +112,14 @@ def random_feature_error(
     bias, noise = factors(p, a, features, examples)
     variance = noise_variance + nonlinear_power
     error = linear_power * bias + variance * noise + nonlinear_power
-    seen = linear_power * bias + variance * (1 + noise)
+    noisy_error = linear_power * bias + variance * (1 + noise)
     return RandomFeatureError(
         bias_factor=bias,
         noise_factor=noise,
         thermal_factor=thermal,
         degrees_of_freedom=g,
         test_error=error,
-        train_error=seen / (1 + thermal) ** 2,
+        train_error=noisy_error / (1 + thermal) ** 2,
         temperature=temperature,
     )
 
@@ -141,6 +141,7 @@ class FeatureDecomposition:
 
     @property
     def total(self) -> float:
+        """The test error, which is the sum of all parts."""
         return self.bias + self.sampling + self.initialisation + self.noise + self.irreducible
 
 

@@ -48,8 +48,8 @@ class FeatureMoments:
     @property
     def nonlinear_power(self) -> float:
         """μ_*² = η_c − ζ; rounding around zero is zero."""
-        rest = self.centred_power - self.linear_power
-        return rest if rest > 1e-13 * self.power else 0.0
+        difference = self.centred_power - self.linear_power
+        return difference if difference > 1e-13 * self.power else 0.0
 
     @property
     def linearity(self) -> float:
@@ -79,17 +79,17 @@ def _moments(activation: Activation) -> FeatureMoments:
     nodes, weights = np.polynomial.legendre.leggauss(300)
     z = 4.75 * (nodes + 1)  # to 9.5, beyond which the density is below 1e-20
     density = 4.75 * weights * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    right, left = (np.asarray(activation(jnp.asarray(each)), np.float64) for each in (z, -z))
-    found = FeatureMoments(
+    right, left = (np.asarray(activation(jnp.asarray(points)), np.float64) for points in (z, -z))
+    moments = FeatureMoments(
         mean=float((right + left) @ density),
         power=float((right**2 + left**2) @ density),
         linear=float((z * (right - left)) @ density),
     )
-    if not found.centred_power > 1e-12 * max(found.power, np.finfo(np.float64).tiny):
+    if not moments.centred_power > 1e-12 * max(moments.power, np.finfo(np.float64).tiny):
         raise InputError(
             f"the activation {activation.name!r} does not vary: there are no features to regress on"
         )
-    return found
+    return moments
 
 
 def degrees_of_freedom(moments: FeatureMoments, w: float) -> float:
@@ -114,16 +114,16 @@ def order_parameters(
     1.000000 0.000000
     """
     linear, nonlinear = moments.linear_power, moments.nonlinear_power
-    least = min(features, examples)
+    smallest = min(features, examples)
 
     def excess(log_w: float) -> float:
         w = math.exp(log_w)
         g = degrees_of_freedom(moments, w)
-        if g >= least:
+        if g >= smallest:
             return 1.0
         return math.log(ridge * features * w) - math.log((features - g) * (examples - g))
 
-    low = math.log(min(examples / ridge, least) / (linear + nonlinear)) - 2
+    low = math.log(min(examples / ridge, smallest) / (linear + nonlinear)) - 2
     while excess(low) > 0:
         low -= 5
     high = low
@@ -151,7 +151,7 @@ def factors(p: float, a: float, psi1: float | int, psi2: float | int) -> tuple[f
 
 
 def numerators(p: float, a: float, psi1: float | int, psi2: float | int) -> tuple[float, float]:
-    """E_1 and E_2 of the same.
+    """E_1 and E_2 of Mei and Montanari's definition 1, with χ = −p, χζ² = −a.
 
     >>> numerators(0.5, 1.0, 3.0, 2.0)
     (-14.0, -10.0)
@@ -196,10 +196,10 @@ def overlaps(
         return linear * psi1**2 * psi2 * (inner + nonlinear * mw)
 
     step = 1e-30j
-    moved = mx + step / s**2, mw + step * q * k * a / (s**2 * t**2)
+    shifted = mx + step / s**2, mw + step * q * k * a / (s**2 * t**2)
     slope_n = (1 / s - a * mx) / s**2
-    clean_slope = clean(*moved, mx / s + step * slope_n).imag / 1e-30
-    noisy_slope = noisy(*moved).imag / 1e-30
+    clean_slope = clean(*shifted, mx / s + step * slope_n).imag / 1e-30
+    noisy_slope = noisy(*shifted).imag / 1e-30
     alone = (1 + b * mx * mw) * (1 + b * mx * mw - 2 * nonlinear * psi1 * mw)
     alone = linear**2 * alone + linear * nonlinear * b * mw**2
     first = linear * psi1 * psi2 * mx * (1 + b * mx * mw - psi1 * nonlinear * mw)

@@ -71,41 +71,41 @@ def random_feature_peaks(
     linear at 1.08: 7.7, 0.000
     nonlinear at 10.02: 41.5, 0.437
     """
-    given = {
+    options = {
         "temperature": temperature, "precision": precision, "noise_variance": noise_variance,
         "linear_power": linear_power, "nonlinear_power": nonlinear_power,
     }  # fmt: skip
-    random_feature_error(activation, features, 1.0, **given)  # refuses what cannot be used
+    random_feature_error(activation, features, 1.0, **options)  # refuses what cannot be used
     moments = feature_moments(activation)
 
     def error(log_ratio: float) -> float:
-        return random_feature_error(activation, features, math.exp(log_ratio), **given).test_error
+        return random_feature_error(activation, features, math.exp(log_ratio), **options).test_error
 
     peaks = []
-    for where in _maxima(error, math.log(features)):
-        linear = abs(where) < abs(where - math.log(features))
+    for place in _maxima(error, math.log(features)):
+        linear = abs(place) < abs(place - math.log(features))
         kind = "linear" if linear and moments.linear_power > 0 else "nonlinear"
-        found = random_feature_decomposition(activation, features, math.exp(where), **given)
+        parts = random_feature_decomposition(activation, features, math.exp(place), **options)
         noise = noise_variance + nonlinear_power
         weight = _weight(moments, kind, float(features), float(linear_power), float(noise))
-        peaks.append(FeaturePeak(kind, math.exp(where), error(where), found, weight))
+        peaks.append(FeaturePeak(kind, math.exp(place), error(place), parts, weight))
     return tuple(peaks)
 
 
 def _maxima(error: Callable[[float], float], log_features: float) -> list[float]:
-    """Of a function of log P/N_0 that may have spikes at 0 and at log N_1/N_0."""
+    """The maxima of a function of log P/N_0 that may have spikes at 0 and at log N_1/N_0."""
     ends = min(0.0, log_features) + math.log(0.01), max(0.0, log_features) + math.log(100)
     places = np.unique(np.concatenate([np.linspace(*ends, 400), [0.0, log_features]]))
     values = np.array([error(place) for place in places])
     inside = np.flatnonzero((values[1:-1] > values[:-2]) & (values[1:-1] >= values[2:])) + 1
-    found = []
+    maxima = []
     for i in inside:
         best = minimize_scalar(
             lambda place: -error(place), bounds=(places[i - 1], places[i + 1]), method="bounded",
             options={"xatol": 1e-9},
         )  # fmt: skip
-        found.append(float(best.x) if -best.fun > values[i] else float(places[i]))
-    return found
+        maxima.append(float(best.x) if -best.fun > values[i] else float(places[i]))
+    return maxima
 
 
 def _weight(

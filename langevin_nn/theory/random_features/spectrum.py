@@ -27,10 +27,10 @@ from langevin_nn.values import require_positive
 
 __all__ = ["FeatureSpectrum", "feature_spectrum"]
 
-_START = 1e6
+_START_DISTANCE = 1e6
 """|z| over the largest scale of Σ, where A is 1 to six digits."""
-_CLOSEST = 0.2
-"""Of a step: the largest ratio of the distances to the nearest root and to the second nearest."""
+_ROOT_DISTANCE_RATIO = 0.2
+"""The largest ratio of the distances to the nearest and to the second nearest root in a step."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class FeatureSpectrum:
     def atom(self) -> float:
         """The part of the eigenvalues that are zero: 1 − P/N_1, of a linear σ 1 − min(P, N_0)/N_1.
 
-        Not less than zero.
+        Where this is negative, none is zero.
         """
         rank = self.examples
         if self.moments.nonlinear_power == 0:
@@ -79,30 +79,30 @@ class FeatureSpectrum:
 
         ε is `broadening` times the largest scale of Σ.
         """
-        where = np.atleast_1d(as_finite_numbers("eigenvalues", eigenvalues))
+        points = np.atleast_1d(as_finite_numbers("eigenvalues", eigenvalues))
         broadening = require_positive("broadening", broadening)
-        found = self.resolvent(where + 1j * broadening * self._scale)
-        away = np.abs(where) > 0
-        atom = self.atom * broadening * self._scale / np.where(away, where, np.inf) ** 2
-        return np.maximum(-found.imag - atom, 0) / np.pi
+        resolvent = self.resolvent(points + 1j * broadening * self._scale)
+        away = np.abs(points) > 0
+        atom = self.atom * broadening * self._scale / np.where(away, points, np.inf) ** 2
+        return np.maximum(-resolvent.imag - atom, 0) / np.pi
 
     @property
     def _scale(self) -> float:
-        """Above the largest eigenvalue."""
+        """A scale above the largest eigenvalue of Σ."""
         grown = (1 + np.sqrt(self.features / self.examples)) ** 2
         return self.moments.centred_power * float(grown * (1 + np.sqrt(self.features)) ** 2)
 
     def _followed(self, z: Complex[np.ndarray, " n"]) -> Complex[np.ndarray, " n"]:
-        """All points side by side along rays, from far above them (from far left for z < 0)."""
+        """G at all points, followed side by side along rays from far above (far left for z < 0)."""
         direction = np.where(z.imag != 0, 1j * np.sign(z.imag), -1.0)
-        distance = _START * self._scale
+        distance = _START_DISTANCE * self._scale
         root, share = np.ones_like(z), 0.5
         nearest = 1e-3 * np.min(np.abs(z))
         while distance > 0:
             following = distance * share if distance * share > nearest else 0.0
             roots = self._roots(z + direction * following)
             gaps = np.sort(np.abs(roots - root[:, None]), axis=1)
-            clear = gaps.shape[1] == 1 or np.all(gaps[:, 0] <= _CLOSEST * gaps[:, 1])
+            clear = gaps.shape[1] == 1 or np.all(gaps[:, 0] <= _ROOT_DISTANCE_RATIO * gaps[:, 1])
             if clear or share > 1 - 1e-6:
                 chosen = np.argmin(np.abs(roots - root[:, None]), axis=1)
                 root, distance = roots[np.arange(len(z)), chosen], following
@@ -119,24 +119,26 @@ class FeatureSpectrum:
         t = 1 / (z * psi)
         factor = np.array([phi * psi, phi + psi, 1.0])  # of q, the highest power first
         q = t[:, None] * factor
-        whole = np.zeros((len(z), 5), np.complex128)
-        whole += zeta * self.moments.nonlinear_power * (t**2)[:, None] * np.polymul(factor, factor)
-        whole[:, 1:4] -= zeta * q
-        whole[:, 2:5] -= eta * q
-        whole[:, 3] += 1
-        whole = whole[:, np.flatnonzero(np.abs(whole).max(axis=0) > 0)[0] :]
-        degree = whole.shape[1] - 1
+        polynomial = np.zeros((len(z), 5), np.complex128)
+        polynomial += (
+            zeta * self.moments.nonlinear_power * (t**2)[:, None] * np.polymul(factor, factor)
+        )
+        polynomial[:, 1:4] -= zeta * q
+        polynomial[:, 2:5] -= eta * q
+        polynomial[:, 3] += 1
+        polynomial = polynomial[:, np.flatnonzero(np.abs(polynomial).max(axis=0) > 0)[0] :]
+        degree = polynomial.shape[1] - 1
         companion = np.zeros((len(z), degree, degree), np.complex128)
-        companion[:, 0] = -whole[:, 1:] / whole[:, :1]
+        companion[:, 0] = -polynomial[:, 1:] / polynomial[:, :1]
         companion[:, np.arange(1, degree), np.arange(degree - 1)] = 1
         roots = np.linalg.eigvals(companion)
         powers = np.arange(degree, 0, -1)
         for _ in range(3):  # Newton's method: eigenvalues of the companion matrix are rounded
             value, steep = np.zeros_like(roots), np.zeros_like(roots)
             for k in range(degree + 1):
-                value = value * roots + whole[:, k, None]
+                value = value * roots + polynomial[:, k, None]
                 if k < degree:
-                    steep = steep * roots + powers[k] * whole[:, k, None]
+                    steep = steep * roots + powers[k] * polynomial[:, k, None]
             move = value / np.where(steep == 0, np.inf, steep)
             roots = roots - np.where(np.abs(move) < 1e-6 * (1 + np.abs(roots)), move, 0)
         return 1 + roots

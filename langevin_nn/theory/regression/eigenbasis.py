@@ -55,11 +55,11 @@ class Resolved(NamedTuple):
 
 
 class Sensitivity(NamedTuple):
-    """∂ log p/∂A: where K may change, in A itself, and its trace; from a `Regression`.
+    """∂ log p/∂A on the range of K, on all directions, and its trace; made by a `Regression`.
 
-    K may change on its range alone (see `factorise`): the first leaves out the directions in
-    which K vanishes for all precisions, where the second is of order y²/T² and would meet rounding
-    errors alone.
+    K changes on its range alone (see `factorise`): `of_gram` leaves out the directions in which K
+    vanishes for all precisions, where `whole` is of order y²/T² and would meet rounding errors
+    alone.
     """
 
     of_gram: Float[np.ndarray, "P P"]
@@ -104,7 +104,7 @@ class Regression:
 
     @property
     def rounding(self) -> float:
-        """Of the error of K, its spectral norm: 3 ε e_max, or more where quadrature is worse."""
+        """The spectral norm of the error of K: 3 ε e_max, or more where quadrature is worse."""
         return max(3 * EPSILON * float(self.eigenvalues[-1]), self.indefinite)
 
     @property
@@ -119,16 +119,16 @@ class Regression:
 
     @property
     def is_separable(self) -> bool:
-        """Whether V, like K, vanishes in the null directions of K; so if K is regular."""
+        """Whether V, like K, vanishes in the null directions of K; True where K is regular."""
         return not np.any(self.projected_columns[~self.in_range])
 
     @property
     def num_outputs(self) -> int:
-        """D."""
+        """The number D of outputs."""
         return 1 if self.projected_targets.ndim == 1 else self.projected_targets.shape[1]
 
     def per_output(self) -> "list[Regression]":
-        """The same Gram matrix with the targets of one output each."""
+        """The regressions of the outputs one by one, all with this Gram matrix."""
         columns = self.projected_targets.reshape(self.eigenvalues.size, -1).T
         return [replace(self, projected_targets=targets) for targets in columns]
 
@@ -150,7 +150,7 @@ class Regression:
     def check_temperature(self, temperature: Scale) -> None:
         """Raise `InputError` at T = 0 where V alone explains directions in which K vanishes.
 
-        So it does where T and K are both too small for float64 (`rounding.require_scale`).
+        T and K that are both too small for float64 raise it too (`rounding.require_scale`).
         """
         temperature, _ = as_scales(temperature)
         require_scale(self.eigenvalues, float(np.min(temperature)))
@@ -169,31 +169,33 @@ class Regression:
         """A⁻¹y and A⁻¹K(X, x) for each x, both in the directions in which K does not vanish."""
         temperature, scale = as_scales(require_not_negative("temperature", temperature), scale)
         gain = self._gain(temperature, scale)
-        fits, seen = [], self.projected_cross * gain
-        for one in self.per_output():
-            fits.append(one._along_targets(gain / scale))
+        fits, solved_cross = [], self.projected_cross * gain
+        for output in self.per_output():
+            fits.append(output._along_targets(gain / scale))
             if self.projected_columns.size:
-                added = one._columns(gain, temperature, scale)
-                fits[-1] = fits[-1] - added.resolved @ added.weights
+                of_columns = output._columns(gain, temperature, scale)
+                fits[-1] = fits[-1] - of_columns.resolved @ of_columns.weights
         if self.projected_columns.size:
-            seen = seen + added.left_over @ np.linalg.solve(added.core, added.resolved.T)
+            solved_cross = solved_cross + of_columns.left_over @ np.linalg.solve(
+                of_columns.core, of_columns.resolved.T
+            )
         along = np.stack(fits, axis=-1).reshape(self.projected_targets.shape)
-        return along[self.in_range], seen[:, self.in_range]
+        return along[self.in_range], solved_cross[:, self.in_range]
 
     def resolved(self, temperature: float) -> Resolved:
         """What an action depends on: the directions in which K does not vanish.
 
-        All of them where V does not vanish in the others, which takes T > 0.
+        Where V does not vanish in the others, all directions are left, which takes T > 0.
         """
         self.check_temperature(require_not_negative("temperature", temperature))
         targets, columns = self.projected_targets, self.projected_columns
         if not self.is_singular or not self.is_separable:
             return Resolved(self.eigenvalues, targets, columns, 0.0)
-        kept, constant = self.in_range, np.nan
+        in_range, constant = self.in_range, np.nan
         if temperature > 0:
-            noise = targets[~kept]
+            noise = targets[~in_range]
             constant = float(noise.size * np.log(temperature) + np.sum(noise**2) / temperature)
-        return Resolved(self.eigenvalues[kept], targets[kept], columns[kept], constant)
+        return Resolved(self.eigenvalues[in_range], targets[in_range], columns[in_range], constant)
 
     def mean(self, temperature: Scale, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
         """Posterior mean of f at the test points."""
@@ -201,8 +203,8 @@ class Regression:
         gain = self._gain(temperature, scale)
         mean = self.projected_cross @ self._along_targets(gain)
         if self.projected_columns.size:
-            added = self._columns(gain, temperature, scale)
-            mean = mean + np.einsum("xr...,r...->x...", added.left_over, added.weights)
+            of_columns = self._columns(gain, temperature, scale)
+            mean = mean + np.einsum("xr...,r...->x...", of_columns.left_over, of_columns.weights)
         return mean
 
     def variance(self, temperature: Scale, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
@@ -213,12 +215,12 @@ class Regression:
             explained = np.square(self.projected_cross) @ (gain * scale)
             variance = np.multiply.outer(self.test_diagonal, scale) - explained
         else:  # no difference of large numbers: 1 − Q e/(T + Q e) is T/(T + Q e)
-            kept = self.in_range
-            inside = np.square(self.projected_cross[:, kept] / np.sqrt(self.eigenvalues[kept]))
-            variance = inside @ (temperature * gain[kept]) + np.multiply.outer(self.beyond, scale)
+            span = self.in_range
+            inside = np.square(self.projected_cross[:, span] / np.sqrt(self.eigenvalues[span]))
+            variance = inside @ (temperature * gain[span]) + np.multiply.outer(self.beyond, scale)
         if self.projected_columns.size:
-            added = self._columns(gain, temperature, scale)
-            variance = variance + _weighed(added.core, added.left_over)
+            of_columns = self._columns(gain, temperature, scale)
+            variance = variance + _weighed(of_columns.core, of_columns.left_over)
         return np.maximum(variance, 0.0)
 
     def train_error(self, temperature: Scale, scale: Scale = 1.0) -> Scale:
@@ -232,11 +234,11 @@ class Regression:
         fitted = (gain.T * self.eigenvalues).T
         residuals, spread = self._along_targets(1 - fitted), temperature * fitted
         if self.projected_columns.size:
-            added = self._columns(gain, temperature, scale)
+            of_columns = self._columns(gain, temperature, scale)
             residuals = residuals - temperature * np.einsum(
-                "pr...,r...->p...", added.resolved, added.weights
+                "pr...,r...->p...", of_columns.resolved, of_columns.weights
             )
-            spread = spread + temperature**2 * _weighed(added.core, added.resolved)
+            spread = spread + temperature**2 * _weighed(of_columns.core, of_columns.resolved)
         return np.mean(residuals**2 + spread, axis=0)
 
     def criterion(self) -> float | None:
@@ -249,11 +251,13 @@ class Regression:
         if self.is_singular:
             return None
         total = 0.0
-        for one in self.per_output():
-            solved = one.projected_targets / one.eigenvalues
-            added = one.projected_columns.T @ solved
-            explained = added @ np.linalg.solve(one._core(1 / one.eigenvalues), added)
-            total += float(one.projected_targets @ solved - explained)
+        for output in self.per_output():
+            solved = output.projected_targets / output.eigenvalues
+            projections = output.projected_columns.T @ solved
+            explained = projections @ np.linalg.solve(
+                output._core(1 / output.eigenvalues), projections
+            )
+            total += float(output.projected_targets @ solved - explained)
         return total / (self.eigenvalues.size * self.num_outputs)
 
     def criterion_at(self, temperature: float) -> float | None:
@@ -275,14 +279,14 @@ class Regression:
             return None
         gain = self._gain(temperature, 1.0)
         misfit = trace = 0.0
-        for one in self.per_output():
-            fit = one._along_targets(gain)
+        for output in self.per_output():
+            fit = output._along_targets(gain)
             trace += float(gain @ self.eigenvalues)
-            if one.projected_columns.size:
-                added = one._columns(gain, temperature, 1.0)
-                fit = fit - added.resolved @ added.weights
-                solved = np.linalg.solve(added.core, added.resolved.T)
-                trace -= float(np.sum(added.resolved.T * solved * self.eigenvalues))
+            if output.projected_columns.size:
+                of_columns = output._columns(gain, temperature, 1.0)
+                fit = fit - of_columns.resolved @ of_columns.weights
+                solved = np.linalg.solve(of_columns.core, of_columns.resolved.T)
+                trace -= float(np.sum(of_columns.resolved.T * solved * self.eigenvalues))
             misfit += float(self.eigenvalues @ fit**2)
         return misfit / trace if trace > 0 else None
 
@@ -311,15 +315,15 @@ class Regression:
         fit = self._along_targets(resolvent)
         inner = np.diag(-resolvent @ weights)
         if self.projected_columns.size:
-            added = self._columns(gain, temperature, scales)
-            fit = fit - np.einsum("prn,rn->pn", added.resolved, added.weights)
-            solved = np.linalg.solve(added.core, added.resolved.T)
-            inner += np.einsum("prn,nrq,n->pq", added.resolved, solved, weights)
+            of_columns = self._columns(gain, temperature, scales)
+            fit = fit - np.einsum("prn,rn->pn", of_columns.resolved, of_columns.weights)
+            solved = np.linalg.solve(of_columns.core, of_columns.resolved.T)
+            inner += np.einsum("prn,nrq,n->pq", of_columns.resolved, solved, weights)
         inner += (fit * weights) @ fit.T
 
-        def in_inputs(kept: Any) -> Float[np.ndarray, "P P"]:
-            vectors = self.eigenvectors[:, kept]
-            return 0.5 * vectors @ inner[kept][:, kept] @ vectors.T
+        def in_inputs(directions: Any) -> Float[np.ndarray, "P P"]:
+            vectors = self.eigenvectors[:, directions]
+            return 0.5 * vectors @ inner[directions][:, directions] @ vectors.T
 
         if not self.is_singular:
             whole = in_inputs(slice(None))
@@ -339,8 +343,8 @@ class Regression:
         spectrum = temperature + np.multiply.outer(self.eigenvalues, scale)
         if not self.is_singular or not self.is_separable:
             return scale / spectrum
-        seen = self.in_range.reshape(-1, *(1,) * (spectrum.ndim - 1))
-        return np.divide(scale, spectrum, out=np.zeros_like(spectrum), where=seen)
+        mask = self.in_range.reshape(-1, *(1,) * (spectrum.ndim - 1))
+        return np.divide(scale, spectrum, out=np.zeros_like(spectrum), where=mask)
 
     def _along_targets(self, factors: Float[np.ndarray, "P ..."]) -> Float[np.ndarray, "P ..."]:
         return (factors.T * self.projected_targets).T
@@ -355,18 +359,21 @@ class Regression:
     def _columns(
         self, gain: Float[np.ndarray, "P ..."], temperature: Scale, scale: Scale
     ) -> _Columns:
+        """What the columns V add to mean and variance, for Q/(T + Q e) in `gain`."""
         resolvent = gain / scale
         core = self._core(resolvent)
-        seen = np.einsum("pr,p...->r...", self.projected_columns, self._along_targets(resolvent))
+        projections = np.einsum(
+            "pr,p...->r...", self.projected_columns, self._along_targets(resolvent)
+        )
         resolved = np.einsum("pr,p...->pr...", self.projected_columns, resolvent)
         explained = np.einsum("xp,pr...->xr...", self.projected_cross, resolved) * scale
         around = self.test_columns.reshape(self.test_columns.shape + (1,) * np.ndim(scale))
-        weights = np.linalg.solve(core, seen.T[..., None])[..., 0].T
+        weights = np.linalg.solve(core, projections.T[..., None])[..., 0].T
         return _Columns(weights, core, around - explained, resolved)
 
 
 def _weighed(
     core: Float[np.ndarray, "*scales r r"], rows: Float[np.ndarray, " n r *scales"]
 ) -> Float[np.ndarray, " n *scales"]:
-    """b H⁻¹bᵀ for each row b."""
+    """b H⁻¹bᵀ for each row b, with H in `core`."""
     return np.sum(rows.T * np.linalg.solve(core, rows.T), axis=-2).T

@@ -22,7 +22,7 @@ from langevin_nn.types import InputError
 
 __all__ = ["decompose"]
 
-_NEGATIVE = 1e-6  # of the largest eigenvalue: more than any quadrature error
+_NEGATIVE_TOLERANCE = 1e-6  # of the largest eigenvalue: more than any quadrature error
 
 
 def decompose(
@@ -56,16 +56,16 @@ def decompose(
     if blocks.factors is not None:
         return _of_factors(blocks, *blocks.factors, targets)
     eigenvalues, eigenvectors = np.linalg.eigh(blocks.train)
-    if eigenvalues[0] < -_NEGATIVE * abs(eigenvalues[-1]):
+    if eigenvalues[0] < -_NEGATIVE_TOLERANCE * abs(eigenvalues[-1]):
         raise InputError(
             f"the Gram matrix is not positive semi-definite (eigenvalues from {eigenvalues[0]:.3g} "
             f"to {eigenvalues[-1]:.3g}): its activation's dual is not that of any function"
         )
     cross, columns = blocks.cross @ eigenvectors, eigenvectors.T @ blocks.train_columns
     indefinite = max(-float(eigenvalues[0]), blocks.uncertainty * np.sqrt(eigenvalues.size), 0.0)
-    look = num_null is None and has_lost(eigenvalues)
-    seen, diagonal = blocks.with_probes() if look else (blocks.cross, blocks.test_diagonal)
-    null = settle(eigenvalues, seen @ eigenvectors, diagonal, num_null)
+    probed = num_null is None and has_lost(eigenvalues)
+    points, diagonal = blocks.with_probes() if probed else (blocks.cross, blocks.test_diagonal)
+    null = settle(eigenvalues, points @ eigenvectors, diagonal, num_null)
     cross[:, null] = 0.0
     _vanish(columns, null)
     return Regression(
@@ -86,16 +86,16 @@ def _of_factors(
     test_factor: Float[np.ndarray, "P_test m"],
     targets: Float[np.ndarray, " P *D"],
 ) -> Regression:
-    """The same of K = F Fᵀ by F = U S Vᵀ; the directions that F does not have come first."""
+    """The decomposed K = F Fᵀ from F = U S Vᵀ; the directions that F does not have come first."""
     num_train, rank = len(factor), min(factor.shape)
     left, values, right = np.linalg.svd(factor, full_matrices=rank < num_train)
     right = right[:rank]
-    kept = values > max(factor.shape) * EPSILON * np.max(values, initial=0.0)
-    values = np.where(kept, values, 0.0)
+    is_nonzero = values > max(factor.shape) * EPSILON * np.max(values, initial=0.0)
+    values = np.where(is_nonzero, values, 0.0)
     eigenvalues, cross = np.zeros(num_train), np.zeros((len(test_factor), num_train))
     eigenvalues[num_train - rank :] = values[::-1] ** 2
     cross[:, num_train - rank :] = (test_factor @ right.T * values)[:, ::-1]
-    right = right[kept]
+    right = right[is_nonzero]
     eigenvectors = np.ascontiguousarray(left[:, ::-1])
     columns = eigenvectors.T @ blocks.train_columns
     _vanish(columns, eigenvalues == 0)

@@ -93,27 +93,27 @@ def as_resolved(
     if not np.isfinite(scale):
         return moments
     moves, floor = moves_of(regression, temperature, scale), floor_of(regression, scale)
-    about = about_variances(moves.variance, regression.variance(temperature, scale))
-    words = [moments.message, about]
+    variance_message = about_variances(moves.variance, regression.variance(temperature, scale))
+    messages = [moments.message, variance_message]
     if np.isfinite(moments.train_error) and moves.train_error > RESOLVED * moments.train_error:
         if moves.train_error <= RESOLVED * max(moments.train_error, floor):
-            words.append(f"float64 knows the training error to {moves.train_error:.0e} only")
+            messages.append(f"float64 knows the training error to {moves.train_error:.0e} only")
         else:
             moments = moments._replace(train_error=np.nan)
-            words.append(
+            messages.append(
                 "rounding of the Gram matrix decides the training error, which is left out"
             )
     size = max(2 * abs(moments.log_evidence), regression.projected_targets.size)
     if np.isfinite(moments.log_evidence) and not moves.misfit <= RESOLVED * size:
         moments = moments._replace(log_evidence=np.nan)
-        words.append("rounding of the Gram matrix decides the log evidence, which is left out")
-    return moments._replace(message=joined(*words))
+        messages.append("rounding of the Gram matrix decides the log evidence, which is left out")
+    return moments._replace(message=joined(*messages))
 
 
 def about_variances(
     moves: Float[np.ndarray, " P_test"], variances: Float[np.ndarray, " P_test"]
 ) -> str:
-    """That rounding moves some of the variances by more than a hundredth of them, if it does.
+    """The message that rounding moves some variances by more than a hundredth of them; or "".
 
     >>> about_variances(np.array([1e-9, 1e-9]), np.array([1.0, 1e-8]))
     'float64 knows the variance at 1 of 2 test points to 1e-09 only'
@@ -144,7 +144,7 @@ def generalisation(
     converged: bool = True,
     message: str = "",
 ) -> Generalisation:
-    """The averages over the test set; sums over the outputs where there are several.
+    """The result of a theory: its moments averaged over the test set, and summed over outputs.
 
     bias² = Σ_x |y − mean|²/P_test, variance = Σ_x variance/P_test; `moments` has the shape of y.
     The accuracy, by `labels.is_right`, is NaN where the mean is.
@@ -184,5 +184,7 @@ def not_found(name: str, data: Dataset, reason: str) -> Generalisation:
     >>> not_found("mine", data, "no minimum").bias2
     Estimate(value=nan, mcse=0.0)
     """
-    nothing = np.full(data.y_test.shape, np.nan)
-    return generalisation(name, data, Moments(nothing, nothing, np.nan, np.nan), (), False, reason)
+    undefined = np.full(data.y_test.shape, np.nan)
+    return generalisation(
+        name, data, Moments(undefined, undefined, np.nan, np.nan), (), False, reason
+    )

@@ -29,11 +29,11 @@ __all__ = [
 ]  # fmt: skip
 
 RESOLVED = 0.01
-"""The part of a number that rounding may move."""
+"""The largest part of a number that rounding may move."""
 UNSEEN = 1e-6
-"""Of the targets' square: variances and training errors below it need not be known to a part."""
+"""In units of the targets' square: variances and training errors below it may have rounding."""
 
-_ROUNDINGS = 3  # ε √e_max that a factor is wrong by, as ε e_max of a Gram matrix
+_FACTOR_ROUNDINGS = 3  # ε √e_max that a factor is wrong by, as ε e_max of a Gram matrix
 
 
 class Moves(NamedTuple):
@@ -69,9 +69,9 @@ class _Error(NamedTuple):
     ) -> Float[np.ndarray, " *n"]:
         """The largest |uᵀE w|, for each column u and w."""
         if not self.of_factor:
-            return self.whole * _norm(left) * _norm(right)
-        scaled = _norm(_rows(self.roots, left)) * _norm(right)
-        return self.of_factor * (scaled + _norm(left) * _norm(_rows(self.roots, right)))
+            return self.whole * _norms(left) * _norms(right)
+        scaled = _norms(_scaled(self.roots, left)) * _norms(right)
+        return self.of_factor * (scaled + _norms(left) * _norms(_scaled(self.roots, right)))
 
     def trace(self, weights: Float[np.ndarray, " r"]) -> float:
         """The largest tr W E, for the diagonal W of these weights."""
@@ -80,59 +80,62 @@ class _Error(NamedTuple):
         return float(2 * self.of_factor * np.sum(self.roots * weights))
 
     def mixing(self, cross: Float[np.ndarray, "P_test r"]) -> Float[np.ndarray, " r"]:
-        """φ_i."""
+        """φ_i, the part of null directions that rounding mixes into each of the others."""
         if self.of_factor:
             return np.minimum(self.of_factor / self.roots, 1.0)
         return mixing(self.whole, self.roots**2, cross)
 
 
-def _norm(vectors: Float[np.ndarray, " r *n"]) -> Float[np.ndarray, " *n"]:
+def _norms(vectors: Float[np.ndarray, " r *n"]) -> Float[np.ndarray, " *n"]:
     return np.linalg.norm(vectors, axis=0)
 
 
-def _rows(factors: Float[np.ndarray, " r"], columns: Float[np.ndarray, " r *n"]) -> np.ndarray:
+def _scaled(factors: Float[np.ndarray, " r"], columns: Float[np.ndarray, " r *n"]) -> np.ndarray:
     return (factors * columns.T).T
 
 
 def _moves(regression: Regression, temperature: float, scale: float) -> Moves:
-    kept, noise = regression.in_range, np.float64(temperature)
-    signal = scale * regression.eigenvalues[kept]
-    targets = regression.projected_targets.reshape(len(kept), -1)
-    along, seen = regression.reach(temperature, scale)
+    in_range, noise = regression.in_range, np.float64(temperature)
+    signal = scale * regression.eigenvalues[in_range]
+    targets = regression.projected_targets.reshape(len(in_range), -1)
+    along, solved_cross = regression.reach(temperature, scale)
     along = along.reshape(len(signal), targets.shape[1])
-    resolvent, roots, reach = 1 / (noise + signal), np.sqrt(signal), _norm(seen.T)
+    resolvent, roots, reach = 1 / (noise + signal), np.sqrt(signal), _norms(solved_cross.T)
     is_factored = regression.beyond is not None
-    of_factor = _ROUNDINGS * EPSILON * np.max(roots, initial=0.0) if is_factored else 0.0
+    of_factor = _FACTOR_ROUNDINGS * EPSILON * np.max(roots, initial=0.0) if is_factored else 0.0
     error = _Error(scale * regression.rounding, of_factor, roots)
     if regression.beyond is not None:  # w = F_x − vᵀF has the length of the deviation of f(x)
-        inside = np.square(regression.projected_cross[:, kept] / np.sqrt(signal / scale))
-        left = scale * (regression.beyond + inside @ (noise * resolvent) ** 2)
-        left = np.sqrt(left)
-        mean = np.outer(left, _norm(along)) + np.outer(reach, _norm(_rows(roots, along)))
-        own = EPSILON * np.sqrt(scale * regression.test_diagonal)
-        mean, variance = of_factor * mean, 2 * (of_factor * reach + own) * left + own**2
+        inside = np.square(regression.projected_cross[:, in_range] / np.sqrt(signal / scale))
+        deviation = scale * (regression.beyond + inside @ (noise * resolvent) ** 2)
+        deviation = np.sqrt(deviation)
+        mean = np.outer(deviation, _norms(along)) + np.outer(reach, _norms(_scaled(roots, along)))
+        of_prior = EPSILON * np.sqrt(scale * regression.test_diagonal)
+        mean, variance = (
+            of_factor * mean,
+            2 * (of_factor * reach + of_prior) * deviation + of_prior**2,
+        )
     else:
         of_cross = scale * EPSILON * np.linalg.norm(regression.projected_cross, axis=1)
-        mean = np.outer(error.whole * reach + of_cross, _norm(along))
+        mean = np.outer(error.whole * reach + of_cross, _norms(along))
         variance = error.whole * reach**2 + 2 * of_cross * reach
         variance += EPSILON * scale * regression.test_diagonal
     num_train, num_outputs = targets.shape
     share, squares = noise * resolvent, error.trace(resolvent**2)
     slope = (
-        np.sum(error.between(_rows(2 * share - 1, along), along)) + num_outputs * noise * squares
+        np.sum(error.between(_scaled(2 * share - 1, along), along)) + num_outputs * noise * squares
     )
-    train = 2 * np.sum(error.between(_rows(resolvent, along), along)) + num_outputs * squares
+    train = 2 * np.sum(error.between(_scaled(resolvent, along), along)) + num_outputs * squares
     train, misfit = noise**2 * train, np.sum(error.between(along, along))
     misfit = misfit + num_outputs * error.trace(resolvent)
-    aside = _norm(targets[~kept])
-    if np.any(aside) and np.any(kept):
-        cross = scale * regression.projected_cross[:, kept]
+    null_targets = _norms(targets[~in_range])
+    if np.any(null_targets) and np.any(in_range):
+        cross = scale * regression.projected_cross[:, in_range]
         mixed = error.mixing(cross)
-        mean = mean + np.outer(np.linalg.norm(cross * mixed * resolvent, axis=1), aside)
-        twice = 2 * _rows(mixed, targets[kept])
-        slope += _norm(_rows(signal * resolvent**2, twice)) @ aside
-        train += _norm(_rows(1 - share**2, twice)) @ aside
-        misfit += _norm(_rows(signal * resolvent, twice)) @ aside / noise
+        mean = mean + np.outer(np.linalg.norm(cross * mixed * resolvent, axis=1), null_targets)
+        twice = 2 * _scaled(mixed, targets[in_range])
+        slope += _norms(_scaled(signal * resolvent**2, twice)) @ null_targets
+        train += _norms(_scaled(1 - share**2, twice)) @ null_targets
+        misfit += _norms(_scaled(signal * resolvent, twice)) @ null_targets / noise
     return Moves(mean, variance, float(slope), float(train) / num_train, float(misfit))
 
 
@@ -164,7 +167,9 @@ def require_resolved(regression: Regression, temperature: float, scale: float = 
 
 
 def floor_of(regression: Regression, scale: float) -> float:
-    """1e-6 of the targets' square; of the prior's variance where the targets are zero.
+    """The variance that may have rounding: 1e-6 of the targets' square, or of the prior's variance.
+
+    The prior's variance counts where the targets are zero.
 
     >>> blocks = GramBlocks(np.eye(2), cross=np.ones((1, 2)), test_diagonal=np.ones(1))
     >>> floor_of(decompose(blocks, np.full(2, 2.0)), scale=1.0)
@@ -209,28 +214,29 @@ def resolved_criteria(
     >>> resolved_criteria(decompose(blocks, np.array([3.0, 1.0])), temperature=1.0)
     (5.0, 2.5, '')
     """
-    limit, here = regression.criterion(), regression.criterion_at(temperature)
+    limit, at_temperature = regression.criterion(), regression.criterion_at(temperature)
     reason = "the Gram matrix is singular: yᵀK⁻¹y is infinite" if limit is None else ""
     size = regression.projected_targets.size
     tiny = is_beyond_float64(regression.eigenvalues, 0.0)
     if limit is not None and (tiny or not _slope(regression, 0.0) <= RESOLVED * size * limit):
         limit, reason = None, "float64 does not resolve yᵀK⁻¹y for this Gram matrix"
-    if here is not None:
-        seen = regression.eigenvalues[regression.in_range]
-        trace = float(np.sum(seen / (temperature + seen))) * regression.num_outputs
-        if not _slope(regression, temperature) <= RESOLVED * trace * max(here, 1.0):
-            here = None
-    return limit, here, reason
+    if at_temperature is not None:
+        eigenvalues = regression.eigenvalues[regression.in_range]
+        trace = float(np.sum(eigenvalues / (temperature + eigenvalues))) * regression.num_outputs
+        if not _slope(regression, temperature) <= RESOLVED * trace * max(at_temperature, 1.0):
+            at_temperature = None
+    return limit, at_temperature, reason
 
 
 def _slope(regression: Regression, temperature: float) -> float:
-    return sum(moves_of(one, temperature).slope for one in regression.per_output())
+    """By how much rounding may move dS/dq at Q = 1, summed over the outputs."""
+    return sum(moves_of(output, temperature).slope for output in regression.per_output())
 
 
-def _unresolved(regression: Regression, temperature: float, what: str) -> InputError:
+def _unresolved(regression: Regression, temperature: float, quantity: str) -> InputError:
     return InputError(
         f"the temperature {temperature:.3g} is too low for this Gram matrix (eigenvalues up to "
-        f"{regression.eigenvalues[-1]:.3g}) in float64: its rounding may move {what} by more than "
-        f"{RESOLVED:.0%}. Give a higher temperature; if inputs are nearly equal, leave out "
+        f"{regression.eigenvalues[-1]:.3g}) in float64: its rounding may move {quantity} by more "
+        f"than {RESOLVED:.0%}. Give a higher temperature; if inputs are nearly equal, leave out "
         "all but one of them; if they are large, scale them"
     )

@@ -25,8 +25,8 @@ __all__ = [
 EPSILON = float(np.finfo(np.float64).eps)
 _FEWEST_ROUNDINGS = 20  # in units of ε e_max: about 3 were found for P = 3 to 200 repeated inputs
 CROSS_ROUNDINGS = 10  # about 2.5 were found for repeated inputs and linear networks, P = 6 to 600
-_LARGEST = 1e100  # eigenvalue, whose square and cube float64 holds with those of 1/T
-_FAR_ABOVE = 1e3  # the resolution: eigenvectors known to a thousandth
+_LARGEST_EIGENVALUE = 1e100  # whose square and cube float64 holds with those of 1/T
+_CLEARANCE = 1e3  # in units of the resolution: eigenvectors are known to a thousandth
 
 
 def resolution_of(size: int) -> float:
@@ -60,7 +60,7 @@ def null_directions(
     if not np.any(null) or largest <= 0:
         return null
     rounding = max(EPSILON * largest, -eigenvalues[0])
-    large = eigenvalues > _FAR_ABOVE * resolution
+    large = eigenvalues > _CLEARANCE * resolution
     mixed = np.linalg.norm(cross[:, large] / eigenvalues[large], axis=1)
     size = rounding * mixed + rounding / largest * np.linalg.norm(cross, axis=1)
     null[null] = np.all(np.abs(cross[:, null]) <= CROSS_ROUNDINGS * size[:, None], axis=0)
@@ -107,8 +107,8 @@ def is_beyond_float64(eigenvalues: Float[np.ndarray, " P"], temperature: float) 
     (False, True)
     """
     largest = float(np.max(eigenvalues, initial=0.0))
-    small = 0 < largest and max(largest, temperature) < 1 / _LARGEST
-    return largest > _LARGEST or small
+    small = 0 < largest and max(largest, temperature) < 1 / _LARGEST_EIGENVALUE
+    return largest > _LARGEST_EIGENVALUE or small
 
 
 def has_lost(eigenvalues: Float[np.ndarray, " P"]) -> bool:
@@ -145,17 +145,19 @@ def settle(
         null = null_directions(eigenvalues, cross)
     else:
         null = np.arange(eigenvalues.size) < num_null
-    lost, known = ~null & (eigenvalues <= _resolution(eigenvalues)), diagonal > 0
+    lost, positive = ~null & (eigenvalues <= _resolution(eigenvalues)), diagonal > 0
     if np.any(lost):
-        least = np.square(cross[known][:, lost]) / diagonal[known, None]
-        largest = np.max(least, axis=0, initial=EPSILON**2 * max(float(eigenvalues[-1]), 0.0))
+        lower_bounds = np.square(cross[positive][:, lost]) / diagonal[positive, None]
+        largest = np.max(
+            lower_bounds, axis=0, initial=EPSILON**2 * max(float(eigenvalues[-1]), 0.0)
+        )
         eigenvalues[lost] = np.maximum(eigenvalues[lost], largest)
     eigenvalues[null] = 0.0
     return null
 
 
 def _resolution(eigenvalues: Float[np.ndarray, " P"]) -> float:
-    """In units of K: up to the size of the most negative eigenvalue, where that is larger."""
+    """The eigenvalue up to which all is rounding: P ε e_max, or −e_0 where that is larger."""
     return max(resolution_of(eigenvalues.size) * float(eigenvalues[-1]), -float(eigenvalues[0]))
 
 
@@ -168,7 +170,7 @@ def as_scales(temperature: Any, scale: Any = 1.0) -> tuple[Any, Any]:
     (array([0.1, 0.2]), array([1., 1.]))
     """
     noises, scales = as_finite_numbers("temperature", temperature), as_numbers("scale", scale)
-    lengths = {each.shape for each in (noises, scales) if each.ndim}
+    lengths = {array.shape for array in (noises, scales) if array.ndim}
     if len(lengths) > 1 or max(noises.ndim, scales.ndim) > 1:
         raise InputError(
             "temperature and scale are numbers, or rows of one length, got arrays of shape "

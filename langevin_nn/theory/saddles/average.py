@@ -28,7 +28,7 @@ from langevin_nn.theory.saddles.scale import ScaleAction, minima, minimise
 
 __all__ = ["ScaleAverage", "average_over_scale"]
 
-_NEGLIGIBLE = 90.0
+_ACTION_RANGE = 90.0  # of S above its minimum, beyond which exp(−S/2) is negligible
 
 _TOLERANCE = 1e-10
 
@@ -37,10 +37,10 @@ _FEWEST_INTERVALS, _MOST_INTERVALS = 64, 4096
 
 @dataclass(frozen=True, eq=False)
 class ScaleAverage:
-    """What `average_over_scale` finds: moments averaged over Q, and E[Q | data].
+    """Moments averaged over the scale Q, and E[Q | data]; made by `average_over_scale`.
 
     The nodes `scales` and their `weights`, of sum one, are the posterior of Q. If not `converged`,
-    `message` says by how much.
+    `message` says by how much the average still moved.
     """
 
     moments: Moments
@@ -68,35 +68,37 @@ def average_over_scale(
     1.207106781 1.207106781
     """
     if not minima(action):
-        empty = moments_at_scale(regression, action.temperature, np.nan)
-        none = np.full(1, np.nan)
-        return ScaleAverage(empty, np.nan, none, none, False, minimise(action).message)
+        undefined = moments_at_scale(regression, action.temperature, np.nan)
+        no_scales = np.full(1, np.nan)
+        return ScaleAverage(
+            undefined, np.nan, no_scales, no_scales, False, minimise(action).message
+        )
     centre = float(np.log(minimise(action).value))
     start, stop = _support(action)
     intervals = _FEWEST_INTERVALS
     fine = _trapezoid(action, regression, centre, start, stop, intervals)
-    moved = np.inf
-    while moved > _TOLERANCE and intervals < _MOST_INTERVALS:
+    change = np.inf
+    while change > _TOLERANCE and intervals < _MOST_INTERVALS:
         intervals, coarse = 2 * intervals, fine
         fine = _trapezoid(action, regression, centre, start, stop, intervals)
-        moved = _distance(fine, coarse, regression)
+        change = _distance(fine, coarse, regression)
     require_resolved(regression, action.temperature, fine.order_parameter)
     curvature = float(action.curvature(centre))
     require_resolved_action(regression, action.temperature, fine.order_parameter, curvature)
     num_null = regression.eigenvalues.size - action.eigenvalues.size
     evidence = fine.moments.log_evidence + gaussian_evidence(constant, num_null)
     fine = replace(fine, moments=fine.moments._replace(log_evidence=evidence))
-    if moved > _TOLERANCE:
-        message = f"the average over Q still moved by {moved:.1e} at {intervals} nodes"
+    if change > _TOLERANCE:
+        message = f"the average over Q still moved by {change:.1e} at {intervals} nodes"
         return replace(fine, converged=False, message=message)
     return fine
 
 
 def _support(action: ScaleAction) -> tuple[float, float]:
-    """The range of log Q outside of which S is more than `_NEGLIGIBLE` above its minimum."""
-    found = minima(action)
-    level = min(saddle.action for saddle in found) + _NEGLIGIBLE
-    within = [float(np.log(saddle.value)) for saddle in found if saddle.action < level]
+    """The range of log Q outside of which S is more than `_ACTION_RANGE` above its minimum."""
+    saddles = minima(action)
+    level = min(saddle.action for saddle in saddles) + _ACTION_RANGE
+    within = [float(np.log(saddle.value)) for saddle in saddles if saddle.action < level]
     lowest = _crossing(action.value, level, min(within), -1.0)
     return lowest, _crossing(action.value, level, max(within), 1.0)
 
@@ -164,7 +166,7 @@ def _log_prior(
         def tilted(q, width=width):  # type: ignore[no-untyped-def]
             return width * (np.expm1(q) - q) - u * q
 
-        level = tilted(middle) + _NEGLIGIBLE
+        level = tilted(middle) + _ACTION_RANGE
         left, right = (
             int(np.ceil(abs(_crossing(tilted, level, middle, side) - middle) / spacing))
             for side in (-1.0, 1.0)
@@ -182,7 +184,7 @@ def _log_prior(
 
 
 def _distance(fine: ScaleAverage, coarse: ScaleAverage, regression: Regression) -> float:
-    """The largest change: of means in units of the targets, of variances in the prior's."""
+    """The largest change from one average to another, relative to the targets and to the prior."""
     targets = np.sqrt(np.mean(np.square(regression.projected_targets)))
     prior = fine.order_parameter * np.max(regression.test_diagonal)
     tiny = np.finfo(np.float64).tiny

@@ -20,14 +20,14 @@ Numbers = float | Float[np.ndarray, "*n"]
 
 
 class Form(NamedTuple):
-    """A derivative of H and g (or they themselves): (…, r, r) and (…, r). See `value`."""
+    """H = 1 + VᵀD V and g = VᵀDỹ, or a derivative of them: (…, r, r) and (…, r)."""
 
     core: Float[np.ndarray, "*n r r"]
-    seen: Float[np.ndarray, "*n r"]
+    projection: Float[np.ndarray, "*n r"]
 
 
 class ColumnTerms(NamedTuple):
-    """H and g, and their first two derivatives in q = log Q. See `value`."""
+    """H = 1 + VᵀD V and g = VᵀDỹ, with their first two derivatives in q = log Q."""
 
     base: Form
     first: Form
@@ -41,7 +41,10 @@ class ColumnTerms(NamedTuple):
         targets: Float[np.ndarray, " P"],
         columns: Float[np.ndarray, "P r"],
     ) -> "ColumnTerms":
-        """From Q e, T + Q e (…, P), ỹ (P,) and V: D' = −Q e D², D'' = −Q e D² + 2 (Q e)² D³."""
+        """The terms from Q e and T + Q e (…, P), ỹ (P,) and V (P, r).
+
+        They take D' = −Q e D² and D'' = −Q e D² + 2 (Q e)² D³.
+        """
         share = signal / spectrum  # first: the squares and cubes of a low T are zero
         slope = -share / spectrum
         diagonals = 1 / spectrum, slope, slope + 2 * share**2 / spectrum
@@ -57,7 +60,7 @@ class ColumnTerms(NamedTuple):
 
 
 def value(terms: ColumnTerms) -> Numbers:
-    """F, a number or (…,).
+    """F = log det H − gᵀH⁻¹g, a number or of shape (…,).
 
     With P = r = 1, e = y = V = 1 and T = 0 it is log(1 + D) − D²/(1 + D), D = 1/Q; at Q = 1:
 
@@ -66,11 +69,13 @@ def value(terms: ColumnTerms) -> Numbers:
     0.193147181 0.193147181
     """
     base = terms.base
-    return np.linalg.slogdet(base.core)[1] - np.sum(base.seen * _solved(base, base.seen), axis=-1)
+    return np.linalg.slogdet(base.core)[1] - np.sum(
+        base.projection * _solved(base, base.projection), axis=-1
+    )
 
 
 def first_derivative(terms: ColumnTerms, direction: Form | None = None) -> Numbers:
-    """F_a for the derivatives H_a, g_a in `direction`; those in q if left out.
+    """The derivative F_a for H_a, g_a in `direction`; dF/dq if left out.
 
     In the example of `value`, dF/dq = −D/(1 + D) + D²(2 + D)/(1 + D)²:
 
@@ -79,9 +84,9 @@ def first_derivative(terms: ColumnTerms, direction: Form | None = None) -> Numbe
     0.250000000
     """
     base, along = terms.base, direction or terms.first
-    h = _solved(base, base.seen)
+    h = _solved(base, base.projection)
     trace = np.trace(np.linalg.solve(base.core, along.core), axis1=-2, axis2=-1)
-    return trace - 2 * np.sum(along.seen * h, axis=-1) + _sandwich(h, along.core, h)
+    return trace - 2 * np.sum(along.projection * h, axis=-1) + _sandwich(h, along.core, h)
 
 
 def second_derivative(
@@ -90,7 +95,7 @@ def second_derivative(
     other: Form | None = None,
     both: Form | None = None,
 ) -> Numbers:
-    """F_ab for the derivatives in a (`one`), b (`other`) and both; in q twice if left out.
+    """The second derivative F_ab, in a (`one`), b (`other`) and `both`; d²F/dq² if left out.
 
     In the example of `value`:
 
@@ -100,9 +105,11 @@ def second_derivative(
     """
     base = terms.base
     a, b, ab = one or terms.first, other or terms.first, both or terms.second
-    h = _solved(base, base.seen)
+    h = _solved(base, base.projection)
     products = np.linalg.solve(base.core, a.core) @ np.linalg.solve(base.core, b.core)
-    move_a, move_b = (each.seen - np.einsum("...rs,...s->...r", each.core, h) for each in (a, b))
+    move_a, move_b = (
+        form.projection - np.einsum("...rs,...s->...r", form.core, h) for form in (a, b)
+    )
     curved = first_derivative(terms, ab)
     return (
         curved

@@ -137,8 +137,8 @@ class PatchAction:
 
     def minimum(self, scale: float) -> Minimum:
         """The minimum that Newton's method reaches from `scale` times the identity."""
-        parts = (float(self.width), self.pairs, self.targets, self.noise)
-        arrays = tuple(map(jnp.asarray, parts))
+        numbers = (float(self.width), self.pairs, self.targets, self.noise)
+        arrays = tuple(map(jnp.asarray, numbers))
         size = len(self.pairs)
 
         def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -153,7 +153,7 @@ class PatchAction:
 
 
 def matrix_of(x: Vector) -> Matrix:
-    """Q = C Cᵀ.
+    """Q = C Cᵀ of the vector x, the lower triangle of C with its diagonal by logarithms.
 
     >>> matrix_of(np.array([np.log(2.0), 1.0, 0.0]))  # C = [[2, 0], [1, 1]]
     array([[4., 2.],
@@ -164,7 +164,7 @@ def matrix_of(x: Vector) -> Matrix:
 
 
 def _vector_of(order: Matrix) -> Vector:
-    """The x of a positive Q."""
+    """The vector x of a positive definite Q, of which `matrix_of` makes Q again."""
     lower = np.linalg.cholesky(order)
     np.fill_diagonal(lower, np.log(np.diagonal(lower)))
     return lower[np.tril_indices(len(order))]
@@ -179,7 +179,7 @@ class _AtMatrix(NamedTuple):
 
 
 def _lower(x: Vector) -> Matrix:
-    """C."""
+    """The lower triangular C of the vector x."""
     size = int(np.sqrt(2 * x.size))
     lower = np.zeros((size, size))
     lower[np.tril_indices(size)] = x
@@ -194,7 +194,7 @@ def _in_vector(x: Vector, gradient: Matrix) -> Vector:
 
 
 def _product_in_vector(x: Vector, p: Vector, at: _AtMatrix) -> Vector:
-    """∂²S/∂x² p."""
+    """(∂²S/∂x²) p, from ∂S/∂Q and its derivative along a matrix."""
     lower = _lower(x)
     size = len(lower)
     moved = np.zeros((size, size))
@@ -209,7 +209,7 @@ def _product_in_vector(x: Vector, p: Vector, at: _AtMatrix) -> Vector:
 
 
 def _packed(matrix: Matrix, lower: Matrix) -> Vector:
-    """The lower triangle, its diagonal times that of C."""
+    """The lower triangle of a matrix as a vector, its diagonal times that of C."""
     scaled = matrix.copy()
     np.fill_diagonal(scaled, np.diagonal(matrix) * np.diagonal(lower))
     return scaled[np.tril_indices(len(matrix))]
@@ -243,7 +243,7 @@ def _patch_product(
 
 
 def starting_scales(along: ScaleAction) -> list[float]:
-    """Where to begin, as multiples of Q = 1: the minima of S along it.
+    """The multiples of Q = 1 from which to look for minima: the minima of S along them.
 
     >>> starting_scales(ScaleAction((4,), 1.0, np.zeros(2), np.zeros(2)))  # no data: Q = 1
     [1.0]
@@ -252,7 +252,7 @@ def starting_scales(along: ScaleAction) -> list[float]:
 
 
 def rows_of(order: Float[np.ndarray, "D D"]) -> tuple[tuple[float, ...], ...]:
-    """The matrix as numbers of Python, which results have.
+    """The rows of a matrix as tuples of Python's numbers, which results have.
 
     >>> rows_of(np.eye(2))
     ((1.0, 0.0), (0.0, 1.0))

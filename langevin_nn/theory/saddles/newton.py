@@ -18,8 +18,8 @@ __all__ = ["Derivatives", "Minimum", "local_minimum", "lowest", "minimum_by_prod
 
 _MAX_ITERATIONS = 200
 _FINAL_STEPS = 8
-_GRADIENT = 1e-6  # where the full Newton steps begin
-_TOLERANCE = 1e-9  # of the last Newton step, in x
+_GRADIENT_TOLERANCE = 1e-6  # where the full Newton steps begin
+_STEP_TOLERANCE = 1e-9  # of the last Newton step, in x
 
 Derivatives = Callable[
     [Float[np.ndarray, " n"]],
@@ -30,7 +30,7 @@ Derivatives = Callable[
 
 @dataclass(frozen=True)
 class Minimum:
-    """A minimum of S: where, its value, and whether the last Newton step was below 1e-9.
+    """A minimum of S: its point, its value, and whether the last Newton step was below 1e-9.
 
     Made by `local_minimum` and `minimum_by_products`.
     """
@@ -70,10 +70,11 @@ def local_minimum(derivatives: Derivatives, start: Float[np.ndarray, " n"]) -> M
     def search() -> np.ndarray:
         return optimize.minimize(
             value, start, method="trust-exact", jac=lambda x: at(x)[1],
-            hess=lambda x: at(x)[2], options={"gtol": _GRADIENT, "maxiter": _MAX_ITERATIONS},
+            hess=lambda x: at(x)[2],
+            options={"gtol": _GRADIENT_TOLERANCE, "maxiter": _MAX_ITERATIONS},
         ).x  # fmt: skip
 
-    return _found(search, start, value, newton_step)
+    return _minimum_from(search, start, value, newton_step)
 
 
 def minimum_by_products(
@@ -81,7 +82,9 @@ def minimum_by_products(
     product: Callable[[np.ndarray, np.ndarray], np.ndarray],
     start: Float[np.ndarray, " n"],
 ) -> Minimum:
-    """The same for many order parameters, from S and ∇S at x and from ∇²S(x) p.
+    """The minimum that the trust-region Newton method reaches by products of the Hessian.
+
+    For many order parameters: it takes S and ∇S at x, and ∇²S(x) p.
 
     >>> def value_and_gradient(x):  # Σ (exp(x) − 2x)
     ...     return float(np.sum(np.exp(x) - 2 * x)), np.exp(x) - 2
@@ -106,24 +109,24 @@ def minimum_by_products(
     def search() -> np.ndarray:
         return optimize.minimize(
             finite, start, method="trust-ncg", jac=True, hessp=product,
-            options={"gtol": _GRADIENT, "maxiter": _MAX_ITERATIONS},
+            options={"gtol": _GRADIENT_TOLERANCE, "maxiter": _MAX_ITERATIONS},
         ).x  # fmt: skip
 
-    return _found(search, start, lambda x: finite(x)[0], newton_step)
+    return _minimum_from(search, start, lambda x: finite(x)[0], newton_step)
 
 
 def _or_infinite(value: float) -> float:
-    """Where S overflows, or its Cholesky factor does not exist: a step that is not taken."""
+    """S, or ∞ where it overflows or has no Cholesky factor: a step that is not taken."""
     return value if np.isfinite(value) else np.inf
 
 
-def _found(
+def _minimum_from(
     search: Callable[[], np.ndarray],
     start: np.ndarray,
     value: Callable[[np.ndarray], float],
     newton_step: Callable[[np.ndarray], np.ndarray | None],
 ) -> Minimum:
-    """What the search ends in after some full Newton steps; not converged where it fails."""
+    """The minimum that the search and full Newton steps end in; not converged where it fails."""
     if not np.isfinite(value(start)):
         reason = "the action is not a finite number where the search for its minimum begins"
     else:
@@ -140,7 +143,7 @@ def _polished(
     value: Callable[[np.ndarray], float],
     newton_step: Callable[[np.ndarray], np.ndarray | None],
 ) -> Minimum:
-    """Full Newton steps from x; what was reached, and whether the last was small enough."""
+    """The minimum after full Newton steps from x, converged if the last was small enough."""
     first, size = x, np.inf
     for _ in range(_FINAL_STEPS):
         step = newton_step(x)
@@ -149,17 +152,17 @@ def _polished(
         size, x = float(np.max(np.abs(step))), x + step
         if size < 1e-12:
             break
-    if size <= _TOLERANCE:
+    if size <= _STEP_TOLERANCE:
         return Minimum(x, value(x), converged=True)
     reason = f"Newton's method has not reached a minimum of the action (last step {size:.1e})"
     return Minimum(first, value(first), converged=False, message=reason)
 
 
 def lowest(found: Sequence[Minimum]) -> Minimum:
-    """The lowest of some minima, those that converged first.
+    """The lowest of some minima, of those that converged if any did.
 
     >>> high, low, nowhere = (Minimum(np.zeros(1), s, s > 0) for s in (2.0, 1.0, -1.0))
     >>> lowest([high, low, nowhere]).action
     1.0
     """
-    return min(found, key=lambda each: (not each.converged, each.action))
+    return min(found, key=lambda minimum: (not minimum.converged, minimum.action))

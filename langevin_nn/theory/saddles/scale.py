@@ -71,7 +71,7 @@ class ScaleAction:
     projected_columns: Float[np.ndarray, "P r"] = field(default_factory=lambda: np.zeros((0, 0)))
 
     def value(self, q: Numbers) -> Numbers:
-        """S(q)."""
+        """S(q) = p(q) + log det A + yᵀA⁻¹y."""
         return self.prior(q) + self.misfit(q)
 
     def prior(self, q: Numbers) -> Numbers:
@@ -82,15 +82,17 @@ class ScaleAction:
     def misfit(self, q: Numbers) -> Numbers:
         """log det A + yᵀA⁻¹y, that is −2 log N(y; 0, A) − P log 2π."""
         _, spectrum = self._spectrum(q)
-        alone = np.sum(np.log(spectrum) + self.projected_targets**2 / spectrum, axis=-1)
+        without_columns = np.sum(np.log(spectrum) + self.projected_targets**2 / spectrum, axis=-1)
         if not self.projected_columns.size:
-            return alone
-        return alone + low_rank.value(self._columns(q))
+            return without_columns
+        return without_columns + low_rank.value(self._columns(q))
 
     def gradient(self, q: Numbers) -> Numbers:
         """dS/dq = u + Σ_i Q e_i/(T + Q e_i) − Σ_i ỹ_i² Q e_i/(T + Q e_i)²; u = N_1 (Q − 1)."""
-        added = low_rank.first_derivative(self._columns(q)) if self.projected_columns.size else 0.0
-        return self.multiplier(q) + np.sum(self._slopes(q), axis=-1) + added
+        of_columns = (
+            low_rank.first_derivative(self._columns(q)) if self.projected_columns.size else 0.0
+        )
+        return self.multiplier(q) + np.sum(self._slopes(q), axis=-1) + of_columns
 
     def curvature(self, q: Numbers) -> Numbers:
         """d²S/dq² = du/dq + Σ_i T Q e_i/(T + Q e_i)² − Σ_i ỹ_i² Q e_i (T − Q e_i)/(T + Q e_i)³."""
@@ -98,13 +100,13 @@ class ScaleAction:
         return 1 / sum(1 / (width + u) for width in self.widths) + self.misfit_curvature(q)
 
     def misfit_curvature(self, q: Numbers) -> Numbers:
-        """The part of d²S/dq² that the prior has no share in."""
+        """d²/dq² of `misfit`, the part of d²S/dq² that the prior has no share in."""
         signal, spectrum = self._spectrum(q)
         misfit = self.projected_targets**2 * (self.temperature - signal) / spectrum
-        alone = np.sum(signal / spectrum**2 * (self.temperature - misfit), axis=-1)
+        without_columns = np.sum(signal / spectrum**2 * (self.temperature - misfit), axis=-1)
         if not self.projected_columns.size:
-            return alone
-        return alone + low_rank.second_derivative(self._columns(q))
+            return without_columns
+        return without_columns + low_rank.second_derivative(self._columns(q))
 
     def orders(self, q: float) -> tuple[float, ...]:
         """Q_1 … Q_L = 1 + u/N_ℓ, whose product is exp(q)."""
@@ -154,9 +156,9 @@ class ScaleAction:
                 log_least = -np.logaddexp(0.0, spread)
                 lowest = sum(_log_order(smallest / width, log_least) for width in self.widths)
             else:
-                most = self._log_scale(-num_train) if num_train < smallest else -np.inf
+                highest = self._log_scale(-num_train) if num_train < smallest else -np.inf
                 unexplained = self._unexplained() / max(num_train, 1)
-                lowest = min(0.0, max(np.log(unexplained), most))
+                lowest = min(0.0, max(np.log(unexplained), highest))
             return float(lowest - 0.1), float(self._log_scale(misfit) + 0.1)
 
     def gradient_rounding(self, q: float) -> float:
@@ -177,8 +179,10 @@ class ScaleAction:
         if not self.projected_columns.size:
             return misfit
         weighted = self.projected_columns / self.eigenvalues[:, None]
-        seen = weighted.T @ self.projected_targets
-        explained = seen @ np.linalg.lstsq(weighted.T @ self.projected_columns, seen)[0]
+        projections = weighted.T @ self.projected_targets
+        explained = (
+            projections @ np.linalg.lstsq(weighted.T @ self.projected_columns, projections)[0]
+        )
         return max(misfit - float(explained), 0.0)
 
     def _slopes(self, q: Numbers) -> Float[np.ndarray, "*n P"]:
@@ -230,18 +234,18 @@ def minimise(action: Action) -> SaddlePoint:
     >>> print(f"{saddle.value:.12f} {(0.5 + np.sqrt(0.25 + 8)) / 2:.12f}")
     1.686140661635 1.686140661635
     """
-    found = minima(action)
-    if not found:
+    saddles = minima(action)
+    if not saddles:
         reason = (
             "the action has no minimum: with T = 0, no signal in the targets beyond what biases "
             "explain, and at least N_1 directions of the Gram matrix, it falls as Q → 0"
         )
         return SaddlePoint(np.nan, np.nan, iterations=0, converged=False, message=reason)
-    best = min(found, key=lambda saddle: saddle.action)
-    if len(found) == 1:
+    best = min(saddles, key=lambda saddle: saddle.action)
+    if len(saddles) == 1:
         return best
-    values = ", ".join(f"{saddle.value:.6g}" for saddle in found)
-    several = f"the action has {len(found)} minima (Q = {values}): the lowest is taken"
+    values = ", ".join(f"{saddle.value:.6g}" for saddle in saddles)
+    several = f"the action has {len(saddles)} minima (Q = {values}): the lowest is taken"
     return replace(best, message="; ".join(filter(None, (best.message, several))))
 
 

@@ -52,7 +52,7 @@ FEWEST_UNITS = 64
 SEED = 20_220_904
 """The seed of the units' weights: the same call gives the same numbers."""
 
-_BATCH_NUMBERS = 2**22  # units × points of one batch: 32 MiB in each of a few arrays
+_NUMBERS_AT_ONCE = 2**22  # units × points of one batch: 32 MiB in each of a few arrays
 
 
 class Terms(NamedTuple):
@@ -121,7 +121,7 @@ def width_terms(
     known, exact = _exact_part(everywhere, spec.temperature, scale, beyond_scale)
     inputs = _hidden_inputs(ensemble)
     amplitude = np.sqrt(scale / spec.prior_precisions[1])
-    num_batches = max(FEWEST_UNITS, -(-num_units * len(inputs) // _BATCH_NUMBERS))
+    num_batches = max(FEWEST_UNITS, -(-num_units * len(inputs) // _NUMBERS_AT_ONCE))
     shape = (-(-num_units // num_batches), inputs.shape[1])
     rng = np.random.default_rng(SEED)
     known = jax.tree.map(jnp.asarray, known)  # once, not for each batch that waits for its turn

@@ -37,6 +37,17 @@ class Loss(abc.ABC):
     name: ClassVar[str]
     usage: ClassVar[LossUsage] = LossUsage()
 
+    margin: float | None = None
+    """κ, from which on the loss is exactly 0; None of a loss that is 0 at the target alone."""
+    slope_jumps: bool = False
+    """Whether ∂ℓ/∂f is discontinuous, so that no gradient flow follows it."""
+
+    def residual(
+        self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"], factor: Any = 1.0
+    ) -> Float[Array, "*shape"] | None:
+        """r of a loss ℓ = ½ r², with `factor` times its margin; None of one that is no square."""
+        return None
+
     @abc.abstractmethod
     def __call__(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"]
@@ -72,6 +83,12 @@ class Squared(Loss):
         _require_outputs(f, y)
         return 0.5 * jnp.square(y - f)
 
+    def residual(
+        self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"], factor: Any = 1.0
+    ) -> Float[Array, "*shape"]:
+        """y − f."""
+        return y - f
+
     def check(self, targets: Float[np.ndarray, "..."]) -> None:
         """Takes any numbers."""
         as_numbers("targets", targets)
@@ -91,6 +108,11 @@ class Hinge(Loss):
     name: ClassVar[str] = HINGE.name
     usage: ClassVar[LossUsage] = HINGE
 
+    @property
+    def slope_jumps(self) -> bool:  # type: ignore[override]
+        """With γ = 1, at the margin."""
+        return self.power == 1
+
     def __post_init__(self) -> None:
         if as_whole(self.power) not in (1, 2):
             raise InputError(f"the power of the hinge loss is 1 or 2, got {shown(self.power)}")
@@ -101,6 +123,12 @@ class Hinge(Loss):
     ) -> Float[Array, "*shape"]:
         _require_outputs(f, y)
         return jnp.maximum(self.margin - y * f, 0) ** self.power / self.power
+
+    def residual(
+        self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"], factor: Any = 1.0
+    ) -> Float[Array, "*shape"] | None:
+        """max(0, factor κ − y f) with γ = 2."""
+        return jnp.maximum(factor * self.margin - y * f, 0) if self.power == 2 else None
 
 
 @dataclass(frozen=True)

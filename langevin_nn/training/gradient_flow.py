@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
-from langevin_nn.model.losses import Hinge
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.sampling.checks import checked_posterior, refuse_jumps_for
 from langevin_nn.sampling.engine.program import mesh_for
@@ -198,10 +197,10 @@ def _check(
             f"gradient flow moves all weights, got a {type(posterior).__name__}: write "
             "GibbsPosterior(network, prior, data, temperature)"
         )
-    if isinstance(posterior.loss, Hinge) and posterior.loss.power == 1:
+    if posterior.loss.slope_jumps:
         raise InputError(
-            "the slope of the hinge loss of power 1 jumps at the margin, where its gradient flow "
-            "would slide along: write Hinge(power=2)"
+            f"the slope of the loss {posterior.loss} jumps, where its gradient flow would slide "
+            "along: write Hinge(power=2)"
         )
     for name, count in (
         ("num_initialisations", num_initialisations), ("max_steps", rules.max_steps)

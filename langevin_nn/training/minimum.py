@@ -25,7 +25,6 @@ import numpy as np
 import scipy.optimize
 from jaxtyping import Bool, Float, Int
 
-from langevin_nn.model.losses import Hinge, Squared
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.model.rows import rows_of
 from langevin_nn.sampling.checks import checked_params, checked_posterior, refuse_jumps_for
@@ -147,10 +146,10 @@ class _Descent:
         rows, self.batch_of = rows_of(start)
         self.posterior, self.start = posterior, np.asarray(rows[0])
         self.tolerance, self.max_steps = tolerance, max_steps
-        self.hinged = isinstance(posterior.loss, Hinge)
-        self.unit = float(np.sqrt(np.mean(np.square(np.asarray(posterior.y_train)))))
-        if isinstance(posterior.loss, Hinge):
-            self.unit = posterior.loss.margin
+        margin = posterior.loss.margin
+        self.hinged = margin is not None
+        of_targets = float(np.sqrt(np.mean(np.square(np.asarray(posterior.y_train)))))
+        self.unit = of_targets if margin is None else margin
         self.steps = 0
         self._values = _Kept(energy_and_gradient, self)
         self._grams = _Kept(gauss_newton, self)
@@ -249,7 +248,7 @@ def _checked(
             "GibbsPosterior(network, prior, data, temperature)"
         )
     loss = posterior.loss
-    if not (isinstance(loss, Squared) or (isinstance(loss, Hinge) and loss.power == 2)):
+    if loss.residual(posterior.y_train, posterior.y_train) is None:
         raise InputError(
             f"Levenberg–Marquardt takes losses that are squares, got {loss}: write Squared() or "
             "Hinge(power=2)"

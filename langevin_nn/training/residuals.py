@@ -1,26 +1,25 @@
 """The residuals r of an energy E = ½ Σ r², its gradient, its Hessian and JᵀJ, for `minimum`.
 
 Of one network: `row` are its weights, and `batch_of` makes a batch of one network of them, as
-`model.rows.rows_of` gives both. `factor` multiplies the margin of a hinge loss.
+`model.rows.rows_of` gives both. `factor` multiplies the loss's margin.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from langevin_nn.model.losses import Hinge, Loss
 from langevin_nn.model.posterior import GibbsPosterior
 from langevin_nn.model.precision import full_precision
 from langevin_nn.model.rows import BatchOf
 
 
-def residual(loss: Loss, f: Array, y: Array, factor: Any = 1.0) -> Array:
-    """√(2ℓ), with a sign where the loss has two branches; `factor` times the margin is asked."""
-    return jnp.maximum(factor * loss.margin - y * f, 0) if isinstance(loss, Hinge) else y - f
+def _residual(posterior: GibbsPosterior, f: Array, y: Array, factor: Array) -> Array:
+    r = posterior.loss.residual(f, y, factor)
+    assert r is not None  # `minimum` has refused other losses
+    return r
 
 
 def _energy(
@@ -30,7 +29,7 @@ def _energy(
 
     def energy(row: Array) -> tuple[Array, Array]:
         f = posterior.train_outputs(batch_of(row))[0]
-        residuals = residual(posterior.loss, f, posterior.y_train, factor)
+        residuals = _residual(posterior, f, posterior.y_train, factor)
         return 0.5 * jnp.sum(jnp.square(residuals)), residuals
 
     return energy
@@ -65,7 +64,7 @@ def gauss_newton(
     def of_one(x: Array, y: Array) -> Array:
         def of_row(row: Array) -> Array:
             f = posterior.outputs_at(posterior.networks(batch_of(row)), x[None])[0, 0]
-            return residual(posterior.loss, f, y, factor)
+            return _residual(posterior, f, y, factor)
 
         return jax.jacrev(of_row)(row)
 

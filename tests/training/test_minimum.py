@@ -11,6 +11,7 @@ from oracles import gaussian_task
 
 import langevin_nn as lnn
 from langevin_nn.errors import InputError
+from langevin_nn.model.losses import Loss
 from langevin_nn.training import minimum
 
 KEY = jax.random.key(3)
@@ -47,6 +48,27 @@ def test_linear_network_is_least_squares(number):
     np.testing.assert_allclose(found.energy, energy, rtol=1e-9, atol=1e-15)
     assert found.converged.all() and found.message == ("", "", "")
     assert np.all(found.num_steps < 20)
+
+
+class OneSided(Loss):
+    """½ r² with r = y − f of negative targets, and three times as much of positive ones."""
+
+    name = "one_sided"
+
+    def residual(self, f, y, factor=1.0):
+        return jnp.where(y > 0, 3.0, 1.0) * (y - f)
+
+    def __call__(self, f, y):
+        return 0.5 * jnp.square(self.residual(f, y))
+
+
+def test_a_loss_of_ones_own_says_of_what_it_is_the_square():
+    posterior = posterior_of(LABELLED, (), "identity", OneSided())
+    found = lnn.find_minimum(posterior, posterior.sample_prior(KEY, 1))
+    factors = np.where(LABELLED.y_train > 0, 3.0, 1.0)
+    rows = factors[:, None] * LABELLED.x_train
+    weights = np.linalg.lstsq(rows, factors * LABELLED.y_train, rcond=None)[0]
+    np.testing.assert_allclose(found.train_outputs[0], LABELLED.x_train @ weights, atol=1e-6)
 
 
 def test_linear_network_with_several_outputs():

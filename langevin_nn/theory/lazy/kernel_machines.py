@@ -197,8 +197,8 @@ def _check_flow(
             f"the ensemble has the {spec.loss} loss, the flow is to be of the {loss.name}: write "
             f'EnsembleSpec(…, loss="{loss.name}")'
         )
-    if isinstance(loss, Hinge) and loss.power == 1:
-        raise InputError("the slope of hinge^1 jumps at the margin: write Hinge(power=2)")
+    if loss.slope_jumps:
+        raise InputError(f"the slope of {loss} jumps at the margin: write Hinge(power=2)")
     loss.check(data.y_train)
     if data.num_outputs > 1:
         raise InputError(

@@ -29,7 +29,7 @@ from langevin_nn import config as configuration
 from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus
 from langevin_nn.cli.progress import SweepProgress
 from langevin_nn.files import write_text
-from langevin_nn.sweeps import grid as grids
+from langevin_nn.sweeps.grid import grid
 from langevin_nn.types import Estimate
 
 SMOKE_SAMPLER = {"num_chains": 2, "num_warmup": 4, "num_samples": 6, "thinning": 1}
@@ -59,7 +59,7 @@ class Call:
 
     def sweep_folder(self, values: Mapping[str, Any]) -> Path:
         home = self.folder if self.size == "smoke" else Path()
-        return home / "sweeps" / f"{self.here.name}-{grids.grid(values).content_hash}"
+        return home / "sweeps" / f"{self.here.name}-{grid(values).content_hash}"
 
     def swept(self, values: Mapping[str, Any]) -> xr.Dataset:
         """The Dataset of the sweep in `sweeps/NAME-HASH` of the current folder.

@@ -33,11 +33,11 @@ class Axis:
 
     @property
     def dimension(self) -> str:
-        """The name among a Dataset's dimensions, of which `theory` is that of the predictions."""
+        """The axis as a dimension of the results, where `theory` is that of the predictions."""
         return "theories" if self.name == "theory" else self.name
 
     def put(self, values: dict[str, Any], value: Any) -> None:
-        """`value` into the nested values of a configuration."""
+        """Put the value at the axis's field into a configuration's nested values."""
         *section, key = self.field.split(".")
         table = values.setdefault(section[0], {}) if section else values
         if self.index is None:
@@ -45,9 +45,9 @@ class Axis:
             return
         entries = list(table.get(key) or _list_default(self.field) or ())
         if not entries and section == ["prior"]:  # precisions that were left out
-            chosen, default = values.get("network", {}), NetworkConfig()
-            widths = chosen.get("hidden_widths") or default.hidden_widths
-            names = layer_names(chosen.get("architecture", default.architecture), widths)
+            network, default = values.get("network", {}), NetworkConfig()
+            widths = network.get("hidden_widths") or default.hidden_widths
+            names = layer_names(network.get("architecture", default.architecture), widths)
             entries = [1.0] * len(names)
         if not -len(entries) <= self.index < len(entries):
             raise InputError(
@@ -58,7 +58,7 @@ class Axis:
         table[key] = entries
 
     def of(self, config: RunConfig) -> Any:
-        """The value that the configuration has here."""
+        """The value that the configuration has at the axis's field."""
         value: Any = config
         for part in self.field.split("."):
             value = getattr(value, part)
@@ -70,7 +70,7 @@ def axis_of(name: str, listed: Any, folder: Path | None = None) -> Axis:
 
     Raises `InputError` for what is no field, and for values that it does not take.
     """
-    field, index = _addressed(name)
+    field, index = _field_and_index(name)
     listed = listed.tolist() if hasattr(listed, "tolist") else listed
     if isinstance(listed, str | Mapping) or not isinstance(listed, Sequence):
         raise InputError(f"a sweep over {name} takes a list of values, got {listed!r}")
@@ -78,14 +78,17 @@ def axis_of(name: str, listed: Any, folder: Path | None = None) -> Axis:
         raise InputError(f"a sweep over {name} has no values: write at least one")
     values = [plain(value) for value in listed]
     if field == "data.path" and folder is not None:
-        values = [configuration.located(v, folder) if isinstance(v, str) else v for v in values]
+        values = [
+            configuration.located(path, folder) if isinstance(path, str) else path
+            for path in values
+        ]
     if index is None:
         values = [kind_of(field).check(field, value) for value in values]
     return Axis(field, index, tuple(values))
 
 
 def over_of(words: Sequence[str]) -> dict[str, list[Any]]:
-    """Axes from the command line's words, each `FIELD=VALUES`.
+    """The values of each axis by its field, from the command line's words `FIELD=VALUES`.
 
     >>> over_of(["network.hidden_widths=[50],[100, 100]", "prior.precisions[-1]=0.1,1"])
     {'network.hidden_widths': [[50], [100, 100]], 'prior.precisions[-1]': [0.1, 1]}
@@ -105,35 +108,36 @@ def over_of(words: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def label(value: Any) -> Any:
-    """A value of an axis as a coordinate: a number or a word; of a list its text."""
+    """A value of an axis as a coordinate: a number or a word; a list becomes its text."""
     return json.dumps(plain(value)) if isinstance(value, tuple) else value
 
 
 def place(axes: Sequence[Axis], values: Sequence[Any]) -> str:
+    """A point's place in words, from its value on each axis: `prior.precisions[-1] = 0.1`."""
     pairs = zip(axes, values, strict=True)
     return ", ".join(f"{axis.name} = {label(value)}" for axis, value in pairs)
 
 
 def plain(value: Any) -> Any:
-    """Tuples as lists, and NumPy's numbers as Python's, as in the TOML."""
+    """The value as TOML has it: tuples become lists, NumPy's numbers become Python's."""
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     return value.item() if hasattr(value, "item") else value
 
 
 def normal(name: str) -> str:
-    """The axis's name as it is kept; `InputError` for what is no field."""
-    field, index = _addressed(name)
+    """The axis's name in the form that is kept. Raises `InputError` for what is no field."""
+    field, index = _field_and_index(name)
     return field if index is None else f"{field}[{index}]"
 
 
-def _addressed(name: str) -> tuple[str, int | None]:
+def _field_and_index(name: str) -> tuple[str, int | None]:
     """`prior.precisions[-1]` as field and index. Raises `InputError` for what is no field."""
     match = re.fullmatch(r"\s*([\w.-]+?)\s*(?:\[\s*(-?\d{1,9})\s*\])?\s*", name)
     field = (match[1] if match else name.partition("[")[0]).strip().replace("-", "_")
-    known = configuration.options()
-    if field not in known:
-        hint = nearest(field, tuple(known)) or "; the fields are " + ", ".join(known)
+    fields = configuration.options()
+    if field not in fields:
+        hint = nearest(field, tuple(fields)) or "; the fields are " + ", ".join(fields)
         raise InputError(f'a sweep over an unknown field "{field}"{hint}')
     if match is None:
         raise InputError(f'"{name}" is not a field or one entry of it: write {field}[-1]')
@@ -144,12 +148,13 @@ def _addressed(name: str) -> tuple[str, int | None]:
 
 def _list_default(field: str) -> tuple[Any, ...] | None:
     """The entries of a list that was not given; None for a field that has no entries."""
-    usual = {"data.classes": DEFAULT_CLASSES, "data.targets": DEFAULT_TARGETS}
-    default = usual.get(field, configuration.options()[field].default)
+    defaults = {"data.classes": DEFAULT_CLASSES, "data.targets": DEFAULT_TARGETS}
+    default = defaults.get(field, configuration.options()[field].default)
     return default if isinstance(default, tuple) else None
 
 
 def kind_of(field: str) -> Kind:
+    """The kind of values that the field takes."""
     kind = configuration.options()[field].metadata["kind"]
     assert isinstance(kind, Kind)
     return kind
@@ -181,8 +186,8 @@ def _split(name: str, text: str) -> list[str]:
 
 
 def _value(name: str, word: str) -> Any:
-    """A word as the value of the field, or of one of its entries, as the TOML would have it."""
-    field, index = _addressed(name)
+    """A word as the value of the field, or of one of its entries, as TOML would have it."""
+    field, index = _field_and_index(name)
     value = kind_of(field).from_words([word])
-    one = index is not None and isinstance(value, list) and len(value) == 1
-    return value[0] if one else value
+    is_entry = index is not None and isinstance(value, list) and len(value) == 1
+    return value[0] if is_entry else value

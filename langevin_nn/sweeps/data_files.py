@@ -17,15 +17,16 @@ from langevin_nn.import_paths import ModuleFile
 from langevin_nn.runs.provenance import data_differences
 
 Sums = Mapping[str, list[str]]
-"""The provenance of each source."""
+"""The provenance of each source, with the SHA-256 of its files."""
 
 
 def source_of(config: RunConfig) -> str:
+    """The source of a configuration's data, with its path: the name of its files in `Sums`."""
     return f"{config.data.source} {config.data.path}".strip()
 
 
 def now(points: Iterable[RunConfig]) -> Sums:
-    """The sums of the files as they are; those that cannot be read fail with their points."""
+    """The sums of the files as they are; files that cannot be read fail with their points."""
     points = list(points)
     paths = {source_of(point): Path(point.data.path) for point in points if point.data.path}
     sums = {source: [fingerprint(path)] for source, path in paths.items() if path.is_file()}
@@ -33,12 +34,12 @@ def now(points: Iterable[RunConfig]) -> Sums:
 
 
 def modules_of(points: Iterable[RunConfig]) -> tuple[ModuleFile, ...]:
-    """The files of the modules that the points name; those that are not there fail with theirs."""
-    found: dict[str, ModuleFile] = {}
+    """The modules that the points name; those that are not there fail with their points."""
+    modules: dict[str, ModuleFile] = {}
     for point in points:
         with contextlib.suppress(InputError):
-            found |= {module.name: module for module in configuration.modules_of(point)}
-    return tuple(found.values())
+            modules |= {module.name: module for module in configuration.modules_of(point)}
+    return tuple(modules.values())
 
 
 def of_modules(modules: Iterable[ModuleFile]) -> dict[str, list[str]]:
@@ -47,23 +48,23 @@ def of_modules(modules: Iterable[ModuleFile]) -> dict[str, list[str]]:
 
 
 def difference(source: str, then: Iterable[str], here: Iterable[str]) -> str | None:
-    """In words, None where there is none."""
-    words = data_differences(list(then), list(here))
-    return f"the files of {source} are others: {words[0]}" if words else None
+    """In words, how the files of a source have changed; None where they have not."""
+    differences = data_differences(list(then), list(here))
+    return f"the files of {source} are others: {differences[0]}" if differences else None
 
 
 def read(content: Any) -> Sums:
-    """The sums in a record, those that are sound."""
+    """The sums in a record that are sound."""
     sources = content.get("sources") if isinstance(content, Mapping) else None
-    found = sources if isinstance(sources, Mapping) else {}
-    return {str(name): list(map(str, sums)) for name, sums in found.items() if sums}
+    sums_by_source = sources if isinstance(sources, Mapping) else {}
+    return {str(name): list(map(str, sums)) for name, sums in sums_by_source.items() if sums}
 
 
 def check(then: Sums, here: Sums, folder: Path) -> None:
     """Raise `InputError` where a sweep would go on with other data than it was begun with."""
     for source, sums in here.items():
-        if words := difference(source, then.get(source, ()), sums):
+        if change := difference(source, then.get(source, ()), sums):
             raise InputError(
-                f"{folder} was begun with other files ({words}): put back what was there, "
+                f"{folder} was begun with other files ({change}): put back what was there, "
                 "or write --output with another folder"
             )

@@ -85,19 +85,22 @@ def sweep(
     settings = executors.chosen(table, executor, workers, slurm)
     executors.check(**settings)
     require_float64()
-    number = executors.number_of_workers(settings["executor"], settings["workers"])
+    num_workers = executors.number_of_workers(settings["executor"], settings["workers"])
     output = as_path("output", output)
     # Preparing a point takes a GPU, which is for the workers.
-    folder = begin(wanted, output, number, prepare=settings["executor"] == "serial")
-    for words in report.damaged(folder, folder.tasks):
-        warnings.warn(words, stacklevel=2)
+    folder = begin(wanted, output, num_workers, prepare=settings["executor"] == "serial")
+    for line in report.damaged(folder, folder.tasks):
+        warnings.warn(line, stacklevel=2)
     work_off(folder, folder.tasks, **settings, progress=progress)
     return gather(folder)
 
 
 def begin(wanted: Grid, output: Path, workers: int, *, prepare: bool = True) -> SweepFolder:
-    """The folder of the grid. Raises `InputError`, before anything is written, if it is not free,
-    and with `prepare` if a sweep that begins has no point that could be run."""
+    """The folder of the grid, made or found.
+
+    Raises `InputError`, before anything is written, if the folder is not free, and with `prepare`
+    if a sweep that begins has no point that could be run.
+    """
     folder = SweepFolder(output)
     folder.check(wanted)
     if prepare and not folder.has_begun:
@@ -127,7 +130,10 @@ def work_off(
     slurm: Mapping[str, Any] | None = None,
     progress: Callable[[Status], None] | None = None,
 ) -> tuple[str, ...]:
-    """Run what is open of these tasks, wait for what others hold; the points finished here."""
+    """The points of these tasks that were finished here.
+
+    Open points are run, those that other processes hold are waited for.
+    """
     earlier = folder.attempts()
     tell = _Teller(folder, earlier, tasks, progress)
     done: list[str] = []
@@ -141,31 +147,31 @@ def work_off(
         return ()
     with executors.started(executor, workers, slurm) as execute:
         while pending:
-            held = []
-            begun = {task: _done_of(folder, task) for task in pending}
+            unfinished = []
+            done_before = {task: _points_done(folder, task) for task in pending}
             for outcome in execute(folder, pending, earlier, tell):
                 if outcome.done is None:
-                    held.append(outcome.task)
+                    unfinished.append(outcome.task)
                     continue
                 done += outcome.done
-                if outcome.error and _done_of(folder, outcome.task) > begun[outcome.task]:
-                    held.append(outcome.task)  # its workers ended, but it gets on: walltimes
+                if outcome.error and _points_done(folder, outcome.task) > done_before[outcome.task]:
+                    unfinished.append(outcome.task)  # its workers ended, but it gets on: walltimes
                 elif outcome.error:
                     _give_up(folder, outcome, earlier)
-            pending = _freed(folder, held, is_open, tell)
+            pending = _freed(folder, unfinished, is_open, tell)
     tell.now()
     return tuple(done)
 
 
 def gather(folder: SweepFolder) -> xr.Dataset:
-    """The results of all that is there, written to results.nc too.
+    """The results of all points that are finished, written to results.nc too.
 
-    One process at a time, so that the last one writes what all have found.
+    One process at a time does this, so that the last one writes what all have found.
     """
     with folder.gathering():
-        found = results.collected(folder)
-        results.save(folder, found)
-    return found
+        dataset = results.collected(folder)
+        results.save(folder, dataset)
+    return dataset
 
 
 def _freed(
@@ -174,25 +180,25 @@ def _freed(
     is_open: Callable[[Task], bool],
     tell: Callable[[], None],
 ) -> list[Task]:
-    """Of tasks that others had: those that are open once more than none are free or done."""
+    """The open ones of tasks that others hold, as soon as one of them is free or all are done."""
     while True:
-        left = [task for task in held if is_open(task)]
-        free = [task for task in left if folder.holder(task) is None]
-        if free or not left:
-            return left
+        open_tasks = [task for task in held if is_open(task)]
+        free_tasks = [task for task in open_tasks if folder.holder(task) is None]
+        if free_tasks or not open_tasks:
+            return open_tasks
         tell()
         time.sleep(POLL_SECONDS)
 
 
-def _done_of(folder: SweepFolder, task: Task) -> float:
-    """How far a task has got, in points."""
+def _points_done(folder: SweepFolder, task: Task) -> float:
+    """How much of a task is done, in points."""
     return sum(folder.fractions(task).values())
 
 
 def _give_up(folder: SweepFolder, outcome: executors.Outcome, earlier: Mapping[str, str]) -> None:
-    """A task that ended its workers again and again: its open points have failed."""
-    with folder.claimed(outcome.task) as mine:
-        if mine:
+    """Record the open points of a task that ends its workers again and again as failed."""
+    with folder.claimed(outcome.task) as is_claimed:
+        if is_claimed:
             for point in still_open(folder, outcome.task, earlier):
                 folder.record_failure(point, f"its worker died ({outcome.error})")
 

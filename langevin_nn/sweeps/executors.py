@@ -45,15 +45,16 @@ SETTINGS = {
     "distributed.worker.http.routes": [],
     "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
 }
-INHERITED = ("JAX_", "JAXTYPING_", "EQX_", "XLA_FLAGS")
-"""How the variables begin that a worker inherits, and that may keep JAX from starting there."""
+"""Dask's settings: no pages, and several failures of a task's workers."""
+INHERITED_PREFIXES = ("JAX_", "JAXTYPING_", "EQX_", "XLA_FLAGS")
+"""The prefixes of variables that workers inherit and that may keep JAX from starting there."""
 TRIAL = "import equinox, jax, numpy; jax.numpy.sin(numpy.ones(2))"
-"""What every worker can do."""
+"""The Python code that every worker can run."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: the points finished, None where another process has it; an error."""
+    """The points of a task that are finished, None where another process has it; an error."""
 
     task: "Task"
     done: tuple[str, ...] | None
@@ -63,7 +64,7 @@ class Outcome:
 Execute = Callable[
     ["SweepFolder", Sequence["Task"], Mapping[str, str], Callable[[], None]], Iterator[Outcome]
 ]
-"""Works off tasks of a folder, given the earlier failures and what to call now and then."""
+"""A function that works off tasks of a folder, given earlier failures and a function to call."""
 
 
 def chosen(
@@ -81,12 +82,14 @@ def chosen(
     >>> chosen({"executor": "local", "workers": 4}, "serial", None)
     {'executor': 'serial', 'workers': None, 'slurm': {}}
     """
-    named = table.get("executor", "serial")
-    own = executor is None or (isinstance(executor, str) and executor == named)
-    if workers is None and own:
+    table_executor = table.get("executor", "serial")
+    is_table_executor = executor is None or (
+        isinstance(executor, str) and executor == table_executor
+    )
+    if workers is None and is_table_executor:
         workers = table.get("workers")
     return {
-        "executor": named if executor is None else executor,
+        "executor": table_executor if executor is None else executor,
         "workers": workers,
         "slurm": dict(_checked_settings(slurm) or table.get("slurm", {})),
     }
@@ -139,14 +142,16 @@ def _require_startable(executor: str) -> None:
     """
     variables = [
         (name, value) for name, value in sorted(os.environ.items())
-        if name.startswith(INHERITED) and name != "JAX_NUM_CPU_DEVICES" and value.strip()
+        if name.startswith(INHERITED_PREFIXES) and name != "JAX_NUM_CPU_DEVICES" and value.strip()
     ]  # fmt: skip
     if not _complaint_about(*variables):
         return
     for name, value in variables:
         complaint = _complaint_about((name, value))
-        unknown = any(f"Backend '{each}' is not" in complaint for each in value.split(","))
-        on_nodes = executor == "slurm" and name == "JAX_PLATFORMS" and not unknown
+        is_unknown = any(
+            f"Backend '{platform}' is not" in complaint for platform in value.split(",")
+        )
+        on_nodes = executor == "slurm" and name == "JAX_PLATFORMS" and not is_unknown
         if complaint and not on_nodes:
             raise InputError(
                 f"the environment variable {name} = {shown(value)} cannot be used, JAX does not "
@@ -156,24 +161,26 @@ def _require_startable(executor: str) -> None:
 
 @functools.cache
 def _complaint_about(*variables: tuple[str, str]) -> str:
-    """What JAX says if it does not start with these environment variables, of all its own."""
+    """JAX's error where it does not start with these variables as all its own, else ""."""
     if not variables:
         return ""
-    others = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
-    done = subprocess.run(
+    others = {
+        name: value for name, value in os.environ.items() if not name.startswith(INHERITED_PREFIXES)
+    }
+    completed = subprocess.run(
         [sys.executable, "-P", "-c", TRIAL], stdin=subprocess.DEVNULL, capture_output=True,
         text=True, errors="replace",
         env=others | dict(variables) | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
     )  # fmt: skip
-    if not done.returncode:
+    if not completed.returncode:
         return ""
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in completed.stderr.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
-    return (errors or lines or [f"exit code {done.returncode}"])[0][:300]
+    return (errors or lines or [f"exit code {completed.returncode}"])[0][:300]
 
 
 def number_of_workers(executor: str, workers: int | None) -> int:
-    """As many as there are GPUs, else cores, if not given; one for serial."""
+    """The number of workers: as given, else that of GPUs, else of cores; one for serial."""
     if executor == "serial":
         return 1
     return workers or len(_gpus()) or _cores()
@@ -183,7 +190,7 @@ def number_of_workers(executor: str, workers: int | None) -> int:
 def started(
     executor: str, workers: int | None = None, slurm: Mapping[str, Any] | None = None
 ) -> Iterator[Execute]:
-    """The executor, its workers started; they end with the block."""
+    """A context with the executor, whose workers start with it and end with it."""
     if executor == "serial":
         yield _serial
         return
@@ -193,7 +200,7 @@ def started(
     number = number_of_workers(executor, workers)
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(SETTINGS))
-        renew = _nothing
+        renew = _renew_nothing
         if executor == "local":
             scratch = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
             try:
@@ -220,8 +227,8 @@ def started(
         yield functools.partial(_on_dask, client, environment, gpus, renew)
 
 
-def _nothing() -> None:
-    """For workers that are not renewed."""
+def _renew_nothing() -> None:
+    """Do nothing: workers that are processes of this machine are not renewed."""
 
 
 def _serial(
@@ -230,10 +237,11 @@ def _serial(
     earlier: Mapping[str, str],
     tick: Callable[[], None],
 ) -> Iterator[Outcome]:
-    from langevin_nn.sweeps import task as tasks_module
+    """Work off the tasks in this process."""
+    from langevin_nn.sweeps.task import work
 
     for task in tasks:
-        yield Outcome(task, tasks_module.work(folder, task, earlier, lambda _: tick()))
+        yield Outcome(task, work(folder, task, earlier, lambda _: tick()))
         tick()
 
 
@@ -247,6 +255,7 @@ def _on_dask(
     earlier: Mapping[str, str],
     tick: Callable[[], None],
 ) -> Iterator[Outcome]:
+    """Work off the tasks in the workers of Dask's client."""
     path = str(folder.path.absolute())
     futures = {
         client.submit(
@@ -271,7 +280,7 @@ def _in_worker(
     points: tuple[str, ...],
     earlier: dict[str, str],
 ) -> tuple[str, ...] | None:
-    """One task, in a worker's process. The first one there sets the process up."""
+    """Work off one task in a worker's process, which its first task sets up."""
     import dask
     import distributed
 
@@ -282,23 +291,25 @@ def _in_worker(
             os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(name) % len(gpus)]
     import jax
 
-    from langevin_nn.sweeps import task as tasks_module
     from langevin_nn.sweeps.plan import Task
+    from langevin_nn.sweeps.task import work
 
     jax.config.update("jax_enable_x64", True)
     # Else xarray, which finds itself in a worker, asks the scheduler for a lock for each file.
     with dask.config.set(scheduler="synchronous"):
-        return tasks_module.work(_opened(path), Task(tuple(points)), earlier)
+        return work(_opened(path), Task(tuple(points)), earlier)
 
 
 @functools.cache
 def _opened(path: str) -> "SweepFolder":
+    """The sweep's folder, opened once in a worker's process."""
     from langevin_nn.sweeps.folder import SweepFolder
 
     return SweepFolder.existing(Path(path))
 
 
 def _cores() -> int:
+    """The number of CPU cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -309,9 +320,9 @@ def _gpus() -> list[str]:
         return []
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in visible.split(",") if name]
-    words = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        completed = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return []
-    return done.stdout.split()
+    return completed.stdout.split()

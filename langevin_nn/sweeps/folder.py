@@ -42,12 +42,11 @@ from langevin_nn.runs.modules import copy_files
 from langevin_nn.runs.records import read_json, read_record, record, sealed
 from langevin_nn.sampling.engine.checkpoint import steps_in
 from langevin_nn.sweeps import data_files, plan
-from langevin_nn.sweeps import grid as grids
-from langevin_nn.sweeps.grid import Grid
+from langevin_nn.sweeps.grid import Grid, differences, load
 from langevin_nn.sweeps.plan import Task
 
 PARTS = {COPIES, "points", "failed", "tasks", "results.nc", "report.html"}
-"""What is in a sweep's folder beside its sweep.toml."""
+"""The entries of a sweep's folder beside its sweep.toml."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,11 @@ class SweepFolder:
             for part in (path / "points", folder._failed):
                 make_folder(part)
         except (IsADirectoryError, FileExistsError) as error:
-            there, missing = "folder", "file"
+            actual, expected = "folder", "file"
             if isinstance(error, FileExistsError):
-                there, missing = missing, there
+                actual, expected = expected, actual
             raise InputError(
-                f"{error.filename2 or error.filename} is a {there} where a {missing} is to be: "
+                f"{error.filename2 or error.filename} is a {actual} where a {expected} is to be: "
                 "move it away, or write --output with another folder"
             ) from error
         except OSError as error:
@@ -121,22 +120,22 @@ class SweepFolder:
             )
         if self._definition.exists():
             if self.grid.content_hash != grid.content_hash:
-                different = grids.differences(self.grid, grid)
+                difference = differences(self.grid, grid)
                 raise InputError(
-                    f"{self.path} is the folder of another sweep ({different}): write the same "
+                    f"{self.path} is the folder of another sweep ({difference}): write the same "
                     "grid to go on, or --output with another folder"
                 )
             data_files.check(self.data, data_files.now(grid.points), self.path)
         elif self.path.is_dir() and (foreign := self._foreign()):
-            what = "a run" if RunFolder(self.path).is_run else f"{foreign}, which is no sweep's"
-            raise InputError(f"{self.path} holds {what}: write --output with another folder")
+            content = "a run" if RunFolder(self.path).is_run else f"{foreign}, which is no sweep's"
+            raise InputError(f"{self.path} holds {content}: write --output with another folder")
 
     @property
     def has_begun(self) -> bool:
         return self._definition.is_file()
 
     def _foreign(self) -> str | None:
-        """The name of something in a folder without sweep.toml that no sweep has put there."""
+        """The name of an entry, in a folder without sweep.toml, that no sweep has put there."""
         names = {claims.plain(path).name for path in self.path.iterdir()}
         known = PARTS | {self._definition.name} if "tasks" in names else {"tasks"}
         return min(names - known, default=None)
@@ -144,7 +143,7 @@ class SweepFolder:
     @functools.cached_property
     def grid(self) -> Grid:
         try:
-            return grids.load(self._definition)
+            return load(self._definition)
         except InputError as error:
             raise InputError(
                 f"{error}. If {self._definition} is damaged, delete it and start the sweep again "
@@ -179,11 +178,11 @@ class SweepFolder:
         return known
 
     def damage(self, point: str) -> str:
-        """Why the results in a point's folder cannot be used; empty where they can, or are none."""
+        """Why the results in a point's folder cannot be used; empty where nothing is wrong."""
         folder = self.run(point)
         try:
-            if wrong := claims.obstacle(folder.path):
-                return f"cannot read {wrong} (it is not what a run has written there)"
+            if obstacle := claims.obstacle(folder.path):
+                return f"cannot read {obstacle} (it is not what a run has written there)"
         except OSError as error:
             return f"cannot read {folder.path} ({error.strerror})"
         summary = folder.path / "summary.json"
@@ -191,9 +190,9 @@ class SweepFolder:
             stat = summary.stat() if summary.exists() else summary.lstat()
         except OSError:
             return ""
-        mark = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-        if self._verdicts.get(point, ((), ""))[0] != mark:
-            self._verdicts[point] = mark, self._damage(point, folder)
+        stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+        if self._verdicts.get(point, ((), ""))[0] != stamp:
+            self._verdicts[point] = stamp, self._damage(point, folder)
         return self._verdicts[point][1]
 
     def is_done(self, point: str) -> bool:
@@ -203,13 +202,14 @@ class SweepFolder:
     def discard(self, point: str) -> None:
         """Make a damaged point an unfinished one, in whose folder a run can write."""
         folder = self.run(point)
-        while wrong := claims.obstacle(folder.path):
-            remove(wrong)
+        while obstacle := claims.obstacle(folder.path):
+            remove(obstacle)
         if folder.path.exists():
             with folder.locked():
                 remove(folder.path / "summary.json")
 
     def _damage(self, point: str, folder: RunFolder) -> str:
+        """Why the files of a finished point cannot be used, empty where they can."""
         config = self.points[point]
         is_whole = None not in (config.data.num_train, config.data.num_test)
         try:
@@ -237,21 +237,21 @@ class SweepFolder:
         return RunFolder(self.path / "points" / point)
 
     def failure(self, point: str) -> dict[str, str] | None:
-        """Why the point failed, and the mark of that attempt; None if it did not, or not yet."""
+        """The reason of the point's failure and that attempt's mark; None without a failure."""
         path = self._failed / f"{point}.json"
         if not path.exists() or self.is_done(point):
             return None
         try:
-            found = read_record(path)
-            return {"reason": str(found["reason"]), "attempt": str(found["attempt"])}
+            failure = read_record(path)
+            return {"reason": str(failure["reason"]), "attempt": str(failure["attempt"])}
         except (Unreadable, KeyError):
             return {"reason": "its record cannot be read", "attempt": ""}
 
     def attempts(self) -> dict[str, str]:
-        """The marks of the attempts that failed."""
+        """The marks of the attempts that failed, by their points."""
         names = {path.stem for path in self._failed.glob("*.json")}
-        found = {point: self.failure(point) for point in self.points if point in names}
-        return {point: failure["attempt"] for point, failure in found.items() if failure}
+        failures = {point: self.failure(point) for point in self.points if point in names}
+        return {point: failure["attempt"] for point, failure in failures.items() if failure}
 
     def record_failure(self, point: str, reason: str) -> None:
         reason = reason.encode(errors="replace").decode()
@@ -265,21 +265,21 @@ class SweepFolder:
         remove(self._failed / f"{point}.json")
 
     def claimed(self, task: Task) -> "contextlib.AbstractContextManager[bool]":
-        """The task as this process's own; False, at once, where another has it."""
+        """A context in which this process has the task; False, at once, where another has it."""
         folder = self._tasks / task.name
         folder.mkdir(parents=True, exist_ok=True)
         return locks.held(folder / "lock", keep=True)
 
     def gathering(self) -> "contextlib.AbstractContextManager[bool]":
-        """For the one that writes the results; waits for its turn."""
+        """A context in which no other process writes the results; waits for its turn."""
         return locks.held(self._tasks / "results.lock", wait=True, keep=True)
 
     def holder(self, task: Task) -> str | None:
-        """Who works on the task; None if nobody does."""
+        """The process that works on the task, in words; None if none does."""
         return locks.holder(self._tasks / task.name / "lock")
 
     def batch(self, task: Task, points: tuple[str, ...]) -> Path:
-        """Where these points of the task, run side by side, are saved on the way."""
+        """The folder, made here, for the state of points of the task that run side by side."""
         folder = self._tasks / task.name / plan.joint_name(points)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "members.json", json.dumps(points) + "\n")
@@ -287,13 +287,17 @@ class SweepFolder:
 
     def batches(self, task: Task) -> dict[tuple[str, ...], Path]:
         """The batches of the task that have saved a state, by their points."""
-        found = {}
+        folders = {}
         for state in sorted((self._tasks / task.name).glob("*/state.npz")):
             with contextlib.suppress(Unreadable):
                 points = read_json(state.parent / "members.json")
-                if isinstance(points, list) and points and all(p in task.points for p in points):
-                    found[tuple(points)] = state.parent
-        return found
+                if (
+                    isinstance(points, list)
+                    and points
+                    and all(point in task.points for point in points)
+                ):
+                    folders[tuple(points)] = state.parent
+        return folders
 
     def remove_batches(self, task: Task) -> None:
         for item in (self._tasks / task.name).iterdir():
@@ -301,7 +305,7 @@ class SweepFolder:
                 remove(item)
 
     def fractions(self, task: Task) -> dict[str, float]:
-        """How much of each point of the task is done, from 0 to 1."""
+        """The fraction of each point of the task that is done, from 0 to 1."""
         done = {point: float(self.is_done(point)) for point in task.points}
         if all(done.values()):
             return done
@@ -315,7 +319,7 @@ class SweepFolder:
 
     @property
     def _points_per_task(self) -> int | None:
-        """What the plan says; None where it cannot be read."""
+        """The number of points in a task, from the plan; None where that cannot be read."""
         with contextlib.suppress(Unreadable):
             number = read_record(self._tasks / "plan.json").get("points_per_task")
             if isinstance(number, int) and 1 <= number <= plan.LARGEST_TASK:
@@ -324,7 +328,7 @@ class SweepFolder:
 
     @functools.cached_property
     def _verdicts(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """What was found of each point, and which file that was."""
+        """The damage found in each point's files, with the stamp of its summary.json then."""
         return {}
 
     @property

@@ -24,8 +24,9 @@ from langevin_nn.sweeps.axes import Axis, axis_of, kind_of, label, normal, place
 from langevin_nn.values import nearest, shown
 
 LARGEST_GRID = 100_000
-"""Points. A grid that is larger is a slip of the pen."""
-TABLE = ("over", "seeds", "executor", "workers", "slurm")
+"""The largest number of points: a grid with more is a slip of the pen."""
+SWEEP_KEYS = ("over", "seeds", "executor", "workers", "slurm")
+"""The keys of the table [sweep]."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,21 @@ class Grid:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The axes as dimensions of the results."""
+        """The names of the axes as dimensions of the results."""
         return tuple(axis.dimension for axis in self.axes)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The axes as they are written in a configuration."""
+        """The names of the axes as they are written in a configuration."""
         return tuple(axis.name for axis in self.axes)
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:
         """The values along each axis, all numbers or all words; lists as their text."""
-        return {axis.dimension: _alike([label(v) for v in axis.values]) for axis in self.axes}
+        return {
+            axis.dimension: _of_one_type([label(value) for value in axis.values])
+            for axis in self.axes
+        }
 
     def place(self, index: int) -> str:
         """Where a point lies, in words: `prior.precisions[-1] = 0.1, seed = 0`."""
@@ -99,14 +103,14 @@ def grid(
     """
     base = copy.deepcopy(dict(values))
     table = _checked_table(base.pop("sweep", {}))
-    given = _axes_of(base, table.get("over", {}), table.get("seeds"))
-    given |= _axes_of(base, {} if over is None else over, seeds)
-    if not given:
+    values_by_axis = _axes_of(base, table.get("over", {}), table.get("seeds"))
+    values_by_axis |= _axes_of(base, {} if over is None else over, seeds)
+    if not values_by_axis:
         raise InputError(
             "a sweep without an axis is one run: write --over FIELD=VALUES, --seeds N, or a "
             "[sweep] table"
         )
-    axes = [axis_of(name, listed, folder) for name, listed in given.items()]
+    axes = [axis_of(name, listed, folder) for name, listed in values_by_axis.items()]
     size = 1
     for axis in axes:
         size *= len(axis.values)
@@ -115,9 +119,9 @@ def grid(
     combinations = list(itertools.product(*(axis.values for axis in axes)))
     points = [_point(base, axes, combination, folder) for combination in combinations]
     _check_different(axes, combinations, points)
-    final = tuple(_as_kept(axes, i, points) for i in range(len(axes)))
-    over_table = {axis.name: [plain(value) for value in axis.values] for axis in final}
-    return Grid(final, tuple(points), tomli_w.dumps(base | {"sweep": {"over": over_table}}))
+    kept_axes = tuple(_as_kept(axes, i, points) for i in range(len(axes)))
+    over_table = {axis.name: [plain(value) for value in axis.values] for axis in kept_axes}
+    return Grid(kept_axes, tuple(points), tomli_w.dumps(base | {"sweep": {"over": over_table}}))
 
 
 def load(
@@ -131,7 +135,7 @@ def load(
 
 
 def execution(path: Path) -> dict[str, Any]:
-    """What the table [sweep] of a TOML file says of how: `executor`, `workers` and `slurm`."""
+    """`executor`, `workers` and `slurm` of the table [sweep] in a TOML file."""
     return execution_table(configuration.read(path))
 
 
@@ -144,29 +148,41 @@ def execution_table(values: Mapping[str, Any]) -> dict[str, Any]:
 def differences(theirs: Grid, mine: Grid) -> str:
     """In what two grids differ, in a few words."""
 
-    def listed(of: dict[str, Any], name: str) -> str:
-        return str(of[name]) if name in of else "no axis"
+    def listed(coordinates: dict[str, Any], name: str) -> str:
+        return str(coordinates[name]) if name in coordinates else "no axis"
 
-    there, here = (
-        dict(zip(each.keys, each.coordinates.values(), strict=True)) for each in (theirs, mine)
+    their_coordinates, my_coordinates = (
+        dict(zip(compared.keys, compared.coordinates.values(), strict=True))
+        for compared in (theirs, mine)
     )
-    names = [n for n in {**there, **here} if there.get(n) != here.get(n)]
+    names = [
+        name
+        for name in {**their_coordinates, **my_coordinates}
+        if their_coordinates.get(name) != my_coordinates.get(name)
+    ]
     if names:
-        return ", ".join(f"{n}: {listed(there, n)} there, {listed(here, n)} here" for n in names)
+        return ", ".join(
+            f"{name}: {listed(their_coordinates, name)} there, {listed(my_coordinates, name)} here"
+            for name in names
+        )
     return "the same axes in another order, or another configuration under them"
 
 
-def _alike(labels: list[Any]) -> list[Any]:
-    """`"auto", 0.1` all as words."""
-    return [str(each) for each in labels] if any(isinstance(e, str) for e in labels) else labels
+def _of_one_type(labels: list[Any]) -> list[Any]:
+    """The labels of an axis, all as words where one is a word, as in `"auto", 0.1`."""
+    return (
+        [str(label) for label in labels]
+        if any(isinstance(label, str) for label in labels)
+        else labels
+    )
 
 
 def _checked_table(table: Any) -> dict[str, Any]:
     if not isinstance(table, Mapping):
         raise InputError(f"sweep is a table: write [sweep] and its fields, got {table!r}")
     for name in table:
-        if name not in TABLE:
-            hint = nearest(name, TABLE) or f"; the keys are {', '.join(TABLE)}"
+        if name not in SWEEP_KEYS:
+            hint = nearest(name, SWEEP_KEYS) or f"; the keys are {', '.join(SWEEP_KEYS)}"
             raise InputError(f'unknown key "sweep.{name}"{hint}')
     for name in ("over", "slurm"):
         if not isinstance(table.get(name, {}), Mapping):
@@ -182,27 +198,28 @@ def _checked_table(table: Any) -> dict[str, Any]:
 
 
 def _axes_of(base: Mapping[str, Any], over: Mapping[str, Any], seeds: Any) -> dict[str, Any]:
-    """The values of each axis by its name, of one source."""
-    given: dict[str, Any] = {}
+    """The values of each axis by its name, from one table `over` and one number of seeds."""
+    values_by_axis: dict[str, Any] = {}
     if not isinstance(over, Mapping):
         raise InputError(
             f"over has the values of each axis by its field, got {shown(over)}: write "
             '{"posterior.temperature": [0.1, 1.0]}'
         )
     for name, listed in over.items():
-        if normal(name) in given:
+        if normal(name) in values_by_axis:
             raise InputError(f"the axis {normal(name)} is given twice: write all its values in one")
-        given[normal(name)] = listed
+        values_by_axis[normal(name)] = listed
     if seeds is not None:
-        if "seed" in given:
+        if "seed" in values_by_axis:
             raise InputError(
                 "the axis seed is given twice, by its values and by seeds: write one of the two"
             )
-        given["seed"] = _seeds(base, seeds)
-    return given
+        values_by_axis["seed"] = _seeds(base, seeds)
+    return values_by_axis
 
 
 def _seeds(base: Mapping[str, Any], number: Any) -> list[int]:
+    """The given number of seeds, from the configuration's own on."""
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= LARGEST_GRID:
         raise InputError(
             f"seeds must be a whole number from 1 to {LARGEST_GRID}, got {number!r}: "
@@ -231,19 +248,20 @@ def _point(
 def _check_different(
     axes: Sequence[Axis], combinations: Sequence[tuple[Any, ...]], points: Sequence[RunConfig]
 ) -> None:
-    seen: dict[str, int] = {}
+    """Raise `InputError` where two points are the same run."""
+    first_index: dict[str, int] = {}
     for i, point in enumerate(points):
-        first = seen.setdefault(point.content_hash, i)
+        first = first_index.setdefault(point.content_hash, i)
         if first != i:
             places = " and ".join(f"({place(axes, combinations[j])})" for j in (first, i))
             raise InputError(f"the points {places} are the same run: write each value once")
 
 
-def _as_kept(axes: Sequence[Axis], which: int, points: Sequence[RunConfig]) -> Axis:
+def _as_kept(axes: Sequence[Axis], index: int, points: Sequence[RunConfig]) -> Axis:
     """The axis with its values in the type that the field keeps."""
-    axis = axes[which]
+    axis = axes[index]
     stride = 1
-    for later in axes[which + 1 :]:
-        stride *= len(later.values)
+    for faster_axis in axes[index + 1 :]:
+        stride *= len(faster_axis.values)
     values = (axis.of(points[i * stride]) for i in range(len(axis.values)))
     return Axis(axis.field, axis.index, tuple(values))

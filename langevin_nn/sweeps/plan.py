@@ -14,9 +14,10 @@ from langevin_nn.config.record import RunConfig, options
 from langevin_nn.sweeps.grid import Grid
 
 LARGEST_TASK = 32
-"""Points: what one program gains by more of them is little, what an interruption costs is more."""
+"""The largest number of points: a program gains little by more, an interruption costs more."""
 TASK_BYTES = 2e9
-VARIED = {
+"""The memory that the points of a task may take."""
+VARIED_FIELDS = {
     "seed", "theory", "prior.precisions", "prior.bias_precisions", "posterior.temperature"
 }  # fmt: skip
 """The fields in which the points of a task may differ."""
@@ -54,7 +55,7 @@ def tasks(grid: Grid, points_per_task: int) -> list[Task]:
 
 
 def points_per_task(grid: Grid, workers: int) -> int:
-    """So many that the memory is enough, and that no worker is idle from the start."""
+    """The largest number of points that fit the memory and leave no worker idle from the start."""
     groups = _groups(grid)
     fitting = min(int(TASK_BYTES / _bytes(group[0])) for group in groups)
     shared_out = -(-len(grid.points) // workers) if workers > 1 else LARGEST_TASK
@@ -62,14 +63,14 @@ def points_per_task(grid: Grid, workers: int) -> int:
 
 
 def total_steps(config: RunConfig) -> int:
-    """Steps of every chain, warm-up and sampling."""
+    """The number of steps of each chain, of warm-up and sampling together."""
     sampler = config.sampler
     assert sampler.num_warmup is not None and sampler.thinning is not None
     return sampler.num_warmup + sampler.num_samples * sampler.thinning
 
 
 def _groups(grid: Grid) -> list[list[RunConfig]]:
-    """The points that one program can run."""
+    """The points in groups that one program can run."""
     groups: dict[tuple[Any, ...], list[RunConfig]] = {}
     for point in grid.points:
         groups.setdefault(_shape(point), []).append(point)
@@ -77,19 +78,19 @@ def _groups(grid: Grid) -> list[list[RunConfig]]:
 
 
 def _shape(config: RunConfig) -> tuple[Any, ...]:
-    """The values of all fields but `VARIED`: the same for all points of one program."""
-    return tuple(attrgetter(name)(config) for name in options() if name not in VARIED)
+    """The values of all fields but `VARIED_FIELDS`: the same for all points of one program."""
+    return tuple(attrgetter(name)(config) for name in options() if name not in VARIED_FIELDS)
 
 
 def _parts(group: list[RunConfig], size: int) -> list[list[RunConfig]]:
-    """Parts of at most `size`, as equal as can be."""
+    """The group in parts of at most `size` points, as equal as can be."""
     number = -(-len(group) // size)
     bounds = [len(group) * i // number for i in range(number + 1)]
     return [group[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
 
 
 def _bytes(config: RunConfig) -> float:
-    """About what one point takes: its draws, three times, and what a step moves."""
+    """The bytes of one point, about: its draws, three times, and the arrays of a step."""
     data, widths, sampler = config.data, config.network.hidden_widths, config.sampler
     num_train, num_test = data.num_train or 1000, data.num_test or 1000
     outputs = len(data.classes or ()) if isinstance(data.targets, str) else 1
@@ -97,5 +98,5 @@ def _bytes(config: RunConfig) -> float:
     sizes = (num_train, *widths, outputs)
     weights = sum(before * after for before, after in zip(sizes, sizes[1:], strict=False))
     units = num_train * sum(widths)
-    number = 4.0 if config.precision == "float32" else 8.0
-    return number * sampler.num_chains * (3 * draws + 8 * weights + 8 * units)
+    itemsize = 4.0 if config.precision == "float32" else 8.0
+    return itemsize * sampler.num_chains * (3 * draws + 8 * weights + 8 * units)

@@ -15,8 +15,11 @@ from langevin_nn.sweeps.status import Status
 from langevin_nn.types import Estimate
 
 
-def report(folder: SweepFolder, results: xr.Dataset, here: int) -> str:
-    """The table of all points and what is needed to judge it; `here` were finished by this call."""
+def report(folder: SweepFolder, results: xr.Dataset, num_finished: int) -> str:
+    """The table of all points and what is needed to judge it.
+
+    `num_finished` of them were finished by this call.
+    """
     grid = folder.grid
     flat = {str(name): values.to_numpy().reshape(len(grid.points), -1)[:, 0]
             for name, values in results.data_vars.items()
@@ -31,46 +34,50 @@ def report(folder: SweepFolder, results: xr.Dataset, here: int) -> str:
                 _verdict(flat, i),
             ]
         )  # fmt: skip
-    lines = [aligned(rows), "", counts(results, here)]
+    lines = [aligned(rows), "", counts(results, num_finished)]
     lines += complaints(folder, results)
     return "\n".join([*lines, "", f"sweep folder: {folder.path}  (results.nc has the theories)"])
 
 
 def complaints(folder: SweepFolder, results: xr.Dataset) -> list[str]:
     """A line for each point that failed, is damaged or has not converged, with the reason."""
-    return [f"{state:<13}  {where}: {why}" for where, state, why in troubles(folder, results)]
+    return [
+        f"{state:<13}  {location}: {reason}"
+        for location, state, reason in troubles(folder, results)
+    ]
 
 
 def troubles(folder: SweepFolder, results: xr.Dataset) -> list[tuple[str, str, str]]:
-    """Each point that failed, is missing since it is damaged, or has not converged: its place,
-    which of these, the reason."""
+    """The place, state and reason of each point that failed, is damaged or has not converged."""
     names = ("status", "reason", "message")
     status, reasons, messages = (results[name].to_numpy().ravel() for name in names)
-    found = []
-    for i, where in enumerate(places(folder)):
+    points = []
+    for i, location in enumerate(places(folder)):
         if reasons[i]:
-            found.append((where, str(status[i]), str(reasons[i])))
+            points.append((location, str(status[i]), str(reasons[i])))
         elif messages[i]:
-            found.append((where, "not converged", str(messages[i])))
-    return found
+            points.append((location, "not converged", str(messages[i])))
+    return points
 
 
 def damaged(folder: SweepFolder, tasks: Sequence[Task]) -> list[str]:
     """A line for each finished point of these tasks that is sampled again, with the reason."""
-    mine = {point for task in tasks for point in task.points}
+    points_of_tasks = {point for task in tasks for point in task.points}
     pairs = zip(places(folder), folder.points, strict=True)
-    found = [(where, folder.damage(point)) for where, point in pairs if point in mine]
-    return [f"{where}: {why}: it is sampled again" for where, why in found if why]
+    damages = [
+        (location, folder.damage(point)) for location, point in pairs if point in points_of_tasks
+    ]
+    return [f"{location}: {reason}: it is sampled again" for location, reason in damages if reason]
 
 
 def places(folder: SweepFolder) -> list[str]:
-    """Where each point lies, in words."""
+    """The place of each point in the grid, in words."""
     axes = folder.grid.axes
     return [place(axes, values) for values in itertools.product(*(axis.values for axis in axes))]
 
 
 def standing(folder: SweepFolder, status: Status, results: xr.Dataset) -> str:
-    """Where a sweep stands, for `sweep --status`."""
+    """How far a sweep is, for `sweep --status`: its points, tasks under way and complaints."""
     grid = folder.grid
     axes = ", ".join(f"{name} ({size})" for name, size in zip(grid.keys, grid.shape, strict=True))
     lines = [
@@ -85,26 +92,32 @@ def under_way(folder: SweepFolder) -> list[str]:
     """A line for each task that a process works on, or was interrupted in."""
     lines = []
     for task in folder.tasks:
-        parts = folder.fractions(task)
+        fractions = folder.fractions(task)
         holder = folder.holder(task)
-        began = any(part > 0 and not folder.is_done(p) for p, part in parts.items())
-        if holder or began:
+        is_begun = any(
+            fraction > 0 and not folder.is_done(point) for point, fraction in fractions.items()
+        )
+        if holder or is_begun:
             state = f"in {holder}" if holder else "interrupted"
-            part = sum(parts.values()) / len(parts)
-            lines.append(f"task {task.name}: {len(parts)} points, {part:.0%}, {state}")
+            fraction = sum(fractions.values()) / len(fractions)
+            lines.append(f"task {task.name}: {len(fractions)} points, {fraction:.0%}, {state}")
     return lines
 
 
-def counts(results: xr.Dataset, here: int | None = None) -> str:
-    """How many points are done (`here`: by this call), failed, missing, not converged."""
+def counts(results: xr.Dataset, num_finished: int | None = None) -> str:
+    """How many points are done (`num_finished` by this call), failed, missing, not converged."""
     states = results["status"].to_numpy().ravel().tolist()
-    now = "" if here is None else f" ({here} of them now)"
-    words = [f"{states.count('done')} done{now}"]
-    words += [f"{n} {state}" for state in ("failed", "missing") if (n := states.count(state))]
-    restless = int(((results["status"] == "done") & ~results["converged"]).sum())
+    finished_now = "" if num_finished is None else f" ({num_finished} of them now)"
+    phrases = [f"{states.count('done')} done{finished_now}"]
+    phrases += [
+        f"{number} {state}" for state in ("failed", "missing") if (number := states.count(state))
+    ]
+    num_unconverged = int(((results["status"] == "done") & ~results["converged"]).sum())
     if "done" in states:
-        words.append(f"{restless} not converged" if restless else "all of these converged")
-    return f"{len(states)} points: {', '.join(words)}"
+        phrases.append(
+            f"{num_unconverged} not converged" if num_unconverged else "all of these converged"
+        )
+    return f"{len(states)} points: {', '.join(phrases)}"
 
 
 def _verdict(flat: dict[str, np.ndarray], i: int) -> str:

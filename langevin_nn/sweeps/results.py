@@ -31,7 +31,7 @@ DIAGNOSTICS = ("rhat_max", "ess_min", "acceptance", "step_size")
 
 
 def collect(path: Path | str) -> xr.Dataset:
-    """What is there of the sweep in `path`, at any time: also while it runs.
+    """The results of the sweep in `path` so far, at any time, also while it runs.
 
     A finished point whose files are damaged, or of other data than the others', is missing, with
     the reason. Raises `InputError` for a folder that is not a sweep's.
@@ -40,51 +40,75 @@ def collect(path: Path | str) -> xr.Dataset:
 
 
 def collected(folder: SweepFolder) -> xr.Dataset:
-    """What is there of the sweep in `folder`, as `collect` has it."""
+    """The results of the sweep in `folder` so far, as `collect` has them."""
     grid = folder.grid
     points = [point.content_hash for point in grid.points]
     summaries = [_summary(folder, point) for point in points]
     status = [_status(folder, *pair) for pair in zip(points, summaries, strict=True)]
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
 
-    def add(name: str, values: Sequence[Any], extra: Mapping[str, int] | None = None) -> None:
-        extra = extra or {}
-        shape = (*grid.shape, *extra.values())
-        variables[name] = ((*grid.names, *extra), np.array(values).reshape(shape))
+    def add(name: str, values: Sequence[Any], extra_sizes: Mapping[str, int] | None = None) -> None:
+        extra_sizes = extra_sizes or {}
+        shape = (*grid.shape, *extra_sizes.values())
+        variables[name] = ((*grid.names, *extra_sizes), np.array(values).reshape(shape))
 
-    experiments = [None if each is None else each.experiment for each in summaries]
+    experiments = [None if summary is None else summary.experiment for summary in summaries]
     for name in QUANTITIES:
-        found = [UNKNOWN if each is None else each.estimate(name) for each in experiments]
-        add(name, [number.value for number in found])
-        add(f"{name}_mcse", [number.mcse for number in found])
+        estimates = [
+            UNKNOWN if experiment is None else experiment.estimate(name)
+            for experiment in experiments
+        ]
+        add(name, [number.value for number in estimates])
+        add(f"{name}_mcse", [number.mcse for number in estimates])
     for name in DIAGNOSTICS:
-        add(name, [_number(each, name) for each in experiments])
-    add("seconds", [_number(each, "wall_seconds") for each in experiments])
-    add("converged", [each is not None and each.converged for each in experiments])
-    add("message", ["" if each is None else each.message for each in experiments])
+        add(name, [_number(experiment, name) for experiment in experiments])
+    add("seconds", [_number(experiment, "wall_seconds") for experiment in experiments])
+    add(
+        "converged",
+        [experiment is not None and experiment.converged for experiment in experiments],
+    )
+    add(
+        "message",
+        ["" if experiment is None else experiment.message for experiment in experiments],
+    )
     add("status", [state for state, _ in status])
     add("reason", [reason for _, reason in status])
     for name in ("criterion", "criterion_at_temperature"):
-        add(name, [_number(each, name) for each in summaries])
-    for place, name in enumerate(("eigenvalue_min", "eigenvalue_max")):
-        ends = [None if each is None else each.eigenvalues for each in summaries]
-        add(name, [math.nan if pair is None else pair[place] for pair in ends])
+        add(name, [_number(summary, name) for summary in summaries])
+    for end, name in enumerate(("eigenvalue_min", "eigenvalue_max")):
+        spectra = [None if summary is None else summary.eigenvalues for summary in summaries]
+        add(name, [math.nan if pair is None else pair[end] for pair in spectra])
     add("point", points)
 
-    theories = list(dict.fromkeys(name for each in summaries if each for name in each.theory))
-    of_theories = {"theory": len(theories)}
-    said = [[each.theory.get(name) if each else None for name in theories] for each in summaries]
+    theories = list(
+        dict.fromkeys(name for summary in summaries if summary for name in summary.theory)
+    )
+    theory_axis = {"theory": len(theories)}
+    theory_rows = [
+        [summary.theory.get(name) if summary else None for name in theories]
+        for summary in summaries
+    ]
     for name in (*QUANTITIES, "log_evidence"):
-        add(f"theory_{name}", [[_number(t, name) for t in row] for row in said], of_theories)
+        add(
+            f"theory_{name}",
+            [[_number(theory, name) for theory in row] for row in theory_rows],
+            theory_axis,
+        )
     for name in comparison.QUANTITIES:
-        errors = [[math.nan if t is None else t.mcse.get(name, 0.0) for t in row] for row in said]
-        add(f"theory_{name}_mcse", errors, of_theories)
-    converged = [[theory is not None and theory.converged for theory in row] for row in said]
-    add("theory_converged", converged, of_theories)
-    orders = [[_orders(theory) for theory in row] for row in said]
-    most = max((len(each) for row in orders for each in row), default=0)
-    padded = [[[*each, *[math.nan] * (most - len(each))] for each in row] for row in orders]
-    add("order_parameter", padded, {**of_theories, "order": most})
+        errors = [
+            [math.nan if theory is None else theory.mcse.get(name, 0.0) for theory in row]
+            for row in theory_rows
+        ]
+        add(f"theory_{name}_mcse", errors, theory_axis)
+    converged = [[theory is not None and theory.converged for theory in row] for row in theory_rows]
+    add("theory_converged", converged, theory_axis)
+    orders = [[_orders(theory) for theory in row] for row in theory_rows]
+    num_orders = max((len(parameters) for row in orders for parameters in row), default=0)
+    padded = [
+        [[*parameters, *[math.nan] * (num_orders - len(parameters))] for parameters in row]
+        for row in orders
+    ]
+    add("order_parameter", padded, {**theory_axis, "order": num_orders})
 
     return xr.Dataset(
         variables,
@@ -98,6 +122,7 @@ def collected(folder: SweepFolder) -> xr.Dataset:
 
 
 def save(folder: SweepFolder, results: xr.Dataset) -> None:
+    """Write the results of the sweep to its results.nc."""
     content = results.to_netcdf(engine="h5netcdf")
     assert isinstance(content, memoryview)
     write_bytes(folder.results, content)
@@ -115,10 +140,12 @@ def load(path: Path | str) -> xr.Dataset:
 
 
 def _summary(folder: SweepFolder, point: str) -> Summary | None:
+    """The summary of a point that is done, None for another."""
     return folder.run(point).load_summary() if folder.is_done(point) else None
 
 
 def _status(folder: SweepFolder, point: str, summary: Summary | None) -> tuple[str, str]:
+    """The status of a point and, where it is not done, the reason."""
     if summary is not None:
         return "done", ""
     failure = folder.failure(point)
@@ -134,6 +161,6 @@ def _number(record: Summary | Experiment | Theory | None, name: str) -> float:
 
 
 def _orders(theory: Theory | None) -> list[float]:
-    """The order parameters that are numbers; not those of a matrix."""
+    """The order parameters that are numbers; empty for those that are matrices."""
     orders = () if theory is None else theory.order_parameters
     return [number for number in orders if isinstance(number, float)]

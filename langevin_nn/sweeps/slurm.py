@@ -17,9 +17,9 @@ from langevin_nn.errors import InputError
 from langevin_nn.values import nearest
 
 ALLOWED_FAILURES = 5
-"""How many workers may die under a task, or jobs before a worker is there, one after another."""
+"""The number of workers that may die under a task, or jobs before their worker is there."""
 RENEWAL_SECONDS = 10.0
-"""How often jobs that have ended are looked for, and replaced."""
+"""The interval at which jobs that have ended are looked for and replaced."""
 NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 """Dask's pages and metrics, which nobody has asked for, would be for whoever can reach the port."""
 
@@ -32,20 +32,25 @@ def slurm_cluster(settings: Mapping[str, Any]) -> Any:
     `job_script()` of the result is what goes to sbatch. Raises `InputError` for settings that it
     does not take, and without dask-jobqueue.
     """
-    given = dict(settings)
-    if missing := [name for name in ("cores", "memory") if name not in given]:
+    arguments = dict(settings)
+    if missing := [name for name in ("cores", "memory") if name not in arguments]:
         raise InputError(
             f"a SLURM job needs {' and '.join(missing)}: write for example cores = 8, "
             'memory = "16GB" and walltime = "04:00:00" under [sweep.slurm]'
         )
-    given.setdefault("job_cpu", given["cores"])
-    given |= {"cores": 1, "processes": 1}
-    given.setdefault("python", sys.executable)
-    options = given.get("scheduler_options") or {}
-    given["scheduler_options"] = options if "dashboard_address" in options else NO_PAGES | options
-    prologue = given.get("job_script_prologue") or []
-    given["job_script_prologue"] = ["export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES=[]", *prologue]
-    return checked(given).SLURMCluster(**given)
+    arguments.setdefault("job_cpu", arguments["cores"])
+    arguments |= {"cores": 1, "processes": 1}
+    arguments.setdefault("python", sys.executable)
+    options = arguments.get("scheduler_options") or {}
+    arguments["scheduler_options"] = (
+        options if "dashboard_address" in options else NO_PAGES | options
+    )
+    prologue = arguments.get("job_script_prologue") or []
+    arguments["job_script_prologue"] = [
+        "export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES=[]",
+        *prologue,
+    ]
+    return checked(arguments).SLURMCluster(**arguments)
 
 
 def checked(settings: Mapping[str, Any]) -> Any:
@@ -83,13 +88,17 @@ class Jobs:
         if time.monotonic() < self.looked + RENEWAL_SECONDS:
             return
         self.looked = time.monotonic()
-        connected = {str(w["name"]) for w in self.cluster.scheduler_info["workers"].values()}
+        connected = {
+            str(worker["name"]) for worker in self.cluster.scheduler_info["workers"].values()
+        }
         if connected - self.seen:
             self.fruitless = 0
         self.seen |= connected
         jobs = {name: str(job.job_id) for name, job in list(self.cluster.workers.items())}
-        there = _jobs_there()
-        ended = [] if there is None else [name for name, job in jobs.items() if job not in there]
+        present = _present_jobs()
+        ended = (
+            [] if present is None else [name for name, job in jobs.items() if job not in present]
+        )
         self.fruitless += sum(str(name) not in self.seen for name in ended)
         if self.fruitless > ALLOWED_FAILURES:
             raise InputError(
@@ -105,9 +114,9 @@ class Jobs:
             for job in list(self.cluster._created):
                 if getattr(job, "job_id", None) is None:
                     self.cluster._created.discard(job)
-            words = " ".join(str(error).partition("stderr:")[2].split()) or str(error)
+            answer = " ".join(str(error).partition("stderr:")[2].split()) or str(error)
             raise InputError(
-                f"the jobs of the sweep cannot be submitted ({words}): look at [sweep.slurm]"
+                f"the jobs of the sweep cannot be submitted ({answer}): look at [sweep.slurm]"
             ) from error
 
     async def _replace(self, ended: Sequence[str]) -> None:
@@ -119,19 +128,19 @@ class Jobs:
         await self.cluster
 
 
-def _jobs_there() -> set[str] | None:
-    """This user's jobs that wait or run; None where the controller does not answer."""
-    words = ["squeue", "--noheader", "--format=%A", f"--user={getpass.getuser()}"]
+def _present_jobs() -> set[str] | None:
+    """This user's jobs that wait or run, by number; None where the controller does not answer."""
+    command = ["squeue", "--noheader", "--format=%A", f"--user={getpass.getuser()}"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+        completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return None
-    return set(done.stdout.split())
+    return set(completed.stdout.split())
 
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """An import of Dask that fails says what to install."""
+    """A context in which a failing import of Dask raises an `InputError`: what to install."""
     try:
         yield
     except ImportError as error:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.plan import Task
 
-SAMPLED = 0.99
-"""The part that is done of a point that is sampled and not yet written."""
+SAMPLED_FRACTION = 0.99
+"""The fraction that is done of a point that is sampled and not yet written."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """Numbers of points, and the part of all work that is done, from 0 to 1.
+    """The numbers of points, and the fraction of all work that is done, from 0 to 1.
 
     A point whose steps are all done is not whole before its results are written.
     `seconds_left` goes by what was done since the sweep was started here; None as long as that
@@ -36,21 +36,34 @@ def status(
     earlier: Mapping[str, str] | None = None,
     tasks: Sequence[Task] | None = None,
 ) -> Status:
-    """From the files alone: whoever works on the sweep.
+    """The status of a sweep by its files alone, whoever works on it.
 
     `earlier` failures are not counted; `tasks` are those that count, all if left out.
     """
-    chosen = folder.tasks if tasks is None else tasks
-    parts = {p: part for task in chosen for p, part in folder.fractions(task).items()}
+    counted_tasks = folder.tasks if tasks is None else tasks
+    fractions = {
+        point: fraction
+        for task in counted_tasks
+        for point, fraction in folder.fractions(task).items()
+    }
     attempts, earlier = folder.attempts(), earlier or {}
-    failed = {p for p, mark in attempts.items() if p in parts and mark != earlier.get(p)}
-    ended = {p for p in parts if p in failed or folder.is_done(p)}
-    whole = sum(1.0 if p in ended else min(part, SAMPLED) for p, part in parts.items())
-    return Status(len(parts), len(ended - failed), len(failed), whole / max(len(parts), 1))
+    failed = {
+        point
+        for point, attempt in attempts.items()
+        if point in fractions and attempt != earlier.get(point)
+    }
+    ended = {point for point in fractions if point in failed or folder.is_done(point)}
+    points_done = sum(
+        1.0 if point in ended else min(fraction, SAMPLED_FRACTION)
+        for point, fraction in fractions.items()
+    )
+    return Status(
+        len(fractions), len(ended - failed), len(failed), points_done / max(len(fractions), 1)
+    )
 
 
 class Outlook:
-    """Status after status of some tasks, with an estimate of the time left."""
+    """The status of some tasks, at each call anew, with an estimate of the time left."""
 
     def __init__(
         self, folder: SweepFolder, earlier: Mapping[str, str], tasks: Sequence[Task]
@@ -62,9 +75,9 @@ class Outlook:
         self.first = status(folder, earlier, tasks).fraction
 
     def __call__(self) -> Status:
-        now = status(self.folder, self.earlier, self.tasks)
-        gained = now.fraction - self.first
-        left = None
+        current = status(self.folder, self.earlier, self.tasks)
+        gained = current.fraction - self.first
+        seconds_left = None
         if gained > 0:
-            left = (time.monotonic() - self.began) * (1 - now.fraction) / gained
-        return Status(now.points, now.done, now.failed, now.fraction, left)
+            seconds_left = (time.monotonic() - self.began) * (1 - current.fraction) / gained
+        return Status(current.points, current.done, current.failed, current.fraction, seconds_left)

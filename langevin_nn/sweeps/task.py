@@ -41,24 +41,24 @@ Tell = Callable[[Report], None]
 def work(
     folder: SweepFolder, task: Task, earlier: Mapping[str, str], tell: Tell | None = None
 ) -> tuple[str, ...] | None:
-    """Run what is open of the task; the points that were finished here.
+    """Run the open points of the task; the points that were finished here.
 
     None, at once, where another process has the task. `earlier` are the attempts that had failed
     when the sweep was started: those are tried again, any that failed since are not. `tell` is
     called after each chunk of steps.
     """
-    with folder.claimed(task) as mine:
-        if not mine:
+    with folder.claimed(task) as is_claimed:
+        if not is_claimed:
             return None
-        wanted = still_open(folder, task, earlier)
-        if not wanted:
+        open_points = still_open(folder, task, earlier)
+        if not open_points:
             return ()
-        for point in wanted:
+        for point in open_points:
             if folder.damage(point):
                 with _recorded(folder, point):
                     folder.discard(point)
-        finished = _Ladder if folder.points[wanted[0]].sampler.ladder else _Batches
-        done = finished(folder, task, tell).run(wanted)
+        runner = _Ladder if folder.points[open_points[0]].sampler.ladder else _Batches
+        done = runner(folder, task, tell).run(open_points)
         folder.remove_batches(task)
         return done
 
@@ -68,21 +68,21 @@ def still_open(folder: SweepFolder, task: Task, earlier: Mapping[str, str]) -> t
 
     def is_open(point: str) -> bool:
         failure = folder.failure(point)
-        again = failure is None or failure["attempt"] == earlier.get(point)
-        return again and not folder.is_done(point)
+        is_tried = failure is None or failure["attempt"] == earlier.get(point)
+        return is_tried and not folder.is_done(point)
 
     return tuple(point for point in task.points if is_open(point))
 
 
 @functools.cache
 def shared_decompositions() -> Decompositions:
-    """Those of this process."""
+    """The decomposed Gram matrices that all points run in this process share."""
     return Decompositions()
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A point that is ready to be sampled, and the seconds that took."""
+    """A point that is ready to be sampled, and the seconds that its preparation took."""
 
     point: str
     problem: Problem
@@ -91,7 +91,10 @@ class _Prepared:
 
     @property
     def shapes(self) -> tuple[object, ...]:
-        """Points of one program have the same: the rank of the inputs, say, differs with seeds."""
+        """The shapes of the posterior's arrays, which points of one program share.
+
+        The rank of the inputs, say, differs with seeds.
+        """
         return tuple(np.shape(leaf) for leaf in jax.tree.leaves(self.problem.posterior))
 
 
@@ -104,20 +107,24 @@ class _Batches:
     tell: Tell | None
 
     def run(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Run the wanted points, with others that share their saved batches; the finished ones."""
         saved = [
             points
             for points in self.folder.batches(self.task)
             if not set(wanted).isdisjoint(points)
         ]
-        needed = {*wanted}.union(*saved)
-        found = (self._prepared(point) for point in self.task.points if point in needed)
-        prepared = {each.point: each for each in found if each is not None}
+        needed_points = {*wanted}.union(*saved)
+        candidates = (self._prepared(point) for point in self.task.points if point in needed_points)
+        prepared = {ready.point: ready for ready in candidates if ready is not None}
         done: list[str] = []
-        for batch in self._batches(saved, [p for p in wanted if p in prepared], prepared):
+        for batch in self._batches(
+            saved, [point for point in wanted if point in prepared], prepared
+        ):
             done += self._run(batch, wanted)
         return tuple(done)
 
     def _prepared(self, point: str) -> _Prepared | None:
+        """The point ready to be sampled; None where that has failed, which is recorded."""
         with _recorded(self.folder, point):
             began = time.monotonic()
             problem = _prepared(self.folder, point)
@@ -131,43 +138,44 @@ class _Batches:
         wanted: Sequence[str],
         prepared: Mapping[str, _Prepared],
     ) -> list[list[_Prepared]]:
-        """Those that were begun, and the other points by their shapes."""
-        batches, left = [], dict.fromkeys(wanted)
+        """The batches that were begun, and batches of the other points by their shapes."""
+        batches, remaining = [], dict.fromkeys(wanted)
         for points in saved:
-            if prepared.keys() >= set(points) and not left.keys().isdisjoint(points):
+            if prepared.keys() >= set(points) and not remaining.keys().isdisjoint(points):
                 batches.append([prepared[point] for point in points])
-                left = {point: None for point in left if point not in points}
+                remaining = {point: None for point in remaining if point not in points}
         by_shape: dict[object, list[_Prepared]] = {}
-        for point in left:
+        for point in remaining:
             by_shape.setdefault(prepared[point].shapes, []).append(prepared[point])
         return [*batches, *by_shape.values()]
 
     def _run(self, batch: Sequence[_Prepared], wanted: Sequence[str]) -> list[str]:
-        """Sample the batch and keep what is wanted of it."""
-        checkpoint = self.folder.batch(self.task, tuple(each.point for each in batch))
+        """Sample the batch and write what is wanted of it; the points that were written."""
+        checkpoint = self.folder.batch(self.task, tuple(ready.point for ready in batch))
         try:
             sampled = self._sampled(batch, checkpoint)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
             remove(checkpoint)
-            mine = [each for each in batch if each.point in wanted]
+            wanted_batch = [ready for ready in batch if ready.point in wanted]
             if len(batch) == 1:
-                self.folder.record_failure(mine[0].point, _reason(error))
+                self.folder.record_failure(wanted_batch[0].point, _reason(error))
                 return []
-            return [point for each in mine for point in self._run([each], wanted)]
+            return [point for ready in wanted_batch for point in self._run([ready], wanted)]
         pairs = zip(batch, sampled, strict=True)
         return [
-            each.point
-            for each, chains in pairs
-            if each.point in wanted and self._kept(each, chains, len(batch))
+            ready.point
+            for ready, chains in pairs
+            if ready.point in wanted and self._write(ready, chains, len(batch))
         ]
 
     def _sampled(self, batch: Sequence[_Prepared], checkpoint: Path) -> list[Chains]:
+        """The chains of each point, from the checkpoint on or, where it is damaged, anew."""
         settings = batch[0].problem.config.sampler
         sample = functools.partial(
             sample_points,
-            [each.problem.posterior for each in batch],
+            [ready.problem.posterior for ready in batch],
             transition_of(settings),
-            keys=[each.problem.key for each in batch],
+            keys=[ready.problem.key for ready in batch],
             checkpoint=checkpoint,
             progress=self.tell,
             **run.counts_of(settings),
@@ -183,17 +191,20 @@ class _Batches:
                 remove(path)
             return sample(resume=False)
 
-    def _kept(self, each: _Prepared, chains: Chains, number: int) -> bool:
-        """Fill the point's run folder; its seconds are its share of the batch's."""
-        chains = dataclasses.replace(chains, wall_seconds=chains.wall_seconds / number)
-        run_folder, problem = self.folder.run(each.point), each.problem
-        with _recorded(self.folder, each.point):
-            result = Result(problem.config, chains, summarise(chains), each.predictions)
-            began = time.monotonic() - each.seconds - chains.wall_seconds
+    def _write(self, ready: _Prepared, chains: Chains, batch_size: int) -> bool:
+        """Whether the point's run folder could be written; a failure is recorded.
+
+        The seconds of the run are its share of the batch's.
+        """
+        chains = dataclasses.replace(chains, wall_seconds=chains.wall_seconds / batch_size)
+        run_folder, problem = self.folder.run(ready.point), ready.problem
+        with _recorded(self.folder, ready.point):
+            result = Result(problem.config, chains, summarise(chains), ready.predictions)
+            began = time.monotonic() - ready.seconds - chains.wall_seconds
             with run_folder.locked():
                 run_folder.write_config(problem.config, problem.modules)
                 run.keep(problem, run_folder, result, began, figures=False)
-            self.folder.remove_failure(each.point)
+            self.folder.remove_failure(ready.point)
             return True
         return False
 
@@ -202,6 +213,7 @@ class _Ladder(_Batches):
     """A point with a ladder, which fills the program alone."""
 
     def run(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Run the point, anew where its checkpoint is damaged; the point if it is finished."""
         (point,) = wanted
         run_folder = self.folder.run(point)
         with _recorded(self.folder, point):
@@ -220,6 +232,7 @@ class _Ladder(_Batches):
         return ()
 
     def _go_on(self, problem: Problem, run_folder: RunFolder) -> None:
+        """Run the point from its saved state on, or anew where there is none."""
         if run_folder.path.exists() and not run_folder.has_state:
             remove(run_folder.path)
         claim = run_folder.claimed(
@@ -240,16 +253,16 @@ def _prepared(folder: SweepFolder, point: str) -> Problem:
     """The problem of a point. Raises `InputError` for other data than the sweep was begun with."""
     config = folder.points[point]
     problem = run.prepare(config)
-    here = {source_of(config): problem.data.provenance, **of_modules(problem.modules)}
-    for source, sums in here.items():
-        if words := difference(source, folder.data.get(source, ()), sums):
-            raise InputError(words)
+    present_sums = {source_of(config): problem.data.provenance, **of_modules(problem.modules)}
+    for source, sums in present_sums.items():
+        if change := difference(source, folder.data.get(source, ()), sums):
+            raise InputError(change)
     return problem
 
 
 @contextlib.contextmanager
 def _recorded(folder: SweepFolder, point: str) -> Iterator[None]:
-    """Whatever goes wrong with the point ends here, as its recorded reason."""
+    """A context in which an error of the point ends, and is recorded as its reason."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - one failed point never stops the others
@@ -257,5 +270,5 @@ def _recorded(folder: SweepFolder, point: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return words if isinstance(error, InputError) else f"{type(error).__name__}: {words}"
+    message = " ".join(str(error).split())
+    return message if isinstance(error, InputError) else f"{type(error).__name__}: {message}"

@@ -1,4 +1,4 @@
-"""What averaging brings: errors of one draw, of one chain's mean, of the mean of all chains.
+"""The gain of averaging: errors of one draw, of one chain's mean, of the mean of all chains.
 
 With draws f_cs(x) of chains c = 1 … C (s = 1 … S), f̄_c the mean of one chain and f̄ that of all, and
 ⟨·⟩_x the average over the test set,
@@ -48,22 +48,22 @@ def averaging(
     length: int | None = None,
     midpoint: float = 0.0,
 ) -> Averaging:
-    """What the means of these draws of f are worth against single ones.
+    """Errors and variances of single draws of f, of each chain's mean and of the mean of all.
 
     Args:
         outputs: draws of f at the test inputs, (chain, draw, P_test), `Chains.f`; or of a `Flow`
             `flow.test_outputs[:, None]`. Not `Chains.test_outputs`, which with the read-out
             marginalised are means of f given the hidden weights, and vary less than f.
         y_test: (P_test,), targets of two classes, on either side of the midpoint.
-        length: t; all numbers are then averages over the S/t windows of so many draws, as if the
-            chains had been so short. All draws, if left out.
+        length: the number t of draws of a window; all numbers are then averages over the S/t
+            windows, as if the chains had been so short. All draws, if left out.
         midpoint: a point is right where f and y are on the same side of it; f = midpoint is wrong
             (`langevin_nn.data.labels.is_right`).
 
     Standard errors are the jackknife's over the chains, which are taken to be independent.
 
-    Raises `InputError` for fewer than three chains, for a length that does not fit, for shapes that
-    do not, and for several outputs.
+    Raises `InputError` for fewer than three chains, for a length or shapes that do not fit, and for
+    several outputs.
 
     >>> rng = np.random.default_rng(0)
     >>> y = np.where(np.arange(500) % 2, 1.0, -1.0)
@@ -93,30 +93,30 @@ def averaging(
         raise InputError(
             f"length = {length} draws do not fit into chains of {num_draws}: write 1 to {num_draws}"
         )
-    begins = range(0, num_draws - length + 1, length)
-    windows = np.stack([outputs[:, begin : begin + length] for begin in begins])
+    starts = range(0, num_draws - length + 1, length)
+    windows = np.stack([outputs[:, start : start + length] for start in starts])
     f, y = windows - midpoint, y_test - midpoint
 
-    def wrong(values: np.ndarray) -> np.ndarray:
+    def is_wrong(values: np.ndarray) -> np.ndarray:
         return ~is_right(values, y, 0.0)
 
-    # Every window and chain once: the jackknife leaves chains out of these.
+    # Averages over windows, one of each chain: the jackknife leaves chains out of these.
     mean = f.mean(axis=2)
-    of_chain = {
+    by_chain = {
         "norm": np.square(windows).mean(axis=(0, 2, 3)),
-        "draw": np.mean(wrong(f), axis=(0, 2, 3)),
-        "chain": np.mean(wrong(mean), axis=(0, 2)),
+        "draw": np.mean(is_wrong(f), axis=(0, 2, 3)),
+        "chain": np.mean(is_wrong(mean), axis=(0, 2)),
     }
     squares = np.square(f).mean(axis=2)
 
     def numbers(chosen: np.ndarray) -> dict[str, float]:
-        here = mean[:, chosen]
-        centre = here.mean(axis=1)
+        chain_means = mean[:, chosen]
+        centre = chain_means.mean(axis=1)
         return {
-            **{name: float(values[chosen].mean()) for name, values in of_chain.items()},
-            "ensemble": float(wrong(centre).mean()),
+            **{name: float(values[chosen].mean()) for name, values in by_chain.items()},
+            "ensemble": float(is_wrong(centre).mean()),
             "total": float((squares[:, chosen].mean(axis=1) - np.square(centre)).mean()),
-            "between": float(here.var(axis=1, ddof=1).mean()),
+            "between": float(chain_means.var(axis=1, ddof=1).mean()),
         }
 
     return Averaging(**jackknife(numbers, num_chains))

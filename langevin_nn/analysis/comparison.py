@@ -12,16 +12,16 @@ from langevin_nn.types import Estimate, Generalisation
 from langevin_nn.values import require_kind
 
 MARK = " †"
-"""Beside a number that the step size shifts by more than its standard error."""
+"""The mark of a number that the step size shifts by more than its standard error."""
 
 UNKNOWN_MARK = " ‡"
-"""Beside a number that the step size shifts by what is not known."""
+"""The mark of a number that the step size shifts by an unknown amount."""
 
 NOT_FOUND = "not found"
-"""In place of a theory's number that does not exist; why, its message says."""
+"""The text in place of a theory's number that does not exist; the theory's message says why."""
 
 MOST_DECIMALS, LARGEST_WRITTEN_OUT = 12, 1e15
-"""Numbers with more decimals, or larger ones, are written with a power of ten."""
+"""The bounds beyond which numbers are written with a power of ten."""
 
 QUANTITIES = {
     "bias2": "bias²",
@@ -29,11 +29,12 @@ QUANTITIES = {
     "generalisation_error": "generalisation error",
     "train_error": "training error",
 }
+"""The names of compared quantities in tables and figures, by their names in results."""
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """One number of an experiment beside a theory's.
+    """One number of an experiment compared with a theory's.
 
     `z` is (experiment − theory)/(standard error of both), ±∞ for numbers that differ without an
     error, NaN where one of them does not exist; `relative` is experiment/theory − 1.
@@ -46,6 +47,7 @@ class Deviation:
 
     @property
     def z(self) -> float:
+        """The difference (experiment − theory) in units of the standard error of both."""
         error = math.hypot(self.measured.mcse, self.expected.mcse)
         difference = self.measured.value - self.expected.value
         if error == 0 and not math.isnan(difference):
@@ -54,6 +56,7 @@ class Deviation:
 
     @property
     def relative(self) -> float:
+        """The relative deviation experiment/theory − 1; NaN for a theory's zero."""
         if self.expected.value == 0:
             return math.nan
         return self.measured.value / self.expected.value - 1
@@ -61,13 +64,14 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An experiment beside theories; `str` of it is the table."""
+    """An experiment compared with theories; its `str` is a table."""
 
     measured: Generalisation
     expected: tuple[Generalisation, ...]
 
     @property
     def deviations(self) -> tuple[Deviation, ...]:
+        """The deviations from every theory, quantity by quantity."""
         return tuple(
             Deviation(key, theory.name, getattr(self.measured, key), getattr(theory, key))
             for theory in self.expected
@@ -83,13 +87,15 @@ class Comparison:
         rows.append([self.measured.name, *measured, f"{self.measured.test_accuracy.value:.4f}"])
         deviations = iter(self.deviations)
         for theory in self.expected:
-            beside = [_beside(next(deviations)) for _ in QUANTITIES]
-            rows.append([theory.name, *beside, _found(theory.test_accuracy.value, ".4f")])
+            cells = [_with_deviation(next(deviations)) for _ in QUANTITIES]
+            rows.append(
+                [theory.name, *cells, _number_or_not_found(theory.test_accuracy.value, ".4f")]
+            )
         return "\n".join([aligned(rows), *bias_note(self.measured)])
 
 
 def bias_mark(measured: Generalisation, key: str) -> str:
-    """The mark beside a number: of a shift beyond its error, of one that is not known, or none."""
+    """The mark of the number `key`, for a step-size shift beyond its error or an unknown one."""
     if key in measured.biased:
         return MARK
     bias = measured.step_size_bias
@@ -97,7 +103,7 @@ def bias_mark(measured: Generalisation, key: str) -> str:
 
 
 def bias_note(measured: Generalisation) -> list[str]:
-    """What the marks beside numbers mean: a line for each, none where no number has one."""
+    """The lines that explain the marks of numbers; none where no number has a mark."""
     bias = measured.step_size_bias
     if bias is None:
         return []
@@ -113,17 +119,17 @@ def bias_note(measured: Generalisation) -> list[str]:
 
 
 def compare(measured: Generalisation, *expected: Generalisation) -> Comparison:
-    """Hold an experiment against one or more theories. Raises `InputError` for other objects."""
-    for name, result in (("measured", measured), *(("expected", each) for each in expected)):
+    """Compare an experiment with one or more theories. Raises `InputError` for other objects."""
+    for name, result in (("measured", measured), *(("expected", theory) for theory in expected)):
         require_kind(name, result, Generalisation, "compare(summarise(chains), theory, …)")
     return Comparison(measured, expected)
 
 
 def grid_deviations(results: xr.Dataset, quantity: str) -> xr.Dataset:
-    """`z` and `relative`, as a `Deviation` has them, of each theory over the grid of a sweep.
+    """The deviations `z` and `relative` (see `Deviation`) of each theory over a sweep's grid.
 
-    `results` is the Dataset of a sweep; both have its axes and the dimension `theory`. Of numbers
-    that cannot be negative: where an expansion is, `relative` is NaN.
+    `results` is the Dataset of a sweep; both have its axes and the dimension `theory`. The quantity
+    cannot be negative: where a theory's expansion is, `relative` is NaN.
     """
     measured, expected = results[quantity], results[f"theory_{quantity}"]
     error = (results[f"{quantity}_mcse"] ** 2 + results[f"theory_{quantity}_mcse"] ** 2) ** 0.5
@@ -136,10 +142,11 @@ def grid_deviations(results: xr.Dataset, quantity: str) -> xr.Dataset:
 class Agreement:
     """How well a theory describes one quantity over the grid of a sweep.
 
-    Counted are the `number` points where experiment and theory have converged. `median_z` is of
-    |z|; `within_two_sigmas`, `within_one_per_cent` and `within_five_per_cent` are shares of points;
-    `largest` is the relative deviation that is largest in size, with its sign, and `place` that
-    point's place in the grid, in C order (None where no point counts). NaN is what does not exist.
+    The `number` points where experiment and theory have converged count. `median_z` is the median
+    of |z|; `within_two_sigmas`, `within_one_per_cent` and `within_five_per_cent` are shares of
+    these points; `largest` is the relative deviation that is largest in size, with its sign, and
+    `place` that point's place in the grid, in C order (None where no point counts). Numbers that do
+    not exist are NaN.
     """
 
     quantity: str
@@ -154,11 +161,11 @@ class Agreement:
 
 
 def grid_agreement(results: xr.Dataset, quantity: str) -> tuple[Agreement, ...]:
-    """Each theory of a sweep's Dataset against the experiment, over all points that count."""
+    """The agreement of each theory of a sweep's Dataset with the experiment over the grid."""
     axes = results["status"].dims
     settled = results["converged"] & results["theory_converged"]
     deviations = grid_deviations(results, quantity).where(settled).transpose(*axes, "theory")
-    found = []
+    agreements = []
     for name in results["theory"].to_numpy():
         z, relative = (
             np.abs(deviations[key].sel(theory=name).to_numpy().ravel()) for key in ("z", "relative")
@@ -166,14 +173,14 @@ def grid_agreement(results: xr.Dataset, quantity: str) -> tuple[Agreement, ...]:
         signed = deviations["relative"].sel(theory=name).to_numpy().ravel()
         place = int(np.nanargmax(relative)) if np.any(np.isfinite(relative)) else None
         z, relative = z[np.isfinite(z)], relative[np.isfinite(relative)]
-        found.append(
+        agreements.append(
             Agreement(
                 quantity, str(name), len(relative), _mean(z, np.median), _mean(z <= 2),
                 _mean(relative <= 0.01), _mean(relative <= 0.05),
                 math.nan if place is None else float(signed[place]), place,
             )
         )  # fmt: skip
-    return tuple(found)
+    return tuple(agreements)
 
 
 def _mean(values: np.ndarray, average: Callable[[np.ndarray], Any] = np.mean) -> float:
@@ -181,31 +188,36 @@ def _mean(values: np.ndarray, average: Callable[[np.ndarray], Any] = np.mean) ->
 
 
 def theory_table(theories: Iterable[Generalisation]) -> str:
-    """The theories' numbers, one row each."""
+    """A table of the theories' numbers, one row for each theory."""
     rows = [["", *QUANTITIES.values(), "test accuracy", "log evidence", "order parameters"]]
     for theory in theories:
         estimates = [getattr(theory, key) for key in QUANTITIES]
-        numbers = [NOT_FOUND if math.isnan(e.value) else plus_minus(e) for e in estimates]
-        evidence = "" if theory.log_evidence is None else _found(theory.log_evidence, ".6g")
-        accuracy = _found(theory.test_accuracy.value, ".4f")
+        numbers = [
+            NOT_FOUND if math.isnan(estimate.value) else plus_minus(estimate)
+            for estimate in estimates
+        ]
+        evidence = (
+            "" if theory.log_evidence is None else _number_or_not_found(theory.log_evidence, ".6g")
+        )
+        accuracy = _number_or_not_found(theory.test_accuracy.value, ".4f")
         rows.append([theory.name, *numbers, accuracy, evidence, orders(theory)])
     return aligned(rows)
 
 
 def orders(theory: Generalisation) -> str:
-    """The order parameters; of a matrix its smallest and its largest eigenvalue."""
+    """The order parameters as text; of a matrix its smallest and its largest eigenvalue."""
     orders = np.array(theory.order_parameters)
     if orders.ndim < 2 or not np.all(np.isfinite(orders)):
-        return ", ".join(_found(float(q), ".5g") for q in orders.ravel())
+        return ", ".join(_number_or_not_found(float(q), ".5g") for q in orders.ravel())
     eigenvalues = np.linalg.eigvalsh(orders)
     size = len(orders)
     return f"{size} × {size}, eigenvalues {eigenvalues[0]:.4g} … {eigenvalues[-1]:.4g}"
 
 
 def plus_minus(estimate: Estimate) -> str:
-    """`0.03085 ± 0.00057`: two significant digits of the error decide the digits shown.
+    """An estimate as text, `0.03085 ± 0.00057`, to two significant digits of the error.
 
-    Of numbers very small or very large, six digits and a power of ten: `1.5e+300 ± 2e+298`.
+    Very small or very large numbers have six digits and a power of ten: `1.5e+300 ± 2e+298`.
     """
     if not (math.isfinite(estimate.mcse) and estimate.mcse > 0):
         return f"{estimate.value:.6g}"
@@ -216,7 +228,7 @@ def plus_minus(estimate: Estimate) -> str:
 
 
 def shifted(estimate: Estimate, unit: float = 1.0) -> str:
-    """`+0.0123(4)`: a shift in a unit, the error of its last digit in parentheses."""
+    """A shift in units of `unit` as text, `+0.0123(4)`: the error of the last digit in brackets."""
     value, error = estimate.value / unit, abs(estimate.mcse / unit)
     if not (math.isfinite(error) and error > 0):
         return f"{value:+.3g}"
@@ -225,12 +237,12 @@ def shifted(estimate: Estimate, unit: float = 1.0) -> str:
         return f"{value:+.3g} ± {error:.1g}"
     if round(error * 10**digits) == 10:
         digits = max(digits - 1, 0)
-    last = f"{error * 10**digits:.0f}" if digits else f"{error:.0f}"
-    return f"{value:+.{digits}f}({last})"
+    last_digits = f"{error * 10**digits:.0f}" if digits else f"{error:.0f}"
+    return f"{value:+.{digits}f}({last_digits})"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as left-aligned columns under a ruled header."""
+    """A table as text: rows in left-aligned columns, the first row ruled off as the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -239,14 +251,15 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "─" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
 
 
-def _found(value: float, form: str) -> str:
-    """A theory's number, or the word that stands where there is none."""
+def _number_or_not_found(value: float, form: str) -> str:
+    """A theory's number as text, or `NOT_FOUND` for NaN."""
     return NOT_FOUND if math.isnan(value) else format(value, form)
 
 
-def _beside(deviation: Deviation) -> str:
+def _with_deviation(deviation: Deviation) -> str:
+    """A theory's number as text, with the experiment's deviation from it in standard errors."""
     if math.isnan(deviation.z):
-        return _found(deviation.expected.value, ".5f")
+        return _number_or_not_found(deviation.expected.value, ".5f")
     if math.isinf(deviation.z):
         return f"{deviation.expected.value:.5f} (no error)"
     z = f"{deviation.z:+.1f}" if abs(deviation.z) < 1000 else f"{deviation.z:+.0e}"

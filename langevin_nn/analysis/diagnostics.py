@@ -43,17 +43,19 @@ with warnings.catch_warnings():
                     os.environ["XDG_CACHE_HOME"] = home
 
 RHAT_LIMIT = 1.01
+"""The R̂ below which chains may count as converged."""
 ESS_LIMIT = 400
+"""The effective sample size above which chains may count as converged."""
 LAST_BITS = 4
-"""A series that varies by no more than these units of its precision does not vary."""
+"""The variation, in units of its precision, up to which a series counts as constant."""
 ACCEPTANCE_LIMIT = 0.4
-"""A mean acceptance below this is remarked on in chains that have not mixed."""
+"""The mean acceptance below which a message about chains that have not mixed mentions it."""
 
 
 def constant(series: np.ndarray) -> np.ndarray:
-    """Whether series (chain, draw, …) are the same in every draw of every chain, of shape (…).
+    """Whether series (chain, draw, …) are equal in every draw of every chain, of shape (…).
 
-    Up to the last bits of their precision, which are rounding.
+    Differences in the last bits of their precision are rounding and do not count.
     """
     lowest, highest = series.min(axis=(0, 1)), series.max(axis=(0, 1))
     precision = np.finfo(np.result_type(series.dtype, np.float16)).eps
@@ -68,10 +70,10 @@ def rhat(series: np.ndarray) -> np.ndarray:
     """
     if series.shape[0] < 2:
         return np.full(series.shape[2:], np.nan)
-    same, still = constant(series), np.all(np.ptp(series, axis=1) == 0, axis=0)
+    constants, still = constant(series), np.all(np.ptp(series, axis=1) == 0, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = _value(az.rhat(_dataset(_but(np.asarray(same | still), series))))
-    return np.where(same, np.nan, np.where(still, np.inf, found))
+        values = _value(az.rhat(_dataset(_with_ramps(np.asarray(constants | still), series))))
+    return np.where(constants, np.nan, np.where(still, np.inf, values))
 
 
 def ess(series: np.ndarray) -> np.ndarray:
@@ -79,10 +81,10 @@ def ess(series: np.ndarray) -> np.ndarray:
 
     NaN for constants.
     """
-    same = constant(series)
-    data = _dataset(_but(same, series))
+    constants = constant(series)
+    data = _dataset(_with_ramps(constants, series))
     bulk, tail = (_value(az.ess(data, method=method)) for method in ("bulk", "tail"))
-    return np.where(same, np.nan, np.minimum(bulk, tail))
+    return np.where(constants, np.nan, np.minimum(bulk, tail))
 
 
 def mcse(series: np.ndarray) -> np.ndarray:
@@ -105,22 +107,22 @@ def diagnose(
     acceptance: float | None = None,
     nonfinite: float | None = None,
 ) -> Diagnostics:
-    """R̂ and ESS of each reported series (chain, draw) and the worst over those and predictions.
+    """R̂ and ESS of each reported series (chain, draw), and the worst over these and predictions.
 
-    `predictions` are series (chain, draw, point) at the test inputs, f, or its mean and variance;
-    chains that diverged are not in any of the series and are passed as a count.
+    `predictions` are series (chain, draw, point) at the test inputs: f, or its mean and variance.
+    Chains that diverged are not in any of the series and are passed as a count.
     """
     rhats = {name: float(rhat(series)) for name, series in reported.items()}
     sizes = {name: float(ess(series)) for name, series in reported.items()}
-    still = [name for name, series in reported.items() if constant(series)]
-    all_rhats = [value for name, value in rhats.items() if name not in still]
-    all_sizes = [value for name, value in sizes.items() if name not in still]
+    constant_names = [name for name, series in reported.items() if constant(series)]
+    all_rhats = [value for name, value in rhats.items() if name not in constant_names]
+    all_sizes = [value for name, value in sizes.items() if name not in constant_names]
     for name, series in predictions.items():
-        same = constant(series)
-        if number := int(same.sum()):
-            still.append(f"{name} at {number} of {same.size} test points")
-        all_rhats += rhat(series)[~same].tolist()
-        all_sizes += ess(series)[~same].tolist()
+        constants = constant(series)
+        if num_constants := int(constants.sum()):
+            constant_names.append(f"{name} at {num_constants} of {constants.size} test points")
+        all_rhats += rhat(series)[~constants].tolist()
+        all_sizes += ess(series)[~constants].tolist()
     num_chains, num_draws = next(iter(predictions.values())).shape[:2]
     return Diagnostics(
         rhat=rhats,
@@ -132,19 +134,19 @@ def diagnose(
         diverged_chains=diverged_chains,
         acceptance=acceptance,
         nonfinite=nonfinite,
-        constant=tuple(still),
+        constant=tuple(constant_names),
     )
 
 
-_ANEW = "a finished run cannot be extended: start anew with"
-START_ANEW = f"{_ANEW} more num_warmup or num_samples × thinning"
-"""What helps chains that have not mixed, wherever they were sampled."""
+_START_WITH = "a finished run cannot be extended: start anew with"
+START_ANEW = f"{_START_WITH} more num_warmup or num_samples × thinning"
+"""The advice for chains that have not mixed, wherever they were sampled."""
 
 
 def complaint(diagnostics: Diagnostics, slow: str = "") -> str:
-    """Why the chains may not be believed, in words; empty where they may.
+    """The reasons why the chains have not converged, with advice; empty where they have.
 
-    `slow` says of a step size that it is too small for more steps to help.
+    `slow` is a further reason: that the step size is too small for more steps to help.
     """
     reasons = []
     if diagnostics.diverged_chains:
@@ -152,18 +154,18 @@ def complaint(diagnostics: Diagnostics, slow: str = "") -> str:
             f"{diagnostics.diverged_chains} of {diagnostics.num_chains} chains diverged and are "
             "left out (write a smaller step_size)"
         )
-    moving = diagnostics.num_chains - diagnostics.diverged_chains
-    stands = np.isnan(diagnostics.ess_min) and {*diagnostics.rhat} <= {*diagnostics.constant}
-    if stands:
+    num_moving = diagnostics.num_chains - diagnostics.diverged_chains
+    all_constant = np.isnan(diagnostics.ess_min) and {*diagnostics.rhat} <= {*diagnostics.constant}
+    if all_constant:
         reasons.append("every draw of everything is the same: the chains do not move")
     elif np.isnan(diagnostics.rhat_max):
-        lacks = "two chains or more" if moving < 2 else "series of finite numbers"
-        reasons.append(f"R̂ is undefined (it needs {lacks})")
+        requirement = "two chains or more" if num_moving < 2 else "series of finite numbers"
+        reasons.append(f"R̂ is undefined (it needs {requirement})")
     elif np.isinf(diagnostics.rhat_max):
         reasons.append("R̂ is infinite: chains stand still, each at a value of its own")
     elif not diagnostics.rhat_max < RHAT_LIMIT:
         reasons.append(f"R̂ = {diagnostics.rhat_max:.3f} is not below {RHAT_LIMIT}")
-    if not (stands or diagnostics.ess_min > ESS_LIMIT):
+    if not (all_constant or diagnostics.ess_min > ESS_LIMIT):
         reasons.append(f"ESS = {diagnostics.ess_min:.0f} is not above {ESS_LIMIT}")
     if not reasons:
         return ""
@@ -173,23 +175,23 @@ def complaint(diagnostics: Diagnostics, slow: str = "") -> str:
         )
     remedy = START_ANEW
     if diagnostics.num_chains < 2:
-        remedy = f"{_ANEW} num_chains = 4 or more"
+        remedy = f"{_START_WITH} num_chains = 4 or more"
     if slow:
         reasons.append(slow)
-        remedy = f'{_ANEW} a larger step_size, or "auto"'
+        remedy = f'{_START_WITH} a larger step_size, or "auto"'
     return f"{'; '.join(reasons)}; {remedy}"
 
 
-def _but(these: np.ndarray, series: np.ndarray) -> np.ndarray:
-    """The series with any that vary in place of these: 0/0 is not to be asked for."""
-    ramp = np.arange(series.shape[1]).reshape(1, -1, *[1] * these.ndim)
-    return np.where(these, ramp.astype(series.dtype), series)
+def _with_ramps(constants: np.ndarray, series: np.ndarray) -> np.ndarray:
+    """The series with a ramp in place of those marked `constants`: R̂ and ESS would be 0/0."""
+    ramp = np.arange(series.shape[1]).reshape(1, -1, *[1] * constants.ndim)
+    return np.where(constants, ramp.astype(series.dtype), series)
 
 
 def _dataset(series: np.ndarray) -> xr.Dataset:
-    """The series in units of their largest values: ArviZ takes 10⁻¹⁵ for no variation at all.
+    """A Dataset of the series, in units of their largest values.
 
-    The units are powers of two, so that nothing is rounded.
+    ArviZ takes a variation of 10⁻¹⁵ for none. The units are powers of two: nothing is rounded.
     """
     series = np.asarray(series, np.float64)
     _, exponents = np.frexp(np.nan_to_num(np.abs(series).max(axis=(0, 1)), posinf=1.0))

@@ -1,4 +1,4 @@
-"""An ensemble over initialisations: what gradient flow makes of draws of the prior.
+"""An ensemble over initialisations: averages over gradient flows from draws of the prior.
 
 With f_i(x) of n independent initialisations and f̄ their mean, averages over the test set of
 bias² = (y − f̄)² and of the variance Σ_i (f_i − f̄)²/(n − 1). f̄ has the variance's n-th part as an
@@ -7,7 +7,8 @@ over the initialisations.
 
 Rates of wrongly classified examples jump where an output changes its sign, and the jackknife, which
 moves f̄ by no more than (f̄ − f_i)/(n − 1), overestimates the error of such a rate: by about n^(1/4)
-where the outputs at different test examples are independent. Theirs is the bootstrap's.
+where the outputs at different test examples are independent. The standard errors of these rates
+are the bootstrap's.
 """
 
 from dataclasses import dataclass
@@ -25,15 +26,15 @@ from langevin_nn.values import require_kind
 __all__ = ["ClassificationErrors", "classification_errors", "summarise_flow"]
 
 RESAMPLES = 400
-"""Of the bootstrap: an error of 4 % of the standard errors."""
+"""The number of resamples of the bootstrap: an error of 4 % of the standard errors."""
 
 
 @dataclass(frozen=True)
 class ClassificationErrors:
     """Fractions of the test set that are classified wrongly; made by `classification_errors`.
 
-    `single` is ⟨err⟩, the mean over n networks, `ensemble` that of their mean output f̄, and
-    `difference` is ⟨err⟩ − err_ensemble, what averaging gains. Their standard errors are those of
+    `single` is ⟨err⟩, the mean over n networks, `ensemble` the error of their mean output f̄, and
+    `difference` is ⟨err⟩ − err_ensemble, the gain of averaging. Their standard errors are those of
     the choice of the initialisations, with the test set as it is. `over_test_set` has the standard
     errors of the three from the choice of the test examples, with the networks as they are: add
     squares for another test set. It is shared by all flows with the same test set, so that it
@@ -49,7 +50,7 @@ class ClassificationErrors:
 def summarise_flow(flow: Flow, name: str = "flow") -> Generalisation:
     """Bias², variance, errors and accuracy of the mean predictor over the initialisations.
 
-    Raises `InputError` for fewer than three, of which a variance has no error.
+    Raises `InputError` for fewer than three initialisations, whose variance has no error.
 
     >>> data = lnn.load_dataset("digits", num_train=10, num_test=20, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (50,), key=key, dtype=jnp.float64)
@@ -58,12 +59,12 @@ def summarise_flow(flow: Flow, name: str = "flow") -> Generalisation:
     >>> found.converged, bool(found.train_error.value < 1e-6)
     (True, True)
     """
-    number = _number(flow)
+    num_networks = _num_networks(flow)
     outputs = flow.test_outputs.astype(np.float64)
-    f, y = outputs.reshape(number, -1), flow.y_test.ravel()
+    f, y = outputs.reshape(num_networks, -1), flow.y_test.ravel()
     num_test = len(flow.y_test)
     train = np.square(flow.y_train - flow.train_outputs.astype(np.float64))
-    train_errors = train.reshape(number, -1).sum(axis=1) / len(flow.y_train)
+    train_errors = train.reshape(num_networks, -1).sum(axis=1) / len(flow.y_train)
 
     one_output = flow.y_test.ndim == 1
 
@@ -78,9 +79,9 @@ def summarise_flow(flow: Flow, name: str = "flow") -> Generalisation:
         return values
 
     errors = np.square(y - f).sum(axis=1) / num_test
-    estimates = jackknife(numbers, number)
+    estimates = jackknife(numbers, num_networks)
     if one_output:
-        error = f.std(axis=0, ddof=1) / np.sqrt(number)
+        error = f.std(axis=0, ddof=1) / np.sqrt(num_networks)
         estimates["test_accuracy"] = accuracy_of_the_mean(
             y, f.mean(axis=0), error, flow.targets_midpoint
         )
@@ -103,8 +104,8 @@ def classification_errors(flow: Flow) -> ClassificationErrors:
 
     An example is wrong where f is not strictly on its target's side of the targets' midpoint, or
     with several outputs where no single largest of f is the largest of its targets: ties are wrong,
-    as in every accuracy (`langevin_nn.data.labels.is_right`). The ensemble is that
-    of n networks: its error still falls with n, where ⟨‖f − f̄‖²⟩/n is not small.
+    as in every accuracy (`langevin_nn.data.labels.is_right`). The ensemble has n networks: its
+    error still falls with n where ⟨‖f − f̄‖²⟩/n is not small.
 
     Raises `InputError` for fewer than three initialisations.
 
@@ -117,42 +118,48 @@ def classification_errors(flow: Flow) -> ClassificationErrors:
     >>> abs(found.difference.value - gain) < 1e-12
     True
     """
-    number, num_test = _number(flow), len(flow.y_test)
+    num_networks, num_test = _num_networks(flow), len(flow.y_test)
     outputs = flow.test_outputs.astype(np.float64)
-    f = outputs.reshape(number, -1)
+    f = outputs.reshape(num_networks, -1)
 
-    def wrong(f: Float[np.ndarray, "m K"]) -> np.ndarray:
+    def is_wrong(f: Float[np.ndarray, "m K"]) -> np.ndarray:
         return ~is_right(f.reshape(-1, *flow.y_test.shape), flow.y_test, flow.targets_midpoint)
 
-    each = wrong(f)  # (n, P_test)
-    singly, together = each.mean(axis=0), wrong(f.mean(axis=0)[None])[0]
-    each_count = each.sum(axis=1)  # whole numbers, whose mean has no rounding
-    counts = np.random.default_rng(0).multinomial(number, np.ones(number) / number, RESAMPLES)
-    single = (counts @ each_count) / (number * num_test)
-    ensemble = wrong(counts @ f / number).mean(axis=1)
+    wrong = is_wrong(f)  # (n, P_test)
+    single_wrong, ensemble_wrong = wrong.mean(axis=0), is_wrong(f.mean(axis=0)[None])[0]
+    wrong_counts = wrong.sum(axis=1)  # whole numbers, whose mean has no rounding
+    counts = np.random.default_rng(0).multinomial(
+        num_networks, np.ones(num_networks) / num_networks, RESAMPLES
+    )
+    single = (counts @ wrong_counts) / (num_networks * num_test)
+    ensemble = is_wrong(counts @ f / num_networks).mean(axis=1)
 
     def estimate(value: float, resampled: Float[np.ndarray, " B"]) -> Estimate:
         # n networks drawn from n have the variance of n − 1
-        return Estimate(value, float(resampled.std() * np.sqrt(number / (number - 1))))
+        return Estimate(value, float(resampled.std() * np.sqrt(num_networks / (num_networks - 1))))
 
-    errors = [part.std() / np.sqrt(num_test) for part in (singly, together, singly - together)]
+    errors = [
+        indicator.std() / np.sqrt(num_test)
+        for indicator in (single_wrong, ensemble_wrong, single_wrong - ensemble_wrong)
+    ]
     return ClassificationErrors(
         single=Estimate(
-            float(each_count.mean() / num_test),
-            float(each_count.std(ddof=1) / np.sqrt(number) / num_test),
+            float(wrong_counts.mean() / num_test),
+            float(wrong_counts.std(ddof=1) / np.sqrt(num_networks) / num_test),
         ),
-        ensemble=estimate(float(together.mean()), ensemble),
-        difference=estimate(float(singly.mean() - together.mean()), single - ensemble),
+        ensemble=estimate(float(ensemble_wrong.mean()), ensemble),
+        difference=estimate(float(single_wrong.mean() - ensemble_wrong.mean()), single - ensemble),
         over_test_set=(float(errors[0]), float(errors[1]), float(errors[2])),
     )
 
 
-def _number(flow: Flow) -> int:
+def _num_networks(flow: Flow) -> int:
+    """The number of initialisations; `InputError` for fewer than three and for what is no flow."""
     require_kind("flow", flow, Flow, "gradient_flow(posterior, key=…)")
-    number = len(flow.test_outputs)
-    if number < 3:
+    num_networks = len(flow.test_outputs)
+    if num_networks < 3:
         raise InputError(
-            f"an ensemble needs three initialisations at least, got {number}: write a larger "
+            f"an ensemble needs three initialisations at least, got {num_networks}: write a larger "
             "num_initialisations"
         )
-    return number
+    return num_networks

@@ -35,14 +35,14 @@ from langevin_nn.types import Estimate, Generalisation, InputError
 from langevin_nn.values import require_kind, require_text
 
 SMALLEST_STEP = 1e-3
-"""Of the usual step size: below this part of it more steps are not what helps."""
+"""The part of the usual step size below which a larger step size helps, not more steps."""
 
 
 def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     """Bias², variance, errors, accuracy and diagnostics of recorded chains.
 
     Chains that diverged are left out of every average and counted in the diagnostics.
-    Raises `InputError` if no chain is left, and for what are no `Chains`.
+    Raises `InputError` if no chain is left, and for any object but `Chains`.
     """
     require_text("name", name)
     require_kind("chains", chains, Chains, "summarise(sample(posterior, transition, key=…))")
@@ -84,7 +84,7 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
         acceptance=None if acceptance is None else float(acceptance[keep].mean()),
         nonfinite=None if nonfinite is None else float(nonfinite[keep].mean()),
     )
-    message = complaint(diagnostics, _slow(chains, diagnostics.acceptance))
+    message = complaint(diagnostics, _too_small(chains, diagnostics.acceptance))
     bias2 = num_outputs * float(np.square(residual).mean()) - excess
     variance = num_outputs * float(plug_in_variance.mean()) + excess
     if num_outputs == 1:
@@ -112,7 +112,7 @@ def _mean(series: dict[str, np.ndarray], errors: dict[str, float], key: str) -> 
 
 
 def _sum_of_squared_correlations(centred: np.ndarray, error: np.ndarray) -> float:
-    """Σ_xx' Cov(δ_x, δ_x')², taking δ's correlations over x to be those of the draws."""
+    """The sum Σ_xx' Cov(δ_x, δ_x')², with the correlations of δ over x taken from the draws."""
     flat = centred.reshape(-1, centred.shape[-1])
     deviation = flat.std(axis=0)
     scaled = flat * np.divide(error, deviation, out=np.zeros_like(error), where=deviation > 0)
@@ -128,44 +128,49 @@ def accuracy_of_the_mean(
     Its standard error is that of the sign of f̄, given the Monte-Carlo error of f̄.
     """
     right = is_right(mean, y, midpoint)
-    return Estimate(float(right.mean()), _spread(_in_errors(np.abs(mean - midpoint), error)))
+    return Estimate(
+        float(right.mean()), _error_of_fraction(_in_errors(np.abs(mean - midpoint), error))
+    )
 
 
 def accuracy_of_the_largest(
     y: Float[np.ndarray, "P_test D"], outputs: Float[np.ndarray, "chain draw P_test D"]
 ) -> Estimate:
-    """The fraction of test points where the largest of f̄ is that of the targets (`is_right`).
+    """The fraction of test points where f̄ is largest at the targets' largest output (`is_right`).
 
     With c the target's output, a point is right where every margin f̄_c − f̄_d is positive. Its
     standard error is that of the sign of the margin that is smallest in units of its own
     Monte-Carlo error, which has the correlations of the outputs in it.
     """
-    wanted = y.argmax(axis=1)[:, None]
+    target_output = y.argmax(axis=1)[:, None]
     mean = outputs.mean(axis=(0, 1))
     right = is_right(mean, y, 0.0)
-    margins = np.take_along_axis(outputs, wanted[None, None], axis=3) - outputs
-    rivals = np.arange(y.shape[1])[None, :] != wanted
-    margins = margins[:, :, rivals].reshape(*outputs.shape[:3], -1)
+    margins = np.take_along_axis(outputs, target_output[None, None], axis=3) - outputs
+    is_other = np.arange(y.shape[1])[None, :] != target_output
+    margins = margins[:, :, is_other].reshape(*outputs.shape[:3], -1)
     z = _in_errors(margins.mean(axis=(0, 1)), mcse(margins))
-    return Estimate(float(right.mean()), _spread(z.min(axis=1)))
+    return Estimate(float(right.mean()), _error_of_fraction(z.min(axis=1)))
 
 
 def _in_errors(distance: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Distances in units of their errors: ±∞ where there is no error."""
+    """The distances in units of their errors; ±∞ where there is no error."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.nan_to_num(distance / error, nan=np.inf, posinf=np.inf, neginf=-np.inf)
 
 
-def _spread(z: np.ndarray) -> float:
-    """Standard error of the fraction of points whose sign, z standard errors from 0, is right."""
+def _error_of_fraction(z: np.ndarray) -> float:
+    """The standard error of a fraction of right signs, of numbers z standard errors from 0."""
     wrong_sign = np.array([0.5 * math.erfc(distance / math.sqrt(2)) for distance in z])
     return math.sqrt(float(np.sum(wrong_sign * (1 - wrong_sign)))) / z.size
 
 
-def _slow(chains: Chains, acceptance: float | None) -> str:
-    """That the step size is far too small, if it is: of `Split`, which accepts then everything."""
-    usual = AUTO_FRACTION * chains.stability_limit
+def _too_small(chains: Chains, acceptance: float | None) -> str:
+    """The statement that the step size is far too small, empty where it is not.
+
+    `Split` with too small a step size accepts everything.
+    """
+    usual_step_size = AUTO_FRACTION * chains.stability_limit
     if chains.trajectory_length is not None:
-        usual = FIRST_STEP_SIZE if acceptance is not None and acceptance > 0.999 else 0.0
-    small = chains.step_size < SMALLEST_STEP * usual
-    return f"step_size = {chains.step_size:.3g} is too small" if small else ""
+        usual_step_size = FIRST_STEP_SIZE if acceptance is not None and acceptance > 0.999 else 0.0
+    is_small = chains.step_size < SMALLEST_STEP * usual_step_size
+    return f"step_size = {chains.step_size:.3g} is too small" if is_small else ""

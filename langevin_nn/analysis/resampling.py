@@ -1,4 +1,4 @@
-"""Standard errors of what independent draws give: of their mean, else by the jackknife."""
+"""Standard errors of estimates from independent draws: of their mean, and by the jackknife."""
 
 from collections.abc import Callable, Mapping
 
@@ -26,20 +26,21 @@ def jackknife(
 ) -> dict[str, Estimate]:
     """Numbers that are computed from n independent draws, with the jackknife's standard errors.
 
-    `numbers(chosen)` computes them from the draws of these indices. The value θ is that of all, the
-    error √((n − 1)/n Σ_i (θ_i − θ̄)²), where θ_i leaves out draw i and θ̄ is the mean of these. It is
-    that of the mean for a mean. B. Efron and C. Stein, Ann. Stat. 9, 586 (1981).
+    `numbers(chosen)` computes them from the draws of these indices. The value θ is that of all
+    draws, the error √((n − 1)/n Σ_i (θ_i − θ̄)²), where θ_i leaves out draw i and θ̄ is the mean of
+    the θ_i. For a mean it is the usual standard error of a mean. B. Efron and C. Stein, Ann. Stat.
+    9, 586 (1981).
 
     >>> values = np.array([1.0, 2.0, 6.0])
     >>> found = jackknife(lambda chosen: {"mean": float(values[chosen].mean())}, 3)
     >>> found["mean"].value, round(found["mean"].mcse, 6)
     (3.0, 1.527525)
     """
-    everyone = np.arange(number)
-    whole = numbers(everyone)
-    without = [numbers(np.delete(everyone, draw)) for draw in everyone]
+    draws = np.arange(number)
+    estimates = numbers(draws)
+    leave_one_out = [numbers(np.delete(draws, draw)) for draw in draws]
     factor = np.sqrt(number - 1)
     return {
-        name: Estimate(value, float(factor * np.std([less[name] for less in without])))
-        for name, value in whole.items()
+        name: Estimate(value, float(factor * np.std([values[name] for values in leave_one_out])))
+        for name, value in estimates.items()
     }

@@ -22,7 +22,7 @@ __all__ = ["PowerLaw", "power_law"]
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """y = `prefactor` x^`exponent`, and χ² per degree of freedom of its fit; by `power_law`."""
+    """The law y = `prefactor` x^`exponent`, and χ² per degree of freedom; made by `power_law`."""
 
     exponent: Estimate
     prefactor: Estimate
@@ -33,7 +33,7 @@ class PowerLaw:
             require_kind(name, getattr(self, name), Estimate, "Estimate(value, mcse)")
 
     def __call__(self, x: float | Num[np.ndarray, "..."]) -> Any:
-        """y at x > 0."""
+        """The law's y at x > 0; `InputError` for other x."""
         places = as_finite_numbers("x", x)
         if not np.all(places > 0):
             raise InputError(f"a power law is of positive x, got {shown(x)}")
@@ -56,9 +56,11 @@ def power_law(x: Sequence[float] | Num[np.ndarray, " n"], y: Sequence[Estimate])
     places = as_numbers("x", x)
     if not is_ordered(y):
         raise InputError(f"y must be a list of Estimates, got {shown(y)}: write [Estimate(…), …]")
-    for e in y:
-        require_kind("each y", e, Estimate, "Estimate(value, mcse)")
-    values, errors = np.array([(e.value, e.mcse) for e in y], np.float64).reshape(-1, 2).T
+    for estimate in y:
+        require_kind("each y", estimate, Estimate, "Estimate(value, mcse)")
+    values, errors = (
+        np.array([(estimate.value, estimate.mcse) for estimate in y], np.float64).reshape(-1, 2).T
+    )
     if places.shape != values.shape or len(places) < 3 or len(set(places.tolist())) < 2:
         raise InputError(
             f"a power law is fitted to three points or more, one y for each x, got {places.shape} "
@@ -76,16 +78,16 @@ def power_law(x: Sequence[float] | Num[np.ndarray, " n"], y: Sequence[Estimate])
     weights = values / errors if weighted else np.ones_like(values)
     middle = np.average(np.log(places), weights=weights**2)
     design = np.stack([np.log(places) - middle, np.ones_like(places)], axis=1) * weights[:, None]
-    solved, *_ = np.linalg.lstsq(design, np.log(values) * weights, rcond=None)
+    solution, *_ = np.linalg.lstsq(design, np.log(values) * weights, rcond=None)
     covariance = np.linalg.inv(design.T @ design)
-    residual = np.log(values) * weights - design @ solved
+    residual = np.log(values) * weights - design @ solution
     chi2 = float(residual @ residual / (len(places) - 2))
     covariance *= max(chi2, 1.0) if weighted else chi2
-    exponent, height = solved
+    exponent, height = solution
     prefactor = float(np.exp(height - exponent * middle))
-    spread = np.sqrt(covariance[1, 1] + middle**2 * covariance[0, 0])
+    relative_error = np.sqrt(covariance[1, 1] + middle**2 * covariance[0, 0])
     return PowerLaw(
         Estimate(float(exponent), float(np.sqrt(covariance[0, 0]))),
-        Estimate(prefactor, prefactor * float(spread)),
+        Estimate(prefactor, prefactor * float(relative_error)),
         chi2,
     )

@@ -60,24 +60,25 @@ from langevin_nn.types import Estimate, Generalisation, InputError, random_key
 from langevin_nn.values import require_kind
 
 BATCH_BYTES = 64e6
+"""The bound on the size of the arrays of one batch of draws of the prior."""
 FEWEST_PRIOR_DRAWS = 30
-"""With fewer draws of the prior that carry the weight their mean's standard error means nothing."""
+"""The number of draws of the prior below which the standard error of their mean means nothing."""
 
 GAUSS_NODES = 24
-"""Of the integral that has no closed form, between two rungs."""
+"""The number of Gauss–Legendre nodes of an integral between two rungs without a closed form."""
 
 LEAST_SWAPS = 0.05
-"""A ladder with a lower swap acceptance between two rungs is remarked on."""
+"""The swap acceptance between two rungs below which a ladder is complained of."""
 LARGEST_QUADRATURE = 1.0
-"""A ladder whose log evidence has a larger error of the quadrature is remarked on."""
+"""The error of the quadrature above which a ladder's log evidence is complained of."""
 
 
 @dataclass(frozen=True)
 class ThermodynamicIntegration:
-    """log p(y | X) at each temperature of a ladder, the coldest first.
+    """The log evidence log p(y | X) at each temperature of a ladder, the coldest first.
 
-    `quadrature` is, for each, an estimate of the error of the integral over the temperatures, which
-    is not in the Monte-Carlo standard errors: see the module. It falls as h⁴ with the distance h of
+    `quadrature` is at each temperature an estimate of the error of the integral, which is not in
+    the Monte-Carlo standard errors: see the module. It falls as h⁴ with the distance h of
     the rungs in log T, and is large, up to the bracket by rectangles, where they are far apart. At
     the hottest rung it is 0 unless that is too cold for draws of the prior.
     """
@@ -89,10 +90,10 @@ class ThermodynamicIntegration:
 
 @dataclass(frozen=True)
 class Tempering:
-    """What a ladder found: the result at each temperature, the coldest first, and how it mixed.
+    """The results of a ladder at each temperature, the coldest first, and how it mixed.
 
-    `swap_acceptance` is that between neighbours, `round_trips` how many weights came down to the
-    coldest rung from the hottest, over all chains.
+    `swap_acceptance` is the mean acceptance of swaps between neighbours, `round_trips` the number
+    of times that weights came down to the coldest rung from the hottest, over all chains.
     """
 
     measured: tuple[Generalisation, ...]
@@ -102,11 +103,12 @@ class Tempering:
 
     @property
     def temperatures(self) -> tuple[float, ...]:
+        """The temperatures of the rungs, the coldest first."""
         return self.integration.temperatures
 
     @property
     def complaint(self) -> str:
-        """Why the ladder does not help its coldest rung or its evidence; empty where it does."""
+        """The reason why the ladder fails its coldest rung or its evidence; empty without one."""
         worst = int(np.argmin(self.swap_acceptance))
         if self.swap_acceptance[worst] < LEAST_SWAPS:
             low, high = self.temperatures[worst : worst + 2]
@@ -134,7 +136,7 @@ class Tempering:
 
 
 def summarise_ladder(ladder: Ladder, *, key: PRNGKeyArray) -> Tempering:
-    """`summarise` at each temperature, and the log evidence; `key` draws from the prior."""
+    """The summary at each temperature and the log evidence; `key` is that of draws of the prior."""
     require_kind("ladder", ladder, Ladder, "temper(posterior, transition, temperatures, key=…)")
     key = random_key(key)
     return Tempering(
@@ -148,10 +150,10 @@ def summarise_ladder(ladder: Ladder, *, key: PRNGKeyArray) -> Tempering:
 def thermodynamic_integration(
     ladder: Ladder, *, key: PRNGKeyArray, num_prior: int = 20_000
 ) -> ThermodynamicIntegration:
-    """The log evidence at each temperature; `num_prior` draws of the prior serve the hottest.
+    """The log evidence at each temperature; at the hottest it is that of `num_prior` prior draws.
 
     The hottest temperature must be so high that draws of the prior see the data: where they do
-    not, the error is large, and is every rung's.
+    not, the error is large, and it is part of the error at every temperature.
 
     Raises `InputError` if every chain diverged.
     """
@@ -163,25 +165,27 @@ def thermodynamic_integration(
     misfit, normalisation = _prior_misfits(hottest, key, num_prior)
     start = _log_mean(misfit, normalisation)
     beta = 1 / np.array(ladder.temperatures)
-    energies, spreads = (
-        np.stack([series[keep] for series in each], axis=-1).astype(np.float64)
-        for each in (ladder.data_energies, ladder.energy_variances)
+    energies, energy_variances = (
+        np.stack([series[keep] for series in ladder_series], axis=-1).astype(np.float64)
+        for ladder_series in (ladder.data_energies, ladder.energy_variances)
     )  # (chain, draw, rung)
-    variances = np.square(energies - energies.mean(axis=(0, 1))) + spreads
+    variances = np.square(energies - energies.mean(axis=(0, 1))) + energy_variances
     integrand = beta * energies - (0.5 * hottest.y_train.size if normalised else 0.0)
     slope = beta * energies - np.square(beta) * variances
-    found = []
+    log_evidences = []
     for rung in range(len(beta)):
         series = _integral(np.log(beta), integrand, slope, rung)
         error = float(np.hypot(mcse(series), start.mcse))
-        found.append(Estimate(start.value - float(series.mean()), error))
+        log_evidences.append(Estimate(start.value - float(series.mean()), error))
     highest = -beta[-1] * energies[..., -1].mean()
     if normalised:
         highest -= 0.5 * hottest.y_train.size * np.log(2 * np.pi / beta[-1])
-    missing = max(0.0, float(highest) - start.value) if _carried_by_few(misfit) else 0.0
-    steps = [*_errors_between(beta, energies, variances), missing]
-    quadrature = np.cumsum(steps[::-1])[::-1]
-    return ThermodynamicIntegration(ladder.temperatures, tuple(found), tuple(quadrature.tolist()))
+    start_error = max(0.0, float(highest) - start.value) if _few_dominate(misfit) else 0.0
+    errors = [*_errors_between(beta, energies, variances), start_error]
+    quadrature = np.cumsum(errors[::-1])[::-1]
+    return ThermodynamicIntegration(
+        ladder.temperatures, tuple(log_evidences), tuple(quadrature.tolist())
+    )
 
 
 def _integral(
@@ -190,7 +194,7 @@ def _integral(
     slopes: Float[np.ndarray, "chain draw K"],
     rung: int,
 ) -> Float[np.ndarray, "chain draw"]:
-    """The integral from the hottest rung to `rung`, of each draw, by values and slopes there."""
+    """The integral of each draw from the hottest rung to `rung`, by values and slopes there."""
     colder, hotter = np.arange(rung, len(places) - 1), np.arange(rung + 1, len(places))
     h = places[colder] - places[hotter]
     trapezoid = (values[..., colder] + values[..., hotter]) @ (h / 2)
@@ -202,7 +206,7 @@ def _errors_between(
     energies: Float[np.ndarray, "chain draw K"],
     variances: Float[np.ndarray, "chain draw K"],
 ) -> Float[np.ndarray, " K_less_1"]:
-    """The error of the integral between neighbours, min(B, |L − H| + J (|S − H| + w M))."""
+    """The errors min(B, |L − H| + J (|S − H| + w M)) of the integral between neighbours."""
     h = np.log(beta[:-1] / beta[1:])
     heat = np.square(beta) * variances
     g = beta * energies
@@ -212,20 +216,22 @@ def _errors_between(
     root = np.sqrt(beta)
     over_root = _between(root, 2 * root * energies, 2 * energies - 4 * beta * variances)
     energy, variance = energies.mean(axis=(0, 1)), variances.mean(axis=(0, 1))
-    powers = np.abs(_logarithmic(beta, energy, variance) - value)
+    power_error = np.abs(_log_cubic(beta, energy, variance) - value)
 
-    untold = g[..., :-1] - g[..., 1:] - h / 2 * (g - heat)[..., :-1] - h / 2 * (g - heat)[..., 1:]
-    unseen = _resolved(untold)
+    slope_misfit = (
+        g[..., :-1] - g[..., 1:] - h / 2 * (g - heat)[..., :-1] - h / 2 * (g - heat)[..., 1:]
+    )
+    resolved_misfit = _resolved(slope_misfit)
     width = np.abs(np.diff(beta) * np.diff(energy))
     capacity = 0.5 * (beta**2 * variance)[:-1] + 0.5 * (beta**2 * variance)[1:]
-    share = np.minimum(unseen, h * capacity) / np.where(capacity > 0, h * capacity, np.inf)
+    share = np.minimum(resolved_misfit, h * capacity) / np.where(capacity > 0, h * capacity, np.inf)
     share = np.where(capacity > 0, share, 1.0)
-    open_end = np.maximum(share, np.tanh(h) ** 2) * h / 2 * unseen
-    apart = width / (1 + width)
+    weighted_misfit = np.maximum(share, np.tanh(h) ** 2) * h / 2 * resolved_misfit
+    separation = width / (1 + width)
 
     rectangles = -np.diff(beta) * np.stack([energy[:-1], energy[1:]])
     bracket = np.abs(rectangles - value).max(axis=0)
-    estimate = powers + apart * (_resolved(over_root - hermite) + open_end)
+    estimate = power_error + separation * (_resolved(over_root - hermite) + weighted_misfit)
     return np.where(np.isnan(estimate), bracket, np.minimum(bracket, estimate))
 
 
@@ -234,19 +240,23 @@ def _between(
     values: Float[np.ndarray, "chain draw K"],
     slopes: Float[np.ndarray, "chain draw K"],
 ) -> Float[np.ndarray, "chain draw K_less_1"]:
-    """The same integral from each rung to the next colder one."""
+    """The integral from each rung to the next colder one of each draw, by values and slopes."""
     pairs = [slice(rung, rung + 2) for rung in range(len(places) - 1)]
     return np.stack(
-        [_integral(places[two], values[..., two], slopes[..., two], 0) for two in pairs], axis=-1
+        [_integral(places[pair], values[..., pair], slopes[..., pair], 0) for pair in pairs],
+        axis=-1,
     )
 
 
-def _logarithmic(
+def _log_cubic(
     beta: Float[np.ndarray, " K"],
     energy: Float[np.ndarray, " K"],
     variance: Float[np.ndarray, " K"],
 ) -> Float[np.ndarray, " K_less_1"]:
-    """∫ ⟨E⟩ dβ between neighbours, log ⟨E⟩ a cubic of log β; NaN where ⟨E⟩ is not positive."""
+    """The integrals L = ∫ ⟨E⟩ dβ between neighbours, with log ⟨E⟩ a cubic of log β.
+
+    They are NaN where ⟨E⟩ is not positive.
+    """
     h = np.log(beta[:-1] / beta[1:])[:, None]
     nodes, weights = np.polynomial.legendre.leggauss(GAUSS_NODES)
     t = 0.5 * (1 + nodes)
@@ -262,21 +272,21 @@ def _logarithmic(
 
 
 def _resolved(series: Float[np.ndarray, "chain draw K"]) -> Float[np.ndarray, " K"]:
-    """The modulus of the mean, less what it has by its Monte-Carlo error alone."""
+    """The modulus of the mean with its Monte-Carlo error taken out, square from square."""
     noise = np.nan_to_num(mcse(series))
     return np.sqrt(np.maximum(np.square(series.mean(axis=(0, 1))) - np.square(noise), 0))
 
 
-def _carried_by_few(misfit: Float[np.ndarray, " draws"]) -> bool:
-    """Whether the mean of exp(−misfit) is that of a few draws, by (Σw)²/Σw²."""
+def _few_dominate(misfit: Float[np.ndarray, " draws"]) -> bool:
+    """Whether few draws dominate the mean of the weights w = exp(−misfit), by (Σw)²/Σw²."""
     weights = np.exp(misfit.min() - misfit)
     return bool(weights.sum() ** 2 < FEWEST_PRIOR_DRAWS * np.square(weights).sum())
 
 
 def prior_log_evidence(posterior: Posterior, key: PRNGKeyArray, num_draws: int) -> Estimate:
-    """log p(y | X) = log ⟨p(y | θ)⟩ over draws of the prior, with its standard error.
+    """The log evidence log p(y | X) = log ⟨p(y | θ)⟩ from draws of the prior, with its error.
 
-    Of use where the posterior is not far from the prior: at high temperatures.
+    It is of use where the posterior is not far from the prior: at high temperatures.
     """
     return _log_mean(*_prior_misfits(posterior, key, num_draws))
 
@@ -290,19 +300,19 @@ def _log_mean(misfit: Float[np.ndarray, " draws"], normalisation: float) -> Esti
 def _prior_misfits(
     posterior: Posterior, key: PRNGKeyArray, num_draws: int
 ) -> tuple[Float[np.ndarray, " draws"], float]:
-    """Misfits of draws of the prior, the read-out integrated out where it can be; and the rest.
+    """The misfits of draws of the prior, and the normalisation −log p(y | θ) − misfit.
 
-    The rest is −log p(y | θ) − misfit.
+    The read-out is integrated out where it can be.
     """
     network = posterior.network
     squared = isinstance(posterior.loss, Squared)
     if squared and isinstance(network, Network) and network.hidden_widths:
         posterior = MarginalisedPosterior.of(posterior)
     shape = (posterior.num_train, *jax.tree.leaves(posterior.sample_prior(key, 1))[0].shape)
-    batch = int(np.clip(BATCH_BYTES / (8 * np.prod(shape)), 1, num_draws))
+    batch_size = int(np.clip(BATCH_BYTES / (8 * np.prod(shape)), 1, num_draws))
     misfits = []
-    for part in jax.random.split(key, -(-num_draws // batch)):
-        misfits.append(np.asarray(_batch_of_misfits(posterior, part, batch), np.float64))
+    for batch_key in jax.random.split(key, -(-num_draws // batch_size)):
+        misfits.append(np.asarray(_batch_of_misfits(posterior, batch_key, batch_size), np.float64))
     return np.concatenate(misfits), posterior.log_normalisation
 
 

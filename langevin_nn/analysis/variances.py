@@ -1,6 +1,6 @@
-"""What an error is made of: noise, initialisation and sampling, from nested draws.
+"""The parts of an error: noise, initialisation and sampling, from nested draws.
 
-With predictions f_abc(x) of data set a, features or initialisation b of it and noise c of the
+With predictions f_abc(x) of data set a, its features or initialisation b and noise c of the
 labels of both, the error of one prediction is
 
     bias²            (E f − y)²
@@ -44,7 +44,7 @@ def error_parts(predictions: np.ndarray, y_test: np.ndarray) -> ErrorParts:
 
     Args:
         predictions: (data sets, features, noise, P_test), f_abc(x): for each data set its features,
-            for each of these its noise, drawn independently. One teacher has all labels.
+            for each of these its noise, drawn independently. One teacher gives all labels.
         y_test: (P_test,) labels without noise.
 
     Standard errors are the jackknife's over the data sets, of the same test points.
@@ -72,10 +72,10 @@ def error_parts(predictions: np.ndarray, y_test: np.ndarray) -> ErrorParts:
             "three data sets, two features of each and two draws of the noise are needed at least, "
             f"got {f.shape[:3]}"
         )
-    # What each data set contributes, at each test point: its mean, and two mean variances.
-    of_features = f.mean(axis=2)
-    means = of_features.mean(axis=1)
-    between = of_features.var(axis=1, ddof=1)
+    # The contributions of each data set at each test point: its mean, and two mean variances.
+    feature_means = f.mean(axis=2)
+    means = feature_means.mean(axis=1)
+    between = feature_means.var(axis=1, ddof=1)
     within = f.var(axis=2, ddof=1).mean(axis=1)
     num_features, num_noise = f.shape[1:3]
 
@@ -86,8 +86,8 @@ def error_parts(predictions: np.ndarray, y_test: np.ndarray) -> ErrorParts:
         return float(between[chosen].mean()) - noise(chosen) / num_noise
 
     def sampling(chosen: np.ndarray) -> float:
-        spread = float(means[chosen].var(axis=0, ddof=1).mean())
-        return spread - float(between[chosen].mean()) / num_features
+        variance = float(means[chosen].var(axis=0, ddof=1).mean())
+        return variance - float(between[chosen].mean()) / num_features
 
     def bias2(chosen: np.ndarray) -> float:
         plug_in = float(np.mean((means[chosen].mean(axis=0) - y) ** 2))

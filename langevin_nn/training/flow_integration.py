@@ -23,10 +23,11 @@ from langevin_nn.types import CHAIN_AXIS
 __all__ = ["SOLVERS", "End", "Rules", "integrated"]
 
 SOLVERS = {"tsit5": diffrax.Tsit5, "stabilised": Stabilised}
+"""The methods of integration by their names."""
 
 
 class Rules(eqx.Module):
-    """When a flow ends, and how closely it is followed.
+    """The rules of an integration: when a flow ends, and with what tolerances it is followed.
 
     The numbers are traced: flows that differ in them alone are one program.
     """
@@ -42,22 +43,26 @@ class Rules(eqx.Module):
 
 
 FIRST_MOVE = 1e-3
-"""The root mean square of what the first step adds to the state."""
+"""The root mean square of the first step's change of the state."""
 
 
 class _Energy(eqx.Module):
-    """E_α of one network and what it is made of; `origin` is f̃ at time 0, if α is given."""
+    """The energy E_α of one network, its outputs and losses.
+
+    `origin` is f̃ at time 0 where an output scale α is given, else None.
+    """
 
     posterior: GibbsPosterior
     origin: Float[Array, " P *D"] | None
     scale: Array
 
     def outputs(self, params: Any) -> Float[Array, " P *D"]:
+        """The outputs f_α at the training inputs."""
         f = self.posterior.train_outputs(jax.tree.map(lambda leaf: leaf[None], params))[0]
         return f if self.origin is None else self.scale * (f - self.origin)
 
     def losses(self, params: Any) -> Float[Array, " P"]:
-        """ℓ of each training example, summed over the outputs."""
+        """The loss ℓ of each training example, summed over the outputs."""
         losses = self.posterior.loss(self.outputs(params), self.posterior.y_train)
         return jnp.sum(losses.reshape(len(losses), -1), axis=1)
 
@@ -67,7 +72,7 @@ class _Energy(eqx.Module):
 
 
 class End(eqx.Module):
-    """Of each initialisation, where its flow ended."""
+    """The ends of the flows of all initialisations, with the weights and numbers of each."""
 
     params: Any
     train_outputs: Any
@@ -82,33 +87,36 @@ class End(eqx.Module):
 def integrated(
     posterior: GibbsPosterior, start: Any, origin: Any, scale: Array, rules: Rules, mesh: Mesh
 ) -> End:
+    """The ends of the flows that begin at the weights `start` (n, …), shared out over the mesh."""
     dtype = posterior.y_train.dtype
     numbers = jax.tree.map(lambda number: jnp.asarray(number, dtype), rules)
     numbers = eqx.tree_at(lambda r: r.max_time, numbers, jnp.asarray(rules.max_time, float))
     # diffrax's clock is in float64 beside weights in float32, and its steps mix the two.
     with jax.numpy_dtype_promotion("standard"):
-        return _integrated(posterior, start, origin, scale, numbers, mesh)
+        return _integrated_on_mesh(posterior, start, origin, scale, numbers, mesh)
 
 
 @eqx.filter_jit
-def _integrated(
+def _integrated_on_mesh(
     posterior: GibbsPosterior, start: Any, origin: Any, scale: Array, rules: Rules, mesh: Mesh
 ) -> End:
-    shared, whole = PartitionSpec(CHAIN_AXIS), PartitionSpec()
+    shared, replicated = PartitionSpec(CHAIN_AXIS), PartitionSpec()
     arrays, static = eqx.partition(posterior, eqx.is_array)
 
-    def of_these(arrays: Any, start: Any, origin: Any, scale: Array, rules: Rules) -> End:
-        here = eqx.combine(arrays, static)
-        return jax.vmap(lambda s, o: _integrated_alone(_Energy(here, o, scale), s, rules))(
-            start, origin
-        )
+    def on_device(arrays: Any, start: Any, origin: Any, scale: Array, rules: Rules) -> End:
+        whole_posterior = eqx.combine(arrays, static)
+        return jax.vmap(
+            lambda params, outputs: _integrated_one(
+                _Energy(whole_posterior, outputs, scale), params, rules
+            )
+        )(start, origin)
 
-    specs = (whole, shared, shared, whole, whole)
-    mapped = jax.shard_map(of_these, mesh=mesh, in_specs=specs, out_specs=shared, check_vma=False)
+    specs = (replicated, shared, shared, replicated, replicated)
+    mapped = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=shared, check_vma=False)
     return mapped(arrays, start, origin, scale, rules)
 
 
-def _integrated_alone(energy: _Energy, start: Any, rules: Rules) -> End:
+def _integrated_one(energy: _Energy, start: Any, rules: Rules) -> End:
     gradient = jax.grad(energy)
     slope = _norm(gradient(start))
     limit = rules.gradient_tolerance * slope
@@ -122,7 +130,7 @@ def _integrated_alone(energy: _Energy, start: Any, rules: Rules) -> End:
 
     def weights(state: list[Array]) -> Any:
         if scaled:
-            state = [first + moved / factor for first, moved in zip(leaves, state, strict=True)]
+            state = [first + change / factor for first, change in zip(leaves, state, strict=True)]
         return jax.tree.unflatten(structure, state)
 
     def descent(t: Any, state: list[Array], _: Any) -> list[Array]:
@@ -164,5 +172,5 @@ def _integrated_alone(energy: _Energy, start: Any, rules: Rules) -> End:
 
 
 def _norm(tree: Any) -> Float[Array, ""]:
-    """The Euclidean norm over all arrays."""
+    """The Euclidean norm of all arrays of a tree together."""
     return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))

@@ -7,8 +7,8 @@ Geiger et al., arXiv:1906.08034). At large α the weights hardly move (lazy), at
 (features). Without an α, E = Σ_μ ℓ(f̃(x_μ), y_μ) of the network as it is. The Gaussian prior's part
 of 𝓛 is of order T: it is left out, and is there in the draws θ(0) alone.
 
-It is integrated (`flow_integration`) until the loss of every training example is at most a stated
-one (zero: hinge losses get there from below only), or the gradient has fallen.
+The flow is integrated (`flow_integration`) until the loss of every training example is at most a
+stated one (zero: hinge losses get there from below only), or the gradient has fallen.
 """
 
 import math
@@ -39,15 +39,15 @@ __all__ = ["Flow", "gradient_flow"]
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """Where gradient flow has led each of n initialisations; made by `gradient_flow`.
+    """The ends of the gradient flows of n initialisations; made by `gradient_flow`.
 
     `train_outputs` (n, P, *D) and `test_outputs` (n, P_test, *D) are f_α, `energy` (n,) is Σ_μ ℓ
     and `gradient_norm` (n,) is ‖∇_θ E_α‖. `unsatisfied` (n,) is N_Δ, the number of training
-    examples whose loss is above the `loss_tolerance` (with none, a margin may be approached from
-    below and never reached: look at the energy too). `params` are the weights, on the inputs as
-    they are integrated, and `initial_params` those at time 0. `time` (n,) is where each flow ended,
-    after `num_steps` (n,) steps, and `settled` (n,) whether for a good reason; `converged` is
-    whether all did, and `message` says why not.
+    examples whose loss is above the `loss_tolerance` (at zero, a margin may be approached from
+    below and never reached: look at the energy too). `params` are the weights in the coordinates
+    in which they are integrated, `initial_params` those at time 0. Each flow ended at `time` (n,)
+    after `num_steps` (n,) steps; `settled` (n,) is whether its gradient or losses had then fallen
+    as far as asked, `converged` whether all had, and `message` says why not.
     """
 
     train_outputs: Float[np.ndarray, "n P *D"]
@@ -67,6 +67,7 @@ class Flow:
 
     @property
     def converged(self) -> bool:
+        """Whether all flows have settled."""
         return bool(self.settled.all())
 
 
@@ -85,26 +86,27 @@ def gradient_flow(
     max_steps: int = 100_000,
     solver: str = "tsit5",
 ) -> Flow:
-    """Follow the gradient of the data's energy from draws of the prior, all at once.
+    """Integrate the gradient flow of the data's energy from draws of the prior, all at once.
 
     Initialisations are shared out over JAX's devices as chains are.
 
     Args:
         posterior: network, prior, data and loss; its temperature does not count. Its network's
             arrays should be float64 for gradients as small as these.
-        key: of the initialisations.
-        num_initialisations: how many networks, integrated side by side.
+        key: the random key of the initialisations.
+        num_initialisations: the number of networks, integrated side by side.
         output_scale: α; None for the network's own output, f̃ at time 0 included.
         gradient_tolerance: a flow ends where ‖∇E_α‖ is at most this times its own at time 0.
-        loss_tolerance: or where no training example has a loss above this. For a hinge of power 2
-            and margin 1, 5e-5 are margins of 0.99, which a flow reaches in a finite time.
-        fitted_fraction: or where this part of the examples has no loss above it.
-        max_time: or here, at the latest, for the outputs at that time; it has then not settled.
-        rtol, atol: of what is integrated, for each step. Where the flow is stiff the weights keep
-            an error of this size, and gradients do not fall below Λ_max times that. Above the
+        loss_tolerance: a flow also ends where no training example has a loss above this. For a
+            hinge of power 2 and margin 1, 5e-5 are margins of 0.99, which a flow reaches in finite
+            time.
+        fitted_fraction: the part of the examples for which `loss_tolerance` must hold.
+        max_time: the time at which a flow ends at the latest; it has then not settled.
+        rtol, atol: tolerances of each step. Where the flow is stiff the weights keep an error of
+            this size, and gradients do not fall below Λ_max times that. They must be above the
             rounding of the weights: with float32 write rtol = 1e-5, atol = 1e-6,
             gradient_tolerance = 1e-2.
-        max_steps: an error of the integration if they are not enough: reported, not raised.
+        max_steps: the largest number of steps; too few are reported in `message`, not raised.
         solver: "tsit5", of order five, or "stabilised", of order two, whose steps may be 28 times
             as long where stability limits them, at twice the cost of each (`stabilised`): the
             faster one for tolerances as loose as rtol = 1e-3, atol = 1e-4 and flows that have to
@@ -141,37 +143,37 @@ def gradient_flow(
         # Where the clock is in float64, so are weights in float32 at the end.
         f_start = posterior.test_outputs(start, outside).astype(f_test.dtype)
         f_test = scale.astype(f_test.dtype) * (f_test - f_start)
-    found = jax.tree.map(np.asarray, end)
+    arrays = jax.tree.map(np.asarray, end)
     return Flow(
-        train_outputs=found.train_outputs,
+        train_outputs=arrays.train_outputs,
         test_outputs=np.asarray(f_test),
-        energy=found.losses.sum(axis=1),
-        gradient_norm=found.gradient_norm,
-        unsatisfied=(found.losses > loss_tolerance).sum(axis=1),
+        energy=arrays.losses.sum(axis=1),
+        gradient_norm=arrays.gradient_norm,
+        unsatisfied=(arrays.losses > loss_tolerance).sum(axis=1),
         y_train=np.asarray(posterior.y_train),
         y_test=np.asarray(posterior.y_test),
         targets_midpoint=posterior.targets_midpoint,
         params=end.params,
         initial_params=start,
-        time=found.time,
-        num_steps=found.num_steps,
-        settled=found.settled,
-        message=_message(found, rules),
+        time=arrays.time,
+        num_steps=arrays.num_steps,
+        settled=arrays.settled,
+        message=_message(arrays, rules),
     )
 
 
 def _message(end: End, rules: Rules) -> str:
-    """Why flows have not settled, the one with the largest gradient as an example."""
-    left = np.flatnonzero(~end.settled)
-    if not left.size:
+    """The reason why flows have not settled, with the largest gradient as an example, or ""."""
+    unsettled = np.flatnonzero(~end.settled)
+    if not unsettled.size:
         return ""
-    worst = left[np.argmax(np.nan_to_num(end.fallen[left], nan=np.inf))]
+    worst = unsettled[np.argmax(np.nan_to_num(end.fallen[unsettled], nan=np.inf))]
     time, steps = float(end.time[worst]), int(end.num_steps[worst])
     remedy = "max_time" if time >= rules.max_time else "max_steps or a larger gradient_tolerance"
     return (
-        f"{left.size} of {len(end.settled)} flows have not settled, one ended at time {time:.3g} "
-        f"after {steps} steps with a gradient of {float(end.fallen[worst]):.1e} of the first: "
-        f"write a larger {remedy}"
+        f"{unsettled.size} of {len(end.settled)} flows have not settled, one ended at time "
+        f"{time:.3g} after {steps} steps with a gradient of {float(end.fallen[worst]):.1e} of the "
+        f"first: write a larger {remedy}"
     )
 
 

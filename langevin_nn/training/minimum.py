@@ -3,7 +3,7 @@
     E(θ) = ½ Σ_μ r_μ²,   r = max(0, κ − y f)  (hinge, γ = 2)  or  y − f  (squared)
 
 Gradient flow slows down near the jamming transition, where Hessians have eigenvalues of all sizes,
-and what it leaves is no minimum yet. Here each step minimises a quadratic model of E within a
+and its end is no minimum yet. Here each step minimises a quadratic model of E within a
 radius that adapts, by SciPy's "trust-exact". The Hessian of the model is the part H_0 = JᵀJ, with
 J = ∂r/∂θ, as long as gradients are large (Levenberg, Q. Appl. Math. 2, 164, 1944; Moré, Lecture
 Notes in Mathematics 630, 105, 1978), and then, where H_p = Σ r ∇∇r begins to count, all of
@@ -38,28 +38,28 @@ from langevin_nn.values import as_number, as_whole, shown
 
 __all__ = ["Minimum", "find_minimum"]
 
-LARGEST = 5_000
-"""Weights of a network: K × K matrices are factorised in each step."""
-NEWTON = 1e-3
-"""Relative gradient below which the Hessian is H."""
-RIDGE = 1e-12
-"""Added to the diagonal of H_0, in units of its mean: it is singular where N_Δ < K."""
-FITTED = 1e-9
-"""Largest residual of data that are fitted with the squared loss, in units of the targets."""
-NEARLY = 1e-6
-"""Largest missing part of a margin, in units of the margin, from which on more than it is asked."""
+MOST_WEIGHTS = 5_000
+"""The largest number K of weights: K × K matrices are factorised in each step."""
+NEWTON_GRADIENT = 1e-3
+"""The relative gradient below which the Hessian of the model is H."""
+GRAM_RIDGE = 1e-12
+"""The ridge on the diagonal of H_0, in units of its mean: H_0 is singular where N_Δ < K."""
+FITTED_RESIDUAL = 1e-9
+"""The largest residual of data fitted with the squared loss, in units of the targets."""
+NEARLY_FITTED_MARGIN = 1e-6
+"""The missing part of a margin, in units of it, from which on a larger margin is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """Where each of n initialisations has ended; made by `find_minimum`.
+    """The ends of the descents of n initialisations; made by `find_minimum`.
 
     `train_outputs` (n, P, *D) are f, `energy` (n,) is Σ_μ ℓ, exactly 0 where hinge losses vanish,
     and `unsatisfied` (n,) is N_Δ, the number of training examples whose loss is positive.
-    `gradient_norm` (n,) is ‖∇E‖ and `relative_gradient` (n,) the same divided by ‖J‖‖r‖, which is 1
+    `gradient_norm` (n,) is ‖∇E‖ and `relative_gradient` (n,) is ‖∇E‖/(‖J‖‖r‖), which is 1
     at most (Frobenius norm; 0 where the energy is). `params` are the weights after `num_steps` (n,)
-    steps. `converged` (n,) says where the data are fitted or the relative gradient is small, and
-    `message` for each why not, "" where it is.
+    steps. `converged` (n,) is whether the data are fitted or the relative gradient is small, and
+    `message` has for each initialisation the reason why not, or "".
     """
 
     params: Any
@@ -88,10 +88,11 @@ def find_minimum(
 
     Args:
         posterior: network, data and loss; prior and temperature do not count. Float64.
-        params: where to begin, n networks: `posterior.sample_prior(key, n)`, or `Flow.params`.
-        gradient_tolerance: ends where ‖∇E‖ is at most this times ‖J‖‖r‖. Unlike a bound on the
-            gradient itself, it is not met by energies that are merely small.
-        max_steps: or after as many steps, each a factorisation or several of K × K matrices.
+        params: the weights of n networks from which to begin: `posterior.sample_prior(key, n)`, or
+            `Flow.params`.
+        gradient_tolerance: a descent ends where ‖∇E‖ is at most this times ‖J‖‖r‖. Unlike a bound
+            on the gradient itself, it is not met by energies that are merely small.
+        max_steps: the largest number of steps, each a factorisation or several of K × K matrices.
 
     Raises:
         InputError: a loss that is no sum of squares; a network that jumps; a posterior whose
@@ -106,15 +107,15 @@ def find_minimum(
     ([0.0, 0.0, 0.0], [0, 0, 0], True)
     """
     posterior = _checked(posterior, params, gradient_tolerance, max_steps)
-    number = len(jax.tree.leaves(params)[0])
+    num_networks = len(jax.tree.leaves(params)[0])
     ends = []
-    for index in range(number):
+    for index in range(num_networks):
         start = jax.tree.map(lambda leaf, i=index: leaf[i : i + 1], params)
         ends.append(_Descent(posterior, start, gradient_tolerance, max_steps).run())
     end = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[each.params for each in ends])
     f = posterior.train_outputs(end)
     losses = np.asarray(posterior.loss(f, posterior.y_train[None]))
-    per_example = losses.reshape(number, len(posterior.y_train), -1).sum(axis=2)
+    per_example = losses.reshape(num_networks, len(posterior.y_train), -1).sum(axis=2)
     return Minimum(
         params=end,
         train_outputs=np.asarray(f),
@@ -138,7 +139,7 @@ class _End:
 
 
 class _Descent:
-    """One initialisation."""
+    """The descent of one initialisation to a minimum."""
 
     def __init__(
         self, posterior: GibbsPosterior, start: Any, tolerance: float, max_steps: int
@@ -151,22 +152,24 @@ class _Descent:
         of_targets = float(np.sqrt(np.mean(np.square(np.asarray(posterior.y_train)))))
         self.unit = of_targets if margin is None else margin
         self.steps = 0
-        self._values = _Kept(energy_and_gradient, self)
-        self._grams = _Kept(gauss_newton, self)
+        self._values = _Remembered(energy_and_gradient, self)
+        self._grams = _Remembered(gauss_newton, self)
 
     def run(self) -> _End:
-        near = (NEARLY if self.hinged else FITTED) * self.unit
+        fitted_residual = (NEARLY_FITTED_MARGIN if self.hinged else FITTED_RESIDUAL) * self.unit
 
         def settled(row: np.ndarray) -> bool:
-            return self.missing(row) <= near or self.relative(row) <= self.tolerance
+            return self.missing(row) <= fitted_residual or self.relative(row) <= self.tolerance
 
         row = self._minimised(self.start, 1.0, settled)
-        if self.hinged and 0 < self.missing(row) <= near:
-            row = self._minimised(row, 1 + 10 * NEARLY, lambda row: self.missing(row) == 0)
+        if self.hinged and 0 < self.missing(row) <= fitted_residual:
+            row = self._minimised(
+                row, 1 + 10 * NEARLY_FITTED_MARGIN, lambda row: self.missing(row) == 0
+            )
         gradient = float(np.linalg.norm(self.value(row)[1]))
         relative, missing = self.relative(row), self.missing(row)
         message = ""
-        if not (missing <= (0.0 if self.hinged else near) or relative <= self.tolerance):
+        if not (missing <= (0.0 if self.hinged else fitted_residual) or relative <= self.tolerance):
             message = (
                 f"after {self.steps} steps the gradient is {relative:.1e} of ‖J‖‖r‖, more than "
                 f"{self.tolerance:.1e}: write a larger max_steps or gradient_tolerance"
@@ -176,32 +179,32 @@ class _Descent:
     def _minimised(
         self, row: np.ndarray, factor: float, finished: Callable[[np.ndarray], bool]
     ) -> np.ndarray:
-        """From `row` with `factor` times the margin."""
+        """The row of weights at the end of a descent from `row` with `factor` times the margin."""
         if finished(row) or self.steps >= self.max_steps:
             return row
 
-        def look(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+        def stop_if_finished(intermediate_result: scipy.optimize.OptimizeResult) -> None:
             if finished(intermediate_result.x):
                 raise StopIteration
 
-        found = scipy.optimize.minimize(
+        result = scipy.optimize.minimize(
             lambda x: self.value(x, factor),
             row,
             jac=True,
             hess=lambda x: self.model(x, factor),
             method="trust-exact",
-            callback=look,
+            callback=stop_if_finished,
             options={"gtol": 0.0, "maxiter": self.max_steps - self.steps},
         )
-        self.steps += int(found.nit)
-        return np.asarray(found.x)
+        self.steps += int(result.nit)
+        return np.asarray(result.x)
 
     def value(self, row: np.ndarray, factor: float = 1.0) -> tuple[float, np.ndarray]:
         value, gradient, _ = self._values(row, factor)
         return float(value), np.asarray(gradient)
 
     def missing(self, row: np.ndarray) -> float:
-        """The largest residual."""
+        """The largest residual, with the margin as it is."""
         return float(self._values.latest(row)[2])
 
     def relative(self, row: np.ndarray) -> float:
@@ -213,15 +216,15 @@ class _Descent:
 
     def model(self, row: np.ndarray, factor: float) -> np.ndarray:
         """The Hessian of the quadratic model."""
-        if factor == 1 and self.relative(row) < NEWTON:
-            place = self.posterior, self.batch_of, jnp.asarray(row), jnp.asarray(factor)
-            return np.asarray(energy_hessian(*place))
+        if factor == 1 and self.relative(row) < NEWTON_GRADIENT:
+            arguments = self.posterior, self.batch_of, jnp.asarray(row), jnp.asarray(factor)
+            return np.asarray(energy_hessian(*arguments))
         gram = np.asarray(self._grams(row, factor))
-        return gram + RIDGE * np.trace(gram) / len(row) * np.eye(len(row))
+        return gram + GRAM_RIDGE * np.trace(gram) / len(row) * np.eye(len(row))
 
 
-class _Kept:
-    """A function of a descent's row and factor that remembers where it was last asked."""
+class _Remembered:
+    """A function of a descent's row and factor that remembers its last arguments and value."""
 
     def __init__(self, function: Callable[..., Any], descent: _Descent) -> None:
         self.of = partial(function, descent.posterior, descent.batch_of)
@@ -234,7 +237,7 @@ class _Kept:
         return self._found
 
     def latest(self, row: np.ndarray) -> Any:
-        """With the last factor, whichever it was."""
+        """The value at `row` with the last factor, so that nothing is computed anew there."""
         return self(row, self._factor or 1.0)
 
 
@@ -260,10 +263,10 @@ def _checked(
         )
     checked_params(posterior, params)
     size = sum(leaf.size // len(leaf) for leaf in jax.tree.leaves(params))
-    if size > LARGEST:
+    if size > MOST_WEIGHTS:
         raise InputError(
-            f"{size} weights are too many, {LARGEST} at most: write a smaller network, or follow "
-            "gradient_flow"
+            f"{size} weights are too many, {MOST_WEIGHTS} at most: write a smaller network, or "
+            "follow gradient_flow"
         )
     for name, value in (("gradient_tolerance", gradient_tolerance), ("max_steps", max_steps)):
         number = as_number(value) if name != "max_steps" else as_whole(value)

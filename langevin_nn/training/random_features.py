@@ -40,17 +40,19 @@ __all__ = ["FeatureRegression", "FrozenFeatures", "RandomFeatures", "feature_ens
 
 
 class FrozenFeatures(abc.ABC):
-    """Features z(x) that are not sampled, of inputs (P, `in_size`) to (P, `width`). Abstract."""
+    """Features z(x), (P, `width`) of inputs (P, `in_size`), that are not sampled. Abstract."""
 
     in_size: int
     width: int
 
     @abc.abstractmethod
     def _hidden(self, x: Float[np.ndarray, "P N_0"]) -> Any:
-        """The features of inputs that were checked."""
+        """The features of inputs that have been checked."""
 
     def __call__(self, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "P N_1"]:
-        """σ(W x/√N_0), minus its mean where it is centred; of a network its last hidden layer.
+        """The features σ(W x/√N_0), or with `centred` minus their mean.
+
+        With features `of` a network they are its last hidden layer.
 
         Raises `InputError` for inputs of another size, or that are not finite.
         """
@@ -60,10 +62,10 @@ class FrozenFeatures(abc.ABC):
         return np.asarray(self._hidden(x), np.float64)
 
     def task(self, data: Dataset) -> Dataset:
-        """The same task with the features as inputs, for a network without hidden layers.
+        """The task `data` with the features as inputs, for a network without hidden layers.
 
-        Its weights are then the read-out's, its prior precision is λ_L: every dynamics of the
-        package samples what `regress` has in closed form.
+        The network's weights are then the read-out's and its prior precision is λ_L: every dynamics
+        of the package samples the posterior that `regress` has in closed form.
         """
         require_kind("data", data, Dataset, "load_dataset(…)")
         return replace(
@@ -122,10 +124,10 @@ class RandomFeatures(FrozenFeatures):
     def of(network: Any) -> FrozenFeatures:
         """The features that the read-out of one of the package's networks sees, at any depth.
 
-        Of its hidden weights as they are: a draw of any prior, of a posterior, or trained.
+        The hidden weights are taken as they are: a draw of any prior, of a posterior, or trained.
 
         Raises `InputError` for other modules, for a network without hidden layers or with biases,
-        and for several at once.
+        and for several networks at once.
 
         >>> import equinox as eqx
         >>> data = lnn.load_dataset("digits", num_train=50, num_test=20, key=key)
@@ -143,7 +145,7 @@ class RandomFeatures(FrozenFeatures):
 
 
 class _LastLayer(FrozenFeatures):
-    """What the read-out of a network sees; made by `RandomFeatures.of`."""
+    """The last hidden layer of a network as features; made by `RandomFeatures.of`."""
 
     def __init__(self, network: Any) -> None:
         if not isinstance(network, Network) or not network.hidden_widths or network.biases:
@@ -156,12 +158,12 @@ class _LastLayer(FrozenFeatures):
                 f"layers and without biases, got {given}"
             )
         require_float64("random features are")
-        exact = jax.tree.map(lambda leaf: leaf.astype(np.float64), network)
-        shape = jax.eval_shape(exact.features, jnp.zeros((1, network.in_size))).shape
+        float64_network = jax.tree.map(lambda leaf: leaf.astype(np.float64), network)
+        shape = jax.eval_shape(float64_network.features, jnp.zeros((1, network.in_size))).shape
         if len(shape) != 2:
             raise InputError(f"one network was expected, got several of shape {shape[:-2]}")
         self.in_size, self.width = network.in_size, shape[-1]
-        self._network = exact
+        self._network = float64_network
 
     def _hidden(self, x: Float[np.ndarray, "P N_0"]) -> Any:
         return self._network.features(jnp.asarray(x))
@@ -169,11 +171,11 @@ class _LastLayer(FrozenFeatures):
 
 @dataclass(frozen=True, eq=False)
 class FeatureRegression:
-    """Regression on features, decomposed; made by `RandomFeatures.regress`.
+    """Regression on features by a singular-value decomposition; made by `RandomFeatures.regress`.
 
-    `left` (P, k), `singular` (k,) and `right` (k, N_1) are those of Z/√N_1, `inside` (P_test, k)
-    the test features along its right singular vectors and `outside` (P_test,) the squared length
-    that is left.
+    `left` (P, k), `singular` (k,) and `right` (k, N_1) are the singular vectors and values of
+    Z/√N_1, `inside` (P_test, k) the test features along its right singular vectors and `outside`
+    (P_test,) the squared length of the remainder.
     """
 
     data: Dataset
@@ -186,7 +188,7 @@ class FeatureRegression:
     def weights(
         self, ridge: float | int, targets: Float[np.ndarray, " P *draws"] | None = None
     ) -> Float[np.ndarray, " k *draws"]:
-        """⟨v⟩ along the right singular vectors; `targets` stand in for the task's own."""
+        """The mean ⟨v⟩ along the right singular vectors; `targets` replace the task's own."""
         y = self.data.y_train
         if targets is not None:
             y = as_finite_numbers("targets", targets)
@@ -200,19 +202,19 @@ class FeatureRegression:
     def readout(
         self, ridge: float | int, targets: Float[np.ndarray, " P *draws"] | None = None
     ) -> Float[np.ndarray, " N_1 *draws"]:
-        """⟨v⟩, a read-out for the network whose hidden weights these are."""
+        """The mean ⟨v⟩, a read-out for the network with these hidden weights."""
         return self.right.T @ self.weights(ridge, targets)
 
     def mean(
         self, ridge: float | int, targets: Float[np.ndarray, " P *draws"] | None = None
     ) -> Float[np.ndarray, " P_test *draws"]:
-        """The posterior's mean of f at the test points, of the ridge λ_L T; 0 interpolates."""
+        """The posterior's mean of f at the test points, with the ridge λ_L T; 0 interpolates."""
         return self.inside @ self.weights(ridge, targets)
 
     def train_mean(
         self, ridge: float | int, targets: Float[np.ndarray, " P *draws"] | None = None
     ) -> Float[np.ndarray, " P *draws"]:
-        """The same at the training points."""
+        """The posterior's mean of f at the training points, with the ridge λ_L T."""
         return (self.left * self.singular) @ self.weights(ridge, targets)
 
     def variance(
@@ -251,21 +253,21 @@ def feature_ensemble(
     shared_noise: bool = False,
     centred: bool = False,
 ) -> Float[np.ndarray, "features noise P_test"]:
-    """Predictions at the test points by several draws of the features, of noise for each of them.
+    """Predictions at the test points by several draws of the features, and of noise for each.
 
-    Their mean over the first axis is that of an ensemble, over the second that of bagging over the
-    noise. Stacked over data sets, they are what `lnn.error_parts` takes apart.
+    Their mean over the first axis is the prediction of an ensemble, over the second that of bagging
+    over the noise. Stacked over data sets, they are the predictions for `lnn.error_parts`.
 
     Args:
         data: a task of one output; Gaussian noise is added to its training targets.
-        width, activation, centred: of the features, as for `RandomFeatures`.
+        width, activation, centred: the features, as for `RandomFeatures`.
         ridge: λ_L T ≥ 0.
-        num_ensemble: draws of the features.
-        num_noise: draws of the noise for each of them.
+        num_ensemble: the number of draws of the features.
+        num_noise: the number of draws of the noise for each draw of the features.
         noise_variance: τ², 0 for the targets as they are.
-        shared_noise: all features have the same draws (the ensemble is trained on one data set,
-            its limit is `theory.random_feature_decomposition` with `num_ensemble`), or each has
-            draws of its own, as `lnn.error_parts` expects them.
+        shared_noise: whether all features have the same draws of the noise (the ensemble is trained
+            on one data set, its limit is `theory.random_feature_decomposition` with
+            `num_ensemble`), or each has draws of its own, as `lnn.error_parts` expects them.
 
     The draws of one member do not depend on how many there are.
 
@@ -292,13 +294,13 @@ def feature_ensemble(
             "its targets at a time"
         )
     scale = noise_scale(noise_variance)
-    of_features, shared = jax.random.split(random_key(key))
+    features_key, noise_key = jax.random.split(random_key(key))
     draws = []
-    for b in range(num_ensemble):
-        own = jax.random.fold_in(of_features, b)
-        drawn = RandomFeatures(data.in_size, width, activation, key=own, centred=centred)
-        of_noise = shared if shared_noise else jax.random.fold_in(shared, b)
-        noise = jax.random.normal(of_noise, (data.num_train, num_noise), np.float64)
+    for member in range(num_ensemble):
+        member_key = jax.random.fold_in(features_key, member)
+        features = RandomFeatures(data.in_size, width, activation, key=member_key, centred=centred)
+        member_noise_key = noise_key if shared_noise else jax.random.fold_in(noise_key, member)
+        noise = jax.random.normal(member_noise_key, (data.num_train, num_noise), np.float64)
         labels = data.y_train[:, None] + scale * np.asarray(noise)
-        draws.append(drawn.regress(data).mean(ridge, labels).T)
+        draws.append(features.regress(data).mean(ridge, labels).T)
     return np.stack(draws)

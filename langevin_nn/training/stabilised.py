@@ -23,14 +23,17 @@ from numpy.polynomial import Chebyshev
 __all__ = ["Stabilised", "coefficients"]
 
 DAMPING = 2 / 13
+"""The damping ε of the method, with w_0 = 1 + ε/s²: the value of Sommeijer et al."""
 
 
 def coefficients(stages: int) -> tuple[float, Float[np.ndarray, "s_minus_1 4"]]:
-    """μ̃_1, and a row (μ_j, ν_j, μ̃_j, γ̃_j) for j = 2 … s."""
+    """The coefficients of s stages: μ̃_1, and a row (μ_j, ν_j, μ̃_j, γ̃_j) for j = 2 … s."""
     w0 = 1 + DAMPING / stages**2
     polynomials = [Chebyshev.basis(j) for j in range(stages + 1)]
     value, first, second = (
-        np.array([each.deriv(order)(w0) if order else each(w0) for each in polynomials])
+        np.array(
+            [polynomial.deriv(order)(w0) if order else polynomial(w0) for polynomial in polynomials]
+        )
         for order in range(3)
     )
     w1 = first[-1] / second[-1]
@@ -47,7 +50,7 @@ def coefficients(stages: int) -> tuple[float, Float[np.ndarray, "s_minus_1 4"]]:
 
 
 class Stabilised(diffrax.AbstractAdaptiveSolver[Any]):
-    """The method as a solver of diffrax, for autonomous systems of real arrays."""
+    """A Runge–Kutta–Chebyshev solver of diffrax, for autonomous systems of real arrays."""
 
     stages: int = 12
 
@@ -61,7 +64,7 @@ class Stabilised(diffrax.AbstractAdaptiveSolver[Any]):
         return 3
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
-        """F(y) of the first step; every further one has it from its predecessor."""
+        """The derivative F(y) for the first step; later steps have it from their predecessors."""
         return terms.vf(t0, y0, args)
 
     def step(
@@ -75,19 +78,22 @@ class Stabilised(diffrax.AbstractAdaptiveSolver[Any]):
                 lambda *leaves: sum(w * x for w, x in zip(weights, leaves, strict=True)), *trees
             )
 
-        moved = terms.prod(start, control)
+        increment = terms.prod(start, control)
 
         def stage(pair: tuple[Any, Any], row: Any) -> tuple[tuple[Any, Any], None]:
-            before, last = pair
-            here = terms.prod(terms.vf(t0, last, args), control)
+            last_but_one, last = pair
+            latest_increment = terms.prod(terms.vf(t0, last, args), control)
             weights = (1 - row[0] - row[1], row[0], row[1], row[2], row[3])
-            return (last, combined(weights, (y0, last, before, here, moved))), None
+            return (
+                last,
+                combined(weights, (y0, last, last_but_one, latest_increment, increment)),
+            ), None
 
-        pair = (y0, combined((1.0, first), (y0, moved)))
+        pair = (y0, combined((1.0, first), (y0, increment)))
         table = jnp.asarray(rows, jax.tree.leaves(y0)[0].dtype)
         (_, y1), _ = jax.lax.scan(stage, pair, table)
         end = terms.vf(t1, y1, args)
-        error = combined((0.8, -0.8, 0.4, 0.4), (y0, y1, moved, terms.prod(end, control)))
+        error = combined((0.8, -0.8, 0.4, 0.4), (y0, y1, increment, terms.prod(end, control)))
         return y1, error, {"y0": y0, "y1": y1}, end, diffrax.RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:

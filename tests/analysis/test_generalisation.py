@@ -12,7 +12,7 @@ from statistics_in_sigmas import SIGMAS, z_scores
 
 import langevin_nn as lnn
 from langevin_nn.analysis import diagnostics, generalisation
-from langevin_nn.analysis.comparison import Deviation, _beside, compare, plus_minus
+from langevin_nn.analysis.comparison import Deviation, _with_deviation, compare, plus_minus
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
 
@@ -254,7 +254,7 @@ def test_deviations_without_an_error(measured, expected, z, text):
     """FAULTS 2.1: a variance of exactly zero beside a theory's, and a theory that failed."""
     found = Deviation("variance", "one_layer", measured, Estimate(expected))
     assert found.z == z or (math.isnan(found.z) and math.isnan(z))
-    assert _beside(found) == text
+    assert _with_deviation(found) == text
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,12 @@ __all__ = [
 ]
 
 LARGEST_HESSIAN = 5_000
-"""Weights of a network whose Hessian is computed: 200 MB of float64."""
+"""The largest number of weights whose Hessian is computed: 200 MB of float64."""
 
 
 @dataclass(frozen=True, eq=False)
 class Hessian:
-    """H of one network and its two parts, (K, K) for K weights; made by `hessian`.
+    """The Hessian H of one network and its two parts, (K, K) for K weights; made by `hessian`.
 
     `unsatisfied` is N_Δ, the number of training examples whose loss is positive.
     """
@@ -56,11 +56,11 @@ class Hessian:
 
     @property
     def of_curvature(self) -> Float[np.ndarray, "K K"]:
-        """H_p = H − H_0."""
+        """The part of the outputs' curvature, H_p = H − H_0."""
         return self.whole - self.of_gradients
 
     def rank(self, tolerance: float = 1e-9) -> int:
-        """That of H_0: its eigenvalues above `tolerance` times the largest."""
+        """The rank of H_0: the number of its eigenvalues above `tolerance` times the largest."""
         tolerance = require_not_negative("tolerance", tolerance)
         values = np.linalg.eigvalsh(self.of_gradients)
         return int(np.sum(values > tolerance * max(values[-1], np.finfo(np.float64).tiny)))
@@ -81,11 +81,11 @@ class KernelAlignment:
 def kernel_alignment(
     kernel: ArrayLike, labels: ArrayLike, num_components: int = 10
 ) -> KernelAlignment:
-    """How much of the labels lies in each of the kernels' leading principal components.
+    """The share of the labels in each of the kernels' leading principal components.
 
-    Of kernels (n, P, P) as they are, without a centring, and labels (P,): learned features move the
-    labels into the first ones (Geiger, Petrini, Wyart, arXiv:2012.15110, Fig. 10; Paccolat et al.,
-    arXiv:2007.11471).
+    The kernels (n, P, P) are taken as they are, without centring, the labels are (P,). Learned
+    features move the labels into the first components (Geiger, Petrini, Wyart, arXiv:2012.15110,
+    Fig. 10; Paccolat et al., arXiv:2007.11471).
 
     Raises `InputError` for shapes that do not fit, for labels that are all zero, and for a number
     of components that is not between 1 and P.
@@ -96,24 +96,26 @@ def kernel_alignment(
     """
     kernel, labels = as_numbers("kernel", kernel), as_numbers("labels", labels)
     num_components = require_count("num_components", num_components)
-    number = labels.shape[0] if labels.ndim == 1 else 0
-    if not number or kernel.shape[1:] != (number, number):
+    num_train = labels.shape[0] if labels.ndim == 1 else 0
+    if not num_train or kernel.shape[1:] != (num_train, num_train):
         raise InputError(
             f"kernels (n, P, P) and labels (P,) were expected, got {kernel.shape} and "
             f"{labels.shape}"
         )
-    if not 1 <= num_components <= number:
-        raise InputError(f"num_components must be from 1 to P = {number}, got {num_components!r}")
+    if not 1 <= num_components <= num_train:
+        raise InputError(
+            f"num_components must be from 1 to P = {num_train}, got {num_components!r}"
+        )
     if not labels.any():
         raise InputError("all labels are zero: nothing can be aligned with them")
     values, vectors = np.linalg.eigh(kernel)
     leading = slice(None, -num_components - 1, -1)
     overlaps = np.square(np.einsum("npk,p->nk", vectors, labels)) / np.sum(labels**2)
-    return KernelAlignment(values[:, leading] / number, overlaps[:, leading])
+    return KernelAlignment(values[:, leading] / num_train, overlaps[:, leading])
 
 
 def effective_parameters(posterior: Posterior, params: Any, tolerance: float = 1e-9) -> int:
-    """N_eff, the number of directions of weight space that change the function, of one network.
+    """N_eff of one network, the number of directions of weight space that change the function.
 
     The rank of ∇_θ f over many more Gaussian inputs than weights (singular values above
     `tolerance` times the largest). Directions that leave f as it is are not counted: with relu
@@ -140,10 +142,10 @@ def effective_parameters(posterior: Posterior, params: Any, tolerance: float = 1
 
 
 def tangent_kernel(posterior: Posterior, params: Any) -> Float[np.ndarray, "n P P"]:
-    """Θ over the training inputs, of each of the n networks with these weights.
+    """The tangent kernel Θ over the training inputs, of each of the n networks with these weights.
 
-    Of the weights as they are sampled: what lies outside the span of the training inputs has no
-    gradient there. At infinite width it is `theory.ntk`.
+    The gradient is in the weights as they are sampled: weights outside the span of the training
+    inputs have none there. At infinite width it is `theory.ntk`.
 
     Raises `InputError` for a posterior that is no `GibbsPosterior`, and for several outputs.
 
@@ -161,7 +163,7 @@ def tangent_kernel(posterior: Posterior, params: Any) -> Float[np.ndarray, "n P 
 def relative_change(
     after: Float[np.ndarray, "n P P"], before: Float[np.ndarray, "n P P"]
 ) -> Float[np.ndarray, " n"]:
-    """‖Θ_t − Θ_0‖/‖Θ_0‖ in the Frobenius norm, of each network.
+    """The change ‖Θ_t − Θ_0‖/‖Θ_0‖ of each network's kernel, in the Frobenius norm.
 
     >>> relative_change(3 * np.eye(2)[None], np.eye(2)[None])
     array([2.])
@@ -170,9 +172,9 @@ def relative_change(
 
 
 def hessian(posterior: Posterior, params: Any) -> Hessian:
-    """H, H_0 and N_Δ of one network: `params` have a leading axis of length one.
+    """The Hessian H, its part H_0 and N_Δ of one network, with weights of a leading axis of one.
 
-    In the order of the flattened weights of the layers, one behind the other.
+    Rows and columns are in the order of the flattened weights, layer after layer.
 
     Raises `InputError` for several networks, for more weights than `LARGEST_HESSIAN`, and as
     `tangent_kernel`.
@@ -195,12 +197,15 @@ def hessian(posterior: Posterior, params: Any) -> Hessian:
 def _one_network(
     posterior: Posterior, params: Any
 ) -> tuple[GibbsPosterior, Float[Array, " K"], BatchOf]:
-    """The posterior and the weights of one network as a row, if it is not too large."""
+    """The posterior, the weights of its one network as a row, and the map from rows to weights.
+
+    Raises `InputError` for several networks and for too many weights.
+    """
     posterior = with_one_output(posterior)
     weights, batch_of = rows_of(checked_params(posterior, params))
-    number, size = weights.shape
-    if number != 1:
-        raise InputError(f"this is of one network, got {number}: give one of them")
+    num_networks, size = weights.shape
+    if num_networks != 1:
+        raise InputError(f"this is of one network, got {num_networks}: give one of them")
     if size > LARGEST_HESSIAN:
         raise InputError(
             f"the matrix of {size} weights is too large: {LARGEST_HESSIAN} at most, write a "
@@ -215,7 +220,7 @@ def outputs_of(
     batch_of: BatchOf,
     inputs: Float[Array, "P N_0"] | None = None,
 ) -> Float[Array, " P"]:
-    """f of the network with these weights, at the training inputs if no others are given."""
+    """The outputs f of the network with these weights, at the training inputs if none are given."""
     networks = posterior.networks(batch_of(row))
     return posterior.outputs_at(networks, posterior.x_train if inputs is None else inputs)[0]
 
@@ -224,7 +229,7 @@ def outputs_of(
 def _gradients(
     posterior: GibbsPosterior, row: Float[Array, " K"], batch_of: BatchOf, inputs: Array
 ) -> Float[Array, "P K"]:
-    """∇_θ f at each input: one gradient for each, not one of the whole batch."""
+    """The gradients ∇_θ f at each input, (P, K)."""
 
     def at(x: Float[Array, " N_0"]) -> Float[Array, " K"]:
         return jax.grad(lambda w: outputs_of(posterior, w, batch_of, x[None])[0])(row)
@@ -246,7 +251,7 @@ def _kernels(posterior: GibbsPosterior, weights: Float[Array, "n K"], batch_of: 
 def _second_order(
     posterior: GibbsPosterior, row: Float[Array, " K"], batch_of: BatchOf
 ) -> tuple[Array, Array, Array]:
-    """The Hessian of E, the gradients of f (P, K), the losses (P,)."""
+    """The Hessian of E (K, K), the gradients of f (P, K) and the losses (P,)."""
 
     def losses(w: Array) -> Array:
         return posterior.loss(outputs_of(posterior, w, batch_of), posterior.y_train)
@@ -257,7 +262,7 @@ def _second_order(
 
 
 def _curvatures(posterior: GibbsPosterior, params: Any) -> Float[np.ndarray, " P"]:
-    """ℓ'' of each training example."""
+    """The second derivative ℓ'' of the loss at each training example."""
     f = posterior.train_outputs(params)[0]
 
     def slope(f: Array, y: Array) -> Array:
@@ -267,6 +272,7 @@ def _curvatures(posterior: GibbsPosterior, params: Any) -> Float[np.ndarray, " P
 
 
 def with_one_output(posterior: Posterior) -> GibbsPosterior:
+    """The posterior; `InputError` unless it is a `GibbsPosterior` of networks with one output."""
     posterior = checked_posterior(posterior)
     if not isinstance(posterior, GibbsPosterior):
         raise InputError(

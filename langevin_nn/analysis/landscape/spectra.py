@@ -28,6 +28,7 @@ from langevin_nn.values import require_count, require_number, shown
 __all__ = ["SpectralDensity", "spectral_density"]
 
 PARTS = ("whole", "gradients", "curvature")
+"""The names of the Hessian and of its two parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +44,14 @@ class SpectralDensity:
     size: int
 
     def moment(self, order: int) -> tuple[float, float]:
-        """Tr H^order / size, and its standard error over the probes."""
+        """The moment Tr H^order / size, and its standard error over the probes."""
         order = require_count("order", order, least=0)
         values = np.sum(self.weights * self.nodes**order, axis=1)
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
         return float(values.mean()), float(error)
 
     def count_above(self, threshold: float) -> tuple[float, float]:
-        """How many eigenvalues are above it, and the standard error over the probes."""
+        """The number of eigenvalues above the threshold, and its standard error over the probes."""
         threshold = require_number("threshold", threshold)
         values = self.size * np.sum(self.weights * (self.nodes > threshold), axis=1)
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
@@ -68,9 +69,9 @@ def spectral_density(
 ) -> SpectralDensity:
     """The density of the eigenvalues of the data energy's Hessian of one network of any size.
 
-    Of H, or of one of its parts H_0 ("gradients") and H_p ("curvature") as in `gradients`. A step
-    takes one product with the Hessian, about three gradients, and what a network has of memory
-    num_steps times, since the basis is kept orthogonal. The largest eigenvalues are found to
+    `part` names H or one of its parts, H_0 ("gradients") and H_p ("curvature") as in `gradients`. A
+    step takes one product with the Hessian, about three gradients. The memory is num_steps times
+    that of the weights, since the basis is kept orthogonal. The largest eigenvalues are found to
     rounding, the density between them at a resolution of about the width over num_steps.
 
     Raises `InputError` as `tangent_kernel`, for several networks, another part, and numbers of
@@ -85,28 +86,28 @@ def spectral_density(
     """
     posterior = with_one_output(posterior)
     weights, batch_of = rows_of(checked_params(posterior, params))
-    number, size = weights.shape
-    if number != 1:
-        raise InputError(f"this is of one network, got {number}: give one of them")
+    num_networks, size = weights.shape
+    if num_networks != 1:
+        raise InputError(f"this is of one network, got {num_networks}: give one of them")
     if not isinstance(part, str) or part not in PARTS:
-        parts = ", ".join(PARTS)
-        raise InputError(f"unknown part {shown(part)} of the Hessian: write one of {parts}")
+        names = ", ".join(PARTS)
+        raise InputError(f"unknown part {shown(part)} of the Hessian: write one of {names}")
     num_probes = require_count("num_probes", num_probes)
     num_steps = require_count("num_steps", num_steps)
     probes = jax.random.normal(random_key(key), (num_probes, size), weights.dtype)
     steps = min(num_steps, size)
     diagonals, sides = (
-        np.asarray(each, np.float64)
-        for each in _tridiagonals(posterior, weights[0], batch_of, probes, part, steps)
+        np.asarray(array, np.float64)
+        for array in _tridiagonals(posterior, weights[0], batch_of, probes, part, steps)
     )
-    nodes, first = [], []
+    nodes, squares = [], []
     for diagonal, side in zip(diagonals, sides, strict=True):
         values, vectors = np.linalg.eigh(
             np.diag(diagonal) + np.diag(side[:-1], 1) + np.diag(side[:-1], -1)
         )
         nodes.append(values)
-        first.append(vectors[0] ** 2)
-    return SpectralDensity(np.array(nodes), np.array(first), size)
+        squares.append(vectors[0] ** 2)
+    return SpectralDensity(np.array(nodes), np.array(squares), size)
 
 
 @eqx.filter_jit
@@ -119,7 +120,10 @@ def _tridiagonals(
     part: str,
     num_steps: int,
 ) -> tuple[Float[Array, "probes steps"], Float[Array, "probes steps"]]:
-    """Diagonals and side diagonals (the last of which is not used), one probe after the other."""
+    """The diagonals and side diagonals of Lanczos' matrices, one probe after the other.
+
+    The last number of a side diagonal is not used.
+    """
 
     def outputs(w: Array) -> Array:
         return outputs_of(posterior, w, batch_of)
@@ -132,8 +136,8 @@ def _tridiagonals(
                        (row,), (v,))[1]  # fmt: skip
 
     def of_gradients(v: Array) -> Array:
-        f, moved = jax.jvp(outputs, (row,), (v,))
-        curved = jax.jvp(slopes, (f,), (moved,))[1]
+        f, image = jax.jvp(outputs, (row,), (v,))
+        curved = jax.jvp(slopes, (f,), (image,))[1]
         return jax.vjp(outputs, row)[1](curved)[0]
 
     def product(v: Array) -> Array:
@@ -145,15 +149,15 @@ def _tridiagonals(
         def step(j: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             basis, diagonal, side = carry
             v = basis[j]
-            moved = product(v)
-            diagonal = diagonal.at[j].set(v @ moved)
+            image = product(v)
+            diagonal = diagonal.at[j].set(v @ image)
             for _ in range(2):  # twice is enough, for all rounding
-                moved = moved - basis.T @ (basis @ moved)
-            length = jnp.linalg.norm(moved)
+                image = image - basis.T @ (basis @ image)
+            length = jnp.linalg.norm(image)
             # Where the space is exhausted the next vector is zero, and so are its products.
             exhausted = length <= jnp.finfo(length.dtype).eps * 100 * jnp.max(jnp.abs(diagonal))
             length = jnp.where(exhausted, 0.0, length)
-            following = jnp.where(exhausted, 0.0, moved / jnp.where(exhausted, 1.0, length))
+            following = jnp.where(exhausted, 0.0, image / jnp.where(exhausted, 1.0, length))
             return basis.at[j + 1].set(following), diagonal, side.at[j].set(length)
 
         basis = jnp.zeros((num_steps + 1, row.size), row.dtype)

@@ -24,14 +24,14 @@ from langevin_nn.values import nearest
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors are raised, not printed with the usage."""
+    """A parser that raises `InputError` where argparse would print its usage and leave."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{clipped(message, 400)} (see {self.prog} --help)")
 
 
 class _Version(argparse.Action):
-    """Looked up where it is asked for: it is in a file."""
+    """The action of --version, which reads the version from the package's metadata."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         try:
@@ -43,7 +43,7 @@ class _Version(argparse.Action):
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """What the words mean. Raises `InputError` for words that make no command."""
+    """The command and its options. Raises `InputError` for words that make no command."""
     for word in arguments:
         if not is_plain(word):
             raise InputError(f"the argument {shown(word)} is not text in UTF-8 without NUL")
@@ -56,12 +56,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     def command(name: str, meaning: str, usage: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(
+        subparser = commands.add_parser(
             name, help=meaning, description=meaning, usage=f"langevin-nn {name} {usage}".strip(),
             allow_abbrev=False,
         )  # fmt: skip
-        added.set_defaults(command=name, words=arguments, options=[])
-        return added
+        subparser.set_defaults(command=name, words=arguments, options=[])
+        return subparser
 
     run = command(
         "run", "sample a posterior and compare it with the theories",
@@ -115,8 +115,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--status", type=path, action=Once, metavar="DIR", help="where the sweep in DIR stands"
     )
     sweep.add_argument("--quiet", action="store_true", help="no progress, no table")
-    own = ("over", "seeds", "output", "executor", "workers", "task", "status", "quiet")
-    _add_fields(sweep, [f"--{name}" for name in own])
+    own_options = ("over", "seeds", "output", "executor", "workers", "task", "status", "quiet")
+    _add_fields(sweep, [f"--{name}" for name in own_options])
     theory = command(
         "theory", "the theories' predictions only, in seconds",
         "CONFIG.toml [--SECTION.FIELD VALUE ...]\n"
@@ -165,6 +165,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _add_fields(parser: argparse.ArgumentParser, others: list[str]) -> None:
+    """Add the configuration's fields to a command whose other options are `others`."""
     group = parser.add_argument_group(
         "fields of the configuration",
         "Each goes before the value in CONFIG.toml. Lists: --prior.precisions 1 2.",
@@ -181,11 +182,12 @@ def _add_fields(parser: argparse.ArgumentParser, others: list[str]) -> None:
 
 
 def config_of(arguments: argparse.Namespace) -> RunConfig:
+    """The configuration of a command: the file, with the fields given as options."""
     return configuration.load(arguments.config, _fields_of(arguments))
 
 
 def grid_of(arguments: argparse.Namespace) -> Grid:
-    """The grid of a sweep; makes `task` two numbers."""
+    """The grid of a sweep; replaces the text `arguments.task` by two numbers."""
     if arguments.config is None:
         raise InputError(
             "sweep needs a configuration: write langevin-nn sweep CONFIG.toml --over FIELD=VALUES, "
@@ -199,8 +201,8 @@ def grid_of(arguments: argparse.Namespace) -> Grid:
 def require_status_alone(arguments: argparse.Namespace) -> None:
     """Raise `InputError` for words beside `sweep --status DIR`, which would have no effect."""
     others = [f"--{name}" for name in _fields_of(arguments)]
-    own = ("over", "seeds", "output", "executor", "workers", "task", "quiet")
-    others += [f"--{name}" for name in own if getattr(arguments, name)]
+    own_options = ("over", "seeds", "output", "executor", "workers", "task", "quiet")
+    others += [f"--{name}" for name in own_options if getattr(arguments, name)]
     others += [str(arguments.config)] if arguments.config else []
     if others:
         raise InputError(
@@ -216,20 +218,21 @@ def default_output(path: Path, content_hash: str, folder: str = "runs") -> Path:
 
 
 def _task(word: str | None) -> tuple[int, int] | None:
-    """`3/10` as two numbers."""
+    """The two numbers in a text such as `3/10`: a task's index and the number of parts."""
     if word is None:
         return None
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", word)
-    which, parts = (int(match[1]), int(match[2])) if match else (1, 0)
-    if which >= parts:
+    index, num_parts = (int(match[1]), int(match[2])) if match else (1, 0)
+    if index >= num_parts:
         raise InputError(
             f"--task {clipped(word)}: write I/N with I from 0 to N - 1, for example "
             "--task 0/10 … 9/10"
         )
-    return which, parts
+    return index, num_parts
 
 
 def _fields_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """The configuration's fields that were given as options, each with its words."""
     return {
         key.removeprefix("field:"): value if isinstance(value, list) else [value]
         for key, value in vars(arguments).items()

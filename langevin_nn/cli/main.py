@@ -47,22 +47,22 @@ FAILED, BAD_INPUT, NOT_CONVERGED, INTERRUPTED = 1, 2, 3, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit code."""
-    own = arguments is None
-    if own:
+    is_process = arguments is None
+    if is_process:
         open_streams()
         environment.settle()
         remember_interrupts()
     set_encodings()
-    code = _answer(sys.argv[1:] if arguments is None else list(arguments))
-    if own and code == INTERRUPTED:
+    code = _execute(sys.argv[1:] if arguments is None else list(arguments))
+    if is_process and code == INTERRUPTED:
         # All is saved and given back. What XLA still compiles in its threads would go on for
         # seconds, and then end the process by a signal.
         leave(code)
     return code
 
 
-def _answer(words: list[str]) -> int:
-    """Do what the words say; the exit code, whatever happens."""
+def _execute(words: list[str]) -> int:
+    """Execute the command that the words say; return the exit code, whatever happens."""
     try:
         with not_swallowed():
             parsed = parse(words)
@@ -103,15 +103,17 @@ def run_command(arguments: argparse.Namespace) -> int:
     folder = RunFolder(
         arguments.output or default_output(arguments.config, problem.config.content_hash)
     )
-    taken = {"resume": arguments.resume, "overwrite": arguments.overwrite}
+    flags = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     claim = folder.claimed(
-        problem.config, **taken, data=problem.data.provenance, modules=problem.modules
+        problem.config, **flags, data=problem.data.provenance, modules=problem.modules
     )
     try:
         with not_swallowed(), claim, RunProgress(arguments.quiet) as progress:
             if folder.is_finished:
-                again = shlex.join(["langevin-nn", "plot", str(folder.path)])
-                _say(arguments, f"{folder.path} is finished; its figures again: {again}")
+                plot_line = shlex.join(["langevin-nn", "plot", str(folder.path)])
+                _write_unless_quiet(
+                    arguments, f"{folder.path} is finished; its figures again: {plot_line}"
+                )
                 folder.check_finished()
                 converged = folder.load_summary().experiment.converged
                 return 0 if converged else NOT_CONVERGED
@@ -124,16 +126,18 @@ def run_command(arguments: argparse.Namespace) -> int:
                 problem, folder, resume=arguments.resume, progress=progress, predictions=predictions
             )
     except KeyboardInterrupt:
-        sys.stderr.write(f"\ninterrupted: {_what_is_left(arguments, folder)}\n")
+        sys.stderr.write(f"\ninterrupted: {_resume_advice(arguments, folder)}\n")
         return INTERRUPTED
     except BrokenPipeError:
         raise
     except OSError as error:
         raise InputError(
             f"writing into {folder.path} failed ({error.strerror or error}): "
-            f"{_in_the_way(error)}{_what_is_left(arguments, folder, error)}"
+            f"{_obstacle_advice(error)}{_resume_advice(arguments, folder, error)}"
         ) from error
-    _say(arguments, f"{tables.report(result, problem.data)}\n\nrun folder: {folder.path}")
+    _write_unless_quiet(
+        arguments, f"{tables.report(result, problem.data)}\n\nrun folder: {folder.path}"
+    )
     return 0 if result.measured.converged else NOT_CONVERGED
 
 
@@ -151,39 +155,41 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         executors.check(**settings)
         executor, workers = settings["executor"], settings["workers"]
         configure_jax(workers=executor != "serial")
-    which, parts = arguments.task or (0, executors.number_of_workers(executor, workers))
+    index, num_parts = arguments.task or (0, executors.number_of_workers(executor, workers))
     output = arguments.output or default_output(arguments.config, wanted.content_hash, "sweeps")
-    folder = engine.begin(wanted, output, parts)
-    tasks = folder.tasks[which::parts] if arguments.task else folder.tasks
-    for words in report.damaged(folder, tasks):
-        tell(words)
+    folder = engine.begin(wanted, output, num_parts)
+    tasks = folder.tasks[index::num_parts] if arguments.task else folder.tasks
+    for line in report.damaged(folder, tasks):
+        tell(line)
     try:
         with not_swallowed(), SweepProgress(arguments.quiet) as progress:
             done = engine.work_off(folder, tasks, **settings, progress=progress)
         results = engine.gather(folder)
     except KeyboardInterrupt:
-        again = shlex.join(["langevin-nn", *arguments.words])
-        sys.stderr.write(f"\ninterrupted: what was saved stays; go on with: {again}\n")
+        command = shlex.join(["langevin-nn", *arguments.words])
+        sys.stderr.write(f"\ninterrupted: what was saved stays; go on with: {command}\n")
         return INTERRUPTED
     except BrokenPipeError:
         raise
     except OSError as error:
         raise InputError(
             f"writing into {output} failed ({error.strerror or error}): "
-            f"{_in_the_way(error)}what was saved stays{_remedy(error, output)}"
+            f"{_obstacle_advice(error)}what was saved stays{_remedy(error, output)}"
         ) from error
-    _say(arguments, report.report(folder, results, len(done)))
-    mine = results.point.isin([point for task in tasks for point in task.points])
-    if bool((mine & (results.status != "done")).any()):
+    _write_unless_quiet(arguments, report.report(folder, results, len(done)))
+    selected = results.point.isin([point for task in tasks for point in task.points])
+    if bool((selected & (results.status != "done")).any()):
         return FAILED
-    return NOT_CONVERGED if bool((mine & ~results.converged).any()) else 0
+    return NOT_CONVERGED if bool((selected & ~results.converged).any()) else 0
 
 
 def _sweep_status(path: Path) -> int:
     with loading():
         from langevin_nn.sweeps import folder, report, results, status
-    found = folder.SweepFolder.existing(path)
-    text = report.standing(found, status.status(found), results.collected(found))
+    sweep_folder = folder.SweepFolder.existing(path)
+    text = report.standing(
+        sweep_folder, status.status(sweep_folder), results.collected(sweep_folder)
+    )
     sys.stdout.write(f"{text}\n")
     return 0
 
@@ -230,8 +236,10 @@ def _require_theories(config: "RunConfig", predictions: "Predictions") -> None:
     if config.theory == ():
         raise InputError("theory = [] asks for no theory: write their names, or leave it out")
     reasons = "; ".join(dict.fromkeys(predictions.not_applicable.values()))
-    named = "no theory applies" if config.theory is None else f"{', '.join(config.theory)}: none"
-    raise InputError(f"{named} ({reasons})")
+    complaint = (
+        "no theory applies" if config.theory is None else f"{', '.join(config.theory)}: none"
+    )
+    raise InputError(f"{complaint} ({reasons})")
 
 
 def plot_command(arguments: argparse.Namespace) -> int:
@@ -265,18 +273,18 @@ def report_command(arguments: argparse.Namespace) -> int:
 def data_command(arguments: argparse.Namespace) -> int:
     with loading():
         from langevin_nn.analysis.comparison import aligned
-        from langevin_nn.data import image_files as raw_files
+        from langevin_nn.data import image_files
     if arguments.action == "list":
         if arguments.name is not None:
             raise InputError(f"data list takes no name, got {arguments.name}: write data list")
         rows = [["name", "here", "where", "what"]]
-        for source in raw_files.available():
+        for source in image_files.available():
             rows.append([source.name, "yes" if source.present else "no", source.where, source.what])
         sys.stdout.write(aligned(rows) + "\n")
         return 0
     if arguments.name is None:
         raise InputError("data fetch needs a name, for example: langevin-nn data fetch mnist")
-    for path in raw_files.fetch(arguments.name):
+    for path in image_files.fetch(arguments.name):
         sys.stdout.write(f"{path}\n")
     return 0
 
@@ -286,13 +294,13 @@ def info_command(arguments: argparse.Namespace) -> int:
         from langevin_nn.runs import provenance
 
         configure_jax()
-    parts = {
+    sections = {
         "versions": provenance.versions(),
         "device": provenance.device(),
         "precision": provenance.precision(),
         "git": provenance.git_state(Path(provenance.__file__).parent) or {"commit": None},
     }
-    for title, content in parts.items():
+    for title, content in sections.items():
         sys.stdout.write(f"{title}\n")
         sys.stdout.writelines(f"  {name:<20} {value}\n" for name, value in content.items())
     return 0
@@ -309,14 +317,15 @@ COMMANDS = {
 }
 
 
-def _in_the_way(error: OSError) -> str:
-    """Which folder stands where a file is to be written, if that is what is wrong."""
+def _obstacle_advice(error: OSError) -> str:
+    """The advice to move a folder that stands in a file's place; empty for other errors."""
     if error.errno != errno.EISDIR or not (name := error.filename2 or error.filename):
         return ""
     return f"{name} is a folder where a file is to be: move it away; "
 
 
 def _remedy(error: OSError, output: Path) -> str:
+    """The advice how to go on with a sweep after an error of the file system."""
     if not output.is_dir():
         return (
             f" in {output}, which is no longer there: if it was renamed, go on with --output and "
@@ -326,10 +335,10 @@ def _remedy(error: OSError, output: Path) -> str:
     return f"{room or ';'} go on with the same command"
 
 
-def _what_is_left(
+def _resume_advice(
     arguments: argparse.Namespace, folder: "RunFolder", error: OSError | None = None
 ) -> str:
-    """After an interruption or an error: how to go on, if there is something to go on from."""
+    """What is saved of a run that was interrupted or failed, and how to go on with it."""
     if error and error.errno == errno.ENOENT and not folder.path.is_dir():
         return (
             "the folder is no longer there: if it was renamed, what was saved is in it; go on with "
@@ -341,10 +350,11 @@ def _what_is_left(
         return "the run in it is finished"
     words = [word for word in arguments.words if word not in ("--resume", "--overwrite")]
     output = [] if arguments.output else ["--output", str(folder.path)]
-    line = shlex.join(["langevin-nn", *words, *output, "--resume"])
-    return f"what was saved stays; go on with: {line}"
+    command = shlex.join(["langevin-nn", *words, *output, "--resume"])
+    return f"what was saved stays; go on with: {command}"
 
 
-def _say(arguments: argparse.Namespace, text: str) -> None:
+def _write_unless_quiet(arguments: argparse.Namespace, text: str) -> None:
+    """Write a text and a line break to standard output, unless --quiet was given."""
     if not arguments.quiet:
         sys.stdout.write(text + "\n")

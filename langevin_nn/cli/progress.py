@@ -17,21 +17,21 @@ def _is_terminal() -> bool:
 
 
 def _size() -> dict[str, int]:
-    """A size for a terminal that does not know its own, on which tqdm would show nothing."""
+    """The size of a bar on a terminal that does not know its own, where tqdm would show nothing."""
     try:
-        known = min(os.get_terminal_size(sys.stderr.fileno())) > 0
+        is_known = min(os.get_terminal_size(sys.stderr.fileno())) > 0
     except OSError:
-        known = False
-    return {} if known else {"ncols": 80, "nrows": 24}
+        is_known = False
+    return {} if is_known else {"ncols": 80, "nrows": 24}
 
 
-class _Shown:
-    """One bar, or one line for each tenth."""
+class _Progress:
+    """Progress shown as one bar, or as one line for each tenth that is done."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.bar: Any = None
-        self.told = -1
+        self.last_tenth = -1
 
     def __enter__(self) -> Any:
         return self
@@ -40,18 +40,19 @@ class _Shown:
         if self.bar is not None:
             self.bar.close()
 
-    def line(self, fraction: float, words: str) -> None:
-        """A line, if another tenth is done."""
+    def line(self, fraction: float, text: str) -> None:
+        """Write a line, if another tenth is done."""
         tenth = int(10 * fraction)
-        if tenth > self.told:
-            self.told = tenth
+        if tenth > self.last_tenth:
+            self.last_tenth = tenth
             try:
-                sys.stderr.write(f"{10 * tenth:3d} %  {words}\n")
+                sys.stderr.write(f"{10 * tenth:3d} %  {text}\n")
                 sys.stderr.flush()
             except OSError:  # nobody reads it: no reason to stop
                 self.quiet = True
 
     def bar_of(self, **settings: Any) -> Any:
+        """The bar, made with these settings where there is none yet."""
         if self.bar is None:
             from tqdm import tqdm
 
@@ -59,8 +60,8 @@ class _Shown:
         return self.bar
 
 
-class RunProgress(_Shown):
-    """Of one run: the steps of its chains."""
+class RunProgress(_Progress):
+    """The progress of a run: the steps of its chains."""
 
     def __call__(self, report: "Report") -> None:
         raise_swallowed()
@@ -81,29 +82,29 @@ class RunProgress(_Shown):
         bar.update(report.steps - bar.n)
 
 
-class SweepProgress(_Shown):
-    """Of a sweep: its points, and the time that the rest will take."""
+class SweepProgress(_Progress):
+    """The progress of a sweep: its points, and the time that the rest will take."""
 
     def __call__(self, status: "Status") -> None:
         raise_swallowed()
         if self.quiet:
             return
-        words = f"{status.done} of {status.points} points done"
+        text = f"{status.done} of {status.points} points done"
         if status.failed:
-            words += f", {status.failed} failed"
+            text += f", {status.failed} failed"
         if status.seconds_left and status.fraction < 1:
-            words += f", about {duration(status.seconds_left)} left"
+            text += f", about {duration(status.seconds_left)} left"
         if not _is_terminal():
-            self.line(status.fraction, words)
+            self.line(status.fraction, text)
             return
         bar = self.bar_of(total=100, bar_format="{percentage:3.0f}%|{bar}| {desc}")
-        bar.set_description_str(words)
+        bar.set_description_str(text)
         bar.update(100 * status.fraction - bar.n)
 
 
-def tell(words: str) -> None:
-    """A line for what the user should know, quiet or not."""
-    sys.stderr.write(f"langevin-nn: {words}\n")
+def tell(text: str) -> None:
+    """Write a line on stderr that the user should know, quiet or not."""
+    sys.stderr.write(f"langevin-nn: {text}\n")
 
 
 def duration(seconds: float) -> str:

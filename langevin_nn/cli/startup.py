@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from langevin_nn.cli import environment
 
-_asked: list[int] = []
-"""The interrupts of this process, where they are remembered."""
+_interrupts: list[int] = []
+"""The interrupts of this process that have not ended it yet, where they are remembered."""
 
 
 def remember_interrupts() -> None:
@@ -29,7 +29,7 @@ def remember_interrupts() -> None:
 
 @contextlib.contextmanager
 def not_swallowed() -> Iterator[None]:
-    """Within it an interrupt ends in `KeyboardInterrupt`, whatever a library makes of it.
+    """A context in which an interrupt ends in `KeyboardInterrupt`, whatever a library makes of it.
 
     XLA's compiler, for one, makes an error of its own of what is raised in a callback.
     """
@@ -41,46 +41,51 @@ def not_swallowed() -> Iterator[None]:
 
 def raise_swallowed() -> None:
     """Raise `KeyboardInterrupt`, once, if there was one that did not end what it interrupted."""
-    if _asked:
-        _asked.clear()
+    if _interrupts:
+        _interrupts.clear()
         raise KeyboardInterrupt
 
 
 def _unraisable(ignored: "sys.UnraisableHookArgs") -> None:
-    """Of what Python ignores an interrupt is not shown: it is remembered."""
+    """Show an exception that Python ignores, unless it is an interrupt, which is remembered."""
     if not issubclass(ignored.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(ignored)
 
 
 def _interrupt(number: int, frame: object) -> None:
-    _asked.append(number)
+    """Remember the interrupt, and raise it."""
+    _interrupts.append(number)
     raise KeyboardInterrupt
 
 
 def _is_ours(handler: object) -> bool:
-    here = threading.current_thread() is threading.main_thread()
-    return here and handler in (signal.default_int_handler, _interrupt)
+    """Whether Python or this module handles interrupts, and this thread may change that."""
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    return is_main_thread and handler in (signal.default_int_handler, _interrupt)
 
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """Ctrl-C ends the process at once: libraries that it interrupts in their import may swallow it
-    or crash. Nothing has been written yet. Environment variables that they refuse are named."""
+    """A context for the import of libraries, in which Ctrl-C ends the process at once.
+
+    A library that is interrupted in its import may swallow that or crash, and nothing has been
+    written yet. Environment variables that the libraries refuse are named.
+    """
     environment.require_usable()
-    before = signal.getsignal(signal.SIGINT)
-    ours = _is_ours(before)
-    if ours:
+    handler = signal.getsignal(signal.SIGINT)
+    is_ours = _is_ours(handler)
+    if is_ours:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         with environment.explained():
             yield
     finally:
-        if ours:
-            signal.signal(signal.SIGINT, before)
+        if is_ours:
+            signal.signal(signal.SIGINT, handler)
 
 
 def configure_jax(*, workers: bool = False) -> None:
-    """float64 for the theories; one CPU device for each core, so that chains run side by side.
+    """Give JAX float64, for the theories, and a CPU device for each core, for chains side by side.
 
     Where workers do the work, this process leaves the GPUs to them. Raises `InputError` where the
     devices that the environment asks for are not there.

@@ -7,11 +7,11 @@ import sys
 from typing import NoReturn
 
 LONGEST_MESSAGE = 2_000
-"""Letters of an error."""
+"""The largest number of letters in the message of an error."""
 
 
 def open_streams() -> None:
-    """A stream that was closed (`>&-`) is there and fails when it is written to.
+    """Open each standard stream that was closed (`>&-`), to one that fails when it is written to.
 
     Else the next file that is opened would take its number, and what is printed.
     """
@@ -27,7 +27,7 @@ def open_streams() -> None:
 
 
 def discard_broken() -> None:
-    """What Python still wants to write into a broken stream when it ends goes nowhere."""
+    """Discard what Python would still write into a broken stream when it ends."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -37,7 +37,7 @@ def discard_broken() -> None:
 
 
 def set_encodings() -> None:
-    """The words as far as the terminal has the letters, "?" for the others."""
+    """Let the streams replace the letters that the terminal does not have."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     if isinstance(sys.stderr, io.TextIOWrapper):
@@ -45,19 +45,19 @@ def set_encodings() -> None:
 
 
 def complain(message: str) -> None:
-    """One line on stderr, whatever the message has in it."""
-    words = " ".join(message.split())
-    words = "".join(letter if letter.isprintable() else "?" for letter in words)
-    if len(words) > LONGEST_MESSAGE:
+    """Write an error as one line on stderr, whatever its message has in it."""
+    line = " ".join(message.split())
+    line = "".join(letter if letter.isprintable() else "?" for letter in line)
+    if len(line) > LONGEST_MESSAGE:
         half = LONGEST_MESSAGE // 2
-        words = f"{words[:half]} … {words[-half:]}"
+        line = f"{line[:half]} … {line[-half:]}"
     with contextlib.suppress(OSError):  # nobody listens: the code says it
-        sys.stderr.write(f"langevin-nn: error: {words}\n")
+        sys.stderr.write(f"langevin-nn: error: {line}\n")
         sys.stderr.flush()
 
 
 def warn(message: str) -> None:
-    """A line on stderr, if there is anything to say."""
+    """Write a warning as a line on stderr, if there is one."""
     if message:
         sys.stderr.write(f"langevin-nn: warning: {message}\n")
 

@@ -14,7 +14,7 @@ PICTURES = (".png", ".pdf", ".svg")
 
 
 class Once(argparse.Action):
-    """Keeps the value of an option; one that is given twice is a slip, and refused."""
+    """The action that keeps the value of an option, and refuses one that is given twice."""
 
     def __call__(
         self,
@@ -29,7 +29,7 @@ class Once(argparse.Action):
 
 
 def path(word: str) -> Path:
-    """A path that was named; `Path("")` would be the current folder."""
+    """The path that a word names; `Path("")`, the current folder, is refused."""
     if not word.strip():
         raise argparse.ArgumentTypeError("expected the name of a file or a folder, got ''")
     return Path(word)
@@ -47,6 +47,7 @@ def picture(word: str) -> Path:
 
 
 def count(word: str) -> int:
+    """The whole number, of up to nine digits, that a word says."""
     if not re.fullmatch(r"\s*\+?\d{1,9}\s*", word):
         raise argparse.ArgumentTypeError(
             f"expected a whole number of up to nine digits, got {clipped(word)!r}"
@@ -91,5 +92,5 @@ def readable(word: str) -> str:
     if re.fullmatch(r"-([\d.]+[eE][-+]?\d+|inf|nan)", word, re.IGNORECASE):
         return f" {word}"
     flag, equals, value = word.partition("=")
-    known = flag[2:].replace("-", "_")
-    return f"--{known}{equals}{value}" if known in configuration.options() else word
+    field = flag[2:].replace("-", "_")
+    return f"--{field}{equals}{value}" if field in configuration.options() else word

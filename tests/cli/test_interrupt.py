@@ -116,12 +116,12 @@ def test_where_python_ignores_exceptions(tmp_path):
 def test_whatever_a_library_makes_of_it(monkeypatch, capsys):
     """An error of its own, as XLA does of what is raised in a callback; or a word on what was
     ignored, which was a traceback in 2 of 28."""
-    monkeypatch.setattr(startup, "_asked", [signal.SIGINT])
+    monkeypatch.setattr(startup, "_interrupts", [signal.SIGINT])
     with pytest.raises(KeyboardInterrupt), startup.not_swallowed():
         raise RuntimeError("INTERNAL: KeyboardInterrupt")
     startup._unraisable(types.SimpleNamespace(exc_type=KeyboardInterrupt))
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(startup, "_asked", [])
+    monkeypatch.setattr(startup, "_interrupts", [])
     with pytest.raises(RuntimeError), startup.not_swallowed():
         raise RuntimeError("INTERNAL: another one")
 

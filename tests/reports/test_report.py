@@ -7,12 +7,13 @@ import os
 import shutil
 import tomllib
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import pytest
 from command_line import TINY_GRID, CommandLine, unsealed
+from refusals import refused, untouched
 
 import langevin_nn as lnn
 from langevin_nn import config as configuration
@@ -35,6 +36,7 @@ T, LAMBDA = OVER
 HOSTILE = "</td><script>alert('x')</script> & \"quotes\" \x1b[31m \ud800"
 SHOWN = "</td><script>alert('x')</script> & \"quotes\" \ufffd[31m \ufffd"
 VOID = {"meta", "img"}
+PNGS = plotting.pngs
 
 
 class Page(HTMLParser):
@@ -88,6 +90,13 @@ class Page(HTMLParser):
         header, *rows = found
         return [dict(zip(header, row, strict=True)) for row in rows]
 
+    def rows_with(self, *cells):
+        """The rows of any table that have all of these cells, without those."""
+        rows = [row for table in self.tables.values() for row in table]
+        return [
+            [cell for cell in row if cell not in cells] for row in rows if set(cells) <= set(row)
+        ]
+
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
@@ -97,10 +106,12 @@ def swept(tmp_path_factory):
     return path
 
 
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def undrawn():
     """Drawing takes most of the time of a page."""
-    monkeypatch.setattr(plotting, "pngs", lambda figures: dict.fromkeys(figures, b"drawn"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plotting, "pngs", lambda figures: dict.fromkeys(figures, b"drawn"))
+        yield
 
 
 @pytest.fixture
@@ -108,6 +119,12 @@ def whole(swept, tmp_path):
     """A copy of that sweep."""
     shutil.copytree(swept, tmp_path / "wide & deep")
     return SweepFolder.existing(tmp_path / "wide & deep")
+
+
+@pytest.fixture(scope="module")
+def page(swept, undrawn, tmp_path_factory):
+    """Its page as it is."""
+    return Page(lnn.report(swept, tmp_path_factory.mktemp("page") / "page.html"))
 
 
 @pytest.fixture
@@ -149,7 +166,7 @@ def edit(path, change):
 
 @pytest.mark.parametrize("kind", ["sweep", "run"])
 def test_page_is_whole_and_needs_nothing_else(kind, whole, ran, monkeypatch):
-    monkeypatch.undo()
+    monkeypatch.setattr(plotting, "pngs", PNGS)
     path = lnn.report(whole.path if kind == "sweep" else ran.path)
     page = Page(path)
     assert path.name == "report.html" and path.stat().st_size < 2e6
@@ -159,53 +176,45 @@ def test_page_is_whole_and_needs_nothing_else(kind, whole, ran, monkeypatch):
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     for reference in page.refers:
         assert reference.startswith("data:image/png;base64,") or reference[1:] in page.ids
-    assert "url(" not in page.content and "@import" not in page.content
-    assert "://" not in page.content
+    assert not [part for part in ("url(", "@import", "://") if part in page.content]
     assert "default-src 'none'" in page.content
-    for tag, attrs in page.tags:
-        assert tag != "th" or attrs["scope"] in ("row", "col")
+    assert {attrs["scope"] for tag, attrs in page.tags if tag == "th"} == {"row", "col"}
     for header, *rows in page.tables.values():
         assert all(header) and rows and {len(row) for row in rows} == {len(header)}
     assert names.count("table") == len(page.tables) == names.count("caption")
     assert [tag for tag, _ in page.headings].count("h1") == 1
-    assert len(page.images) == (2 if kind == "sweep" else 3)
+    assert page.images and all(image["alt"] for image in page.images)
     for image in page.images:
-        assert len(image["alt"]) > 40
         assert base64.b64decode(image["src"].partition(",")[2]).startswith(b"\x89PNG")
 
 
-def test_every_number_of_the_dataset(whole):
+def test_every_number_of_the_dataset(swept, page):
     """Each as the first number of its cell, beside the right point; a dash where there is none."""
-    page, found = Page(lnn.report(whole.path)), lnn.collect(whole.path)
+    found = lnn.collect(swept)
     theories = list(found.theory.values)
     for index, precision in enumerate((0.5, 2.0), start=2):
         here = found.sel({T: 0.5, LAMBDA: precision})
         experiment = page.rows("The experiment")[index]
-        assert (experiment["T"], experiment["λ_L"]) == ("0.5", str(precision))
+        assert {"0.5", str(precision)} <= set(experiment.values())
         assert leading(experiment["s"]) == pytest.approx(float(here.criterion), rel=1e-3)
         for key, name in QUANTITIES.items():
             row = page.rows(name)[index]
-            assert experiment[name] == row["experiment"] and "±" in row["experiment"]
-            assert leading(row["experiment"]) == pytest.approx(float(here[key]), rel=0.05)
-            for theory in theories:
-                there = float(here[f"theory_{key}"].sel(theory=theory))
-                assert leading(row[theory]) == pytest.approx(there, rel=1e-4)
-        for caption, variable in (
-            ("log evidence", here.theory_log_evidence),
-            ("order parameters", here.order_parameter.isel(order=0)),
-            ("test accuracy", here.theory_test_accuracy),
+            measured = float(here[key])
+            for cell in (experiment[name], row["experiment"]):
+                assert leading(cell) == pytest.approx(measured, rel=0.05) and "±" in cell
+        for caption, variable, accuracy in (
+            *((name, here[f"theory_{key}"], 1e-4) for key, name in QUANTITIES.items()),
+            ("log evidence", here.theory_log_evidence, 1e-3),
+            ("order parameters", here.order_parameter.isel(order=0), 1e-3),
+            ("test accuracy", here.theory_test_accuracy, 1e-3),
         ):
-            row = page.rows(caption)[index]
-            values = [leading(row[theory]) for theory in theories]
-            assert values == pytest.approx(variable.values.tolist(), rel=1e-3)
+            values = [leading(page.rows(caption)[index][theory]) for theory in theories]
+            assert values == pytest.approx(variable.values.tolist(), rel=accuracy), caption
         chains = page.rows("The chains")[index]
         assert leading(chains["R̂ max"]) == pytest.approx(float(here.rhat_max), rel=1e-3)
-        assert chains["folder, in points/"] == str(here.point.values)
+        assert str(here.point.values) in chains.values()
     failed = page.rows("The experiment")[0]
     assert failed["bias²"] == failed["s"] == "–" and failed["state"] == "failed"
-    assert (
-        page.marks["The experiment, ± one standard error"][1:] == ["failed"] * 2 + ["restless"] * 2
-    )
 
 
 def leading(cell):
@@ -213,17 +222,19 @@ def leading(cell):
     return float(cell.replace("−", "-").replace(",", "").split()[0])
 
 
-def test_what_is_studied_and_where_it_is_from(whole):
-    page = Page(lnn.report(whole.path))
-    assert page.headings[0] == ("h1", "Sweep wide & deep")
-    assert [row["axis"] for row in page.rows("Axes")] == [T, LAMBDA]
-    assert whole.definition in page.text and whole.grid.content_hash in page.text
-    depends = {
-        row["what"]: (row["value"], row["finished points"]) for row in page.rows("What the numbers")
-    }
-    manifest = whole.run(warm(whole)[0]).load_manifest()
-    assert depends["jax"] == (manifest["versions"]["jax"], "all")
-    assert depends["data"] == (", ".join(manifest["data"]), "all") and manifest["data"]
+def test_what_is_studied_where_it_is_from_and_what_went_wrong(swept, page):
+    sweep = SweepFolder.existing(swept)
+    done = sweep.run(warm(sweep)[0])
+    manifest = done.load_manifest()
+    assert all(page.rows_with(axis) for axis in OVER)
+    assert sweep.definition in page.text and sweep.grid.content_hash in page.text
+    assert page.rows_with("jax", manifest["versions"]["jax"])
+    assert manifest["data"] and page.rows_with("data", ", ".join(manifest["data"]))
+    places = [f"{T} = {cold}, {LAMBDA} = {last}" for cold, last in product((0.0, 0.5), (0.5, 2.0))]
+    listed = [" ".join(*page.rows_with(place)) for place in places]
+    for row, word in zip(listed, ("temperature", "temperature", "R̂", "R̂"), strict=True):
+        assert word in row and ("failed" in row) == (word == "temperature")
+    assert done.load_summary().experiment.message in listed[2]
 
 
 def test_where_points_differ_in_what_they_depend_on(whole):
@@ -233,38 +244,31 @@ def test_where_points_differ_in_what_they_depend_on(whole):
         manifest["data"] = ["images.gz sha256:0123"]
 
     edit(whole.run(warm(whole)[1]).path / "manifest.json", change)
-    rows = page_rows = Page(lnn.report(whole.path)).rows("What the numbers")
-    rows = {(row["what"], row["value"]): row["finished points"] for row in page_rows}
-    assert rows["jax", "0.0.1"] == f"1 of 2: {T} = 0.5, {LAMBDA} = 2.0"
-    assert rows["data", "images.gz sha256:0123"] == rows["jax", "0.0.1"]
-    assert sum(row["what"] == "jax" for row in page_rows) == 2
-    assert any(row["what"] == "numpy" and row["finished points"] == "all" for row in page_rows)
-
-
-def test_failed_and_unconverged_points_are_listed_with_their_reasons(whole):
-    rows = Page(lnn.report(whole.path)).rows("Points that failed or have not converged")
-    assert [row["state"] for row in rows] == ["failed"] * 2 + ["not converged"] * 2
-    assert rows[1]["point"] == f"{T} = 0.0, {LAMBDA} = 2.0"
-    assert "temperature must be positive" in rows[1]["reason"]
-    assert rows[2]["reason"] == whole.run(warm(whole)[0]).load_summary().experiment.message
-
-
-def test_agreement_is_that_of_points_that_have_converged(whole):
     page = Page(lnn.report(whole.path))
-    assert "No point has converged, so that no theory can be judged." in page.text
+    for different in (("jax", "0.0.1"), ("data", "images.gz sha256:0123")):
+        ((points,),) = page.rows_with(*different)
+        assert f"{T} = 0.5, {LAMBDA} = 2.0" in points
+        assert len(page.rows_with(different[0])) == 2
+    assert len(page.rows_with("numpy")) == 1
+
+
+def test_agreement_is_that_of_points_that_have_converged(whole, page):
+    assert not [name for name in page.tables if name.startswith("Each theory")]
     converge(whole, warm(whole)[0])
     page, found = Page(lnn.report(whole.path)), lnn.collect(whole.path)
-    rows = page.rows("Each theory over the points")
-    names = [(row["quantity"], row["theory"]) for row in rows]
-    assert names[:2] == [("bias²", "infinite_width"), ("bias²", "scale_mixture")]
     there = (
         grid_deviations(found, "variance").sel({T: 0.5, LAMBDA: 0.5}).sel(theory="scale_mixture")
     )
-    row = rows[3]
-    assert (row["quantity"], row["theory"], row["points"]) == ("variance", "scale_mixture", "1")
+    (row,) = [
+        row
+        for row in page.rows("Each theory over the points")
+        if (row["quantity"], row["theory"]) == ("variance", "scale_mixture")
+    ]
+    assert row["points"] == "1"
     assert leading(row["median |z|"]) == pytest.approx(abs(float(there.z)), abs=0.05)
-    assert row["largest deviation"].endswith(f"{T} = 0.5, {LAMBDA} = 0.5")
-    assert page.marks["variance"][1:] == ["failed", "failed", "", "restless"]
+    assert f"{T} = 0.5, {LAMBDA} = 0.5" in row["largest deviation"]
+    marks = page.marks["variance"][1:]
+    assert len(set(marks)) == 3 and not marks[2], "failed, converged, and neither"
 
 
 def converge(sweep, point):
@@ -281,14 +285,14 @@ def test_a_theory_that_has_not_converged_says_so(whole):
 
     edit(whole.run(warm(whole)[1]).path / "summary.json", change)
     page = Page(lnn.report(whole.path))
-    assert page.rows("variance")[3]["scale_mixture"].endswith(" %), not converged")
-    assert not page.rows("variance")[2]["scale_mixture"].endswith("not converged")
-    assert f"scale_mixture: it did not settle, at {T} = 0.5, {LAMBDA} = 2.0" in page.text
+    cells = [row["scale_mixture"] for row in page.rows("variance")]
+    assert ["not converged" in cell for cell in cells] == [False, False, False, True]
+    assert "scale_mixture: it did not settle" in page.text
 
 
 def test_what_files_say_is_escaped(whole, monkeypatch):
     """Names are words, no markup and, in the figures, no formulas either."""
-    monkeypatch.undo()
+    monkeypatch.setattr(plotting, "pngs", PNGS)
     edit(
         whole.path / "failed" / f"{list(whole.points)[0]}.json",
         lambda content: content.update(reason=HOSTILE),
@@ -307,14 +311,10 @@ def test_what_files_say_is_escaped(whole, monkeypatch):
     named = whole.path.rename(whole.path.with_name("<b>a & b $\\frac$"))
     page = Page(lnn.report(named))
     assert not {"script", "b", "i"} & {tag for tag, _ in page.tags}
-    reasons = [row["reason"] for row in page.rows("Points that failed")]
-    assert reasons[0] == SHOWN and reasons[2] == SHOWN
-    assert (
-        page.headings[0] == ("h1", "Sweep <b>a & b $\\frac$")
-        and "<b>own" in page.rows("variance")[0]
-    )
-    assert f"<b>own: {SHOWN}" in page.text and f"nested: left out ({SHOWN})" in page.text
-    assert [row["value"] for row in page.rows("What the") if row["what"] == "<i>jax"] == [SHOWN]
+    assert len(page.rows_with(SHOWN)) == 3, "the failed point, the other one, and the version"
+    assert page.rows_with("<i>jax", SHOWN) and "<b>own" in page.rows("variance")[0]
+    assert page.headings[0][1].endswith("<b>a & b $\\frac$")
+    assert page.text.count(SHOWN) == 5, "the theory's message, and why one was left out"
 
 
 def test_attributes_are_escaped():
@@ -323,22 +323,18 @@ def test_attributes_are_escaped():
 
 
 def test_at_any_time(begun, whole):
-    """Nothing done, one point done, one being worked on."""
+    """Nothing done; then one point done, one being worked on."""
     page = Page(lnn.report(begun.path))
-    assert "4 points: 0 done, 4 missing." in page.text and "0 % of the work is done." in page.text
-    assert not page.images and "No point is done yet" in page.text
+    assert not page.images and "4 missing" in page.text
     assert [row["state"] for row in page.rows("The experiment")] == ["missing"] * 4
-    assert "There is no theory to compare with." in page.text
-    assert "No point has failed, and every point that is done has converged." in page.text
 
     point = warm(begun)[0]
     shutil.copytree(whole.run(point).path, begun.run(point).path)
     (task,) = [task for task in begun.tasks if warm(begun)[1] in task.points]
     with begun.claimed(task):
         page = Page(lnn.report(begun.path))
-    assert "4 points: 1 done, 3 missing, 1 not converged." in page.text and page.images
-    assert "25 % of the work is done." in page.text
-    assert f"task {task.name}: 1 points, 0%, in process {os.getpid()}" in page.text
+    assert page.images and "1 done, 3 missing, 1 not converged" in page.text
+    assert "25 %" in page.text and task.name in page.text and str(os.getpid()) in page.text
     states = [row["state"] for row in page.rows("The experiment")]
     assert states == ["missing", "missing", "not converged", "missing"]
 
@@ -346,10 +342,10 @@ def test_at_any_time(begun, whole):
 def test_large_grids_have_their_first_points(whole, monkeypatch):
     monkeypatch.setattr(points, "MOST_ROWS", 3)
     monkeypatch.setattr(sweep_module, "MOST_ROWS", 3)
-    page = Page(lnn.report(whole.path))
-    note = " (the first 3 of 4 points; results.nc has them all)"
-    assert len(page.rows(f"variance{note}")) == 3
-    assert len(page.rows("Points that failed or have not converged (the first 3 of 4)")) == 3
+    tables = Page(lnn.report(whole.path)).tables
+    cut = {name: len(rows) - 1 for name, rows in tables.items() if "first 3 of 4" in name}
+    assert set(cut.values()) == {3} and any(name.startswith("variance") for name in cut)
+    assert any("failed" in name for name in cut)
 
 
 def test_long_numbers_on_an_axis():
@@ -363,34 +359,26 @@ def test_long_numbers_on_an_axis():
 def test_numbers_of_a_run(ran):
     page, summary = Page(lnn.report(ran.path)), ran.load_summary()
     experiment = summary.experiment
-    assert page.headings[0] == ("h1", "Run ran")
-    assert f"NOT CONVERGED: {experiment.message}." in page.text
+    assert "NOT CONVERGED" in page.text and experiment.message in page.text
     measured, *theories = page.rows("Beside a theory")
     for key, name in QUANTITIES.items():
         assert measured[name] == plus_minus(getattr(experiment, key))
-        assert all(row[name] for row in theories)
+        for row in theories:
+            expected = getattr(summary.theory[row["result"]], key)
+            assert leading(row[name]) == pytest.approx(expected, rel=1e-4)
     named = [row["result"] for row in theories]
-    assert named == [row["theory"] for row in page.rows("Theories; s = ")] == [*summary.theory]
-    series = [row["series"] for row in page.rows("Converged: R̂ < ")]
-    assert series[:-1] == list(QUANTITIES.values())
-    assert page.rows("The chains")[0]["value"] == "2"
-    depends = {row["what"]: row["value"] for row in page.rows("What the numbers")}
-    assert depends["configuration hash"] == ran.load_manifest()["run_id"]
+    assert named == [row["theory"] for row in page.rows("Theories")] == [*summary.theory]
+    assert page.rows_with(ran.load_manifest()["run_id"])
     assert ran.load_config().to_toml() in page.text
 
 
-def test_why_theories_were_left_out_of_a_run(ran):
+def test_a_run_without_theories_that_says_why(ran):
     why = {"nested": "with one hidden layer it is <another>"}
-    edit(ran.path / "summary.json", lambda content: content.update(not_applicable=why))
-    assert f"nested: left out ({why['nested']})" in Page(lnn.report(ran.path)).text
-
-
-def test_a_run_without_theories(ran):
-    edit(ran.path / "summary.json", lambda content: content.update(theory={}))
+    edit(ran.path / "summary.json", lambda content: content.update(theory={}, not_applicable=why))
     page = Page(lnn.report(ran.path))
-    assert "There is no theory to compare with." in page.text
+    assert "nested" in page.text and why["nested"] in page.text
     assert [row["result"] for row in page.rows("Beside a theory")] == ["experiment"]
-    assert len(page.images) == 2
+    assert page.images
 
 
 def test_rungs_of_a_ladder(ran):
@@ -402,41 +390,37 @@ def test_rungs_of_a_ladder(ran):
     page = Page(lnn.report(ran.path))
     cold, hot = page.rows("Every temperature")
     assert (cold["T"], hot["T"]) == ("0.5", "1.5")
+    assert [leading(rung["log evidence"]) for rung in (cold, hot)] == [-3.25, -2.0]
     # Langevin dynamics: what its step size shifts on a ladder is not known.
-    assert (cold["log evidence"], hot["log evidence"]) == ("−3.25 ± 0.50 ‡", "−2.00 ± 0.10 ‡")
+    assert all("‡" in rung[name] for rung in (cold, hot) for name in ("log evidence", "variance"))
     assert (cold["error of the quadrature"], hot["error of the quadrature"]) == ("–", "0")
-    assert cold["variance"] == f"{plus_minus(measured.variance)} ‡"
-    assert cold["state"] == "not converged"
-    assert "Accepted swaps between neighbours: 0.03. Round trips: 0." in page.text
-    assert "swaps between T = 0.5 and 1.5 are accepted with 0.031 only" in page.text
+    assert leading(cold["variance"]) == pytest.approx(measured.variance.value, rel=0.05)
+    assert cold["state"] == "not converged" and "0.031" in page.text
 
 
 def test_shifts_that_are_not_known_are_marked(ran):
     """As with a ladder; the folder of an earlier version says nothing of them."""
-    known = Page(lnn.report(ran.path))
-    assert "‡" not in known.text and "predicted shift of the variance" in known.text
-    bias = StepSizeBias.not_known()
+    path, bias = ran.path / "summary.json", StepSizeBias.not_known()
+    assert "‡" not in Page(lnn.report(ran.path)).text
     nothing = dict.fromkeys(bias.unknown, {"value": None, "mcse": None})
     for change in (
         {"step_size_bias": nothing, "step_size_message": bias.message},
         {"step_size_bias": None},
     ):
         change["step_size_relative_bias"] = None
-        edit(
-            ran.path / "summary.json", lambda content, new=change: content["experiment"].update(new)
-        )
+        edit(path, lambda content, new=change: content["experiment"].update(new))
         page = Page(lnn.report(ran.path))
-        row = page.rows("Beside a theory")[0]
-        assert all(row[name].endswith(" ‡") for name in QUANTITIES.values())
-        assert f"‡ {bias.message}" in page.text
-        assert {"what": "shift by the step size", "value": "not known"} in page.rows("The chains")
-    edit(ran.path / "summary.json", lambda content: content["experiment"].pop("step_size_bias"))
-    edit(
-        ran.path / "summary.json",
-        lambda content: content["experiment"].update(step_size_relative_bias=0.02),
-    )
-    rows = {row["what"]: row["value"] for row in Page(lnn.report(ran.path)).rows("The chains")}
-    assert rows["predicted bias of the variance by the step size"] == "+2.0 %"
+        assert all("‡" in page.rows("Beside a theory")[0][name] for name in QUANTITIES.values())
+        assert bias.message in page.text and page.rows_with("not known")
+
+    def earlier(content):
+        del content["experiment"]["step_size_bias"]
+        content["experiment"]["step_size_relative_bias"] = 0.02
+
+    edit(path, earlier)
+    shift = "predicted bias of the variance by the step size"
+    assert not page.rows_with(shift)
+    assert Page(lnn.report(ran.path)).rows_with(shift) == [["+2.0 %"]]
 
 
 # --- folders
@@ -455,26 +439,21 @@ def test_a_run_with_a_report_is_replaced_and_a_sweep_goes_on(ran, whole):
 
 def test_command(cli, whole, ran):
     before = cli.files()
-    answer = cli("report", whole.path)
-    assert (answer.code, answer.err) == (0, "")
-    assert answer.out == f"{whole.path / 'report.html'}\n"
-    assert cli.files() - before == {"wide & deep/report.html"}
-    answer = cli("report", "ran", "--output", "page.html")
-    assert (answer.code, answer.out, answer.err) == (0, "page.html\n", "")
+    for words, path, heading in (
+        ([whole.path], whole.path / "report.html", "wide & deep"),
+        (["ran", "--output", "page.html"], "page.html", "ran"),
+    ):
+        answer = cli("report", *words)
+        assert (answer.code, answer.out, answer.err) == (0, f"{path}\n", "")
+        assert Page(path).headings[0][1].endswith(heading)
     assert cli.files() - before == {"wide & deep/report.html", "page.html"}
-    assert Page("page.html").headings[0] == ("h1", "Run ran")
-    assert cli("report", "ran").code == 0
-    assert cli("run", "ran/config.toml", "--output", "ran", "--overwrite", "--quiet").code == 3
-    assert "ran/summary.json" in cli.files() and "ran/report.html" not in cli.files()
 
 
-def refused(cli, *words):
+def refuses(cli, *words):
     """One line and code 2, nothing written; the line."""
-    before = {path: path.stat().st_mtime_ns for path in cli.folder.rglob("*")}
-    answer = cli("report", *words)
-    assert (answer.code, answer.out) == (2, ""), answer
-    assert answer.err.startswith("langevin-nn: error: ") and answer.err.count("\n") == 1
-    assert {path: path.stat().st_mtime_ns for path in cli.folder.rglob("*")} == before
+    with untouched(cli.folder):
+        answer = cli("report", *words)
+    refused(answer)
     return answer.err
 
 
@@ -494,44 +473,42 @@ def test_figures_are_drawn_under_own_settings(kind, whole, ran, monkeypatch):
     assert settings == [False]
 
 
-def test_what_is_neither(cli):
+def test_what_is_neither(cli, ran):
     Path("own").mkdir()
     Path("own/config.toml").write_text("title = 'mine'")
-    for folder in ("own", "nowhere", "tiny.toml", "."):
-        line = refused(cli, folder)
-        assert f"{folder} is neither a sweep's folder nor a run's" in line
-        assert "write the folder that langevin-nn run or sweep named" in line
-    assert "File name too long" in refused(cli, "x" * 300)
-    assert "DIR" in refused(cli)
-
-
-def test_a_run_that_is_not_finished(cli, ran):
+    for folder in ("own", "nowhere", "tiny.toml", ".", "x" * 300):
+        assert folder[:30] in refuses(cli, folder)
+    refuses(cli)
     (ran.path / "summary.json").unlink()
     ran.checkpoint.mkdir()
-    assert "ran holds no finished run" in refused(cli, "ran")
+    assert "no finished run" in refuses(cli, "ran")
 
 
-@pytest.mark.parametrize("name", ["summary.json", "posterior.nc", "manifest.json"])
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"experiment": ', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("summary.json", b'{"experiment": '),
+        ("summary.json", b"[]"),
+        ("posterior.nc", b""),
+        ("manifest.json", b"\xff\xfe"),
+    ],
+)
 def test_damaged_files(cli, ran, whole, name, content):
     (ran.path / name).write_bytes(content)
-    line = refused(cli, "ran")
-    assert f"cannot read ran/{name}" in line and "run it again with --overwrite" in line
+    line = refuses(cli, "ran")
+    assert f"ran/{name}" in line and "--overwrite" in line
     point = whole.run(warm(whole)[0]).path  # FAULTS 3.3
     (point / name).write_bytes(content)
     page = Page(lnn.report(whole.path))
-    assert "4 points: 1 done, 2 failed, 1 missing" in page.text
+    assert "1 done, 2 failed, 1 missing" in page.text
     (row,) = [r for r in page.rows("Points that failed") if r["state"] == "missing"]
-    assert f"cannot read {point / name}" in row["reason"] and "--" not in row["reason"]
+    assert str(point / name) in row["reason"] and "--" not in row["reason"]
 
 
 def test_where_a_page_cannot_be_written(cli, ran, monkeypatch):
-    assert "cannot write none/page.html (No such file or" in refused(
-        cli, "ran", "--output", "none/page.html"
-    )
-    assert "write --output FILE.html" in refused(cli, "ran", "--output", "ran/config.toml")
     Path("page.html").mkdir()
-    assert "page.html is a folder where" in refused(cli, "ran", "--output", "page.html")
+    for output in ("none/page.html", "ran/config.toml", "page.html"):
+        assert output in refuses(cli, "ran", "--output", output)
     lnn.report("ran")
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -541,7 +518,7 @@ def test_where_a_page_cannot_be_written(cli, ran, monkeypatch):
 
     monkeypatch.setattr(files, "_write_bytes", half)
     before = Path("ran/report.html").read_bytes()
-    with pytest.raises(InputError, match=r"cannot write ran/report.html \(No space left"):
+    with pytest.raises(InputError, match=r"ran/report.html .*No space left"):
         lnn.report("ran")
     assert Path("ran/report.html").read_bytes() == before
     assert not list(Path("ran").glob(".*"))
@@ -555,4 +532,4 @@ def test_a_sweep_over_seeds_alone(whole, tmp_path):
     shutil.copytree(whole.run(warm(whole)[0]).path, folder.run(point).path)
     edit(folder.run(point).path / "manifest.json", lambda content: content.update(run_id=point))
     page = Page(lnn.report(folder.path))
-    assert len(page.images) == 1 and np.isclose(len(page.rows("variance")), 2)
+    assert len(page.images) == 1 and len(page.rows("variance")) == 2

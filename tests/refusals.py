@@ -1,0 +1,45 @@
+"""Bad input is refused in one line. What the line has to say is tested, not how it says it.
+
+A word is what the user gave, or what is to be written in its place: a name, a value, a number.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from langevin_nn.errors import InputError
+
+
+def says(line: str, *words: str) -> None:
+    """One line, with each of these words."""
+    assert line and "\n" not in line, line
+    assert [word for word in words if word not in line] == [], line
+
+
+@contextlib.contextmanager
+def refuses(*words: str) -> Iterator[None]:
+    """The block ends in an InputError whose one line has each of these words."""
+    with pytest.raises(InputError) as caught:
+        yield
+    says(str(caught.value), *words)
+
+
+def refused(answer, *words: str) -> None:
+    """A command ended with code 2, without a word on stdout, and with such a line on stderr."""
+    assert (answer.code, answer.out) == (2, ""), answer
+    assert answer.err.startswith("langevin-nn: error: ") and answer.err.endswith("\n"), answer
+    says(answer.err[:-1], *words)
+
+
+@contextlib.contextmanager
+def untouched(folder: str | Path = ".") -> Iterator[None]:
+    """What the block does leaves every file and folder below this one as it was."""
+
+    def state():
+        return {path: path.lstat().st_mtime_ns for path in Path(folder).rglob("*")}
+
+    before = state()
+    yield
+    assert state() == before

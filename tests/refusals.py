@@ -35,10 +35,11 @@ def refused(answer, *words: str) -> None:
 
 @contextlib.contextmanager
 def untouched(folder: str | Path = ".") -> Iterator[None]:
-    """What the block does leaves every file and folder below this one as it was."""
+    """No file or folder below this one comes or goes in the block, and no file is written."""
 
     def state():
-        return {path: path.lstat().st_mtime_ns for path in Path(folder).rglob("*")}
+        paths = Path(folder).rglob("*")
+        return {path: None if path.is_dir() else path.lstat().st_mtime_ns for path in paths}
 
     before = state()
     yield

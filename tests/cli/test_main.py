@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -11,12 +12,14 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import CommandLine, write_npz
+from command_line import TINY, Answer, CommandLine, write_npz
+from refusals import refused, untouched
 
 from langevin_nn import config as configuration
 from langevin_nn import files, plotting
@@ -43,7 +46,6 @@ RUN_FILES = {
 # A network without hidden layers mixes at once: these runs converge.
 LINEAR = shlex.split("--network.hidden_widths [] --prior.precisions 1 --sampler.num_chains 4")
 SHALLOW = {"infinite_width", "one_layer", "scale_mixture", "width_expansion", "matched"}
-DRAW_FIGURES = run_module.draw_figures
 LONG = shlex.split("--sampler.num_samples 600 --sampler.thinning 20 --sampler.num_warmup 500")
 
 
@@ -59,44 +61,69 @@ def no_figures(monkeypatch):
     monkeypatch.setattr(run_module, "draw_figures", lambda *_: None)
 
 
-def refused(answer, *fragments):
-    """Bad input: code 2 and one line on stderr, which holds the fragments."""
-    assert answer.code == 2, answer
-    assert answer.out == ""
-    assert answer.err.startswith("langevin-nn: error: ")
-    assert answer.err.count("\n") == 1 and answer.err.endswith("\n"), answer.err
-    assert [part for part in fragments if part not in answer.err] == [], answer.err
+def numbers(text):
+    """Every number of a text."""
+    return [float(word) for word in re.findall(r"(?<![\w.])-?\d+\.?\d*(?:e-?\d+)?(?![\w.])", text)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished run on a file that is gone, that file's arrays, its titles."""
+    top, titles, save = tmp_path_factory.mktemp("finished"), {}, plotting.save
+
+    def noted(figures, folder):
+        titles.update({name: figure.get_suptitle() for name, figure in figures.items()})
+        save(figures, folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(top)
+        patch.setattr(plotting, "save", noted)
+        Path("tiny.toml").write_text(TINY)
+        Path("my data").mkdir()
+        arrays = write_npz("my data/the task.npz")
+        words = "run tiny.toml --quiet --output 'a folder/out' --data.num_train 5"
+        assert cli_module.main(shlex.split(words) + npz_words("my data/the task.npz")) == 3
+    shutil.rmtree(top / "my data")
+    return top / "a folder/out", arrays, titles
+
+
+@pytest.fixture
+def out(cli, finished):
+    """A copy of that folder."""
+    return shutil.copytree(finished[0], cli.folder / "out")
 
 
 # --- a run and its folder
 
 
-def test_run_that_converges(cli):
+def test_run_that_converges(cli, no_figures):
+    """The table has the numbers of the summary."""
     answer = cli("run", "tiny.toml", "--output", "out", *LINEAR, *LONG)
     assert answer.code == 0, answer
-    assert cli.files("out") == RUN_FILES
-    for label in ("bias²", "variance", "generalisation error", "training error", "test accuracy",
-                  "R̂ max", "ESS min", "acceptance", "criterion  s =", "infinite_width", "σ)",
-                  "left out   one_layer,", "converged", "run folder: out"):  # fmt: skip
-        assert label in answer.out
-    assert "NOT CONVERGED" not in answer.out
-    assert "100 %  sampling, training error" in answer.err
-    experiment = cli.summary("out")["experiment"]
+    assert "100 %" in answer.err and "NOT CONVERGED" not in answer.out and "out" in answer.out
+    summary = cli.summary("out")
+    experiment, theory = summary["experiment"], summary["theory"]["infinite_width"]
     assert experiment["converged"] is True
     assert experiment["rhat_max"] < 1.01 and experiment["ess_min"] > 400
-    assert cli.summary("out")["not_applicable"].keys() == set(THEORIES) - {"infinite_width"}
+    assert summary["not_applicable"].keys() == set(THEORIES) - {"infinite_width"}
+    assert all(name in answer.out for name in THEORIES), "also those that were left out"
+    told = numbers(answer.out)
+    for name in ("bias2", "variance", "generalisation_error", "train_error"):
+        value, error = experiment[name]["value"], experiment[name]["mcse"]
+        assert any(number == pytest.approx(value, abs=error / 10) for number in told), name
+        assert any(number == pytest.approx(theory[name], rel=1e-3) for number in told), name
+    for name in ("test_accuracy", "rhat_max", "ess_min", "step_size"):
+        assert any(n == pytest.approx(experiment[name], rel=1e-2) for n in told), name
 
 
 @pytest.mark.slow
 def test_numbers_of_langevin_dynamics_on_a_ladder_are_marked(cli):
     answer = cli("run", "tiny.toml", "--output", "out", "--sampler.ladder", "1.5", "4.0")
     assert answer.code == 3, answer
-    lines = answer.out.splitlines()
-    marked = [line.count(" ‡") for line in lines if " ‡" in line and "±" in line]
-    assert marked == [4, 4, 4, 4, 1], "the experiment, three rungs, and the log evidence"
     message = cli.summary("out")["experiment"]["step_size_message"]
-    assert message.startswith("step-size shift not known") and f"‡ {message}" in lines
-    assert "swaps change what it biases: not predicted" in answer.out
+    assert message and message in answer.out
+    measured = [line for line in answer.out.splitlines() if line.count(" ± ") > 3]
+    assert len(measured) == 4 and all(line.count(" ‡") == 4 for line in measured)
     rungs = cli.summary("out")["tempering"]["rungs"]
     assert [rung["step_size_message"] for rung in rungs] == [message] * 3
     assert cli("report", "out").code == 0
@@ -111,54 +138,40 @@ def test_run_of_split_dynamics_on_a_ladder_with_the_readout_marginalised(cli):
     answer = cli("run", "tiny.toml", "--output", "out", *words)
     assert answer.code == 3, answer
     assert cli.files("out") == RUN_FILES
-    assert "radians; trajectories of " in answer.out and "no bias" in answer.out
     ladder = cli.summary("out")["tempering"]
     assert [rung["temperature"] for rung in ladder["rungs"]] == [0.5, 1.5, 4.0]
     assert all(rung["log_evidence"]["mcse"] > 0 for rung in ladder["rungs"])
     assert all(0 < swap <= 1 for swap in ladder["swap_acceptance"])
     evidence = ladder["rungs"][0]["log_evidence"]["value"]
-    assert f"log p(y | X) = {evidence:.1f}"[:-1] in answer.out and "one_layer" in answer.out
+    assert any(number == pytest.approx(evidence, rel=0.01) for number in numbers(answer.out))
     assert ladder["rungs"][0]["bias2"] == cli.summary("out")["experiment"]["bias2"]
-    assert "acceptance 0." in answer.out or "acceptance 1.000" in answer.out
     experiment = cli.summary("out")["experiment"]
     assert 0 < experiment["acceptance"] <= 1 and experiment["nonfinite_proposals"] == 0
     assert experiment["stability_limit"] is None and experiment["step_size_relative_bias"] == 0
-    assert np.isclose(
-        experiment["generalisation_error"]["value"],
-        experiment["bias2"]["value"] + experiment["variance"]["value"],
-    )
     chains, _ = RunFolder(cli.folder / "out").load_results()
-    measured = summarise(chains)
-    assert measured.variance.value == experiment["variance"]["value"]
+    assert summarise(chains).variance.value == experiment["variance"]["value"]
     assert chains.test_variances.shape == (2, 8, 4) and chains.acceptance.shape == (2, 8)
     assert cli("plot", "out").code == 0
 
 
-def test_run_that_does_not_converge_says_so_everywhere(cli, monkeypatch):
-    saved = {}
-    monkeypatch.setattr(plotting, "save", lambda figures, folder: saved.update(figures))
+def test_run_that_does_not_converge_says_so_everywhere(cli, finished, no_figures):
+    folder, _, titles = finished
+    own = json.loads((folder / "summary.json").read_text())["experiment"]
+    assert own["converged"] is False and all(own["message"] in title for title in titles.values())
+    assert titles.keys() == {"generalisation", "chains", "predictions"}
     answer = cli("run", "tiny.toml", "--output", "out")
     assert answer.code == 3
-    verdict = answer.out.partition("NOT CONVERGED: ")[2]
-    assert "R̂ = " in verdict and "ESS = " in verdict
-    experiment = cli.summary("out")["experiment"]
-    assert experiment["converged"] is False
-    assert experiment["message"] in verdict
-    assert saved.keys() == {"generalisation", "chains", "predictions"}
-    for figure in saved.values():
-        assert f"NOT CONVERGED: {experiment['message']}" in figure.get_suptitle()
+    message = cli.summary("out")["experiment"]["message"]
+    assert "R̂" in message and "ESS" in message and f"NOT CONVERGED: {message}" in answer.out
     # FAULTS 3.5: what is advised can be done, by the options that there are.
-    advice = "; a finished run cannot be extended: start anew with more num_warmup or num_samples ×"
-    assert advice in verdict
+    assert "num_warmup" in message and "num_samples" in message
     more = ("run", "tiny.toml", "--sampler.num_samples", "9", "--output")
-    refused = cli(*more, "out", "--resume").err
-    assert "num_samples = 8 there, 9 here" in refused and "another folder" in refused
+    refused(cli(*more, "out", "--resume"), "num_samples", "8", "9", "another folder")
     assert cli(*more, "longer").code == 3
 
 
-def test_summary_holds_what_the_contract_names(cli, no_figures):
-    cli("run", "tiny.toml", "--output", "out")
-    text = (cli.folder / "out/summary.json").read_text()
+def test_summary_holds_what_the_contract_names(out):
+    text = (out / "summary.json").read_text()
     summary = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     assert {"experiment", "theory", "criterion"} <= summary.keys()
     experiment = summary["experiment"]
@@ -181,19 +194,16 @@ def test_summary_holds_what_the_contract_names(cli, no_figures):
     assert isinstance(summary["criterion"], float)
 
 
-def test_manifest_and_config_name_the_run(cli, no_figures):
-    cli("run", "tiny.toml", "--output", "out", "--sampler.thinning", "3")
-    manifest = json.loads((cli.folder / "out/manifest.json").read_text())
-    resolved = configuration.load(cli.folder / "out/config.toml")
+def test_manifest_and_config_name_the_run(out):
+    manifest = json.loads((out / "manifest.json").read_text())
+    resolved = configuration.load(out / "config.toml")
     assert manifest["run_id"] == resolved.content_hash
     assert manifest["seed"] == 1
     assert {"python", "jax", "jaxlib", "langevin-nn"} <= manifest["versions"].keys()
     assert manifest["device"]["platform"] == "cpu"
     assert manifest["wall_seconds"] > 0
     assert "git" in manifest
-    expected = configuration.load(cli.folder / "tiny.toml", {"sampler.thinning": ["3"]})
-    assert resolved == expected
-    every = tomllib.loads((cli.folder / "out/config.toml").read_text())
+    every = tomllib.loads((out / "config.toml").read_text())
     assert every["sampler"]["step_size"] == "auto" and every["data"]["standardize"] is True
 
 
@@ -210,9 +220,11 @@ def test_the_folder_is_named_after_file_and_content(cli, no_figures):
 
 
 def test_the_resolved_configuration_gives_the_same_numbers(cli, no_figures):
-    cli("run", "tiny.toml", "--output", "one")
+    cli("run", "tiny.toml", "--output", "one", "--sampler.thinning", "3")
+    expected = configuration.load(cli.folder / "tiny.toml", {"sampler.thinning": ["3"]})
+    assert configuration.load(cli.folder / "one/config.toml") == expected
     cli("run", "one/config.toml", "--output", "two")
-    cli("run", "tiny.toml", "--output", "three", "--seed", "2")
+    cli("run", "one/config.toml", "--output", "three", "--seed", "2")
     one, two, three = (cli.summary(name)["experiment"] for name in ("one", "two", "three"))
     for summary in (one, two, three):
         del summary["wall_seconds"]
@@ -235,10 +247,9 @@ def test_single_chain_of_a_deep_network_without_warmup(cli):
     answer = cli("run", "tiny.toml", "--output", "out", "--sampler.num_chains", "1", *words.split())
     assert answer.code == 3, answer
     assert cli.files("out") == RUN_FILES
-    assert "N = (4, 3)" in answer.out and "left out   one_layer " in answer.out
-    assert "R̂ is undefined" in answer.out
     assert cli.summary("out")["experiment"]["rhat_max"] is None
     assert cli.summary("out")["theory"].keys() == {"infinite_width", "global"}
+    assert cli.summary("out")["not_applicable"].keys() == {"one_layer"}
 
 
 # --- arrays from a file
@@ -248,18 +259,12 @@ def npz_words(path):
     return ["--data.source", "npz", "--data.path", path]
 
 
-def test_npz_uses_all_rows_as_they_are(cli, no_figures):
-    (cli.folder / "my data").mkdir()
-    arrays = write_npz("my data/the task.npz")
-    answer = cli("run", "tiny.toml", "--output", "a folder/out", "--data.num_train", "5",
-                 *npz_words("my data/the task.npz"))  # fmt: skip
-    assert answer.code == 3, answer
-    config = configuration.load(cli.folder / "a folder/out/config.toml")
-    assert config.data.path == str(cli.folder / "my data/the task.npz")
+def test_npz_uses_the_first_rows_as_they_are(finished):
+    folder, arrays, _ = finished
+    config = configuration.load(folder / "config.toml")
+    assert config.data.path == str(folder.parents[1] / "my data/the task.npz")
     assert (config.data.num_train, config.data.num_test) == (5, 4)
-    import xarray as xr
-
-    with xr.open_datatree("a folder/out/posterior.nc", engine="h5netcdf") as tree:
+    with xr.open_datatree(folder / "posterior.nc", engine="h5netcdf") as tree:
         np.testing.assert_array_equal(tree["observed_data"]["y_train"], arrays["y_train"][:5])
         np.testing.assert_array_equal(tree["constant_data"]["y_test"], arrays["y_test"])
 
@@ -284,7 +289,7 @@ def test_relative_path_of_a_configuration_elsewhere(cli):
     (cli.folder / "there/mine.toml").write_text(text.replace("num_t", "# num_t"))
     answer = cli("theory", "there/mine.toml")
     assert answer.code == 0, answer
-    assert answer.out.startswith("npz: P = 6, N = (3)")
+    assert "npz" in answer.out and "P = 6" in answer.out
 
 
 # --- other networks
@@ -293,12 +298,10 @@ OTHER_NETWORKS = {
     "three classes, biases": (
         "--data.classes 0 1 2 --data.targets one_hot --network.biases true "
         "--prior.bias_precisions 1 0.5",
-        "digits (3 classes, one_hot): P = 12, N = (3), erf, λ = (1, 1), λ_b = (1, 0.5), T = 0.5",
         (3,),
     ),
-    "convolutional": ("--network.architecture convolutional --network.stride 2",
-                      "digits: P = 12, convolution on 4×4 patches (stride 2), N_c = 3, erf", ()),
-}  # fmt: skip
+    "convolutional": ("--network.architecture convolutional --network.stride 2", ()),
+}
 
 
 SOME = ["infinite_width", "multi_output", "convolutional"]
@@ -306,14 +309,11 @@ SOME = ["infinite_width", "multi_output", "convolutional"]
 
 @pytest.mark.slow_except("three classes, biases-no theory")
 @pytest.mark.parametrize("theory", [SOME, ["[]"]], ids=["theories", "no theory"])
-@pytest.mark.parametrize(
-    ("words", "caption", "outputs"), OTHER_NETWORKS.values(), ids=OTHER_NETWORKS
-)
-def test_other_networks_are_run_and_drawn_again(cli, words, caption, outputs, theory):
+@pytest.mark.parametrize(("words", "outputs"), OTHER_NETWORKS.values(), ids=OTHER_NETWORKS)
+def test_other_networks_are_run_and_drawn_again(cli, words, outputs, theory):
     words = shlex.split(f"--data.source digits --data.num_train 12 {words} --theory") + theory
     answer = cli("run", "tiny.toml", "--output", "out", *words)
     assert answer.code == 3, answer  # so short a run has not converged
-    assert answer.out.startswith(caption)
     summary = cli.summary("out")
     for name in ("bias2", "variance", "generalisation_error", "train_error"):
         assert summary["experiment"][name]["value"] > 0, name
@@ -323,6 +323,8 @@ def test_other_networks_are_run_and_drawn_again(cli, words, caption, outputs, th
         assert tree["observed_data"]["y_train"].shape == (12, *outputs)
     drawn = {path.name: path.read_bytes() for path in (cli.folder / "out/figures").iterdir()}
     assert {"chains.png", "generalisation.png"} <= drawn.keys()
+    if theory == ["[]"]:
+        return
     shutil.rmtree("out/figures")
     assert cli("plot", "out").code == 0
     again = {path.name: path.read_bytes() for path in (cli.folder / "out/figures").iterdir()}
@@ -341,70 +343,47 @@ def test_only_the_chosen_theories_are_asked(cli, no_figures):
 # --- bad input: what the data, the network and the sampler refuse (the rest: test_config.py)
 
 REFUSALS = {
-    "unknown key": ("--config '[sampler]\nthining = 3'", ['unknown key "sampler.thining"',
-                                                         'did you mean "sampler.thinning"?']),
-    "wrong type": ("--seed one", ["seed must be a whole number", "got 'one'"]),
-    "out of range": ("--posterior.temperature -1", ["must be zero or a positive number, got -1"]),
-    "unknown source": ("--data.source mnits", ["unknown data source 'mnits'", '"mnist"']),
-    "unknown activation": ("--network.activation rleu", ["'rleu'", "relu"]),
-    "lacking class": ("--data.source digits --data.classes 0 12", ["0, 1, 2", "not 12"]),
-    "one class twice": ("--data.source digits --data.classes 1 1", ["classes must be two", "1"]),
-    "too many examples": ("--data.source digits --data.num_train 5000", ["5000", "pool of 360"]),
-    "equal targets": ("--data.source digits --data.targets 1 1", ["targets must be two different"]),
-    "colour of grey images": ("--data.source digits --data.colour true", ["digits has no colours"]),
-    "no such file": ("--data.source npz --data.path no.npz", ["there is no file", "no.npz"]),
-    "a file of something else": ("--data.source npz --data.path tiny.toml", ["is not an .npz"]),
-    "NaN": ("--data.source npz --data.path nan.npz", ["x_train", "NaN"]),
-    "lacking array": ("--data.source npz --data.path lacks.npz", ["lacks y_test"]),
-    "too many rows": ("--data.source npz --data.path good.npz --data.num_train 99", ["99", "6"]),
-    "diverging step size": ("--sampler.step_size 50", ["step_size = 50", "stability limit",
-                                                      'or step_size = "auto"']),
-    "no memory": ("--data.in_size 2000000000", ["not enough memory", "write fewer"]),
-    "three classes, two numbers": ("--data.source digits --data.classes 0 1 2",
-                                   ["3 classes need one output", 'write targets = "one_hot"']),
-    "convolution without images": ("--network.architecture convolutional",
-                                   ["needs images, and teacher_linear", "(P, H, W)"]),
+    "configuration": ("--config '[sampler]\nthining = 3'", ["sampler.thining", "sampler.thinning"]),
+    "word": ("--seed one", ["seed", "'one'"]),
+    "activation": ("--network.activation rleu", ["'rleu'", "relu"]),
+    "images": ("--data.source digits --data.num_train 5000", ["5000", "360"]),
+    "file": ("--data.source npz --data.path nan.npz", ["x_train", "NaN"]),
+    "step size": ("--sampler.step_size 50", ["step_size = 50", '"auto"']),
+    "memory": ("--data.in_size 2000000000", ["memory"]),
+    "convolution without images": ("--network.architecture convolutional", ["teacher_linear"]),
     "patches beyond the image": ("--data.source digits --network.architecture convolutional "
-                                 "--network.patch_size 9", ["9 × 9 pixels do not fit", "8 × 8"]),
+                                 "--network.patch_size 9", ["9 × 9", "8 × 8"]),
     "convolution with outputs": ("--data.source digits --network.architecture convolutional "
-                                 "--data.targets one_hot", ["one output, the targets have 2",
-                                                           'architecture = "fully_connected"']),
-    "precisions of no biases": ("--prior.bias_precisions 1 1", ["the network has no biases"]),
-    "unknown theory": ("--theory one_layer infinite_wdith", ["unknown theory 'infinite_wdith'",
-                                                            '"infinite_width"']),
-    "unknown option": ("--sampler.num-chain 3", ["unknown argument --sampler.num-chain",
-                                                'did you mean "--sampler.num_chains"?']),
-    "option without value": ("--seed", ["argument --seed: expected one argument"]),
-    "word too many": ("other.toml", ["unknown argument other.toml"]),
+                                 "--data.targets one_hot", ["2", '"fully_connected"']),
+    "theory": ("--theory one_layer infinite_wdith", ["'infinite_wdith'", '"infinite_width"']),
+    "option": ("--sampler.num-chain 3", ["--sampler.num-chain", "--sampler.num_chains"]),
+    "option without value": ("--seed", ["--seed"]),
+    "word too many": ("other.toml", ["other.toml"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", ["run", "theory"])
 @pytest.mark.parametrize(("words", "fragments"), REFUSALS.values(), ids=REFUSALS)
 def test_refusals_leave_nothing_behind(cli, command, words, fragments):
-    write_npz("good.npz")
-    write_npz("nan.npz", x_train=np.array([[1.0, 2], [3, np.nan], [5, 6]] * 2), x_test=np.eye(4, 2))
-    write_npz("equal.npz", y_train=np.full(6, 2.0))
-    np.savez("lacks.npz", x_train=np.eye(2), y_train=np.arange(2.0), x_test=np.eye(2))
     words = shlex.split(words)
+    if "nan.npz" in words:
+        write_npz("nan.npz", x_train=np.full((6, 3), np.nan))
     if words[0] == "--config":
-        with open("tiny.toml", "w") as file:
-            file.write(words[1])
+        Path("tiny.toml").write_text(words[1])
         words = []
-    before = cli.files()
+    with untouched():
+        answer = cli(command, "tiny.toml", *words)
     if command == "theory" and "--sampler.step_size" in words:
-        assert cli(command, "tiny.toml", *words).code == 0  # theories have no step size
+        assert answer.code == 0  # theories have no step size
     else:
-        refused(cli(command, "tiny.toml", *words), *fragments)
-    assert cli.files() == before
+        refused(answer, *fragments)
 
 
 def test_chains_that_diverge_on_the_way_leave_nothing_behind(cli, monkeypatch):
     monkeypatch.setattr(langevin, "stable_step_size", lambda *_: 1e3)
-    before = cli.files()
-    answer = cli("run", "tiny.toml", "--output", "new/out", "--quiet")
-    refused(answer, "all 2 chains diverged", "step_size = 1e+03", "write step_size = 1e+02")
-    assert cli.files() == before
+    with untouched():
+        answer = cli("run", "tiny.toml", "--output", "new/out", "--quiet")
+    refused(answer, "2 chains", "step_size = 1e+03", "step_size = 1e+02")
     (cli.folder / "empty").mkdir()
     assert cli("run", "tiny.toml", "--output", "empty", "--quiet").code == 2
     assert (cli.folder / "empty").is_dir() and cli.files("empty") == set()
@@ -413,28 +392,20 @@ def test_chains_that_diverge_on_the_way_leave_nothing_behind(cli, monkeypatch):
 # --- folders
 
 
-def test_existing_runs_are_replaced_on_request_only(cli, no_figures):
-    cli("run", "tiny.toml", "--output", "out")
-    (cli.folder / "out/figures").mkdir()
-    (cli.folder / "out/figures/old.png").touch()
-    before = {name: (cli.folder / "out" / name).stat().st_mtime_ns for name in cli.files("out")}
-    answer = cli("run", "tiny.toml", "--output", "out", "--seed", "5")
-    refused(answer, "out holds a finished run", "--overwrite to replace it", "--output")
-    assert before == {
-        name: (cli.folder / "out" / name).stat().st_mtime_ns for name in cli.files("out")
-    }
+def test_existing_runs_are_replaced_on_request_only(cli, out, no_figures):
+    (out / "figures/old.png").touch()
+    with untouched():
+        answer = cli("run", "tiny.toml", "--output", "out", "--seed", "5")
+    refused(answer, "out", "--overwrite", "--output")
     assert cli("run", "tiny.toml", "--output", "out", "--seed", "5", "--overwrite").code == 3
-    assert configuration.load(cli.folder / "out/config.toml").seed == 5
+    assert configuration.load(out / "config.toml").seed == 5
     assert cli.files("out") == {"config.toml", "manifest.json", "posterior.nc", "summary.json"}
 
 
-@pytest.mark.parametrize("words", ["--sampler.step_size 50", "--data.num_train 0", "--seed x"])
-def test_a_run_that_cannot_begin_replaces_nothing(cli, no_figures, words):
-    cli("run", "tiny.toml", "--output", "out")
-    before, summary = cli.files(), cli.summary("out")
-    refused(cli("run", "tiny.toml", "--output", "out", "--overwrite", *words.split()))
-    assert cli.files() == before
-    assert cli.summary("out") == summary
+def test_a_run_that_cannot_begin_replaces_nothing(cli, out):
+    for words in ("--sampler.step_size 50", "--data.num_train 0", "--seed x"):
+        with untouched():
+            refused(cli("run", "tiny.toml", "--output", "out", "--overwrite", *words.split()))
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
@@ -453,32 +424,23 @@ def test_foreign_folders_are_never_touched(cli, names, overwrite):
     for name in names:
         (cli.folder / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
         (cli.folder / "mine" / name).write_text("mine")
-    refused(
-        cli("run", "tiny.toml", "--output", "mine", *overwrite),
-        "mine holds files that are not a run's", "--output with another folder",
-    )  # fmt: skip
-    assert cli.files("mine") == set(names)
-    assert all((cli.folder / "mine" / name).read_text() == "mine" for name in names)
+    with untouched():
+        refused(cli("run", "tiny.toml", "--output", "mine", *overwrite), "mine", "--output")
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "figures/mine.pdf", "more/data.nc", ".secret"])
-def test_foreign_files_in_a_run_folder_are_never_deleted(cli, no_figures, name):
-    cli("run", "tiny.toml", "--output", "out")
-    (cli.folder / "out" / name).parent.mkdir(exist_ok=True)
-    (cli.folder / "out" / name).write_text("mine")
-    before = cli.files()
-    answer = cli("run", "tiny.toml", "--output", "out", "--overwrite")
-    refused(answer, f"out holds {name.removesuffix('/data.nc')}", "move it elsewhere")
-    assert cli.files() == before
+def test_foreign_files_in_a_run_folder_are_never_deleted(cli, out, name):
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("mine")
+    with untouched():
+        answer = cli("run", "tiny.toml", "--output", "out", "--overwrite")
+    refused(answer, f"out holds {name.removesuffix('/data.nc')}")
 
 
 def test_output_that_is_a_file_or_below_one(cli):
-    before = cli.files()
-    refused(cli("run", "tiny.toml", "--output", "tiny.toml"), "tiny.toml is a file")
-    answer = cli("run", "tiny.toml", "--output", "tiny.toml/out")
-    refused(answer, "cannot write into tiny.toml/out (Not a directory)")
-    refused(cli("run", "tiny.toml", "--output", "x" * 300), "cannot write into", "too long")
-    assert cli.files() == before
+    with untouched():
+        for output in ("tiny.toml", "tiny.toml/out", "x" * 300):
+            refused(cli("run", "tiny.toml", "--output", output), output[:30])
 
 
 def test_output_that_cannot_be_written(cli, monkeypatch):
@@ -492,7 +454,7 @@ def test_output_that_cannot_be_written(cli, monkeypatch):
         monkeypatch.setattr(files, "_write_bytes", denied)
     before = cli.files()
     answer = cli("run", "tiny.toml", "--output", "locked/deep/out")
-    refused(answer, "cannot write into locked/deep/out (Permission denied)", "write --output with")
+    refused(answer, "locked/deep/out", "Permission denied", "--output")
     assert cli.files() == before
 
 
@@ -515,14 +477,6 @@ THEORY_CASES = {
 MORE_IN_JSON = ("predictive_mean", "predictive_variance", "log_evidence_gradient")
 
 
-def test_theory(cli):
-    table = cli("theory", "tiny.toml")
-    assert (table.code, table.err) == (0, "")
-    for label in ("infinite_width", "one_layer", "scale_mixture", "order parameters", "criterion"):
-        assert label in table.out
-    assert cli.files() == {"tiny.toml"}
-
-
 def test_theory_json_is_the_theory_of_the_summary_and_more(cli, no_figures):
     cli("run", "tiny.toml", "--output", "out", "--posterior.temperature", ".25")
     answer = cli("theory", "tiny.toml", "--json", "--posterior.temperature", ".25")
@@ -536,6 +490,10 @@ def test_theory_json_is_the_theory_of_the_summary_and_more(cli, no_figures):
         if more["log_evidence_gradient"] is not None:
             assert len(more["log_evidence_gradient"]["precisions"]) == 2
     assert told == summary
+    table = numbers(cli("theory", "tiny.toml", "--posterior.temperature", ".25").out)
+    for theory in told["theory"].values():
+        for name in ("bias2", "variance", "generalisation_error", "train_error", "log_evidence"):
+            assert any(number == pytest.approx(theory[name], rel=1e-3) for number in table), name
 
 
 @pytest.mark.slow_except("deep", "outputs", "by name")
@@ -563,24 +521,20 @@ def test_every_theory_answers_or_says_why(cli, words):
 
 
 def test_figure_of_theories_that_cannot_be_written(cli):
-    refused(cli("theory", "tiny.toml", "--plot", "none/theory.png"), "folder does not exist")
-    (cli.folder / "theory.png").mkdir()
-    refused(cli("theory", "tiny.toml", "--plot", "theory.png"), "theory.png is a folder where")
+    refused(cli("theory", "tiny.toml", "--plot", "none/theory.png"), "none/theory.png")
 
 
 def test_zero_temperature_is_not_sampled(cli):
-    refused(cli("run", "tiny.toml", "--posterior.temperature", "0"), "theory takes T = 0")
+    refused(cli("run", "tiny.toml", "--posterior.temperature", "0"), "temperature", "T = 0")
     assert cli.files() == {"tiny.toml"}
 
 
-def test_plot_makes_the_figures_again_from_the_folder_alone(cli):
-    write_npz("task.npz")
-    words = ["--data.num_train", "5", *npz_words("task.npz")]
-    cli("run", "tiny.toml", "--output", "out", *words)
-    drawn = {path.name: path.read_bytes() for path in (cli.folder / "out/figures").iterdir()}
-    assert len(drawn) == 3
-    shutil.copytree("out", "moved", ignore=shutil.ignore_patterns("figures"))
-    (cli.folder / "task.npz").unlink(), (cli.folder / "tiny.toml").unlink()
+def test_plot_makes_the_figures_again_from_the_folder_alone(cli, finished):
+    folder, *_ = finished
+    assert cli.files(folder) == RUN_FILES
+    drawn = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
+    shutil.copytree(folder, "moved", ignore=shutil.ignore_patterns("figures"))
+    (cli.folder / "tiny.toml").unlink()
     answer = cli("plot", "moved")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.split() == [f"moved/figures/{name}" for name in sorted(drawn)]
@@ -588,28 +542,26 @@ def test_plot_makes_the_figures_again_from_the_folder_alone(cli):
     assert again == drawn
 
 
-def test_plot_of_what_is_no_finished_run(cli, no_figures):
-    refused(cli("plot", "nowhere"), "nowhere is not a run folder")
-    refused(cli("plot", "tiny.toml"), "tiny.toml is not a run folder")
-    cli("run", "tiny.toml", "--output", "out")
-    (cli.folder / "out/checkpoint").mkdir()
-    (cli.folder / "out/summary.json").rename("summary.json")
-    refused(cli("plot", "out"), "out holds no finished run", "--resume")
-    (cli.folder / "out/summary.json").write_text("{")
-    refused(cli("plot", "out"), "cannot read out/summary.json", "--overwrite")
+def test_plot_of_what_is_no_finished_run(cli, out):
+    for path in ("nowhere", "tiny.toml"):
+        refused(cli("plot", path), path)
+    (out / "checkpoint").mkdir()
+    (out / "summary.json").rename("summary.json")
+    refused(cli("plot", "out"), "out", "--resume")
+    (out / "summary.json").write_text("{")
+    refused(cli("plot", "out"), "out/summary.json", "--overwrite")
     (cli.folder / "summary.json").rename("out/summary.json")
-    content = (cli.folder / "out/posterior.nc").read_bytes()
+    content = (out / "posterior.nc").read_bytes()
     for damaged in (b"", content[:100], content[: len(content) // 2]):
-        (cli.folder / "out/posterior.nc").write_bytes(damaged)
-        refused(cli("plot", "out"), "cannot read out/posterior.nc", "--overwrite")
+        (out / "posterior.nc").write_bytes(damaged)
+        refused(cli("plot", "out"), "out/posterior.nc", "--overwrite")
 
 
 def test_info_leaves_a_running_jax_as_it_is(cli):
     devices = jax.device_count()
     answer = cli("info")
     assert (answer.code, answer.err) == (0, "")
-    for label in ("jax ", "jaxlib", "platform", "cpu", "float64", "python", "commit"):
-        assert label in answer.out
+    assert all(word in answer.out for word in ("python", "cpu", "jax", jax.__version__))
     assert jax.device_count() == devices
 
 
@@ -618,32 +570,31 @@ def test_data_list_and_its_refusals(cli, monkeypatch):
     answer = cli("data", "list")
     assert (answer.code, answer.err) == (0, "")
     rows = {line.split()[0]: line for line in answer.out.splitlines()}
-    assert "yes" in rows["digits"] and "no " in rows["mnist"]
-    assert "langevin-nn data fetch mnist" in rows["mnist"]
+    assert "yes" in rows["digits"] and "data fetch mnist" in rows["mnist"]
     assert str(cli.folder / "no such folder") in rows["mnist"]
-    refused(cli("data", "list", "mnist"), "data list takes no name")
-    refused(cli("data", "fetch"), "data fetch needs a name", "data fetch mnist")
-    refused(cli("data", "fetch", "minst"), "'minst' has no files to fetch", "mnist")
-    refused(cli("data", "get"), "invalid choice: 'get'", "list")
-    refused(cli("data"), "list|fetch")
+    for words, known in {
+        "list mnist": "data list", "fetch": "mnist", "fetch minst": "mnist", "get": "list",
+        "": "fetch",
+    }.items():  # fmt: skip
+        refused(cli("data", *words.split()), known)
     assert cli.files() == {"tiny.toml"}
 
 
 @pytest.mark.parametrize(
     ("words", "fragments"),
     [
-        ("", ["required: COMMAND", "langevin-nn --help"]),
-        ("sample tiny.toml", ["invalid choice: 'sample'", "theory"]),
-        ("run", ["required: CONFIG.toml", "langevin-nn run --help"]),
-        ("--quiet run tiny.toml", ["unknown argument --quiet", "behind langevin-nn run"]),
-        ("run tiny.toml --over-write", ['did you mean "--overwrite"?']),
-        ("run tiny.toml --resume --overwrite", ["not allowed with"]),
-        ("run tiny.toml --json", ["unknown argument --json"]),
-        ("theory tiny.toml --output x", ["unknown argument --output", "theory --help"]),
-        ("plot", ["required: RUN_DIR"]),
-        ("info all", ["unknown argument all"]),
-        ("run missing.toml", ["cannot read the configuration missing.toml: No such file"]),
-        ("run .", ["cannot read the configuration .: Is a directory"]),
+        ("", ["COMMAND", "langevin-nn --help"]),
+        ("sample tiny.toml", ["'sample'", "theory"]),
+        ("run", ["CONFIG.toml", "langevin-nn run --help"]),
+        ("--quiet run tiny.toml", ["--quiet", "langevin-nn run"]),
+        ("run tiny.toml --over-write", ["--over-write", '"--overwrite"']),
+        ("run tiny.toml --resume --overwrite", ["--resume", "--overwrite"]),
+        ("run tiny.toml --json", ["--json"]),
+        ("theory tiny.toml --output x", ["--output", "theory --help"]),
+        ("plot", ["RUN_DIR"]),
+        ("info all", ["all"]),
+        ("run missing.toml", ["missing.toml", "No such file"]),
+        ("run .", ["Is a directory"]),
     ],
 )
 def test_words_that_make_no_command(cli, words, fragments):
@@ -671,7 +622,7 @@ def test_help_fits_a_terminal_and_explains_every_option(cli, capsys, command, mo
         for name in configuration.options():
             after = text.partition(f"--{name} VALUE")[2].removeprefix(" [VALUE ...]")
             assert after.strip() and not after.strip().startswith("--"), name
-        assert "(default 20000)" in text and '(default "auto")' in text
+        assert "20000" in text and '"auto"' in text, "defaults"
 
 
 def test_dashes_signs_and_exponents_of_options(cli, no_figures):
@@ -743,15 +694,6 @@ def test_a_reader_that_has_gone_is_no_error():
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_a_terminal_without_these_letters():
-    done = subprocess.run(
-        [sys.executable, "-m", "langevin_nn.cli", "data", "list"],
-        env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert b"1797 images 8?8" in done.stdout
-
-
 # --- folders that are moved, or stand where files are to be (FAULTS 5)
 
 
@@ -760,17 +702,18 @@ def test_a_folder_within_another_run_s(cli, command):
     """--overwrite of that run would have deleted this one."""
     (cli.folder / "out/checkpoint").mkdir(parents=True)
     (cli.folder / "out/config.toml").touch()
-    before = cli.files()
     for output in ("out/sub", "out/figures/a/b"):
-        answer = cli(command[0], "tiny.toml", *command[1:], "--output", output)
-        refused(answer, f"{output} lies in {cli.folder}/out", "beside that")
-    assert cli.files() == before
+        with untouched():
+            answer = cli(command[0], "tiny.toml", *command[1:], "--output", output)
+        refused(answer, output, f"{cli.folder}/out")
 
 
 def test_a_folder_in_place_of_the_lock(cli):
-    (cli.folder / "out/.lock").mkdir(parents=True)
-    answer = cli("run", "tiny.toml", "--output", "out")
-    refused(answer, "out/.lock is a folder", "move it away")
+    for words, lock in (("run", "out/.lock"), ("sweep --seeds 2", "swept/tasks/lock")):
+        (cli.folder / lock).mkdir(parents=True)
+        command, *more = words.split()
+        output = lock.partition("/")[0]
+        refused(cli(command, "tiny.toml", *more, "--output", output), f"{lock} is a folder")
 
 
 @pytest.mark.parametrize(
@@ -803,30 +746,27 @@ def test_what_stands_in_place_of_a_file_is_told_before_anything_is_computed(
         path.mkdir()
     else:
         path.touch()
-    answer = cli(*words)
-    other = {"file": "folder", "folder": "file"}[missing]
-    refused(answer, f"{there.rstrip('/')} is a {other} where a {missing} is to be: move it away")
+    refused(cli(*words), there.rstrip("/"), missing)
     assert path.exists() and not (cli.folder / "out/summary.json").is_file()
 
 
-def test_a_folder_in_place_of_a_page_or_a_figure(cli, no_figures):
+def test_a_folder_in_place_of_a_page_or_a_figure(cli, out):
     """Some of the figures were drawn anew, and the advice was to copy the run. FAULTS 3."""
-    cli("run", "tiny.toml", "--output", "out", "--theory", "infinite_width")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "draw_figures", DRAW_FIGURES)
-        for words, there in (
-            ("plot out", "out/figures/predictions.png"),
-            ("report out", "out/report.html"),
-            ("report out --output page.html", "page.html"),
-            ("theory tiny.toml --theory infinite_width --plot theory.svg", "theory.svg"),
-        ):
-            (cli.folder / there).mkdir(parents=True)
-            before = cli.files()
-            refused(cli(*words.split()), f"{there} is a folder where a file is to be: move it away")
-            assert cli.files() == before
-        shutil.rmtree(cli.folder / "out/figures")
-        (cli.folder / "out/figures").touch()
-        refused(cli("plot", "out"), "out/figures is a file where a folder is to be")
+    for words, there in (
+        ("plot out", "out/figures/predictions.png"),
+        ("report out", "out/report.html"),
+        ("report out --output page.html", "page.html"),
+        ("theory tiny.toml --theory infinite_width --plot theory.svg", "theory.svg"),
+    ):
+        path = cli.folder / there
+        path.unlink(missing_ok=True)
+        path.mkdir(parents=True)
+        with untouched():
+            answer = cli(*words.split())
+        refused(answer, there, "is a folder")
+    shutil.rmtree(out / "figures")
+    (out / "figures").touch()
+    refused(cli("plot", "out"), "out/figures", "is a file")
 
 
 @pytest.mark.parametrize("place", ["manifest.json", "figures/mine.png", "checkpoint/state.npz"])
@@ -837,22 +777,15 @@ def test_overwrite_keeps_what_is_in_a_folder_in_place_of_a_file(cli, place):
     (cli.folder / "out/config.toml").write_text(config)
     (cli.folder / "out" / place).mkdir(parents=True)
     (cli.folder / "out" / place / "notes.txt").write_text("precious")
-    refused(cli("run", "tiny.toml", "--output", "out", "--overwrite"), place, "move it elsewhere")
+    refused(cli("run", "tiny.toml", "--output", "out", "--overwrite"), place)
     assert (cli.folder / "out" / place / "notes.txt").read_text() == "precious"
-
-
-def test_a_folder_in_place_of_a_sweep_s_lock(cli):
-    (cli.folder / "out/tasks/lock").mkdir(parents=True)
-    answer = cli("sweep", "tiny.toml", "--seeds", "2", "--output", "out")
-    refused(answer, "out/tasks/lock is a folder where a file is to be", "move it away")
 
 
 def test_a_configuration_that_is_empty_in_a_run_s_folder(cli):
     """It was read as one of defaults."""
     (cli.folder / "out/checkpoint").mkdir(parents=True)
     (cli.folder / "out/config.toml").write_text("\n")
-    answer = cli("run", "tiny.toml", "--output", "out", "--resume")
-    refused(answer, "cannot read out/config.toml (it is empty)")
+    refused(cli("run", "tiny.toml", "--output", "out", "--resume"), "out/config.toml", "empty")
 
 
 @pytest.mark.parametrize("what", ["moved", "in the way"])
@@ -866,10 +799,10 @@ def test_why_writing_failed(cli, monkeypatch, what):
     monkeypatch.setattr(run_module, "run", fails)
     answer = cli("run", "tiny.toml", "--output", "out", "--theory", "infinite_width")
     if what == "moved":
-        refused(answer, "no longer there", "if it was renamed", "--output and its new name")
+        refused(answer, "renamed", "--output")
         assert (cli.folder / "moved/config.toml").is_file()
     else:
-        refused(answer, "out/x is a folder where a file is to be: move it away")
+        refused(answer, "out/x", "is a folder")
 
 
 # --- the terminal, the shell and the machine (FAULTS 5)
@@ -878,29 +811,28 @@ def test_why_writing_failed(cli, monkeypatch, what):
 @pytest.mark.parametrize(
     ("words", "fragments"),
     [
-        (["theory", "tiny.toml", "--plot", ""], ["--plot", "name of a file", "got ''"]),
-        (["theory", "tiny.toml", "--plot", "x.xyz"], [".png, .pdf, .svg", "write x.png"]),
-        (["theory", "tiny.toml", "--plot", "x"], [".png, .pdf, .svg", "write x.png"]),
-        (["run", "tiny.toml", "--output", ""], ["--output", "got ''"]),
-        (["run", ""], ["name of a file or a folder, got ''"]),
-        (["run", "a\0b"], ["not text in UTF-8 without NUL"]),
-        (["plot", "\udcff"], ["not text in UTF-8"]),
-        (["run", "x" * 5000], ["cannot read the configuration", "too long"]),
+        (["theory", "tiny.toml", "--plot", ""], ["--plot", "''"]),
+        (["theory", "tiny.toml", "--plot", "x.xyz"], [".png, .pdf, .svg", "x.png"]),
+        (["theory", "tiny.toml", "--plot", "x"], [".png, .pdf, .svg", "x.png"]),
+        (["run", "tiny.toml", "--output", ""], ["--output", "''"]),
+        (["run", ""], ["''"]),
+        (["run", "a\0b"], ["NUL"]),
+        (["plot", "\udcff"], ["UTF-8"]),
+        (["run", "x" * 5000], ["too long"]),
         (["plot", "x" * 5000], ["too long"]),
         (["report", "x" * 5000], ["too long"]),
         (["sweep", "--status", "x" * 5000], ["too long"]),
-        (["sweep", "--status", "out", "--seed", "3"], ["got --seed beside it"]),
-        (["sweep", "tiny.toml", "--seeds", "9" * 5000], ["--seeds", "a whole number"]),
-        (["sweep", "tiny.toml", "--over", "seed=" + "9" * 5000], ["seed must be"]),
-        (["sweep", "tiny.toml", "--task", "9" * 5000], ["write I/N"]),
-        (["theory", "tiny.toml", "--seed", "1", "--seed", "2"], ["--seed is given twice"]),
+        (["sweep", "--status", "out", "--seed", "3"], ["--seed"]),
+        (["sweep", "tiny.toml", "--seeds", "9" * 5000], ["--seeds"]),
+        (["sweep", "tiny.toml", "--over", "seed=" + "9" * 5000], ["seed"]),
+        (["sweep", "tiny.toml", "--task", "9" * 5000], ["I/N"]),
+        (["theory", "tiny.toml", "--seed", "1", "--seed", "2"], ["--seed", "twice"]),
         (["run", "tiny.toml", "--data.source", "npz", "--data.path", "~nosuchuser"], ["data.path"]),
-        (["theory", "tiny.toml", "--theory", "convolutional"],  # FAULTS 3.8
-         ["convolutional: none (convolutional describes one convolutional layer"]),
-        (["run", "tiny.toml", "--theory", "convolutional"], ["convolutional: none"]),
-        (["theory", "tiny.toml", "--theory", "[]"], ["asks for no theory"]),
-        (["sweep", "tiny.toml", "--seeds", "99999999999"], ["up to nine digits"]),
-        (["theory", "tiny.toml", "--posterior.temperature", "-inf"], ["zero or", "-inf"]),
+        (["theory", "tiny.toml", "--theory", "convolutional"], ["convolutional"]),  # FAULTS 3.8
+        (["run", "tiny.toml", "--theory", "convolutional"], ["convolutional"]),
+        (["theory", "tiny.toml", "--theory", "[]"], ["no theory"]),
+        (["sweep", "tiny.toml", "--seeds", "99999999999"], ["--seeds"]),
+        (["theory", "tiny.toml", "--posterior.temperature", "-inf"], ["-inf"]),
     ],
     ids=range(22),
 )  # fmt: skip
@@ -941,15 +873,13 @@ def shell(line, **environment):
 def test_output_that_goes_nowhere_is_an_error(sink):
     """FAULTS 5, /dev/full: the table is lost, so the code is not 0."""
     done = shell(f"$L data list >{sink}")
-    assert done.returncode == 2, done
-    assert done.stderr.startswith("langevin-nn: error: cannot use the output")
-    assert done.stderr.count("\n") == 1
+    refused(Answer(done.returncode, done.stdout, done.stderr), "output")
 
 
-def test_closed_streams_that_are_not_needed(cli, no_figures):
+def test_closed_streams_and_letters_that_are_not_needed(cli):
     """FAULTS 5, >&-: <&- and 2>&- alone stop nothing; an opened file is never taken for them."""
-    done = shell("$L data list <&- 2>&-")
-    assert (done.returncode, done.stderr) == (0, "") and "digits" in done.stdout
+    done = shell("$L data list <&- 2>&-", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "") and "8?8" in done.stdout
 
 
 @pytest.mark.parametrize(("columns", "term"), [(0, "xterm"), (0, "dumb")])
@@ -999,7 +929,7 @@ def test_out_of_memory_of_every_wording(cli, monkeypatch, error):
         raise error
 
     monkeypatch.setitem(cli_module.COMMANDS, "info", raises)
-    refused(cli("info"), "not enough memory", "write fewer")
+    refused(cli("info"), "memory")
     monkeypatch.setitem(cli_module.COMMANDS, "info", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli("info")

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -11,12 +12,14 @@ import threading
 import time
 import tomllib
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 from command_line import TINY_GRID, CommandLine, unsealed
+from refusals import refused, refuses, untouched
 
 import langevin_nn as lnn
 from langevin_nn import config as configuration
@@ -506,50 +509,41 @@ def test_job_script_of_slurm():
 
 @with_jobqueue
 @pytest.mark.parametrize(
-    ("settings", "fragment"),
-    [({}, "cores and memory"), ({"cores": 2, "memory": "1GB", "quue": "x"}, "quue")],
+    ("workers", "settings", "words"),
+    [
+        (2, {}, ["cores", "memory"]),
+        (2, {"cores": 2, "memory": "1GB", "quue": "x"}, ["quue"]),
+        (None, {"cores": 2, "memory": "1GB"}, ["workers"]),
+        (2, {"cores": 2, "memory": "1GB"}, ["sbatch", "PATH"]),
+    ],
 )
-def test_settings_that_slurm_does_not_take(settings, fragment):
-    with pytest.raises(InputError, match=fragment):
-        executors.check("slurm", None, settings)
-
-
-@with_jobqueue
-def test_slurm_is_told_the_number_of_jobs():
-    with pytest.raises(InputError, match="needs workers, the number of jobs"):
-        executors.check("slurm", None, {"cores": 2, "memory": "1GB"})
-
-
-@with_jobqueue
-def test_slurm_needs_a_place_where_jobs_can_be_submitted(monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(InputError, match="by sbatch, which is not on the PATH"):
-        executors.check("slurm", 2, {"cores": 2, "memory": "1GB"})
+def test_what_slurm_does_not_take(monkeypatch, workers, settings, words):
+    monkeypatch.setenv("PATH", "")  # where no job can be submitted from
+    with refuses(*words):
+        executors.check("slurm", workers, settings)
 
 
 @pytest.mark.parametrize(
-    ("table", "fragment"),
+    ("table", "words"),
     [
-        ('executor = "locla"', "executor must be one of serial, local, slurm, got 'locla'"),
-        ("executor = 3", 'write executor = "local", got 3'),
-        ("workers = 0", "workers must be a whole number from 1, got 0"),
-        ("workers = true", "sweep.workers must be a whole number from 1, got True"),
-        ("workers = 3", 'write executor = "local" or leave workers out'),
+        ('executor = "locla"', ["executor", "'locla'", "serial, local, slurm"]),
+        ("executor = 3", ["executor", "3"]),
+        ("workers = 0", ["workers", "0"]),
+        ("workers = true", ["workers", "True"]),
+        ("workers = 3", ['executor = "local"', "workers"]),
     ],
 )
-def test_how_to_work_off_a_grid_as_the_table_has_it(tmp_path, capsys, table, fragment):
-    command = CommandLine(tmp_path, capsys)
-    grid = f'[sweep]\n{table}\n[sweep.over]\n"prior.precisions[-1]" = [1, 2]\n'
-    (tmp_path / "grid.toml").write_text(TINY_GRID + grid)
-    answer = command("sweep", tmp_path / "grid.toml", "--output", tmp_path / "sweep")
-    assert answer.code == 2 and fragment in answer.err
-    assert not (tmp_path / "sweep").exists()
+def test_how_to_work_off_a_grid_as_the_table_has_it(cli, table, words):
+    over = f'[sweep]\n{table}\n[sweep.over]\n"prior.precisions[-1]" = [1, 2]\n'
+    (cli.folder / "grid.toml").write_text(TINY_GRID + over)
+    with untouched():
+        refused(cli("sweep", "grid.toml", "--output", "sweep"), *words)
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "reason"),
     [
-        ("JAX_PLATFORMS", "cpu,nope", "Backend 'nope' is not in the list"),
+        ("JAX_PLATFORMS", "cpu,nope", "'nope'"),
         pytest.param("JAX_ENABLE_X64", "maybe", "truth value", marks=pytest.mark.slow),
         pytest.param("XLA_FLAGS", "--nosuch", "Unknown flag", marks=pytest.mark.slow),
         pytest.param("JAX_TRANSFER_GUARD", "disallow", "Disallowed", marks=pytest.mark.slow),
@@ -564,15 +558,13 @@ def test_workers_that_cannot_start_are_known_before_the_sweep(
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.setenv("JAX_LOG_COMPILES", "0")  # another one, which is right
     monkeypatch.setenv(variable, value)
-    with pytest.raises(InputError, match=f"variable {variable} = '{value}' .*{reason}.*unset"):
+    with refuses(f"{variable} = '{value}'", reason, "unset"):
         lnn.sweep(configuration.from_dict(values()), OVER, output=tmp_path / "s", executor="local")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("platforms", "refused"), [("cuda", False), ("tpu,nope", True)]
-)  # fmt: skip
-def test_nodes_of_a_cluster_may_have_other_devices(monkeypatch, platforms, refused):
+@pytest.mark.parametrize(("platforms", "complains"), [("cuda", False), ("tpu,nope", True)])
+def test_nodes_of_a_cluster_may_have_other_devices(monkeypatch, platforms, complains):
     def complaint(*variables):
         if "nope" in dict(variables).get("JAX_PLATFORMS", ""):
             return "RuntimeError: Backend 'nope' is not in the list of known backends"
@@ -580,9 +572,9 @@ def test_nodes_of_a_cluster_may_have_other_devices(monkeypatch, platforms, refus
 
     monkeypatch.setattr(executors, "_complaint_about", complaint)
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
-    with pytest.raises(InputError, match="JAX_PLATFORMS"):
+    with refuses("JAX_PLATFORMS"):
         executors._require_startable("local")
-    with pytest.raises(InputError) if refused else contextlib.nullcontext():
+    with refuses("JAX_PLATFORMS") if complains else contextlib.nullcontext():
         executors._require_startable("slurm")
 
 
@@ -594,16 +586,13 @@ def test_workers_that_do_not_start(monkeypatch):
         raise RuntimeError("Nanny failed to start.")
 
     monkeypatch.setattr(distributed, "LocalCluster", fails)
-    with (
-        pytest.raises(InputError, match="2 worker.* not be started .Nanny failed.*__main__"),
-        executors.started("local", 2),
-    ):
+    with refuses("2 worker", "Nanny failed to start", "__main__"), executors.started("local", 2):
         pass
 
 
 def test_without_dask(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r"pip install 'langevin_nn\[dask\]'"):
+    with refuses("langevin_nn[dask]"):
         executors.check("local", None, {})
 
 
@@ -613,14 +602,13 @@ def test_without_dask(monkeypatch):
 def test_command_and_its_codes(cli, whole, monkeypatch):
     answer = cli("sweep", "tiny.toml", *WORDS, "--output", "out")
     assert answer.code == 1, answer
-    for words in ("posterior.temperature  prior.precisions[-1]  bias²", "NOT CONVERGED",
-                  "4 points: 2 done (2 of them now), 2 failed, 2 not converged",
-                  "failed         posterior.temperature = 0.0, prior.precisions[-1] = 2.0: temper",
-                  "not converged  posterior.temperature = 0.5, prior.precisions[-1] = 0.5: R̂ = ",
-                  "sweep folder: out"):  # fmt: skip
-        assert words in answer.out, words
-    assert "  0 %  0 of 4 points done\n" in answer.err
-    assert "100 %  2 of 4 points done, 2 failed\n" in answer.err
+    assert "2 done (2 of them now), 2 failed, 2 not converged" in answer.out
+    for reason, (cold, last) in zip(
+        ("temper", "temper", "R̂ = ", "R̂ = "), product((0.0, 0.5), (0.5, 2.0)), strict=True
+    ):
+        place = f"{T} = {cold}, {LAMBDA} = {last}"
+        assert any(place in line and reason in line for line in answer.out.splitlines()), place
+    assert "  0 %" in answer.err and "100 %" in answer.err
     assert_same_numbers(SweepFolder.existing(Path("out")), whole)
     numbers = lnn.collect("out").sel({T: 0.5, LAMBDA: 2.0})
     assert f"{float(numbers.criterion):.4g}" in answer.out
@@ -629,9 +617,8 @@ def test_command_and_its_codes(cli, whole, monkeypatch):
     answer = cli("sweep", "tiny.toml", *WORDS, "--output", "out", "--quiet")
     assert (answer.code, answer.out, answer.err) == (1, "", "")
     status = cli("sweep", "--status", "out")
-    assert status.code == 0
-    assert "out: 4 points over posterior.temperature (2), prior.precisions[-1] (2)" in status.out
-    assert "2 done, 2 failed, 0 missing" in status.out and "R̂ = " in status.out
+    assert status.code == 0 and "2 done, 2 failed, 0 missing" in status.out
+    assert T in status.out and LAMBDA in status.out and "R̂ = " in status.out
 
 
 def test_code_of_points_that_have_not_converged_and_of_those_that_have(cli, whole):
@@ -649,7 +636,7 @@ def test_code_of_points_that_have_not_converged_and_of_those_that_have(cli, whol
         text = path.read_text()
         path.write_text(text.replace('"converged": false', '"converged": true'))
     answer = cli(*words)
-    assert answer.code == 0 and "2 done (0 of them now), all of these converged" in answer.out
+    assert answer.code == 0 and "2 done (0 of them now)" in answer.out
 
 
 def test_every_nth_task(cli, whole):
@@ -663,52 +650,44 @@ def test_every_nth_task(cli, whole):
     assert answer.code == 3 and "1 done (0 of them now), 3 missing" in answer.out
     answer = cli(*words, "0/4")
     assert answer.code == 1 and "1 failed, 2 missing" in answer.out
-    assert "0 of 1 points done, 1 failed" in answer.err, "progress is that of the part"
+    assert "of 1 points" in answer.err, "progress is that of the part"
 
 
 def test_interrupted_by_the_user(cli, monkeypatch):
     monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 8)
     monkeypatch.setattr(task, "sample_points", lambda *_, **__: signal.raise_signal(signal.SIGINT))
-    answer = cli("sweep", "tiny.toml", *WORDS, "--output", "out", "--quiet")
+    words = ["sweep", "tiny.toml", *WORDS, "--output", "out", "--quiet"]
+    answer = cli(*words)
     assert (answer.code, answer.out) == (130, "")
-    assert answer.err == (
-        "\ninterrupted: what was saved stays; go on with: langevin-nn sweep tiny.toml --over "
-        "posterior.temperature=0,0.5 --over 'prior.precisions[-1]=0.5,2' --output out --quiet\n"
-    )
+    advice = answer.err.partition("langevin-nn ")[2]
+    assert shlex.split(advice) == words, "what goes on is to be copied from the line"
 
 
 BAD = [
-    ([], ["without an axis"]),
-    (["--over", "prior.precision=1"], ['unknown field "prior.precision"; did you mean']),
-    (["--over", "posterior.temperature="], ["empty value"]),
-    (["--over", "posterior.temperature=cold"], ["zero or a positive number"]),
-    (["--over", "posterior.temperature=1,,2"], ["empty value"]),
-    (["--over", "posterior.temperature=1", "--over", "posterior.temperature=2"], ["given twice"]),
+    ([], ["--over"]),
+    (["--over", "prior.precision=1"], ['"prior.precision"', "prior.precisions"]),
+    (["--over", "posterior.temperature=cold"], ["posterior.temperature", "cold"]),
     (
         ["--over", "network.hidden_widths=[5],[5,5]", "--prior.precisions", "1", "1"],
-        ["at the point", "write precisions"],
+        ["[5, 5]", "precisions"],
     ),
-    (["--seeds", "0"], ["seeds must be"]),
+    (["--seeds", "0"], ["seeds"]),
     (["--seeds", "few"], ["--seeds", "few"]),
     (["--seeds", "2", "--executor", "cloud"], ["--executor", "cloud"]),
-    (["--seeds", "2", "--workers", "3"], ['write executor = "local"']),
-    (["--seeds", "2", "--executor", "local", "--workers", "0"], ["workers must be"]),
-    (["--seeds", "2", "--executor", "slurm"], ["cores and memory"]),
-    (["--seeds", "2", "--task", "3/3"], ["--task 3/3", "0 to N - 1"]),
+    (["--seeds", "2", "--workers", "3"], ['executor = "local"']),
+    (["--seeds", "2", "--executor", "local", "--workers", "0"], ["workers"]),
+    (["--seeds", "2", "--executor", "slurm"], ["cores", "memory"]),
+    (["--seeds", "2", "--task", "3/3"], ["--task 3/3"]),
     (["--seeds", "2", "--task", "one"], ["--task one"]),
     (["--seeds", "2", "--data.source", "no such data"], ["no such data"]),
-    (["--seeds", "2", "--posterior.temperature", "0"], ["temperature must be positive"]),
+    (["--seeds", "2", "--posterior.temperature", "0"], ["temperature"]),
 ]
 
 
 @pytest.mark.parametrize(("words", "fragments"), BAD, ids=lambda words: " ".join(words[:4]))
 def test_bad_input_touches_nothing(cli, words, fragments):
-    before = cli.files()
-    answer = cli("sweep", "tiny.toml", "--output", "out", *words)
-    assert (answer.code, answer.out) == (2, ""), answer
-    assert answer.err.count("\n") == 1
-    assert [part for part in fragments if part not in answer.err] == [], answer.err
-    assert cli.files() == before and not (cli.folder / "out").exists()
+    with untouched():
+        refused(cli("sweep", "tiny.toml", "--output", "out", *words), *fragments)
 
 
 def test_folders_that_are_not_this_sweeps(cli, whole):
@@ -717,26 +696,21 @@ def test_folders_that_are_not_this_sweeps(cli, whole):
     Path("own").mkdir()
     Path("own/thesis.tex").touch()
     Path("file").touch()
-    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
-    for folder, fragments in (
-        ("sweep", ["the folder of another sweep", "seed: no axis there, [1, 2] here"]),
-        ("run", ["run holds a run"]),
-        ("own", ["own holds thesis.tex"]),
-        ("file", ["file is a file"]),
-        ("file/below", ["file/below"]),
-    ):
-        answer = cli("sweep", "tiny.toml", "--seeds", "2", "--output", folder)
-        assert (answer.code, answer.out) == (2, ""), answer
-        assert [part for part in fragments if part not in answer.err] == [], answer.err
-    for folder in ("run", "own", "nowhere"):
-        answer = cli("sweep", "--status", folder)
-        assert answer.code == 2 and "is not a sweep's folder" in answer.err
-    assert cli("sweep").code == 2
-    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
+    with untouched():
+        for folder, *words in (
+            ("sweep", "another sweep", "seed", "[1, 2]"),
+            ("run", "a run"),
+            ("own", "thesis.tex"),
+            ("file", "file"),
+            ("file/below", "file/below"),
+        ):
+            refused(cli("sweep", "tiny.toml", "--seeds", "2", "--output", folder), folder, *words)
+        for folder in ("run", "own", "nowhere"):
+            refused(cli("sweep", "--status", folder), folder)
+        assert cli("sweep").code == 2
 
 
 def test_a_grid_is_not_run(cli):
     (cli.folder / "grid.toml").write_text(CONFIG + "[sweep]\nseeds = 2\n")
     for command in ("run", "theory"):
-        answer = cli(command, "grid.toml")
-        assert answer.code == 2 and "write langevin-nn sweep grid.toml" in answer.err
+        refused(cli(command, "grid.toml"), "langevin-nn sweep grid.toml")

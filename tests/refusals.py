@@ -19,10 +19,10 @@ def says(line: str, *words: str) -> None:
 
 
 @contextlib.contextmanager
-def refuses(*words: str) -> Iterator[None]:
+def refuses(*words: str) -> Iterator[pytest.ExceptionInfo[InputError]]:
     """The block ends in an InputError whose one line has each of these words."""
     with pytest.raises(InputError) as caught:
-        yield
+        yield caught
     says(str(caught.value), *words)
 
 

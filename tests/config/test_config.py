@@ -5,13 +5,12 @@ import os
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
+from refusals import refuses
 
 from langevin_nn import config as configuration
 from langevin_nn.config.record import DataConfig, RunConfig, SamplerConfig
-from langevin_nn.types import InputError
 
 FULL = """
 seed = 7
@@ -58,12 +57,6 @@ def loaded(folder, text="", **overrides):
     """`data__classes=[…]` stands for the words behind `--data.classes`."""
     words = {name.replace("__", "."): given for name, given in overrides.items()}
     return configuration.load(write(folder, text), words)
-
-
-def refusal(folder, text="", **overrides):
-    with pytest.raises(InputError) as caught:
-        loaded(folder, text, **overrides)
-    return str(caught.value)
 
 
 def test_round_trip_through_toml(tmp_path):
@@ -180,10 +173,10 @@ def test_counts_left_open_are_those_of_the_dynamics(tmp_path):
 
 
 def test_what_only_split_dynamics_has_is_refused_elsewhere(tmp_path):
-    message = refusal(tmp_path, "[sampler]\nrefresh = 0.5")
-    assert 'sampler.refresh = 0.5 is used by dynamics = "split" only' in message
-    message = refusal(tmp_path, '[sampler]\ndynamics = "split"\nstep_size = 2.0')
-    assert 'at most π/2: write step_size = "auto"' in message
+    with refuses("sampler.refresh = 0.5", 'dynamics = "split"'):
+        loaded(tmp_path, "[sampler]\nrefresh = 0.5")
+    with refuses("π/2", 'step_size = "auto"'):
+        loaded(tmp_path, '[sampler]\ndynamics = "split"\nstep_size = 2.0')
 
 
 def test_one_word_of_a_list(tmp_path):
@@ -236,113 +229,99 @@ def test_byte_order_mark(tmp_path):
 
 
 BAD_TOML = {
-    "unknown key": ("[sampler]\nnum_chain = 4", ['unknown key "sampler.num_chain"',
-                                                'did you mean "sampler.num_chains"?']),
-    "key of a table at the top": ("num_chains = 4", ['unknown key "num_chains"',
-                                                    'did you mean "sampler.num_chains"?']),
-    "nothing like it": ("zzz = 4", ['unknown key "zzz"', "the keys are seed, precision"]),
-    "dotted key in quotes": ('"sampler.thinning" = 4', ["write thinning under [sampler]"]),
-    "unknown table": ("[samplers]\nthinning = 4", ['unknown table "samplers"',
-                                                  'did you mean "sampler"?']),
-    "table below a table": ("[sampler.more]\nthinning = 4", ['unknown key "sampler.more"']),
-    "value for a table": ("sampler = 3", ["sampler is a table", "write [sampler]", "got 3"]),
-    "list of tables": ("[[sampler]]\nthinning = 4", ["sampler is a table"]),
-    "table for a value": ("[sampler.step_size]\nx = 4", ["sampler.step_size must be"]),
-    "text for a number": ('seed = "one"', ["seed must be a whole number", "got 'one'"]),
-    "float for a whole number": ("[sampler]\nthinning = 2.0", ["sampler.thinning must be", "2.0"]),
-    "bool for a number": ("[sampler]\nthinning = true", ["sampler.thinning must be", "True"]),
-    "number for text": ("[network]\nactivation = 3", ["network.activation must be the name"]),
-    "text for a flag": ('[data]\nstandardize = "yes"', ["must be true or false", "'yes'"]),
-    "number for a list": ("[prior]\nprecisions = 1.0", ["prior.precisions must be a list"]),
+    "unknown key": ("[sampler]\nnum_chain = 4", ['"sampler.num_chain"', '"sampler.num_chains"']),
+    "key of a table at the top": ("num_chains = 4", ['"num_chains"', '"sampler.num_chains"']),
+    "nothing like it": ("zzz = 4", ['"zzz"', "seed, precision"]),
+    "dotted key in quotes": ('"sampler.thinning" = 4', ["thinning under [sampler]"]),
+    "unknown table": ("[samplers]\nthinning = 4", ['"samplers"', '"sampler"']),
+    "table below a table": ("[sampler.more]\nthinning = 4", ['"sampler.more"']),
+    "value for a table": ("sampler = 3", ["[sampler]", "3"]),
+    "list of tables": ("[[sampler]]\nthinning = 4", ["sampler", "table"]),
+    "table for a value": ("[sampler.step_size]\nx = 4", ["sampler.step_size"]),
+    "text for a number": ('seed = "one"', ["seed", "'one'"]),
+    "float for a whole number": ("[sampler]\nthinning = 2.0", ["sampler.thinning", "2.0"]),
+    "bool for a number": ("[sampler]\nthinning = true", ["sampler.thinning", "True"]),
+    "number for text": ("[network]\nactivation = 3", ["network.activation", "3"]),
+    "text for a flag": ('[data]\nstandardize = "yes"', ["true or false", "'yes'"]),
+    "number for a list": ("[prior]\nprecisions = 1.0", ["prior.precisions", "list"]),
     "text in a list": ('[network]\nhidden_widths = ["wide"]', ["network.hidden_widths", "wide"]),
-    "negative seed": ("seed = -1", ["seed must be a whole number from 0", "got -1"]),
-    "seed beyond 63 bits": ("seed = 9223372036854775808", ["seed must be", "9223372036854775807"]),
-    "no chains": ("[sampler]\nnum_chains = 0", ["num_chains must be a whole number from 1", "0"]),
-    "three draws": ("[sampler]\nnum_samples = 3", ["num_samples must be a whole number from 4"]),
+    "negative seed": ("seed = -1", ["seed", "-1"]),
+    "seed beyond 63 bits": ("seed = 9223372036854775808", ["seed", "9223372036854775807"]),
+    "no chains": ("[sampler]\nnum_chains = 0", ["num_chains", "from 1", "0"]),
+    "three draws": ("[sampler]\nnum_samples = 3", ["num_samples", "from 4"]),
     "more steps than counted": ("[sampler]\nnum_samples = 2000000\nthinning = 2000",
-                               ["4000020000 steps", "2147483647 steps at most"]),
-    "negative temperature": ("[posterior]\ntemperature = -1", ["must be zero or a positive"]),
-    "infinite temperature": ("[posterior]\ntemperature = inf", ["a positive number, got inf"]),
-    "NaN": ("[posterior]\ntemperature = nan", ["a positive number, got nan"]),
-    "number beyond a float": (f"[posterior]\ntemperature = 1{'0' * 400}", ["a positive number"]),
-    "negative noise": ("[data]\nnoise_variance = -0.1", ["zero or a positive number, got -0.1"]),
-    "zero precision": ("[prior]\nprecisions = [1.0, 0.0]", ["list of positive numbers", "0.0"]),
-    "step size in words": ('[sampler]\nstep_size = "big"', ['a positive number or "auto"', "big"]),
-    "negative step size": ("[sampler]\nstep_size = -1.0", ['a positive number or "auto"']),
-    "unknown dynamics": ('[sampler]\ndynamics = "hmc"', ['one of "langevin"', "got 'hmc'"]),
-    "unknown precision": ('precision = "half"', ['one of "float32", "float64"', "got 'half'"]),
-    "one class": ("[data]\nclasses = [0]", ["data.classes must be two or more", "got [0]"]),
-    "class and group": ("[data]\nclasses = [0, [1]]", ["data.classes must be two or more"]),
-    "three targets": ("[data]\ntargets = [0, 1, 2]", ["data.targets must be two numbers"]),
-    "targets of another name": ('[data]\ntargets = "onehot"',
-                               ['two numbers, for example [-1.0, 1.0], or "one_hot"', "'onehot'"]),
-    "targets in a list": ('[data]\ntargets = ["one_hot"]', ["got ['one_hot']"]),
-    "theory that is no list": ('theory = "one_layer"', ["a list of names", "got 'one_layer'"]),
-    "theory by number": ("theory = [1]", ["theory must be a list of names", "got [1]"]),
+                               ["4000020000", "2147483647"]),
+    "negative temperature": ("[posterior]\ntemperature = -1", ["temperature", "-1"]),
+    "infinite temperature": ("[posterior]\ntemperature = inf", ["temperature", "inf"]),
+    "NaN": ("[posterior]\ntemperature = nan", ["temperature", "nan"]),
+    "number beyond a float": (f"[posterior]\ntemperature = 1{'0' * 400}", ["temperature"]),
+    "negative noise": ("[data]\nnoise_variance = -0.1", ["noise_variance", "-0.1"]),
+    "zero precision": ("[prior]\nprecisions = [1.0, 0.0]", ["precisions", "positive", "0.0"]),
+    "step size in words": ('[sampler]\nstep_size = "big"', ["positive", '"auto"', "big"]),
+    "negative step size": ("[sampler]\nstep_size = -1.0", ["positive", '"auto"', "-1.0"]),
+    "unknown dynamics": ('[sampler]\ndynamics = "hmc"', ['"langevin"', "'hmc'"]),
+    "unknown precision": ('precision = "half"', ['"float32", "float64"', "'half'"]),
+    "one class": ("[data]\nclasses = [0]", ["data.classes", "[0]"]),
+    "class and group": ("[data]\nclasses = [0, [1]]", ["data.classes", "[0, [1]]"]),
+    "three targets": ("[data]\ntargets = [0, 1, 2]", ["data.targets", "two"]),
+    "targets of another name": ('[data]\ntargets = "onehot"', ['"one_hot"', "'onehot'"]),
+    "targets in a list": ('[data]\ntargets = ["one_hot"]', ["['one_hot']"]),
+    "theory that is no list": ('theory = "one_layer"', ["list", "'one_layer'"]),
+    "theory by number": ("theory = [1]", ["theory", "[1]"]),
     "unknown architecture": ('[network]\narchitecture = "resnet"',
-                             ['one of "fully_connected", "convolutional"', "got 'resnet'"]),
+                             ['"fully_connected", "convolutional"', "'resnet'"]),
     "deep convolution": ('[network]\narchitecture = "convolutional"\nhidden_widths = [5, 5]',
-                         ["convolutional network has one hidden layer", "hidden_widths = [200]"]),
-    "no stride": ("[network]\nstride = 0", ["network.stride must be a whole number from 1"]),
+                         ["convolutional", "hidden_widths = [200]"]),
+    "no stride": ("[network]\nstride = 0", ["network.stride", "from 1"]),
     "precisions without biases": ("[prior]\nbias_precisions = [1.0, 1.0]",
-                                  ["prior.bias_precisions = [1.0, 1.0]", "has no biases",
-                                   "write biases = true under [network]"]),
+                                  ["prior.bias_precisions = [1.0, 1.0]", "biases = true"]),
     "too few for the biases": ("[network]\nbiases = true\n[prior]\nbias_precisions = [1.0]",
-                               ["prior.bias_precisions has 1 number(s)",
-                                "write bias_precisions = [1.0, 1.0]"]),
+                               ["prior.bias_precisions", "bias_precisions = [1.0, 1.0]"]),
     "ladder below": ("[sampler]\nladder = [0.05, 1.0]",
-                     ["sampler.ladder = [0.05, 1.0]", "above posterior.temperature = 0.1",
-                      "ladder = [1.0, 10.0]"]),
-    "ladder twice": ("[sampler]\nladder = [1.0, 1.0]", ["different temperatures"]),
-    "ladder of words": ("[sampler]\nladder = ['hot']", ["list of temperatures"]),
-    "negative for a bias": ("[prior]\nbias_precisions = [-1.0]", ["list of positive numbers"]),
+                     ["[0.05, 1.0]", "0.1", "ladder = [1.0, 10.0]"]),
+    "ladder twice": ("[sampler]\nladder = [1.0, 1.0]", ["ladder", "different"]),
+    "ladder of words": ("[sampler]\nladder = ['hot']", ["ladder", "hot"]),
+    "negative for a bias": ("[prior]\nbias_precisions = [-1.0]", ["bias_precisions", "positive"]),
     "too few precisions": ("[network]\nhidden_widths = [5, 5]\n[prior]\nprecisions = [1, 2]",
-                          ["prior.precisions has 2 number(s)", "2 hidden layer(s) need 3",
-                           "write precisions = [1.0, 1.0, 1.0]"]),
-    "npz without path": ('[data]\nsource = "npz"', ["needs data.path", 'write path = "FILE.npz"']),
-    "path without npz": ('[data]\npath = "x.npz"', ['write source = "npz" or leave path out']),
-    "TOML syntax": ("seed = = 3", ["is not valid TOML", "line 1"]),
-    "key given twice": ("seed = 1\nseed = 2", ["is not valid TOML"]),
-    "not text": (b"seed = 1 # \xff\xfe", ["cannot read the configuration", "not text in UTF-8"]),
+                          ["prior.precisions", "precisions = [1.0, 1.0, 1.0]"]),
+    "npz without path": ('[data]\nsource = "npz"', ['path = "FILE.npz"']),
+    "path without npz": ('[data]\npath = "x.npz"', ['source = "npz"']),
+    "TOML syntax": ("seed = = 3", ["TOML", "line 1"]),
+    "key given twice": ("seed = 1\nseed = 2", ["TOML"]),
+    "not text": (b"seed = 1 # \xff\xfe", ["UTF-8"]),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "fragments"), BAD_TOML.values(), ids=BAD_TOML)
-def test_bad_files(tmp_path, text, fragments):
-    message = refusal(tmp_path, text)
-    assert [fragment for fragment in fragments if fragment not in message] == [], message
+@pytest.mark.parametrize(("text", "words"), BAD_TOML.values(), ids=BAD_TOML)
+def test_bad_files(tmp_path, text, words):
+    with refuses(*words):
+        loaded(tmp_path, text)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "fragments"),
+    ("overrides", "words"),
     [
-        ({"sampler.num_chain": ["4"]}, ['unknown key "sampler.num_chain"', "sampler.num_chains"]),
-        ({"sampler.num_chains": ["1e3"]}, ["sampler.num_chains must be", "got 1000.0"]),
-        ({"sampler.num_chains": ["many"]}, ["sampler.num_chains must be", "got 'many'"]),
-        ({"prior.precisions": ["1", "x"]}, ["prior.precisions must be", "[1, 'x']"]),
-        ({"data.standardize": ["True"]}, ["true or false, got 'True'"]),
+        ({"sampler.num_chain": ["4"]}, ['"sampler.num_chain"', "sampler.num_chains"]),
+        ({"sampler.num_chains": ["1e3"]}, ["sampler.num_chains", "1000.0"]),
+        ({"sampler.num_chains": ["many"]}, ["sampler.num_chains", "'many'"]),
+        ({"prior.precisions": ["1", "x"]}, ["prior.precisions", "[1, 'x']"]),
+        ({"data.standardize": ["True"]}, ["'True'"]),
     ],
 )
-def test_bad_words(tmp_path, overrides, fragments):
-    with pytest.raises(InputError) as caught:
+def test_bad_words(tmp_path, overrides, words):
+    with refuses(*words):
         configuration.load(write(tmp_path, ""), overrides)
-    assert [part for part in fragments if part not in str(caught.value)] == [], caught.value
 
 
 def test_a_table_that_is_none_stays_refused_with_words_for_it(tmp_path):
-    assert "sampler is a table" in refusal(tmp_path, "sampler = 3", sampler__thinning=["4"])
-
-
-def test_missing_file_and_folder(tmp_path):
-    for path, reason in ((tmp_path / "no.toml", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(InputError, match=f"cannot read the configuration .*{reason}"):
-            configuration.load(path)
+    with refuses("sampler", "table"):
+        loaded(tmp_path, "sampler = 3", sampler__thinning=["4"])
 
 
 def test_a_record_made_in_python_is_checked_as_well():
-    with pytest.raises(InputError, match="sampler.num_chains must be a whole number from 1"):
+    with refuses("sampler.num_chains", "0"):
         SamplerConfig(num_chains=0)
-    with pytest.raises(InputError, match="seed must be a whole number"):
+    with refuses("seed", "-1"):
         RunConfig(seed=-1)
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunConfig().seed = 3
@@ -372,30 +351,27 @@ def deep(levels=20_000):
 
 
 @pytest.mark.parametrize(
-    ("text", "fragments"),
+    ("text", "words"),
     [
-        (f"seed = {'9' * 5000}", ["is not valid TOML", "4300"]),
-        (f"seed = 0x{'f' * 5000}", ["seed must be a whole number", "more than 4300 digits"]),
-        (f"[sampler]\nladder = {deep()}", ["is not valid TOML", "inside each other"]),
-        ("[posterior]\ntemperature = 1e400", ["positive number, got 1e400"]),
-        ("[posterior]\ntemperature = 1e-400", ["positive number, got 1e-400"]),
-        ("[posterior]\ntemperature = inf", ["positive number, got inf"]),
+        (f"seed = {'9' * 5000}", ["TOML", "4300"]),
+        (f"seed = 0x{'f' * 5000}", ["seed", "4300"]),
+        (f"[sampler]\nladder = {deep()}", ["TOML"]),
+        ("[posterior]\ntemperature = 1e400", ["positive", "1e400"]),
+        ("[posterior]\ntemperature = 1e-400", ["positive", "1e-400"]),
+        ("[posterior]\ntemperature = inf", ["positive", "inf"]),
         ('[data]\nsource = "npz"\npath = "a\\u0000b"', ["data.path", "x00"]),
-        ('[data]\nsource = "npz"\npath = "~nosuchuser/a"', ["data.path", "home directory"]),
-        (
-            f'[data]\nsource = "npz"\npath = "{"x" * 5000}"',
-            ["data.path", "too long", "5002"],
-        ),
-        (f'activation = "{"x" * 5000}"', ["unknown key"]),
-        (f"{'k' * 5000} = 1", ["unknown key", "5000 letters"]),
+        ('[data]\nsource = "npz"\npath = "~nosuchuser/a"', ["data.path", "home"]),
+        (f'[data]\nsource = "npz"\npath = "{"x" * 5000}"', ["data.path", "5002"]),
+        (f'activation = "{"x" * 5000}"', ["activation"]),
+        (f"{'k' * 5000} = 1", ["5000"]),
     ],
     ids=range(11),
 )
-def test_values_beyond_measure(tmp_path, text, fragments):
+def test_values_beyond_measure(tmp_path, text, words):
     """FAULTS 5, 5000 digits and inf: a line that shows what was given, not longer than a line."""
-    message = refusal(tmp_path, text)
-    assert [part for part in fragments if part not in message] == [], message
-    assert len(message) < 800
+    with refuses(*words) as caught:
+        loaded(tmp_path, text)
+    assert len(str(caught.value)) < 800
 
 
 @pytest.mark.parametrize(
@@ -404,7 +380,8 @@ def test_values_beyond_measure(tmp_path, text, fragments):
 def test_words_beyond_measure(tmp_path, word):
     """FAULTS 5, nesting: of the command line, for a number, a list and a choice."""
     for name in ("seed", "prior__precisions", "precision", "sampler__step_size", "data__classes"):
-        assert "must be" in refusal(tmp_path, "", **{name: [word]}), name
+        with refuses(name.replace("__", ".")):
+            loaded(tmp_path, "", **{name: [word]})
 
 
 def test_files_that_hold_no_configuration(tmp_path):
@@ -413,14 +390,12 @@ def test_files_that_hold_no_configuration(tmp_path):
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     with open(tmp_path / "huge", "wb") as file:
         file.truncate(2**40)
-    for name, fragment in {
-        "": "Is a directory", "pipe": "a pipe or a device", "binary": "not text in UTF-8",
-        "huge": "1099511627776 bytes", "x" * 5000: "too long", "a\0b": "must name",
+    for path, word in {
+        "": "Is a directory", "pipe": "pipe", "binary": "UTF-8", "no.toml": "No such file",
+        "huge": "1099511627776", "x" * 5000: "too long", "a\0b": "name", "/dev/zero": "device",
     }.items():  # fmt: skip
-        with pytest.raises(InputError, match=fragment):
-            configuration.load(tmp_path / name)
-    with pytest.raises(InputError, match="a pipe or a device"):
-        configuration.load(Path("/dev/zero"))
+        with refuses(word):
+            configuration.load(tmp_path / path)
 
 
 def test_seeds_as_seq_w_numbers_them(tmp_path):

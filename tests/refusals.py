@@ -4,6 +4,7 @@ A word is what the user gave, or what is to be written in its place: a name, a v
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from langevin_nn.errors import InputError
 
 
 def says(line: str, *words: str) -> None:
-    """One line, with each of these words."""
+    """One line, with each of these words; a number is no part of a longer one."""
     assert line and "\n" not in line, line
-    assert [word for word in words if word not in line] == [], line
+    lacking = [w for w in words if not re.search(rf"(?<!\d)(?<!\d\.){re.escape(w)}(?!\.?\d)", line)]
+    assert lacking == [], line
 
 
 @contextlib.contextmanager

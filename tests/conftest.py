@@ -68,6 +68,23 @@ def room_for_programs():
 
 
 @pytest.fixture
+def tiny() -> str:
+    """The configuration of `cli`; a module may have another one."""
+    from cases import TINY
+
+    return TINY
+
+
+@pytest.fixture
+def cli(tmp_path, capsys, monkeypatch, tiny):
+    """`langevin-nn` in an empty folder, which is the current one, with `tiny.toml`."""
+    from command_line import CommandLine
+
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(tmp_path, capsys, tiny)
+
+
+@pytest.fixture
 def seed() -> int:
     """Fixed; LANGEVIN_NN_TEST_SEED sweeps it, to see how often a statistical test errs."""
     return int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))

@@ -1,11 +1,8 @@
 """Independent answers: closed forms and other people's samplers, in NumPy and NumPyro."""
 
 from collections.abc import Callable
-from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -15,7 +12,6 @@ from jax.scipy.special import erf
 from numpyro.infer import MCMC, NUTS
 
 from langevin_nn.data.load import Dataset
-from langevin_nn.model.posterior import Posterior
 
 
 def _of_unit_power(formula):
@@ -37,28 +33,6 @@ NUMPY_ACTIVATIONS = {
     "swish10": _of_unit_power(lambda z: z * scipy.special.expit(10 * z)),
     "softplus5": _of_unit_power(lambda z: np.logaddexp(0, 5 * z) / 5),
 }
-
-
-def gaussian_task(
-    num_train: int, num_test: int, in_size: int, seed: int = 0, num_outputs: int = 1
-) -> Dataset:
-    """Gaussian inputs with targets that a linear rule explains in part."""
-    rng = np.random.default_rng(seed)
-    outputs = () if num_outputs == 1 else (num_outputs,)
-    x, x_test = rng.normal(size=(num_train, in_size)), rng.normal(size=(num_test, in_size))
-    rule = rng.normal(size=(in_size, *outputs)) / np.sqrt(in_size)
-    y = x @ rule + 0.3 * rng.normal(size=(num_train, *outputs))
-    return Dataset("gaussian", x, y, x_test, x_test @ rule)
-
-
-def some_params(posterior: Posterior, num_chains: int, seed: int = 0) -> Any:
-    """Standard Gaussian parameters from NumPy, for tests of what is made of them.
-
-    `sample_prior` would compile a program for the shape of every array.
-    """
-    rng = np.random.default_rng(seed)
-    shapes = eqx.filter_eval_shape(posterior.sample_prior, jax.random.key(0), num_chains)
-    return jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape), s.dtype), shapes)
 
 
 def linear_langevin_law(

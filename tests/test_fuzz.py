@@ -11,7 +11,7 @@ import shutil
 import tomllib
 
 import pytest
-from command_line import TINY, CommandLine
+from cases import TINY
 from fuzzing import FUZZ, answered
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,12 +53,6 @@ VALUE_EDITS = st.tuples(
 EDITS = st.lists(
     st.tuples(st.integers(0, len(TINY)), st.integers(0, 8), WORDS), min_size=1, max_size=3
 )
-
-
-@pytest.fixture
-def cli(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(tmp_path, capsys)
 
 
 def predicted(cli, *words):

@@ -9,7 +9,7 @@ import zipfile
 import jax
 import numpy as np
 import pytest
-from command_line import TINY, CommandLine
+from cases import TINY
 from fuzzing import FUZZ, answered, watched
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -158,11 +158,8 @@ def test_bytes(tmp_path_factory, edits):
 
 
 @pytest.fixture
-def cli(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    line = CommandLine(tmp_path, capsys)
-    (tmp_path / "tiny.toml").write_text(TASK)
-    return line
+def tiny():
+    return TASK
 
 
 @pytest.mark.slow

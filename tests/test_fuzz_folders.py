@@ -17,7 +17,8 @@ import matplotlib.figure
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import TINY, TINY_GRID, CommandLine
+from cases import SHORT_GRID, TINY
+from command_line import CommandLine
 from fuzzing import DAMAGES, FUZZ, answered, copied, damage, files_in
 from hypothesis import given, settings
 
@@ -25,7 +26,6 @@ from langevin_nn.cli import main as cli_module
 from langevin_nn.sampling.engine import driver
 
 QUICK = 'theory = ["infinite_width", "scale_mixture"]' + TINY.replace("warmup = 30", "warmup = 6")
-GRID = TINY_GRID.replace("warmup = 30", "warmup = 6")
 RUN = ["run", "tiny.toml", "--output", "out", "--resume", "--quiet"]
 SWEEP = ["sweep", "tiny.toml", "--over", "prior.precisions[-1]=0.5,2", "--output", "out", "--quiet"]
 RESULTS = ("config.toml", "manifest.json", "posterior.nc", "summary.json")
@@ -45,7 +45,7 @@ def originals(tmp_path_factory) -> Path:
     """Runs that are finished and that are not, each with another of its kind, and such sweeps."""
     folder = tmp_path_factory.mktemp("originals")
     (folder / "tiny.toml").write_text(QUICK)
-    (folder / "grid.toml").write_text(GRID)
+    (folder / "grid.toml").write_text(SHORT_GRID)
 
     def do(*words):
         assert cli_module.main([str(word) for word in words]) in (3, 130)
@@ -150,7 +150,7 @@ def test_unfinished_runs(cli, originals, damages):
 @given(DAMAGES)
 def test_sweeps(cli, originals, damages):
     """Points whose files are not what their runs have written are missing, and sampled again."""
-    (cli.folder / "tiny.toml").write_text(GRID)
+    (cli.folder / "tiny.toml").write_text(SHORT_GRID)
     swept = originals / "swept"
     out = copied(swept, cli.folder / "out")
     damage(out, originals / "swept_another", damages)

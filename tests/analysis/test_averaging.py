@@ -6,9 +6,9 @@ probability Φ(−m/√variance).
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import posterior_of
 from scipy.stats import norm
 
 import langevin_nn as lnn
@@ -55,8 +55,7 @@ def test_draws_of_f_have_the_posteriors_variance_on_either_readout():
     """In `total`, beside that of `summarise`, which knows the read-out's law. FAULTS 1.13."""
     key = jax.random.key(0)
     data = lnn.load_dataset("digits", classes=(0, 1), num_train=10, num_test=20, key=key)
-    network = lnn.FullyConnected(data.in_size, (5,), activation="erf", key=key, dtype=jnp.float64)
-    posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.5)
+    posterior = posterior_of(data, temperature=0.5, key=key, kind=lnn.MarginalisedPosterior)
     chains = lnn.sample(
         posterior, lnn.Split(), key=key, num_chains=8, num_warmup=100, num_samples=300
     )

@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task, posterior_of
 
 import langevin_nn as lnn
 from langevin_nn.analysis.landscape.gradients import relative_change, tangent_kernel
@@ -23,9 +22,8 @@ def test_change_of_the_kernel_falls_with_the_output_scale(widths):
 
     Weights that have grown by s have outputs ~ s^(L+1) = 1/α and a tangent kernel ~ s^(2L).
     """
-    network = lnn.FullyConnected(4, widths, "swish10", key=KEY, dtype=jnp.float64)
-    prior = lnn.GaussianPrior((1.0,) * (len(widths) + 1))
-    posterior = lnn.GibbsPosterior(network, prior, LABELLED, 1.0, lnn.Hinge())
+    hinge = {"temperature": 1.0, "loss": lnn.Hinge()}
+    posterior = posterior_of(LABELLED, widths, "swish10", key=KEY, **hinge)
 
     def change(scale):
         flow = lnn.gradient_flow(

@@ -4,10 +4,9 @@ import dataclasses
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task, posterior_of
 from statistics_in_sigmas import SIGMAS, z_scores
 
 import langevin_nn as lnn
@@ -181,8 +180,7 @@ def test_two_digits_of_the_error_decide(estimate, text):
 def test_a_sampled_posterior_and_its_exact_theory_agree(seed):
     """The whole pipeline: on a network without hidden layers the theory is exact."""
     data = gaussian_task(12, 20, 6)
-    network = lnn.FullyConnected(6, (), key=jax.random.key(0), dtype=jnp.float64)
-    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.5,)), data, temperature=0.5)
+    posterior = posterior_of(data, (), precisions=(1.5,), temperature=0.5, key=jax.random.key(0))
     chains = lnn.sample(
         posterior, lnn.Langevin(0.005), key=jax.random.key(seed), num_chains=100,
         num_warmup=3000, num_samples=60, thinning=200,

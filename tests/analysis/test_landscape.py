@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task
 
 import langevin_nn as lnn
 from langevin_nn.analysis.landscape import gradients as landscape
@@ -26,13 +27,8 @@ LABELLED = replace(TASK, y_train=np.sign(TASK.y_train))
 LOSSES = [lnn.Squared(), lnn.Hinge(), lnn.Logistic()]
 
 
-def posterior_of(data=LABELLED, widths=(5,), loss=None, activation="tanh", **settings):
-    network = lnn.FullyConnected(
-        data.in_size, widths, activation, key=KEY, dtype=jnp.float64, **settings
-    )
-    return lnn.GibbsPosterior(
-        network, lnn.GaussianPrior((1.0,) * (len(widths) + 1)), data, 1.0, loss
-    )
+def posterior_of(data=LABELLED, widths=(5,), loss=None, activation="tanh"):
+    return cases.posterior_of(data, widths, activation, temperature=1.0, loss=loss, key=KEY)
 
 
 def moved(params, index, step):
@@ -232,7 +228,7 @@ def test_spectral_density_of_a_large_network():
 
 def test_what_has_no_landscape(monkeypatch):
     several = replace(TASK, y_train=np.ones((7, 2)) * TASK.y_train[:, None], y_test=np.ones((3, 2)))
-    posterior = posterior_of(several, num_outputs=2)
+    posterior = posterior_of(several)
     with pytest.raises(InputError, match="one output, this one has 2"):
         tangent_kernel(posterior, posterior.sample_prior(KEY, 1))
     posterior = posterior_of()

@@ -3,10 +3,10 @@
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import NUMPY_ACTIVATIONS, gaussian_task
+from cases import gaussian_task, posterior_of
+from oracles import NUMPY_ACTIVATIONS
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
@@ -104,8 +104,7 @@ MODELS = {
 def any_posterior():
     """What the integral does not depend on, apart from temperature and number of targets."""
     data = gaussian_task(num_train=1, num_test=1, in_size=1)
-    network = lnn.FullyConnected(1, (2,), "erf", key=KEY, dtype=jnp.float64)
-    return lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 1.0)
+    return posterior_of(data, (2,), temperature=1.0, key=KEY)
 
 
 def integrated(posterior, temperatures, energies, variances, num_prior=500):
@@ -177,8 +176,9 @@ def test_error_of_the_quadrature_falls_as_the_rungs_get_close(name, any_posterio
 def test_evidence_of_a_hottest_rung_that_is_too_cold_for_draws_of_the_prior():
     """One of them carries the weight: a standard error of 1 where the log evidence is off by 20."""
     data = gaussian_task(num_train=12, num_test=1, in_size=10)
-    network = lnn.FullyConnected(10, (2,), "identity", key=KEY, dtype=jnp.float64)
-    posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.5)), data, 0.001)
+    posterior = posterior_of(
+        data, (2,), "identity", (1.0, 1.5), 0.001, key=KEY, kind=lnn.MarginalisedPosterior
+    )
 
     def exact(temperature):
         theory = scale_mixture(posterior.ensemble.at(temperature=temperature))

@@ -12,7 +12,7 @@ import jax
 import matplotlib
 import numpy as np
 import pytest
-from command_line import TINY, CommandLine
+from cases import TINY
 
 import langevin_nn as lnn
 from langevin_nn.cli import environment
@@ -20,12 +20,6 @@ from langevin_nn.errors import InputError
 from langevin_nn.runs import run
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def cli(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(tmp_path, capsys)
 
 
 def in_a_process(*words, **variables):

@@ -13,7 +13,7 @@ import types
 from pathlib import Path
 
 import pytest
-from command_line import TINY
+from cases import TINY
 
 from langevin_nn.cli import startup
 

@@ -18,7 +18,8 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import TINY, Answer, CommandLine, write_npz
+from cases import TINY, write_npz
+from command_line import Answer
 from refusals import refused, untouched
 
 from langevin_nn import config as configuration
@@ -47,12 +48,6 @@ RUN_FILES = {
 LINEAR = shlex.split("--network.hidden_widths [] --prior.precisions 1 --sampler.num_chains 4")
 SHALLOW = {"infinite_width", "one_layer", "scale_mixture", "width_expansion", "matched"}
 LONG = shlex.split("--sampler.num_samples 600 --sampler.thinning 20 --sampler.num_warmup 500")
-
-
-@pytest.fixture
-def cli(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(tmp_path, capsys)
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import gaussian_task
 from extensions.dynamics_barker import Barker
 from numpyro.infer import MCMC
-from oracles import gaussian_task
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn

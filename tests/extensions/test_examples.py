@@ -9,7 +9,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from command_line import TINY, CommandLine
+from cases import TINY
+from command_line import CommandLine
 
 import langevin_nn as lnn
 from langevin_nn import config as configuration

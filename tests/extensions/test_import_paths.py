@@ -11,7 +11,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from command_line import TINY, CommandLine
+from cases import TINY
+from command_line import CommandLine
 
 from langevin_nn import config as configuration
 from langevin_nn import import_paths

@@ -1,7 +1,6 @@
 """Activations and their Gaussian duals, against an independent double integral and Monte Carlo."""
 
 import math
-import os
 from decimal import Decimal, localcontext
 from functools import lru_cache
 
@@ -9,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import SEED
 from oracles import NUMPY_ACTIVATIONS
 
 from langevin_nn.model import quadrature
 from langevin_nn.model.activations import ACTIVATIONS, activation
 from langevin_nn.types import InputError
 
-SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
 VARIANCES = [(1.0, 1.0), (10.0, 10.0), (10.0, 0.2), (1e-4, 0.3), (0.0, 1.0)]
 CORRELATIONS = [-1.0, -0.999, -0.6, 0.0, 0.4, 0.9999, 1.0]
 GRID = [(a, b, rho) for a, b in VARIANCES for rho in CORRELATIONS]

@@ -1,27 +1,28 @@
 """What a posterior tells the theories: its spec, and the data as they were given."""
 
 import pickle
+from functools import partial
 
+import cases
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task
 
 import langevin_nn as lnn
 
 KEY = jax.random.key(0)
 DATA, OTHER = (gaussian_task(6, 4, 8, seed=seed) for seed in (1, 2))
-
-
-def posterior_of(data, kind=lnn.GibbsPosterior):
-    network = lnn.FullyConnected(8, (5,), key=KEY)
-    return kind(network, lnn.GaussianPrior((1.0, 2.0)), data, 0.5)
+posterior_of = partial(
+    cases.posterior_of, precisions=(1.0, 2.0), temperature=0.5, key=KEY, dtype=jnp.float32
+)
 
 
 @pytest.mark.parametrize("kind", [lnn.GibbsPosterior, lnn.MarginalisedPosterior])
 def test_a_posterior_has_its_ensemble(kind):
     """In the inputs' own coordinates and in float64, whatever the posterior is sampled in."""
-    posterior = posterior_of(DATA, kind)
+    posterior = posterior_of(DATA, kind=kind)
     assert posterior.ensemble.data is DATA and posterior.ensemble.spec == posterior.spec
     colder = posterior.at_temperature(0.1).ensemble
     assert colder.data is DATA and colder.spec.temperature == 0.1

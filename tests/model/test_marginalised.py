@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task, some_params
+from cases import gaussian_task, some_params
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn

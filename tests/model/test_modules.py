@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import pytest
-from oracles import gaussian_task, nuts, some_params
+from cases import gaussian_task, some_params
+from oracles import nuts
 from samplers import slow_unless
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 

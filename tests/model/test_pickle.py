@@ -3,13 +3,14 @@
 import copy
 import pickle
 
+import cases
 import cloudpickle
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task, some_params
+from cases import gaussian_task, some_params
 
 import langevin_nn as lnn
 from langevin_nn.model.activations import ACTIVATIONS, activation
@@ -24,8 +25,8 @@ WAYS = {
 
 
 def posterior_of(chosen, kind=lnn.GibbsPosterior):
-    network = lnn.FullyConnected(4, (3,), chosen, key=KEY)
-    return kind(network, lnn.GaussianPrior((1.0, 2.0)), DATA, 0.1)
+    settings = {"key": KEY, "kind": kind, "dtype": jnp.float32}
+    return cases.posterior_of(DATA, (3,), chosen, (1.0, 2.0), **settings)
 
 
 @eqx.filter_jit

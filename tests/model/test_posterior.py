@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import erf_dual, erf_gram, gaussian_task, some_params
+from cases import gaussian_task, posterior_of, some_params
+from oracles import erf_dual, erf_gram
 from scipy.special import erf
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
@@ -181,8 +182,7 @@ def all_outputs(posterior, params, key, draws):
 def test_prior_draws_have_the_gram_matrix_at_any_width(width, seed):
     """E[f fᵀ] = K_1 exactly, inside the span of the training inputs and outside it."""
     data = gaussian_task(3, 4, 8)
-    network = lnn.FullyConnected(8, (width,), "erf", key=KEY, dtype=jnp.float64)
-    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((0.5, 2.0)), data, 1.0)
+    posterior = posterior_of(data, (width,), precisions=(0.5, 2.0), temperature=1.0, key=KEY)
     f = prior_outputs(posterior, jax.random.key(seed), 100_000)
     expected = erf_gram(np.concatenate([data.x_train, data.x_test]), 0.5, 2.0)
     assert worst(z_scores(f[:, :, None] * f[:, None, :], expected)) < SIGMAS

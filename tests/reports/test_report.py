@@ -12,7 +12,8 @@ from pathlib import Path
 
 import matplotlib
 import pytest
-from command_line import TINY_GRID, CommandLine, unsealed
+from cases import SHORT_GRID
+from command_line import unsealed
 from refusals import refused, untouched
 
 import langevin_nn as lnn
@@ -30,7 +31,6 @@ from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.types import Estimate, StepSizeBias
 
-CONFIG = TINY_GRID.replace("num_warmup = 30", "num_warmup = 6")
 OVER = {"posterior.temperature": [0.0, 0.5], "prior.precisions[-1]": [0.5, 2.0]}
 T, LAMBDA = OVER
 HOSTILE = "</td><script>alert('x')</script> & \"quotes\" \x1b[31m \ud800"
@@ -102,7 +102,7 @@ class Page(HTMLParser):
 def swept(tmp_path_factory):
     """The folder of a sweep: T = 0 cannot be sampled, two points can, and do not converge."""
     path = tmp_path_factory.mktemp("swept") / "sweep"
-    lnn.sweep(configuration.from_dict(tomllib.loads(CONFIG)), OVER, output=path)
+    lnn.sweep(configuration.from_dict(tomllib.loads(SHORT_GRID)), OVER, output=path)
     return path
 
 
@@ -130,7 +130,7 @@ def page(swept, undrawn, tmp_path_factory):
 @pytest.fixture
 def begun(tmp_path):
     """The same sweep, nothing computed yet."""
-    return SweepFolder.begin(tmp_path / "begun", grid.grid(tomllib.loads(CONFIG), OVER), 1)
+    return SweepFolder.begin(tmp_path / "begun", grid.grid(tomllib.loads(SHORT_GRID), OVER), 1)
 
 
 @pytest.fixture
@@ -139,12 +139,6 @@ def ran(swept, tmp_path):
     sweep = SweepFolder.existing(swept)
     shutil.copytree(sweep.run(warm(sweep)[0]).path, tmp_path / "ran")
     return RunFolder(tmp_path / "ran")
-
-
-@pytest.fixture
-def cli(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return CommandLine(tmp_path, capsys)
 
 
 def warm(sweep):
@@ -526,7 +520,7 @@ def test_where_a_page_cannot_be_written(cli, ran, monkeypatch):
 
 def test_a_sweep_over_seeds_alone(whole, tmp_path):
     """One axis, which is no place to draw along: the figure has one place for each seed."""
-    values = tomllib.loads(CONFIG)
+    values = tomllib.loads(SHORT_GRID)
     folder = SweepFolder.begin(tmp_path / "seeds", grid.grid(values, {"seed": [1, 2]}), 1)
     point = list(folder.points)[0]
     shutil.copytree(whole.run(warm(whole)[0]).path, folder.run(point).path)

@@ -19,7 +19,8 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import TINY, CommandLine, unsealed, write_npz
+from cases import TINY, write_npz
+from command_line import CommandLine, unsealed
 
 from langevin_nn import files
 from langevin_nn.cli import main as cli_module

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task, posterior_of
 from scipy.optimize import minimize_scalar
 from statistics_in_sigmas import SIGMAS, z_scores
 
@@ -54,8 +54,7 @@ def test_chains_that_are_not_finite_do_not_reach_the_slope(seed):
 def test_the_length_climbs_to_the_largest_criterion(seed):
     """Data that say little leave C ∝ E_u sin²(uτ), u uniform in [½, 3/2]."""
     data = gaussian_task(4, 3, 3)
-    network = lnn.FullyConnected(3, (), key=jax.random.key(0), dtype=jnp.float64)
-    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0,)), data, 1e4)
+    posterior = posterior_of(data, (), temperature=1e4, key=jax.random.key(0))
     chains = lnn.sample(
         posterior, lnn.Split(), key=jax.random.key(seed), num_chains=200, num_warmup=2_000,
         num_samples=4,

@@ -12,7 +12,8 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from oracles import gaussian_task, nuts_one_layer
+from cases import gaussian_task
+from oracles import nuts_one_layer
 from samplers import Sampler
 from statistics_in_sigmas import SIGMAS
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from cases import gaussian_task, posterior_of
 from conftest import FEW_OPTIMISATIONS
 from jax.extend.random import threefry_2x32
-from oracles import gaussian_task
 from samplers import stepper
 
 import langevin_nn as lnn
@@ -42,8 +42,7 @@ def test_samplers_have_the_same_arguments():
 
 def posterior(temperature=0.2, precisions=(1.0, 1.0), dtype=jnp.float32):
     data = gaussian_task(6, 4, 8)
-    network = lnn.FullyConnected(8, (5,), "erf", key=KEY, dtype=dtype)
-    return lnn.GibbsPosterior(network, lnn.GaussianPrior(precisions), data, temperature)
+    return posterior_of(data, precisions=precisions, temperature=temperature, key=KEY, dtype=dtype)
 
 
 def run(target=None, transition=None, **changes):

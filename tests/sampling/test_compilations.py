@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task, posterior_of
 from samplers import DYNAMICS, READOUTS
 
 import langevin_nn as lnn
@@ -42,8 +42,10 @@ def compiled():
 
 def run(dynamics, readout, *, seed=0, temperature=0.2, precisions=(1.0, 1.0), **changes):
     data = gaussian_task(6, 4, 8, seed=7)
-    network = lnn.FullyConnected(8, (5,), "erf", key=jax.random.key(0), dtype=jnp.float32)
-    posterior = READOUTS[readout](network, lnn.GaussianPrior(precisions), data, temperature)
+    posterior = posterior_of(
+        data, precisions=precisions, temperature=temperature, key=jax.random.key(0),
+        kind=READOUTS[readout], dtype=jnp.float32,
+    )  # fmt: skip
     settings = {"num_chains": 2, "num_warmup": 9, "num_samples": 7, "thinning": 2} | changes
     step_size = 0.01 if dynamics == "langevin" else None
     return lnn.sample(

@@ -5,7 +5,7 @@ import os
 import jax
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn

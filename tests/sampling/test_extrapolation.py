@@ -6,8 +6,10 @@ with v the bias², the variance, … Its reference is another dynamics on anothe
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import posterior_of
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
@@ -18,8 +20,9 @@ QUANTITIES = ("bias2", "variance", "generalisation_error", "train_error")
 
 
 def measure(kind, data, transition, key, **counts):
-    network = lnn.FullyConnected(data.in_size, (WIDTH,), "erf", key=key)
-    posterior = kind(network, lnn.GaussianPrior((1.0, 1.0)), data, TEMPERATURE)
+    posterior = posterior_of(
+        data, (WIDTH,), temperature=TEMPERATURE, key=key, kind=kind, dtype=jnp.float32
+    )
     found = lnn.summarise(lnn.sample(posterior, transition, key=key, **counts))
     assert found.converged, found.message
     return found

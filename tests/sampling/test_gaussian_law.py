@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task, linear_langevin_law
+from cases import gaussian_task
+from oracles import linear_langevin_law
 from samplers import (
     DYNAMICS,
     KEY,

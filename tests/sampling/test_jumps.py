@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task
 
 import langevin_nn as lnn
 from langevin_nn.model.jumps import jump_in_weights, jump_of

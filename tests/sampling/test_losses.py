@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import gaussian_task, posterior_of
 from extensions.loss_huber import Huber
 from numpyro.infer.util import log_density
-from oracles import gaussian_task
 from samplers import DYNAMICS, HalfTheNoise, Unadjusted, evolved, traced
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
@@ -76,9 +76,9 @@ def test_logistic_loss_of_large_margins_is_finite():
 def test_potential_of_a_network(loss):
     """β𝓛 by hand, and the log density of the NumPyro model up to a constant."""
     ours, expected, _ = LOSSES[loss]
-    network = lnn.FullyConnected(1, (4,), "tanh", key=jax.random.key(0), dtype=jnp.float64)
-    prior = lnn.GaussianPrior((0.5, 2.0))
-    posterior = lnn.GibbsPosterior(network, prior, TASK, TEMPERATURE, ours)
+    posterior = posterior_of(
+        TASK, (4,), "tanh", (0.5, 2.0), TEMPERATURE, loss=ours, key=jax.random.key(0)
+    )
     params = posterior.sample_prior(jax.random.key(1), 2)
     first, last = (np.asarray(w) for w in params.weights)
     x = np.asarray(posterior.x_train)
@@ -113,13 +113,14 @@ def law(loss, step_size, temperature=TEMPERATURE):
     return w, found / found.sum()
 
 
+def linear(loss, temperature):
+    key = jax.random.key(0)
+    return posterior_of(TASK, (), "identity", (PRECISION,), temperature, loss=loss, key=key)
+
+
 def deviations(dynamics, loss, seed, *, kind=None, sampled_loss=None, step_size=None, colder=1.0):
     """z-scores of averages over independent chains, of w, w² and whether w is above the median."""
-    network = lnn.FullyConnected(1, (), "identity", key=jax.random.key(0), dtype=jnp.float64)
-    ours = LOSSES[sampled_loss or loss][0]
-    posterior = lnn.GibbsPosterior(
-        network, lnn.GaussianPrior((PRECISION,)), TASK, TEMPERATURE * colder, ours
-    )
+    posterior = linear(LOSSES[sampled_loss or loss][0], TEMPERATURE * colder)
     posterior = traced(posterior, jnp.float64)
     row = DYNAMICS[dynamics]
     transition = traced((kind or row.kind)(*row.one_weight), jnp.float64)
@@ -164,10 +165,7 @@ def test_mistakes_with_one_weight_are_caught(dynamics, loss, planted, seed):
 @pytest.mark.parametrize("loss", ["hinge, γ = 2", "logistic"])
 def test_partition_function_from_a_ladder(loss, seed):
     """log ∫ p(w) exp(−βΣℓ) at each temperature, by quadrature."""
-    network = lnn.FullyConnected(1, (), "identity", key=jax.random.key(0), dtype=jnp.float64)
-    posterior = lnn.GibbsPosterior(
-        network, lnn.GaussianPrior((PRECISION,)), TASK, 0.3, LOSSES[loss][0]
-    )
+    posterior = linear(LOSSES[loss][0], 0.3)
     key = jax.random.key(seed)
     counts = {"num_chains": 8, "num_warmup": 200, "num_samples": 1000}
     ladder = lnn.temper(posterior, lnn.Split(0.7, 1.5), [0.5, 0.9, 1.6, 3.0], key=key, **counts)
@@ -185,15 +183,15 @@ def test_partition_function_from_a_ladder(loss, seed):
 # --- what only the squared loss allows, and input that fits no loss
 
 
-def posterior_of(loss, kind=lnn.GibbsPosterior, data=TASK):
-    network = lnn.FullyConnected(1, (4,), key=jax.random.key(0), num_outputs=data.num_outputs)
-    return kind(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1, loss)
+def with_loss(loss, kind=lnn.GibbsPosterior, data=TASK):
+    key = jax.random.key(0)
+    return posterior_of(data, (4,), loss=loss, kind=kind, key=key, dtype=jnp.float32)
 
 
 def test_read_out_is_marginalised_with_the_squared_loss_alone():
     for refused in (
-        lambda: posterior_of(lnn.Logistic(), lnn.MarginalisedPosterior),
-        lambda: lnn.MarginalisedPosterior.of(posterior_of(lnn.Hinge())),
+        lambda: with_loss(lnn.Logistic(), lnn.MarginalisedPosterior),
+        lambda: lnn.MarginalisedPosterior.of(with_loss(lnn.Hinge())),
     ):
         with pytest.raises(InputError, match='the squared loss alone.*readout = "sampled"'):
             refused()
@@ -206,8 +204,8 @@ def test_targets_that_are_no_labels(loss):
     )
     for data in (replace(TASK, y_train=np.array([0.0, 1, 0, 0, 1, 1])), several):
         with pytest.raises(InputError, match=rf"the {loss.name} loss takes one output and labels"):
-            posterior_of(loss, data=data)
-    posterior_of(lnn.Squared(), data=several)
+            with_loss(loss, data=data)
+    with_loss(lnn.Squared(), data=several)
 
 
 @pytest.mark.parametrize("numbers", [(3, 1.0), (0, 1.0), (2, 0.0), (2, float("inf"))])
@@ -217,7 +215,7 @@ def test_hinge_that_is_none(numbers):
 
 
 def test_theories_say_that_they_are_of_the_squared_loss():
-    spec = posterior_of(lnn.Hinge()).spec
+    spec = with_loss(lnn.Hinge()).spec
     predictions = lnn.theory.predict(Ensemble(spec, TASK))
     assert not predictions.results and predictions.criterion is None
     assert all("squared loss" in why for why in predictions.not_applicable.values())

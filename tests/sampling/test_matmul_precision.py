@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task, some_params
+from cases import gaussian_task, some_params
 
 import langevin_nn as lnn
 from langevin_nn.runs.provenance import manifest

@@ -7,9 +7,10 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from cases import gaussian_task, posterior_of
 from numpyro.infer import MCMC, NUTS, Predictive
 from numpyro.infer.util import potential_energy
-from oracles import gaussian_task, linear_langevin_law, nuts
+from oracles import linear_langevin_law, nuts
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
@@ -50,8 +51,7 @@ def linear_kernel(side, transition, temperature=TEMPERATURE):
         if isinstance(transition, lnn.Langevin):
             transition = lnn.Langevin(transition.step_size * TEMPERATURE)
         return lnn.NumPyroKernel(linear_model, transition, steps_per_sample=1), (temperature,)
-    network = lnn.FullyConnected(3, (), key=KEY, dtype=jnp.float64)
-    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((PRECISION,)), LINEAR, temperature)
+    posterior = posterior_of(LINEAR, (), "erf", (PRECISION,), temperature, key=KEY)
     observables = {"w": lambda network: network.weights[0][0]}
     return lnn.NumPyroKernel(
         posterior, transition, steps_per_sample=1, observables=observables
@@ -163,16 +163,17 @@ def small(kind):
     if kind == "own module":
         own = TwoPaths(jnp.zeros(8), {"w": jnp.zeros(8), "b": jnp.zeros(())})
         return lnn.GibbsPosterior(own, lnn.GaussianPrior((1.0, 2.0, 0.5)), data, 0.2)
-    network = lnn.FullyConnected(
-        8, (5,), "tanh", key=KEY, dtype=jnp.float64, num_outputs=3, biases=True
-    )
-    return READOUTS[kind](network, lnn.GaussianPrior((1.0, 1.5), (0.7, 2.0)), data, 0.2)
+    return posterior_of(
+        data, (5,), "tanh", (1.0, 1.5), 0.2, bias_precisions=(0.7, 2.0), key=KEY,
+        kind=READOUTS[kind],
+    )  # fmt: skip
 
 
 def narrow(kind="sampled", dtype=jnp.float64):
     data = gaussian_task(4, 3, 6)
-    network = lnn.FullyConnected(6, (3,), "tanh", key=KEY, dtype=dtype)
-    return READOUTS[kind](network, lnn.GaussianPrior((1.0, 1.5)), data, 0.2)
+    return posterior_of(
+        data, (3,), "tanh", (1.0, 1.5), 0.2, key=KEY, kind=READOUTS[kind], dtype=dtype
+    )
 
 
 def as_sites(params):
@@ -298,8 +299,7 @@ def test_our_kernels_record_it_too(transition):
 def test_what_lies_outside_the_span_has_its_prior(seed):
     """Before any data f(x) of a linear network is N(0, |x|²/(λN_0)), here mostly from outside."""
     data = gaussian_task(2, 3, 6)
-    network = lnn.FullyConnected(6, (), key=KEY, dtype=jnp.float64)
-    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((2.0,)), data, 0.5)
+    posterior = posterior_of(data, (), precisions=(2.0,), temperature=0.5, key=KEY)
     prior = numpyro.handlers.block(lnn.numpyro_model(posterior), hide=["y"])
     f = Predictive(prior, num_samples=20_000)(jax.random.key(seed))["test_outputs"]
     exact = np.sum(data.x_test**2, axis=1) / 12
@@ -478,8 +478,7 @@ def test_arviz_reads_posteriors_and_models():
 @pytest.mark.slow
 def test_chains_that_diverge_are_marked():
     data = gaussian_task(6, 4, 8)
-    network = lnn.FullyConnected(8, (5, 5), "relu", key=KEY)
-    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1e-2, 1e-2, 1e-2)), data, 0.2)
+    posterior = posterior_of(data, (5, 5), "relu", (1e-2,) * 3, 0.2, key=KEY, dtype=jnp.float32)
     kernel = lnn.NumPyroKernel(posterior, Reckless(10.0))
     mcmc = run(kernel)
     assert mcmc.get_extra_fields()["diverging"].all()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from oracles import gaussian_task
+from cases import gaussian_task
 from samplers import (
     DYNAMICS,
     HalfTheNoise,

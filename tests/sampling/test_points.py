@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task
 
 import langevin_nn as lnn
 from langevin_nn.sampling.engine import driver

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task, posterior_of
 from samplers import KEY, READOUTS, WithoutDeterminant
 from statistics_in_sigmas import SIGMAS
 
@@ -18,9 +18,10 @@ from langevin_nn.types import InputError
 
 def narrow(kind, temperature=0.5):
     data = gaussian_task(num_train=4, num_test=20, in_size=3)
-    network = lnn.FullyConnected(3, (3, 2), "identity", key=KEY)
-    prior = lnn.GaussianPrior((0.9, 1.2, 0.8))
-    return READOUTS[kind](network, prior, data, temperature)
+    return posterior_of(
+        data, (3, 2), "identity", (0.9, 1.2, 0.8), temperature, key=KEY, kind=READOUTS[kind],
+        dtype=jnp.float32,
+    )  # fmt: skip
 
 
 def narrow_run(kind, seed, temperature=0.5):
@@ -68,8 +69,9 @@ def test_mistakes_in_the_marginal_likelihood_are_caught(mistake, seed, monkeypat
 
 def small(kind, dtype=jnp.float32):
     data = gaussian_task(6, 4, 8, num_outputs=3)
-    network = lnn.FullyConnected(8, (5,), "erf", key=KEY, dtype=dtype, num_outputs=3, biases=True)
-    return READOUTS[kind](network, lnn.GaussianPrior((1.0, 1.0), (1.0, 2.0)), data, 0.2)
+    return posterior_of(
+        data, temperature=0.2, bias_precisions=(1.0, 2.0), key=KEY, kind=READOUTS[kind], dtype=dtype
+    )
 
 
 def norm(network):

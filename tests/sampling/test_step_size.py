@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import gaussian_task, posterior_of
 from jax.flatten_util import ravel_pytree
-from oracles import gaussian_task
 
 import langevin_nn as lnn
 from langevin_nn.sampling.dynamics.step_size import largest_curvature, stable_step_size
@@ -13,11 +13,12 @@ from langevin_nn.sampling.dynamics.step_size import largest_curvature, stable_st
 KEY = jax.random.key(1)
 
 
-def small_posterior(widths=(5,), precisions=(0.5, 2.0), **settings):
-    data = gaussian_task(6, 7, 4, num_outputs=settings.get("num_outputs", 1))
-    network = lnn.FullyConnected(4, widths, "erf", key=KEY, dtype=jnp.float64, **settings)
-    prior = lnn.GaussianPrior(precisions, (1.0, 1.0) if network.biases else None)
-    return lnn.GibbsPosterior(network, prior, data, 0.2)
+def small_posterior(widths=(5,), precisions=(0.5, 2.0), num_outputs=1, biases=False):
+    data = gaussian_task(6, 7, 4, num_outputs=num_outputs)
+    of_biases = (1.0, 1.0) if biases else None
+    return posterior_of(
+        data, widths, precisions=precisions, temperature=0.2, bias_precisions=of_biases, key=KEY
+    )
 
 
 def convolutional_posterior():

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import NUMPY_ACTIVATIONS, gaussian_task, some_params
+from cases import gaussian_task, posterior_of, some_params
+from oracles import NUMPY_ACTIVATIONS
 from samplers import slow_unless
 from scipy.sparse.linalg import LinearOperator, eigs
 from statistics_in_sigmas import SIGMAS
@@ -32,8 +33,9 @@ def tiny(activation="tanh", *, in_size=1, kind=lnn.GibbsPosterior, labels=False,
     data = gaussian_task(3, 4, in_size, seed=1)
     if labels:
         data = lnn.Dataset("labels", data.x_train, np.array([1.0, -1, 1]), data.x_test, data.y_test)
-    network = lnn.FullyConnected(in_size, (1,), activation, key=KEY, dtype=jnp.float64)
-    return kind(network, lnn.GaussianPrior(PRECISIONS), data, TEMPERATURE, loss)
+    return posterior_of(
+        data, (1,), activation, PRECISIONS, TEMPERATURE, loss=loss, key=KEY, kind=kind
+    )
 
 
 class WithOwnRule(eqx.Module):
@@ -207,11 +209,10 @@ def chains_of(posterior, seed, **settings):
 def test_derivatives_of_a_marginalised_record(num_train, biases):
     """In closed form, by either of the two factors, against differences."""
     data = gaussian_task(num_train, 5, 4, num_outputs=2)
-    network = lnn.FullyConnected(
-        4, (9,), "erf", key=KEY, dtype=jnp.float64, num_outputs=2, biases=biases
-    )
-    prior = lnn.GaussianPrior((1.0, 0.5), (1.0, 2.0) if biases else None)
-    posterior = lnn.MarginalisedPosterior(network, prior, data, 0.05)
+    posterior = posterior_of(
+        data, (9,), precisions=(1.0, 0.5), temperature=0.05, key=KEY,
+        bias_precisions=(1.0, 2.0) if biases else None, kind=lnn.MarginalisedPosterior,
+    )  # fmt: skip
     params, direction = (some_params(posterior, 3, seed) for seed in (0, 1))
     keys = jax.random.split(KEY, 3)
     record = eqx.filter_jit(lambda p: posterior.record(p, keys))
@@ -283,8 +284,7 @@ def on_a_grid(function, posterior):
 def test_prediction_on_a_linear_network_is_the_linear_laws(seed):
     """With D outputs (η T/2) D x·x/N_0 for each test point, averaged; f̄ has none."""
     data = gaussian_task(9, 6, 3, num_outputs=2)
-    network = lnn.FullyConnected(3, (), key=KEY, dtype=jnp.float64, num_outputs=2)
-    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0,)), data, 0.4)
+    posterior = posterior_of(data, (), temperature=0.4, key=KEY)
     measured = lnn.summarise(
         lnn.sample(posterior, lnn.Langevin(0.02), key=jax.random.key(seed), num_chains=100)
     )

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task, posterior_of
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
@@ -24,8 +24,8 @@ QUANTITIES = ("bias2", "variance", "generalisation_error", "train_error")
 def narrow(kind, temperature=0.1):
     """A narrow linear network, whose posterior and evidence are known exactly."""
     data = gaussian_task(num_train=6, num_test=10, in_size=3)
-    network = lnn.FullyConnected(3, (4,), "identity", key=KEY, dtype=jnp.float64)
-    return READOUTS[kind](network, lnn.GaussianPrior((1.0, 1.5)), data, temperature), data
+    kind = READOUTS[kind]
+    return posterior_of(data, (4,), "identity", (1.0, 1.5), temperature, key=KEY, kind=kind), data
 
 
 def deviations(kind, seed, transition=None):
@@ -139,8 +139,9 @@ def test_error_of_the_evidence_covers_coarse_ladders(kind, temperatures, seed):
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(3, 1)), rng.normal(size=3)
     data = lnn.Dataset("three", x, y, x, y)
-    network = lnn.FullyConnected(1, (1,), "tanh", key=KEY, dtype=jnp.float64)
-    posterior = READOUTS[kind](network, lnn.GaussianPrior((1.0, 1.0)), data, temperatures[0])
+    posterior = posterior_of(
+        data, (1,), "tanh", temperature=temperatures[0], key=KEY, kind=READOUTS[kind]
+    )
     key = jax.random.key(seed)
     ladder = lnn.temper(
         posterior, lnn.Split(), temperatures[1:], key=key,

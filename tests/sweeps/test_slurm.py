@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import slurm_cluster
-from command_line import TINY_GRID
+from cases import TINY_GRID
 from conftest import FEW_OPTIMISATIONS
 
 from langevin_nn.sweeps import results

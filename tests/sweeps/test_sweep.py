@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import TINY_GRID, CommandLine, unsealed
+from cases import SHORT_GRID, TINY_GRID
+from command_line import unsealed
 from refusals import refused, refuses, untouched
 
 import langevin_nn as lnn
@@ -32,7 +33,6 @@ from langevin_nn.sweeps.axes import over_of
 from langevin_nn.sweeps.folder import SweepFolder
 
 # One shape for all tests of this file, so that they share their programs.
-CONFIG = TINY_GRID.replace("num_warmup = 30", "num_warmup = 6")
 OVER = {"posterior.temperature": [0.0, 0.5], "prior.precisions[-1]": [0.5, 2.0]}
 WORDS = ["--over", "posterior.temperature=0,0.5", "--over", "prior.precisions[-1]=0.5,2"]
 T, LAMBDA = OVER
@@ -40,7 +40,7 @@ NUMBERS = ("bias2", "variance", "generalisation_error", "train_error", "rhat_max
 
 
 def values():
-    return tomllib.loads(CONFIG)
+    return tomllib.loads(SHORT_GRID)
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +58,8 @@ def begun(tmp_path):
 
 
 @pytest.fixture
-def cli(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    line = CommandLine(tmp_path, capsys)
-    (tmp_path / "tiny.toml").write_text(CONFIG)
-    return line
+def tiny():
+    return SHORT_GRID
 
 
 def cold_and_warm(folder):
@@ -711,6 +708,6 @@ def test_folders_that_are_not_this_sweeps(cli, whole):
 
 
 def test_a_grid_is_not_run(cli):
-    (cli.folder / "grid.toml").write_text(CONFIG + "[sweep]\nseeds = 2\n")
+    (cli.folder / "grid.toml").write_text(SHORT_GRID + "[sweep]\nseeds = 2\n")
     for command in ("run", "theory"):
         refused(cli(command, "grid.toml"), "langevin-nn sweep grid.toml")

@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 import xarray as xr
-from command_line import TINY_GRID, write_npz
+from cases import TINY_GRID, write_npz
 from faulty_disk import CHANGES, READS, Killed, disk, sync
 from run_cases import SUMMARY
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from command_line import TINY_GRID, CommandLine, unsealed, write_npz
+from cases import SHORT_GRID, write_npz
+from command_line import unsealed
 
 import langevin_nn as lnn
 from langevin_nn import config as configuration
@@ -22,7 +23,6 @@ from langevin_nn.files import write_text
 from langevin_nn.sweeps import engine, grid, report, results, status, task
 from langevin_nn.sweeps.folder import SweepFolder
 
-CONFIG = TINY_GRID.replace("num_warmup = 30", "num_warmup = 6")
 OVER = {"prior.precisions[-1]": [0.5, 2.0]}
 WORDS = ["sweep", "tiny.toml", "--over", "prior.precisions[-1]=0.5,2", "--output", "out"]
 FILES = ["summary.json", "manifest.json", "config.toml", "posterior.nc"]
@@ -31,7 +31,7 @@ FILES = ["summary.json", "manifest.json", "config.toml", "posterior.nc"]
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     path = tmp_path_factory.mktemp("swept") / "sweep"
-    lnn.sweep(tomllib.loads(CONFIG), OVER, output=path)
+    lnn.sweep(tomllib.loads(SHORT_GRID), OVER, output=path)
     return path
 
 
@@ -42,11 +42,8 @@ def whole(swept, tmp_path):
 
 
 @pytest.fixture
-def cli(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    line = CommandLine(tmp_path, capsys)
-    (tmp_path / "tiny.toml").write_text(CONFIG)
-    return line
+def tiny():
+    return SHORT_GRID
 
 
 def absent(path):
@@ -128,7 +125,7 @@ def test_damaged_points_are_sampled_again_and_said(cli, whole):  # FAULTS 3.3
 
 def test_damaged_files_of_the_sweep_itself(whole, monkeypatch):  # FAULTS 3.3
     monkeypatch.setattr(task, "sample_points", None)
-    values = tomllib.loads(CONFIG)
+    values = tomllib.loads(SHORT_GRID)
     for content in ("", "[", '{"points_per_task": 0}', '{"points_per_task": "x"}', "7"):
         write_text(whole.path / "tasks/plan.json", content)
         with pytest.raises(InputError, match="start the sweep again with its grid"):
@@ -155,7 +152,7 @@ def test_damaged_files_of_the_sweep_itself(whole, monkeypatch):  # FAULTS 3.3
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", '{"reason": []}', "[" * 9999, "\x00"])
 def test_damaged_records_of_failures_and_batches(tmp_path, content):  # FAULTS 3.3, 3.6
-    folder = SweepFolder.begin(tmp_path / "out", grid.grid(tomllib.loads(CONFIG), OVER), 32)
+    folder = SweepFolder.begin(tmp_path / "out", grid.grid(tomllib.loads(SHORT_GRID), OVER), 32)
     first, second = folder.points
     folder.record_failure(first, "it failed")
     write_text(folder.path / "failed" / f"{first}.json", content)
@@ -177,7 +174,7 @@ def test_damaged_records_of_failures_and_batches(tmp_path, content):  # FAULTS 3
 
 def with_data(path):
     data = {"source": "npz", "path": str(path), "num_train": 5, "num_test": 4}
-    return tomllib.loads(CONFIG) | {"data": data}
+    return tomllib.loads(SHORT_GRID) | {"data": data}
 
 
 def test_a_sweep_never_goes_on_with_other_data(tmp_path, monkeypatch):  # FAULTS 1.11
@@ -253,7 +250,7 @@ def test_a_sweep_over_any_kind_of_field(whole, tmp_path, field, monkeypatch):  #
     """Points with the numbers of another sweep's, at these places: collected, shown and drawn."""
     if field not in DRAWN:
         monkeypatch.setattr(plotting, "pngs", lambda figures: dict.fromkeys(figures, b"drawn"))
-    values = tomllib.loads(CONFIG)
+    values = tomllib.loads(SHORT_GRID)
     del values["theory"], values["seed"]
     over = {field: AXES[field], "posterior.temperature": [0.5, 0.7]}
     folder = SweepFolder.begin(tmp_path / "axis", grid.grid(values, over), 32)
@@ -287,7 +284,7 @@ def test_a_sweep_over_any_kind_of_field(whole, tmp_path, field, monkeypatch):  #
 
 @pytest.mark.slow
 def test_a_sweep_over_theory_from_beginning_to_end(tmp_path):  # FAULTS 3.4
-    config = configuration.from_dict(tomllib.loads(CONFIG))
+    config = configuration.from_dict(tomllib.loads(SHORT_GRID))
     config = dataclasses.replace(config, theory=None)
     found = lnn.sweep(config, {"theory": AXES["theory"]}, output=tmp_path / "out")
     assert (found.status == "done").all()
@@ -378,7 +375,7 @@ def test_what_is_no_file_of_the_sweep_is_sampled_over(whole, put):  # FAULTS 3.3
     status.status(SweepFolder.existing(whole.path))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        found = lnn.sweep(tomllib.loads(CONFIG), OVER, output=whole.path)
+        found = lnn.sweep(tomllib.loads(SHORT_GRID), OVER, output=whole.path)
     assert (found.status == "done").all(), found.reason.values
     assert sum("it is sampled again" in str(w.message) for w in said) >= 1
     xr.testing.assert_equal(found.drop_vars("seconds"), reference.drop_vars("seconds"))

@@ -11,7 +11,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from command_line import TINY_GRID
+from cases import TINY_GRID
 from conftest import FEW_OPTIMISATIONS
 
 import langevin_nn as lnn

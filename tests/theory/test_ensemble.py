@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from theory_cases import ensemble_of, small_task, two_outputs
+from cases import ensemble_of, small_task, two_outputs
 
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.ensemble import Ensemble

@@ -1,6 +1,5 @@
 """Gram matrices: against finite networks with weights from the prior, and known recursions."""
 
-import os
 from dataclasses import replace
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.integrate
+from cases import SEED
 from oracles import NUMPY_ACTIVATIONS
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
@@ -19,8 +19,6 @@ from langevin_nn.theory.kernels.nngp import gram_blocks, input_covariance, nngp
 from langevin_nn.theory.kernels.ntk import ntk
 from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
-
-SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
 
 
 def spec_of(in_size=3, widths=(10,), activation="erf", precisions=None, temperature=0.1):

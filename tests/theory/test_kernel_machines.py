@@ -10,10 +10,9 @@ import scipy.integrate
 import scipy.linalg
 import scipy.optimize
 import scipy.special
-from oracles import gaussian_task
+from cases import ensemble_of, gaussian_task, small_task, spec_of, two_outputs
 from sklearn.svm import SVC
 from statistics_in_sigmas import SIGMAS, worst, z_scores
-from theory_cases import ensemble_of, small_task, spec_of, two_outputs
 
 import langevin_nn as lnn
 from langevin_nn.model.ensemble import Ensemble

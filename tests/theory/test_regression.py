@@ -1,16 +1,14 @@
 """Regression in the eigenbasis, against direct solves."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from cases import SEED
 
 from langevin_nn.theory.kernels.nngp import GramBlocks
 from langevin_nn.theory.regression.factorise import decompose
 from langevin_nn.types import InputError
-
-SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
 
 
 def random_problem(num_train=12, num_test=5, rank=40):

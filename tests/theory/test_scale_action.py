@@ -1,16 +1,13 @@
 """The effective action: its derivatives, its minimum, and the average over its weight."""
 
-import os
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import SEED
 from scipy.optimize import brentq
 
 from langevin_nn.theory.saddles.scale import ScaleAction, minima, minimise
-
-SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
 
 
 def random_action(width, temperature, num_train=30, size=1.0, seed=1):

@@ -5,9 +5,9 @@ import json
 import jax
 import numpy as np
 import pytest
+from cases import GOLDEN, SEED, deviation, ensemble_of, small_task, spec_of, toy, two_outputs
 from scipy.integrate import quad
 from scipy.stats import gamma, multivariate_normal
-from theory_cases import GOLDEN, SEED, deviation, ensemble_of, small_task, spec_of, toy, two_outputs
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS

@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import scipy.linalg
-from theory_cases import SEED, ensemble_of, small_task, spec_of, two_outputs
+from cases import SEED, ensemble_of, small_task, spec_of, two_outputs
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.activations import ACTIVATIONS

@@ -5,9 +5,9 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import SEED, deviation, ensemble_of, small_task, spec_of, toy, two_outputs
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
-from theory_cases import SEED, deviation, ensemble_of, small_task, spec_of, toy, two_outputs
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.ensemble import Ensemble

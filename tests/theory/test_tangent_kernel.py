@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from theory_cases import ensemble_of, small_task, spec_of
+from cases import ensemble_of, small_task, spec_of
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.theory import infinite_width_flow, ntk

@@ -5,11 +5,11 @@ integrated out, all in NumPy. The entries of δK, whose mean is zero, are contro
 take the noise of N_1 × (exact − infinite width) from √N_1 to one.
 """
 
-import os
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from cases import SEED
 from oracles import NUMPY_ACTIVATIONS
 from statistics_in_sigmas import SIGMAS, worst
 
@@ -27,7 +27,6 @@ from langevin_nn.theory.kernels.nngp import fields
 from langevin_nn.theory.suite import THEORIES
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
 
-SEED = 1000 * int(os.environ.get("LANGEVIN_NN_TEST_SEED", "0"))
 WIDTHS = (40, 80)
 NARROW = 4
 BIASES = (1.5, 2.5)

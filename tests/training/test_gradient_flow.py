@@ -1,7 +1,9 @@
 """Gradient flow against closed forms, against integration by hand, and in the lazy limit."""
 
 from dataclasses import replace
+from functools import partial
 
+import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,8 @@ import pytest
 import scipy.integrate
 import scipy.linalg
 import scipy.special
-from oracles import gaussian_task
+from cases import ensemble_of, gaussian_task, small_task, spec_of
 from statistics_in_sigmas import SIGMAS, worst, z_scores
-from theory_cases import ensemble_of, small_task, spec_of
 
 import langevin_nn as lnn
 from langevin_nn.model.ensemble import Ensemble
@@ -26,10 +27,7 @@ TASK = gaussian_task(5, 4, 3)
 LABELLED = replace(TASK, y_train=np.sign(TASK.y_train))
 
 
-def posterior_of(data, widths, activation="erf", loss=None, precisions=None):
-    network = lnn.FullyConnected(data.in_size, widths, activation, key=KEY, dtype=jnp.float64)
-    prior = lnn.GaussianPrior(precisions or (1.0,) * (len(widths) + 1))
-    return lnn.GibbsPosterior(network, prior, data, 0.1, loss)
+posterior_of = partial(cases.posterior_of, key=KEY)
 
 
 @pytest.mark.slow_except("0.3")
@@ -347,8 +345,7 @@ def test_what_cannot_flow(call, message):
 @pytest.mark.slow
 def test_flow_of_float32_weights():
     """Refused with tolerances below their rounding; with those that the error names it ends."""
-    network = lnn.FullyConnected(3, (4,), key=KEY)
-    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), TASK, 0.1)
+    posterior = posterior_of(TASK, (4,), dtype=jnp.float32)
     with pytest.raises(InputError, match="rounding of float32 weights.*dtype=jax.numpy.float64"):
         lnn.gradient_flow(posterior, key=KEY)
     rough = {"rtol": 1e-5, "atol": 1e-6, "gradient_tolerance": 1e-2, "num_initialisations": 4}

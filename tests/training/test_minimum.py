@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
-from oracles import gaussian_task
+from cases import gaussian_task
 
 import langevin_nn as lnn
 from langevin_nn.errors import InputError
@@ -19,13 +20,9 @@ TASK = gaussian_task(40, 3, 4)
 LABELLED = replace(TASK, y_train=np.where(np.arange(40) % 3 > 0, 1.0, -1.0))
 
 
-def posterior_of(data, widths, activation="gelu", loss=None, **settings):
-    network = lnn.FullyConnected(
-        data.in_size, widths, activation, key=KEY, dtype=jnp.float64, **settings
-    )
-    return lnn.GibbsPosterior(
-        network, lnn.GaussianPrior((1.0,) * (len(widths) + 1)), data, 1.0, loss
-    )
+def posterior_of(data, widths, activation="gelu", loss=None, dtype=jnp.float64):
+    settings = {"temperature": 1.0, "loss": loss, "key": KEY, "dtype": dtype}
+    return cases.posterior_of(data, widths, activation, **settings)
 
 
 def first(data, number):
@@ -74,7 +71,7 @@ def test_a_loss_of_ones_own_says_of_what_it_is_the_square():
 def test_linear_network_with_several_outputs():
     targets = np.stack([TASK.y_train, np.sin(TASK.y_train)], axis=1)
     data = replace(TASK, y_train=targets, y_test=np.ones((3, 2)))
-    posterior = posterior_of(data, (), "identity", num_outputs=2)
+    posterior = posterior_of(data, (), "identity")
     found = lnn.find_minimum(posterior, posterior.sample_prior(KEY, 1))
     weights = np.linalg.lstsq(data.x_train, targets, rcond=None)[0]
     np.testing.assert_allclose(found.train_outputs[0], data.x_train @ weights, atol=1e-6)
@@ -176,8 +173,7 @@ def test_what_has_no_minimum_to_be_found(monkeypatch):
         lnn.find_minimum(posterior, start, gradient_tolerance=0.0)
     with pytest.raises(InputError, match="max_steps must be positive, got 0"):
         lnn.find_minimum(posterior, start, max_steps=0)
-    network = lnn.FullyConnected(4, (3,), "gelu", key=KEY, dtype=jnp.float32)
-    single = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), LABELLED, 1.0)
+    single = posterior_of(LABELLED, (3,), dtype=jnp.float32)
     with pytest.raises(InputError, match="float64, the network has float32: build it with dtype"):
         lnn.find_minimum(single, single.sample_prior(KEY, 1))
     monkeypatch.setattr(minimum, "MOST_WEIGHTS", 14)

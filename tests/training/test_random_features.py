@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from oracles import gaussian_task
+from cases import gaussian_task
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn

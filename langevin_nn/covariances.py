@@ -26,9 +26,9 @@ from langevin_nn.values import require_array, require_flag, require_function, re
 
 __all__ = ["Activation", "Covariance"]
 
-WIDE = 100.0  # a variance up to which quadrature is right for every σ that is smooth
-MOST_ERROR = 1e-4  # of E[σ²], which is 0.4 % of E[1 − σ²] for tanh
-NEAR = 1e-4  # 1 ± ρ up to which the angle is that of the vectors: above, ρ knows it to 1e-14
+QUADRATURE_VARIANCE = 100.0  # a variance up to which quadrature is right for every smooth σ
+QUADRATURE_TOLERANCE = 1e-4  # of E[σ²], which is 0.4 % of E[1 − σ²] for tanh
+ANGLE_MARGIN = 1e-4  # 1 ± ρ up to which the vectors give the angle: above, ρ knows it to 1e-14
 NUMBERS_AT_ONCE = 2**20  # of the vectors: 8 MiB
 
 
@@ -59,8 +59,8 @@ class Activation:
 
     def derivative_dual(self, a: Array, b: Array, c: Array) -> Array:
         """E[σ'(u)σ'(v)] = ∂κ/∂c (Price's theorem), exact where κ is; arguments as for `dual`."""
-        numbers = (require_array(name, each) for name, each in zip("abc", (a, b, c), strict=True))
-        a, b, c = (jnp.asarray(each) for each in numbers)
+        arrays = (require_array(name, array) for name, array in zip("abc", (a, b, c), strict=True))
+        a, b, c = (jnp.asarray(array) for array in arrays)
         shape = jnp.broadcast_shapes(a.shape, b.shape, c.shape)
         c = jnp.broadcast_to(c, shape)
         return jax.jvp(lambda c: self.dual(a, b, c), (c,), (jnp.ones_like(c),))[1]
@@ -93,7 +93,7 @@ class Covariance:
         tangent: Any = None,
         angle: Any = None,
     ) -> None:
-        self._given = {
+        self._sources = {
             "rows": rows, "columns": columns, "between": between, "tangent": tangent, "angle": angle
         }  # fmt: skip
 
@@ -104,48 +104,53 @@ class Covariance:
         def squares(x: Any) -> Callable[[], Any]:
             return lambda: (np if _on_host(x) else jnp).einsum("pi,pi->p", x, x)
 
-        other = rows if columns is None else columns
+        others = rows if columns is None else columns
         return cls(
             rows=squares(rows),
-            columns=None if other is rows else squares(other),
-            between=lambda: rows @ other.T,
+            columns=None if others is rows else squares(others),
+            between=lambda: rows @ others.T,
             tangent=lambda: 0.0,
-            angle=lambda: _angles_of_inputs(np.asarray(rows), np.asarray(other)),
+            angle=lambda: _angles_of_inputs(np.asarray(rows), np.asarray(others)),
         )
 
     @cached_property
     def rows(self) -> Any:
-        return self._made("rows")
+        """The variances at the first set of inputs, (…, P)."""
+        return self._part("rows")
 
     @cached_property
     def columns(self) -> Any:
-        return self.rows if self.is_symmetric else self._made("columns")
+        """The variances at the second set of inputs, (…, P2)."""
+        return self.rows if self.is_symmetric else self._part("columns")
 
     @cached_property
     def between(self) -> Any:
-        return self._made("between")
+        """The covariances between the two sets of inputs, (…, P, P2)."""
+        return self._part("between")
 
     @cached_property
     def tangent(self) -> Any:
-        return self._made("tangent")
+        """The inner products of the derivatives in the weights, (…, P, P2)."""
+        return self._part("tangent")
 
     @cached_property
     def angle(self) -> Any:
-        return self._made("angle")
+        """The angles arccos of the correlations, (…, P, P2), or None."""
+        return self._part("angle")
 
     @property
     def is_symmetric(self) -> bool:
         """Whether both sets of inputs are the same."""
-        return self._given["columns"] is None
+        return self._sources["columns"] is None
 
     def evaluated(self, *names: str) -> "Covariance":
-        """The parts of these names alone, without what they are made of."""
+        """A covariance with the parts of these names alone, without what they are made of."""
         if self.is_symmetric:
             names = tuple(name for name in names if name != "columns")
         return Covariance(**{name: getattr(self, name) for name in names})
 
     def activated(self, activation: Activation) -> "Covariance":
-        """Of σ(h), for these covariances of h: E[σ(h) σ(h')], and the tangents of σ(h).
+        """The covariances E[σ(h) σ(h')] of σ(h) and its tangents, for these covariances of h.
 
         Raises `NotApplicable`, in NumPy, for a dual by quadrature that is wrong at these variances.
 
@@ -153,7 +158,7 @@ class Covariance:
         array([2., 2.])
         """
         by_angle: Any = getattr(activation.dual, "by_angle", None)
-        known = by_angle is not None and self._given["angle"] is not None
+        has_angle = by_angle is not None and self._sources["angle"] is not None
 
         def entries() -> tuple[Any, Any, Any]:
             return self.rows[..., :, None], self.columns[..., None, :], self.between
@@ -162,11 +167,11 @@ class Covariance:
             return _dual(activation, at, at, at)
 
         def slopes() -> Any:
-            if known and self.angle is not None:
+            if has_angle and self.angle is not None:
                 a, b, _ = entries()
                 return np.where((a > 0) & (b > 0), by_angle.slope(self.angle), 0.0)
-            found = activation.derivative_dual(*map(jnp.asarray, entries()))
-            return np.asarray(found) if _on_host(self.between) else found
+            slope = activation.derivative_dual(*map(jnp.asarray, entries()))
+            return np.asarray(slope) if _on_host(self.between) else slope
 
         def angle() -> Any:
             if self.angle is None:
@@ -179,13 +184,13 @@ class Covariance:
             columns=None if self.is_symmetric else lambda: variances(self.columns),
             between=lambda: _dual(activation, *entries()),
             tangent=lambda: slopes() * self.tangent,
-            angle=angle if known else None,
+            angle=angle if has_angle else None,
         )
 
     def weighted(
         self, precision: Any, scale: Any = 1.0, bias: Any = None, size: int = 1
     ) -> "Covariance":
-        """Of √Q W φ/√M + b for these covariances of φ, W ~ N(0, 1/λ) and b ~ N(0, 1/λ_b).
+        """The covariances of √Q W φ/√M + b, for these of φ, W ~ N(0, 1/λ) and b ~ N(0, 1/λ_b).
 
         Args:
             precision: λ.
@@ -202,12 +207,12 @@ class Covariance:
         def scaled(part: Any) -> Any:
             return (scale / precision) * part if size == 1 else scale * part / (precision * size)
 
-        def moved(part: Any) -> Any:
+        def shifted(part: Any) -> Any:
             return scaled(part) if shift is None else scaled(part) + shift
 
         def tangent() -> Any:
-            own = scale * (self.between + self.tangent / precision) / size
-            return own if shift is None else own + 1.0
+            of_weights = scale * (self.between + self.tangent / precision) / size
+            return of_weights if shift is None else of_weights + 1.0
 
         def angle() -> Any:
             if shift is None or self.angle is None:
@@ -217,32 +222,32 @@ class Covariance:
             return _angle_of_sum((a, b, self.angle), bias)
 
         return Covariance(
-            rows=lambda: moved(self.rows),
-            columns=None if self.is_symmetric else lambda: moved(self.columns),
-            between=lambda: moved(self.between),
+            rows=lambda: shifted(self.rows),
+            columns=None if self.is_symmetric else lambda: shifted(self.columns),
+            between=lambda: shifted(self.between),
             tangent=tangent,
-            angle=None if self._given["angle"] is None else angle,
+            angle=None if self._sources["angle"] is None else angle,
         )
 
     def __add__(self, other: "Covariance") -> "Covariance":
         def angle() -> Any:
             if self.angle is None or other.angle is None:
                 return None
-            parts = ((each.rows, each.columns, each.angle) for each in (self, other))
-            return _angle_of_sum(*parts)
+            sides = ((summand.rows, summand.columns, summand.angle) for summand in (self, other))
+            return _angle_of_sum(*sides)
 
         symmetric = self.is_symmetric and other.is_symmetric
-        known = self._given["angle"] is not None and other._given["angle"] is not None
+        has_angle = self._sources["angle"] is not None and other._sources["angle"] is not None
         return Covariance(
             rows=lambda: self.rows + other.rows,
             columns=None if symmetric else lambda: self.columns + other.columns,
             between=lambda: self.between + other.between,
             tangent=lambda: self.tangent + other.tangent,
-            angle=angle if known else None,
+            angle=angle if has_angle else None,
         )
 
-    def _made(self, name: str) -> Any:
-        value = self._given[name]
+    def _part(self, name: str) -> Any:
+        value = self._sources[name]
         return value() if callable(value) else value
 
 
@@ -251,13 +256,15 @@ def _on_host(array: Any) -> bool:
 
 
 def _dual(activation: Activation, a: Any, b: Any, c: Any) -> Any:
-    """κ of arrays of JAX, or of NumPy, where a closed form compiles nothing."""
+    """κ of arrays of JAX, or of NumPy, for which a closed form compiles nothing."""
     dual = activation.dual
     if not _on_host(c):
         return dual(a, b, c)
     error = getattr(dual, "error", None)
     if error is not None:
-        _require_accurate(activation, max(float(np.max(each, initial=0.0)) for each in (a, b)))
+        _require_accurate(
+            activation, max(float(np.max(variances, initial=0.0)) for variances in (a, b))
+        )
     on_host = getattr(dual, "on_host", None)
     if on_host is not None:
         return on_host(a, b, c)
@@ -265,11 +272,11 @@ def _dual(activation: Activation, a: Any, b: Any, c: Any) -> Any:
 
 
 def _require_accurate(activation: Activation, largest: float) -> None:
-    """Raise `NotApplicable` for a dual that is wrong by more than 1e-4 of E[σ²] at a variance."""
-    if not WIDE < largest < np.inf:
+    """Raise `NotApplicable` for a dual that is wrong by more than 1e-4 of E[σ²] at `largest`."""
+    if not QUADRATURE_VARIANCE < largest < np.inf:
         return
     error = _error_of(activation.dual, largest)
-    if error > MOST_ERROR:
+    if error > QUADRATURE_TOLERANCE:
         raise NotApplicable(
             f"the Gram matrix of {activation.name} is made by quadrature, which is wrong by "
             f"{error:.2%} at preactivations of variance {largest:.3g}: scale the inputs "
@@ -293,7 +300,7 @@ def _angles_of_inputs(
     rows, columns = _unit_vectors(rows), _unit_vectors(columns)
     rho = np.clip(rows @ columns.T, -1.0, 1.0)
     angle = np.arccos(rho)
-    near = np.argwhere(1 - np.abs(rho) < NEAR)
+    near = np.argwhere(1 - np.abs(rho) < ANGLE_MARGIN)
     for pairs in np.array_split(near, 1 + near.size * rows.shape[1] // NUMBERS_AT_ONCE):
         i, j = pairs.T
         apart, along = (np.linalg.norm(rows[i] + sign * columns[j], axis=1) for sign in (-1, 1))
@@ -312,23 +319,23 @@ def _unit_vectors(x: Float[np.ndarray, "P M"]) -> Float[np.ndarray, "P M"]:
 Side = tuple[Any, Any, Any]  # variances (P,) and (P2,), angles (P, P2) or one for all
 
 
-def _angle_of_sum(one: Side, two: Side) -> Float[np.ndarray, "P P2"]:
+def _angle_of_sum(side: Side, other: Side) -> Float[np.ndarray, "P P2"]:
     """θ of the sum of two independent preactivations of variances a and b, of angles θ_1 and θ_2.
 
-    Of the sum r ∓ c = D + Σ_i √(a_i b_i) (1 ∓ cos θ_i), all of it positive, with r² = (a_1 + a_2)
+    The sum has r ∓ c = D + Σ_i √(a_i b_i) (1 ∓ cos θ_i), all of it positive, with r² = (a_1 + a_2)
     (b_1 + b_2) and D = (√(a_1 b_2) − √(a_2 b_1))²/(r + √(a_1 b_1) + √(a_2 b_2)); 2 tan² ½θ is the
     ratio.
     """
     (a, b, angle), (a_2, b_2, angle_2) = (
-        (rows[..., :, None], columns[..., None, :], angle) for rows, columns, angle in (one, two)
+        (rows[..., :, None], columns[..., None, :], angle) for rows, columns, angle in (side, other)
     )
     first, second = (np.sqrt(x) * np.sqrt(y) for x, y in ((a, b), (a_2, b_2)))
-    whole = np.sqrt(a + a_2) * np.sqrt(b + b_2) + first + second
+    total = np.sqrt(a + a_2) * np.sqrt(b + b_2) + first + second
     skew = np.sqrt(a) * np.sqrt(b_2) - np.sqrt(a_2) * np.sqrt(b)
     with np.errstate(all="ignore"):  # zero over zero of inputs that are zero
-        apart = skew * (skew / np.where(whole > 0, whole, 1.0))
-    less, more = (
+        apart = skew * (skew / np.where(total > 0, total, 1.0))
+    sines, cosines = (
         apart + 2 * (first * half(angle / 2) ** 2 + second * half(angle_2 / 2) ** 2)
         for half in (np.sin, np.cos)
     )
-    return 2 * np.arctan2(np.sqrt(less), np.sqrt(more))
+    return 2 * np.arctan2(np.sqrt(sines), np.sqrt(cosines))

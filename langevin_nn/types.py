@@ -37,19 +37,19 @@ THREEFRY = "threefry2x32"
 
 
 def is_key(leaf: Any) -> bool:
-    """Whether it is an array of typed keys."""
+    """Whether a leaf is an array of typed keys of JAX."""
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def as_threefry(key: PRNGKeyArray) -> PRNGKeyArray:
-    """A typed key, as it is if it is Threefry's, or one that is made of its words."""
+    """A typed Threefry key: the key itself if it is one, else one made of the key's words."""
     if str(jax.random.key_impl(key)) == THREEFRY:
         return key
     words = jax.random.key_data(key)
-    made = jax.random.wrap_key_data(words[:2], impl=THREEFRY)
+    threefry = jax.random.wrap_key_data(words[:2], impl=THREEFRY)
     for word in words[2:]:
-        made = jax.random.fold_in(made, word)
-    return made
+        threefry = jax.random.fold_in(threefry, word)
+    return threefry
 
 
 def random_key(key: Any) -> PRNGKeyArray:
@@ -73,8 +73,12 @@ def random_key(key: Any) -> PRNGKeyArray:
             impl = THREEFRY if shape == (2,) else "rbg"
             return as_threefry(jax.random.wrap_key_data(jnp.asarray(key), impl=impl))
     several = is_key(key) or (kind == jnp.uint32 and shape is not None and len(shape) > 1)
-    given = f"several, of shape {shape}" if several else f"{type(key).__name__} {shown(key, 60)}"
-    raise InputError(f"key must be one random key of JAX, got {given}: write jax.random.key(0)")
+    description = (
+        f"several, of shape {shape}" if several else f"{type(key).__name__} {shown(key, 60)}"
+    )
+    raise InputError(
+        f"key must be one random key of JAX, got {description}: write jax.random.key(0)"
+    )
 
 
 CHAIN_AXIS = "chains"
@@ -90,8 +94,8 @@ class EnsembleSpec:
     T = 0 as well. `prior_precisions` are those of the weights of each layer, the read-out's last,
     `bias_precisions` those of the biases, None for a network without biases. `patches` are a
     convolutional layer's, whose channels are the one hidden width; None for a fully connected
-    network. `own_layers` are those of a network of another kind, of which `layers` says what they
-    do to covariances; None for the layers that the widths, the activation and the patches describe.
+    network. `own_layers` are the layers of a network of another kind, which say what they do to
+    covariances; None for the layers that the widths, the activation and the patches describe.
     `loss` is the name of ℓ in 𝓛; the theories describe the squared one.
     """
 
@@ -166,11 +170,11 @@ class EnsembleSpec:
             )
         for layer in layers:
             require_kind("each of the layers", layer, Layer, advice)
-        for name, given in (("prior", self.prior_precisions), ("bias", self.bias_precisions)):
-            if given is not None and len(given) != len(layers):
+        for name, precisions in (("prior", self.prior_precisions), ("bias", self.bias_precisions)):
+            if precisions is not None and len(precisions) != len(layers):
                 raise InputError(
-                    f"{len(layers)} layer(s) need as many {name} precisions, got {len(given)}: "
-                    f"{given}"
+                    f"{len(layers)} layer(s) need as many {name} precisions, got "
+                    f"{len(precisions)}: {precisions}"
                 )
 
     def _check_widths(self, widths: tuple[int, ...]) -> None:
@@ -183,13 +187,13 @@ class EnsembleSpec:
             return
         num_layers = len(widths) + 1
         of_weights, of_biases = self.prior_precisions, self.bias_precisions
-        for name, given in (
+        for name, precisions in (
             ("prior", of_weights), ("bias", of_weights if of_biases is None else of_biases)
         ):  # fmt: skip
-            if len(given) != num_layers:
+            if len(precisions) != num_layers:
                 raise InputError(
                     f"{num_layers - 1} hidden layer(s) need {num_layers} {name} precisions "
-                    f"λ_0 … λ_L, got {len(given)}: {given}"
+                    f"λ_0 … λ_L, got {len(precisions)}: {precisions}"
                 )
         if self.patches is None:
             return

@@ -71,7 +71,7 @@ class Patches:
         return self.size**2 * self.image_shape[2]
 
     def indices(self) -> Int[np.ndarray, "n M"]:
-        """The places in x of each patch's inputs."""
+        """The indices in x of the inputs of each patch."""
         places = np.arange(np.prod(self.image_shape)).reshape(self.image_shape)
         return np.array(
             [
@@ -103,7 +103,7 @@ class Layer(abc.ABC):
         """The covariances of the next preactivation; arguments as for `Covariance.weighted`."""
 
     def precision_of_linear(self, precision: Any) -> Any:
-        """λ' of a layer that divides covariances by a number; None where it does something else."""
+        """The λ' that the layer divides covariances by; None where it does more than divide."""
         return None
 
 
@@ -111,7 +111,7 @@ class Layer(abc.ABC):
 class InputLayer(Layer):
     """The first layer, h = W x/√M + b, of x·x': E[h h'] = x·x'/(λ M) + 1/λ_b.
 
-    `size` is M, the number of inputs at each position; `positions` are those.
+    `size` is M, the number of inputs at each position, which `positions` gives.
 
     >>> InputLayer(2)(Covariance.of_inputs(np.eye(2)), precision=0.5).between
     array([[1., 0.],
@@ -122,7 +122,7 @@ class InputLayer(Layer):
     inverse_to_precision: ClassVar[bool] = True
 
     def positions(self, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "n P M"]:
-        """The inputs at each position: all of them, at one."""
+        """The inputs at each position, of which there is one with all of them."""
         return x[None]
 
     def __call__(
@@ -145,10 +145,11 @@ class PatchLayer(InputLayer):
 
     @classmethod
     def on(cls, patches: Patches) -> "PatchLayer":
+        """The first layer on these patches of images."""
         return cls(patches.patch_size, patches)
 
     def positions(self, x: Float[np.ndarray, "P N_0"]) -> Float[np.ndarray, "n P M"]:
-        """The inputs of each patch."""
+        """The inputs of each patch, the patches first."""
         return np.moveaxis(x[:, self.patches.indices()], 1, 0)
 
 

@@ -22,7 +22,7 @@ def _operations(program: Any) -> Iterator[str]:
     """The names of all operations of a traced function, those inside of loops and calls too."""
     for equation in program.eqns:
         yield equation.primitive.name
-        for part in jax.tree.leaves(list(equation.params.values())):
-            inner = getattr(part, "jaxpr", part)
+        for parameter in jax.tree.leaves(list(equation.params.values())):
+            inner = getattr(parameter, "jaxpr", parameter)
             if hasattr(inner, "eqns"):
                 yield from _operations(inner)

@@ -43,12 +43,12 @@ class Ensemble:
     def at(self, **changes: Any) -> "Ensemble":
         """The ensemble of the same data with other fields of its `spec`: widths, T, λ, ….
 
-        Its origin is this one's, or this one.
+        Its `origin` is that of this ensemble, or this ensemble itself.
 
         Raises:
             InputError: a field that an EnsembleSpec does not have, or a value it does not take.
         """
-        known = [each.name for each in fields(EnsembleSpec)]
+        known = [attribute.name for attribute in fields(EnsembleSpec)]
         for name in changes:
             if name not in known:
                 hint = nearest(name, known) or f": known are {', '.join(known)}"
@@ -56,11 +56,11 @@ class Ensemble:
         return Ensemble(replace(self.spec, **changes), self.data, self.origin or self)
 
     def once(self, make: Callable[["Ensemble"], T]) -> T:
-        """make(self), of the first time that it is asked for."""
+        """make(self), computed the first time that it is asked for and kept."""
         if make not in self._made:
             self._made[make] = make(self)
-        made: T = self._made[make]
-        return made
+        result: T = self._made[make]
+        return result
 
     def __reduce__(self) -> Any:
         """A copy, or another process, makes anew what is kept here."""
@@ -71,8 +71,8 @@ class Ensemble:
 class Beside:
     """Data that a posterior carries for its `ensemble`, and that no compiled program depends on.
 
-    As a static field it is equal to any other, so that other data compile nothing anew; of
-    posteriors that are stacked it is the first one's.
+    As a static field it is equal to any other, so that other data compile nothing anew; posteriors
+    that are stacked have that of the first.
     """
 
     data: Dataset | None = None

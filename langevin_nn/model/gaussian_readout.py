@@ -36,7 +36,7 @@ from langevin_nn.types import CHAIN_AXIS
 
 
 class Regression(NamedTuple):
-    """The posterior of the read-out given its features: what `regress` finds.
+    """The posterior of the read-out given its features; made by `regress`.
 
     `factor` (…, k, k) is the lower Cholesky factor of A (k = P ≤ M) or of B (k = M < P), `weights`
     (…, M, D) are ⟨w⟩ and `dual` (…, P, D) is a, so that y − F⟨w⟩ = T a.
@@ -58,7 +58,7 @@ class Regression(NamedTuple):
 
     @property
     def potential(self) -> Float[Array, "..."]:
-        """Φ. yᵀA⁻¹y = |y − F⟨w⟩|²/T + |⟨w⟩|² is a sum of squares: nothing cancels."""
+        """Φ, where yᵀA⁻¹y = |y − F⟨w⟩|²/T + |⟨w⟩|² is a sum of squares: nothing cancels."""
         squares = self.temperature * jnp.sum(jnp.square(self.dual), axis=(-2, -1))
         squares = squares + jnp.sum(jnp.square(self.weights), axis=(-2, -1))
         return 0.5 * (self.weights.shape[-1] * self.log_det + squares)
@@ -147,12 +147,12 @@ class Regression(NamedTuple):
         columns = _transposed(features)
         if self.factor.shape[-1] < self.features.shape[-2]:
             solved = _solve_both(self.factor, columns)
-            explained, left = self.features @ solved, self.temperature * solved
+            explained, residual = self.features @ solved, self.temperature * solved
         else:
             explained = _solve_both(self.factor, self.features @ columns)
-            left = columns - _transposed(self.features) @ explained
-        own = jnp.sum(_transposed(features_moved) * left, axis=-2)
-        return 2 * (own - jnp.sum(explained * (moved @ left), axis=-2))
+            residual = columns - _transposed(self.features) @ explained
+        of_features = jnp.sum(_transposed(features_moved) * residual, axis=-2)
+        return 2 * (of_features - jnp.sum(explained * (moved @ residual), axis=-2))
 
     @full_precision
     def squared_error_along(self, moved: Float[Array, "... P M"]) -> Float[Array, "..."]:
@@ -182,7 +182,9 @@ class Regression(NamedTuple):
 def regress(
     features: Float[Array, "... P M"], targets: Float[Array, "... P D"], temperature: Array
 ) -> Regression:
-    """The read-out's posterior; `targets` have the leading axes of `features`, or none.
+    """The read-out's posterior given the features and the targets.
+
+    `targets` have the leading axes of `features`, or none.
 
     >>> found = regress(jnp.eye(2), jnp.array([[3.0], [0.0]]), jnp.asarray(0.5))
     >>> found.means(jnp.eye(2))[:, 0].round(2).tolist()
@@ -193,7 +195,7 @@ def regress(
     rows = num_train <= num_features
     gram = features @ _transposed(features) if rows else _transposed(features) @ features
     noise = temperature * jnp.eye(gram.shape[-1], dtype=gram.dtype)
-    factor = _each(_cholesky, gram + jnp.broadcast_to(noise, gram.shape))
+    factor = _over_leading_axes(_cholesky, gram + jnp.broadcast_to(noise, gram.shape))
     if rows:
         dual = _solve_both(factor, targets)
         weights = _transposed(features) @ dual
@@ -209,21 +211,21 @@ def potential(
 ) -> Float[Array, "..."]:
     """Φ(F) for each of the leading axes; differentiable in the features alone.
 
-    The gradient is the formula of the module's docstring, from the same Cholesky factor.
+    The gradient is [D A⁻¹ − Σ_d a_d a_dᵀ] F with a = A⁻¹y, from the same Cholesky factor.
     """
     return regress(features, targets, temperature).potential
 
 
 @full_precision
 def _forward(features: Array, targets: Array, temperature: Array) -> tuple[Array, Array]:
-    found = regress(features, targets, temperature)
-    if found.factor.shape[-1] == features.shape[-2]:
-        solved = _solve_both(found.factor, features)
+    regression = regress(features, targets, temperature)
+    if regression.factor.shape[-1] == features.shape[-2]:
+        solved = _solve_both(regression.factor, features)
     else:
-        solved = _transposed(_solve_both(found.factor, _transposed(features)))
-    num_outputs = found.weights.shape[-1]
-    gradient = num_outputs * solved - found.dual @ _transposed(found.weights)
-    return found.potential, gradient
+        solved = _transposed(_solve_both(regression.factor, _transposed(features)))
+    num_outputs = regression.weights.shape[-1]
+    gradient = num_outputs * solved - regression.dual @ _transposed(regression.weights)
+    return regression.potential, gradient
 
 
 def _backward(gradient: Array, cotangent: Array) -> tuple[Array, None, None]:
@@ -239,12 +241,12 @@ def _transposed(matrices: Array) -> Array:
 
 def _solve(factor: Array, right: Array) -> Array:
     """L⁻¹ right."""
-    return _each(_forward_substitution, factor, right)
+    return _over_leading_axes(_forward_substitution, factor, right)
 
 
 def _solve_both(factor: Array, right: Array) -> Array:
     """(L Lᵀ)⁻¹ right."""
-    return _each(_back_substitution, factor, _solve(factor, right))
+    return _over_leading_axes(_back_substitution, factor, _solve(factor, right))
 
 
 def _cholesky(matrix: Array) -> Array:
@@ -259,11 +261,11 @@ def _back_substitution(factor: Array, right: Array) -> Array:
     return solve_triangular(factor, right, lower=True, trans=1)
 
 
-def _each(function: Callable[..., Array], *matrices: Array) -> Array:
-    """`function` of each of the matrices of the leading axes; on a CPU one after the other.
+def _over_leading_axes(function: Callable[..., Array], *matrices: Array) -> Array:
+    """`function` of the matrices at each of the leading axes; on a CPU one after the other.
 
-    There XLA hands a batch of LAPACK calls to its own threads, waits for them on one of these, and
-    inside loops may wait for ever (jaxlib 0.10.1 on two cores). Where the driver has shared the
+    On a CPU XLA hands a batch of LAPACK calls to its own threads, waits for them on one of these,
+    and inside loops may wait for ever (jaxlib 0.10.1 on two cores). Where the driver has shared the
     chains out over devices, each device maps its own: left to itself, XLA would gather all of them
     on every device.
     """
@@ -271,11 +273,11 @@ def _each(function: Callable[..., Array], *matrices: Array) -> Array:
     def local(*matrices: Array) -> Array:
         leading = matrices[0].shape[:-2]
         flat = [matrix.reshape(-1, *matrix.shape[-2:]) for matrix in matrices]
-        found = jax.lax.platform_dependent(*flat, cpu=one_by_one, default=function)
-        return found.reshape(*leading, *found.shape[-2:])
+        results = jax.lax.platform_dependent(*flat, cpu=one_by_one, default=function)
+        return results.reshape(*leading, *results.shape[-2:])
 
     def one_by_one(*matrices: Array) -> Array:
-        return jax.lax.map(lambda each: sequential_vmap(function)(*each), matrices)
+        return jax.lax.map(lambda operands: sequential_vmap(function)(*operands), matrices)
 
     mesh = jax.sharding.get_abstract_mesh()
     if CHAIN_AXIS not in mesh.axis_names or mesh.size == 1 or matrices[0].ndim < 3:

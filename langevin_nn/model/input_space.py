@@ -52,6 +52,7 @@ class InputSpace(eqx.Module):
 
     @property
     def rank(self) -> int:
+        """r, the dimension of the span of the training inputs."""
         return self.basis.shape[1]
 
     @full_precision

@@ -19,18 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-SMALLEST = 1e-3
-"""Of the largest value: what changes less is no jump worth the name."""
+SMALLEST_JUMP = 1e-3
+"""In units of the largest value: what changes less is no jump worth the name."""
 HALVINGS = 50
-NEAR, FAR = 8, 64
-"""Roundings from a place at which the function is on one side of it, and the multiple of these
-within which it must not change by a quarter of the jump."""
+"""How often an interval is halved, which ends at the resolution of floating point."""
+NEAR_ROUNDINGS, FAR_RATIO = 8, 64
+"""Roundings from a jump at which the function is on one side of it, and the multiple of this
+distance within which the function must not change by a quarter of the jump."""
 MOST_INTERVALS = 64
-"""Intervals that are halved, those of which least is explained."""
+"""How many intervals are halved, those of which least is explained."""
 NUM_LINES, NUM_POINTS, NUM_INPUTS = 4, 64, 4
 """Lines in the space of the weights, points on each, and training inputs that are looked at."""
 MOST_WEIGHTS = 2**22
-"""Weights of all networks that are evaluated at a time: of larger ones there are fewer."""
+"""Weights of all networks that are evaluated at a time: larger networks are fewer."""
 
 Numbers = Float[np.ndarray, " K"]
 
@@ -47,23 +48,24 @@ def jump_of(function: Callable[[Array], Array]) -> float | None:
     def value(z: Numbers, _: Any = None) -> Numbers:
         return np.asarray(function(jnp.asarray(z, dtype)), dtype=float)
 
-    found = _largest_jump(value, z[None, :], value(z)[None, :, None], MOST_INTERVALS, dtype)
-    return None if found is None else round(found[0], 6) + 0.0
+    jump = _largest_jump(value, z[None, :], value(z)[None, :, None], MOST_INTERVALS, dtype)
+    return None if jump is None else round(jump[0], 6) + 0.0
 
 
 def jump_in_weights(posterior: Any) -> float | None:
     """By how much an output of a module of the user's own jumps somewhere, or None.
 
-    The posterior is one whose `sampled_leaves` are marked. What is being traced is not looked at.
+    The posterior is one whose `sampled_leaves` are marked. One that is being traced is not looked
+    at.
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(posterior)):
         return None
     template = eqx.filter_eval_shape(posterior.sample_prior, jax.random.key(0), 1)
     leaves, structure = jax.tree.flatten(template)
     size = sum(leaf.size for leaf in leaves)
-    lines, most = NUM_LINES, MOST_INTERVALS
-    while most > 2 and most * size > MOST_WEIGHTS:
-        most, lines = most // 2, max(1, lines // 2)
+    lines, num_intervals = NUM_LINES, MOST_INTERVALS
+    while num_intervals > 2 and num_intervals * size > MOST_WEIGHTS:
+        num_intervals, lines = num_intervals // 2, max(1, lines // 2)
     dtype, rng = posterior.x_train.dtype, np.random.default_rng(0)
     start, direction = (
         [
@@ -80,14 +82,14 @@ def jump_in_weights(posterior: Any) -> float | None:
 
     s = np.tile(np.linspace(-1.0, 1.0, NUM_POINTS), (lines, 1))
     line = np.repeat(np.arange(lines), NUM_POINTS)
-    parts = [slice(i, i + most) for i in range(0, s.size, most)]
-    f = np.concatenate([values(s.ravel()[part], line[part]) for part in parts])
+    batches = [slice(i, i + num_intervals) for i in range(0, s.size, num_intervals)]
+    f = np.concatenate([values(s.ravel()[batch], line[batch]) for batch in batches])
 
     def value(s: Numbers, place: tuple[np.ndarray, np.ndarray]) -> Numbers:
         return values(s, place[0])[np.arange(len(s)), place[1]]
 
-    found = _largest_jump(value, s, f.reshape(*s.shape, -1), most, dtype)
-    return None if found is None else found[1]
+    jump = _largest_jump(value, s, f.reshape(*s.shape, -1), num_intervals, dtype)
+    return None if jump is None else jump[1]
 
 
 @eqx.filter_jit
@@ -99,7 +101,7 @@ def _outputs_along(
     line: Int[Array, " K"],
     s: Float[Array, " K"],
 ) -> Float[Array, "K outputs"]:
-    """What networks on these lines, a distance s from their starts, make of some inputs."""
+    """Outputs at some inputs of the networks on these lines, a distance s from their starts."""
     arrays = [
         w[line] + s.reshape(-1, *(1,) * (w.ndim - 1)) * d[line]
         for w, d in zip(start, direction, strict=True)
@@ -112,21 +114,21 @@ def _largest_jump(
     value: Callable[[Numbers, Any], Numbers],
     grid: Float[np.ndarray, "lines n"],
     values: Float[np.ndarray, "lines n outputs"],
-    most: int,
+    num_intervals: int,
     dtype: Any,
 ) -> tuple[float, float] | None:
     """Where the function jumps most, and by how much.
 
-    `values` are those on the grid, `value` returns others (K,), each of a line and an output.
+    `values` are those on the grid; `value` returns others (K,), each of a line and an output.
     """
     scale = np.max(np.abs(values), where=np.isfinite(values), initial=0.0)
     change = np.diff(values, axis=1)
     beside = np.pad(change, ((0, 0), (1, 1), (0, 0)), mode="edge")
     slope = (beside[:, :-2] + beside[:, 2:]) / 2
-    left_over = np.nan_to_num(np.abs(change - slope), nan=0.0, posinf=0.0)
-    output = left_over.argmax(axis=2)
-    largest = left_over.max(axis=2)
-    line, i = np.unravel_index(np.argsort(largest, axis=None)[-most:], largest.shape)
+    unexplained = np.nan_to_num(np.abs(change - slope), nan=0.0, posinf=0.0)
+    output = unexplained.argmax(axis=2)
+    largest = unexplained.max(axis=2)
+    line, i = np.unravel_index(np.argsort(largest, axis=None)[-num_intervals:], largest.shape)
     place = line, output[line, i]
 
     def ends(j: np.ndarray) -> tuple[Numbers, Numbers]:
@@ -137,22 +139,24 @@ def _largest_jump(
     with np.errstate(invalid="ignore"):  # beside poles
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            here = value(middle, place)
+            at_middle = value(middle, place)
             rise = slope * (high - low) / 2
-            first = np.abs(here - left - rise) > np.abs(right - here - rise)
-            low, left = np.where(first, low, middle), np.where(first, left, here)
-            high, right = np.where(first, middle, high), np.where(first, here, right)
+            first = np.abs(at_middle - left - rise) > np.abs(right - at_middle - rise)
+            low, left = np.where(first, low, middle), np.where(first, left, at_middle)
+            high, right = np.where(first, middle, high), np.where(first, at_middle, right)
         # From some roundings beside the place on, what is steep goes on changing. (At the place
         # itself a step may have a value of its own, as sign(0) = 0.)
-        step = NEAR * (high - low + float(jnp.finfo(dtype).eps) * np.maximum(1.0, np.abs(low)))
+        step = NEAR_ROUNDINGS * (
+            high - low + float(jnp.finfo(dtype).eps) * np.maximum(1.0, np.abs(low))
+        )
         near, far = (
             (value(low - distance, place), value(high + distance, place))
-            for distance in (step, FAR * step)
+            for distance in (step, FAR_RATIO * step)
         )
         jump = np.abs(near[1] - near[0])
         slide = np.abs(far[0] - near[0]) + np.abs(far[1] - near[1])
-        jumps = np.where((jump > SMALLEST * scale) & (slide < jump / 4), jump, 0.0)
-    largest_one = int(np.argmax(jumps))
-    if jumps[largest_one] == 0:
+        jumps = np.where((jump > SMALLEST_JUMP * scale) & (slide < jump / 4), jump, 0.0)
+    place_of_largest = int(np.argmax(jumps))
+    if jumps[place_of_largest] == 0:
         return None
-    return float(low[largest_one] + high[largest_one]) / 2, float(jumps[largest_one])
+    return float(low[place_of_largest] + high[place_of_largest]) / 2, float(jumps[place_of_largest])

@@ -31,7 +31,7 @@ __all__ = ["LOSSES", "Hinge", "Logistic", "Loss", "Squared", "loss_named"]
 class Loss(abc.ABC):
     """ℓ(f, y) of one output and its target, elementwise. Abstract.
 
-    `name` is what tables say; `usage` is how configurations use it, of one of the package's.
+    `name` is what tables say; `usage` says how configurations use a loss of the package.
     """
 
     name: ClassVar[str]
@@ -52,7 +52,7 @@ class Loss(abc.ABC):
     def __call__(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"]
     ) -> Float[Array, "*shape"]:
-        """ℓ(f, y)."""
+        """ℓ(f, y) of each output and its target."""
 
     def check(self, targets: Float[np.ndarray, "..."]) -> None:
         """Raise `InputError` for targets that the loss does not take."""
@@ -90,7 +90,7 @@ class Squared(Loss):
         return y - f
 
     def check(self, targets: Float[np.ndarray, "..."]) -> None:
-        """Takes any numbers."""
+        """Raise `InputError` for targets that are no numbers: the squared loss takes any."""
         as_numbers("targets", targets)
 
 
@@ -153,7 +153,8 @@ def _require_outputs(f: Any, y: Any) -> None:
     """Raise `InputError` unless there is a target for each output, or one for several."""
     shape, of_targets = np.shape(require_array("f", f)), np.shape(require_array("y", y))
     fits = len(of_targets) <= len(shape) and all(
-        own in (1, size) for own, size in zip(of_targets[::-1], shape[::-1], strict=False)
+        target_size in (1, size)
+        for target_size, size in zip(of_targets[::-1], shape[::-1], strict=False)
     )
     if not fits:
         raise InputError(f"outputs f of shape {shape} have no targets y of shape {of_targets}")
@@ -171,10 +172,12 @@ def loss_named(name: str, **numbers: int | float) -> Loss:
     >>> loss_named("hinge", power=1)
     Hinge(power=1, margin=1.0)
     """
-    found = named("loss", name, LOSSES)
+    choice = named("loss", name, LOSSES)
     write = f"class {str(name).rpartition(':')[2]}(Loss), with a name and __call__(f, y)"
     try:
-        loss = found(**numbers) if isinstance(found, type) and issubclass(found, Loss) else found
+        loss = (
+            choice(**numbers) if isinstance(choice, type) and issubclass(choice, Loss) else choice
+        )
     except TypeError as error:  # abstract, or with arguments that have no default
         raise InputError(f'loss = "{name}" cannot be made ({error}): write {write}') from error
     if is_import_path(name):

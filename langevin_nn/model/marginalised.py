@@ -32,7 +32,7 @@ from langevin_nn.types import ChainKeys, InputError
 from langevin_nn.values import require_kind
 
 READOUT_STREAM = 1
-"""Folded into a record's key for the read-out; what lies outside the span takes the key itself."""
+"""What is folded into a record's key for the read-out; the part outside the span takes the key."""
 
 
 class MarginalisedPosterior(Posterior):
@@ -64,7 +64,7 @@ class MarginalisedPosterior(Posterior):
 
     @classmethod
     def of(cls, posterior: Posterior) -> "MarginalisedPosterior":
-        """The same posterior with its read-out integrated out; the same errors."""
+        """A posterior with its read-out integrated out; errors as for `MarginalisedPosterior`."""
         require_kind("posterior", posterior, Posterior, "GibbsPosterior(…)")
         _require_readout(posterior.network)
         _require_squared(posterior.loss)
@@ -92,12 +92,12 @@ class MarginalisedPosterior(Posterior):
         return gaussian_readout.regress(self._train_features(params), self._targets, self._noise)
 
     def misfit(self, params: Any) -> Float[Array, " chains"]:
-        """Φ."""
+        """Φ = −log p(y | W) − (PD/2) log 2π."""
         return gaussian_readout.potential(self._train_features(params), self._targets, self._noise)
 
     @property
     def log_normalisation(self) -> float:
-        """(PD/2) log 2π."""
+        """(PD/2) log 2π, which Φ leaves out of −log p(y | W)."""
         return 0.5 * self.y_train.size * math.log(2 * math.pi)
 
     def energy(self, params: Any) -> Float[Array, " chains"]:
@@ -124,51 +124,51 @@ class MarginalisedPosterior(Posterior):
     def record(
         self, params: Any, keys: ChainKeys, *, train_outputs: bool = False
     ) -> dict[str, Array]:
-        """As of any posterior, from one factor.
+        """What a draw keeps, by its name in `Chains`, as for any posterior; from one factor.
 
-        `test_draws` and `train_outputs` are those of one read-out, drawn from its posterior given
+        `test_draws` and `train_outputs` have one read-out, drawn from its posterior given
         W: the one that `lifted_networks` draws with the same keys.
         """
-        found, at_test = self.regression(params), self._test_features(params, keys)
-        drawn = found.drawn(*self._standard_gaussians(found.features, keys))
+        regression, at_test = self.regression(params), self._test_features(params, keys)
+        drawn = regression.drawn(*self._standard_gaussians(regression.features, keys))
         values = {
-            **self._predictions(found, at_test),
-            "train_error": jnp.mean(found.squared_errors, axis=1),
-            "energy": self._energy(found.potential, params),
+            **self._predictions(regression, at_test),
+            "train_error": jnp.mean(regression.squared_errors, axis=1),
+            "energy": self._energy(regression.potential, params),
             "test_draws": self._as_outputs(at_test @ drawn),
         }
         if train_outputs:
-            values["train_outputs"] = self._as_outputs(found.features @ drawn)
+            values["train_outputs"] = self._as_outputs(regression.features @ drawn)
         return values
 
     @full_precision
     def record_along(self, params: Any, keys: ChainKeys, direction: Any) -> dict[str, Array]:
-        """The derivative of what `record` has of averages, in closed form from one factor."""
+        """The derivative along `direction` of the averages in `record`, in closed form."""
         _, moved = jax.jvp(self._train_features, (params,), (direction,))
-        found = self.regression(params)
+        regression = self.regression(params)
         features, features_moved = jax.jvp(
             lambda p: self._test_features(p, keys), (params,), (direction,)
         )
-        means = found.means(features_moved) + features @ found.weights_along(moved)
+        means = regression.means(features_moved) + features @ regression.weights_along(moved)
         return {
             "test_outputs": means if self.y_train.ndim == 2 else means[..., 0],
-            "test_variances": found.variances_along(moved, features, features_moved),
-            "train_error": found.squared_error_along(moved),
+            "test_variances": regression.variances_along(moved, features, features_moved),
+            "train_error": regression.squared_error_along(moved),
         }
 
     def _energy(self, misfit: Float[Array, " chains"], params: Any) -> Float[Array, " chains"]:
         return self.temperature * (misfit + self.sampled_prior.energy(params))
 
     def _predictions(
-        self, found: Regression, features: Float[Array, "chains P_test M"]
+        self, regression: Regression, features: Float[Array, "chains P_test M"]
     ) -> dict[str, Array]:
         return {
-            "test_outputs": self._as_outputs(found.means(features)),
-            "test_variances": found.variances(features),
+            "test_outputs": self._as_outputs(regression.means(features)),
+            "test_variances": regression.variances(features),
         }
 
     def _as_outputs(self, outputs: Float[Array, "chains Q D"]) -> Float[Array, "chains Q *D"]:
-        """With the axis of the outputs where the targets have one."""
+        """The outputs, with an axis for D only where the targets have one."""
         return outputs if self.y_train.ndim == 2 else outputs[..., 0]
 
     @full_precision
@@ -180,8 +180,8 @@ class MarginalisedPosterior(Posterior):
         """
         features = self._train_features(params)
         prior, noise = self._standard_gaussians(features, keys)
-        missing = self._targets[None] - features @ prior - jnp.sqrt(self._noise) * noise
-        drawn = prior + gaussian_readout.regress(features, missing, self._noise).weights
+        residuals = self._targets[None] - features @ prior - jnp.sqrt(self._noise) * noise
+        drawn = prior + gaussian_readout.regress(features, residuals, self._noise).weights
         return self._lifted(self._with_readout(params, drawn), keys)
 
     def _standard_gaussians(
@@ -194,10 +194,10 @@ class MarginalisedPosterior(Posterior):
         shapes = [(features.shape[2], num_outputs), (features.shape[1], num_outputs)]
 
         def draw(key: Any) -> list[Array]:
-            parts = jax.random.split(key)
+            subkeys = jax.random.split(key)
             return [
                 jax.random.normal(k, shape, features.dtype)
-                for k, shape in zip(parts, shapes, strict=True)
+                for k, shape in zip(subkeys, shapes, strict=True)
             ]
 
         return list(jax.vmap(draw)(keys))
@@ -273,6 +273,6 @@ def _require_readout(network: Any) -> None:
 
 
 def _without_readout(params: Any) -> Any:
-    """The same arrays, None in place of the read-out's weights and bias."""
+    """The parameters with None in place of the read-out's weights and bias."""
     params = eqx.tree_at(lambda n: n.weights[-1], params, None)
     return eqx.tree_at(lambda n: n.biases[-1], params, None) if params.biases else params

@@ -10,8 +10,8 @@ Parameters of many chains are one pytree whose arrays have a leading chain axis;
 takes such a batch and returns one value, or one row, for each chain.
 
 `Target` is what a dynamics asks of a measure, `Posterior` what the records ask of a network's.
-`GibbsPosterior` is it for all weights, `marginalised.MarginalisedPosterior` for the hidden ones
-with the read-out integrated.
+`GibbsPosterior` is that of all weights, `marginalised.MarginalisedPosterior` that of the hidden
+weights, with the read-out integrated.
 """
 
 import abc
@@ -48,7 +48,7 @@ class Target(eqx.Module):
     @property
     @abc.abstractmethod
     def dtype(self) -> Any:
-        """The precision of the parameters."""
+        """The floating-point type of the parameters."""
 
     @property
     @abc.abstractmethod
@@ -159,14 +159,15 @@ class Posterior(Target):
 
     @property
     def num_train(self) -> int:
+        """P, the number of training examples."""
         return self.y_train.shape[0]
 
     def at_temperature(self, temperature: float) -> "Posterior":
-        """The same posterior at another temperature. Raises `InputError` for what is none."""
+        """This posterior at another temperature; `InputError` for one that is not positive."""
         number = _checked_temperature(temperature, self.y_train.dtype)
-        moved = eqx.tree_at(lambda p: p.temperature, self, number)
-        assert isinstance(moved, Posterior)
-        return moved
+        posterior = eqx.tree_at(lambda p: p.temperature, self, number)
+        assert isinstance(posterior, Posterior)
+        return posterior
 
     @property
     def sampled_prior(self) -> GaussianPrior:
@@ -174,7 +175,7 @@ class Posterior(Target):
 
     @property
     def _template(self) -> Any:
-        """Parameters of one network, for their shapes and precision."""
+        """Parameters of one network, for their shapes and type."""
         return eqx.filter(self.network, self._marks)
 
     @property
@@ -198,15 +199,15 @@ class Posterior(Target):
         return eqx.combine(params, eqx.filter(self.network, self._marks, inverse=True))
 
     def _require_params(self, params: Any) -> None:
-        """Raise `InputError` for what are no weights of this posterior's, by their shapes alone."""
-        like, structure = jax.tree.flatten(self._template)
-        leaves, given = jax.tree.flatten(params)
-        right = len({given, structure}) == 1 and all(
+        """Raise `InputError` for what are no weights of this posterior, by their shapes alone."""
+        template_leaves, structure = jax.tree.flatten(self._template)
+        leaves, given_structure = jax.tree.flatten(params)
+        fits = len({given_structure, structure}) == 1 and all(
             isinstance(leaf, jax.Array | np.ndarray)
-            and leaf.shape == (*leaves[0].shape[:1], *one.shape)
-            for leaf, one in zip(leaves, like, strict=True)
+            and leaf.shape == (*leaves[0].shape[:1], *template.shape)
+            for leaf, template in zip(leaves, template_leaves, strict=True)
         )
-        if not right:
+        if not fits:
             raise InputError(
                 "params must be the weights of networks of this posterior, with a leading axis of "
                 f"chains, got {type(params).__name__} with arrays of shapes "
@@ -311,6 +312,7 @@ class GibbsPosterior(Posterior):
             refuse_wrong_derivatives(self)
 
     def train_outputs(self, params: Any) -> Float[Array, "chains P *D"]:
+        """f at the training inputs."""
         return self.outputs_at(self.networks(params), self.x_train)
 
     def residuals(self, params: Any) -> Float[Array, "chains P *D"]:
@@ -329,7 +331,7 @@ class GibbsPosterior(Posterior):
         return jnp.sum(self.loss(self.train_outputs(params), self.y_train[None]), axis=1)
 
     def energy_variance(self, params: Any) -> Float[Array, " chains"]:
-        """0: the parameters determine f."""
+        """Zero, as the parameters determine f."""
         self._require_params(params)
         return jnp.zeros(jax.tree.leaves(params)[0].shape[0], self.y_train.dtype)
 
@@ -357,12 +359,12 @@ class GibbsPosterior(Posterior):
 
 
 def require_keys(keys: Any, number: int) -> None:
-    """Raise `InputError` unless these are so many random keys, one for each chain."""
+    """Raise `InputError` unless `keys` are random keys, one for each of `number` chains."""
     raw = getattr(keys, "dtype", None) == jnp.uint32 and getattr(keys, "ndim", 0) == 2
     if not (raw or (is_key(keys) and keys.ndim == 1)) or len(keys) != number:
-        given = f"some of shape {keys.shape}" if is_key(keys) else shown(keys)
+        description = f"some of shape {keys.shape}" if is_key(keys) else shown(keys)
         raise InputError(
-            f"keys must be one random key for each of {number} chain(s), got {given}: write "
+            f"keys must be one random key for each of {number} chain(s), got {description}: write "
             f"jax.random.split(key, {number})"
         )
 

@@ -16,7 +16,7 @@ import numpy as np
 from langevin_nn.errors import InputError
 
 MATMUL_PRECISION = "highest"
-"""Of every product of weights, inputs and features, whatever JAX's own setting is."""
+"""The precision of every product of weights, inputs and features, whatever JAX's setting is."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +36,7 @@ def require_float64(what: str = "theory is") -> None:
     """Do nothing if JAX computes in float64; `what` begins the message otherwise.
 
     Raises:
-        InputError: it does not; the message says which line to add.
+        InputError: float64 is off; the message says which line to add.
 
     >>> require_float64("random features are")
     """

@@ -18,7 +18,7 @@ from langevin_nn.values import as_number, is_ordered, require_count
 
 
 class GaussianPrior(eqx.Module):
-    """One precision λ_ℓ for the weights of each layer, and one λ_bℓ for its biases.
+    """A Gaussian prior: a precision λ_ℓ for the weights of each layer, and one λ_bℓ for its biases.
 
     `bias_precisions` belong to a network with biases, and are left out for one without. For an
     Equinox module of the user's own there is one of `precisions` for each of its arrays, biases
@@ -51,8 +51,8 @@ class GaussianPrior(eqx.Module):
 
         `sampled` marks its leaves; None stands for all floating-point arrays.
         """
-        own = not isinstance(network, Network)
-        biases = 0 if own else len(network.biases)
+        is_module = not isinstance(network, Network)
+        biases = 0 if is_module else len(network.biases)
         if biases and self.bias_precisions is None:
             raise InputError(
                 f"the network has biases in {biases} layer(s), the prior no precisions for them: "
@@ -60,7 +60,7 @@ class GaussianPrior(eqx.Module):
             )
         if self.bias_precisions is not None and len(self.bias_precisions) != biases:
             advice = "give one for each layer, the read-out's last"
-            if own:
+            if is_module:
                 advice = "give one of precisions for each array of your own module"
             elif not biases:
                 advice = "write biases=True in the network, or leave bias_precisions out"

@@ -101,7 +101,7 @@ class _Expansion(NamedTuple):
     power: Float[Array, "..."]  # E[σ²]
 
     def reshape(self, shape: tuple[int, ...]) -> "_Expansion":
-        terms, tails = (part.reshape(-1, *shape) for part in (self.terms, self.tails))
+        terms, tails = (array.reshape(-1, *shape) for array in (self.terms, self.tails))
         return _Expansion(terms, tails, self.power.reshape(shape))
 
 
@@ -156,8 +156,8 @@ def _mehler_sum(
     def add_terms(step: Array, total: Array) -> Array:
         start = (num_passes - 1 - step) * _TERMS_AT_ONCE
         some_left, some_right = (
-            jax.lax.dynamic_slice_in_dim(each.terms, start, _TERMS_AT_ONCE)
-            for each in (left, right)
+            jax.lax.dynamic_slice_in_dim(expansion.terms, start, _TERMS_AT_ONCE)
+            for expansion in (left, right)
         )
         for k in reversed(range(_TERMS_AT_ONCE)):
             total = total * base + some_left[k] * some_right[k]
@@ -185,35 +185,37 @@ class QuadratureDual:
     def __call__(
         self, a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
     ) -> Float[Array, "..."]:
-        parts = [jnp.asarray(part, c.dtype) for part in _hermite_table(self.odd)]
+        table = [jnp.asarray(array, c.dtype) for array in _hermite_table(self.odd)]
 
         def block(a: Array, b: Array, c: Array) -> Array:
-            left, right = (_expand(each.ravel(), *parts, self._evaluate) for each in (a, b))
+            left, right = (
+                _expand(variances.ravel(), *table, self._evaluate) for variances in (a, b)
+            )
             return _mehler_sum(a, b, c, left, right, self.odd)
 
         if max(a.size, b.size) <= _MOST_VARIANCES:
             return block(a, b, c)
-        flat = [part.ravel() for part in jnp.broadcast_arrays(a, b, c)]
+        flat = [array.ravel() for array in jnp.broadcast_arrays(a, b, c)]
         values = jax.lax.map(lambda abc: block(*abc), flat, batch_size=_MOST_VARIANCES // 16)
         return values.reshape(jnp.broadcast_shapes(a.shape, b.shape, c.shape))
 
     def error(self, variance: float) -> float:
-        """By how much E[σ(√a z)²] is wrong at one variance a, in units of itself.
+        """The relative error of E[σ(√a z)²] at one variance a.
 
-        Against the trapezoidal rule over u = √a z with 32 nodes in each unit of u: the sum has
-        nodes in z, and sees a step where σ rises within 1/√a of zero.
+        It is measured by the trapezoidal rule over u = √a z with 32 nodes in each unit of u: the
+        sum has nodes in z, and sees a step where σ rises within 1/√a of zero.
 
         >>> dual = QuadratureDual(jnp.tanh, odd=True)
         >>> dual.error(10.0) < 1e-9, dual.error(1e4) > 1e-3
         (True, True)
         """
         nodes, weights, _ = _hermite_table(self.odd)
-        own = float(weights @ np.square(self._at(np.sqrt(variance) * nodes)))
+        approximate = float(weights @ np.square(self._at(np.sqrt(variance) * nodes)))
         reach = _NODE_RANGE * np.sqrt(variance)
         u = np.linspace(-reach, reach, 2 * int(min(32 * reach, _MOST_NODES)) + 1)
         density = np.exp(-(u**2) / (2 * variance))
         exact = float(density @ np.square(self._at(u)) / np.sum(density))
-        return abs(own / exact - 1) if exact > 0 else 0.0
+        return abs(approximate / exact - 1) if exact > 0 else 0.0
 
     def _at(self, z: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         return np.asarray(self._evaluate(jnp.asarray(z)), np.float64)
@@ -238,10 +240,11 @@ class Reference:
     name: str
 
     def find(self) -> Any:
-        found = importlib.import_module(self.module)
-        for part in self.name.split("."):
-            found = getattr(found, part)
-        return found
+        """The function itself."""
+        value = importlib.import_module(self.module)
+        for name in self.name.split("."):
+            value = getattr(value, name)
+        return value
 
 
 def reference(function: Any) -> Any:
@@ -253,11 +256,11 @@ def reference(function: Any) -> Any:
     >>> reference(math.tanh)
     Reference(module='math', name='tanh')
     """
-    where = Reference(
+    by_name = Reference(
         str(getattr(function, "__module__", "")), str(getattr(function, "__qualname__", ""))
     )
     try:
-        return where if where.find() is function else function
+        return by_name if by_name.find() is function else function
     except (ImportError, AttributeError, ValueError):
         return function
 

@@ -10,11 +10,11 @@ from jaxtyping import Array, Float
 __all__ = ["BatchOf", "rows_of"]
 
 BatchOf = Callable[[Array], Any]
-"""What makes a batch of one network of a row of weights; `rows_of` gives it."""
+"""A function from a row of weights to a batch of one network; made by `rows_of`."""
 
 
 def rows_of(params: Any) -> tuple[Float[Array, "n K"], BatchOf]:
-    """The weights of each network of a batch as one row, and what makes a batch of one of a row.
+    """The weights of each network of a batch as one row, and the function back to a batch of one.
 
     As a static argument of a compiled function it is equal to that of any batch of such networks.
 
@@ -23,4 +23,4 @@ def rows_of(params: Any) -> tuple[Float[Array, "n K"], BatchOf]:
     ((3, 5), [(1, 2, 2), (1, 1)])
     """
     _, batch_of = ravel_pytree(jax.tree.map(lambda leaf: leaf[:1], params))
-    return jax.vmap(lambda one: ravel_pytree(one)[0])(params), batch_of
+    return jax.vmap(lambda network: ravel_pytree(network)[0])(params), batch_of

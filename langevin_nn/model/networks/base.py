@@ -28,7 +28,7 @@ from langevin_nn.wide_layers import Layer
 
 
 class Network(eqx.Module):
-    """What the package knows of its own networks: how to evaluate many, what a theory may know.
+    """A network that the package knows: how to evaluate many, and what a theory may know. Abstract.
 
     `weights` and `biases` are tuples of arrays, one for each layer, the read-out's last; `biases`
     is empty for a network without. With leading axes (chains, say) in all of them the module
@@ -53,8 +53,8 @@ class Network(eqx.Module):
     def layers(self) -> tuple[Layer, ...] | None:
         """What each layer does to covariances as the widths grow, in the order of the weights.
 
-        Those of the network's Gram matrix, tangent kernel and theories; None, unless a network says
-        them, where these are not known. The first is an `InputLayer`.
+        The network's Gram matrix, tangent kernel and theories are made of them. None, unless a
+        network says them: these are then not known. The first is an `InputLayer`.
         """
         return None
 
@@ -64,24 +64,24 @@ class Network(eqx.Module):
         return sum(self.hidden_widths)
 
     def reduced(self, data: Dataset) -> tuple["Network", InputSpace | None]:
-        """The network on fewer coordinates of its inputs with the same posterior, and these.
+        """The network on fewer coordinates of its inputs, with the same posterior, and their space.
 
-        Itself and None, unless a network says more: one that sees its inputs through `weights[0]`
-        alone gives `InputSpace.reduced(self, data)`.
+        The network itself and None, unless it says more: one that sees its inputs through
+        `weights[0]` alone gives `InputSpace.reduced(self, data)`.
         """
         return self, None
 
     @property
     def num_outputs(self) -> int:
-        """D. With one output, outputs have no axis for it."""
+        """D, the number of outputs; with one, arrays of outputs have no axis for it."""
         return 1
 
     def with_outputs(self, number: int) -> str:
-        """What to write for a network of this kind, or another, with that many outputs."""
+        """The advice for a network of this kind, or of another, with that many outputs."""
         return f"write a {type(self).__name__} with num_outputs = {number}"
 
     def with_inputs(self, number: int) -> str:
-        """What to write for a network of this kind with inputs of that size."""
+        """The advice for a network of this kind with inputs of that size."""
         return f"write in_size = {number}"
 
     @property
@@ -95,8 +95,8 @@ class Network(eqx.Module):
     ) -> "Network":
         """The network of a configuration for these data, its weights drawn from N(0, 1).
 
-        Made as a `FullyConnected` is, unless a network says otherwise. Raises `InputError` for data
-        that do not fit it.
+        It is made as a `FullyConnected` is, unless a network says otherwise. Raises `InputError`
+        for data that do not fit it.
         """
         make: Callable[..., Network] = cls
         return make(
@@ -106,7 +106,7 @@ class Network(eqx.Module):
 
     @classmethod
     def sizes(cls, chosen: NetworkConfig, data: Dataset) -> NetworkSizes:
-        """How large `from_config` makes it; errors as there."""
+        """The sizes of the network that `from_config` makes; errors as there."""
         make = partial(cls.from_config, chosen, data, key=jax.random.key(0), dtype=jnp.float32)
         network = eqx.filter_eval_shape(make)
         number = sum(leaf.size for leaf in jax.tree.leaves((network.weights, network.biases)))
@@ -136,7 +136,7 @@ class Network(eqx.Module):
         """f at P inputs, (…, P) or (…, P, D), for every network of the leading axes."""
 
     def __call__(self, x: Float[Array, " N_0"]) -> Float[Array, "*D"]:
-        """f at one input. Raises `InputError` for what is none, and for several networks."""
+        """f at one input x. Raises `InputError` for an x that is none, and for several networks."""
         require_array("x, one input of the network,", x, self._num_coordinates)
         first = self.weights[0]
         if first.ndim != 2:
@@ -148,7 +148,7 @@ class Network(eqx.Module):
 
     @property
     def _num_coordinates(self) -> int:
-        """Of the inputs as the first layer takes them, which may be expressed in fewer."""
+        """The number of input coordinates that the first layer takes, N_0 or fewer."""
         return self.in_size
 
     def _require_inputs(self, x: Any) -> None:
@@ -209,8 +209,8 @@ def of_each(
     marks: Any = eqx.is_array
     if sampled is not None:
         marks = jax.tree.unflatten(jax.tree.structure(networks), sampled)
-    batched, rest = eqx.partition(networks, marks)
-    return jax.vmap(lambda one: function(eqx.combine(one, rest)))(batched)
+    batched, shared = eqx.partition(networks, marks)
+    return jax.vmap(lambda arrays: function(eqx.combine(arrays, shared)))(batched)
 
 
 def _require_sizes(network: Network, in_size: int, num_outputs: int) -> None:
@@ -233,7 +233,7 @@ def require_output(network: Any, in_size: int, num_outputs: int, dtype: Any) -> 
         _require_sizes(network, in_size, num_outputs)
     example = jax.ShapeDtypeStruct((in_size,), dtype)
     expected = () if num_outputs == 1 else (num_outputs,)
-    words = "a single number ()" if num_outputs == 1 else f"the targets' ({num_outputs},)"
+    described = "a single number ()" if num_outputs == 1 else f"the targets' ({num_outputs},)"
     try:
         output = eqx.filter_eval_shape(network, example)
     except TRACING_ERRORS as error:
@@ -254,5 +254,5 @@ def require_output(network: Any, in_size: int, num_outputs: int, dtype: Any) -> 
             advice += f", or give targets of shape ({columns})"
         raise InputError(
             f"the network does not fit the data: it maps an input of shape ({in_size},) to "
-            f"{returned}, not to {words}: {advice}"
+            f"{returned}, not to {described}: {advice}"
         )

@@ -111,10 +111,10 @@ class FullyConnected(Network):
 
     @classmethod
     def sizes(cls, chosen: NetworkConfig, data: Dataset) -> NetworkSizes:
-        seen = min(data.in_size, data.num_train)  # on the span of the training inputs
+        rank = min(data.in_size, data.num_train)  # on the span of the training inputs
         sampled, drawn = (
             num_weights((size, *chosen.hidden_widths, data.num_outputs), chosen.biases)
-            for size in (seen, data.in_size)
+            for size in (rank, data.in_size)
         )
         units, depth = sum(chosen.hidden_widths), len(chosen.hidden_widths)
         return NetworkSizes(sampled, drawn, units, depth)
@@ -138,22 +138,22 @@ class FullyConnected(Network):
     ) -> Float[Array, "... P N"]:
         """Wˡφ/√N_ℓ + bˡ of the inputs φ of layer ℓ, the features below or for ℓ = 0 x itself."""
         if layer == 0:
-            return self._first(inputs)
+            return self._first_preactivations(inputs)
         features, weights = of_one_type(inputs, self.weights[layer])
         h = jnp.einsum("...pn,...mn->...pm", features, weights) / math.sqrt(self.fan_ins[layer])
-        return self._shifted(h, layer)
+        return self._with_bias(h, layer)
 
     @property
     def _num_coordinates(self) -> int:
         return self.weights[0].shape[-1]
 
-    def _first(self, x: Float[Array, "P N_0"]) -> Array:
+    def _first_preactivations(self, x: Float[Array, "P N_0"]) -> Array:
         self._require_inputs(x)
         weights, x = of_one_type(self.weights[0], x)
         h = jnp.einsum("...nr,pr->...pn", weights, x) / math.sqrt(self.fan_ins[0])
-        return self._shifted(h, layer=0)
+        return self._with_bias(h, layer=0)
 
-    def _shifted(self, h: Float[Array, "*networks P N"], layer: int) -> Array:
+    def _with_bias(self, h: Float[Array, "*networks P N"], layer: int) -> Array:
         if not self.biases:
             return h
         h, bias = of_one_type(h, self.biases[layer])

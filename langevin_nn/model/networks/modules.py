@@ -24,16 +24,16 @@ from langevin_nn.model.networks.base import Network, of_each
 from langevin_nn.types import InputError
 from langevin_nn.values import shown
 
-PRECISIONS = ("float32", "float64")
-"""What can be sampled: in 16 bits a step smaller than 2⁻⁸ of a weight is rounded away."""
+FLOAT_TYPES = ("float32", "float64")
+"""Types that can be sampled: in 16 bits a step below 2⁻⁸ of a weight is rounded away."""
 NUM_PROBES, NUM_INPUTS = 8, 16
 """Draws of the prior, and training inputs, at which derivatives are looked at."""
-LARGEST_PROBES = 2**20
-"""Weights of all draws together; of larger networks there are fewer draws, two at least."""
-MOVES = (1e-1, 1e-2, 1e-3, 1e-4)
-"""Of the weights in units of their prior, for differences that are held against derivatives."""
-WRONG = 0.02
-"""Relative difference from which on a derivative is none."""
+MOST_PROBE_WEIGHTS = 2**20
+"""Weights of all draws together; a larger network has fewer draws, two at least."""
+MOVE_SIZES = (1e-1, 1e-2, 1e-3, 1e-4)
+"""Moves of the weights, in units of their prior, whose differences test the derivatives."""
+SLOPE_TOLERANCE = 0.02
+"""Relative difference from the quotient above which a derivative is wrong."""
 
 
 def as_sampled(network: Any, sampled: Any) -> tuple[Any, tuple[bool, ...] | None, Any]:
@@ -42,27 +42,27 @@ def as_sampled(network: Any, sampled: Any) -> tuple[Any, tuple[bool, ...] | None
     Scalars of NumPy among its fields become the Python numbers that they stand for.
     """
     if isinstance(network, type) or not callable(network):
-        given = network.__name__ if isinstance(network, type) else type(network).__name__
+        type_name = network.__name__ if isinstance(network, type) else type(network).__name__
         raise InputError(
             f"a network is a FullyConnected, a Convolutional or an Equinox module that maps one "
-            f"input to one output, got {given}: write for example lnn.FullyConnected(…)"
+            f"input to one output, got {type_name}: write for example lnn.FullyConnected(…)"
         )
-    own = not isinstance(network, Network)
-    if own:
-        network = jax.tree.map(_plain, network)
+    is_module = not isinstance(network, Network)
+    if is_module:
+        network = jax.tree.map(_as_python_number, network)
         _refuse_state(network)
         _refuse_unhashable(network)
     leaves = jax.tree_util.tree_leaves_with_path(network)
     marks = tuple(eqx.is_inexact_array(leaf) for _, leaf in leaves)
     if sampled is not None:
-        if not own:
+        if not is_module:
             raise InputError(
                 f"a {type(network).__name__} is sampled in all of its weights: to freeze some, "
                 "make it a field of an Equinox module of your own whose __call__ calls it, or take "
                 "lnn.RandomFeatures"
             )
-        chosen = _filtered(network, sampled)
-        marks = tuple(mark and kept for mark, kept in zip(marks, chosen, strict=True))
+        filter_marks = _filter_marks(network, sampled)
+        marks = tuple(mark and keep for mark, keep in zip(marks, filter_marks, strict=True))
     if not any(marks):
         raise InputError("the network has no floating-point arrays: nothing can be sampled")
     _refuse_shared(leaves, marks)
@@ -79,16 +79,16 @@ def as_sampled(network: Any, sampled: Any) -> tuple[Any, tuple[bool, ...] | None
         if mark
     }
     kinds = set(names.values())
-    if len(kinds) > 1 or not kinds <= set(PRECISIONS):
+    if len(kinds) > 1 or not kinds <= set(FLOAT_TYPES):
         listed = ", ".join(f"{name} {kind}" for name, kind in names.items())
         raise InputError(
             f"weights are sampled in float32 or in float64, all in the same, got {listed}: write "
             "them as arrays of one of these types, or leave them out by sampled=…"
         )
-    return network, marks if own else None, jnp.dtype(kinds.pop())
+    return network, marks if is_module else None, jnp.dtype(kinds.pop())
 
 
-def _plain(leaf: Any) -> Any:
+def _as_python_number(leaf: Any) -> Any:
     return leaf.item() if isinstance(leaf, np.generic) else leaf
 
 
@@ -105,13 +105,13 @@ def _refuse_state(network: Any) -> None:
 
 def _refuse_unhashable(network: Any) -> None:
     """Raise `InputError` for a field that compiled programs cannot be told apart by."""
-    parts: list[tuple[Any, Any]] = [
+    nodes: list[tuple[Any, Any]] = [
         *jax.tree_util.tree_leaves_with_path(network),
         ("", jax.tree.structure(network)),
     ]
-    for path, part in parts:
+    for path, node in nodes:
         try:
-            eqx.is_array(part) or hash(part)
+            eqx.is_array(node) or hash(node)
         except TypeError as error:
             raise InputError(
                 f"{jax.tree_util.keystr(path) if path else 'a static field'} of the network cannot "
@@ -119,20 +119,20 @@ def _refuse_unhashable(network: Any) -> None:
             ) from error
 
 
-class _Left:
+class _LeftOut:
     """Stands where a filter leaves a leaf out."""
 
 
-def _filtered(network: Any, sampled: Any) -> list[bool]:
-    """Which leaves the filter keeps."""
+def _filter_marks(network: Any, sampled: Any) -> list[bool]:
+    """Which leaves of the network a filter keeps, in the order of the leaves."""
     try:
-        kept = eqx.filter(network, sampled, replace=_Left())
+        filtered = eqx.filter(network, sampled, replace=_LeftOut())
     except (TypeError, ValueError) as error:
         raise InputError(
             "sampled is a filter of eqx.partition, a function of a leaf or a tree of Booleans in "
             f"the shape of the network, got {shown(sampled)}"
         ) from error
-    return [not isinstance(leaf, _Left) for leaf in jax.tree.leaves(kept)]
+    return [not isinstance(leaf, _LeftOut) for leaf in jax.tree.leaves(filtered)]
 
 
 def _refuse_shared(leaves: list[tuple[Any, Any]], marks: tuple[bool, ...]) -> None:
@@ -169,7 +169,7 @@ def refuse_wrong_derivatives(posterior: Any) -> None:
     rng = np.random.default_rng(0)
     x = posterior.x_train[:NUM_INPUTS]
     size = sum(math.prod(shape) for _, shape in leaves)
-    probes = min(NUM_PROBES, max(2, LARGEST_PROBES // max(size, 1)))
+    probes = min(NUM_PROBES, max(2, MOST_PROBE_WEIGHTS // max(size, 1)))
     scales = [p**-0.5 for p in posterior.prior.by_array]
     start, direction = (
         [
@@ -182,21 +182,25 @@ def refuse_wrong_derivatives(posterior: Any) -> None:
         rng.choice([-1.0, 1.0], (probes, *posterior.y_train[: len(x)].shape)), dtype
     )
 
-    def wrong(chosen: np.ndarray) -> bool:
-        some = [d * float(yes) for d, yes in zip(direction, chosen, strict=True)]
+    def is_wrong(chosen: np.ndarray) -> bool:
+        partial_direction = [
+            d * float(is_chosen) for d, is_chosen in zip(direction, chosen, strict=True)
+        ]
         try:
-            return bool(_derivatives_are_wrong(posterior.network, marks, start, some, signs, x))
+            return bool(
+                _derivatives_are_wrong(posterior.network, marks, start, partial_direction, signs, x)
+            )
         except (NotImplementedError, ValueError) as error:
             raise InputError(
                 "the network cannot be differentiated, or not run for many inputs and weights at "
                 f"once, as sampling does (jax.vmap): {' '.join(str(error).split())}"
             ) from error
 
-    if not wrong(np.ones(len(leaves))):
+    if not is_wrong(np.ones(len(leaves))):
         return
-    guilty = [name for i, (name, _) in enumerate(leaves) if wrong(np.arange(len(leaves)) == i)]
+    wrong = [name for i, (name, _) in enumerate(leaves) if is_wrong(np.arange(len(leaves)) == i)]
     raise InputError(
-        f"the derivative of the network in {', '.join(guilty or [name for name, _ in leaves])} is "
+        f"the derivative of the network in {', '.join(wrong or [name for name, _ in leaves])} is "
         "not that of its values (jax.lax.stop_gradient, or rounding?), so that gradients would "
         "lead elsewhere than the density says: to freeze arrays leave them out of sampled=…"
     )
@@ -211,39 +215,39 @@ def _derivatives_are_wrong(
     signs: Float[Array, "probes P *D"],
     x: Float[Array, "P N_0"],
 ) -> Array:
-    """Whether derivatives along the direction differ from differences at these weights."""
-    sampled, rest = eqx.partition(network, jax.tree.unflatten(jax.tree.structure(network), marks))
+    """Whether derivatives along the direction are not the difference quotients at these weights."""
+    sampled, shared = eqx.partition(network, jax.tree.unflatten(jax.tree.structure(network), marks))
     structure = jax.tree.structure(sampled)
 
     def outputs(arrays: list[Array]) -> Float[Array, "probes P D"]:
-        networks = eqx.combine(jax.tree.unflatten(structure, arrays), rest)
-        f = of_each(lambda one: jax.vmap(one)(x), networks, marks)
+        networks = eqx.combine(jax.tree.unflatten(structure, arrays), shared)
+        f = of_each(lambda member: jax.vmap(member)(x), networks, marks)
         return f.reshape(*f.shape[:2], -1).astype(x.dtype)
 
     f, slope = outputs(start), derivative_along(outputs, start, direction)
     rounding = 50 * jnp.finfo(f.dtype).eps * jnp.max(jnp.abs(f))
 
     # Differences along one direction; where there are kinks or jumps some may be off.
-    moves = jnp.asarray([*MOVES, *(-move for move in MOVES)], x.dtype)
+    moves = jnp.asarray([*MOVE_SIZES, *(-move for move in MOVE_SIZES)], x.dtype)
 
     def ends(w: Array, d: Array) -> Array:
         moved = w[None] + moves.reshape(-1, *(1,) * w.ndim) * d[None]
         return moved.reshape(-1, *w.shape[1:])
 
-    there = outputs([ends(w, d) for w, d in zip(start, direction, strict=True)])
-    there = there.reshape(2, len(MOVES), *f.shape)
-    steps = moves[: len(MOVES)].reshape(-1, 1, 1, 1)
-    quotient = (there[0] - there[1]) / (2 * steps)
-    bound = WRONG * (jnp.abs(quotient) + jnp.abs(slope)[None]) + rounding / steps
+    shifted = outputs([ends(w, d) for w, d in zip(start, direction, strict=True)])
+    shifted = shifted.reshape(2, len(MOVE_SIZES), *f.shape)
+    steps = moves[: len(MOVE_SIZES)].reshape(-1, 1, 1, 1)
+    quotient = (shifted[0] - shifted[1]) / (2 * steps)
+    bound = SLOPE_TOLERANCE * (jnp.abs(quotient) + jnp.abs(slope)[None]) + rounding / steps
     missed = jnp.mean(jnp.abs(quotient - slope[None]) > bound, axis=(1, 2), dtype=f.dtype)
-    off = jnp.any(jnp.min(missed, axis=0) > 0.25)
+    misses = jnp.any(jnp.min(missed, axis=0) > 0.25)
 
     # Entries whose derivative is zero in all draws, and that do count.
     gradient = jax.grad(lambda arrays: jnp.sum(signs.reshape(f.shape) * outputs(arrays)))(start)
-    move = MOVES[1]
+    move = MOVE_SIZES[1]
     moved = [
         w + move * jnp.where(jnp.all(g == 0, axis=0)[None], d, 0)
         for w, d, g in zip(start, direction, gradient, strict=True)
     ]
     dead = jnp.max(jnp.abs(outputs(moved) - f)) > 1e-3 * move * jnp.max(jnp.abs(f)) + rounding
-    return off | dead
+    return misses | dead

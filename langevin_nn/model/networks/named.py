@@ -10,17 +10,17 @@ KIND = "architecture"
 
 
 def network_named(name: str) -> type[Network]:
-    """The class of that name or import path.
+    """The class of networks of a configuration's name or import path.
 
     Raises `InputError` for any other name, and for what is no network.
 
     >>> network_named("convolutional").__name__
     'Convolutional'
     """
-    found = named(KIND, name, ARCHITECTURES)
+    network_class = named(KIND, name, ARCHITECTURES)
     if name in ARCHITECTURES:
-        found = load(KIND, found.place)
-    if not (isinstance(found, type) and issubclass(found, Network)):
+        network_class = load(KIND, network_class.place)
+    if not (isinstance(network_class, type) and issubclass(network_class, Network)):
         write = f"class {name.rpartition(':')[2]}(langevin_nn.model.networks.base.Network)"
-        raise misfit(KIND, name, found, "a class of networks", write)
-    return found
+        raise misfit(KIND, name, network_class, "a class of networks", write)
+    return network_class

@@ -13,7 +13,7 @@ TRACING_ERRORS = (
     TypeError, ValueError, AttributeError, LookupError, NameError, ArithmeticError, AssertionError,
     RuntimeError,
 )  # fmt: skip
-"""What a function of the user's raises where it cannot be traced, besides mistakes of its own."""
+"""The errors of a user's function that cannot be traced, besides mistakes of its own."""
 
 
 def first_line(error: Exception) -> str:

@@ -33,7 +33,7 @@ class Estimate:
         object.__setattr__(self, "mcse", mcse)
 
 
-NOT_KNOWN = (
+UNKNOWN_SHIFT_MESSAGE = (
     "step-size shift not known (it is not predicted with a ladder, whose swaps change it, and for "
     "draws without slopes): hold the numbers against those of a smaller step_size, or write "
     'dynamics = "split"'
@@ -42,7 +42,7 @@ NOT_KNOWN = (
 
 @dataclass(frozen=True)
 class StepSizeBias:
-    """What a finite step size adds to the numbers of a `Generalisation`, to leading order in it.
+    """The shifts of a `Generalisation`'s numbers by a finite step size, to leading order in it.
 
     Each has the Monte-Carlo error of the prediction itself; NaN is a shift that is not known.
     """
@@ -63,17 +63,17 @@ class StepSizeBias:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The numbers of which it is not known by how much they are shifted, by name."""
+        """The names of the numbers whose shifts are not known."""
         names = (field.name for field in fields(self))
         return tuple(name for name in names if math.isnan(getattr(self, name).value))
 
     @property
     def message(self) -> str:
-        """That shifts are not known, and what to write; empty where all are."""
-        return NOT_KNOWN if self.unknown else ""
+        """The message that shifts are not known, and what to write; empty where all are known."""
+        return UNKNOWN_SHIFT_MESSAGE if self.unknown else ""
 
     def beyond_the_error(self, numbers: Any) -> tuple[str, ...]:
-        """Which of these numbers are shifted by more than their standard error, by name.
+        """The names of those numbers that are shifted by more than their standard error.
 
         The shift has to be larger than twice its own error, too.
         """

@@ -25,6 +25,7 @@ from langevin_nn.errors import InputError
 from langevin_nn.values import as_path, shown
 
 LEFT_OVER_SECONDS = 3600.0
+"""The age from which a temporary file that several processes may write is left over."""
 
 
 class Unreadable(ValueError):
@@ -82,21 +83,22 @@ def _remove_left_over(path: Path) -> None:
 
 
 def write_text(path: Path, text: str, *, shared: bool = False) -> None:
-    """A text file in UTF-8."""
+    """Write a text file in UTF-8, atomically."""
     write_bytes(path, text.encode(), shared=shared)
 
 
 def write_bytes(path: Path, content: bytes | memoryview, *, shared: bool = False) -> None:
+    """Write a file of these bytes, atomically."""
     write_atomically(path, lambda temporary: _write_bytes(temporary, content), shared=shared)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """An uncompressed .npz without pickled objects."""
+    """Write an uncompressed .npz without pickled objects, atomically."""
     write_atomically(path, lambda temporary: _write_arrays(temporary, arrays))
 
 
 def make_folder(path: Path) -> None:
-    """The folder `path`, unless it is there."""
+    """Make the folder `path`, unless it is there."""
     if not path.is_dir():
         os.mkdir(path)
 
@@ -122,15 +124,15 @@ def is_absent_or_file(path: Path) -> bool:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether a folder stands there, in whose place no file can be renamed; no link to one."""
+    """Whether `path` is a folder, in whose place no file can be renamed; no link to one."""
     return path.is_dir() and not path.is_symlink()
 
 
 def require_no_folder(path: Path, instead: str = "") -> None:
     """Raise `InputError` where a folder stands in the place of a file that is to be written."""
     if _is_folder(path):
-        words = instead and f", or write {instead}"
-        raise InputError(f"{path} is a folder where a file is to be: move it away{words}")
+        advice = instead and f", or write {instead}"
+        raise InputError(f"{path} is a folder where a file is to be: move it away{advice}")
 
 
 def require_file(path: Path) -> None:
@@ -146,9 +148,9 @@ def require_file(path: Path) -> None:
 def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of a .npz that `write_arrays` wrote, each verified by its checksum (CRC-32).
 
-    With `only`, no other than that one. The checksum of a member covers its header, and is verified
-    before that is believed. Raises `Unreadable` for a file that cannot be read, is damaged, or
-    holds pickled objects.
+    `only` names a single array to be read. The checksum of a member covers its header, and is
+    verified before that is believed. Raises `Unreadable` for a file that cannot be read, is
+    damaged, or holds pickled objects.
     """
     require_file(path)
     try:
@@ -177,20 +179,20 @@ def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
 
 def _check_complete(path: Path, archive: zipfile.ZipFile) -> None:
     """Raise `Unreadable` unless the listed members fill the file: a damaged list may lack some."""
-    place = 0
+    offset = 0
     with path.open("rb") as file:
         for member in archive.infolist():
-            if member.header_offset != place:
+            if member.header_offset != offset:
                 break
-            file.seek(place + 26)
-            name, extra = struct.unpack("<HH", file.read(4))
-            place += 30 + name + extra + member.compress_size
-    if place != archive.start_dir:
+            file.seek(offset + 26)
+            name_length, extra_length = struct.unpack("<HH", file.read(4))
+            offset += 30 + name_length + extra_length + member.compress_size
+    if offset != archive.start_dir:
         raise Unreadable("its list of arrays is damaged")
 
 
 def sum_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits. Raises `Unreadable`."""
+    """The SHA-256 of a file, in hexadecimal digits. Raises `Unreadable` where it cannot be read."""
     require_file(path)
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What a run takes of the memory, said before it is taken.
+"""The memory that a run takes, estimated before it is taken.
 
 The factors were measured: the growth of a process's resident memory, at several sizes, in which
 one part stood out. Weights and activations are carried by every chain of every point; the factors
@@ -16,25 +16,25 @@ from langevin_nn.errors import InputError
 from langevin_nn.memory import available_memory
 
 MARGINALISED_ACTIVATION_COPIES, MATRIX_COPIES = 16.0, 4.0
-"""Copies of one chain's activations where the read-out is marginalised, of a P × P matrix."""
+"""Copies of one chain's activations where the read-out is marginalised, and of a P × P matrix."""
 DRAW_COPIES, KEPT_COPIES, WRITTEN_COPIES, ANALYSED_BYTES = 7.0, 2.5, 14.0, 75.0
 """Copies of a recorded series while it is sampled and after; of f at the training inputs while
 posterior.nc is made; and the bytes that a number of f at a test input takes while the chains of one
 posterior are summarised, in float64 and one posterior after another."""
 SERIES_BYTES = 128e6
-"""What follows from the draws of f at the test inputs, or stands beside it, is kept up to this."""
+"""The most bytes of a series, beside f at the test inputs or following from it, that is kept."""
 GRAM_COPIES, CROSS_COPIES = 5.3, 1.4
-"""Of matrices P × P and P × P_test in a theory."""
+"""Copies of matrices P × P and P × P_test in a theory."""
 PROGRAMS, PROGRAMS_OF_SLOPES = 15e6, 120e6
 """Bytes of compiled programs, and of blocks that do not grow with P; of a dynamics whose bias is
 measured, with the read-out marginalised: curvatures and slopes of factors are in its programs."""
-TIGHT = 0.7
+WARNING_SHARE = 0.7
 """The share of the memory that is left above which a warning is due."""
 
 
 @dataclass(frozen=True)
 class Copies:
-    """What a dynamics carries of one chain: copies of its weights and of its activations.
+    """The copies of its weights and of its activations that a dynamics carries of one chain.
 
     With momenta there are more. `slopes` says whether the bias of its step size is measured.
     """
@@ -46,7 +46,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is sampled, in numbers: of one network, and how many there are side by side.
+    """The sizes of one network and its data, and the number of networks sampled side by side.
 
     `num_units` are the activations that one input takes, over all hidden layers (and patches).
     `copies` is what their dynamics carries (`sampling.base.Dynamics.copies`).
@@ -69,48 +69,50 @@ class Sizes:
 
 
 def of_sampling(sizes: Sizes) -> dict[str, float]:
-    """Bytes by what takes them."""
-    many = float(sizes.num_networks * sizes.itemsize)
+    """The bytes that sampling takes, by what takes them."""
+    bytes_per_entry = float(sizes.num_networks * sizes.itemsize)
     examples = max(sizes.num_train, sizes.num_test)
     activations = sizes.copies.activations
     if sizes.marginalised:
         activations = MARGINALISED_ACTIVATION_COPIES
-    sloping = sizes.marginalised and sizes.copies.slopes
+    has_slopes = sizes.marginalised and sizes.copies.slopes
     parts = {
-        "weights": sizes.copies.weights * many * sizes.num_weights,
-        "activations": activations * many * sizes.num_units * examples,
-        "draws": _of_draws(sizes),
-        "programs": PROGRAMS_OF_SLOPES if sloping else PROGRAMS,
+        "weights": sizes.copies.weights * bytes_per_entry * sizes.num_weights,
+        "activations": activations * bytes_per_entry * sizes.num_units * examples,
+        "draws": _draws_bytes(sizes),
+        "programs": PROGRAMS_OF_SLOPES if has_slopes else PROGRAMS,
     }
     if sizes.marginalised:  # the smaller of both is what is factorised
-        parts["factors"] = MATRIX_COPIES * many * min(sizes.num_train, sizes.num_units) ** 2
+        parts["factors"] = (
+            MATRIX_COPIES * bytes_per_entry * min(sizes.num_train, sizes.num_units) ** 2
+        )
     return parts
 
 
-def _of_draws(sizes: Sizes) -> float:
+def _draws_bytes(sizes: Sizes) -> float:
     """Bytes of the draws while they are sampled, analysed or written, whichever is most."""
-    together = sizes.num_networks if sizes.num_together is None else sizes.num_together
-    posteriors = sizes.num_networks / together
-    numbers = float(together * sizes.num_samples * sizes.num_outputs)
+    num_together = sizes.num_networks if sizes.num_together is None else sizes.num_together
+    num_posteriors = sizes.num_networks / num_together
+    numbers = float(num_together * sizes.num_samples * sizes.num_outputs)
     at_test = sizes.itemsize * numbers * sizes.num_test
     at_train = sizes.itemsize * numbers * sizes.num_train
     if at_train > SERIES_BYTES:  # not kept
         at_train = 0.0
     if sizes.marginalised:  # f, its mean and its variance
         at_test *= 3
-    kept = KEPT_COPIES * posteriors * (at_test + at_train)
+    kept_bytes = KEPT_COPIES * num_posteriors * (at_test + at_train)
     return max(
-        DRAW_COPIES * posteriors * (at_test + at_train),
-        kept + ANALYSED_BYTES * numbers * sizes.num_test,
-        kept + WRITTEN_COPIES * at_train if sizes.written else 0.0,
+        DRAW_COPIES * num_posteriors * (at_test + at_train),
+        kept_bytes + ANALYSED_BYTES * numbers * sizes.num_test,
+        kept_bytes + WRITTEN_COPIES * at_train if sizes.written else 0.0,
     )
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a theory takes: matrices P × P, some for each hidden layer or pair of patches; programs.
+    """The P × P matrices of a theory, some for each hidden layer or pair of patches, and programs.
 
-    Where theories are not named, it counts for depths from `least_depth` to `most_depth` alone.
+    Where theories are not named, this one counts for depths from `least_depth` to `most_depth`.
 
     >>> Needs(per_layer=1.0).num_matrices(depth=3, patches=None)
     8.3
@@ -124,7 +126,7 @@ class Needs:
     most_depth: int = sys.maxsize
 
     def num_matrices(self, depth: int, patches: int | None) -> float:
-        """P × P matrices in all."""
+        """The number of P × P matrices in all."""
         return self.matrices + self.per_layer * depth + self.per_pair * (patches or 0) ** 2
 
 
@@ -137,70 +139,76 @@ def of_theories(
 ) -> dict[str, float]:
     """Bytes of Gram matrices, their eigenvectors and derivatives, in float64, and of programs.
 
-    Of the theory that takes most, as one comes after the other, for a fully connected network of so
-    many hidden layers or a convolutional one of so many patches.
+    They are those of the theory that takes most, as one comes after the other, for a fully
+    connected network of `depth` hidden layers or a convolutional one of so many patches.
 
     >>> of_theories(1000, 0, [Needs()])["Gram matrices"] / 8e6
     5.3
     """
 
-    def parts(one: Needs) -> dict[str, float]:
-        pairs = (patches or 0) ** 2 if one.per_pair else 0
-        entries = one.num_matrices(depth, patches) * num_train**2
+    def parts(need: Needs) -> dict[str, float]:
+        pairs = (patches or 0) ** 2 if need.per_pair else 0
+        entries = need.num_matrices(depth, patches) * num_train**2
         entries += (CROSS_COPIES + pairs) * num_train * num_test
-        return {"Gram matrices": 8.0 * entries, "programs": one.programs}
+        return {"Gram matrices": 8.0 * entries, "programs": need.programs}
 
-    return max(map(parts, (Needs(), *needs)), key=lambda each: sum(each.values()))
+    return max(map(parts, (Needs(), *needs)), key=lambda sizes: sum(sizes.values()))
 
 
 def by_default(needs: Iterable[Needs], depth: int, patches: int | None) -> list[Needs]:
-    """Of theories that are not named, those that say something about this network.
+    """The needs of those theories that are asked about this network where none is named.
 
     >>> by_default([Needs(least_depth=2), Needs(most_depth=1)], 3, None)
     [Needs(matrices=5.3, per_layer=0.0, per_pair=0.0, programs=15000000.0, least_depth=2, most_depth=9223372036854775807)]
     """  # noqa: E501
     return [
-        each for each in needs
-        if each.least_depth <= depth <= each.most_depth
-        and (patches is None or each.per_pair or not each.per_layer)
+        need for need in needs
+        if need.least_depth <= depth <= need.most_depth
+        and (patches is None or need.per_pair or not need.per_layer)
     ]  # fmt: skip
 
 
 def require(parts: Mapping[str, float], remedy: str, available: float | int | None = None) -> str:
-    """Raise `InputError`, with the numbers, if this does not fit; a warning if it does just so."""
+    """The warning that `parts`, in bytes, only just fit the memory that is left, else "".
+
+    Raises `InputError`, with the numbers, where they do not fit.
+    """
     total = math.fsum(parts.values())
     left = available_memory() if available is None else available
-    words = ", ".join(
+    sizes = ", ".join(
         f"{name} {in_words(size)}" for name, size in sorted(parts.items(), key=lambda p: -p[1])
         if size > total / 20
     )  # fmt: skip
     if total > left:
         raise InputError(
-            f"not enough memory: this takes about {in_words(total)} ({words}), and "
+            f"not enough memory: this takes about {in_words(total)} ({sizes}), and "
             f"{in_words(left)} are left: {remedy}"
         )
-    if total > TIGHT * left:
+    if total > WARNING_SHARE * left:
         return (
-            f"this takes about {in_words(total)} of memory ({words}), and {in_words(left)} are left"
+            f"this takes about {in_words(total)} of memory ({sizes}), and {in_words(left)} are left"
         )
     return ""
 
 
 class TightMemory(UserWarning):
-    """What is asked for fits the memory that is left just so."""
+    """The warning that what is asked for only just fits the memory that is left."""
 
 
 def require_and_warn(
     parts: Mapping[str, float], remedy: str, available: float | int | None = None
 ) -> None:
-    """The same for callers in Python: what fits just so is a `TightMemory` warning."""
-    if words := require(parts, remedy, available):
-        warnings.warn(words, TightMemory, stacklevel=4)
+    """Warn with `TightMemory` where `parts`, in bytes, only just fit the memory that is left.
+
+    Raises `InputError`, with the numbers, where they do not fit.
+    """
+    if warning := require(parts, remedy, available):
+        warnings.warn(warning, TightMemory, stacklevel=4)
 
 
 @contextlib.contextmanager
-def said() -> Iterator[None]:
-    """Without `TightMemory` warnings: the whole of a run has been looked at, and it was said."""
+def without_warnings() -> Iterator[None]:
+    """A context without `TightMemory` warnings, for a run that was checked as a whole before."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TightMemory)
         yield
@@ -219,7 +227,7 @@ def in_words(num_bytes: float | int) -> str:
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """Numbers of one network that is not made yet: of weights as they are sampled and drawn.
+    """The sizes of a network that is not made yet: its weights as they are sampled and as drawn.
 
     `num_units` as in `Sizes`; `depth` hidden layers on so many `patches`, None for none.
     """
@@ -232,7 +240,7 @@ class NetworkSizes:
 
 
 def num_weights(sizes: Sequence[int], biases: bool) -> int:
-    """Weights of a fully connected network with these layers, N_0 … N_L and the outputs.
+    """The number of weights of a fully connected network with layers N_0 … N_L and the outputs.
 
     >>> num_weights((3, 20, 1), True)
     101

@@ -41,8 +41,9 @@ __all__ = [
 ]
 
 COPIES = "modules"
-"""The folder in a run's, or a sweep's, that has copies of the files of its modules."""
+"""The name of the folder, in that of a run or a sweep, with copies of its modules' files."""
 OF_YOUR_OWN = '"module:name" of your own'
+"""How messages name what a user may write beside the known names."""
 
 
 class ImportPath(str):
@@ -77,7 +78,7 @@ class ModuleFile:
 
     @classmethod
     def of(cls, kind: str, path: str) -> "ModuleFile":
-        """That of an import path; `kind` is of what, for messages.
+        """The file of the module in an import path; messages name the option `kind` that has it.
 
         Raises `InputError` where there is no such module.
         """
@@ -102,7 +103,7 @@ class ModuleFile:
 
     @property
     def words(self) -> str:
-        """The file and its sum, as the provenance of data has files.
+        """The file's name and its SHA-256, in the form of the provenance of data.
 
         >>> ModuleFile("m", Path("m.py"), b"", False).words[:24]
         'm.py sha256:e3b0c44298fc'
@@ -110,7 +111,7 @@ class ModuleFile:
         return f"{self.path.name} sha256:{self.sha256}"
 
     def record(self) -> dict[str, str]:
-        """What a manifest says of it."""
+        """The module's name, file and SHA-256, for a manifest."""
         return {"module": self.name, "file": str(self.path), "sha256": self.sha256}
 
     def imported(self, kind: str, path: str) -> Any:
@@ -138,7 +139,7 @@ class ModuleFile:
 
 
 def is_import_path(word: Any) -> bool:
-    """Whether it is a text `module:name`, each of them a name, or several with dots between.
+    """Whether the value is a text `module:name`, each of them a name, or several with dots between.
 
     >>> [is_import_path(word) for word in ("mymodule:wave", "package.waves:wave", "erf", "a:", "a b:c")]
     [True, True, False, False, False]
@@ -152,22 +153,22 @@ def is_import_path(word: Any) -> bool:
 
 
 def in_folder(value: Any, folder: Path | None) -> Any:
-    """A name, or a tuple of names, of a configuration in this folder: paths know where they are.
+    """A name or a tuple of names of a configuration, with the import paths bound to its folder.
 
-    Those that know a folder keep it.
+    An import path that has a folder already keeps it.
 
     >>> in_folder(("one_layer", "mymodule:mine"), Path("here"))[1].folder
     PosixPath('here')
     """
     if isinstance(value, tuple):
-        return tuple(in_folder(each, folder) for each in value)
+        return tuple(in_folder(name, folder) for name in value)
     if not is_import_path(value) or getattr(value, "folder", None) is not None:
         return value
     return ImportPath(value, folder)
 
 
 def load(kind: str, path: str) -> Any:
-    """What an import path leads to; `kind` is what it is to be, for messages.
+    """The object that an import path leads to; `kind` is what it is to be, for messages.
 
     Raises `InputError` for no such module, no such name in it, and whatever is raised while it is
     imported.
@@ -176,19 +177,19 @@ def load(kind: str, path: str) -> Any:
     2.0
     """
     file = ModuleFile.of(kind, path)
-    module = found = file.imported(kind, path)
+    module = value = file.imported(kind, path)
     for part in path.partition(":")[2].split("."):
         try:
-            found = getattr(found, part)
+            value = getattr(value, part)
         except AttributeError:
             public = [name for name in vars(module) if not name.startswith("_")]
             hint = nearest(part, public) or ": write a name that it has"
             raise InputError(f'{kind} = "{path}": {file.path} has no {part}{hint}') from None
-    return found
+    return value
 
 
 def named(kind: str, name: Any, table: Mapping[str, Any], also: str = "") -> Any:
-    """The table's entry of this name, or what an import path leads to.
+    """The table's entry of this name, or the object that an import path leads to.
 
     Raises `InputError` for any other name, and as `load` does; `also` is what else may be given.
 
@@ -210,7 +211,7 @@ def named(kind: str, name: Any, table: Mapping[str, Any], also: str = "") -> Any
 
 
 def misfit(kind: str, path: Any, found: Any, expected: str, write: str) -> InputError:
-    """The error for what an import path leads to and is nothing of its kind.
+    """The error for an object that an import path leads to and that is not of its kind.
 
     >>> misfit("loss", "m:x", 3, "a Loss", "class x(Loss)")
     InputError('loss = "m:x" is 3, and is to be a Loss: write class x(Loss)')
@@ -222,7 +223,7 @@ def misfit(kind: str, path: Any, found: Any, expected: str, write: str) -> Input
 
 @contextlib.contextmanager
 def explained(kind: str, path: str) -> Iterator[None]:
-    """Whatever the user's own code raises within it is an `InputError` that says where."""
+    """A context in which an error of the user's own code is an `InputError` that says where."""
     try:
         yield
     except InputError:
@@ -238,23 +239,23 @@ def explained(kind: str, path: str) -> Iterator[None]:
 
 def files_of(paths: Iterable[tuple[str, str]]) -> tuple[ModuleFile, ...]:
     """The files of the import paths among these names, each with its kind; one for each module."""
-    found: dict[str, ModuleFile] = {}
+    files: dict[str, ModuleFile] = {}
     for kind, path in paths:
-        if is_import_path(path) and (name := path.partition(":")[0]) not in found:
-            found[name] = ModuleFile.of(kind, path)
-    return tuple(found.values())
+        if is_import_path(path) and (name := path.partition(":")[0]) not in files:
+            files[name] = ModuleFile.of(kind, path)
+    return tuple(files.values())
 
 
 def reason_in(file: Path, error: BaseException) -> str:
-    """Where in the file an error was raised, and what it says, in one line."""
+    """The line of the file in which an error was raised, and its message, in one line."""
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename == str(file)
     ]  # fmt: skip
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-    words = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     name = type(error).__name__
-    return f"{f'line {line}: ' if line else ''}{name}{f': {words}' if words else ''}"
+    return f"{f'line {line}: ' if line else ''}{name}{f': {message}' if message else ''}"
 
 
 def _on_the_path(kind: str, path: str) -> Path | None:
@@ -275,7 +276,7 @@ def _on_the_path(kind: str, path: str) -> Path | None:
 
 
 def _content(kind: str, path: str, file: Path) -> bytes:
-    """The file's; of a module without one, as the built-in ones, nothing."""
+    """The content of a module's file; empty for a module without one, as a built-in one."""
     if not file.is_absolute():
         return b""
     try:

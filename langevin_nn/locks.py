@@ -21,16 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SILENT_SECONDS = 3600.0
-"""Without `flock`, a process of another host that has written nothing for so long has ended."""
-WITHOUT_FLOCK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""The time without a sign of life after which another host's process has ended, without `flock`."""
+NO_FLOCK_ERRORS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""The error numbers of file systems that have no `flock`."""
 
 
 @contextlib.contextmanager
 def held(path: Path, *, wait: bool = False, keep: bool = False) -> Iterator[bool]:
-    """The lock of the file `path` as this process's own, or False where another has it.
+    """A context in which this process has the lock of the file `path`; False where another has it.
 
-    With `wait` it is waited for. The file is gone when the block ends, or with `keep` stays there
-    without a holder. Raises OSError where the file cannot be written.
+    With `wait` the lock is waited for. The file is gone when the block ends, or with `keep` stays
+    there without a holder. Raises OSError where the file cannot be written.
     """
     file = _acquired(path, wait)
     if file is None:
@@ -48,7 +49,10 @@ def held(path: Path, *, wait: bool = False, keep: bool = False) -> Iterator[bool
 
 
 def holder(path: Path) -> str | None:
-    """Who has the lock: `process 4242 on node7 since 2026-11-28 13:20:01 +0000`, None: nobody."""
+    """The process that has the lock, in words; None where none has it.
+
+    The words are, for example, `process 4242 on node7 since 2026-11-28 13:20:01 +0000`.
+    """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
     except OSError:
@@ -66,7 +70,7 @@ def holder(path: Path) -> str | None:
 
 
 def _acquired(path: Path, wait: bool) -> int | None:
-    """The open file, locked; None where another process has it.
+    """The file descriptor of the locked file; None where another process has the lock.
 
     A symbolic link is refused: what it names is somebody else's, and would be overwritten.
     """
@@ -77,31 +81,32 @@ def _acquired(path: Path, wait: bool) -> int | None:
             if error.errno == errno.ELOOP and path.is_symlink():
                 raise OSError(error.errno, f"{path.name} is a symbolic link: remove it") from error
             raise
-        mine = False
+        is_mine = False
         try:
-            mine = _locked(file, path, wait) and _is_still(file, path)
-            if mine:
+            is_mine = _locked(file, path, wait) and _is_still(file, path)
+            if is_mine:
                 os.ftruncate(file, 0)
                 os.pwrite(file, f"{_Record.mine().text}\n".encode(), 0)
                 return file
             if _is_still(file, path):
                 return None
         except BaseException:
-            mine = False
+            is_mine = False
             raise
         finally:
-            if not mine:
+            if not is_mine:
                 os.close(file)
 
 
 def _locked(file: int, path: Path, wait: bool) -> bool:
+    """Whether the open file could be locked, by `flock` or else by what it says."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         return True
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in WITHOUT_FLOCK:
+        if error.errno not in NO_FLOCK_ERRORS:
             raise
     while wait and _Record.of(file).is_alive(path):
         time.sleep(1.0)
@@ -109,7 +114,7 @@ def _locked(file: int, path: Path, wait: bool) -> bool:
 
 
 def _is_still(file: int, path: Path) -> bool:
-    """Whether `path` is the open file: its holder before may have removed it in the meantime."""
+    """Whether the open file is still at `path`: an earlier holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:
@@ -118,7 +123,7 @@ def _is_still(file: int, path: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Record:
-    """What a lock file says: the process, its host, since when, and the process's start time."""
+    """The content of a lock file: process, host, time of locking, and the process's start time."""
 
     process: int
     host: str
@@ -133,8 +138,8 @@ class _Record:
     @classmethod
     def of(cls, file: int) -> "_Record":
         text = os.pread(file, 4096, 0).decode(errors="replace")
-        found = re.match(r"process (\d{1,9}) on (\S*) since ([^(]*?) \(start (\w*)\)", text)
-        return cls(int(found[1]), *found.groups()[1:]) if found else cls(0, "", "", "")
+        match = re.match(r"process (\d{1,9}) on (\S*) since ([^(]*?) \(start (\w*)\)", text)
+        return cls(int(match[1]), *match.groups()[1:]) if match else cls(0, "", "", "")
 
     @property
     def words(self) -> str:
@@ -147,7 +152,7 @@ class _Record:
         return f"{self.words} (start {self.start})"
 
     def is_alive(self, path: Path) -> bool:
-        """Whether that process still runs, as far as can be told without `flock`."""
+        """Whether the process still runs, as far as it can be known without `flock`."""
         if not self.process:
             return False
         if self.host != platform.node():
@@ -164,7 +169,7 @@ class _Record:
 
 
 def _start_of(process: int) -> str:
-    """When the process started, in the kernel's ticks; empty where the system does not say."""
+    """The time when the process started, in the kernel's ticks; empty where it is not known."""
     try:
         text = Path(f"/proc/{process}/stat").read_text()
     except OSError:
@@ -173,7 +178,7 @@ def _start_of(process: int) -> str:
 
 
 def _newest(folder: Path) -> float:
-    """When something in the folder was last written."""
+    """The time at which something in the folder was last written."""
     times = [folder.stat().st_mtime]
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):

@@ -9,20 +9,23 @@ from langevin_nn.errors import InputError
 
 __all__ = ["available_memory", "forget_programs", "is_out_of_memory", "require_memory"]
 
-_GROUPS = {
+_CONTROL_GROUPS = {
     "": ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     "memory": (
         "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
         "total_inactive_file",
     ),
 }  # fmt: skip
-"""Of both versions of Linux's control groups, by their controller in /proc/self/cgroup: where they
-are, the files of limit and use, and what in memory.stat the kernel gives back when it is asked."""
+"""The files of both versions of Linux's control groups, by a controller in /proc/self/cgroup.
+
+They are: their folder, the files of limit and use, and the entry of memory.stat for what the kernel
+gives back when it is asked.
+"""
 
 
 def available_memory() -> int:
-    """Bytes that this process can still take: the machine's, its container's, its own limit's."""
-    return max(0, min(_of_machine(), _of_container(), _of_process()))
+    """The bytes that machine, container and the process's own limit still leave this process."""
+    return max(0, min(_left_on_machine(), _left_in_container(), _left_to_process()))
 
 
 def require_memory(num_bytes: float | int, what: str, remedy: str) -> None:
@@ -51,8 +54,8 @@ def forget_programs(share: float = 0.3) -> bool:
     return True
 
 
-def _of_machine() -> int:
-    """What can be taken without swapping; where the system does not say, all that there is."""
+def _left_on_machine() -> int:
+    """The bytes that the machine has without swapping; all its memory where it does not say."""
     for line in _lines("/proc/meminfo"):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -62,8 +65,8 @@ def _of_machine() -> int:
     return sys.maxsize
 
 
-def _of_container(root: Path = Path("/")) -> int:
-    """What the limits on this process's control group, and on each above it, leave.
+def _left_in_container(root: Path = Path("/")) -> int:
+    """The bytes that the limits on this process's control group, and on each above it, leave.
 
     A group's path may be one that its container does not show: those are left out.
     """
@@ -71,8 +74,8 @@ def _of_container(root: Path = Path("/")) -> int:
     for line in _lines(root / "proc/self/cgroup"):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        for name in {*controllers.split(",")} & _GROUPS.keys():
-            top, limit, use, given_back = _GROUPS[name]
+        for name in {*controllers.split(",")} & _CONTROL_GROUPS.keys():
+            top, limit, use, given_back = _CONTROL_GROUPS[name]
             parts = [part for part in path.split("/") if part not in ("", "..")]
             for depth in range(len(parts) + 1):
                 group = (root / top).joinpath(*parts[:depth])
@@ -84,18 +87,18 @@ def _of_container(root: Path = Path("/")) -> int:
 
 def _number_in(path: Path) -> int | None:
     """The number that a file consists of; None where it is absent, or says "max"."""
-    words = "".join(_lines(path)[:1]).strip()
-    return int(words) if words.isdecimal() else None
+    text = "".join(_lines(path)[:1]).strip()
+    return int(text) if text.isdecimal() else None
 
 
 def _cached(path: Path, name: str) -> int:
-    """Bytes of files that are kept in memory as long as nobody else wants it."""
+    """The bytes of files that are kept in memory as long as nobody else wants it."""
     entries = (line.split() for line in _lines(path))
     return next((int(entry[1]) for entry in entries if entry[:1] == [name]), 0)
 
 
-def _of_process() -> int:
-    """What the limit on the address space leaves (`ulimit -v`)."""
+def _left_to_process() -> int:
+    """The bytes that the limit on the process's address space leaves (`ulimit -v`)."""
     try:
         import resource
     except ImportError:  # not a Unix
@@ -108,13 +111,14 @@ def _of_process() -> int:
 
 
 def _lines(path: str | Path) -> list[str]:
+    """The lines of a file; none where it cannot be read."""
     try:
         return Path(path).read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return []
 
 
-_WORDS = (
+_MESSAGES = (
     "RESOURCE_EXHAUSTED",
     "out of memory",
     "OUT_OF_MEMORY",
@@ -130,9 +134,9 @@ _WORDS = (
     "Maximum allowed size exceeded",
     "can't start new thread",
 )
-"""How Python, NumPy, JAX, its backends and the system say that there is no memory."""
+"""What Python, NumPy, JAX, its backends and the system write where there is no memory."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error, of whichever library, says that memory has run out."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in _WORDS)
+    return isinstance(error, MemoryError) or any(message in str(error) for message in _MESSAGES)

@@ -14,10 +14,10 @@ from typing import Any
 
 from langevin_nn.errors import InputError
 
-_REFUSED = ("bool", "bool_", "bytearray", "MaskedArray", "MaskedConstant")
+_REFUSED_CLASSES = ("bool", "bool_", "bytearray", "MaskedArray", "MaskedConstant")
 """Classes, of Python and of NumPy, whose values are no numbers though they turn into some."""
 _REFUSED_KINDS = "bSUmMO"
-"""Kinds of an array without axes that are none either: Booleans, text, times, objects."""
+"""The kinds of an array without axes that are no numbers: Booleans, text, times, objects."""
 
 
 def shown(value: Any, most: int = 80) -> str:
@@ -37,9 +37,9 @@ def shown(value: Any, most: int = 80) -> str:
     return clipped(whole_text, most)
 
 
-def clipped(words: str, most: int = 80) -> str:
-    """Words as they are, or their beginning and how long they are."""
-    return words if len(words) <= most else f"{words[: most - 20]}… ({len(words)} letters)"
+def clipped(text: str, most: int = 80) -> str:
+    """The text as it is, or its beginning and its length where it is longer than `most`."""
+    return text if len(text) <= most else f"{text[: most - 20]}… ({len(text)} letters)"
 
 
 def require_kind(name: str, value: Any, kind: type, write: str) -> Any:
@@ -90,18 +90,20 @@ def require_count(name: str, value: Any, least: int = 1) -> int:
     """
     number = as_whole(value)
     if number is None or number < least:
-        what = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
-        raise InputError(f"{name} must be {what}, got {shown(value)}")
+        description = (
+            "a positive whole number" if least == 1 else f"a whole number of at least {least}"
+        )
+        raise InputError(f"{name} must be {description}, got {shown(value)}")
     return number
 
 
 def is_ordered(value: Any) -> bool:
-    """Whether it is a sequence of things, or an array of them: no text, no set, no mapping.
+    """Whether the value is a sequence or an array with an axis: no text, no set, no mapping.
 
     >>> is_ordered((1, 2)), is_ordered({1, 2}), is_ordered("12")
     (True, False, False)
     """
-    if isinstance(value, str | bytes | set | frozenset) or type(value).__name__ in _REFUSED:
+    if isinstance(value, str | bytes | set | frozenset) or type(value).__name__ in _REFUSED_CLASSES:
         return False
     if getattr(value, "shape", None) == () or hasattr(value, "keys"):
         return False
@@ -114,7 +116,7 @@ def as_whole(value: Any) -> int | None:
     >>> as_whole(3), as_whole(True), as_whole(3.0)
     (3, None, None)
     """
-    if type(value).__name__ in _REFUSED:
+    if type(value).__name__ in _REFUSED_CLASSES:
         return None
     if getattr(value, "shape", ()) != ():
         return None
@@ -130,7 +132,7 @@ def as_number(value: Any) -> float | None:
     >>> as_number(3), as_number(False), as_number("3")
     (3.0, None, None)
     """
-    if isinstance(value, str | bytes) or type(value).__name__ in _REFUSED:
+    if isinstance(value, str | bytes) or type(value).__name__ in _REFUSED_CLASSES:
         return None
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     if getattr(value, "shape", ()) != () or (kind and kind in _REFUSED_KINDS):
@@ -150,19 +152,21 @@ def require_array(name: str, value: Any, *shape: int | None) -> Any:
     Traceback (most recent call last):
     langevin_nn.errors.InputError: x must be an array of numbers of shape (2), got [1.0, 2.0]
     """
-    found: Any = getattr(value, "shape", None)
+    actual_shape: Any = getattr(value, "shape", None)
     kind = getattr(getattr(value, "dtype", None), "kind", "O")
-    is_array = isinstance(found, tuple) and kind not in _REFUSED_KINDS
-    is_array = is_array and type(value).__name__ not in _REFUSED and not isinstance(value, type)
+    is_array = isinstance(actual_shape, tuple) and kind not in _REFUSED_KINDS
+    is_array = (
+        is_array and type(value).__name__ not in _REFUSED_CLASSES and not isinstance(value, type)
+    )
     if not shape and (is_array or as_number(value) is not None):
         return value
-    if not is_array or len(found) != len(shape) or any(
-        own not in (None, given) for own, given in zip(shape, found, strict=True)
+    if not is_array or len(actual_shape) != len(shape) or any(
+        expected not in (None, given) for expected, given in zip(shape, actual_shape, strict=True)
     ):  # fmt: skip
         axes = ", ".join("…" if size is None else str(size) for size in shape)
-        wanted = f" of shape ({axes})" if shape else ""
-        given = f"one of shape {found}" if is_array else shown(value)
-        raise InputError(f"{name} must be an array of numbers{wanted}, got {given}")
+        wanted_shape = f" of shape ({axes})" if shape else ""
+        given = f"one of shape {actual_shape}" if is_array else shown(value)
+        raise InputError(f"{name} must be an array of numbers{wanted_shape}, got {given}")
     return value
 
 
@@ -204,13 +208,13 @@ def require_ladder(name: str, temperatures: Any, lowest: float, of: str) -> tupl
     >>> require_ladder("ladder", [2.0, 1.0], 0.1, "the posterior's temperature")
     (1.0, 2.0)
     """
-    several = hasattr(temperatures, "__iter__") and not isinstance(temperatures, str | bytes)
-    numbers = [as_number(temperature) for temperature in temperatures] if several else []
+    is_iterable = hasattr(temperatures, "__iter__") and not isinstance(temperatures, str | bytes)
+    numbers = [as_number(temperature) for temperature in temperatures] if is_iterable else []
     rungs = sorted(number for number in numbers if number is not None)
     is_whole = rungs and len(set(rungs)) == len(numbers) and not any(map(math.isnan, rungs))
     if not is_whole or not lowest < rungs[0] or math.isinf(rungs[-1]):
         example = [10 * lowest, 100 * lowest] if lowest else [0.1, 1.0]
-        given = list(temperatures) if several else temperatures
+        given = list(temperatures) if is_iterable else temperatures
         raise InputError(
             f"{name} = {shown(given)} must be different temperatures above {of} = {lowest:g}: "
             f"write for example {name.rpartition('.')[2]} = {example}"

@@ -119,7 +119,7 @@ def test_the_limits_of_every_group_above_count(tmp_path, groups, files, left):
         path = tmp_path / "sys/fs/cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{size * MB if isinstance(size, int) else size}\n")
-    assert memory._of_container(tmp_path) // MB == left
+    assert memory._left_in_container(tmp_path) // MB == left
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of maps")

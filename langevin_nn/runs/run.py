@@ -20,7 +20,7 @@ from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.analysis.tempering import summarise_ladder
 from langevin_nn.config.record import RunConfig, SamplerConfig, modules_of
 from langevin_nn.data.load import Dataset, load_dataset
-from langevin_nn.footprint import said
+from langevin_nn.footprint import without_warnings
 from langevin_nn.import_paths import ModuleFile
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.posterior import Posterior
@@ -124,7 +124,7 @@ def run(
     counts |= {"checkpoint": folder.checkpoint, "resume": resume, "progress": progress}
     transition, tempering = transition_of(settings), None
     posterior, key = problem.posterior, problem.key
-    with said():
+    with without_warnings():
         if settings.ladder:
             ladder = temper(posterior, transition, settings.ladder, key=key, **counts)
             chains = ladder.chains[0]
@@ -141,7 +141,7 @@ def expect(problem: Problem, decompositions: Decompositions | None = None) -> Pr
     ensemble = problem.posterior.ensemble
     if decompositions is not None:
         ensemble = decompositions.shared(ensemble)
-    with said():
+    with without_warnings():
         return predict(ensemble, problem.config.theory).numbers_only()
 
 

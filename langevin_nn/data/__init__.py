@@ -1,1 +1,1 @@
-"""Tasks: image sets, files of your own, teachers; their labels and what is read of them."""
+"""Tasks: image sets, files of your own and teachers, with their labels and targets."""

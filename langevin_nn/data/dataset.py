@@ -12,7 +12,8 @@ from langevin_nn.memory import require_memory
 from langevin_nn.types import InputError
 from langevin_nn.values import as_number, as_whole, is_ordered, require_text, shown
 
-LARGEST = 1e9  # input or target: its square stays far inside float32
+LARGEST_NUMBER = 1e9
+"""The largest size of an input or a target: its square stays far inside float32."""
 _LAYOUTS = {"x": (2,), "y": (1, 2)}
 
 
@@ -25,9 +26,9 @@ class Dataset:
     JAX arrays, float32) and copied once, into read-only float64: what happens to the caller's
     arrays afterwards does not matter. `provenance` says where the task comes from: file names with
     the start of their SHA-256, or the teacher in words. `image_shape` (height, width, colours) says
-    which images the inputs are, rows first and colours last; None for what is none. It counts for
-    patches alone: fully connected networks give the same whatever the order of the inputs is, so
-    that images with their colours first, (P, 3, 32, 32) in a file, are right for them. `labelling`
+    which images the inputs are, rows first and colours last; it is None for other inputs. It counts
+    for patches alone: the order of the inputs does not matter to fully connected networks, so that
+    images with their colours first, (P, 3, 32, 32) in a file, are right for them. `labelling`
     says in words how the targets come from labels.
 
     `class_targets` are the targets of two classes, without noise. The accuracy's threshold,
@@ -53,8 +54,8 @@ class Dataset:
             raise InputError(
                 f"provenance is a tuple of words, got {shown(self.provenance)}: write (WORDS,)"
             )
-        for words in self.provenance:
-            require_text("each entry of provenance", words)
+        for entry in self.provenance:
+            require_text("each entry of provenance", entry)
         for array in ARRAY_NAMES:
             object.__setattr__(self, array, _as_float64(array, getattr(self, array)))
         for part, x, y in (
@@ -76,18 +77,20 @@ class Dataset:
                 f"y_train has {self.num_outputs} output(s), but y_test has shape "
                 f"{self.y_test.shape}: give training and test targets of one size"
             )
-        pair = self.class_targets
-        if pair is not None and not (
-            is_ordered(pair) and len(pair) == 2 and all(as_number(y) is not None for y in pair)
+        targets = self.class_targets
+        if targets is not None and not (
+            is_ordered(targets)
+            and len(targets) == 2
+            and all(as_number(y) is not None for y in targets)
         ):
             raise InputError(
-                f"class_targets are the two numbers of two classes, got {shown(pair)}: write "
+                f"class_targets are the two numbers of two classes, got {shown(targets)}: write "
                 "(-1.0, 1.0), or leave them out"
             )
         if self.image_shape is not None:
             shape = tuple(self.image_shape) if is_ordered(self.image_shape) else ()
-            wholes = [as_whole(size) or 0 for size in shape]
-            if len(shape) != 3 or math.prod(wholes) != self.in_size:
+            sizes = [as_whole(size) or 0 for size in shape]
+            if len(shape) != 3 or math.prod(sizes) != self.in_size:
                 raise InputError(
                     f"image_shape = {shown(self.image_shape)} does not describe {self.in_size} "
                     "inputs: give (height, "
@@ -119,10 +122,10 @@ class Dataset:
     def targets_midpoint(self) -> float:
         """The accuracy's threshold: midway between the targets of the two classes.
 
-        Where these are not known: midway between the two values that the test targets have, if
-        they are three or more with two values, because the training targets may have noise; else
-        midway between the smallest and the largest training target; and where all of these are
-        equal, those of all targets, or 0 if there is one value only.
+        Where these are not known, it lies midway between the two values of the test targets, if
+        there are three targets or more with two values (the training targets may have noise); else
+        midway between the smallest and the largest training target; where all of these are equal,
+        midway between the smallest and the largest of all targets; and at 0 if all are equal.
         """
         if self.class_targets is not None:
             y = np.array(self.class_targets)
@@ -146,18 +149,18 @@ def _as_float64(name: str, value: Any) -> np.ndarray:
         raise InputError(f"{name} has shape {array.shape}: give at least one example and one input")
     with np.errstate(over="ignore"):  # of 128 bits: infinite below
         array = array.astype(np.float64, order="C", subok=False)
-    bad = np.argwhere(~(np.abs(array) <= LARGEST))
+    bad = np.argwhere(~(np.abs(array) <= LARGEST_NUMBER))
     if bad.size:
         raise InputError(
-            f"{name} has {len(bad)} value(s) that are NaN, infinite or beyond ±{LARGEST:g}, the "
-            f"first in row {bad[0, 0]} (counted from 0): remove these examples or rescale"
+            f"{name} has {len(bad)} value(s) that are NaN, infinite or beyond ±{LARGEST_NUMBER:g}, "
+            f"the first in row {bad[0, 0]} (counted from 0): remove these examples or rescale"
         )
     array.flags.writeable = False
     return array.view()
 
 
 def as_numbers(name: str, value: Any) -> np.ndarray:
-    """What NumPy takes as real numbers, in float64; `InputError` for anything else.
+    """The value as a float64 array, if NumPy takes it as real numbers; else `InputError`.
 
     >>> as_numbers("labels", [1, 2])
     array([1., 2.])
@@ -172,7 +175,7 @@ def as_numbers(name: str, value: Any) -> np.ndarray:
 
 
 def as_finite_numbers(name: str, value: Any) -> np.ndarray:
-    """The same without Booleans, if all of them are finite.
+    """The value as a float64 array, if it holds finite real numbers and no Booleans.
 
     >>> as_finite_numbers("x", [1.0, float("nan")])
     Traceback (most recent call last):
@@ -185,8 +188,8 @@ def as_finite_numbers(name: str, value: Any) -> np.ndarray:
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:
-    parts = (value, *value) if isinstance(value, list | tuple) else (value,)
-    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
+    arrays = (value, *value) if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(array, np.ma.MaskedArray) for array in arrays):
         raise InputError(
             f"{name} is a masked array, and what is masked has no value: leave these examples out "
             f"(numpy.ma.compress_rows), or write {name}.filled(VALUE)"
@@ -208,39 +211,41 @@ def _advice_on_type(name: str, array: np.ndarray) -> str:
     if array.dtype.kind in "US" and name[0] == "y":
         return f'give real numbers, for example numpy.where({name} == "…", -1.0, 1.0)'
     if array.dtype.kind == "O":
-        odd = next((v for v in array.flat if not isinstance(v, int | float | np.number)), 0)
-        held = " ".join(repr(odd).split())[:40] if odd != 0 else "numbers as Python objects"
-        return f"it holds {held}, give real numbers, as {name}.astype(float) makes them"
+        first = next(
+            (entry for entry in array.flat if not isinstance(entry, int | float | np.number)), 0
+        )
+        content = " ".join(repr(first).split())[:40] if first != 0 else "numbers as Python objects"
+        return f"it holds {content}, give real numbers, as {name}.astype(float) makes them"
     if array.dtype.kind == "c":
         return f"give real numbers, such as {name}.real"
     return "give real numbers"
 
 
 def _advice_on_shape(name: str, array: np.ndarray) -> str:
-    """The shape that the array should have, and how it gets it."""
+    """The shape that the array should have, and the command that gives it that shape."""
     size = f"{name}.reshape(len({name}), -1)"
     if name[0] == "x":
-        right = "(examples, inputs)"
+        expected = "(examples, inputs)"
         if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] > 4:
-            last = f"{name}.transpose(0, 2, 3, 1)"
+            colours_last = f"{name}.transpose(0, 2, 3, 1)"
             return (
-                f"{right}: write {size}, or where the images are to stay images, for patches of a "
-                f"Convolutional, {last}.reshape(len({name}), -1), with their colours last"
+                f"{expected}: write {size}, or where the images are to stay images, for patches of "
+                f"a Convolutional, {colours_last}.reshape(len({name}), -1), with their colours last"
             )
-        return f"{right}: write {size if array.ndim else 'a row of inputs for each example'}"
-    right = "(examples,) or (examples, outputs)"
+        return f"{expected}: write {size if array.ndim else 'a row of inputs for each example'}"
+    expected = "(examples,) or (examples, outputs)"
     if array.ndim == 0:
-        return f"{right}: give one target for each example"
-    return f"{right}: write {f'{name}.ravel()' if array.shape[1:] == (1,) else size}"
+        return f"{expected}: give one target for each example"
+    return f"{expected}: write {f'{name}.ravel()' if array.shape[1:] == (1,) else size}"
 
 
 def as_rows(x: np.ndarray) -> np.ndarray:
-    """Each example as one row."""
+    """The array with each example flattened into one row, (P, N_0)."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def image_shape(x: np.ndarray) -> tuple[int, int, int] | None:
-    """(height, width, colours) of arrays of images, (P, H, W) or (P, H, W, C)."""
+    """The (height, width, colours) of images (P, H, W) or (P, H, W, C); None for other arrays."""
     if x.ndim not in (3, 4) or 0 in x.shape:
         return None
     height, width, *colours = x.shape[1:]
@@ -248,7 +253,7 @@ def image_shape(x: np.ndarray) -> tuple[int, int, int] | None:
 
 
 def positive(name: str, value: SupportsIndex | None) -> int:
-    """`value`, the user's parameter `name`, if it is a positive whole number."""
+    """The user's parameter `name` as an int; `InputError` unless it is a positive whole number."""
     number = as_whole(value) or 0
     if number < 1:
         raise InputError(f"{name} must be a positive whole number here, got {shown(value)}")
@@ -256,7 +261,7 @@ def positive(name: str, value: SupportsIndex | None) -> int:
 
 
 def up_to(name: str, value: SupportsIndex | None, exist: int, what: str) -> int:
-    """`value` checked against the number of examples that exist; all of them for None."""
+    """The number of examples that are asked for, at most `exist`; all of these for None."""
     number = exist if value is None else positive(name, value)
     if number > exist:
         raise InputError(
@@ -266,6 +271,6 @@ def up_to(name: str, value: SupportsIndex | None, exist: int, what: str) -> int:
 
 
 def require_inputs(num_examples: int, in_size: int) -> None:
-    """Raise `InputError` if inputs do not fit, as they are made: four float64 arrays at a time."""
+    """Raise `InputError` if four float64 arrays of the inputs' size do not fit into memory."""
     what = f"a task of {num_examples} examples with {in_size} inputs"
     require_memory(4 * 8 * num_examples * in_size, what, "write fewer examples or inputs")

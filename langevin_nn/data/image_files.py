@@ -5,9 +5,9 @@
     <folder>/cifar10/         cifar-10-batches-bin/, cifar-10-binary.tar.gz, or .npz files
 
 `folder` is the argument of that name, else the environment variable LANGEVIN_NN_DATA, else `data`
-in the working directory. What is absent is downloaded from the data sets' public homes and kept
-only if its SHA-256 is the known one. Files that are there and are not the published ones are read,
-and named as such. Provenance and citations: data/README.md.
+in the working directory. Absent files are downloaded from the data sets' public homes and kept
+only if their SHA-256 is the known one. Files that are there and are not the published ones are
+read, and named as such. Provenance and citations: data/README.md.
 """
 
 import contextlib
@@ -50,12 +50,14 @@ from langevin_nn.types import InputError
 from langevin_nn.values import nearest
 
 TIMEOUT_SECONDS = 15
+"""The time after which a silent download is given up."""
 UNPUBLISHED = "not the published file"
+"""The remark on files whose SHA-256 is not that of the published file of their name."""
 
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a source can be used without a download, where it is, what is in it, its bytes."""
+    """Whether a source can be used without a download, its place, its content and its size."""
 
     name: str
     present: bool
@@ -87,7 +89,7 @@ def fetch(name: str, folder: str | Path | None = None) -> tuple[Path, ...]:
 
 
 def available(folder: str | Path | None = None) -> tuple[Availability, ...]:
-    """For each source of `load_dataset` whether it can be used now. No image is decompressed."""
+    """The availability of each source of `load_dataset`; no image is decompressed."""
     root, drawn = data_folder(folder), "drawn from the key"
     return (
         Availability("digits", True, "scikit-learn", "1797 images 8×8, classes 0-9, one pool"),
@@ -115,7 +117,7 @@ def read_images(name: str, folder: str | Path | None, classes: Iterable[int]) ->
         return raw
     root = data_folder(folder)
     if not _locate(name, root / name):
-        absent = [file for file in FILES[name] if not _unpacked_or_packed(root / name, file)]
+        absent = [file for file in FILES[name] if not _existing_file(root / name, file)]
         _download(name, root, tuple(absent))
     paths = _locate(name, root / name)
     if paths[0].suffix == ".npz":
@@ -139,15 +141,15 @@ def _sha256(path: Path) -> str:
 
 
 def _with_remark(name: str, path: Path) -> str:
-    """The file's fingerprint, with a remark if the published set has another file of that name."""
+    """The fingerprint of a file, with a remark if it is not the published file of its name."""
     remark = "" if _is_published(name, path) else f" ({UNPUBLISHED})"
     return f"{fingerprint(path)}{remark}"
 
 
 def _is_published(name: str, path: Path) -> bool:
-    """Whether a file of a known name has the known content, packed or not.
+    """Whether a file of a known name has the published content, packed or not.
 
-    So have all copies in `.npz` files, which are anybody's own, and CIFAR-10's single batches,
+    True also for copies in `.npz` files, which are users' own, and for CIFAR-10's single batches,
     whose checksums are not published.
     """
     if path.suffix in (".npz", ".bin"):
@@ -169,18 +171,20 @@ def _is_published(name: str, path: Path) -> bool:
 def _download(name: str, root: Path, files: tuple[str, ...]) -> tuple[Path, ...]:
     import pooch
 
-    place, known = root / name, dict(zip(FILES[name], SHA256[name], strict=True))
-    paths = tuple(place / file for file in files)
-    wanted = [path for path in paths if not path.is_file() or _sha256(path) != known[path.name]]
-    for path in wanted:  # a pipe would be waited for without end
+    folder, checksums = root / name, dict(zip(FILES[name], SHA256[name], strict=True))
+    paths = tuple(folder / file for file in files)
+    missing = [
+        path for path in paths if not path.is_file() or _sha256(path) != checksums[path.name]
+    ]
+    for path in missing:  # a pipe would be waited for without end
         if os.path.lexists(path) and not path.is_file():
             raise InputError(f"{path} is no file: remove it, or put the file of that name there")
-    created = [path for path in (place, *place.parents) if not path.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"cannot write to the data folder {place} ({reason(error)}): set LANGEVIN_NN_DATA to "
+            f"cannot write to the data folder {folder} ({reason(error)}): set LANGEVIN_NN_DATA to "
             "a folder that can be written"
         ) from error
     downloader = pooch.HTTPDownloader(chunk_size=2**16, timeout=TIMEOUT_SECONDS)
@@ -188,31 +192,31 @@ def _download(name: str, root: Path, files: tuple[str, ...]) -> tuple[Path, ...]
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        for path in wanted:
-            url, sha256 = HOMES[name] + path.name, f"sha256:{known[path.name]}"
-            pooch.retrieve(url, sha256, path.name, place, downloader=downloader)
+        for path in missing:
+            url, sha256 = HOMES[name] + path.name, f"sha256:{checksums[path.name]}"
+            pooch.retrieve(url, sha256, path.name, folder, downloader=downloader)
     except (OSError, ValueError) as error:  # network errors are OSErrors, a wrong hash is not
         for path in created:
             with contextlib.suppress(OSError):
                 path.rmdir()
         cause = reason(error) if isinstance(error, OSError) else "it has another SHA-256"
         raise InputError(
-            f"could not download {url} ({cause}): put {', '.join(path.name for path in wanted)} "
-            f"into {place}, or set LANGEVIN_NN_DATA to a folder that holds {name}/, or run "
-            f"`langevin-nn data fetch {name}` on a machine with network{_of_pickles(place)}"
+            f"could not download {url} ({cause}): put {', '.join(path.name for path in missing)} "
+            f"into {folder}, or set LANGEVIN_NN_DATA to a folder that holds {name}/, or run "
+            f"`langevin-nn data fetch {name}` on a machine with network{_advice_on_pickles(folder)}"
         ) from error
     finally:
         logger.setLevel(level)
     return paths
 
 
-def _of_pickles(place: Path) -> str:
-    """What to do with CIFAR-10's pickled batches, if they are there."""
-    found = next((pickles for pickles in CIFAR10_PICKLES if (place / pickles).exists()), None)
-    if place.name != "cifar10" or found is None:
+def _advice_on_pickles(place: Path) -> str:
+    """The advice on CIFAR-10's pickled batches, empty where there are none."""
+    pickled = next((pickles for pickles in CIFAR10_PICKLES if (place / pickles).exists()), None)
+    if place.name != "cifar10" or pickled is None:
         return ""
     return (
-        f" ({found} is there, but pickles are never read, because they can run anything: "
+        f" ({pickled} is there, but pickles are never read, because they can run anything: "
         "data/README.md has the lines that turn them into an .npz)"
     )
 
@@ -220,20 +224,23 @@ def _of_pickles(place: Path) -> str:
 def _availability(name: str, place: Path) -> Availability:
     paths = _locate(name, place)
     if not paths:
-        what = f"absent: run `langevin-nn data fetch {name}`{_of_pickles(place)}"
-        return Availability(name, False, str(place), what)
+        content = f"absent: run `langevin-nn data fetch {name}`{_advice_on_pickles(place)}"
+        return Availability(name, False, str(place), content)
     size = sum(path.stat().st_size for path in paths)
     try:
-        what = _contents(name, paths)
-        if others := [path.name for path in paths if not _is_published(name, path)]:
-            what += f" ({UNPUBLISHED}: {', '.join(others)})"
+        content = _contents(name, paths)
+        if unpublished := [path.name for path in paths if not _is_published(name, path)]:
+            content += f" ({UNPUBLISHED}: {', '.join(unpublished)})"
     except InputError as error:
         return Availability(name, False, str(place), str(error), size)
-    return Availability(name, True, str(place), what, size)
+    return Availability(name, True, str(place), content, size)
 
 
 def _contents(name: str, paths: tuple[Path, ...]) -> str:
-    """Numbers and classes of the images, from the labels; of CIFAR-10's archive as published."""
+    """The numbers and classes of a set's images in words, from the labels.
+
+    For CIFAR-10's archive and batches they are those of the published set.
+    """
     labels: list[tuple[np.ndarray, ...]]
     if name != "cifar10":
         labels = [(read_idx(name, paths[1], 1), read_idx(name, paths[3], 1))]
@@ -243,29 +250,29 @@ def _contents(name: str, paths: tuple[Path, ...]) -> str:
         return "50000 + 10000 images 32×32, classes 0-9"
     height, width, *_ = IMAGE_SHAPES[name]
     return "; ".join(
-        f"{y_train.size} + {y_test.size} images {height}×{width}, classes {_listing(y_train)}"
+        f"{y_train.size} + {y_test.size} images {height}×{width}, classes {_class_range(y_train)}"
         for y_train, y_test in labels
     )
 
 
-def _listing(labels: np.ndarray) -> str:
-    held = np.unique(labels).tolist()
-    return "0-9" if held == [*range(10)] else ", ".join(map(str, held))
+def _class_range(labels: np.ndarray) -> str:
+    classes = np.unique(labels).tolist()
+    return "0-9" if classes == [*range(10)] else ", ".join(map(str, classes))
 
 
-def _unpacked_or_packed(place: Path, file: str) -> Path | None:
+def _existing_file(place: Path, file: str) -> Path | None:
     paths = (place / file, place / file.removesuffix(".gz"))
     return next((path for path in paths if path.is_file()), None)
 
 
 def _locate(name: str, place: Path) -> tuple[Path, ...]:
-    """The files that hold a data set, none if they are incomplete.
+    """The files that hold a data set; none if they are incomplete.
 
-    The four idx files; for CIFAR-10 the six batches, else the archive of them, else .npz files.
+    They are the four idx files; for CIFAR-10 the six batches, else their archive, else .npz files.
     """
     if name != "cifar10":
-        found = [_unpacked_or_packed(place, file) for file in IDX_NAMES]
-        return tuple(path for path in found if path) if all(found) else ()
+        files = [_existing_file(place, file) for file in IDX_NAMES]
+        return tuple(path for path in files if path) if all(files) else ()
     batches = tuple(place / CIFAR10_FOLDER / batch for batch in CIFAR10_BATCHES)
     if all(path.is_file() for path in batches):
         return batches
@@ -274,7 +281,7 @@ def _locate(name: str, place: Path) -> tuple[Path, ...]:
 
 
 def _choose_npz(paths: tuple[Path, ...], wanted: Sequence[int]) -> Path:
-    """The file that holds all wanted classes, and of those the one with most training examples."""
+    """The file with most training examples of the wanted classes, among those with all of them."""
 
     def rank(path: Path) -> tuple[bool, int]:
         y_train, y_test = read_npz(path, ("y_train", "y_test"))

@@ -7,8 +7,8 @@
     digits   scikit-learn's own, in its package
 
 Images and labels are integers here, as published. Sizes are checked where they are stated, before
-anything is read or unpacked, and nothing is ever unpickled. Which file is read is the business of
-`image_files.py`; what is selected from it, and its targets, that of `load.py`.
+anything is read or unpacked, and nothing is ever unpickled. `image_files.py` chooses the file that
+is read, `load.py` the examples that are taken from it, and their targets.
 """
 
 import gzip
@@ -32,11 +32,13 @@ __all__ = ["ARRAY_NAMES", "read_npz", "reason"]
 IMAGE_SHAPES = {"mnist": (28, 28), "fashion_mnist": (28, 28), "cifar10": (32, 32, 3)}
 CIFAR10_BATCHES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 CIFAR10_RECORD = 1 + 3 * 32 * 32
-"""Bytes of a label and its image."""
+"""The bytes of a record of CIFAR-10: a label and its image."""
 LONGEST_ARCHIVE = 6 * 10_000 * CIFAR10_RECORD + 1_000_000
-"""Bytes of CIFAR-10's tar archive, unpacked: the batches, and more than enough for the rest."""
-LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601
+"""The most bytes of CIFAR-10's unpacked tar archive: the batches, and ample space for the rest."""
+LUMA = (0.299, 0.587, 0.114)
+"""The weights of red, green and blue in grey: ITU-R BT.601."""
 GREY_SIZE = 28
+"""The height and width of grey images."""
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # in the order of ARRAY_NAMES
 
@@ -76,7 +78,7 @@ def decode(name: str, paths: tuple[Path, ...]) -> Arrays:
 
 
 def read_digits() -> RawImages:
-    """scikit-learn's 1797 handwritten digits, 8×8 pixels from 0 to 16, training and test in one.
+    """The 1797 handwritten digits of scikit-learn, 8×8 pixels from 0 to 16, one pool for all uses.
 
     E. Alpaydin, C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning
     Repository (1998), the test part.
@@ -105,24 +107,24 @@ def read_idx(name: str, path: Path, rank: int) -> UInt8[np.ndarray, "..."]:
         with unpacked(path) as stream:
             shape = _idx_header(name, path, stream, rank)
             size = math.prod(shape)
-            require_memory(size, path.name, _again(name))
+            require_memory(size, path.name, _fetch_again(name))
             content, rest = stream.read(size), stream.read(1)
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(name, path, reason(error)) from error
     if len(content) != size or rest:
         start = 4 + 4 * rank
-        held = f"more than {start + size}" if rest else f"{start + len(content)}"
-        raise _damaged(name, path, f"{held} bytes, not {start + size}")
+        length = f"more than {start + size}" if rest else f"{start + len(content)}"
+        raise _damaged(name, path, f"{length} bytes, not {start + size}")
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
 def unpacked(path: Path) -> io.BufferedIOBase:
-    """The content of a file, unpacked as it is read where it is compressed."""
+    """A stream of a file's content, which is unpacked while it is read if it is compressed."""
     return gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
 
 
 def as_images(images: UInt8[np.ndarray, "P H W *C"], colour: bool) -> Float[np.ndarray, "P h w *c"]:
-    """Images as float64, on their own scale; in grey and 28×28 unless `colour`."""
+    """The images as float64, on their own scale; in grey and 28×28 unless `colour`."""
     if images.ndim == 4 and not colour:
         grey = sum(weight * images[..., channel] for channel, weight in enumerate(LUMA))
         average = _area_average(images.shape[1], GREY_SIZE)
@@ -133,20 +135,20 @@ def as_images(images: UInt8[np.ndarray, "P H W *C"], colour: bool) -> Float[np.n
 def require_classes(
     wanted: Sequence[int], labels: np.ndarray, where: str, remedy: str = ""
 ) -> None:
-    """Raises `InputError` if `labels`, the ones in `where`, lack one of the wanted classes."""
+    """Raise `InputError` if `labels`, those of `where`, lack one of the wanted classes."""
     if (lacking := np.setdiff1d(wanted, labels)).size:
-        held, absent = (", ".join(map(str, np.unique(each))) for each in (labels, lacking))
+        present, absent = (", ".join(map(str, np.unique(classes))) for classes in (labels, lacking))
         raise InputError(
-            f"{where} has the classes {held}, not {absent}: write classes that are there{remedy}"
+            f"{where} has the classes {present}, not {absent}: write classes that are there{remedy}"
         )
 
 
-def _again(name: str) -> str:
+def _fetch_again(name: str) -> str:
     return f"delete it and fetch it again with `langevin-nn data fetch {name}`"
 
 
 def _damaged(name: str, path: Path, detail: str) -> InputError:
-    return InputError(f"{path} is damaged ({detail}): {_again(name)}")
+    return InputError(f"{path} is damaged ({detail}): {_fetch_again(name)}")
 
 
 def _idx_header(name: str, path: Path, stream: io.BufferedIOBase, rank: int) -> tuple[int, ...]:
@@ -158,7 +160,7 @@ def _idx_header(name: str, path: Path, stream: io.BufferedIOBase, rank: int) -> 
 
 
 def _area_average(size: int, new_size: int) -> Float[np.ndarray, "new_size size"]:
-    """Row i holds the shares that the old pixels have in the area of new pixel i; its sum is 1."""
+    """The matrix of averages over areas: row i has the shares of the old pixels in new pixel i."""
     edges = np.arange(new_size + 1)[:, None] * size / new_size
     old = np.arange(size)
     overlap = np.minimum(edges[1:], old + 1) - np.maximum(edges[:-1], old)
@@ -166,7 +168,7 @@ def _area_average(size: int, new_size: int) -> Float[np.ndarray, "new_size size"
 
 
 def _read_images_npz(name: str, path: Path) -> Arrays:
-    """A copy of a data set as arrays; labels (N, 1), as Keras has them, are taken as (N,)."""
+    """The arrays of an .npz copy of a data set; labels (N, 1), as in Keras, are taken as (N,)."""
     x_train, y_train, x_test, y_test = read_npz(path)
     y_train, y_test = (y[:, 0] if y.shape[1:] == (1,) else y for y in (y_train, y_test))
     shape = IMAGE_SHAPES[name]
@@ -197,7 +199,7 @@ def _read_cifar10(paths: tuple[Path, ...]) -> Arrays:
 
 
 def _batches(paths: tuple[Path, ...]) -> Iterator[tuple[Path, str, bytes]]:
-    """File, name and content of each batch, in the folder or in the archive."""
+    """The file, name and content of each batch, from the folder or from the archive."""
     require_memory(
         2 * LONGEST_ARCHIVE, "cifar10", "use another data set, or an .npz of fewer images"
     )
@@ -224,7 +226,7 @@ def _batches(paths: tuple[Path, ...]) -> Iterator[tuple[Path, str, bytes]]:
 
 
 def _read_batch(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 32, 32, 3) and labels (N,) of a batch of records."""
+    """The images (N, 32, 32, 3) and labels (N,) of a batch of records."""
     if not content or len(content) % CIFAR10_RECORD:
         detail = f"{len(content)} bytes, no multiple of {CIFAR10_RECORD}"
         raise _damaged("cifar10", path, detail)

@@ -22,13 +22,13 @@ from langevin_nn.types import InputError
 from langevin_nn.values import as_number, is_ordered, shown
 
 Groups = tuple[list[Any], ...]
-NONE = -1
+NO_CLASS = -1
 """The place of an example that is in none of the classes."""
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """Classes, groups of labels, and their targets; made by `labelling`."""
+    """The classes, as groups of labels, and their targets; made by `labelling`."""
 
     groups: Groups
     targets: Float[np.ndarray, " K *D"]
@@ -41,11 +41,11 @@ class Labelling:
 
     @property
     def pair(self) -> tuple[float, float] | None:
-        """The two targets of one output."""
+        """The targets of the two classes of one output; None with a code, for several outputs."""
         return (float(self.targets[0]), float(self.targets[1])) if not self.code else None
 
     def words(self, names: Mapping[Any, str] | None = None) -> str:
-        """The rule as it is printed, labels by their `names`.
+        """The labelling as text, with labels by their `names`.
 
         >>> labelling(("cat", "dog"), (-1, 1)).words()
         'cat → −1, dog → +1'
@@ -59,7 +59,7 @@ class Labelling:
         return ", ".join(f"{name} → {signed(target)}" for name, target in pairs)
 
     def missing(self, places: Int[np.ndarray, " P"], names: Mapping[Any, str] | None = None) -> str:
-        """What is said of classes that no training example is in, or nothing.
+        """A remark on classes that no training example is in; empty where there are none.
 
         >>> labelling(("cat", "dog"), (-1, 1)).missing(np.array([0, 0]))
         '; no training example of dog'
@@ -69,21 +69,24 @@ class Labelling:
         return f"; no training example of {', '.join(absent)}" if absent else ""
 
     def _classes(self, names: Mapping[Any, str] | None) -> list[str]:
-        named = names or {}
-        groups = [[printable(named.get(label, label)) for label in group] for group in self.groups]
-        return [g[0] if len(g) == 1 else f"{{{', '.join(g)}}}" for g in groups]
+        names_by_label = names or {}
+        groups = [
+            [printable(names_by_label.get(label, label)) for label in group]
+            for group in self.groups
+        ]
+        return [labels[0] if len(labels) == 1 else f"{{{', '.join(labels)}}}" for labels in groups]
 
     def places(self, labels: np.ndarray, where: str) -> Int[np.ndarray, " P"]:
-        """Which group each label is in, NONE for no group; `where` names the labels in errors.
+        """The place of each label's group, `NO_CLASS` for none; `where` names the labels in errors.
 
-        Raises `InputError` for what is no label, and for a label that two groups name.
+        Raises `InputError` for values that are no labels, and for a label that two groups name.
         """
         labels = as_labels(labels, where)
-        places = np.full(labels.shape, NONE)
+        places = np.full(labels.shape, NO_CLASS)
         for place, group in enumerate(self.groups):
             for label in group:
                 members = _equal(labels, label)
-                if np.any((places[members] != NONE) & (places[members] != place)):
+                if np.any((places[members] != NO_CLASS) & (places[members] != place)):
                     raise InputError(
                         f"classes = {self.groups} name a label of {where} twice, as {label!r} and "
                         "as another: write each label once"
@@ -92,39 +95,39 @@ class Labelling:
         return places
 
     def require(self, parts: Sequence[np.ndarray], where: str) -> None:
-        """Raise `InputError` for a class of which no part has an example."""
+        """Raise `InputError` for a label that is in none of the `parts`, arrays of labels."""
         checked = [as_labels(part, where) for part in parts]
-        held = listed(checked)
+        present = listed(checked)
         for label in self.labels:
             if not any(_equal(part, label).any() for part in checked):
                 raise InputError(
-                    f"{where} has the labels {held}, not {label!r}: write classes that are there, "
-                    "or leave classes and targets out if y holds the targets themselves"
+                    f"{where} has the labels {present}, not {label!r}: write classes that are "
+                    "there, or leave classes and targets out if y holds the targets themselves"
                 )
 
 
 def printable(label: Any) -> str:
-    """A label as it is printed: what moves a terminal's cursor, or colours it, is written out.
+    """A label as text, with characters that would control a terminal written out.
 
     >>> printable("cat"), printable("a\\x1b[31m")
     ('cat', "'a\\\\x1b[31m'")
     """
-    words = str(label)
-    return words if words.isprintable() else repr(words)
+    text = str(label)
+    return text if text.isprintable() else repr(text)
 
 
 def labelling(
     classes: Sequence[Any] | np.ndarray, targets: str | Sequence[Any] | np.ndarray
 ) -> Labelling:
-    """The classes and their targets. Raises `InputError` where they are none."""
+    """The labelling of these classes and targets; `InputError` where they cannot be used."""
     groups = class_groups(classes)
     code = targets if isinstance(targets, str) else ""
     return Labelling(groups, class_targets(targets, len(groups)), code)
 
 
 def class_groups(classes: Sequence[Any] | np.ndarray) -> Groups:
-    """Two or more disjoint groups of class labels, from labels or from groups of them."""
-    given = _plain(classes)
+    """The disjoint groups of labels that are the classes, two or more; else `InputError`."""
+    given = _as_python(classes)
     members = given if isinstance(given, list) else []
     groups = [group if isinstance(group, list) else [group] for group in members]
     labels = [label for group in groups for label in group]
@@ -147,7 +150,7 @@ def class_targets(
 ) -> Float[np.ndarray, " K *D"]:
     """The target of each class: two numbers (K,), or with D = K outputs the rows of a matrix.
 
-    "one_hot" is 1 for the class and 0 for the others, "centred" that minus 1/D.
+    "one_hot" is 1 for the class and 0 for the others, "centred" is "one_hot" minus 1/D.
 
     >>> class_targets("centred", 2)
     array([[ 0.5, -0.5],
@@ -170,7 +173,7 @@ def class_targets(
 
 
 def two_targets(targets: Sequence[Any] | np.ndarray) -> tuple[float, float]:
-    """The targets of the two classes if they are two different finite numbers."""
+    """The targets of two classes; `InputError` unless they are two different finite numbers."""
     numbers = [as_number(target) for target in targets] if is_ordered(targets) else []
     first, second = numbers if len(numbers) == 2 else (None, None)
     if first is None or second is None:
@@ -183,9 +186,9 @@ def two_targets(targets: Sequence[Any] | np.ndarray) -> tuple[float, float]:
 
 
 def as_labels(labels: np.ndarray, where: str) -> np.ndarray:
-    """Labels as numbers, Booleans or text, (P,); (P, 1) is taken as (P,).
+    """The labels as numbers, Booleans or text, (P,); (P, 1) is taken as (P,).
 
-    Raises `InputError` for what is no label.
+    Raises `InputError` for values that are no labels.
     """
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -215,14 +218,14 @@ def as_labels(labels: np.ndarray, where: str) -> np.ndarray:
 
 
 def listed(parts: Sequence[np.ndarray], most: int = 12) -> str:
-    """The different labels, the first of them where there are many."""
-    held = list(dict.fromkeys(label for part in parts for label in np.unique(part).tolist()))
-    words = [repr(label) for label in held[:most]]
-    return ", ".join([*words, "…"] if len(held) > most else words)
+    """The distinct labels as text, at most the first `most` of them."""
+    labels = list(dict.fromkeys(label for part in parts for label in np.unique(part).tolist()))
+    names = [repr(label) for label in labels[:most]]
+    return ", ".join([*names, "…"] if len(labels) > most else names)
 
 
 def signed(number: float) -> str:
-    """A number with its sign.
+    """A number as text with its sign, 0 without.
 
     >>> signed(-1.0), signed(1.0), signed(0.0)
     ('−1', '+1', '0')
@@ -233,10 +236,10 @@ def signed(number: float) -> str:
 def is_right(
     outputs: Float[np.ndarray, "..."], targets: Float[np.ndarray, " P *D"], midpoint: float
 ) -> Bool[np.ndarray, "..."]:
-    """Where outputs (…, P) or (…, P, D) say the class of the targets: the rule of every accuracy.
+    """Whether outputs (…, P) or (…, P, D) have the class of their targets: every accuracy's rule.
 
-    With one output: it lies strictly on its target's side of the midpoint. With several: the
-    largest of them, larger than all others, is the largest of the targets. A tie decides nothing
+    One output must lie strictly on its target's side of the midpoint. Of several the largest,
+    larger than all others, must be the largest of the targets. A tie decides nothing
     and is not right: an output that equals the midpoint, two largest outputs, a target that names
     no class because it is such a tie itself.
 
@@ -248,14 +251,14 @@ def is_right(
     f, y = np.asarray(outputs, np.float64), np.asarray(targets, np.float64)
     if y.ndim == 1:
         return np.sign(f - midpoint) * np.sign(y - midpoint) > 0
-    named = y == y.max(axis=1, keepdims=True)
-    own = np.where(named, f, np.inf).min(axis=-1)
-    others = np.where(named, -np.inf, f).max(axis=-1)
-    return (own > others) & (named.sum(axis=1) == 1)
+    is_target = y == y.max(axis=1, keepdims=True)
+    own = np.where(is_target, f, np.inf).min(axis=-1)
+    others = np.where(is_target, -np.inf, f).max(axis=-1)
+    return (own > others) & (is_target.sum(axis=1) == 1)
 
 
 def _equal(labels: np.ndarray, label: Any) -> Bool[np.ndarray, " P"]:
-    """Where `labels`, as `as_labels` returns them, are the label of a class."""
+    """Whether each of `labels`, as `as_labels` returns them, is the label of a class."""
     is_text = isinstance(label, str)
     if labels.dtype.kind == "U":
         names = {label} if is_text else {str(label), str(label).lower()}
@@ -267,11 +270,11 @@ def _equal(labels: np.ndarray, label: Any) -> Bool[np.ndarray, " P"]:
     return np.asarray(labels == label)
 
 
-def _plain(value: Any) -> Any:
-    """Lists for sequences and arrays, Python's numbers and text for NumPy's and for bytes."""
+def _as_python(value: Any) -> Any:
+    """The value with sequences and arrays as lists, and NumPy's numbers and bytes as Python's."""
     value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, list | tuple | range):
-        return [_plain(item) for item in value]
+        return [_as_python(item) for item in value]
     return value

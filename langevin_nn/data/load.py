@@ -42,7 +42,9 @@ from langevin_nn.values import is_ordered, require_flag, shown
 __all__ = ["IMAGE_SOURCES", "SOURCES", "Dataset", "load_dataset"]
 
 IMAGE_SOURCES = ("digits", *IMAGE_SHAPES)
+"""The sources of images."""
 SOURCES = (*IMAGE_SOURCES, "npz", *TEACHERS)
+"""The sources of tasks that have a name; other sources are import paths."""
 
 
 def load_dataset(
@@ -62,15 +64,15 @@ def load_dataset(
     num_components: SupportsIndex | None = None,
     folder: str | Path | None = None,
 ) -> Dataset:
-    """The task of one of SOURCES.
+    """The task of a source: one of `SOURCES`, or the import path of a function.
 
     - "digits", "mnist", "fashion_mnist", "cifar10": `num_train` and `num_test` examples (None: all)
       of two or more `classes`, or groups of classes such as ((0, 2, 4), (1, 3, 5)), drawn without
       replacement, in random order; by number or by name ("airplane"), and 0 and 1 if left out.
       `targets` are two numbers for two classes (−1 and 1), or with one output
-      for each of D classes "one_hot" (1 for the class, 0 for the others) or "centred" (that minus
-      1/D). Training and test examples come from the published training and test files; "digits"
-      is one pool, whose shuffled examples are taken for testing from the front and for training
+      for each of D classes "one_hot" (1 for the class, 0 for the others) or "centred" ("one_hot"
+      minus 1/D). Training and test examples come from the published training and test files;
+      "digits" is one pool, whose shuffled examples are taken for testing from the front and for training
       from the back. Pixels are on the scale 0..1, rows first (28×28; digits 8×8). CIFAR-10 is
       turned into grey (luma) and averaged over areas from 32×32 to 28×28 pixels, or with `colour`
       kept as 32×32×3, colours last. Files lie in `folder`, else in LANGEVIN_NN_DATA, else in
@@ -79,26 +81,26 @@ def load_dataset(
       in their order; the first `num_train` and `num_test` rows if given. Inputs are flattened;
       (P, H, W) and (P, H, W, C) are images. Without `classes`, y holds the targets. With them it
       holds labels of any kind, which become targets as those of images do (`labels.py`).
-    - "module:name": what a function of your own returns (`own_sources`).
+    - "module:name": the task that a function of your own returns (`own_sources`).
     - "teacher_linear", "teacher_network", "random": Gaussian inputs of `in_size` dimensions and
       the rules of `teachers.py`, with `teacher_width` hidden units.
 
-    `noise_variance` is that of independent Gaussian noise on the training targets, of any source.
-    Test targets have none, and which examples are drawn does not depend on it.
+    `noise_variance` is the variance of independent Gaussian noise on the training targets, for any
+    source. Test targets have no noise, and which examples are drawn does not depend on it.
 
-    `num_components` turns images into that many of their principal components, largest first,
-    those of all published training images of these classes (digits: of the pool): they depend on
-    neither `num_train` nor the key. They keep their variances, nothing is whitened. Pixels are
-    centred at their means first.
+    `num_components` turns images into that many of their principal components, largest first. They
+    are the components of all published training images of these classes (digits: of the pool), and
+    depend on neither `num_train` nor the key. They keep their variances, nothing is whitened.
+    Pixels are centred at their means first.
 
     `standardize` subtracts one mean and divides by one standard deviation, both over all inputs
-    of all selected training examples, from training and test inputs; of components it subtracts
-    nothing, so that the scale is the root of their mean square.
+    of all selected training examples, from training and test inputs. Principal components
+    have the mean zero, up to the choice of the examples.
 
-    `Dataset.labelling` says in words what became of the labels.
+    `Dataset.labelling` has the targets of the labels in words.
 
     Parameters that a source does not use are ignored, except `colour`, `classes` and `targets`.
-    Raises `InputError` for everything that cannot be done, with what to write instead.
+    Raises `InputError` for arguments that cannot be used, with advice on what to write instead.
     """
     function = named(KIND, source, dict.fromkeys(SOURCES))
     for name, flag in (("standardize", standardize), ("colour", colour)):
@@ -112,19 +114,19 @@ def load_dataset(
         )
     rng = _generator(key)
     if is_import_path(source):
-        given = {
+        arguments = {
             "rng": rng, "num_train": num_train, "num_test": num_test, "classes": classes,
             "targets": targets, "path": path, "in_size": in_size, "teacher_width": teacher_width,
         }  # fmt: skip
         _refuse_labels(source, classes, targets, arguments_of(source, function))
-        task = own_task(source, function, given)
+        task = own_task(source, function, arguments)
     elif source in TEACHERS:
         _refuse_labels(source, classes, targets, ("targets",) if source == "random" else ())
         arrays, words = draw_task(
             source, rng, num_train, num_test, in_size, teacher_width, noise_variance,
             DEFAULT_TARGETS if targets is None else targets,
         )  # fmt: skip
-        task = Dataset(source, *arrays, (words,), **_of_teacher(source, targets))
+        task = Dataset(source, *arrays, (words,), **_teacher_labels(source, targets))
     elif source == "npz":
         chosen = None
         if classes is not None:
@@ -137,7 +139,7 @@ def load_dataset(
             )
         task = npz_task(path, num_train, num_test, chosen)
     else:
-        numbers = class_numbers(source, _listed(DEFAULT_CLASSES if classes is None else classes))
+        numbers = class_numbers(source, _as_lists(DEFAULT_CLASSES if classes is None else classes))
         chosen = labelling(numbers, DEFAULT_TARGETS if targets is None else targets)
         raw = read_images(source, folder, chosen.labels)
         task = _image_task(source, raw, rng, num_train, num_test, chosen, colour)
@@ -149,17 +151,17 @@ def load_dataset(
     return _standardized(task) if standardize else task
 
 
-def _listed(classes: Any) -> Any:
-    """Classes as lists of Python's numbers, if they are of NumPy's."""
+def _as_lists(classes: Any) -> Any:
+    """The classes with NumPy's arrays and numbers as lists and Python's numbers."""
     if isinstance(classes, np.ndarray | np.generic):
         return classes.tolist()
     if isinstance(classes, list | tuple):
-        return [_listed(each) for each in classes]
+        return [_as_lists(entry) for entry in classes]
     return classes
 
 
 def _refuse_labels(source: str, classes: Any, targets: Any, used: Container[str]) -> None:
-    """Raise `InputError` for those that are not among the `used`: teachers draw theirs."""
+    """Raise `InputError` for classes or targets that the source does not use: it draws its own."""
     given = {"classes": (classes, DEFAULT_CLASSES), "targets": (targets, DEFAULT_TARGETS)}
     for name, (value, default) in given.items():
         if name in used or value is None:
@@ -170,14 +172,16 @@ def _refuse_labels(source: str, classes: Any, targets: Any, used: Container[str]
             )
 
 
-def _of_teacher(source: str, targets: Any) -> dict[str, Any]:
-    """The rule of the targets in words, and where two classes would be told apart: both laws of y
-    are symmetric about 0."""
+def _teacher_labels(source: str, targets: Any) -> dict[str, Any]:
+    """The `labelling` and `class_targets` of a teacher's task.
+
+    The targets of the two network teachers have a law that is symmetric about 0.
+    """
     if source != "random":
         return {"labelling": "those of the teacher", "class_targets": (-1.0, 1.0)}
     low, high = two_targets(DEFAULT_TARGETS if targets is None else targets)
-    words = f"{signed(low)} or {signed(high)} with equal probability"
-    return {"labelling": words, "class_targets": (low, high)}
+    description = f"{signed(low)} or {signed(high)} with equal probability"
+    return {"labelling": description, "class_targets": (low, high)}
 
 
 def _image_task(
@@ -189,81 +193,85 @@ def _image_task(
     chosen: Labelling,
     colour: bool,
 ) -> Dataset:
+    """The task of randomly chosen images of the classes of `chosen`."""
     train, test = (
         rng.permutation(np.flatnonzero(np.isin(labels, chosen.labels)))
         for labels in (raw.y_train, raw.y_test)
     )
     if source == "digits":
         train, test = _two_ends(test, num_train, num_test)
-    what = f"{source} with classes = {chosen.groups}"
-    train = train[: up_to("num_train", num_train, len(train), f"the training part of {what}")]
-    test = test[: up_to("num_test", num_test, len(test), f"the test part of {what}")]
+    classes = f"{source} with classes = {chosen.groups}"
+    train = train[: up_to("num_train", num_train, len(train), f"the training part of {classes}")]
+    test = test[: up_to("num_test", num_test, len(test), f"the test part of {classes}")]
     require_inputs(len(train) + len(test), math.prod(raw.x_train.shape[1:]))
     x_train, x_test = (
         as_images(images, colour) / raw.white for images in (raw.x_train[train], raw.x_test[test])
     )
-    places, there = (
+    train_places, test_places = (
         chosen.places(labels, source) for labels in (raw.y_train[train], raw.y_test[test])
     )
     names = dict(enumerate(CLASS_NAMES[source]))
     return Dataset(
         source,
         x_train=as_rows(x_train),
-        y_train=chosen.targets[places],
+        y_train=chosen.targets[train_places],
         x_test=as_rows(x_test),
-        y_test=chosen.targets[there],
+        y_test=chosen.targets[test_places],
         provenance=raw.files,
         image_shape=image_shape(x_train),
-        labelling=chosen.words(names) + chosen.missing(places, names),
+        labelling=chosen.words(names) + chosen.missing(train_places, names),
         class_targets=chosen.pair,
     )
 
 
 def _pool(raw: RawImages, chosen: Labelling, colour: bool) -> Iterator[Float[np.ndarray, "B N_0"]]:
-    """All published training images of these classes, some at a time."""
+    """All published training images of these classes, in batches of about 2000."""
     selected = np.flatnonzero(np.isin(raw.y_train, chosen.labels))
     for rows in np.array_split(selected, max(1, len(selected) // 2_000)):
         yield as_rows(as_images(raw.x_train[rows], colour) / raw.white)
 
 
 def _projected(task: Dataset, pool: Iterable[Float[np.ndarray, "B N_0"]], number: int) -> Dataset:
-    """The task in the leading eigenvectors of the pool's covariance, each with a stated sign."""
+    """The task in the `number` leading eigenvectors of the pool's covariance.
+
+    The component of an eigenvector that is largest in size is positive.
+    """
     size = task.in_size
     if number > size:
         raise InputError(
             f"num_components = {number}, but images of {task.name} have {size} pixels: write "
             f"num_components = {size} or less"
         )
-    count, total, products = 0, np.zeros(size), np.zeros((size, size))
+    num_images, total, products = 0, np.zeros(size), np.zeros((size, size))
     for rows in pool:
-        count, total, products = (
-            count + len(rows),
+        num_images, total, products = (
+            num_images + len(rows),
             total + rows.sum(axis=0),
             products + rows.T @ rows,
         )
-    mean = total / count
-    covariance = products / count - np.outer(mean, mean)
+    mean = total / num_images
+    covariance = products / num_images - np.outer(mean, mean)
     axes = scipy.linalg.eigh(covariance, subset_by_index=(size - number, size - 1))[1][:, ::-1]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(number)])
     x_train, x_test = ((x - mean) @ axes for x in (task.x_train, task.x_test))
-    words = (*task.provenance, f"{number} principal components")
-    return replace(task, x_train=x_train, x_test=x_test, provenance=words, image_shape=None)
+    provenance = (*task.provenance, f"{number} principal components")
+    return replace(task, x_train=x_train, x_test=x_test, provenance=provenance, image_shape=None)
 
 
 def _noisy(task: Dataset, variance: float | int, rng: np.random.Generator) -> Dataset:
-    """The task with noise on its training targets, from a stream of its own."""
+    """The task with Gaussian noise on its training targets, drawn from `rng`."""
     scale = noise_scale(variance)
     if scale == 0:
         return task
-    words = (*task.provenance, f"noise of variance {variance:g} on the training targets")
+    provenance = (*task.provenance, f"noise of variance {variance:g} on the training targets")
     y_train = task.y_train + scale * rng.standard_normal(task.y_train.shape)
-    return replace(task, y_train=y_train, provenance=words)
+    return replace(task, y_train=y_train, provenance=provenance)
 
 
 def _two_ends(
     pool: np.ndarray, num_train: SupportsIndex | None, num_test: SupportsIndex | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Training examples from the back of the shuffled pool, test examples from its front."""
+    """The training examples from the back of the shuffled pool, the test examples from its front."""
     train, test = (
         None if value is None else positive(name, value)
         for name, value in (("num_train", num_train), ("num_test", num_test))
@@ -281,7 +289,7 @@ def _two_ends(
 
 
 def _generator(key: Array) -> np.random.Generator:
-    """NumPy's generator from the words of one JAX key, new-style or legacy."""
+    """A NumPy generator that is seeded by one JAX key, new-style or legacy."""
     try:
         words = np.asarray(jax.random.key_data(key))
     except TypeError as error:
@@ -297,7 +305,10 @@ def _generator(key: Array) -> np.random.Generator:
 
 
 def _standardized(task: Dataset) -> Dataset:
-    """One mean and one standard deviation over all inputs of all training examples."""
+    """The task with inputs shifted and scaled by one mean and standard deviation of all of them.
+
+    Both are those of all inputs of all training examples.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         mean, scale = task.x_train.mean(), task.x_train.std()
     if task.x_train.min() == task.x_train.max() or not np.isfinite(scale):

@@ -1,4 +1,4 @@
-"""Arrays from `.npz` files: what the headers promise is checked before anything is read.
+"""Arrays from `.npz` files, whose headers are checked before anything else is read.
 
 An `.npz` is a zip archive of `.npy` files, and either can promise more than it holds or hold more
 than there is memory for: 13 MB of a zip can unpack to 23 GB. Numbers and text are read, with the
@@ -20,16 +20,19 @@ from langevin_nn.memory import require_memory
 from langevin_nn.types import InputError
 
 ARRAY_NAMES = ("x_train", "y_train", "x_test", "y_test")
+"""The names of the arrays of a task in a file."""
 ADVICE = "save it with numpy.savez(path, x_train=…, y_train=…, x_test=…, y_test=…)"
 MAGIC = b"\x93NUMPY"
 LONGEST_HEADER = 10_000
-"""Bytes of the header of an array, as for NumPy."""
+"""The most bytes of an array's header, as for NumPy."""
 _ENCRYPTED = 0x1
 _DAMAGES = (
     OSError, ValueError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""What Python raises for zip archives that are no such, and for what it cannot read of one
-(NotImplementedError, a RuntimeError)."""
+"""The exceptions of Python for files that are no zip archives, and for unreadable parts of one.
+
+NotImplementedError, which is among them, is a RuntimeError.
+"""
 
 
 def read_npz(path: Path, names: Iterable[str] = ARRAY_NAMES) -> tuple[np.ndarray, ...]:
@@ -43,15 +46,15 @@ def read_npz(path: Path, names: Iterable[str] = ARRAY_NAMES) -> tuple[np.ndarray
         raise InputError(f"there is no file {path}: write the path of an .npz file, or {ADVICE}")
     try:
         with zipfile.ZipFile(path) as archive:
-            held = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
-            if absent := [name for name in names if name not in held]:
+            members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
+            if missing := [name for name in names if name not in members]:
                 raise InputError(
-                    f"{path} lacks {', '.join(absent)} (it holds {', '.join(held)}): {ADVICE}"
+                    f"{path} lacks {', '.join(missing)} (it holds {', '.join(members)}): {ADVICE}"
                 )
-            size = sum(_promised(archive, held[name]) for name in names)
-            what = f"{path.name} with {', '.join(names)}"
-            require_memory(size, what, "save fewer examples, or as uint8 or float32")
-            return tuple(_array(archive, held[name]) for name in names)
+            size = sum(_size_by_headers(archive, members[name]) for name in names)
+            description = f"{path.name} with {', '.join(names)}"
+            require_memory(size, description, "save fewer examples, or as uint8 or float32")
+            return tuple(_array(archive, members[name]) for name in names)
     except InputError:
         raise
     except _DAMAGES as error:
@@ -61,12 +64,13 @@ def read_npz(path: Path, names: Iterable[str] = ARRAY_NAMES) -> tuple[np.ndarray
 
 
 def reason(error: Exception) -> str:
-    """Why something failed, in one short line."""
+    """The reason of an error in one short line."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split())
     return text if 0 < len(text) <= 80 else type(error).__name__
 
 
 def _is_file(path: Path) -> bool:
+    """Whether the path is that of a file; False for names that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a name that is too long, or has a NUL
@@ -80,8 +84,8 @@ def _reason(path: Path, error: Exception) -> str:
         return "one array without a name" if stream.read(6) == MAGIC else reason(error)
 
 
-def _promised(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> int:
-    """The bytes that the array takes. Raises ValueError unless all headers agree on them."""
+def _size_by_headers(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> int:
+    """The bytes of an array by its headers; ValueError unless all of these agree."""
     if item.flag_bits & _ENCRYPTED:
         raise ValueError(f"{item.filename} is encrypted")
     if item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -95,7 +99,7 @@ def _promised(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> int:
 
 
 def _header(start: bytes, name: str) -> tuple[int, tuple[int, ...], np.dtype]:
-    """Where the numbers of an array begin, its shape and type, from the start of its file."""
+    """The place where an array's numbers begin, its shape and type, from the start of its file."""
     count, read = ("<H", np.lib.format.read_array_header_1_0)
     if start[6:7] != b"\1":
         count, read = ("<I", np.lib.format.read_array_header_2_0)

@@ -1,9 +1,9 @@
 """Tasks from a function of your own, `data.source = "mymodule:load"`.
 
-It is called with those of these that it has as arguments, and returns a `Dataset`:
+The function returns a `Dataset`. It is called with those of the following that are its arguments:
 
     rng                      NumPy's generator, from the seed: all its randomness
-    num_train, num_test      how many examples it is to return
+    num_train, num_test      the numbers of examples that it is to return
     classes, targets, path, in_size, teacher_width      as they stand under [data]
 
 Noise on the training targets and the standardization of the inputs are for the package.
@@ -18,21 +18,22 @@ from langevin_nn.import_paths import explained, misfit
 from langevin_nn.types import InputError
 
 KIND = "data source"
+"""The kind of object in messages about import paths."""
 
 
 def arguments_of(source: str, function: Any) -> Mapping[str, inspect.Parameter]:
-    """The arguments of a source by their names. Raises `InputError` for what is no function."""
+    """The parameters of a source's function by name; `InputError` for what is no function."""
     if not callable(function):
-        write = f"def {source.rpartition(':')[2]}(rng, num_train, num_test)"
-        raise misfit(KIND, source, function, "a function that returns a Dataset", write)
+        advice = f"def {source.rpartition(':')[2]}(rng, num_train, num_test)"
+        raise misfit(KIND, source, function, "a function that returns a Dataset", advice)
     return inspect.signature(function).parameters
 
 
 def own_task(source: str, function: Callable[..., Any], given: Mapping[str, Any]) -> Dataset:
-    """The task that the function returns.
+    """The task that the function returns, called with those of `given` that are its arguments.
 
-    Raises `InputError` for arguments that it is not given, for what it raises, and for anything
-    but a `Dataset` of as many examples as are asked for.
+    Raises `InputError` for arguments that are not among `given`, for what the function raises, and
+    for anything but a `Dataset` of as many examples as are asked for.
     """
     arguments = arguments_of(source, function)
     for name, argument in arguments.items():

@@ -1,4 +1,4 @@
-"""The image data sets as they are published: files, homes, checksums. Citations: data/README.md."""
+"""The image data sets as published: files, homes and checksums. Citations are in data/README.md."""
 
 IDX_NAMES = (
     "train-images-idx3-ubyte.gz",
@@ -9,7 +9,7 @@ IDX_NAMES = (
 CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
 CIFAR10_FOLDER = "cifar-10-batches-bin"
 CIFAR10_PICKLES = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
-"""The version of the set that is not read: unpickling a file runs what is in it."""
+"""The version of CIFAR-10 that is not read: unpickling a file runs the code in it."""
 
 HOMES = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -47,4 +47,4 @@ SHA256_UNPACKED = {
     ),
 }
 LARGEST_UNPACKED = 47_040_016
-"""Bytes of the largest of these."""
+"""The bytes of the largest unpacked file of these sets."""

@@ -7,7 +7,8 @@ With w, W, v and all inputs standard normal, N_0 inputs and `width` hidden units
     random            y drawn from the two targets with equal probability, independent of x
 
 with ε ~ N(0, noise_variance) on the training targets only: the test targets of the first two are
-what the teacher says. (Those of "random" get theirs in `load_dataset`, as all other targets do.)
+the teacher's own outputs. (The noise of "random" is added in `load_dataset`, as for all other
+sources.)
 """
 
 import math
@@ -23,6 +24,7 @@ from langevin_nn.data.labels import two_targets
 from langevin_nn.values import require_not_negative
 
 TEACHERS = ("teacher_linear", "teacher_network", "random")
+"""The names of the sources whose inputs and targets are drawn."""
 
 Rule = Callable[[Float[np.ndarray, "P N_0"]], Float[np.ndarray, " P"]]
 
@@ -39,7 +41,7 @@ def draw_task(
 ) -> tuple[Arrays, str]:
     """The arrays of a task of one of TEACHERS, and the teacher in words.
 
-    Arrays in the order of ARRAY_NAMES, inputs of shapes (num_train, in_size) and
+    The arrays are in the order of ARRAY_NAMES, with inputs of shapes (num_train, in_size) and
     (num_test, in_size). `width` is for "teacher_network", `targets` for "random".
     Raises `InputError` for parameters that are out of range.
     """
@@ -55,19 +57,21 @@ def draw_task(
         values = two_targets(targets)
         y_train = train_noise.choice(values, shape_train[0])
         y_test = test_noise.choice(values, shape_test[0])
-        words = f"targets {values} with equal probability, N_0 = {in_size}"
-        return (x_train, y_train, x_test, y_test), words
+        description = f"targets {values} with equal probability, N_0 = {in_size}"
+        return (x_train, y_train, x_test, y_test), description
     if teacher == "teacher_linear":
-        rule, words = _linear(weights, in_size), "y = w·x/√N_0 + ε"
+        rule, description = _linear(weights, in_size), "y = w·x/√N_0 + ε"
     else:
-        rule, words = _network(weights, in_size, width), f"y = v·erf(W x/√N_0)/√{width} + ε"
+        rule, description = _network(weights, in_size, width), f"y = v·erf(W x/√N_0)/√{width} + ε"
     noise = scale * train_noise.standard_normal(shape_train[0])
-    words += f", N_0 = {in_size}, ε of variance {noise_variance:g} on the training targets only"
-    return (x_train, rule(x_train) + noise, x_test, rule(x_test)), words
+    description += (
+        f", N_0 = {in_size}, ε of variance {noise_variance:g} on the training targets only"
+    )
+    return (x_train, rule(x_train) + noise, x_test, rule(x_test)), description
 
 
 def noise_scale(variance: float | int) -> float:
-    """The standard deviation of noise whose variance is the user's."""
+    """The standard deviation of noise of this variance; `InputError` if it is negative."""
     return math.sqrt(require_not_negative("noise_variance", variance))
 
 

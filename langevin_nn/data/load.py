@@ -72,11 +72,11 @@ def load_dataset(
       `targets` are two numbers for two classes (−1 and 1), or with one output
       for each of D classes "one_hot" (1 for the class, 0 for the others) or "centred" ("one_hot"
       minus 1/D). Training and test examples come from the published training and test files;
-      "digits" is one pool, whose shuffled examples are taken for testing from the front and for training
-      from the back. Pixels are on the scale 0..1, rows first (28×28; digits 8×8). CIFAR-10 is
-      turned into grey (luma) and averaged over areas from 32×32 to 28×28 pixels, or with `colour`
-      kept as 32×32×3, colours last. Files lie in `folder`, else in LANGEVIN_NN_DATA, else in
-      `data`; absent ones are fetched.
+      "digits" is one pool, whose shuffled examples are taken for testing from the front and for
+      training from the back. Pixels are on the scale 0..1, rows first (28×28; digits 8×8). CIFAR-10
+      is turned into grey (luma) and averaged over areas from 32×32 to 28×28 pixels, or with
+      `colour` kept as 32×32×3, colours last. Files lie in `folder`, else in LANGEVIN_NN_DATA, else
+      in `data`; absent ones are fetched.
     - "npz": the arrays x_train (P, …), y_train (P,) or (P, D), x_test, y_test of the file `path`,
       in their order; the first `num_train` and `num_test` rows if given. Inputs are flattened;
       (P, H, W) and (P, H, W, C) are images. Without `classes`, y holds the targets. With them it
@@ -94,8 +94,7 @@ def load_dataset(
     Pixels are centred at their means first.
 
     `standardize` subtracts one mean and divides by one standard deviation, both over all inputs
-    of all selected training examples, from training and test inputs. Principal components
-    have the mean zero, up to the choice of the examples.
+    of all selected training examples, from training and test inputs, be they pixels or components.
 
     `Dataset.labelling` has the targets of the labels in words.
 
@@ -271,7 +270,7 @@ def _noisy(task: Dataset, variance: float | int, rng: np.random.Generator) -> Da
 def _two_ends(
     pool: np.ndarray, num_train: SupportsIndex | None, num_test: SupportsIndex | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The training examples from the back of the shuffled pool, the test examples from its front."""
+    """The training examples from the shuffled pool's back, the test examples from its front."""
     train, test = (
         None if value is None else positive(name, value)
         for name, value in (("num_train", num_train), ("num_test", num_test))

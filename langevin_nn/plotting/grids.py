@@ -22,11 +22,11 @@ from langevin_nn.plotting.style import EXPERIMENT_COLOUR, literal, style_of
 from langevin_nn.values import require_kind
 
 MOST_TICKS = 8
-"""Values of an axis that are all written beside it."""
+"""The largest number of values of an axis that are all written beside it."""
 MOST_NUMBERS = 300
-"""Cells of a map that have their numbers; of more one could read none."""
+"""The largest number of cells of a map that has a number in each cell."""
 MOST_LABELS = 25
-"""Values of an axis that are written beside a map."""
+"""The largest number of values of an axis that are written beside a map."""
 SYMBOLS = {
     "network.hidden_widths[0]": "N_1",
     "network.hidden_widths": "N",
@@ -38,6 +38,7 @@ SYMBOLS = {
     "data.source": "data",
     "theories": "theory",
 }
+"""The symbols of a sweep's axes."""
 
 
 def plot_along(
@@ -50,16 +51,16 @@ def plot_along(
     colour: str | None = None,
     label: str | None = None,
 ) -> Axes:
-    """One quantity along one axis of the grid: the experiment as points, theories as lines.
+    """Draw one quantity along one axis of a grid: the experiment as points, theories as lines.
 
     Args:
         results: a sweep's Dataset in which `along`, and possibly `seed`, are the only axes left:
             choose with `.sel` or `.isel` from the others.
         quantity: "bias2", "variance", "generalisation_error", "train_error", "test_accuracy".
         along: the axis's name.
-        theories: their names; all of the Dataset if left out.
-        colour: of points and lines; if left out points are black, and each theory has its own.
-        label: of the points; "experiment (± 1 s.e.)" if left out, none if empty.
+        theories: the names of the theories; all of the Dataset if left out.
+        colour: that of points and lines; if left out points are black, and each theory has its own.
+        label: that of the points; "experiment (± 1 s.e.)" if left out, none if empty.
 
     Raises:
         InputError: an axis, a quantity or a theory that is not there; further axes.
@@ -75,16 +76,23 @@ def plot_along(
             linestyle=style["linestyle"], linewidth=1.4,
             label=literal(name) if colour is None else None,
         )  # fmt: skip
-    own: dict[str, Any] = {"color": colour or EXPERIMENT_COLOUR, "fmt": "o", "capsize": 2}
+    settings: dict[str, Any] = {"color": colour or EXPERIMENT_COLOUR, "fmt": "o", "capsize": 2}
     settled = averaged["converged"].to_numpy()
     label = "experiment (± 1 s.e.)" if label is None else label
-    for chosen, fill in ((settled, "full"), (~settled, "none")):
+    for selected, fill in ((settled, "full"), (~settled, "none")):
         values, errors = (
-            np.where(chosen, averaged[name], np.nan) for name in (quantity, f"{quantity}_mcse")
+            np.where(selected, averaged[name], np.nan) for name in (quantity, f"{quantity}_mcse")
         )
         if np.any(np.isfinite(values)):
             ax.errorbar(
-                places, values, errors, label=label, fillstyle=fill, markersize=4, zorder=3, **own
+                places,
+                values,
+                errors,
+                label=label,
+                fillstyle=fill,
+                markersize=4,
+                zorder=3,
+                **settings,
             )
             label = None
     if ticks is None:
@@ -111,13 +119,13 @@ def plot_deviation_map(
     unit: str = "per cent",
     limit: float | None = None,
 ) -> QuadMesh:
-    """How far the experiment is from a theory over two axes of the grid; for a colour bar.
+    """Draw the experiment's deviations from a theory over two axes; the mesh is for a colour bar.
 
-    Each cell has its number, on maps of up to 300 cells: experiment/theory − 1 in per cent (unit
+    On maps of up to 300 cells each cell has its number: experiment/theory − 1 in per cent (unit
     "per cent"), or (experiment − theory)/(standard error of both) (unit "sigmas"). In per cent,
     cells whose deviation is not resolved, below two standard errors, are in brackets; the colours
-    end at ±`limit`. Points that have not converged are marked ×, and grey is what does not exist:
-    "< 0" for a theory that is negative, – for a number that is not there.
+    end at ±`limit`. Points that have not converged are marked ×. Cells without a deviation are
+    grey, with "< 0" for a theory that is negative, – for a number that does not exist.
 
     Raises:
         InputError: as `plot_along`, and for another unit.
@@ -170,9 +178,8 @@ def plot_deviation_map(
 def over_seeds(results: xr.Dataset, quantity: str, along: str | None = None) -> xr.Dataset:
     """The quantity of experiment and theories averaged over `seed`, if that is an axis.
 
-    Not where it is the axis `along` which they are drawn.
-
-    With n seeds that are done, the standard error is √(Σ mcse²)/n. `converged` is whether all are.
+    It is not averaged where `seed` is the axis `along` which it is drawn. With n seeds that are
+    done, the standard error is √(Σ mcse²)/n. `converged` is whether all of these have converged.
     """
     check_dataset(results)
     names = [quantity, f"{quantity}_mcse", f"theory_{quantity}"]
@@ -183,16 +190,16 @@ def over_seeds(results: xr.Dataset, quantity: str, along: str | None = None) -> 
             "Dataset that lnn.sweep or lnn.collect returns"
         )
     error = f"theory_{quantity}_mcse"
-    found = results[names].assign(converged=results["converged"])
-    found[error] = results[error] if error in results else xr.zeros_like(found[names[2]])
+    quantities = results[names].assign(converged=results["converged"])
+    quantities[error] = results[error] if error in results else xr.zeros_like(quantities[names[2]])
     if "seed" not in results[quantity].dims or along == "seed":
-        return found
+        return quantities
     done = results[quantity].notnull()
-    number = done.sum("seed")
-    averaged = found[[names[0], names[2]]].where(done).mean("seed")
-    squares = (found[[names[1], error]].where(done) ** 2).sum("seed")
-    averaged = averaged.assign(squares**0.5 / number)
-    averaged["converged"] = (found["converged"] | ~done).all("seed")
+    num_done = done.sum("seed")
+    averaged = quantities[[names[0], names[2]]].where(done).mean("seed")
+    squares = (quantities[[names[1], error]].where(done) ** 2).sum("seed")
+    averaged = averaged.assign(squares**0.5 / num_done)
+    averaged["converged"] = (quantities["converged"] | ~done).all("seed")
     return averaged
 
 
@@ -203,10 +210,10 @@ def check_axes(results: xr.Dataset, wanted: Sequence[str]) -> None:
     for name in wanted:
         if name not in axes:
             raise InputError(f"the sweep has no axis {name!r}: its axes are {', '.join(axes)}")
-    if left := [name for name in axes if name not in (*wanted, "seed")]:
+    if further := [name for name in axes if name not in (*wanted, "seed")]:
         raise InputError(
-            f"the sweep has the further axes {', '.join(left)}: choose a value of each, for "
-            f'example results.isel({{"{left[0]}": 0}})'
+            f"the sweep has the further axes {', '.join(further)}: choose a value of each, for "
+            f'example results.isel({{"{further[0]}": 0}})'
         )
 
 
@@ -220,7 +227,7 @@ def check_dataset(results: Any) -> None:
 
 
 def places_of(coordinate: xr.DataArray) -> tuple[np.ndarray, list[str] | None]:
-    """Where the values lie on an axis, and their labels where they are not numbers.
+    """The places of a coordinate's values on an axis, and labels for values that are no numbers.
 
     Lists of one number, or of equal ones, such as "[100]" and "[100, 100]", lie at that number.
     """
@@ -233,7 +240,7 @@ def places_of(coordinate: xr.DataArray) -> tuple[np.ndarray, list[str] | None]:
 
 
 def symbol(axis: str) -> str:
-    """An axis's name as physicists write it, where they do.
+    """The symbol of a sweep's axis, or its name where it has none.
 
     >>> symbol("network.hidden_widths[0]"), symbol("sampler.thinning")
     ('N_1', 'sampler.thinning')
@@ -242,20 +249,22 @@ def symbol(axis: str) -> str:
 
 
 def axes_of(results: xr.Dataset) -> list[str]:
+    """The names of the axes of a sweep's grid."""
     return [str(name) for name in results["status"].dims]
 
 
 def theories_of(results: xr.Dataset, names: Sequence[str] | None) -> list[str]:
-    there = [str(name) for name in results["theory"].to_numpy()]
+    """The `names` of theories as a list, all of the sweep's for None; `InputError` for others."""
+    available = [str(name) for name in results["theory"].to_numpy()]
     names = [names] if isinstance(names, str) else names
     for name in names or ():
-        if name not in there:
-            raise InputError(f"the sweep has no theory {name!r}: it has {', '.join(there)}")
-    return there if names is None else list(names)
+        if name not in available:
+            raise InputError(f"the sweep has no theory {name!r}: it has {', '.join(available)}")
+    return available if names is None else list(names)
 
 
 def shown(value: Any) -> Any:
-    """A coordinate as a number where it is one, or a list of equal ones."""
+    """A coordinate's value as a number if it is one or a list of equal numbers, else as it is."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str) and value.startswith("["):
@@ -267,7 +276,7 @@ def shown(value: Any) -> Any:
 
 
 def written(value: Any) -> str:
-    """A coordinate for a label: numbers with four digits.
+    """A coordinate's value as the text of a label, numbers to four digits.
 
     >>> written(0.0166810053), written(30.0), written("[100, 100]"), written("erf")
     ('0.01668', '30', '100', 'erf')

@@ -20,9 +20,11 @@ from langevin_nn.plotting.grids import (
 from langevin_nn.plotting.style import CHAIN_COLOURS, is_first, literal, style_of
 
 MOST_ROWS = 8
+"""The largest number of rows of panels."""
 MOST_CURVES = 6
-BESIDE_CURVES = 3
-"""Theories that are drawn for each of several curves."""
+"""The largest number of curves of a panel."""
+MOST_THEORIES = 3
+"""The largest number of theories that are drawn for each of several curves."""
 
 
 def grid_figures(results: xr.Dataset, caption: str = "") -> dict[str, Figure]:
@@ -33,7 +35,9 @@ def grid_figures(results: xr.Dataset, caption: str = "") -> dict[str, Figure]:
     per cent over those two axes (at the first value of the others).
     """
     check_dataset(results)
-    axes = sorted((d for d in axes_of(results) if d != "seed"), key=lambda d: -results.sizes[d])
+    axes = sorted(
+        (name for name in axes_of(results) if name != "seed"), key=lambda name: -results.sizes[name]
+    )
     if not axes:
         axes, results = ["seed"], results.expand_dims("seed") if "seed" not in results.dims else (
             results
@@ -49,56 +53,56 @@ def _lines(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
     curve, rows = (others[0], others[1:]) if others else (None, [])
     keys = list(QUANTITIES)
     combinations = list(itertools.product(*(range(results.sizes[name]) for name in rows)))
-    shown = combinations[:MOST_ROWS]
-    figure = Figure(figsize=(3.4 * len(keys), 0.8 + 2.9 * len(shown)), layout="constrained")
-    panels = figure.subplots(len(shown), len(keys), squeeze=False)
-    for row, combination in zip(panels, shown, strict=True):
-        chosen = results.isel(dict(zip(rows, combination, strict=True)))
-        words = [f"{symbol(name)} = {written(chosen[name].item())}" for name in rows]
-        for ax, key in zip(row, keys, strict=True):
-            _curves(ax, chosen, key, along, curve)
-            ax.set_title(literal(", ".join(words)), fontsize="small")
+    drawn = combinations[:MOST_ROWS]
+    figure = Figure(figsize=(3.4 * len(keys), 0.8 + 2.9 * len(drawn)), layout="constrained")
+    panels = figure.subplots(len(drawn), len(keys), squeeze=False)
+    for row_axes, combination in zip(panels, drawn, strict=True):
+        row_results = results.isel(dict(zip(rows, combination, strict=True)))
+        values = [f"{symbol(name)} = {written(row_results[name].item())}" for name in rows]
+        for ax, key in zip(row_axes, keys, strict=True):
+            _curves(ax, row_results, key, along, curve)
+            ax.set_title(literal(", ".join(values)), fontsize="small")
             if key != "test_accuracy" and float(results[key].min()) > 0:
                 ax.set_yscale("log")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize="small"
     )
-    if len(combinations) > len(shown):
-        caption += f"\nthe first {len(shown)} of {len(combinations)} rows"
+    if len(combinations) > len(drawn):
+        caption += f"\nthe first {len(drawn)} of {len(combinations)} rows"
     figure.suptitle(literal(caption), fontsize="small", wrap=True)
     return figure
 
 
-def _curves(ax: Axes, chosen: xr.Dataset, key: str, along: str, curve: str | None) -> None:
-    """One panel: a single curve with every theory, or a colour for each of several."""
-    if curve is None or chosen.sizes[curve] == 1:
-        plot_along(ax, chosen.isel({curve: 0}) if curve else chosen, key, along)
+def _curves(ax: Axes, results: xr.Dataset, key: str, along: str, curve: str | None) -> None:
+    """Draw one panel: a single curve with every theory, or several curves in colours."""
+    if curve is None or results.sizes[curve] == 1:
+        plot_along(ax, results.isel({curve: 0}) if curve else results, key, along)
         return
-    there = theories_of(chosen, None)
-    ordered = sorted(there, key=lambda name: not is_first(name))
-    theories = ordered[:BESIDE_CURVES]
-    for index in range(min(chosen.sizes[curve], MOST_CURVES)):
-        part = chosen.isel({curve: index})
+    available = theories_of(results, None)
+    ordered = sorted(available, key=lambda name: not is_first(name))
+    theories = ordered[:MOST_THEORIES]
+    for index in range(min(results.sizes[curve], MOST_CURVES)):
+        curve_results = results.isel({curve: index})
         colour = CHAIN_COLOURS[index % len(CHAIN_COLOURS)]
-        label = literal(f"{symbol(curve)} = {written(part[curve].item())}")
-        plot_along(ax, part, key, along, theories=theories, colour=colour, label=label)
+        label = literal(f"{symbol(curve)} = {written(curve_results[curve].item())}")
+        plot_along(ax, curve_results, key, along, theories=theories, colour=colour, label=label)
     for name in theories:
         ax.plot([], [], color="0.4", linestyle=style_of(name)["linestyle"], label=literal(name))
 
 
 def _maps(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
     x, y, *others = axes
-    chosen = results.isel(dict.fromkeys(others, 0))
+    first_results = results.isel(dict.fromkeys(others, 0))
     theories = theories_of(results, None)
     figure = Figure(figsize=(1.2 + 2.9 * len(theories), 5.6), layout="constrained")
     panels = figure.subplots(2, len(theories), squeeze=False, sharex=True, sharey=True)
     for row, key in zip(panels, ("bias2", "variance"), strict=True):
         for ax, name in zip(row, theories, strict=True):
-            mesh = plot_deviation_map(ax, chosen, name, key, x, y)
+            mesh = plot_deviation_map(ax, first_results, name, key, x, y)
             ax.set_title(f"{QUANTITIES[key]}, {literal(name)}", fontsize="small")
             ax.label_outer()
     figure.colorbar(mesh, ax=panels, label="experiment / theory − 1  (%)")
-    words = [f"{symbol(name)} = {written(chosen[name].item())}" for name in others]
-    figure.suptitle(literal(", ".join([caption, *words])), fontsize="small", wrap=True)
+    values = [f"{symbol(name)} = {written(first_results[name].item())}" for name in others]
+    figure.suptitle(literal(", ".join([caption, *values])), fontsize="small", wrap=True)
     return figure

@@ -17,7 +17,7 @@ from langevin_nn.types import Generalisation
 def plot_generalisation(
     ax: Axes, measured: Generalisation | None, theories: Sequence[Generalisation]
 ) -> Axes:
-    """Bias², variance and their sum: the experiment as points, each theory as a line segment."""
+    """Draw bias², variance and their sum: the experiment as points, theories as line segments."""
     keys = _on_quantities(ax)
     for theory in theories:
         values = [getattr(theory, key).value for key in keys]
@@ -29,8 +29,9 @@ def plot_generalisation(
     if measured is not None:
         estimates = [getattr(measured, key) for key in keys]
         ax.errorbar(
-            range(len(keys)), [e.value for e in estimates], [e.mcse for e in estimates], fmt="o",
-            markersize=4, capsize=4, color=EXPERIMENT_COLOUR, zorder=3,
+            range(len(keys)), [estimate.value for estimate in estimates],
+            [estimate.mcse for estimate in estimates], fmt="o", markersize=4, capsize=4,
+            color=EXPERIMENT_COLOUR, zorder=3,
             label=f"{literal(measured.name)} (± 1 s.e.)",
         )  # fmt: skip
     ax.set_ylabel("average over the test set")
@@ -42,7 +43,7 @@ def plot_generalisation(
 
 
 def plot_deviations(ax: Axes, measured: Generalisation, theories: Sequence[Generalisation]) -> Axes:
-    """Experiment over theory minus one, in per cent, ± one standard error of the experiment."""
+    """Draw experiment/theory − 1 in per cent, ± one standard error of the experiment."""
     keys = _on_quantities(ax)
     ax.axhline(0, color="black", linewidth=0.8)
     for index, theory in enumerate(theories):
@@ -63,6 +64,7 @@ def plot_deviations(ax: Axes, measured: Generalisation, theories: Sequence[Gener
 
 
 def _on_quantities(ax: Axes) -> tuple[str, ...]:
+    """The names of the compared quantities, which become the ticks of the horizontal axis."""
     keys = ("bias2", "variance", "generalisation_error")
     ax.set_xticks(range(len(keys)), ["bias²", "variance", "generalisation\nerror"])
     ax.set_xlim(-0.5, len(keys) - 0.5)
@@ -72,7 +74,7 @@ def _on_quantities(ax: Axes) -> tuple[str, ...]:
 def plot_sweep(
     ax: Axes, sweep: OneLayerSweep, along: str, wide: Generalisation | None, here: float
 ) -> Axes:
-    """bias² and variance of `one_layer` along "width" or "readout_precision", on logarithmic axes.
+    """Draw `one_layer`'s bias² and variance along "width" or "readout_precision", on log axes.
 
     `wide` is infinite width at the ensemble's own precision; `here` marks the ensemble's value.
     """
@@ -96,7 +98,7 @@ def theory_figure(
     sweeps: Mapping[str, tuple[OneLayerSweep, float]],
     caption: str,
 ) -> Figure:
-    """The theories side by side, and `one_layer` along each swept quantity."""
+    """A figure of the theories side by side, and of `one_layer` along each swept quantity."""
     figure = Figure(figsize=(4.6 * (1 + len(sweeps)), 3.9), layout="constrained")
     first, *others = figure.subplots(1, 1 + len(sweeps), squeeze=False)[0]
     plot_generalisation(first, None, theories)
@@ -108,7 +110,7 @@ def theory_figure(
 
 
 def plot_traces(ax: Axes, series: np.ndarray, label: str, thinning: int = 1) -> Axes:
-    """A recorded series (chain, draw), one line for each chain."""
+    """Draw a recorded series (chain, draw), one line for each chain."""
     steps = np.arange(1, series.shape[1] + 1) * thinning
     for chain, values in enumerate(series):
         colour = CHAIN_COLOURS[chain % len(CHAIN_COLOURS)]
@@ -120,7 +122,7 @@ def plot_traces(ax: Axes, series: np.ndarray, label: str, thinning: int = 1) -> 
 
 
 def plot_ranks(ax: Axes, series: np.ndarray, label: str, num_bins: int = 20) -> Axes:
-    """Histograms of the ranks of each chain's draws among all draws: flat where chains agree.
+    """Draw histograms of the ranks of each chain's draws among all: flat where chains agree.
 
     Vehtari et al., Bayesian Analysis 16, 667 (2021), section 5. The dashed line is uniform.
     """
@@ -152,9 +154,9 @@ def plot_predictions(
     quantity: str,
     theory: str,
 ) -> Axes:
-    """One quantity at every test point, sampled (± 1 s.e.) against predicted, with the diagonal.
+    """Draw a quantity at every test point, sampled (± 1 s.e.) against predicted, and the diagonal.
 
-    With several outputs, (P_test, D), there is one point for each of them.
+    With several outputs, (P_test, D), each output is a point.
     """
     predicted, sampled, error = predicted.ravel(), sampled.ravel(), error.ravel()
     ax.errorbar(
@@ -174,14 +176,14 @@ def run_figures(
     theories: Mapping[str, Generalisation],
     caption: str,
 ) -> dict[str, Figure]:
-    """The figures of one run by file name: against theory, the chains, the test points."""
+    """The figures of one run by file name: comparison with theory, chains, and test points."""
     keep = ~chains.diverged
     f = chains.test_outputs[keep].astype(np.float64)
     title = caption if measured.converged else f"{caption}\nNOT CONVERGED: {measured.message}"
     colour = "black" if measured.converged else "#D55E00"
 
-    against = Figure(figsize=(9, 3.8), layout="constrained")
-    values, deviations = against.subplots(1, 2)
+    comparison = Figure(figsize=(9, 3.8), layout="constrained")
+    values, deviations = comparison.subplots(1, 2)
     plot_generalisation(values, measured, list(theories.values()))
     plot_deviations(deviations, measured, list(theories.values()))
 
@@ -202,7 +204,7 @@ def run_figures(
         plot_ranks(row[1], values, label)
     note = f"R̂ max = {diagnostics.rhat_max:.4f}, ESS min = {diagnostics.ess_min:.0f}"
 
-    figures = {"generalisation": against, "chains": traces}
+    figures = {"generalisation": comparison, "chains": traces}
     if theories:
         figures["predictions"] = _predictions_figure(f, within, measured, theories)
     for name, figure in figures.items():
@@ -217,11 +219,14 @@ def _predictions_figure(
     measured: Generalisation,
     theories: Mapping[str, Generalisation],
 ) -> Figure:
-    """Mean and spread of f at the test points; `within` is the variance of f given a draw."""
+    """A figure of the mean and standard deviation of f at the test points, sampled and predicted.
+
+    `within` is the variance of f given a draw.
+    """
     mean_error = mcse(f)
     spread = np.sqrt(measured.predictive_variance)
     square_error = mcse(np.square(f - measured.predictive_mean) + within)
-    spread_error = np.divide(  # of what does not vary, none
+    spread_error = np.divide(  # zero for outputs that do not vary
         square_error, 2 * spread, out=np.zeros_like(spread), where=spread > 0
     )
     figure = Figure(figsize=(3.2 * len(theories), 6), layout="constrained")

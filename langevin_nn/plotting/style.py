@@ -1,4 +1,4 @@
-"""How experiments and theories look, and how a figure is written.
+"""The look of experiments and theories in figures, and the writing of figures to files.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart.
 """
@@ -32,10 +32,10 @@ CHAIN_COLOURS = (
 
 @contextlib.contextmanager
 def own_settings() -> Iterator[None]:
-    """Within it matplotlib has its own defaults, whatever the user's matplotlibrc or code has set.
+    """A context with matplotlib's own defaults, whatever the user's matplotlibrc or code has set.
 
-    For whole figures, of runs and sweeps; afterwards all is as it was. Axes that a user gives to
-    the functions of `plotting` look as the user wants.
+    It is for whole figures of runs and sweeps; afterwards the settings are as before. Axes that a
+    user gives to the functions of `plotting` look as the user wants.
     """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -43,33 +43,33 @@ def own_settings() -> Iterator[None]:
 
 
 def style_of(theory: str) -> Mapping[str, Any]:
-    """Colour, line style and marker of a theory; of one that says nothing, what no other has."""
-    known = _known(theory)
+    """The colour, line style and marker of a theory; a style of its own for an unknown theory."""
+    known = _theory_or_none(theory)
     return OWN_STYLE if known is None else known.style
 
 
 def is_first(theory: str) -> bool:
-    """Whether it is shown before others where there is room for few.
+    """Whether the theory is shown before others where there is room for few.
 
     >>> is_first("one_layer"), is_first("nested"), is_first("one that has gone")
     (True, False, False)
     """
-    known = _known(theory)
+    known = _theory_or_none(theory)
     return known is not None and known.is_first
 
 
 def is_limit(theory: str) -> bool:
-    """Whether it is what other theories tend to as widths grow.
+    """Whether the theory is the limit of other theories as widths grow.
 
     >>> is_limit("infinite_width"), is_limit("one_layer")
     (True, False)
     """
-    known = _known(theory)
+    known = _theory_or_none(theory)
     return known is not None and known.is_limit
 
 
-def _known(theory: str) -> Theory | None:
-    """The theory of that name; of an import path where its configuration is known."""
+def _theory_or_none(theory: str) -> Theory | None:
+    """The theory of this name, or of an import path that can be imported; else None."""
     if theory in THEORIES or isinstance(theory, ImportPath):
         with contextlib.suppress(InputError):  # a module that has gone
             return theory_named(theory)
@@ -77,7 +77,7 @@ def _known(theory: str) -> Theory | None:
 
 
 def literal(words: str) -> str:
-    """Words of the user's as a figure shows them: matplotlib takes what is between $ for TeX.
+    """A user's text, with dollar signs escaped: matplotlib takes text between them for TeX.
 
     >>> literal("runs/$HOME and $x")
     'runs/\\\\$HOME and \\\\$x'
@@ -88,7 +88,7 @@ def literal(words: str) -> str:
 def save(figures: Mapping[str, Figure], folder: Path) -> None:
     """Write each figure as a PNG into `folder`.
 
-    Raises `InputError`, and writes none, where something else stands in the place of one.
+    Raises `InputError`, and writes none, where a folder has the name of a figure's file.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file where a folder is to be: move it away")
@@ -111,7 +111,7 @@ def save_as(figure: Figure, path: Path) -> None:
 
 
 def pngs(figures: Mapping[str, Figure], pixels: float = 3e6) -> dict[str, bytes]:
-    """Each figure as the content of a PNG; coarser where it would have more than so many pixels."""
+    """The content of a PNG of each figure, coarser where it would have more than `pixels`."""
     contents = {}
     for name, figure in figures.items():
         content = io.BytesIO()

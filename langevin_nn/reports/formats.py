@@ -1,4 +1,4 @@
-"""How numbers are written in a report."""
+"""The formats of numbers in a report."""
 
 import math
 
@@ -6,11 +6,11 @@ from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.types import Estimate
 
 NOTHING = "–"
-"""In place of a number that does not exist."""
+"""The text in place of a number that does not exist."""
 
 
 def number(value: float | None, form: str) -> str:
-    """A number that may be NaN or None.
+    """A number as text in the given form; `NOTHING` for NaN and None.
 
     >>> number(-1.00594, ".4f"), number(float("nan"), ".4f")
     ('−1.0059', '–')
@@ -21,7 +21,7 @@ def number(value: float | None, form: str) -> str:
 
 
 def estimate(value: float | None, mcse: float | None) -> str:
-    """A number with its standard error."""
+    """A number with its standard error as text; `NOTHING` for NaN and None."""
     if value is None or math.isnan(value):
         return NOTHING
     error = math.nan if mcse is None else float(mcse)
@@ -29,7 +29,7 @@ def estimate(value: float | None, mcse: float | None) -> str:
 
 
 def beside(expected: float, mcse: float, z: float, relative: float) -> str:
-    """A theory's number, and how far the experiment is from it, as far as that is defined.
+    """A theory's number with the experiment's deviations from it, as far as these are defined.
 
     >>> beside(0.0544312, 0.0, -4.5, -0.025), beside(0.0544312, 0.0, float("nan"), 0.5)
     ('0.054431 (−4.5σ, −2.5 %)', '0.054431 (+50.0 %)')
@@ -43,7 +43,7 @@ def beside(expected: float, mcse: float, z: float, relative: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A number with its sign and one decimal, as z is written.
+    """A number such as z as text, with its sign and one decimal.
 
     >>> signed(-0.04), signed(12.34), signed(-12345.0)
     ('−0.0', '+12.3', '−1e+04')
@@ -52,7 +52,7 @@ def signed(value: float) -> str:
 
 
 def per_cent(relative: float | None) -> str:
-    """A relative deviation in per cent, with its sign; small ones with a digit more.
+    """A relative deviation in per cent as text, with its sign; small ones have a further digit.
 
     >>> per_cent(-0.0251), per_cent(0.00312)
     ('−2.5 %', '+0.31 %')
@@ -64,12 +64,12 @@ def per_cent(relative: float | None) -> str:
 
 
 def share(part: float) -> str:
-    """A part of the whole in per cent."""
+    """A part of a whole as text, in per cent."""
     return NOTHING if math.isnan(part) else f"{part:.0%}".replace("%", " %")
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the unit that suits them.
+    """A time in seconds as text, in seconds, minutes or hours.
 
     >>> duration(3.28), duration(95.0), duration(7300.0)
     ('3.3 s', '1.6 min', '2.0 h')
@@ -83,5 +83,5 @@ def duration(seconds: float | None) -> str:
 
 
 def _with_minus(text: str) -> str:
-    """The sign in front as a minus, which is as wide as a plus."""
+    """The text with a leading hyphen as a minus sign, which is as wide as a plus."""
     return f"−{text[1:]}" if text.startswith("-") else text

@@ -19,30 +19,32 @@ class Markup(str):
 
 
 def element(tag: str, *content: str, **attributes: str) -> Markup:
-    """`<tag>` around its content; a trailing underscore of an attribute's name is left out.
+    """An HTML element around its content; trailing underscores of attribute names are left out.
 
     >>> element("p", "a < b, ", element("b", "now"), class_="note")
     '<p class="note">a &lt; b, <b>now</b></p>'
     """
-    names = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
-    written = "".join(f' {name}="{escaped(value)}"' for name, value in names.items())
-    return Markup(f"<{tag}{written}>{joined(content)}</{tag}>")
+    values = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
+    assignments = "".join(f' {name}="{escaped(value)}"' for name, value in values.items())
+    return Markup(f"<{tag}{assignments}>{joined(content)}</{tag}>")
 
 
 def joined(parts: Iterable[str], between: str = "") -> Markup:
-    """Parts one behind the other, text escaped."""
-    return Markup(between.join(p if isinstance(p, Markup) else escaped(p) for p in parts))
+    """The parts concatenated with `between` between them, text escaped."""
+    return Markup(
+        between.join(part if isinstance(part, Markup) else escaped(part) for part in parts)
+    )
 
 
 def escaped(text: str) -> Markup:
-    """Text as HTML; characters that no page may hold are replaced."""
-    kept = (
+    """Text as HTML, with characters that no page may hold replaced."""
+    characters = (
         "\N{REPLACEMENT CHARACTER}"
         if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t"
         else letter
         for letter in text
     )
-    return Markup(html.escape("".join(kept)))
+    return Markup(html.escape("".join(characters)))
 
 
 def table(
@@ -53,39 +55,40 @@ def table(
     labels: int = 1,
     marks: Sequence[str] | None = None,
 ) -> Markup:
-    """A table; the first `labels` cells of a row are its headers, `marks` are classes of rows."""
+    """An HTML table; the first `labels` cells of a row are headers, `marks` the classes of rows."""
     head = element("tr", *(element("th", name, scope="col") for name in header))
     body = []
     for row, mark in zip(rows, marks or [""] * len(rows), strict=True):
         cells = [element("th", cell, scope="row") for cell in row[:labels]]
         cells += [element("td", cell) for cell in row[labels:]]
         body.append(element("tr", *cells, **({"class_": mark} if mark else {})))
-    whole = element(
+    markup = element(
         "table",
         element("caption", caption),
         element("thead", head),
         element("tbody", joined(body, "\n")),
     )
-    return element("div", whole, class_="wide", role="region", tabindex="0", aria_label=caption)
+    return element("div", markup, class_="wide", role="region", tabindex="0", aria_label=caption)
 
 
 def figures(pngs: Mapping[str, bytes], captions: Mapping[str, str]) -> list[Markup]:
-    """PNGs inside the page, each with the caption of its name."""
+    """HTML figures with the PNGs inside the page, each with the caption of its name."""
     parts = []
     for name, content in pngs.items():
         data = base64.b64encode(content).decode()
-        words = escaped(f"Figure {name}: {captions[name]}")
-        image = Markup(f'<img src="data:image/png;base64,{data}" alt="{words}">')
+        text = escaped(f"Figure {name}: {captions[name]}")
+        image = Markup(f'<img src="data:image/png;base64,{data}" alt="{text}">')
         parts.append(element("figure", image, element("figcaption", captions[name])))
     return parts
 
 
 def listing(items: Iterable[str]) -> Markup:
+    """An HTML list of the items."""
     return element("ul", *(element("li", item) for item in items))
 
 
 def page(title: str, lead: Sequence[Markup], sections: Mapping[str, Sequence[Markup]]) -> str:
-    """The whole document: a title, what comes first, and sections by their headings."""
+    """A whole HTML document: a title, the lead, and sections by their headings."""
     names = {heading: re.sub(r"\W+", "-", heading.lower()) for heading in sections}
     contents = [element("a", heading, href=f"#{name}") for heading, name in names.items()]
     body = [

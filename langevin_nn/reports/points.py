@@ -1,4 +1,4 @@
-"""The points of a sweep as the tables of a report need them."""
+"""The points of a sweep as rows of a report's tables."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from langevin_nn.sweeps import report
 from langevin_nn.sweeps.folder import SweepFolder
 
 MOST_ROWS = 200
-"""Rows of a table of points; `results.nc` has the others too."""
+"""The largest number of rows of a table of points; `results.nc` has all points."""
 MARKS = {"failed": "failed", "missing": "failed", "not converged": "restless"}
 """The classes of rows that call for attention, by the state of the point."""
 
@@ -30,17 +30,18 @@ class Points:
 
     @cached_property
     def labels(self) -> list[list[str]]:
-        """The values of each point on the axes."""
+        """The values of each point on the axes, as text."""
         values = self.folder.grid.coordinates.values()
         return [list(row) for row in itertools.product(*map(_short, values))]
 
     @cached_property
     def places(self) -> list[str]:
+        """The place of each point in the grid, in words."""
         return report.places(self.folder)
 
     @cached_property
     def finished(self) -> dict[str, str]:
-        """The hashes of the points that the results have, by their places in words."""
+        """The hashes of the finished points, by their places in words."""
         done = self.of("status") == "done"
         pairs = zip(self.places, self.of("point"), done, strict=True)
         return {place: str(point) for place, point, is_done in pairs if is_done}
@@ -48,26 +49,30 @@ class Points:
     @cached_property
     def summaries(self) -> dict[str, Summary]:
         """The summaries of the finished points, by their places in words."""
-        found = self.finished.items()
-        return {place: self.folder.run(point).load_summary() for place, point in found}
+        finished = self.finished.items()
+        return {place: self.folder.run(point).load_summary() for place, point in finished}
 
     def of(self, name: str) -> np.ndarray:
-        """A variable of the Dataset, (points, …) with its dimensions that are no axes."""
+        """A variable of the Dataset, (points, …); its dimensions that are no axes follow."""
         return self.flat(self.results[name])
 
     def flat(self, values: xr.DataArray) -> np.ndarray:
+        """The values with the axes of the grid flattened into one, (points, …)."""
         array = values.to_numpy()
         axes = len(self.folder.grid.names)
         return array.reshape(len(self.labels), *array.shape[axes:])
 
     @property
     def marks(self) -> list[str]:
-        """The class of each row."""
+        """The HTML class of the row of each point, empty for points without trouble."""
         pairs = zip(self.states, self.of("reason"), strict=True)
-        return [MARKS.get(s, "") if s != "missing" or reason else "" for s, reason in pairs]
+        return [
+            MARKS.get(state, "") if state != "missing" or reason else "" for state, reason in pairs
+        ]
 
     @cached_property
     def states(self) -> list[str]:
+        """The state of each point in words."""
         pairs = zip(self.of("status"), self.of("converged"), strict=True)
         return [
             str(state) if state != "done" else "converged" if converged else "not converged"
@@ -75,22 +80,24 @@ class Points:
         ]
 
     def table(self, caption: str, header: list[str], rows: list[list[str]]) -> Markup:
-        """A table with a row for each point, which its values on the axes begin."""
+        """An HTML table with a row for each point, whose first cells are its values on the axes."""
         names = [plotting.symbol(name) for name in self.folder.grid.keys]
-        whole = [[*labels, *row] for labels, row in zip(self.labels, rows, strict=True)]
-        if len(whole) > MOST_ROWS:
-            caption += f" (the first {MOST_ROWS} of {len(whole)} points; results.nc has them all)"
+        labelled_rows = [[*labels, *row] for labels, row in zip(self.labels, rows, strict=True)]
+        if len(labelled_rows) > MOST_ROWS:
+            caption += (
+                f" (the first {MOST_ROWS} of {len(labelled_rows)} points; results.nc has them all)"
+            )
         return table(
-            caption, [*names, *header], whole[:MOST_ROWS], labels=len(names),
+            caption, [*names, *header], labelled_rows[:MOST_ROWS], labels=len(names),
             marks=self.marks[:MOST_ROWS],
         )  # fmt: skip
 
 
 def _short(values: Sequence[Any]) -> list[str]:
-    """The values of an axis, long numbers to six digits where that tells them apart."""
-    whole = [str(value) for value in values]
+    """The values of an axis as text, long numbers to six digits where these stay distinct."""
+    texts = [str(value) for value in values]
     short = [
         f"{value:.6g}" if isinstance(value, float) and len(text) > 8 else text
-        for value, text in zip(values, whole, strict=True)
+        for value, text in zip(values, texts, strict=True)
     ]
-    return short if len(set(short)) == len(short) else whole
+    return short if len(set(short)) == len(short) else texts

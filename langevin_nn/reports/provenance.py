@@ -1,4 +1,4 @@
-"""Where the numbers of a report come from, by the manifests of its runs."""
+"""The origin of a report's numbers, from the manifests of its runs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,27 +7,27 @@ from typing import Any
 from langevin_nn.reports.formats import NOTHING, duration
 from langevin_nn.reports.html import Markup, element, table
 
-NAMED = 3
-"""Points that are named where a value is not that of all."""
+MOST_NAMED_POINTS = 3
+"""The largest number of points that are named beside a value that not all points have."""
 KINDS = {"git": "git ", "precision": "", "device": "device ", "data": "", "versions": ""}
-"""The parts of a manifest that are shown, in this order, and what comes before their names."""
+"""The parts of a manifest that are shown, in order, with the prefixes of their names."""
 
 
 def provenance(
     manifests: Mapping[str, Mapping[str, Any]], hashes: Mapping[str, str], configuration: str
 ) -> list[Markup]:
-    """Versions, device, git state, data, seeds and times; where they differ, at which points.
+    """A section on versions, device, git state, data, seeds and times, and the points of each.
 
     `manifests` are those of the finished runs, by their places in words; `hashes` and
-    `configuration`, the text of a TOML file, say what was asked for.
+    `configuration`, the text of a TOML file, define the run or sweep.
     """
     rows = [[name, value, "all"] for name, value in hashes.items()]
-    for name, of_runs in _by_name(manifests).items():
-        rows += _rows(name, of_runs, len(manifests))
+    for name, values in _by_name(manifests).items():
+        rows += _rows(name, values, len(manifests))
     if manifests:
         rows += [_seeds(manifests), _times(manifests)]
     header = ["what", "value", "finished points"]
-    if len(manifests) == 1:  # whose point it is goes without saying
+    if len(manifests) == 1:  # there is no other point
         header, rows = header[:2], [row[:2] for row in rows]
     return [
         element("div", table("What the numbers depend on", header, rows), class_="words"),
@@ -37,13 +37,13 @@ def provenance(
 
 
 def _by_name(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:
-    """The values of each thing, with the places that have them."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for kind, before in KINDS.items():
+    """The values of each entry of the manifests, and the places of the runs with each value."""
+    places_by_value: dict[str, dict[str, list[str]]] = {}
+    for kind, prefix in KINDS.items():
         for place, manifest in manifests.items():
             for name, value in _entries(kind, manifest.get(kind)).items():
-                found.setdefault(before + name, {}).setdefault(value, []).append(place)
-    return found
+                places_by_value.setdefault(prefix + name, {}).setdefault(value, []).append(place)
+    return places_by_value
 
 
 def _entries(kind: str, content: Any) -> dict[str, str]:
@@ -62,18 +62,20 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _rows(name: str, of_runs: Mapping[str, Sequence[str]], number: int) -> list[list[str]]:
-    """One for each value, the most frequent first."""
-    ordered = sorted(of_runs.items(), key=lambda item: -len(item[1]))
-    return [[name, value, _which(places, number)] for value, places in ordered]
+def _rows(
+    name: str, places_by_value: Mapping[str, Sequence[str]], num_points: int
+) -> list[list[str]]:
+    """A row for each value of the entry `name`, the most frequent first."""
+    ordered = sorted(places_by_value.items(), key=lambda item: -len(item[1]))
+    return [[name, value, _points_in_words(places, num_points)] for value, places in ordered]
 
 
-def _which(places: Sequence[str], number: int) -> str:
-    if len(places) == number:
+def _points_in_words(places: Sequence[str], num_points: int) -> str:
+    if len(places) == num_points:
         return "all"
-    named = "; ".join(places[:NAMED])
-    more = "; …" if len(places) > NAMED else ""
-    return f"{len(places)} of {number}: {named}{more}"
+    named = "; ".join(places[:MOST_NAMED_POINTS])
+    more = "; …" if len(places) > MOST_NAMED_POINTS else ""
+    return f"{len(places)} of {num_points}: {named}{more}"
 
 
 def _seeds(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -82,7 +84,7 @@ def _seeds(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _times(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The wall times, which include the theories."""
+    """The row of the wall times, which include the theories."""
     times = [float(manifest.get("wall_seconds") or 0) for manifest in manifests.values()]
     text = duration(sum(times))
     if len(times) > 1:

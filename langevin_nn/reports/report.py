@@ -1,4 +1,4 @@
-"""`report`: a folder in, a page out."""
+"""`report`: the page of a sweep or a run, from its folder."""
 
 import time
 from pathlib import Path
@@ -16,14 +16,14 @@ NAME = "report.html"
 
 
 def report(path: Path | str, output: Path | str | None = None) -> Path:
-    """One HTML page of a sweep or a run: figures, tables, convergence, provenance.
+    """Write one HTML page of a sweep or a run: figures, tables, convergence and provenance.
 
     The page is one file that needs nothing beside it and asks for nothing from elsewhere. A sweep
-    has it at any time, also while it runs; a run when it is finished.
+    can have it at any time, also while it runs; a run when it is finished.
 
     Args:
         path: the folder of a sweep or of a run.
-        output: where to write it; `report.html` in that folder if left out.
+        output: the path of the page; `report.html` in that folder if left out.
 
     Returns:
         The path of the page.
@@ -47,11 +47,11 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
     if target.suffix not in (".html", ".htm"):
         raise InputError(f"{target}: a report is an HTML page, write --output FILE.html")
     require_no_folder(target, "--output FILE.html")
-    when = (
+    date_line = (
         f"As of {time.strftime('%Y-%m-%d %H:%M %z')}, by langevin_nn {versions()['langevin-nn']}."
     )
     try:
-        page = _page(path, when)
+        page = _page(path, date_line)
     except OSError as error:
         raise InputError(
             f"cannot read {error.filename or path} ({error.strerror or error}): write the folder "
@@ -67,12 +67,12 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
     return target
 
 
-def _page(path: Path, when: str) -> str:
+def _page(path: Path, date_line: str) -> str:
     sweep, run = SweepFolder(path), RunFolder(path)
     if sweep.has_begun:
-        return sweep_page(sweep, when)
+        return sweep_page(sweep, date_line)
     if run.is_run:
-        return run_page(run, when)
+        return run_page(run, date_line)
     raise InputError(
         f"{path} is neither a sweep's folder nor a run's: write the folder that langevin-nn run or "
         "sweep named"

@@ -40,7 +40,7 @@ FIGURES = {
 
 
 def run_page(folder: RunFolder, when: str) -> str:
-    """The whole page of a finished run."""
+    """The whole page of a finished run; `when` is its line on date and version."""
     summary = folder.load_summary()
     manifest, config = folder.load_manifest(), folder.load_config()
     chains, theories = folder.load_results()
@@ -81,7 +81,8 @@ def run_page(folder: RunFolder, when: str) -> str:
 
 def _comparison(measured: Generalisation, theories: Mapping[str, Generalisation]) -> Markup:
     numbers = [
-        estimate((found := getattr(measured, key)).value, found.mcse) + bias_mark(measured, key)
+        estimate((measured_estimate := getattr(measured, key)).value, measured_estimate.mcse)
+        + bias_mark(measured, key)
         for key in QUANTITIES
     ]
     rows = [
@@ -91,9 +92,9 @@ def _comparison(measured: Generalisation, theories: Mapping[str, Generalisation]
     for theory in theories.values():
         cells = []
         for _ in QUANTITIES:
-            each = next(deviations)
-            expected = each.expected
-            cells.append(beside(expected.value, expected.mcse, each.z, each.relative))
+            deviation = next(deviations)
+            expected = deviation.expected
+            cells.append(beside(expected.value, expected.mcse, deviation.z, deviation.relative))
         rows.append([theory.name, *cells, number(theory.test_accuracy.value, ".4f")])
     header = ["result", *QUANTITIES.values(), "test accuracy"]
     caption = (
@@ -116,8 +117,8 @@ def _of_theories(theories: Mapping[str, Generalisation], summary: Summary) -> Ma
         return element("p", "There is no theory to compare with.")
     caption = f"Theories; s = yᵀK⁻¹y/P = {number(summary.criterion, '.4g')}"
     if summary.criterion_at_temperature is not None:
-        here = number(summary.criterion_at_temperature, ".4g")
-        caption += f", and yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {here} at the run's T"
+        criterion = number(summary.criterion_at_temperature, ".4g")
+        caption += f", and yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {criterion} at the run's T"
         caption += ": of one common scale Q* > 1 above 1"
     header = ["theory", "log evidence, log p(y | X)", "order parameters", "state"]
     return table(caption, header, rows)
@@ -150,7 +151,7 @@ def _convergence(experiment: Experiment) -> list[Markup]:
 
 
 def _predicted_bias(experiment: Experiment) -> list[list[str]]:
-    """Rows of what the step size shifts; an earlier version stored the variance's alone."""
+    """The rows of the step size's shifts; an earlier version stored the variance's alone."""
     shift = "predicted shift of the {} by the step size"
     bias, relative = experiment.step_size_bias, experiment.step_size_relative_bias
     if bias is not None and not experiment.step_size_message:
@@ -183,10 +184,10 @@ def _ladder(tempering: Tempered) -> list[Markup]:
         "R̂ max", "ESS min", "state",
     ]  # fmt: skip
     swaps = ", ".join(f"{swap:.2f}" for swap in tempering.swap_acceptance)
-    words = f"Accepted swaps between neighbours: {swaps}. Round trips: {tempering.round_trips}."
+    text = f"Accepted swaps between neighbours: {swaps}. Round trips: {tempering.round_trips}."
     parts = [
         table("Every temperature, the coldest first", header, rows, marks=marks),
-        element("p", words),
+        element("p", text),
     ]
     return [*parts, element("p", f"{tempering.message}.")] if tempering.message else parts
 

@@ -28,7 +28,7 @@ FIGURES = {
 
 
 def sweep_page(folder: SweepFolder, when: str) -> str:
-    """The whole page of a sweep, whatever there is of it."""
+    """The whole page of a sweep, finished or not; `when` is its line on date and version."""
     points = Points(folder, collected(folder))
     title = f"Sweep {folder.path.resolve().name}"
     sections = {
@@ -45,8 +45,8 @@ def sweep_page(folder: SweepFolder, when: str) -> str:
 def _lead(points: Points, when: str) -> list[Markup]:
     lines = [element("p", f"{report.counts(points.results)}.", class_="verdict")]
     if "missing" in points.states:
-        part = status(points.folder).fraction
-        lines.append(element("p", f"{share(part)} of the work is done."))
+        fraction = status(points.folder).fraction
+        lines.append(element("p", f"{share(fraction)} of the work is done."))
         if tasks := report.under_way(points.folder):
             lines.append(listing(tasks))
     return [*lines, element("p", when, class_="note")]
@@ -98,14 +98,14 @@ def _convergence(points: Points) -> list[Markup]:
 
 
 def _troubles(points: Points) -> Markup:
-    found = report.troubles(points.folder, points.results)
-    if not found:
+    troubles = report.troubles(points.folder, points.results)
+    if not troubles:
         return element("p", "No point has failed, and every point that is done has converged.")
     caption = "Points that failed or have not converged"
-    if len(found) > MOST_ROWS:
-        caption += f" (the first {MOST_ROWS} of {len(found)})"
-    marks = [MARKS[state] for _, state, _ in found]
-    rows = [list(each) for each in found]
+    if len(troubles) > MOST_ROWS:
+        caption += f" (the first {MOST_ROWS} of {len(troubles)})"
+    marks = [MARKS[state] for _, state, _ in troubles]
+    rows = [list(trouble) for trouble in troubles]
     return element(
         "div",
         table(caption, ["point", "state", "reason"], rows[:MOST_ROWS], marks=marks[:MOST_ROWS]),
@@ -115,5 +115,7 @@ def _troubles(points: Points) -> Markup:
 
 def _provenance(points: Points) -> list[Markup]:
     folder = points.folder
-    manifests = {p: folder.run(point).load_manifest() for p, point in points.finished.items()}
+    manifests = {
+        place: folder.run(point).load_manifest() for place, point in points.finished.items()
+    }
     return provenance(manifests, {"grid hash": folder.grid.content_hash}, folder.definition)

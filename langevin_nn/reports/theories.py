@@ -1,4 +1,4 @@
-"""Theories against the experiments of a sweep: how well over the grid, and point by point."""
+"""Theories against the experiments of a sweep: agreement over the grid, and point by point."""
 
 from collections.abc import Mapping
 
@@ -15,15 +15,16 @@ from langevin_nn.reports.html import Markup, element, listing, table
 from langevin_nn.reports.points import Points
 from langevin_nn.runs.summary import Summary
 
-OVER_THE_GRID = ("bias2", "variance")
+AGREEMENT_QUANTITIES = ("bias2", "variance")
+"""The quantities whose agreement over the grid is reported."""
 
 
 def of_grid(points: Points) -> list[Markup]:
-    """The section on theories."""
+    """The section of a sweep's page on theories."""
     names = [str(name) for name in points.results["theory"].to_numpy()]
-    left_out = remarks_on(points.summaries)
+    remarks = remarks_on(points.summaries)
     if not names:
-        return [element("p", "There is no theory to compare with."), *left_out]
+        return [element("p", "There is no theory to compare with."), *remarks]
     return [
         _agreement(points),
         element(
@@ -35,30 +36,38 @@ def of_grid(points: Points) -> list[Markup]:
         _accuracy(points, names),
         _evidence(points, names),
         _orders(points, names),
-        *left_out,
+        *remarks,
     ]
 
 
 def _agreement(points: Points) -> Markup:
     if "converged" not in points.states:
         return element("p", "No point has converged, so that no theory can be judged.")
-    found = [each for key in OVER_THE_GRID for each in grid_agreement(points.results, key)]
+    agreements = [
+        agreement
+        for key in AGREEMENT_QUANTITIES
+        for agreement in grid_agreement(points.results, key)
+    ]
     header = [
         "quantity", "theory", "points", "median |z|", "within 2σ", "within 1 %", "within 5 %",
         "largest deviation",
     ]  # fmt: skip
     caption = "Each theory over the points where it and the experiment have converged"
-    return table(caption, header, [_row(points, each) for each in found], labels=2)
+    return table(caption, header, [_row(points, agreement) for agreement in agreements], labels=2)
 
 
-def _row(points: Points, each: Agreement) -> list[str]:
+def _row(points: Points, agreement: Agreement) -> list[str]:
     largest = NOTHING
-    if each.place is not None:
-        largest = f"{per_cent(each.largest)} at {points.places[each.place]}"
-    shares = (each.within_two_sigmas, each.within_one_per_cent, each.within_five_per_cent)
+    if agreement.place is not None:
+        largest = f"{per_cent(agreement.largest)} at {points.places[agreement.place]}"
+    shares = (
+        agreement.within_two_sigmas,
+        agreement.within_one_per_cent,
+        agreement.within_five_per_cent,
+    )
     return [
-        QUANTITIES[each.quantity], each.theory, str(each.number), number(each.median_z, ".1f"),
-        *map(share, shares), largest,
+        QUANTITIES[agreement.quantity], agreement.theory, str(agreement.number),
+        number(agreement.median_z, ".1f"), *map(share, shares), largest,
     ]  # fmt: skip
 
 
@@ -72,8 +81,8 @@ def _of_quantity(points: Points, names: list[str], key: str) -> Markup:
     )
     converged = points.of("theory_converged").tolist()
     rows = [
-        [estimate(*value), *map(_cell, row, oks)]
-        for value, row, oks in zip(measured, expected, converged, strict=True)
+        [estimate(*value), *map(_cell, row, flags)]
+        for value, row, flags in zip(measured, expected, converged, strict=True)
     ]
     return points.table(QUANTITIES[key], ["experiment", *names], rows)
 
@@ -86,20 +95,20 @@ def _cell(numbers: np.ndarray, converged: bool) -> str:
 def _accuracy(points: Points, names: list[str]) -> Markup:
     measured, expected = points.of("test_accuracy"), points.of("theory_test_accuracy")
     rows = [
-        [number(value, ".4f"), *(number(each, ".4f") for each in row)]
+        [number(value, ".4f"), *(number(accuracy, ".4f") for accuracy in row)]
         for value, row in zip(measured, expected, strict=True)
     ]
     return points.table("test accuracy", ["experiment", *names], rows)
 
 
 def _evidence(points: Points, names: list[str]) -> Markup:
-    found = points.of("theory_log_evidence")
-    rows = [[number(value, ".6g") for value in row] for row in found]
+    evidences = points.of("theory_log_evidence")
+    rows = [[number(value, ".6g") for value in row] for row in evidences]
     return points.table("log evidence, log p(y | X)", names, rows)
 
 
 def _orders(points: Points, names: list[str]) -> Markup:
-    rows = [[_listed(each) for each in row] for row in points.of("order_parameter")]
+    rows = [[_listed(orders) for orders in row] for row in points.of("order_parameter")]
     caption = "order parameters (of a matrix: in the point's summary.json)"
     return points.table(caption, names, rows)
 
@@ -109,22 +118,22 @@ def _listed(orders: np.ndarray) -> str:
 
 
 def remarks_on(summaries: Mapping[str, Summary]) -> list[Markup]:
-    """What theories say of themselves, and why others were left out, at which points."""
-    said: dict[str, list[str]] = {}
+    """The messages of theories, and the reasons why others were left out, with their points."""
+    places_by_remark: dict[str, list[str]] = {}
     for place, summary in summaries.items():
         for name, theory in summary.theory.items():
             if theory.message:
-                said.setdefault(f"{name}: {theory.message}", []).append(place)
-        for name, why in summary.not_applicable.items():
-            said.setdefault(f"{name}: left out ({why})", []).append(place)
-    if not said:
+                places_by_remark.setdefault(f"{name}: {theory.message}", []).append(place)
+        for name, reason in summary.not_applicable.items():
+            places_by_remark.setdefault(f"{name}: left out ({reason})", []).append(place)
+    if not places_by_remark:
         return []
     lines = [
-        words if len(places) == len(summaries) else f"{words}, at {_named(places)}"
-        for words, places in said.items()
+        remark if len(places) == len(summaries) else f"{remark}, at {_first_and_number(places)}"
+        for remark, places in places_by_remark.items()
     ]
     return [element("h3", "Remarks"), listing(lines)]
 
 
-def _named(places: list[str]) -> str:
+def _first_and_number(places: list[str]) -> str:
     return places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1} more"

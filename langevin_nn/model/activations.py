@@ -175,7 +175,7 @@ def _independent_part(xp: Any, a: Any, b: Any, c: Any) -> Any:
 def _independent_part_in_jax(
     a: Float[Array, "..."], b: Float[Array, "..."], c: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """A compiler that fuses ab − c² into one operation would leave the rounding of c², not zero."""
+    """ab − c² by factors: a compiler that fuses it would leave the rounding of c², not zero."""
     root = jnp.sqrt(a * b)
     return jnp.maximum((root - c) * (root + c), 0.0)
 

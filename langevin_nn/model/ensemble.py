@@ -63,7 +63,7 @@ class Ensemble:
         return result
 
     def __reduce__(self) -> Any:
-        """A copy, or another process, makes anew what is kept here."""
+        """How pickle rebuilds an ensemble: a copy, or another process, makes anew what is kept."""
         return Ensemble, (self.spec, self.data)
 
 

@@ -38,14 +38,14 @@ class Loss(abc.ABC):
     usage: ClassVar[LossUsage] = LossUsage()
 
     margin: float | None = None
-    """κ, from which on the loss is exactly 0; None of a loss that is 0 at the target alone."""
+    """κ, from which on the loss is exactly 0; None for a loss that is 0 at the target alone."""
     slope_jumps: bool = False
     """Whether ∂ℓ/∂f is discontinuous, so that no gradient flow follows it."""
 
     def residual(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"], factor: Any = 1.0
     ) -> Float[Array, "*shape"] | None:
-        """r of a loss ℓ = ½ r², with `factor` times its margin; None of one that is no square."""
+        """r of a loss ℓ = ½ r², with `factor` times its margin; None for one that is no square."""
         return None
 
     @abc.abstractmethod
@@ -68,7 +68,7 @@ class Loss(abc.ABC):
 
 @dataclass(frozen=True)
 class Squared(Loss):
-    """½ (y − f)².
+    """The squared loss ½ (y − f)².
 
     >>> Squared()(jnp.array([0.0, 2.0]), jnp.array([1.0, 1.0])).tolist()
     [0.5, 0.5]
@@ -86,7 +86,7 @@ class Squared(Loss):
     def residual(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"], factor: Any = 1.0
     ) -> Float[Array, "*shape"]:
-        """y − f."""
+        """The residual y − f, half of whose square is the loss."""
         return y - f
 
     def check(self, targets: Float[np.ndarray, "..."]) -> None:
@@ -96,7 +96,7 @@ class Squared(Loss):
 
 @dataclass(frozen=True)
 class Hinge(Loss):
-    """(1/γ) max(0, κ − y f)^γ with the power γ, 1 or 2, and the margin κ > 0.
+    """The hinge loss (1/γ) max(0, κ − y f)^γ with the power γ, 1 or 2, and the margin κ > 0.
 
     >>> Hinge(power=2)(jnp.array([-1.0, 0.5, 3.0]), jnp.array([1.0, 1.0, 1.0])).tolist()
     [2.0, 0.125, 0.0]
@@ -110,7 +110,7 @@ class Hinge(Loss):
 
     @property
     def slope_jumps(self) -> bool:  # type: ignore[override]
-        """With γ = 1, at the margin."""
+        """Whether ∂ℓ/∂f is discontinuous: for γ = 1 it is, at the margin."""
         return self.power == 1
 
     def __post_init__(self) -> None:
@@ -127,13 +127,13 @@ class Hinge(Loss):
     def residual(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"], factor: Any = 1.0
     ) -> Float[Array, "*shape"] | None:
-        """max(0, factor κ − y f) with γ = 2."""
+        """The residual max(0, factor κ − y f) of γ = 2; None for γ = 1."""
         return jnp.maximum(factor * self.margin - y * f, 0) if self.power == 2 else None
 
 
 @dataclass(frozen=True)
 class Logistic(Loss):
-    """log(1 + exp(−y f)).
+    """The logistic loss log(1 + exp(−y f)).
 
     >>> print(f"{float(Logistic()(jnp.array(0.0), jnp.array(1.0))):.6f}")
     0.693147

@@ -89,11 +89,15 @@ class MarginalisedPosterior(Posterior):
 
     def regression(self, params: Any) -> Regression:
         """The read-out's posterior given the hidden weights of each chain."""
-        return gaussian_readout.regress(self._train_features(params), self._targets, self._noise)
+        return gaussian_readout.regress(
+            self._train_features(params), self._targets, self._typed_temperature
+        )
 
     def misfit(self, params: Any) -> Float[Array, " chains"]:
         """Φ = −log p(y | W) − (PD/2) log 2π."""
-        return gaussian_readout.potential(self._train_features(params), self._targets, self._noise)
+        return gaussian_readout.potential(
+            self._train_features(params), self._targets, self._typed_temperature
+        )
 
     @property
     def log_normalisation(self) -> float:
@@ -180,8 +184,12 @@ class MarginalisedPosterior(Posterior):
         """
         features = self._train_features(params)
         prior, noise = self._standard_gaussians(features, keys)
-        residuals = self._targets[None] - features @ prior - jnp.sqrt(self._noise) * noise
-        drawn = prior + gaussian_readout.regress(features, residuals, self._noise).weights
+        residuals = (
+            self._targets[None] - features @ prior - jnp.sqrt(self._typed_temperature) * noise
+        )
+        drawn = (
+            prior + gaussian_readout.regress(features, residuals, self._typed_temperature).weights
+        )
         return self._lifted(self._with_readout(params, drawn), keys)
 
     def _standard_gaussians(
@@ -242,7 +250,7 @@ class MarginalisedPosterior(Posterior):
         return self.y_train if self.y_train.ndim == 2 else self.y_train[:, None]
 
     @property
-    def _noise(self) -> Array:
+    def _typed_temperature(self) -> Array:
         return self._number(self.temperature)
 
     def _number(self, value: float | Array) -> Array:

@@ -59,8 +59,8 @@ class InfiniteWidthKernel:
 
     skeleton: EnsembleSpec
 
-    def __call__(self, lambdas: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
-        (precisions, biases), (train, _) = lambdas, arrays
+    def __call__(self, prior_precisions: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
+        (precisions, biases), (train, _) = prior_precisions, arrays
         return feature_gram(
             self.skeleton, train, train, precisions=precisions, bias_precisions=biases
         )
@@ -148,5 +148,5 @@ def of_kernel(
 
 
 @partial(jax.jit, static_argnames=("kernel",))
-def _gram_of(lambdas: Lambdas, arrays: Arrays, kernel: Kernel) -> Float[Array, "P P"]:
-    return kernel(lambdas, arrays)
+def _gram_of(prior_precisions: Lambdas, arrays: Arrays, kernel: Kernel) -> Float[Array, "P P"]:
+    return kernel(prior_precisions, arrays)

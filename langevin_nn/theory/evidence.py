@@ -110,7 +110,7 @@ def evidence_gradient(ensemble: Ensemble, solution: Solution) -> Evidence:
 
 @partial(jax.jit, static_argnames=("kernel",))
 def _gradient(
-    lambdas: Lambdas,
+    prior_precisions: Lambdas,
     arrays: Arrays,
     scaled: Float[Array, "P P"],
     whole: Float[Array, ""],
@@ -118,8 +118,8 @@ def _gradient(
 ) -> Lambdas:
     """The derivatives of Σ Γ K, and of Σ Γ times the variance of the read-out's bias."""
 
-    def objective(lambdas: Lambdas) -> Float[Array, ""]:
-        total = jnp.sum(scaled * kernel(lambdas, arrays))
-        return total if lambdas[1] is None else total + whole / lambdas[1][-1]
+    def objective(prior_precisions: Lambdas) -> Float[Array, ""]:
+        total = jnp.sum(scaled * kernel(prior_precisions, arrays))
+        return total if prior_precisions[1] is None else total + whole / prior_precisions[1][-1]
 
-    return jax.jacfwd(objective)(lambdas)
+    return jax.jacfwd(objective)(prior_precisions)

@@ -1,4 +1,4 @@
-"""Networks as Equinox modules, every factor 1/√N written out.
+"""Fully connected networks as Equinox modules, every factor 1/√N written out.
 
     h¹ = W⁰x/√N_0 + b⁰,   hˡ⁺¹ = Wˡσ(hˡ)/√N_ℓ + bˡ,   f(x) = v·σ(hᴸ)/√N_L + bᴸ        (W^L = v)
 

@@ -132,8 +132,8 @@ class _Kernel:
 
     skeleton: EnsembleSpec
 
-    def __call__(self, lambdas: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
-        (precisions, biases), (train, orders) = lambdas, arrays
+    def __call__(self, prior_precisions: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
+        (precisions, biases), (train, orders) = prior_precisions, arrays
         n, num_train = train.shape[:2]
 
         def add(total: Array, pair: tuple[Array, Array, Array]) -> tuple[Array, None]:

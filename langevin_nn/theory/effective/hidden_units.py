@@ -146,7 +146,7 @@ class _Known(NamedTuple):
 
 
 def _exact_part(
-    everywhere: Regression, noise: float, scale: float, beyond_scale: bool
+    everywhere: Regression, temperature: float, scale: float, beyond_scale: bool
 ) -> tuple[_Known, Terms]:
     """What is known without sampling, and what it alone makes of the coefficients of 1/N_1."""
     vectors, columns = everywhere.eigenvectors, everywhere.test_columns
@@ -154,7 +154,7 @@ def _exact_part(
     train = slice(-len(vectors), None)
     features = scale * everywhere.projected_cross @ vectors.T  # k, and K at the training points
     gram, covariances = features[train], features + columns @ columns[train].T
-    root = _inverse_root(everywhere, noise, scale)
+    root = _inverse_root(everywhere, temperature, scale)
 
     def solve(b: np.ndarray) -> np.ndarray:
         return root.T @ (root @ b)
@@ -162,9 +162,9 @@ def _exact_part(
     solved = solve(vectors @ everywhere.projected_targets).reshape(len(vectors), -1)
     smoothed = solve(gram)  # A⁻¹K
     gain = solve(covariances.T).T
-    gain[train] = identity - noise * solve(identity)
+    gain[train] = identity - temperature * solve(identity)
     errors = features - gain @ gram  # E
-    errors[train] = noise * smoothed
+    errors[train] = temperature * smoothed
     diagonal = scale * everywhere.test_diagonal
     powers, means = np.sum(solved * (gram @ solved), axis=0), errors @ solved
     squares = (diagonal - np.sum(gain * (features + errors), axis=1))[:, None]
@@ -193,12 +193,14 @@ def _exact_part(
     )
 
 
-def _inverse_root(everywhere: Regression, noise: float, scale: float) -> Float[np.ndarray, "P P"]:
+def _inverse_root(
+    everywhere: Regression, temperature: float, scale: float
+) -> Float[np.ndarray, "P P"]:
     """B of A⁻¹ = BᵀB: R = (T + Q e)^(−½) Uᵀ for A − V Vᵀ, and B = L⁻¹R, L Lᵀ = 1 + R V VᵀRᵀ.
 
     It is that of the part of A⁻¹ on the range of K where V vanishes beside this range.
     """
-    spectrum = noise + scale * everywhere.eigenvalues
+    spectrum = temperature + scale * everywhere.eigenvalues
     seen = everywhere.in_range | (not everywhere.is_separable)
     roots = np.divide(1.0, np.sqrt(spectrum), out=np.zeros_like(spectrum), where=seen)
     columns = roots[:, None] * everywhere.projected_columns

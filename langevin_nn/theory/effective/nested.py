@@ -164,8 +164,8 @@ class _Kernel:
 
     skeleton: EnsembleSpec
 
-    def __call__(self, lambdas: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
-        (precisions, biases), (train, orders) = lambdas, arrays
+    def __call__(self, prior_precisions: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
+        (precisions, biases), (train, orders) = prior_precisions, arrays
         return feature_gram(
             self.skeleton, train, train, precisions=precisions, bias_precisions=biases,
             orders=orders,

@@ -123,38 +123,45 @@ def _sweep(
     spec, data, regression = ensemble.spec, ensemble.data, gram_regression(ensemble)
     shape = widths.shape
     ratios = (spec.prior_precisions[1] / readout_precisions).ravel()
-    noises = temperatures.ravel()
-    resolved = {noise: regression.resolved(noise) for noise in np.unique(noises)}
+    flat_temperatures = temperatures.ravel()
+    resolved = {
+        temperature: regression.resolved(temperature)
+        for temperature in np.unique(flat_temperatures)
+    }
     saddles, curvatures = [], []
-    for width, noise, ratio in zip(widths.ravel(), noises, ratios, strict=True):
-        eigenvalues, targets, columns, _ = resolved[noise]
-        action = ScaleAction((int(width),), float(noise), ratio * eigenvalues, targets, columns)
+    for width, temperature, ratio in zip(widths.ravel(), flat_temperatures, ratios, strict=True):
+        eigenvalues, targets, columns, _ = resolved[temperature]
+        action = ScaleAction(
+            (int(width),), float(temperature), ratio * eigenvalues, targets, columns
+        )
         saddles.append(minimise(action))
         curvatures.append(float(action.curvature(float(np.log(saddles[-1].value)))))
     actions = [
-        saddle.action + resolved[noise].constant
-        for saddle, noise in zip(saddles, noises, strict=True)
+        saddle.action + resolved[temperature].constant
+        for saddle, temperature in zip(saddles, flat_temperatures, strict=True)
     ]
     orders = np.array([saddle.value for saddle in saddles])
     converged = np.array([saddle.converged for saddle in saddles])
-    for i, (noise, scale) in enumerate(zip(noises, orders * ratios, strict=True)):
+    for i, (temperature, scale) in enumerate(zip(flat_temperatures, orders * ratios, strict=True)):
         try:
-            require_resolved(regression, float(noise), float(scale))
-            require_resolved_action(regression, float(noise), float(scale), curvatures[i])
+            require_resolved(regression, float(temperature), float(scale))
+            require_resolved_action(regression, float(temperature), float(scale), curvatures[i])
         except InputError:
             orders[i], actions[i], converged[i] = np.nan, np.nan, False
     numbers = np.concatenate(
         [
-            _averages(regression, data, noises[chunk], (orders * ratios)[chunk])
-            for chunk in np.array_split(np.arange(noises.size), -(-noises.size // _POINTS_AT_ONCE))
+            _averages(regression, data, flat_temperatures[chunk], (orders * ratios)[chunk])
+            for chunk in np.array_split(
+                np.arange(flat_temperatures.size), -(-flat_temperatures.size // _POINTS_AT_ONCE)
+            )
         ],
         axis=1,
     )
     evidences = np.array([gaussian_evidence(action, data.num_train) for action in actions])
-    for i, (noise, scale) in enumerate(zip(noises, orders * ratios, strict=True)):
+    for i, (temperature, scale) in enumerate(zip(flat_temperatures, orders * ratios, strict=True)):
         undefined = np.full(data.num_test, np.nan)
         moments = Moments(undefined, undefined, float(numbers[2, i]), float(evidences[i]))
-        moments = as_resolved(moments, regression, float(noise), float(scale))
+        moments = as_resolved(moments, regression, float(temperature), float(scale))
         numbers[2, i], evidences[i] = moments.train_error, moments.log_evidence
     bias2, variance, train_error, accuracy = (row.reshape(shape) for row in numbers)
     return OneLayerSweep(

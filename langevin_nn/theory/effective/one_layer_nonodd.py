@@ -207,11 +207,11 @@ class NonOddAction:
         scaled, first, second = (_scaled(form, t) for form in (unscaled, *terms[1:]))
         full = ColumnTerms(scaled._replace(core=scaled.core + identity), first, second)
         along_c, mixed = _in_log_c(scaled), _in_log_c(first)
-        squares, noise = self.projected_targets**2, self.temperature
+        squares, temperature = self.projected_targets**2, self.temperature
         lever, scale = self.width * np.exp(q - t), self.width * np.exp(q)
         misfit = np.sum(np.log(spectrum) + squares / spectrum, axis=-1)
         slopes = signal / spectrum * (1 - squares / spectrum)
-        bends = signal / spectrum**2 * (noise - squares * (noise - signal) / spectrum)
+        bends = signal / spectrum**2 * (temperature - squares * (temperature - signal) / spectrum)
         return _AtScale(
             log_c=t,
             value=scale - lever - self.width * t + misfit + low_rank.value(full),
@@ -283,8 +283,8 @@ class _Kernel:
 
     skeleton: EnsembleSpec
 
-    def __call__(self, lambdas: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
-        (precisions, biases), (train, orders) = lambdas, arrays
+    def __call__(self, prior_precisions: Lambdas, arrays: Arrays) -> Float[Array, "P P"]:
+        (precisions, biases), (train, orders) = prior_precisions, arrays
         gram = feature_gram(
             self.skeleton, train, train, precisions=precisions, bias_precisions=biases
         )

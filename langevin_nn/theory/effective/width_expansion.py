@@ -89,20 +89,20 @@ def _solve_expansion(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solut
     (width,) = _expansion_domain(ensemble)
     spec, data = ensemble.spec, ensemble.data
     everywhere = with_training_points(gram_regression(ensemble))
-    outputs, noise = everywhere.per_output(), spec.temperature
+    outputs, temperature = everywhere.per_output(), spec.temperature
     for output in outputs:
-        require_resolved(output, noise)
-        require_resolved_action(output, noise, 1.0)
+        require_resolved(output, temperature)
+        require_resolved_action(output, temperature, 1.0)
     actions = [scale_action(spec, output, (1,)) for output in outputs]
     misfits = [float(action.misfit(0.0)) + constant for action, constant in actions]
     base = Moments(
-        mean=np.stack([output.mean(noise) for output in outputs], axis=1),
-        variance=np.stack([output.variance(noise) for output in outputs], axis=1),
+        mean=np.stack([output.mean(temperature) for output in outputs], axis=1),
+        variance=np.stack([output.variance(temperature) for output in outputs], axis=1),
         train_error=np.nan,
         log_evidence=sum(gaussian_evidence(misfit, data.num_train) for misfit in misfits),
     )
     terms = width_terms(ensemble, everywhere, 1.0, num_units)
-    message = _about_rounding(everywhere, data, noise, 1.0)
+    message = _about_rounding(everywhere, data, temperature, 1.0)
     rounding = _rounding(everywhere)
     return Solution(
         _corrected("width_expansion", data, base, terms, width, (1.0,), rounding, message)
@@ -213,7 +213,7 @@ def _corrected(
     )
 
 
-def _about_rounding(everywhere: Regression, data: Dataset, noise: float, scale: float) -> str:
+def _about_rounding(everywhere: Regression, data: Dataset, temperature: float, scale: float) -> str:
     """The message on what float64 does not resolve of the variance at the test points."""
     tests = slice(data.num_test)
     at_tests = replace(
@@ -224,7 +224,7 @@ def _about_rounding(everywhere: Regression, data: Dataset, noise: float, scale: 
     )
     undefined = np.full(data.num_test, np.nan)
     return as_resolved(
-        Moments(undefined, undefined, np.nan, np.nan), at_tests, noise, scale
+        Moments(undefined, undefined, np.nan, np.nan), at_tests, temperature, scale
     ).message
 
 

@@ -56,7 +56,7 @@ class FeatureSpectrum:
         return max(0.0, 1 - rank / self.features)
 
     def resolvent(self, z: complex | float | np.ndarray) -> Complex[np.ndarray, " n"]:
-        """G(z) off the positive real axis.
+        """The resolvent G(z) = Tr (z − Σ)⁻¹/N_1 off the positive real axis.
 
         Raises `InputError` for z that is zero or on it, or is no finite number, or a row of them.
         """

@@ -193,8 +193,10 @@ class Regression:
             return Resolved(self.eigenvalues, targets, columns, 0.0)
         in_range, constant = self.in_range, np.nan
         if temperature > 0:
-            noise = targets[~in_range]
-            constant = float(noise.size * np.log(temperature) + np.sum(noise**2) / temperature)
+            null_targets = targets[~in_range]
+            constant = float(
+                null_targets.size * np.log(temperature) + np.sum(null_targets**2) / temperature
+            )
         return Resolved(self.eigenvalues[in_range], targets[in_range], columns[in_range], constant)
 
     def mean(self, temperature: Scale, scale: Scale = 1.0) -> Float[np.ndarray, "P_test ..."]:
@@ -332,8 +334,8 @@ class Regression:
         if not self.is_separable:
             whole = in_inputs(slice(None))
             return Sensitivity(of_gram, whole, float(np.trace(whole)))
-        noise = self.projected_targets[~self.in_range]
-        beside = np.sum((noise / temperature) ** 2) - noise.size / temperature
+        null_targets = self.projected_targets[~self.in_range]
+        beside = np.sum((null_targets / temperature) ** 2) - null_targets.size / temperature
         trace = float(np.trace(of_gram) + 0.5 * np.sum(weights) * beside)
         return Sensitivity(of_gram, of_gram, trace)
 

@@ -85,7 +85,7 @@ def mixing(
 
 
 def require_scale(eigenvalues: Float[np.ndarray, " P"], temperature: float = 1.0) -> None:
-    """Raise `InputError` where `is_beyond_float64`.
+    """Raise `InputError` for eigenvalues too far from 1 for float64 (`is_beyond_float64`).
 
     >>> require_scale(np.array([1e-200, 1e200]))
     Traceback (most recent call last):
@@ -169,18 +169,18 @@ def as_scales(temperature: Any, scale: Any = 1.0) -> tuple[Any, Any]:
     >>> as_scales(np.array([0.1, 0.2]), 1.0)
     (array([0.1, 0.2]), array([1., 1.]))
     """
-    noises, scales = as_finite_numbers("temperature", temperature), as_numbers("scale", scale)
-    lengths = {array.shape for array in (noises, scales) if array.ndim}
-    if len(lengths) > 1 or max(noises.ndim, scales.ndim) > 1:
+    temperatures, scales = as_finite_numbers("temperature", temperature), as_numbers("scale", scale)
+    lengths = {array.shape for array in (temperatures, scales) if array.ndim}
+    if len(lengths) > 1 or max(temperatures.ndim, scales.ndim) > 1:
         raise InputError(
             "temperature and scale are numbers, or rows of one length, got arrays of shape "
-            f"{noises.shape} and {scales.shape}"
+            f"{temperatures.shape} and {scales.shape}"
         )
-    if np.any(noises < 0) or np.any(scales <= 0) or isinstance(scale, bool):
+    if np.any(temperatures < 0) or np.any(scales <= 0) or isinstance(scale, bool):
         raise InputError(
             "temperature must not be negative and scale must be positive, got "
             f"{shown(temperature)} and {shown(scale)}"
         )
-    if noises.ndim > scales.ndim:
-        scales = np.full(noises.shape, scales)
-    return noises[()], scales[()]
+    if temperatures.ndim > scales.ndim:
+        scales = np.full(temperatures.shape, scales)
+    return temperatures[()], scales[()]

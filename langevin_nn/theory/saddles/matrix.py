@@ -28,7 +28,7 @@ Vector = Float[np.ndarray, " n"]
 
 @dataclass(frozen=True, eq=False)
 class OutputAction:
-    """A = Q ⊗ K + (T + V Vᵀ) ⊗ 1 for D outputs, K diagonal with the eigenvalues e.
+    """The action of A = Q ⊗ K + (T + V Vᵀ) ⊗ 1 for D outputs, K diagonal with the eigenvalues e.
 
     In the eigenbasis of Q, with eigenvalues κ_j, A falls into A_j = T + κ_j K + V Vᵀ, and with
     a_j = A_j⁻¹ỹ_j the derivatives of log det A + yᵀA⁻¹y in Q_jk, and of these along Q̇, are
@@ -114,7 +114,7 @@ class OutputAction:
 
 @dataclass(frozen=True, eq=False)
 class PatchAction:
-    """A = Σ_ij Q_ij K_ij/n + noise, for the Gram matrices of all pairs of n patches.
+    """The action of A = Σ_ij Q_ij K_ij/n + noise, for the Gram matrices of all pairs of n patches.
 
     Args:
         width: the number of channels.

@@ -145,14 +145,16 @@ class ScaleAction:
         T = 0, it is at most P, while aᵀK a ≥ s_⊥/Q, the least of (y − Vβ)ᵀK⁻¹(y − Vβ)/Q over β. The
         lower end is −∞ if there is no minimum, which takes s_⊥ = 0, T = 0 and P ≥ N_min.
         """
-        noise, num_train = self.temperature, self.eigenvalues.size
+        temperature, num_train = self.temperature, self.eigenvalues.size
         smallest = min(self.widths)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             squares = self.projected_targets**2
-            misfit = min(self._least_misfit(noise), np.sum(squares) * np.divide(0.25, noise))
-            if noise > 0:
+            misfit = min(
+                self._least_misfit(temperature), np.sum(squares) * np.divide(0.25, temperature)
+            )
+            if temperature > 0:
                 # log Q_min by itself: Q_min − 1 would round to −1
-                spread = np.log(np.sum(self.eigenvalues)) - np.log(noise) - np.log(smallest)
+                spread = np.log(np.sum(self.eigenvalues)) - np.log(temperature) - np.log(smallest)
                 log_least = -np.logaddexp(0.0, spread)
                 lowest = sum(_log_order(smallest / width, log_least) for width in self.widths)
             else:
@@ -169,8 +171,8 @@ class ScaleAction:
     def _log_scale(self, multiplier: float | int) -> float:
         return float(sum(np.log1p(multiplier / width) for width in self.widths))
 
-    def _least_misfit(self, noise: float) -> float:
-        spectrum = noise + self.eigenvalues
+    def _least_misfit(self, temperature: float) -> float:
+        spectrum = temperature + self.eigenvalues
         return float(np.sum(np.divide(self.projected_targets**2, spectrum)))
 
     def _unexplained(self) -> float:

@@ -26,8 +26,8 @@ SERIES_BYTES = 128e6
 GRAM_COPIES, CROSS_COPIES = 5.3, 1.4
 """Copies of matrices P × P and P × P_test in a theory."""
 PROGRAMS, PROGRAMS_OF_SLOPES = 15e6, 120e6
-"""Bytes of compiled programs, and of blocks that do not grow with P; of a dynamics whose bias is
-measured, with the read-out marginalised: curvatures and slopes of factors are in its programs."""
+"""Bytes of compiled programs and of blocks that do not grow with P; the second where the bias of a
+dynamics is measured with the read-out marginalised, by curvatures and slopes of factors."""
 WARNING_SHARE = 0.7
 """The share of the memory that is left above which a warning is due."""
 

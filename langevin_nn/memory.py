@@ -70,19 +70,19 @@ def _left_in_container(root: Path = Path("/")) -> int:
 
     A group's path may be one that its container does not show: those are left out.
     """
-    left = [sys.maxsize]
+    bytes_left = [sys.maxsize]
     for line in _lines(root / "proc/self/cgroup"):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         for name in {*controllers.split(",")} & _CONTROL_GROUPS.keys():
             top, limit, use, given_back = _CONTROL_GROUPS[name]
-            parts = [part for part in path.split("/") if part not in ("", "..")]
-            for depth in range(len(parts) + 1):
-                group = (root / top).joinpath(*parts[:depth])
+            components = [component for component in path.split("/") if component not in ("", "..")]
+            for depth in range(len(components) + 1):
+                group = (root / top).joinpath(*components[:depth])
                 limits, used = _number_in(group / limit), _number_in(group / use)
                 if limits is not None and used is not None:
-                    left.append(limits - used + _cached(group / "memory.stat", given_back))
-    return min(left)
+                    bytes_left.append(limits - used + _cached(group / "memory.stat", given_back))
+    return min(bytes_left)
 
 
 def _number_in(path: Path) -> int | None:

@@ -20,7 +20,7 @@ from langevin_nn.import_paths import COPIES
 
 FILES = ("config.toml", "manifest.json", "posterior.nc", "summary.json", "report.html")
 FOLDERS = {"figures": (".png",), "checkpoint": (".npz", ".json"), COPIES: (".py",)}
-"""What a run's folder may hold, and the endings of the files in its subfolders."""
+"""The files and folders of a run's folder; each folder with the endings of its files."""
 LOCK = ".lock"
 REPLACING, REPLACED, RESTORING, DISCARDED = ".replacing", ".replaced", ".restoring", ".discarded"
 FOLDERS_ASIDE = (REPLACING, REPLACED, RESTORING, DISCARDED)

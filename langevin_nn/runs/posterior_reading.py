@@ -1,4 +1,4 @@
-"""What posterior.nc says, verified, back in the types of the package.
+"""The content of posterior.nc, verified, in the types of the package.
 
 Files of earlier versions, which have no names of runs and other names of variables, are read too.
 """

@@ -71,7 +71,7 @@ def _same_file(entry: str, other: str) -> bool:
 
 
 def device() -> dict[str, Any]:
-    """What JAX computes on, and the machine around it."""
+    """The device that JAX computes on, and the machine around it."""
     first = jax.devices()[0]
     return {
         "platform": first.platform,

@@ -44,9 +44,9 @@ from langevin_nn.types import THREEFRY, Generalisation, NotApplicable
 
 @dataclass(frozen=True)
 class Problem:
-    """What a configuration describes, loaded and checked: nothing has been written.
+    """The data and the posterior of a configuration, loaded and checked; nothing is written.
 
-    `modules` are the files of the user's own code that it names, as they were loaded.
+    `modules` are the files of the user's own code that the configuration names, as loaded.
     """
 
     config: RunConfig

@@ -47,9 +47,9 @@ def of_modules(modules: Iterable[ModuleFile]) -> dict[str, list[str]]:
     return {f"module {module.name}": [module.words] for module in modules}
 
 
-def difference(source: str, then: Iterable[str], here: Iterable[str]) -> str | None:
+def difference(source: str, earlier: Iterable[str], present: Iterable[str]) -> str | None:
     """In words, how the files of a source have changed; None where they have not."""
-    differences = data_differences(list(then), list(here))
+    differences = data_differences(list(earlier), list(present))
     return f"the files of {source} are others: {differences[0]}" if differences else None
 
 
@@ -60,10 +60,10 @@ def read(content: Any) -> Sums:
     return {str(name): list(map(str, sums)) for name, sums in sums_by_source.items() if sums}
 
 
-def check(then: Sums, here: Sums, folder: Path) -> None:
+def check(earlier: Sums, present: Sums, folder: Path) -> None:
     """Raise `InputError` where a sweep would go on with other data than it was begun with."""
-    for source, sums in here.items():
-        if change := difference(source, then.get(source, ()), sums):
+    for source, sums in present.items():
+        if change := difference(source, earlier.get(source, ()), sums):
             raise InputError(
                 f"{folder} was begun with other files ({change}): put back what was there, "
                 "or write --output with another folder"

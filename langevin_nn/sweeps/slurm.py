@@ -21,7 +21,7 @@ ALLOWED_FAILURES = 5
 RENEWAL_SECONDS = 10.0
 """The interval at which jobs that have ended are looked for and replaced."""
 NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-"""Dask's pages and metrics, which nobody has asked for, would be for whoever can reach the port."""
+"""The options for no pages and metrics of Dask's, which whoever can reach the port could read."""
 
 
 def slurm_cluster(settings: Mapping[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langevin_nn import config as configuration
-from langevin_nn.runs import run as run_module
+from langevin_nn.runs import run
 from langevin_nn.sampling.dynamics.step_size import Diverged
 
 NAMES = sorted(configuration.options())
@@ -131,7 +131,7 @@ def test_every_option_is_stored_or_refused(cli, monkeypatch, values):
         stored.append(tomllib.loads((folder.path / "config.toml").read_text()))
         raise Diverged("here it would sample")
 
-    monkeypatch.setattr(run_module, "run", look)
+    monkeypatch.setattr(run, "run", look)
     words = []
     for name, value in values.items():
         given_words = [json.dumps(value)] if isinstance(value, list | bool) else [str(value)]
@@ -163,7 +163,7 @@ SAMPLED = st.fixed_dictionaries({
 @given(SAMPLED)
 def test_extreme_numbers_that_are_sampled(cli, monkeypatch, values):
     """A whole folder whose summary says what its code says, or one line and nothing left."""
-    monkeypatch.setattr(run_module, "draw_figures", lambda *_: None)
+    monkeypatch.setattr(run, "draw_figures", lambda *_: None)
     shutil.rmtree(cli.folder / "out", ignore_errors=True)
     words = [word for name, value in values.items() for word in (f"--{name}", value)]
     answer = answered(cli, "run", "tiny.toml", "--output", "out", *words)

@@ -144,7 +144,7 @@ def test_compiled_programs_are_forgotten_before_the_system_refuses_more():
 MEASURED = """
 import json, jax, sys
 jax.config.update("jax_enable_x64", True)
-from langevin_nn import config, summarise
+from langevin_nn import config as configuration, summarise
 from langevin_nn.runs import assemble
 from langevin_nn.runs import run
 from langevin_nn.sampling import chains
@@ -161,7 +161,7 @@ def peak():
 def sampled(widths, num_train, dynamics, readout, num_samples=4, num_test=20):
     sampler = {"num_chains": 4, "num_warmup": 2, "num_samples": num_samples, "thinning": 1}
     sampler |= {"dynamics": dynamics} | ({"step_size": 1e-6} if dynamics == "langevin" else {})
-    one = run.prepare(config.from_dict({
+    one = run.prepare(configuration.from_dict({
         "data": {"source": "random", "in_size": 20, "num_train": num_train, "num_test": num_test},
         "network": {"hidden_widths": widths}, "theory": [], "sampler": sampler,
         "posterior": {"readout": readout},

@@ -14,7 +14,7 @@ import pytest
 from conftest import FEW_OPTIMISATIONS
 
 import langevin_nn
-from langevin_nn import config
+from langevin_nn import config as configuration
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
@@ -65,8 +65,8 @@ def test_the_long_examples_are_there_under_these_names():
 
 def test_configuration_in_the_readme_is_the_default():
     block = re.search(r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
-    assert config.from_dict(tomllib.loads(block.group(1))) == config.RunConfig()
-    assert set(tomllib.loads(block.group(1))) == set(config.RunConfig().to_dict())
+    assert configuration.from_dict(tomllib.loads(block.group(1))) == configuration.RunConfig()
+    assert set(tomllib.loads(block.group(1))) == set(configuration.RunConfig().to_dict())
 
 
 def test_public_names_exist_and_are_documented():

@@ -26,14 +26,14 @@ WORDS = [
 ]  # fmt: skip
 PROGRAM = """
 import pathlib, sys
-from langevin_nn.cli import main as cli
+from langevin_nn.cli import main
 from langevin_nn.sampling.engine import driver
 advance = driver.advance
 def marked(*words):
     pathlib.Path("compiling").touch()
     return advance(*words)
 driver.advance = marked
-sys.exit(cli.main())
+sys.exit(main.main())
 """
 
 
@@ -85,7 +85,7 @@ def test_while_xla_compiles(tmp_path, seconds):
 
 SWALLOWING = """
 import signal, sys
-from langevin_nn.cli import main as cli
+from langevin_nn.cli import main
 from langevin_nn.sampling.engine import driver
 class Interrupted:
     def __del__(self):
@@ -97,7 +97,7 @@ def marked(*words):
         done[0] = None
     return advance(*words)
 driver.advance = marked
-sys.exit(cli.main())
+sys.exit(main.main())
 """
 
 

@@ -25,11 +25,9 @@ from refusals import refused, untouched
 from langevin_nn import config as configuration
 from langevin_nn import files, plotting
 from langevin_nn.analysis.generalisation import summarise
-from langevin_nn.cli import main as cli_module
-from langevin_nn.cli import progress as progress_module
-from langevin_nn.cli import startup
-from langevin_nn.runs import provenance
-from langevin_nn.runs import run as run_module
+from langevin_nn.cli import main, startup
+from langevin_nn.cli.progress import RunProgress
+from langevin_nn.runs import provenance, run
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.sampling.dynamics import langevin
 from langevin_nn.sampling.engine.driver import Report
@@ -53,7 +51,7 @@ LONG = shlex.split("--sampler.num_samples 600 --sampler.thinning 20 --sampler.nu
 @pytest.fixture
 def no_figures(monkeypatch):
     """Figures take most of the time of a small run."""
-    monkeypatch.setattr(run_module, "draw_figures", lambda *_: None)
+    monkeypatch.setattr(run, "draw_figures", lambda *_: None)
 
 
 def numbers(text):
@@ -77,7 +75,7 @@ def finished(tmp_path_factory):
         Path("my data").mkdir()
         arrays = write_npz("my data/the task.npz")
         words = "run tiny.toml --quiet --output 'a folder/out' --data.num_train 5"
-        assert cli_module.main(shlex.split(words) + npz_words("my data/the task.npz")) == 3
+        assert main.main(shlex.split(words) + npz_words("my data/the task.npz")) == 3
     shutil.rmtree(top / "my data")
     return top / "a folder/out", arrays, titles
 
@@ -632,7 +630,7 @@ def test_interrupted_before_it_began(cli, monkeypatch):
     def interrupt():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_module, "configure_jax", interrupt)
+    monkeypatch.setattr(main, "configure_jax", interrupt)
     answer = cli("run", "tiny.toml")
     assert (answer.code, answer.out, answer.err) == (130, "", "\ninterrupted\n")
     assert cli.files() == {"tiny.toml"}
@@ -726,7 +724,7 @@ def test_what_stands_in_place_of_a_file_is_told_before_anything_is_computed(
     cli, monkeypatch, there, missing, command
 ):
     """Only when all was sampled was it found that the file could not be written. FAULTS 3."""
-    monkeypatch.setattr(run_module, "run", None)
+    monkeypatch.setattr(run, "run", None)
     words = (command.split()[0], "tiny.toml", *command.split()[1:], "--output", "out")
     if command == "run":
         words += ("--resume",)
@@ -791,7 +789,7 @@ def test_why_writing_failed(cli, monkeypatch, what):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "out/x")
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), ".x.part", None, "out/x")
 
-    monkeypatch.setattr(run_module, "run", fails)
+    monkeypatch.setattr(run, "run", fails)
     answer = cli("run", "tiny.toml", "--output", "out", "--theory", "infinite_width")
     if what == "moved":
         refused(answer, "renamed", "--output")
@@ -886,7 +884,7 @@ def test_progress_on_a_terminal_of_no_size(columns, term, monkeypatch):
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((columns, 0)))
     monkeypatch.setenv("TERM", term)
-    with progress_module.RunProgress(quiet=False) as progress:
+    with RunProgress(quiet=False) as progress:
         for steps in (10, 100):
             progress(Report(steps, 100, 50, 0.25, 0))
     assert "training error 0.25" in screen.getvalue()
@@ -901,7 +899,7 @@ def test_progress_that_nobody_reads_stops_nothing(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(screen, "write", full)
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress_module.RunProgress(quiet=False) as progress:
+    with RunProgress(quiet=False) as progress:
         progress(Report(10, 100, 50, 0.25, 0))
         assert progress.quiet
 
@@ -923,9 +921,9 @@ def test_out_of_memory_of_every_wording(cli, monkeypatch, error):
     def raises(*_):
         raise error
 
-    monkeypatch.setitem(cli_module.COMMANDS, "info", raises)
+    monkeypatch.setitem(main.COMMANDS, "info", raises)
     refused(cli("info"), "memory")
-    monkeypatch.setitem(cli_module.COMMANDS, "info", lambda _: 1 / 0)
+    monkeypatch.setitem(main.COMMANDS, "info", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli("info")
 

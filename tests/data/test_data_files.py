@@ -15,8 +15,7 @@ import pytest
 
 from langevin_nn import memory
 from langevin_nn.config.record import from_dict
-from langevin_nn.data import image_files as raw_files
-from langevin_nn.data import published
+from langevin_nn.data import image_files, published
 from langevin_nn.data.image_formats import CIFAR10_BATCHES, CIFAR10_RECORD
 from langevin_nn.data.load import Dataset, load_dataset
 from langevin_nn.data.npz_files import ARRAY_NAMES, read_npz
@@ -211,11 +210,11 @@ def test_files_that_are_not_the_published_ones_are_named(tmp_path, monkeypatch):
 
     def odd():
         files = load_dataset("mnist", **options).provenance
-        return [file for file in files if raw_files.UNPUBLISHED in file]
+        return [file for file in files if image_files.UNPUBLISHED in file]
 
     assert len(odd()) == 4
     contents = [gzip.decompress((tmp_path / "mnist" / name).read_bytes()) for name in IDX_NAMES]
-    hashes = tuple(raw_files.hashlib.sha256(content).hexdigest() for content in contents)
+    hashes = tuple(image_files.hashlib.sha256(content).hexdigest() for content in contents)
     monkeypatch.setitem(published.SHA256_UNPACKED, "mnist", hashes)
     assert odd() == []
     (tmp_path / "mnist" / IDX_NAMES[0]).unlink()
@@ -224,7 +223,7 @@ def test_files_that_are_not_the_published_ones_are_named(tmp_path, monkeypatch):
     assert odd() == []
     unpacked.write_bytes(contents[0][:-1] + b"\1")
     assert len(odd()) == 1 and odd()[0].startswith(unpacked.name)
-    listed = next(record for record in raw_files.available(tmp_path) if record.name == "mnist")
+    listed = next(record for record in image_files.available(tmp_path) if record.name == "mnist")
     assert listed.present and listed.what.endswith(f"(not the published file: {unpacked.name})")
 
 
@@ -284,7 +283,7 @@ def test_pickles_are_never_read(tmp_path, monkeypatch):
         (place / batch.removesuffix(".bin")).write_bytes(b"cos\nabort\n(tR.")
     for message in (
         refused(load_dataset, "cifar10", **options),
-        next(record.what for record in raw_files.available(tmp_path) if record.name == "cifar10"),
+        next(record.what for record in image_files.available(tmp_path) if record.name == "cifar10"),
     ):
         assert f"{CIFAR10_PICKLES[0]} is there, but pickles are never read" in message
         assert "data/README.md" in message

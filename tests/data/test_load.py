@@ -16,7 +16,7 @@ from refusals import refuses
 from scipy.optimize import curve_fit
 from scipy.special import erf
 
-from langevin_nn.data import image_files as raw_files
+from langevin_nn.data import image_files
 from langevin_nn.data.image_files import available, fetch, read_images
 from langevin_nn.data.image_formats import ARRAY_NAMES, CIFAR10_BATCHES
 from langevin_nn.data.load import SOURCES, Dataset, load_dataset
@@ -501,7 +501,9 @@ def test_damaged_files_are_named_and_never_run(mnist, file, content, words):
 @pytest.fixture
 def offline(monkeypatch):
     """Homes that refuse every connection."""
-    monkeypatch.setattr(raw_files, "HOMES", dict.fromkeys(raw_files.HOMES, "http://127.0.0.1:9/"))
+    monkeypatch.setattr(
+        image_files, "HOMES", dict.fromkeys(image_files.HOMES, "http://127.0.0.1:9/")
+    )
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -547,7 +549,7 @@ def test_a_download_is_kept_only_if_its_sha256_is_right(tmp_path, offline, monke
         fetch("mnist", tmp_path)
     assert list(tmp_path.iterdir()) == []
     hashes = tuple(hashlib.sha256(content).hexdigest() for content in packed)
-    monkeypatch.setitem(raw_files.SHA256, "mnist", hashes)
+    monkeypatch.setitem(image_files.SHA256, "mnist", hashes)
     assert load("mnist", folder=tmp_path).in_size == 784
     contents.clear()  # nothing is downloaded twice
     assert [path.name for path in fetch("mnist", tmp_path)] == list(IDX_NAMES)
@@ -592,7 +594,7 @@ def test_real_images_have_the_published_moments(name, mean, deviation, zeros_and
     values = np.arange(256) / 255
     measured = shares @ values, np.sqrt(shares @ values**2 - (shares @ values) ** 2)
     assert measured == pytest.approx((mean, deviation), abs=1e-6)
-    published = dict(zip(IDX_NAMES, raw_files.SHA256[name], strict=True))
+    published = dict(zip(IDX_NAMES, image_files.SHA256[name], strict=True))
     for file, _, prefix in (file.partition(" sha256:") for file in raw.files):
         assert published.get(file, prefix).startswith(prefix)  # unpacked files have other hashes
 

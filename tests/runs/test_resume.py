@@ -23,8 +23,8 @@ from cases import TINY, write_npz
 from command_line import CommandLine, unsealed
 
 from langevin_nn import files
-from langevin_nn.cli import main as cli_module
-from langevin_nn.runs import run as run_module
+from langevin_nn.cli import main
+from langevin_nn.runs import run
 from langevin_nn.sampling.dynamics import langevin
 from langevin_nn.sampling.engine import driver
 
@@ -35,7 +35,7 @@ SHORT = QUICK.replace("num_warmup = 30", "num_warmup = 6")
 def in_chunks(folder, monkeypatch) -> None:
     """Runs in `folder` without figures, saved after every step of the warm-up and every draw."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(run_module, "draw_figures", lambda *_: None)
+    monkeypatch.setattr(run, "draw_figures", lambda *_: None)
     monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 2)
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
 
@@ -76,14 +76,14 @@ def stop_after(monkeypatch, reports) -> None:
     """Ctrl-C after so many chunks: the signal itself."""
     told = []
 
-    class Progress(cli_module.RunProgress):
+    class Progress(main.RunProgress):
         def __call__(self, report):
             told.append(report)
             super().__call__(report)
             if len(told) == reports:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(cli_module, "RunProgress", Progress)
+    monkeypatch.setattr(main, "RunProgress", Progress)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +94,9 @@ def two_runs(tmp_path_factory) -> Path:
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
         in_chunks(folder, patch)
-        assert cli_module.main(["run", "tiny.toml", "--output", "whole", "--quiet"]) == 3
+        assert main.main(["run", "tiny.toml", "--output", "whole", "--quiet"]) == 3
         stop_after(patch, 9)
-        assert cli_module.main(["run", "tiny.toml", "--output", "out"]) == 130
+        assert main.main(["run", "tiny.toml", "--output", "out"]) == 130
     assert out.getvalue() == ""
     assert len(list((folder / "out/checkpoint").glob("draws-*.npz"))) > 1
     return folder
@@ -134,10 +134,10 @@ WAYS = {
 }
 PROGRAM = """
 import sys
-from langevin_nn.cli import main as cli
+from langevin_nn.cli import main
 from langevin_nn.sampling.engine import driver
 driver.CHUNK_SECONDS = 0.05
-sys.exit(cli.main())
+sys.exit(main.main())
 """
 
 
@@ -450,7 +450,7 @@ def test_damaged_checkpoints(stopped, name, damage):
 def test_resume_of_a_finished_run_computes_nothing(cli, monkeypatch):
     cli("run", "tiny.toml", "--output", "out")
     before = contents("out")
-    monkeypatch.setattr(run_module, "run", lambda *_, **__: pytest.fail("it computes"))
+    monkeypatch.setattr(run, "run", lambda *_, **__: pytest.fail("it computes"))
     answer = cli("run", "tiny.toml", "--output", "out", "--resume")
     assert answer.code == 3, "as it ended"
     assert answer.out == "out is finished; its figures again: langevin-nn plot out\n"
@@ -482,7 +482,7 @@ def test_a_replaced_run_comes_back_unless_the_new_one_has_saved_something(stoppe
     words = ["run", "tiny.toml", "--output", "whole", "--overwrite", "--seed", "4"]
     before = contents("whole")
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "predict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(run, "predict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         answer = stopped(*words)
     assert answer.code == 130 and "nothing is left behind" in answer.err
     assert contents("whole") == before

@@ -25,7 +25,7 @@ from refusals import refused, refuses, untouched
 import langevin_nn as lnn
 from langevin_nn import config as configuration
 from langevin_nn.errors import InputError
-from langevin_nn.runs import run as run_module
+from langevin_nn.runs import run
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.sampling.engine import driver
 from langevin_nn.sweeps import engine, executors, grid, report, results, slurm, task
@@ -81,9 +81,9 @@ def draws(run_folder):
 def run_alone(config, path):
     """The folder of a run of this configuration."""
     folder = RunFolder(path / "alone")
-    problem = run_module.prepare(config)
+    problem = run.prepare(config)
     with folder.claimed(problem.config, resume=False, overwrite=False):
-        run_module.run(problem, folder, figures=False)
+        run.run(problem, folder, figures=False)
     return folder
 
 
@@ -210,8 +210,8 @@ def test_finished_points_are_skipped_and_failed_ones_tried_again(whole, monkeypa
     before = written(whole)
     attempts = whole.attempts()
     asked = []
-    prepare = run_module.prepare
-    monkeypatch.setattr(run_module, "prepare", lambda c: asked.append(c) or prepare(c))
+    prepare = run.prepare
+    monkeypatch.setattr(run, "prepare", lambda c: asked.append(c) or prepare(c))
     monkeypatch.setattr(task, "sample_points", stop)
     found = lnn.sweep(configuration.from_dict(values()), OVER, output=whole.path)
     assert [config.posterior.temperature for config in asked] == [0.0, 0.0]
@@ -236,7 +236,7 @@ def test_configuration_as_nested_values_with_its_table(whole, monkeypatch):
 
 def test_a_failed_point_that_can_be_run_again_is_no_longer_failed(begun, whole, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "prepare", lambda _: 1 / 0)
+        patch.setattr(run, "prepare", lambda _: 1 / 0)
         assert engine.work_off(begun, begun.tasks) == ()
     reasons = {begun.failure(point)["reason"] for point in begun.points}
     assert reasons == {"ZeroDivisionError: division by zero"}
@@ -285,7 +285,7 @@ def test_an_interrupted_batch_goes_on_from_its_checkpoint(begun, whole, monkeypa
 def test_interrupted_between_the_points_of_a_batch(begun, whole, monkeypatch):
     """The finished one stays as it is, the other one comes from the same draws."""
     _, (first, second) = cold_and_warm(begun)
-    keep = run_module.keep
+    keep = run.keep
 
     def once(problem, folder, *words, **settings):
         if folder.path.name == second:
@@ -293,7 +293,7 @@ def test_interrupted_between_the_points_of_a_batch(begun, whole, monkeypatch):
         keep(problem, folder, *words, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "keep", once)
+        patch.setattr(run, "keep", once)
         with pytest.raises(Stop):
             task.work(begun, task_of(begun), {})
     assert begun.run(first).is_finished and not begun.run(second).is_finished
@@ -352,7 +352,7 @@ def test_a_point_whose_chains_all_diverge_leaves_the_others(begun, whole, monkey
 
 def test_points_of_other_shapes_are_batches_of_their_own(tmp_path, monkeypatch):
     """The rank of the inputs, and so the shapes, may differ with the seed of the data."""
-    prepare = run_module.prepare
+    prepare = run.prepare
 
     def flat(config):
         problem = prepare(config)
@@ -364,7 +364,7 @@ def test_points_of_other_shapes_are_batches_of_their_own(tmp_path, monkeypatch):
         return dataclasses.replace(problem, data=data, posterior=posterior)
 
     asked = []
-    monkeypatch.setattr(run_module, "prepare", flat)
+    monkeypatch.setattr(run, "prepare", flat)
     monkeypatch.setattr(task, "sample_points", lambda p, *_, **__: asked.append(len(p)) or 1 / 0)
     folder = SweepFolder.begin(tmp_path / "s", grid.grid(values(), {"seed": [1, 2, 3]}), 32)
     engine.work_off(folder, folder.tasks)

@@ -1,4 +1,4 @@
-"""One folder for each question: a configuration, what is measured and drawn, and what came out.
+"""Experiments, one folder for each question: configuration, measurement, figures and results.
 
     python -m experiments.NAME [--smoke | --full | --draw] [FOLDER]
 
@@ -13,7 +13,7 @@ import jax
 
 
 def num_cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

@@ -1,8 +1,8 @@
-"""What the experiments share: their sizes, the sweep, the numbers that stay, their tables.
+"""The common parts of the experiments: sizes, sweeps, stored results and tables.
 
-An experiment is a folder with `config.toml`, a configuration with a [sweep] table (or the base that
-it makes one of), and perhaps `full.toml`, the size of the papers. Its `__main__.py` says what is
-measured, how that is drawn and what is printed of it; `experiment` does so.
+An experiment is a folder with `config.toml`, a configuration with a [sweep] table (or the base of
+one), and perhaps `full.toml`, the size of the papers. Its `__main__.py` defines the measurement,
+the figures and the printed report; `experiment` runs them.
 """
 
 import argparse
@@ -36,12 +36,12 @@ SMOKE_SAMPLER = {"num_chains": 2, "num_warmup": 4, "num_samples": 6, "thinning":
 SMOKE_DATA = {"num_train": 10, "num_test": 10}
 Values = dict[str, Any]
 Results = Mapping[str, xr.Dataset]
-"""What an experiment measures: Datasets by name, as `results.json` has them."""
+"""The results of an experiment: Datasets by name, as stored in `results.json`."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What the command line asked for; `size` is "smoke", "config", "full" or a script's own."""
+    """The arguments of the command line; `size` is "smoke", "config", "full" or a script's own."""
 
     here: Path
     folder: Path
@@ -50,6 +50,7 @@ class Call:
 
     @property
     def results(self) -> Path:
+        """The path of `results.json`."""
         return self.folder / "results.json"
 
     def values(self) -> Values:
@@ -58,36 +59,40 @@ class Call:
         return shrunk(values) if self.size == "smoke" else values
 
     def sweep_folder(self, values: Mapping[str, Any]) -> Path:
+        """The folder of the sweep with this configuration."""
         home = self.folder if self.size == "smoke" else Path()
         return home / "sweeps" / f"{self.here.name}-{grid(values).content_hash}"
 
     def swept(self, values: Mapping[str, Any]) -> xr.Dataset:
-        """The Dataset of the sweep in `sweeps/NAME-HASH` of the current folder.
+        """The Dataset of the sweep, which is kept in `sweeps/NAME-HASH` of the current folder.
 
-        One that was interrupted goes on, and `langevin-nn report` makes a page of it.
+        An interrupted sweep goes on, and `langevin-nn report` makes a page of it.
         """
         output = self.sweep_folder(values)
         with SweepProgress(quiet=self.size == "smoke") as progress:
-            found = lnn.sweep(values, output=output, progress=progress)
-        self.say(f"{output.name}, {float(found.seconds.sum()):.0f} s of sampling")
-        for reason in filter(None, np.unique(found.reason)):
+            results = lnn.sweep(values, output=output, progress=progress)
+        self.say(f"{output.name}, {float(results.seconds.sum()):.0f} s of sampling")
+        for reason in filter(None, np.unique(results.reason)):
             self.say(f"failed: {reason}")
-        for place in np.argwhere(~found.converged.to_numpy() & (found.status == "done").to_numpy()):
-            point = found.isel(dict(zip(found.status.dims, place, strict=True)))
-            where = ", ".join(f"{name} = {point[name].item()}" for name in found.status.dims)
+        for place in np.argwhere(
+            ~results.converged.to_numpy() & (results.status == "done").to_numpy()
+        ):
+            point = results.isel(dict(zip(results.status.dims, place, strict=True)))
+            where = ", ".join(f"{name} = {point[name].item()}" for name in results.status.dims)
             self.say(f"not converged: {where}: {point.message.item()}")
-        return found
+        return results
 
     def say(self, text: str) -> None:
+        """Print a line at once."""
         print(text, flush=True)
 
     def save(self, figure: Figure, name: str) -> None:
-        """The figure as a PNG of few colours, small enough for a repository."""
+        """Write the figure as a PNG of few colours, small enough for a repository."""
         path = self.folder / f"{name}.png"
         figure.savefig(path, dpi=130)
         with Image.open(path) as image:
-            few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        few.save(path, optimize=True)
+            reduced = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        reduced.save(path, optimize=True)
         if path.stat().st_size >= 200_000:
             raise RuntimeError(f"{path} is too large: draw less")
 
@@ -105,20 +110,20 @@ def experiment(
     sizes: Mapping[str, str] | None = None,
     digits: int = 6,
 ) -> None:
-    """The command line of an experiment: measure and keep, then draw and print what was kept.
+    """Run the command line of an experiment: measure and store, then draw and print the results.
 
-    `script` and `meaning` are `__file__` and `__doc__` of the module that is run, which `sizes` of
-    its own may be given (name → meaning). `measure` answers with Datasets by name, kept in
-    `results.json` with so many `digits`; `draw` and `report` are given what that file holds, and
-    so with --draw alone. A figure goes to NAME.png, several to their names.
+    `script` and `meaning` are `__file__` and `__doc__` of the module that is run; `sizes` are
+    further sizes of its own (name → meaning). `measure` returns Datasets by name, which are stored
+    in `results.json` with so many `digits`; `draw` and `report` take the content of that file, also
+    with --draw alone. A single figure goes to NAME.png, several go to their names.
     """
     call = called(script, meaning or "", sizes)
     if not call.draw:
         keep(call.results, measure(call), digits)
     results = kept(call.results)
     figures = draw(results)
-    named = {call.here.name: figures} if isinstance(figures, Figure) else figures
-    for name, figure in named.items():
+    by_name = {call.here.name: figures} if isinstance(figures, Figure) else figures
+    for name, figure in by_name.items():
         call.save(figure, name)
     call.say(report(results))
 
@@ -126,7 +131,7 @@ def experiment(
 def called(
     script: str, meaning: str, sizes: Mapping[str, str] | None = None, *, full: bool = True
 ) -> Call:
-    """The call that the command line describes; `sizes` are further ones with their meaning."""
+    """The arguments of the command line; `sizes` are further sizes with their meaning."""
     here = Path(script).resolve().parent
     parser = argparse.ArgumentParser(
         prog=f"python -m experiments.{here.name}", description=meaning.splitlines()[0]
@@ -142,21 +147,23 @@ def called(
     arguments = parser.parse_args()
     if arguments.smoke and arguments.folder.resolve() == here:
         parser.error("--smoke needs a FOLDER: this one has the results that its README quotes")
-    named = [name for name in ("smoke", "full", *(sizes or {})) if getattr(arguments, name, False)]
-    chosen = named[0] if named else CONFIG.removesuffix(".toml")
+    given_sizes = [
+        name for name in ("smoke", "full", *(sizes or {})) if getattr(arguments, name, False)
+    ]
+    size_name = given_sizes[0] if given_sizes else CONFIG.removesuffix(".toml")
     arguments.folder.mkdir(exist_ok=True)
-    return Call(here, arguments.folder, chosen, arguments.draw)
+    return Call(here, arguments.folder, size_name, arguments.draw)
 
 
 def shrunk(values: Mapping[str, Any]) -> Values:
-    """The same with the ends of each axis, two seeds at most, and the shortest of chains.
+    """A configuration shrunk to the ends of each axis, two seeds at most, and very short chains.
 
-    Axes of widths have one, as each would be compiled by itself; of depths two.
+    Axes of widths have one value, as each would be compiled by itself; those of depths have two.
     """
-    small = dict(values)
+    shrunk_values = dict(values)
     over = {}
-    for name, listed in values.get("sweep", {}).get("over", {}).items():
-        over[name] = [listed[0], listed[-1]] if len(listed) > 1 else listed
+    for name, axis_values in values.get("sweep", {}).get("over", {}).items():
+        over[name] = [axis_values[0], axis_values[-1]] if len(axis_values) > 1 else axis_values
         if name == "data.num_train":
             over[name] = [10]
         if name == "network.hidden_widths[0]":
@@ -164,23 +171,24 @@ def shrunk(values: Mapping[str, Any]) -> Values:
         if name == "network.hidden_widths":
             over[name] = [[5], [5, 5]]
     seeds = {"seeds": 2} if "seeds" in values.get("sweep", {}) else {}
-    small["sweep"] = {"over": over} | seeds
-    small["sampler"] = dict(values.get("sampler", {})) | SMOKE_SAMPLER
-    small["data"] = dict(values.get("data", {})) | SMOKE_DATA
-    return small
+    shrunk_values["sweep"] = {"over": over} | seeds
+    shrunk_values["sampler"] = dict(values.get("sampler", {})) | SMOKE_SAMPLER
+    shrunk_values["data"] = dict(values.get("data", {})) | SMOKE_DATA
+    return shrunk_values
 
 
 def one_thread() -> threadpoolctl.threadpool_limits:
-    """BLAS has one thread from here on, or within a `with`."""
+    """Limit BLAS to one thread from here on, or within a `with`."""
     importlib.import_module("scipy.linalg")  # it brings a BLAS of its own
     return threadpoolctl.threadpool_limits(1)
 
 
 @contextlib.contextmanager
 def processes(number: int) -> Iterator[Executor]:
-    """So many at once, each with one thread of BLAS and one device; give the longest jobs first.
+    """An executor of `number` processes, each with one thread of BLAS and one device.
 
-    They are not forked, as JAX has threads. One is a thread of this process.
+    Give the longest jobs first. Processes are not forked, as JAX has threads; a single one is a
+    thread of this process.
     """
     if number == 1:
         with one_thread(), ThreadPoolExecutor(1) as pool:
@@ -193,21 +201,21 @@ def processes(number: int) -> Iterator[Executor]:
 
 
 def keep(path: Path, results: Results, digits: int = 6) -> None:
-    """Datasets by name as JSON with so many digits of each number."""
-    content = {name: _rounded(found.to_dict(), digits) for name, found in results.items()}
+    """Write Datasets by name as JSON with so many digits of each number."""
+    content = {name: _rounded(dataset.to_dict(), digits) for name, dataset in results.items()}
     write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def kept(path: Path) -> dict[str, xr.Dataset]:
-    """What `keep` wrote."""
+    """The Datasets by name that `keep` has written."""
     content = json.loads(path.read_text())
-    return {name: xr.Dataset.from_dict(_with_nan(found)) for name, found in content.items()}
+    return {name: xr.Dataset.from_dict(_with_nan(dataset)) for name, dataset in content.items()}
 
 
 def table(
     results: xr.Dataset, theories: Sequence[str], quantities: Sequence[str] = ("bias2", "variance")
 ) -> str:
-    """A Markdown table: a row for each point, predicted beside measured, deviations in σ."""
+    """A Markdown table with a row for each point: measured, predicted, and deviations in σ."""
     axes = [str(name) for name in results.status.dims]
     heads = [lnn.plotting.symbol(name) for name in axes] + ["s"]
     for key in quantities:
@@ -231,10 +239,11 @@ def table(
 
 
 def verdicts(results: xr.Dataset) -> str:
-    """A Markdown table: where s, and where Q* of `one_layer` at the runs' own T, is above 1.
+    """A Markdown table of finite against infinite width, by s and Q* below and above 1.
 
-    For each group the points that have converged at which a quantity is lower, or higher, than at
-    infinite width by more than two standard errors.
+    Q* is that of `one_layer` at the runs' own T. For each group the table counts the converged
+    points at which a quantity is lower, or higher, than at infinite width by more than two standard
+    errors.
     """
     quantities = {"variance": "variance", "bias2": "bias²", "generalisation_error": "error"}
     converged = results.converged.astype(bool)
@@ -256,23 +265,23 @@ def verdicts(results: xr.Dataset) -> str:
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """A Markdown table with these heads and rows."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))
 
 
 def mnist_caption(values: Mapping[str, Any]) -> str:
-    """What does not vary in a sweep over MNIST 0/1."""
+    """A caption with the parameters that do not vary in a sweep over MNIST 0/1."""
     data, posterior = values["data"], values["posterior"]
     return f"MNIST 0/1, P = {data['num_train']}, erf, T = {posterior['temperature']:g}"
 
 
 def by_depth(results: xr.Dataset) -> xr.Dataset:
-    """The axis of lists of equal widths as two, `depth` and `width`."""
+    """The Dataset with its axis of lists of equal widths as two axes, `depth` and `width`."""
     name = "network.hidden_widths"
     widths = [json.loads(str(text)) for text in results[name].values]
     coordinates = {
-        "depth": (name, [len(w) for w in widths]),
-        "width": (name, [w[0] for w in widths]),
+        "depth": (name, [len(layer_widths) for layer_widths in widths]),
+        "width": (name, [layer_widths[0] for layer_widths in widths]),
     }
     return results.assign_coords(coordinates).set_index({name: ["depth", "width"]}).unstack(name)
 
@@ -286,7 +295,7 @@ def curves(
     theories: Sequence[str],
     label: str,
 ) -> None:
-    """The quantity along an axis, a colour for each value of the axis `curve`, named `label`."""
+    """Draw the quantity along an axis, with a colour for each value of the axis `curve`."""
     values = results[curve].values
     for colour, value in zip(lnn.plotting.CHAIN_COLOURS, values, strict=False):
         lnn.plotting.plot_along(
@@ -298,7 +307,7 @@ def curves(
 
 
 def frame(ax: Axes, *values: xr.DataArray, margin: float = 0.12, log: bool = False) -> None:
-    """Limits of the vertical axis around these values, so that a theory far off is cut."""
+    """Set the limits of the vertical axis around these values, so that a theory far off is cut."""
     numbers = np.concatenate([np.ravel(value) for value in values])
     numbers = np.log(numbers) if log else numbers
     lowest, highest = np.nanmin(numbers), np.nanmax(numbers)
@@ -309,7 +318,7 @@ def frame(ax: Axes, *values: xr.DataArray, margin: float = 0.12, log: bool = Fal
 
 
 def legend_below(figure: Figure, ax: Axes, ncols: int = 4) -> None:
-    """One legend for all panels, from the labels of one."""
+    """Draw one legend for all panels, from the labels of one panel."""
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=ncols, frameon=False, fontsize="small"
@@ -327,7 +336,7 @@ def _rounded(value: Any, digits: int) -> Any:
 
 
 def _with_nan(content: Values) -> Values:
-    """null back as NaN in what are numbers."""
+    """The content of a Dataset with NaN in place of null among its numbers."""
 
     def filled(value: Any) -> Any:
         if isinstance(value, list):

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 import langevin_nn as lnn
 from experiments.accuracy.checks import SMALLER, as_wide_as_many, from_elsewhere
-from experiments.accuracy.points import COSTS, NUMBERS, compute, configured, found
+from experiments.accuracy.points import COSTS, NUMBERS, compute, configured, stored
 from experiments.common import Call, Results, experiment, keep, kept, markdown
 from langevin_nn.analysis.comparison import QUANTITIES, plus_minus
 from langevin_nn.config.record import RunConfig
@@ -41,18 +41,19 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 IMAGES = {"mnist": 12_665, "cifar10": 10_000}
 SOURCE = {"mnist": 0.999, "cifar10": 0.86}
-"""Accuracies that Pacelli et al. 2023 (arXiv:2209.04882) state."""
+"""The accuracies that Pacelli et al. 2023 (arXiv:2209.04882) state."""
 ACTIVATIONS = ("erf", "relu")
 THEORIES = ("infinite_width", "one_layer", "one_layer_nonodd", "scale_mixture")
-DECOMPOSED = 4000
-"""Training images up to which the Gram matrix is decomposed, but with --full."""
-DECOMPOSED_TWICE = 2000
-"""Up to which `one_layer_nonodd` is asked, which needs a decomposition of its own."""
-FEW = 1000
-"""Training images up to which three draws of them are averaged over."""
+MOST_DECOMPOSED = 4000
+"""The largest number of training images whose Gram matrix is decomposed, except with --full."""
+MOST_DECOMPOSED_TWICE = 2000
+"""The largest number of training images for `one_layer_nonodd`, which decomposes once more."""
+MOST_REPEATED = 1000
+"""The largest number of training images of which three draws are averaged over."""
 NUM_TEST = 2000
-"""Test images, all that CIFAR-10 has of two classes; what is sampled has those of config.toml."""
+"""The number of test images, all of two classes of CIFAR-10; sampled points have config.toml's."""
 ALL = 0
+"""The size that stands for all training images."""
 SIZES = {
     "smoke": (10, 20),
     "config": (500, 1000, 2000),
@@ -63,27 +64,27 @@ AXES = ("task", "activation", "size", "seed", "theory")
 ELSEWHERE = {source: f"from other weights, {source}" for source in IMAGES}
 SMALLER_POINTS = "smaller points"
 CHECKS = (*ELSEWHERE.values(), SMALLER_POINTS)
-"""What results.json has of `checks`, by name."""
+"""The names of the results of `checks` in results.json."""
 
 
 def theories(call: Call, values: dict[str, Any]) -> Iterator[xr.Dataset]:
-    """All that is known, after each point that is computed, and at the end."""
-    known, folder = nothing(call, values), call.sweep_folder(values).parent / "accuracy-theories"
+    """The Dataset of the theories after each point that is computed, and at the end."""
+    known, folder = unfilled(call, values), call.sweep_folder(values).parent / "accuracy-theories"
     for point in points(known):
-        config = asked(call, values, point)
-        content = found(folder, config)
+        config = point_config(call, values, point)
+        content = stored(folder, config)
         if content is None and call.size != "collect":
             content = compute(folder, config)
             fill(known, point, content)
-            call.say(in_words(point, content))
+            call.say(point_line(point, content))
             yield known
         elif content is not None:
             fill(known, point, content)
     yield known
 
 
-def nothing(call: Call, values: dict[str, Any]) -> xr.Dataset:
-    """The Dataset to fill, NaN everywhere."""
+def unfilled(call: Call, values: dict[str, Any]) -> xr.Dataset:
+    """The Dataset of the theories with NaN everywhere, to be filled."""
     short = call.size == "smoke"
     coordinates = {
         "task": list(TASKS)[:1] if short else list(TASKS),
@@ -109,7 +110,7 @@ def num_test(call: Call, values: dict[str, Any]) -> int:
 
 
 def points(known: xr.Dataset) -> list[dict[str, Any]]:
-    """P grows from one to the next, so that the peak of memory is that of each."""
+    """The points in the order of P, so that the peak of memory so far is that of the latest."""
     return [
         {"task": task, "activation": activation, "size": size, "seed": seed}
         for size in known["size"].values.tolist()
@@ -117,24 +118,24 @@ def points(known: xr.Dataset) -> list[dict[str, Any]]:
             known.task.values.tolist(), key=lambda name: IMAGES[TASKS[name]["source"]]
         )
         for activation in known.activation.values.tolist()
-        for seed in ((0, 1, 2) if 0 < size <= FEW else (0,))
+        for seed in ((0, 1, 2) if 0 < size <= MOST_REPEATED else (0,))
     ]
 
 
-def asked(call: Call, values: dict[str, Any], point: dict[str, Any]) -> RunConfig:
-    """The configuration of a point, with the theories that are asked there."""
+def point_config(call: Call, values: dict[str, Any], point: dict[str, Any]) -> RunConfig:
+    """The configuration of a point, with the theories that are computed there."""
     task = TASKS[point["task"]]
     number = IMAGES[task["source"]] if point["size"] == ALL else point["size"]
     names = list(THEORIES)
-    if lnn.activation(point["activation"]).odd or number > DECOMPOSED_TWICE:
+    if lnn.activation(point["activation"]).odd or number > MOST_DECOMPOSED_TWICE:
         names.remove("one_layer_nonodd")  # of odd units the same as one_layer
-    if number > DECOMPOSED and call.size != "full":
+    if number > MOST_DECOMPOSED and call.size != "full":
         names = ["infinite_width"]
-    place = {
+    settings = {
         "num_train": number, "num_test": num_test(call, values), "seed": point["seed"],
         "activation": point["activation"],
     }  # fmt: skip
-    return configured(values, task | place, tuple(names))
+    return configured(values, task | settings, tuple(names))
 
 
 def fill(known: xr.Dataset, point: dict[str, Any], content: dict[str, Any]) -> None:
@@ -145,9 +146,9 @@ def fill(known: xr.Dataset, point: dict[str, Any], content: dict[str, Any]) -> N
             known[name].loc[point | {"theory": theory}] = value
 
 
-def in_words(point: dict[str, Any], content: dict[str, Any]) -> str:
+def point_line(point: dict[str, Any], content: dict[str, Any]) -> str:
     accuracies = [
-        f"{name} {each['test_accuracy']:.4f}" for name, each in content["theories"].items()
+        f"{name} {numbers['test_accuracy']:.4f}" for name, numbers in content["theories"].items()
     ]
     return (
         f"{point['task']}, {point['activation']}, P = {content['num_train']}, seed "
@@ -157,10 +158,10 @@ def in_words(point: dict[str, Any], content: dict[str, Any]) -> str:
 
 
 def sampled(results: xr.Dataset, task: str, activation: str) -> xr.Dataset | None:
-    """What was sampled of a task, along P; None where nothing was."""
-    words = TASKS[task]
-    axes = {"data.source": words["source"], "network.activation": activation}
-    if "colour" in words or any(value not in results[axis] for axis, value in axes.items()):
+    """The sampled points of a task along P; None where there are none."""
+    task_settings = TASKS[task]
+    axes = {"data.source": task_settings["source"], "network.activation": activation}
+    if "colour" in task_settings or any(value not in results[axis] for axis, value in axes.items()):
         return None
     return results.sel(axes)
 
@@ -172,11 +173,13 @@ def draw(results: Results) -> Figure:
     panels = figure.subplots(1, theory.sizes["task"], squeeze=False)[0]
     for ax, task in zip(panels, theory.task.values, strict=True):
         for colour, activation in zip(CHAIN_COLOURS, theory.activation.values, strict=False):
-            here = theory.sel(task=task, activation=activation)
-            lines(ax, here, colour, activation, int(theory.num_test))
-            own = None if measured is None else sampled(measured, str(task), str(activation))
-            if own is not None:
-                diamonds(ax, own, colour, str(activation))
+            task_results = theory.sel(task=task, activation=activation)
+            lines(ax, task_results, colour, activation, int(theory.num_test))
+            sampled_points = (
+                None if measured is None else sampled(measured, str(task), str(activation))
+            )
+            if sampled_points is not None:
+                diamonds(ax, sampled_points, colour, str(activation))
         error = 100 * (1 - SOURCE[TASKS[task]["source"]])
         ax.axhline(error, color="black", linewidth=1, linestyle=":", label="Pacelli et al. 2023")
         ax.set_xscale("log")
@@ -207,77 +210,82 @@ def draw(results: Results) -> Figure:
 
 
 def tested(known: xr.Dataset, measured: xr.Dataset | None) -> str:
-    """How many test images the sampled points have, where there are fewer."""
+    """A remark on the number of test images of the sampled points, where it is smaller."""
     if measured is None or measured.num_test == known.num_test:
         return ""
     return f", of these {measured.num_test} sampled"
 
 
-def lines(ax: Axes, here: xr.Dataset, colour: str, activation: str, num_test: int) -> None:
-    """`infinite_width` and `one_layer`, averages over the draws of the training images."""
+def lines(ax: Axes, results: xr.Dataset, colour: str, activation: str, num_test: int) -> None:
+    """Draw `infinite_width` and `one_layer`, averaged over draws of the training images."""
     for name, shift in (("infinite_width", 1.0), ("one_layer", 1.04)):
-        accuracy = over_draws(here.test_accuracy.sel(theory=name), num_test)
+        accuracy = over_draws(results.test_accuracy.sel(theory=name), num_test)
         ax.errorbar(
-            here.num_train.isel(seed=0) * shift, 100 * (1 - accuracy[0]), 100 * accuracy[1],
+            results.num_train.isel(seed=0) * shift, 100 * (1 - accuracy[0]), 100 * accuracy[1],
             color=colour, linestyle=style_of(name)["linestyle"], marker=".", capsize=2,
             elinewidth=0.8, label=f"{activation}, {name}",
         )  # fmt: skip
 
 
-def diamonds(ax: Axes, own: xr.Dataset, colour: str, activation: str) -> None:
-    """What was sampled; open where the chains have not converged."""
-    for converged, face, words in ((True, colour, ""), (False, "white", ", not converged")):
-        here = own.where(own.converged.astype(bool) == converged)
-        accuracy = here.test_accuracy
+def diamonds(ax: Axes, points: xr.Dataset, colour: str, activation: str) -> None:
+    """Draw the sampled points as diamonds, open where the chains have not converged."""
+    for converged, face, remark in ((True, colour, ""), (False, "white", ", not converged")):
+        shown_points = points.where(points.converged.astype(bool) == converged)
+        accuracy = shown_points.test_accuracy
         if accuracy.isnull().all():
             continue
         ax.errorbar(
-            own["data.num_train"] / 1.04, 100 * (1 - accuracy),
-            100 * np.hypot(here.test_accuracy_mcse, binomial(accuracy, own.num_test)),
+            points["data.num_train"] / 1.04, 100 * (1 - accuracy),
+            100 * np.hypot(shown_points.test_accuracy_mcse, binomial(accuracy, points.num_test)),
             fmt="D", color=colour, markerfacecolor=face, markersize=6, capsize=3, zorder=4,
-            label=f"{activation}, sampled{words}",
+            label=f"{activation}, sampled{remark}",
         )  # fmt: skip
 
 
 def over_draws(accuracy: xr.DataArray, num_test: int) -> tuple[Any, Any]:
-    """The average, and the standard error of the draws of training images and the test images."""
+    """The average over the draws of training images, and its standard error.
+
+    The error includes that of the choice of the test images.
+    """
     mean, number = accuracy.mean("seed").values, accuracy.count("seed").values
     scatter = accuracy.std("seed").values / np.sqrt(np.maximum(number - 1, 1))
     return mean, np.hypot(scatter, binomial(mean, num_test))
 
 
 def binomial(accuracy: Any, number: int) -> Any:
-    """The standard error of a share of that many test images."""
+    """The standard error of a share of `number` test images."""
     return np.sqrt(accuracy * (1 - accuracy) / number)
 
 
 def table(theory: xr.Dataset) -> str:
-    """Accuracies in per cent; time and memory."""
+    """Two tables: accuracies of the theories in per cent, and their time and memory."""
     rows, costs = [], []
     for task in theory.task.values:
         for activation in theory.activation.values:
             for size in theory["size"].values:
-                here = theory.sel(task=task, activation=activation, size=size)
-                cells = [str(task), str(activation), f"{float(here.num_train.isel(seed=0)):.0f}"]
+                point = theory.sel(task=task, activation=activation, size=size)
+                cells = [str(task), str(activation), f"{float(point.num_train.isel(seed=0)):.0f}"]
                 for name in THEORIES:
-                    accuracy = here.test_accuracy.sel(theory=name)
+                    accuracy = point.test_accuracy.sel(theory=name)
                     cells.append(percent(*over_draws(accuracy, theory.num_test)))
                 rows.append(cells)
     for column, size in enumerate(theory["size"].values):
-        here = theory.isel(size=column)
-        seconds = [here.decomposition, *(here.seconds.sel(theory=name) for name in THEORIES)]
+        point = theory.isel(size=column)
+        seconds = [point.decomposition, *(point.seconds.sel(theory=name) for name in THEORIES)]
         cells = ["all (Cholesky)" if size == ALL else str(size)]
-        cells += ["–" if each.isnull().all() else f"{float(each.mean()):.2g}" for each in seconds]
-        costs.append([*cells, f"{float(here.gibibytes.max()):.2f}"])
+        cells += [
+            "–" if times.isnull().all() else f"{float(times.mean()):.2g}" for times in seconds
+        ]
+        costs.append([*cells, f"{float(point.gibibytes.max()):.2f}"])
     heads = ["data", "units", "P", *THEORIES]
     cost_heads = ["P", "Gram matrix, decomposition", *THEORIES, "largest memory (GiB)"]
     return markdown(heads, rows) + "\n\n" + markdown(cost_heads, costs)
 
 
 def with_own_diagnostics(measured: xr.Dataset, folder: Path) -> xr.Dataset:
-    """With R̂ and ESS of bias² and the variance themselves.
+    """The sampled points with R̂ and ESS of bias² and the variance themselves.
 
-    What `collect` has is of the slowest of all series, f at each test image among them.
+    The numbers of `collect` are those of the slowest series, f at each test image among them.
     """
     for name in ("bias2", "variance"):
         for kind in ("rhat", "ess"):
@@ -291,27 +299,37 @@ def with_own_diagnostics(measured: xr.Dataset, folder: Path) -> xr.Dataset:
 
 
 def sampled_table(points: xr.Dataset) -> str:
-    """What was sampled, beside the theories on the same images."""
+    """A table of the sampled points and of the theories on the same images."""
     heads = ["data", "units", "P", "", "sampled", *points.theory.values]
     heads += ["R̂", "ESS", "R̂ max", "ESS min"]
     rows = []
     axes = ("data.source", "network.activation", "data.num_train")
     for place in np.ndindex(*(points.sizes[axis] for axis in axes)):
-        here = points.isel(dict(zip(axes, place, strict=True)))
-        if str(here.status.item()) != "done":
+        point = points.isel(dict(zip(axes, place, strict=True)))
+        if str(point.status.item()) != "done":
             continue
-        words = [str(here[axis].item()) for axis in axes]
-        accuracy = float(here.test_accuracy)
-        error = float(np.hypot(here.test_accuracy_mcse, binomial(accuracy, points.num_test)))
-        slowest = [f"{float(here.rhat_max):.3f}", f"{float(here.ess_min):.0f}"]
-        expected = [f"{100 * float(each):.2f}" for each in here.theory_test_accuracy.values]
-        cells = [*words, "accuracy (%)", percent(accuracy, error), *expected, "–", "–", *slowest]
+        labels = [str(point[axis].item()) for axis in axes]
+        accuracy = float(point.test_accuracy)
+        error = float(np.hypot(point.test_accuracy_mcse, binomial(accuracy, points.num_test)))
+        slowest = [f"{float(point.rhat_max):.3f}", f"{float(point.ess_min):.0f}"]
+        expected = [f"{100 * float(value):.2f}" for value in point.theory_test_accuracy.values]
+        cells = [*labels, "accuracy (%)", percent(accuracy, error), *expected, "–", "–", *slowest]
         rows.append(cells)
         for name in ("bias2", "variance"):
-            measured = Estimate(float(here[name]), float(here[f"{name}_mcse"]))
-            expected = [f"{float(each):.4g}" for each in here[f"theory_{name}"].values]
-            own = [f"{float(here[f'{name}_rhat']):.3f}", f"{float(here[f'{name}_ess']):.0f}"]
-            cells = [*words, QUANTITIES[name], plus_minus(measured), *expected, *own, *slowest]
+            measured = Estimate(float(point[name]), float(point[f"{name}_mcse"]))
+            expected = [f"{float(value):.4g}" for value in point[f"theory_{name}"].values]
+            diagnostics = [
+                f"{float(point[f'{name}_rhat']):.3f}",
+                f"{float(point[f'{name}_ess']):.0f}",
+            ]
+            cells = [
+                *labels,
+                QUANTITIES[name],
+                plus_minus(measured),
+                *expected,
+                *diagnostics,
+                *slowest,
+            ]
             rows.append(cells)
     return markdown(heads, rows)
 
@@ -321,7 +339,7 @@ def percent(accuracy: Any, error: Any) -> str:
 
 
 def measure(call: Call) -> dict[str, xr.Dataset]:
-    """Theories, sampled points and, in the short form, chains from elsewhere; kept one by one."""
+    """Theories, sampled points and, in the short form, chains from elsewhere; stored one by one."""
     if call.size == "checks":
         results = kept(call.results)
         check(call, replace(call, size="config").values(), results, SMALLER)
@@ -341,9 +359,9 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
     elif folder.is_dir():
         measured = lnn.collect(folder)
     if measured is not None:
-        words = {"num_test": values["data"]["num_test"]}
+        attributes = {"num_test": values["data"]["num_test"]}
         measured = with_own_diagnostics(measured.drop_dims("order"), folder)
-        results["sampled"] = measured.assign_attrs(words)
+        results["sampled"] = measured.assign_attrs(attributes)
     keep(call.results, results)
     if call.size == "smoke":
         check(call, values, results, (5, 6))
@@ -351,50 +369,57 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
 
 
 def report(results: Results) -> str:
-    parts = [table(results["theories"])]
+    tables = [table(results["theories"])]
     if "sampled" in results:
-        parts.append(sampled_table(results["sampled"]))
-    parts += [from_other_weights(results[name]) for name in ELSEWHERE.values() if name in results]
+        tables.append(sampled_table(results["sampled"]))
+    tables += [from_other_weights(results[name]) for name in ELSEWHERE.values() if name in results]
     if SMALLER_POINTS in results:
-        parts.append(smaller_table(results[SMALLER_POINTS]))
-    return "\n\n".join(parts)
+        tables.append(smaller_table(results[SMALLER_POINTS]))
+    return "\n\n".join(tables)
 
 
 def check(call: Call, values: dict[str, Any], results: Results, sizes: tuple[int, ...]) -> None:
-    """Chains from elsewhere at the points of erf units, and smaller points; kept one by one."""
-    own = [point for point in grid(values).points if point.network.activation == ACTIVATIONS[0]]
-    results[SMALLER_POINTS] = as_wide_as_many(own[0], sizes)
+    """Sample chains from elsewhere at the points of erf units, and smaller points.
+
+    The results are stored one by one.
+    """
+    erf_points = [
+        point for point in grid(values).points if point.network.activation == ACTIVATIONS[0]
+    ]
+    results[SMALLER_POINTS] = as_wide_as_many(erf_points[0], sizes)
     keep(call.results, results)
-    for config in own:
+    for config in erf_points:
         results[ELSEWHERE[config.data.source]] = from_elsewhere(config)
         keep(call.results, results)
 
 
-def from_other_weights(found: xr.Dataset) -> str:
-    """What chains from elsewhere say, in one line."""
-    words = []
+def from_other_weights(results: xr.Dataset) -> str:
+    """A line on the results of chains from elsewhere."""
+    numbers = []
     for name in ("bias2", "variance"):
-        value, error, rhat = (float(found[name + part]) for part in ("", "_mcse", "_rhat"))
-        words.append(f"{QUANTITIES[name]} {plus_minus(Estimate(value, error))} (R̂ {rhat:.3f})")
-    factors = ", ".join(f"{factor:g}" for factor in found.factor.values)
+        value, error, rhat = (float(results[name + suffix]) for suffix in ("", "_mcse", "_rhat"))
+        numbers.append(f"{QUANTITIES[name]} {plus_minus(Estimate(value, error))} (R̂ {rhat:.3f})")
+    factors = ", ".join(f"{factor:g}" for factor in results.factor.values)
     return (
-        f"{found.source}, {found.activation}, P = {found.num_train}, from the prior's weights "
-        f"times {factors}: {', '.join(words)}, R̂ max {float(found.rhat_max):.3f}, ESS min "
-        f"{float(found.ess_min):.0f}"
+        f"{results.source}, {results.activation}, P = {results.num_train}, from the prior's "
+        f"weights times {factors}: {', '.join(numbers)}, R̂ max {float(results.rhat_max):.3f}, "
+        f"ESS min {float(results.ess_min):.0f}"
     )
 
 
-def smaller_table(found: xr.Dataset) -> str:
-    """The points with fewer images and as many units."""
+def smaller_table(results: xr.Dataset) -> str:
+    """A table of the points with fewer images and as many units."""
     rows = []
-    for size in found["size"].values:
-        here = found.sel(size=size)
-        marks = [f"{float(here.rhat_max):.3f}", f"{float(here.ess_min):.0f}"]
+    for size in results["size"].values:
+        point = results.sel(size=size)
+        diagnostics = [f"{float(point.rhat_max):.3f}", f"{float(point.ess_min):.0f}"]
         for name in ("bias2", "variance"):
-            measured = Estimate(float(here[name]), float(here[f"{name}_mcse"]))
-            expected = [f"{float(each):.4g}" for each in here[f"theory_{name}"].values]
-            rows.append([str(size), QUANTITIES[name], plus_minus(measured), *expected, *marks])
-    heads = ["P = N_1", "", "sampled", *found.theory.values, "R̂ max", "ESS min"]
+            measured = Estimate(float(point[name]), float(point[f"{name}_mcse"]))
+            expected = [f"{float(value):.4g}" for value in point[f"theory_{name}"].values]
+            rows.append(
+                [str(size), QUANTITIES[name], plus_minus(measured), *expected, *diagnostics]
+            )
+    heads = ["P = N_1", "", "sampled", *results.theory.values, "R̂ max", "ESS min"]
     return markdown(heads, rows)
 
 

@@ -1,4 +1,4 @@
-"""What a sampled point is held against: chains from elsewhere, and points that are smaller.
+"""Checks of a sampled point: chains from elsewhere, and points that are smaller.
 
 A chain from the prior is one from T = ∞. `from_elsewhere` starts each chain from the prior's
 weights times a factor of its own: from none at all, from units that are nearly linear, and from
@@ -20,16 +20,17 @@ from langevin_nn.config.record import RunConfig
 from langevin_nn.runs import assemble, run
 
 FACTORS = (0.0, 0.1, 3.0, 10.0)
-"""What the prior's weights are multiplied with at the start, one for each chain."""
+"""The factors of the prior's weights at the start, one for each chain."""
 DRAWS = 200
+"""The largest number of draws of each chain from elsewhere."""
 SMALLER = (50, 100)
-"""P = N_1."""
+"""The values of P = N_1 of the smaller points."""
 QUANTITIES = ("bias2", "variance")
 DIAGNOSTICS = ("rhat_max", "ess_min")
 
 
 class Elsewhere(lnn.MarginalisedPosterior):
-    """The same posterior, whose chains start from scaled draws of the prior."""
+    """A marginalised posterior whose chains start from scaled draws of the prior."""
 
     def sample_prior(self, key: Any, num_chains: int) -> Any:
         weights = super().sample_prior(key, num_chains)
@@ -38,32 +39,34 @@ class Elsewhere(lnn.MarginalisedPosterior):
 
 
 def from_elsewhere(config: RunConfig) -> xr.Dataset:
-    """What chains from FACTORS say of a point, DRAWS of each at most."""
+    """The results of chains of a point that start from FACTORS, with DRAWS of each at most."""
     counts = {"num_chains": len(FACTORS), "num_samples": min(config.sampler.num_samples, DRAWS)}
     config = replace(config, sampler=replace(config.sampler, **counts))
     problem = run.prepare(config)
     numbers = measured(Elsewhere.of(problem.posterior), config, jax.random.fold_in(problem.key, 1))
-    words = {
+    attributes = {
         "source": config.data.source, "activation": config.network.activation,
         "num_train": config.data.num_train, "num_warmup": config.sampler.num_warmup, **counts,
     }  # fmt: skip
-    return xr.Dataset(numbers, coords={"factor": list(FACTORS)}, attrs=words)
+    return xr.Dataset(numbers, coords={"factor": list(FACTORS)}, attrs=attributes)
 
 
 def as_wide_as_many(config: RunConfig, sizes: tuple[int, ...] = SMALLER) -> xr.Dataset:
-    """The task of a point with these P = N_1, sampled and in theory."""
+    """The task of a point with P = N_1 of these sizes, sampled and in theory."""
     columns: dict[str, list[Any]] = {}
     for size in sizes:
-        here = replace(
+        smaller_config = replace(
             config,
             data=replace(config.data, num_train=size),
             network=replace(config.network, hidden_widths=(size,)),
         )
-        problem = run.prepare(here)
-        numbers = measured(problem.posterior, here, problem.key)
+        problem = run.prepare(smaller_config)
+        numbers = measured(problem.posterior, smaller_config, problem.key)
         expected = run.expect(problem).results
         for name in QUANTITIES:
-            numbers[f"theory_{name}"] = [getattr(each, name).value for each in expected.values()]
+            numbers[f"theory_{name}"] = [
+                getattr(theory, name).value for theory in expected.values()
+            ]
         for name, value in numbers.items():
             columns.setdefault(name, []).append(value)
     arrays = {
@@ -74,15 +77,15 @@ def as_wide_as_many(config: RunConfig, sizes: tuple[int, ...] = SMALLER) -> xr.D
 
 
 def measured(posterior: Any, config: RunConfig, key: Any) -> dict[str, Any]:
-    """bias² and variance of a point with their errors and R̂, and the largest R̂ of all series."""
+    """bias² and variance of a point with errors and R̂, and the worst R̂ and ESS of all series."""
     chains = lnn.sample(
         posterior, assemble.transition_of(config.sampler), key=key, **run.counts_of(config.sampler)
     )
-    found = lnn.summarise(chains)
-    assert found.diagnostics is not None
-    numbers = {name: getattr(found.diagnostics, name) for name in DIAGNOSTICS}
+    result = lnn.summarise(chains)
+    assert result.diagnostics is not None
+    numbers = {name: getattr(result.diagnostics, name) for name in DIAGNOSTICS}
     for name in QUANTITIES:
-        estimate = getattr(found, name)
+        estimate = getattr(result, name)
         numbers |= {name: estimate.value, f"{name}_mcse": estimate.mcse,
-                    f"{name}_rhat": found.diagnostics.rhat.get(name, float("nan"))}  # fmt: skip
+                    f"{name}_rhat": result.diagnostics.rhat.get(name, float("nan"))}  # fmt: skip
     return numbers

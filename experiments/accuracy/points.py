@@ -1,8 +1,8 @@
-"""What the theories say at one point, kept in a file as soon as it is known.
+"""The predictions of the theories at one point, stored in a file as soon as they are computed.
 
-A point is a configuration: task, activation, number of training images, seed, and which theories.
-Its file is named by the configuration's `content_hash`, as a sweep's points are, so that a second
-start goes on where the first one ended, and nothing that was asked differently is taken for it.
+A point is a configuration: task, activation, number of training images, seed and theories. Its file
+is named by the configuration's `content_hash`, as a sweep's points are, so that a second start goes
+on where the first one ended, and no other configuration's file is taken for it.
 """
 
 import json
@@ -25,7 +25,7 @@ from langevin_nn.files import write_text
 NUMBERS = ("test_accuracy", "bias2", "variance")
 COSTS = ("num_train", "decomposition", "gibibytes")
 ROWS = 1000
-"""Of a Gram matrix at once: its intermediate results are several times as large as itself."""
+"""The rows of a Gram matrix that are computed at once: intermediate results are far larger."""
 
 
 def configured(
@@ -46,8 +46,8 @@ def configured(
     })  # fmt: skip
 
 
-def found(folder: Path, config: RunConfig) -> dict[str, Any] | None:
-    """What is kept of a point; None where nothing is, or what is there cannot be read."""
+def stored(folder: Path, config: RunConfig) -> dict[str, Any] | None:
+    """The stored content of a point; None where there is none or it cannot be read."""
     try:
         content = json.loads((folder / f"{config.content_hash}.json").read_text())
     except (OSError, ValueError):
@@ -56,16 +56,16 @@ def found(folder: Path, config: RunConfig) -> dict[str, Any] | None:
 
 
 def compute(folder: Path, config: RunConfig) -> dict[str, Any]:
-    """What the theories say at a point, and what that took; kept in `folder`.
+    """The theories' predictions at a point with their time and memory, stored in `folder`.
 
-    `infinite_width` alone is that of one Cholesky factorisation, without the variance.
+    `infinite_width` alone takes one Cholesky factorisation and has no variance.
     """
-    chosen = config.data
-    assert chosen.classes is not None
+    task = config.data
+    assert task.classes is not None
     data = lnn.load_dataset(
-        chosen.source, key=jax.random.split(jax.random.key(config.seed), 3)[0],  # as `run.prepare`
-        num_train=chosen.num_train, num_test=chosen.num_test, classes=chosen.classes,
-        colour=chosen.colour,
+        task.source, key=jax.random.split(jax.random.key(config.seed), 3)[0],  # as `run.prepare`
+        num_train=task.num_train, num_test=task.num_test, classes=task.classes,
+        colour=task.colour,
     )  # fmt: skip
     spec = lnn.EnsembleSpec(
         data.in_size, config.network.hidden_widths, lnn.activation(config.network.activation),
@@ -89,7 +89,7 @@ def compute(folder: Path, config: RunConfig) -> dict[str, Any]:
 def decomposed(
     ensemble: lnn.Ensemble, names: tuple[str, ...]
 ) -> tuple[float, dict[str, dict[str, float]]]:
-    """CPU seconds of the decomposition, and by theory its numbers and its own CPU seconds."""
+    """The CPU seconds of the decomposition, and each theory's numbers and own CPU seconds."""
     began = time.process_time()
     lnn.theory.gram_regression(ensemble)
     decomposition = time.process_time() - began
@@ -103,7 +103,10 @@ def decomposed(
 
 
 def direct(spec: lnn.EnsembleSpec, data: lnn.Dataset) -> tuple[float, dict[str, dict[str, float]]]:
-    """The mean of `infinite_width` by one Cholesky factorisation, a tenth of the decomposition."""
+    """The CPU seconds and the mean's numbers of `infinite_width` by one Cholesky factorisation.
+
+    It takes a tenth of the time of the decomposition.
+    """
     began = time.process_time()
     noisy = np.empty((data.num_train, data.num_train))
     for start in range(0, data.num_train, ROWS):
@@ -116,4 +119,4 @@ def direct(spec: lnn.EnsembleSpec, data: lnn.Dataset) -> tuple[float, dict[str, 
     mean = lnn.theory.nngp(spec, data.x_test, data.x_train) @ weights
     accuracy = is_right(mean, data.y_test, data.targets_midpoint).mean()
     numbers = {"test_accuracy": accuracy, "bias2": np.mean((data.y_test - mean) ** 2)}
-    return seconds, {"infinite_width": {name: float(each) for name, each in numbers.items()}}
+    return seconds, {"infinite_width": {name: float(number) for name, number in numbers.items()}}

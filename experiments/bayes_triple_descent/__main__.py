@@ -26,14 +26,14 @@ WIDTH, TEMPERATURE, EXAMPLES = (
 )  # fmt: skip
 COLOURS = ("#0072B2", "#009E73", "#D55E00")
 MIXED = 1.05
-"""R̂ of a filled point."""
+"""The R̂ below which a point is drawn filled."""
 
 
 def swept(call: Call) -> xr.Dataset:
-    """The grid of the configuration, and for its narrow network P = its number of weights and twice
-    as many, the latter at the lowest temperature alone.
+    """The Dataset of the configuration's grid, and of its narrow network at larger P.
 
-    With all widths and temperatures these would take most of the time.
+    There P is the number of weights and, at the lowest temperature alone, twice as many. With all
+    widths and temperatures these would take most of the time.
     """
     values = call.values()
     grids = [values]
@@ -43,22 +43,24 @@ def swept(call: Call) -> xr.Dataset:
         for examples, temperatures in (
             (weights, over[TEMPERATURE]), (2 * weights, over[TEMPERATURE][:1])
         ):  # fmt: skip
-            here = {WIDTH: [width], TEMPERATURE: temperatures, EXAMPLES: [examples]}
-            grids.append(values | {"sweep": values["sweep"] | {"over": here}})
-    parts = []
-    for each in grids:
-        part = call.swept(each)
-        points = call.sweep_folder(each) / "points"
-        part["chain_error"] = xr.apply_ufunc(
-            lambda name, points=points: chain_error(points / str(name)), part.point, vectorize=True
+            axes = {WIDTH: [width], TEMPERATURE: temperatures, EXAMPLES: [examples]}
+            grids.append(values | {"sweep": values["sweep"] | {"over": axes}})
+    datasets = []
+    for grid_values in grids:
+        dataset = call.swept(grid_values)
+        points = call.sweep_folder(grid_values) / "points"
+        dataset["chain_error"] = xr.apply_ufunc(
+            lambda name, points=points: chain_error(points / str(name)),
+            dataset.point,
+            vectorize=True,
         )
-        parts.append(part.drop_vars("point"))
-    found = parts[0] if len(parts) == 1 else xr.concat(parts, EXAMPLES, join="outer")
-    return found if "seed" in found.dims else found.expand_dims("seed")
+        datasets.append(dataset.drop_vars("point"))
+    joined = datasets[0] if len(datasets) == 1 else xr.concat(datasets, EXAMPLES, join="outer")
+    return joined if "seed" in joined.dims else joined.expand_dims("seed")
 
 
 def chain_error(folder: Path) -> float:
-    """⟨(y − f̄_c)²⟩ over test points, with the mean f̄_c of one chain, averaged over the chains.
+    """The error ⟨(y − f̄_c)²⟩ over test points of a chain's mean f̄_c, averaged over the chains.
 
     NaN where a point has failed.
     """
@@ -71,28 +73,28 @@ def chain_error(folder: Path) -> float:
         return float(np.square(f - tree["constant_data"]["y_test"]).mean())
 
 
-def averaged(found: xr.Dataset) -> xr.Dataset:
-    """Means over the seeds, and their standard errors, of what was sampled and of the theories.
+def averaged(results: xr.Dataset) -> xr.Dataset:
+    """Means over the seeds of sampled and predicted numbers, with their standard errors.
 
     The seeds are teachers, examples and test points of their own: deviations are taken seed by
     seed, where the theories' predictions are of the same data.
     """
-    number = found.sizes["seed"]
+    num_seeds = results.sizes["seed"]
     values = {}
     for key in ("bias2", "variance", "chain_error", "theory_bias2", "theory_variance"):
-        values[key] = found[key].mean("seed")
-        values[f"{key}_error"] = found[key].std("seed", ddof=1) / np.sqrt(max(number, 2))
+        values[key] = results[key].mean("seed")
+        values[f"{key}_error"] = results[key].std("seed", ddof=1) / np.sqrt(max(num_seeds, 2))
     for key in ("bias2", "variance"):
-        ratio = found[f"theory_{key}"] / found[key] - 1
+        ratio = results[f"theory_{key}"] / results[key] - 1
         values[f"{key}_off"] = ratio.mean("seed")
-        values[f"{key}_off_error"] = ratio.std("seed", ddof=1) / np.sqrt(max(number, 2))
-    values["rhat_max"] = found.rhat_max.max("seed")
+        values[f"{key}_off_error"] = ratio.std("seed", ddof=1) / np.sqrt(max(num_seeds, 2))
+    values["rhat_max"] = results.rhat_max.max("seed")
     values["mixed"] = values["rhat_max"] < MIXED
-    return xr.Dataset(values, attrs={"num_seeds": number})
+    return xr.Dataset(values, attrs={"num_seeds": num_seeds})
 
 
 def frozen(examples: np.ndarray, features: float, temperature: float) -> np.ndarray:
-    """The mean's error with random features in their limit, of the same teacher and noise."""
+    """The error of regression on random features in their limit, of the same teacher and noise."""
     return np.array([
         theory.random_feature_error(
             lnn.activation("erf"), features, float(ratio), temperature=temperature,
@@ -104,29 +106,29 @@ def frozen(examples: np.ndarray, features: float, temperature: float) -> np.ndar
 
 def draw(results: Results) -> Figure:
     """A row for each width; bias² and variance over the number of examples."""
-    found = averaged(results["sweep"])
+    averages = averaged(results["sweep"])
     in_size = configuration.read(Path(__file__).parent / "config.toml")["data"]["in_size"]
-    widths, temperatures = found[WIDTH].values, found[TEMPERATURE].values
+    widths, temperatures = averages[WIDTH].values, averages[TEMPERATURE].values
     figure = Figure(figsize=(11, 7), layout="constrained")
     panels = figure.subplots(len(widths), 2, squeeze=False, sharex=True)
-    examples = found[EXAMPLES].to_numpy()
+    examples = averages[EXAMPLES].to_numpy()
     for row, width in zip(panels, widths, strict=True):
         for ax, key in zip(row, ("bias2", "variance"), strict=True):
             for colour, temperature in zip(COLOURS, temperatures, strict=False):
-                here = found.sel({WIDTH: width, TEMPERATURE: temperature})
-                mixed = here.mixed.to_numpy()
-                for chosen, fill in ((mixed, "full"), (~mixed, "none")):
+                curve = averages.sel({WIDTH: width, TEMPERATURE: temperature})
+                mixed = curve.mixed.to_numpy()
+                for selected, fill in ((mixed, "full"), (~mixed, "none")):
                     ax.errorbar(
-                        examples[chosen], here[key].to_numpy()[chosen],
-                        here[f"{key}_error"].to_numpy()[chosen], fmt="o", color=colour,
+                        examples[selected], curve[key].to_numpy()[selected],
+                        curve[f"{key}_error"].to_numpy()[selected], fmt="o", color=colour,
                         markersize=5, fillstyle=fill, capsize=2,
                         label=f"T = {temperature:g}" if fill == "full" else None,
                     )  # fmt: skip
                 for name in ("infinite_width", "one_layer"):
-                    ax.plot(examples, here[f"theory_{key}"].sel(theory=name), color=colour,
+                    ax.plot(examples, curve[f"theory_{key}"].sel(theory=name), color=colour,
                             linestyle=style_of(name)["linestyle"], linewidth=1.2)  # fmt: skip
                 if key == "bias2":
-                    ax.plot(examples, here.chain_error, "x", color=colour, markersize=5)
+                    ax.plot(examples, curve.chain_error, "x", color=colour, markersize=5)
             if key == "bias2":
                 fine = np.geomspace(examples.min(), examples.max(), 80)
                 ax.plot(fine, frozen(fine / in_size, width / in_size, float(temperatures[0])),
@@ -142,8 +144,8 @@ def draw(results: Results) -> Figure:
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter("{x:g}")
             ax.minorticks_off()
-            words = {"bias2": "bias², the posterior mean's error", "variance": "variance"}
-            ax.set_title(f"N_1 = {width}: {words[key]}", fontsize="small")
+            titles = {"bias2": "bias², the posterior mean's error", "variance": "variance"}
+            ax.set_title(f"N_1 = {width}: {titles[key]}", fontsize="small")
     for ax in panels[-1]:
         ax.set_xlabel(f"P (N_0 = {in_size})")
     panels[0, 0].plot([], [], "x", color="0.4", label="one chain's mean")
@@ -153,14 +155,14 @@ def draw(results: Results) -> Figure:
     return figure
 
 
-def table(found: xr.Dataset) -> str:
+def table(averages: xr.Dataset) -> str:
     heads = ["N_1", "T", "P", "bias²", "error of one chain's mean", "variance", "R̂ max"]
-    heads += [f"{name}: bias², variance off" for name in found.theory.values]
+    heads += [f"{name}: bias², variance off" for name in averages.theory.values]
     rows = []
-    for width in found[WIDTH].values:
-        for temperature in found[TEMPERATURE].values:
-            for examples in found[EXAMPLES].values:
-                point = found.sel({WIDTH: width, TEMPERATURE: temperature, EXAMPLES: examples})
+    for width in averages[WIDTH].values:
+        for temperature in averages[TEMPERATURE].values:
+            for examples in averages[EXAMPLES].values:
+                point = averages.sel({WIDTH: width, TEMPERATURE: temperature, EXAMPLES: examples})
                 if np.isnan(point.bias2):
                     continue
                 cells = [str(width), f"{temperature:g}", str(examples)]
@@ -168,13 +170,13 @@ def table(found: xr.Dataset) -> str:
                     error = float(point[f"{key}_error"])
                     cells.append(plus_minus(Estimate(float(point[key]), error)))
                 cells.append(f"{float(point.rhat_max):.3f}")
-                for name in found.theory.values:
-                    off = [
+                for name in averages.theory.values:
+                    deviations = [
                         f"{100 * float(point[f'{key}_off'].sel(theory=name)):+.0f}"
                         f"({100 * float(point[f'{key}_off_error'].sel(theory=name)):.0f}) %"
                         for key in ("bias2", "variance")
                     ]
-                    cells.append(", ".join(off))
+                    cells.append(", ".join(deviations))
                 rows.append(cells)
     return markdown(heads, rows)
 

@@ -43,27 +43,27 @@ CASES = tuple(
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured, and for how long. On a GPU a chunk has GPU_STEPS times as many steps."""
+    """The sizes and times of the measurements; on a GPU a chunk has GPU_STEPS times the steps."""
 
     speed: tuple[tuple[Size, int, int], ...]
-    """(size, steps between two records, repeats)."""
+    """The cases of part a: (size, steps between two records, repeats)."""
     rival_seconds: float
-    """Of each measurement of a rival in part a."""
+    """The seconds of each measurement of a rival in part a."""
     budgets: dict[tuple[str, str], Budget]
     rival_budgets: dict[str, Budget]
     efficiency: Size = Size("mnist", 100, 200, 8)
     one_percent: tuple[Size, int, int] = (Size("mnist", 500, 500, 4), 30, 80)
-    """(size, warm-up, draws)."""
+    """The run of part c: (size, warm-up, draws)."""
     langevin_seconds: float = 0.0
     growth: tuple[Size, tuple[float, ...], int, tuple[str, ...]] = (
         Size("random", 250, 250, 4, 500), (0.5, 2), 20, DYNAMICS,
     )  # fmt: skip
-    """(base, factors, steps between two records, dynamics)."""
+    """The runs of part d: (base, factors, steps between two records, dynamics)."""
     compilation: tuple[Size, Sequence[tuple[Any, str]]] = (Size("mnist", 100, 200, 8), CASES)
     factors: tuple[int, tuple[int, ...], int, int] = (8, (100, 500), 5, 20)
-    """(matrices, sizes, repeats, times in one program)."""
+    """The factorisations of part f: (matrices, sizes, repeats, times in one program)."""
     sweep: tuple[int, int] = (1000, 3)
-    """(points, repeats of the commands that read them)."""
+    """The sweep of part g: (points, repeats of the commands that read them)."""
 
 
 GPU_STEPS = 50
@@ -120,9 +120,9 @@ ON_GPU: tuple[tuple[Size, int, int], ...] = (
     (Size("mnist", 500, 500, 1), 100, 3),
     (Size("mnist", 2000, 2000, 16), 20, 3),
 )
-"""More sizes of part a on a GPU, which fewer chains do not fill."""
+"""The further sizes of part a on a GPU, which fewer chains do not fill."""
 GPU_LANGEVIN_SECONDS = 300.0
-"""Of `langevin` in part c, with --full on a GPU."""
+"""The seconds of `langevin` in part c, with --full on a GPU."""
 
 
 def part_a(settings: Settings, results: dict[str, Any]) -> Any:
@@ -142,22 +142,24 @@ def part_b(settings: Settings, results: dict[str, Any]) -> Any:
 def part_c(settings: Settings, results: dict[str, Any]) -> Any:
     size, num_warmup, num_samples = settings.one_percent
     rows = results.get("a", {}).get("found", [])
-    same = [
+    same_size = [
         row for row in rows
-        if all(row["size"][k] == getattr(size, k) for k in ("source", "num_train", "width"))
+        if all(
+            row["size"][name] == getattr(size, name) for name in ("source", "num_train", "width")
+        )
     ]  # fmt: skip
-    found = {
+    runs = {
         "split": efficiency.one_percent(size, num_warmup, num_samples),
         "langevin_extrapolated": efficiency.langevin_extrapolated(
             size,
             results.get("b", {}).get("found", []),
-            same[0]["langevin_seconds"]["median"] if same else None,
+            same_size[0]["langevin_seconds"]["median"] if same_size else None,
         ),
     }
     if settings.langevin_seconds:
         longer = replace(size, num_chains=8)
-        found["langevin"] = efficiency.langevin_measured(longer, settings.langevin_seconds)
-    return found
+        runs["langevin"] = efficiency.langevin_measured(longer, settings.langevin_seconds)
+    return runs
 
 
 def part_d(settings: Settings, results: dict[str, Any]) -> Any:
@@ -209,17 +211,17 @@ def main() -> None:
             one_percent=FULL.one_percent,
             langevin_seconds=GPU_LANGEVIN_SECONDS if arguments.full else 0.0,
         )
-    usual = "abcd" if arguments.smoke else "abcdefg" if arguments.full else "abcdeg"
-    chosen = arguments.parts or list(usual)
+    default_parts = "abcd" if arguments.smoke else "abcdefg" if arguments.full else "abcdeg"
+    chosen = arguments.parts or list(default_parts)
     parts = [name for name in PARTS if name in chosen]
     arguments.folder.mkdir(exist_ok=True, parents=True)
     path = arguments.folder / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for name in () if arguments.draw else parts:
         began = time.perf_counter()
-        found = PARTS[name](settings, results)
+        part_results = PARTS[name](settings, results)
         results[name] = {
-            "found": found,
+            "found": part_results,
             "length": "smoke" if arguments.smoke else "full" if arguments.full else "default",
             "minutes": (time.perf_counter() - began) / 60,
             "machine": machine(),

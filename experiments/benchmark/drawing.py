@@ -1,4 +1,4 @@
-"""The figure of results.json."""
+"""The benchmark's figure, drawn from results.json."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ OURS, THEIRS, BIAS2, VARIANCE = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 
 
 def figure(results: Results) -> Figure:
-    """A panel for each of the parts a to d that was measured."""
+    """A figure with a panel for each of the parts a to d that was measured."""
     panels = {"a": _draw_speed, "b": _draw_efficiency, "c": _draw_one_percent, "d": _draw_growth}
     present = [name for name in panels if name in results]
     rows, columns = -(-max(len(present), 1) // 2), min(max(len(present), 1), 2)
@@ -24,57 +24,58 @@ def figure(results: Results) -> Figure:
         ax.set_axis_off()
     if present:
         device = results[present[0]]["machine"]["device"]
-        where = f"{device['count']} × {device['kind']}"
+        machine_line = f"{device['count']} × {device['kind']}"
         if device["platform"] == "cpu":
-            where = f"{device['cores']} cores, {device['processor']}"
-        drawn.suptitle(f"{where}; erf, λ = 1, T = 0.01", fontsize="medium")
+            machine_line = f"{device['cores']} cores, {device['processor']}"
+        drawn.suptitle(f"{machine_line}; erf, λ = 1, T = 0.01", fontsize="medium")
     return drawn
 
 
-def _draw_speed(ax: Axes, found: Any) -> None:
-    places = np.arange(len(found))
-    ours = [row["langevin_seconds"] for row in found]
-    theirs = [row["pytorch_seconds"].get(row["pytorch_best"]) for row in found]
+def _draw_speed(ax: Axes, rows: Any) -> None:
+    places = np.arange(len(rows))
+    ours = [row["langevin_seconds"] for row in rows]
+    theirs = [row["pytorch_seconds"].get(row["pytorch_best"]) for row in rows]
     for shift, label, colour, spreads in (
         (-0.2, "langevin", OURS, ours), (0.2, "PyTorch, best of its ways", THEIRS, theirs),
     ):  # fmt: skip
         if None in spreads:
             continue
         middle, low, high = (
-            1e3 * np.array([s[k] for s in spreads]) for k in ("median", "min", "max")
+            1e3 * np.array([times[statistic] for times in spreads])
+            for statistic in ("median", "min", "max")
         )
         errors = [middle - low, high - middle]
         ax.bar(places + shift, middle, 0.4, yerr=errors, capsize=3, color=colour, label=label)
-    floor = [1e3 * row["langevin_seconds"]["median"] * row["fraction"] for row in found]
+    floor = [1e3 * row["langevin_seconds"]["median"] * row["fraction"] for row in rows]
     ax.hlines(
         floor, places - 0.4, places, color="black", label="its matrix products alone", linewidth=2
     )
-    many = len(found) > 3
+    is_crowded = len(rows) > 3
     names = [
         f"{row['size']['source']}\nP = {row['size']['num_train']}"
-        + (",\n" if many else ", ")
+        + (",\n" if is_crowded else ", ")
         + f"N_1 = {row['size']['width']}\nN_0 = {row['in_size']}"
-        + (",\n" if many else ", ")
+        + (",\n" if is_crowded else ", ")
         + f"r = {row['rank']}"
-        + (f"\n{row['size']['num_chains']} chains" if many else "")
-        for row in found
+        + (f"\n{row['size']['num_chains']} chains" if is_crowded else "")
+        for row in rows
     ]
-    ax.set_xticks(places, names, fontsize="small" if many else None)
-    ax.set_xlim(-0.7, len(found) - 0.3)
+    ax.set_xticks(places, names, fontsize="small" if is_crowded else None)
+    ax.set_xlim(-0.7, len(rows) - 0.3)
     ax.set_ylabel("ms per chain and step")
-    if many:
+    if is_crowded:
         ax.set_yscale("log")
         ax.set_ylim(top=10 * ax.get_ylim()[1])
     ax.legend(frameon=False, fontsize="small")
     ax.set_title("a  speed of a step", loc="left", fontsize="medium")
 
 
-def _draw_efficiency(ax: Axes, found: Any) -> None:
-    rows = sorted(found, key=lambda row: row["worth"]["median"] / row["seconds"])
+def _draw_efficiency(ax: Axes, results: Any) -> None:
+    rows = sorted(results, key=lambda row: row["worth"]["median"] / row["seconds"])
     places = np.arange(len(rows))
     middle, low = (
-        np.array([row["worth"][which] / row["seconds"] for row in rows])
-        for which in ("median", "min")
+        np.array([row["worth"][statistic] / row["seconds"] for row in rows])
+        for statistic in ("median", "min")
     )
     colours = [OURS if row["sampler"].startswith(("split", "langevin")) else THEIRS for row in rows]
     ax.hlines(places, low, middle, color=colours, linewidth=2)
@@ -85,7 +86,7 @@ def _draw_efficiency(ax: Axes, found: Any) -> None:
     ax.set_xscale("log")
     ax.set_xlabel("independent draws of f(x) a second, Var f/MCSE²")
     ax.legend(frameon=False, fontsize="small", loc="lower right")
-    size = found[0]["size"]
+    size = results[0]["size"]
     title = (
         f"b  P = {size['num_train']}, N_1 = {size['width']}; * R̂ > 1.05: not mixed\n"
         "blue: this package, orange: others"
@@ -93,8 +94,8 @@ def _draw_efficiency(ax: Axes, found: Any) -> None:
     ax.set_title(title, loc="left", fontsize="medium")
 
 
-def _draw_one_percent(ax: Axes, found: Any) -> None:
-    split = found["split"]
+def _draw_one_percent(ax: Axes, results: Any) -> None:
+    split = results["split"]
     seconds = [point["seconds"] for point in split["course"]]
     for key, label, colour, marker in (
         ("bias2", "bias²", BIAS2, "o"), ("variance", "variance", VARIANCE, "s"),
@@ -112,13 +113,14 @@ def _draw_one_percent(ax: Axes, found: Any) -> None:
     ax.set_title(title, loc="left", fontsize="medium")
 
 
-def _draw_growth(ax: Axes, found: Any) -> None:
-    base = found[0]
+def _draw_growth(ax: Axes, results: Any) -> None:
+    base = results[0]
     for (axis, symbol), colour, marker in zip(
         SYMBOLS.items(), (OURS, THEIRS, BIAS2, VARIANCE), "osD^", strict=True
     ):
         rows = sorted(
-            [base, *(row for row in found if row["axis"] == axis)], key=lambda r: r["size"][axis]
+            [base, *(row for row in results if row["axis"] == axis)],
+            key=lambda sized_row: sized_row["size"][axis],
         )
         x = [row["size"][axis] / base["size"][axis] for row in rows]
         for key, line in (("seconds", "-"), ("bytes", ":")):

@@ -27,9 +27,12 @@ MOST_DRAWS = 2000
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a sampler runs. `warmup` steps adapt it, then `share` of `seconds` go to the warm-up
-    of a second run from draws of the prior, and the rest to its draws. A rival has no second run,
-    and `thinning` steps between its draws."""
+    """The time that a sampler has.
+
+    `warmup` steps adapt it, then `share` of `seconds` go to the warm-up of a second run from draws
+    of the prior, and the rest to its draws. A rival has no second run, and `thinning` steps between
+    its draws.
+    """
 
     seconds: float
     warmup: int
@@ -40,7 +43,7 @@ class Budget:
 def effective_samples(
     size: Size, budgets: dict[tuple[str, str], Budget], others: dict[str, Budget]
 ) -> list[dict[str, Any]]:
-    """Part b: each dynamics on each read-out that has a budget, then other packages' samplers.
+    """Part b: a row for each dynamics on each read-out with a budget, and for each rival.
 
     The marginalised split dynamics must be among them: it gives Var f and the rivals' start.
     """
@@ -80,7 +83,7 @@ def run_for(
     stopwatch = Stopwatch()
     chains = drive(posterior, transition, stopwatch, num_chains=num_chains, **settings)
     if budget.seconds:
-        found = {
+        adapted = {
             name: getattr(chains, name)
             for name in ("step_size", "trajectory_length")
             if hasattr(transition, name)
@@ -93,7 +96,7 @@ def run_for(
         }  # fmt: skip
         stopwatch = Stopwatch()
         chains = drive(
-            posterior, replace(transition, **found), stopwatch, num_chains=num_chains, **settings
+            posterior, replace(transition, **adapted), stopwatch, num_chains=num_chains, **settings
         )
     steps = settings["num_samples"] * settings["thinning"]
     gradients = steps * num_chains * gradients_a_step(chains)
@@ -101,7 +104,7 @@ def run_for(
 
 
 def gradients_a_step(chains: Any) -> float:
-    """1 for Langevin dynamics; for `Split` the mean of ⌈uτ/ε⌉ over u in [½, 3/2]."""
+    """The mean number of gradients of a step: 1 for Langevin dynamics, else the mean of ⌈uτ/ε⌉."""
     if chains.trajectory_length is None:
         return 1.0
     lengths = np.linspace(0.5, 1.5, 10_001) * chains.trajectory_length
@@ -141,7 +144,7 @@ def run_rival(
 def row(
     name: str, chains: Any, seconds: float, gradients: float, variance: np.ndarray
 ) -> dict[str, Any]:
-    """What part b says of one sampler; `variance` is that of f at each test point."""
+    """The row of one sampler in part b; `variance` is that of f at each test point."""
     outputs = chains.test_outputs[~chains.diverged].astype(np.float64)
     sizes = diagnostics.ess(outputs)
     worth = variance / np.square(diagnostics.mcse(outputs))
@@ -159,56 +162,66 @@ def row(
         "rhat": float(np.max(diagnostics.rhat(outputs))),
         "ess": {"min": float(sizes.min()), "median": float(np.median(sizes))},
         "worth": {"min": float(worth.min()), "median": float(np.median(worth))},
-        "measured": {q: asdict(getattr(measured, q)) for q in QUANTITIES},
+        "measured": {quantity: asdict(getattr(measured, quantity)) for quantity in QUANTITIES},
         "gradients_to_one_percent": {
-            q: gradients * (e / ONE_PERCENT) ** 2 for q, e in errors.items()
+            quantity: gradients * (error / ONE_PERCENT) ** 2 for quantity, error in errors.items()
         },
-        "seconds_to_one_percent": {q: seconds * (e / ONE_PERCENT) ** 2 for q, e in errors.items()},
+        "seconds_to_one_percent": {
+            quantity: seconds * (error / ONE_PERCENT) ** 2 for quantity, error in errors.items()
+        },
     }
 
 
 def relative_errors(measured: Any) -> dict[str, float]:
-    return {q: (e := getattr(measured, q)).mcse / abs(e.value) for q in QUANTITIES}
+    return {
+        quantity: (estimate := getattr(measured, quantity)).mcse / abs(estimate.value)
+        for quantity in QUANTITIES
+    }
 
 
 def one_percent(size: Size, num_warmup: int, num_samples: int) -> dict[str, Any]:
-    """Part c: marginalised split from the call on, compilation included: when do both errors fall
-    below 1 % and stay there? The errors are those of the first n draws, whose time is interpolated
-    between the driver's reports."""
+    """Part c: the time until both errors of the marginalised split stay below 1 %.
+
+    It is counted from the call on, compilation included. The errors are those of the first n draws,
+    whose time is interpolated between the driver's reports.
+    """
     stopwatch = Stopwatch()
     chains = drive(
         posterior_of(size, "marginalised"), lnn.Split(), stopwatch, num_chains=size.num_chains,
         num_warmup=num_warmup, num_samples=num_samples, thinning=1,
     )  # fmt: skip
-    a_step = size.num_chains * gradients_a_step(chains)
+    gradients_of_step = size.num_chains * gradients_a_step(chains)
     steps, seconds = np.array([(0, 0.0), *stopwatch.reports]).T
     course = []
     for count in np.unique(np.geomspace(min(10, num_samples), num_samples, 14).astype(int)):
         errors = relative_errors(lnn.summarise(first_draws(chains, int(count))))
-        when = float(np.interp(num_warmup + count, steps, seconds))
-        course.append({"draws": int(count), "seconds": when, "errors": errors})
+        time_reached = float(np.interp(num_warmup + count, steps, seconds))
+        course.append({"draws": int(count), "seconds": time_reached, "errors": errors})
     reached = None
     for point in reversed(course):
         if max(point["errors"].values()) > ONE_PERCENT:
             break
         reached = point
     measured = lnn.summarise(chains)
-    last = max(course[-1]["errors"].values())
+    last_error = max(course[-1]["errors"].values())
     return {
         "size": asdict(size),
         "num_warmup": num_warmup,
         "num_samples": num_samples,
         "step_size": chains.step_size,
-        "gradients_a_step": a_step / size.num_chains,
+        "gradients_a_step": gradients_of_step / size.num_chains,
         "acceptance": measured.diagnostics.acceptance,
         "rhat": measured.diagnostics.rhat_max,
         "seconds_a_step": stopwatch.pace,
         "first_report": stopwatch.reports[0][1],
-        "measured": {q: asdict(getattr(measured, q)) for q in QUANTITIES},
+        "measured": {quantity: asdict(getattr(measured, quantity)) for quantity in QUANTITIES},
         "course": course,
         "reached": reached,
-        "gradients": a_step * (num_warmup + (reached["draws"] if reached else num_samples)),
-        "gradients_to_one_percent": a_step * num_samples * (last / ONE_PERCENT) ** 2,
+        "gradients": gradients_of_step
+        * (num_warmup + (reached["draws"] if reached else num_samples)),
+        "gradients_to_one_percent": gradients_of_step
+        * num_samples
+        * (last_error / ONE_PERCENT) ** 2,
     }
 
 
@@ -218,29 +231,36 @@ def first_draws(chains: Any, count: int) -> Any:
         "acceptance", "nonfinite",
     )  # fmt: skip
     cut = {name: getattr(chains, name) for name in names}
-    return replace(chains, **{n: None if a is None else a[:, :count] for n, a in cut.items()})
+    return replace(
+        chains,
+        **{field: None if array is None else array[:, :count] for field, array in cut.items()},
+    )
 
 
 def langevin_extrapolated(
     size: Size, rows: Sequence[dict[str, Any]], seconds: float | None
 ) -> dict[str, Any] | None:
-    """What `langevin` needs at `size`, from what it needed in part b; None where it was not there.
+    """The cost of `langevin` at `size` extrapolated from part b; None where part b lacks it.
 
     Gradient evaluations to one per cent are proportional to the autocorrelation time in steps,
     which is taken to be proportional to 1/(ηTλ): only η, each from its own stability limit, and T
     are different. `seconds` are those of part a for one step of one of several chains.
     """
-    found = next((row for row in rows if row["sampler"] == "langevin, sampled"), None)
-    if found is None:
+    measured_row = next((row for row in rows if row["sampler"] == "langevin, sampled"), None)
+    if measured_row is None:
         return None
     posterior, dynamics = posterior_of(size), lnn.Langevin()
-    begun = posterior.sample_prior(jax.random.key(1), 8)
-    step_size = dynamics.start(posterior, begun, jax.random.key(2)).step_size
-    slower = found["step_size"] * found["size"]["temperature"] / (step_size * size.temperature)
-    gradients = slower * max(found["gradients_to_one_percent"].values())
+    params = posterior.sample_prior(jax.random.key(1), 8)
+    step_size = dynamics.start(posterior, params, jax.random.key(2)).step_size
+    slowdown = (
+        measured_row["step_size"]
+        * measured_row["size"]["temperature"]
+        / (step_size * size.temperature)
+    )
+    gradients = slowdown * max(measured_row["gradients_to_one_percent"].values())
     return {
-        "from_rhat": found["rhat"],
-        "from_step_size": found["step_size"],
+        "from_rhat": measured_row["rhat"],
+        "from_step_size": measured_row["step_size"],
         "step_size": step_size,
         "gradients": gradients,
         "hours": None if seconds is None else gradients * seconds / 3600,
@@ -248,9 +268,15 @@ def langevin_extrapolated(
 
 
 def langevin_measured(size: Size, seconds: float) -> dict[str, Any]:
-    """The same from a run at `size` itself."""
+    """The row of `langevin` from a run at `size` itself."""
     budget = Budget(seconds, warmup=100, share=0.5, thinning=50)
-    chains, took, gradients = run_for(posterior_of(size), lnn.Langevin(), size.num_chains, budget)
+    chains, seconds_taken, gradients = run_for(
+        posterior_of(size), lnn.Langevin(), size.num_chains, budget
+    )
     return row(
-        "langevin, sampled", chains, took, gradients, lnn.summarise(chains).predictive_variance
+        "langevin, sampled",
+        chains,
+        seconds_taken,
+        gradients,
+        lnn.summarise(chains).predictive_variance,
     )

@@ -1,4 +1,4 @@
-"""What a sweep adds to the sampling of its points, and how long its folder takes to read."""
+"""The overhead of a sweep over the sampling of its points, and the time to read its folder."""
 
 import statistics
 import subprocess
@@ -19,15 +19,15 @@ POINT = {
     "network": {"hidden_widths": [3]},
     "sampler": {"num_chains": 2, "num_warmup": 6, "num_samples": 8, "thinning": 2},
 }
-"""So small that next to nothing of the time is sampling."""
+"""A point so small that hardly any of its time is sampling."""
 
 
 def sweep_overhead(num_points: int, repeats: int) -> dict[str, Any]:
-    """Part g: a sweep of `num_points` by one process, its status and its report.
+    """Part g: the times of a sweep of `num_points` by one process, of its status and its report.
 
-    Seconds of the clock, and of this process on the processor, which other processes of a shared
-    machine do not lengthen; compilation is in both. Commands are those of the command line, in
-    processes of their own, and their start alone stands beside them.
+    They are seconds of the clock, and of this process on the processor, which other processes of a
+    shared machine do not lengthen; both include compilation. Commands are those of the command
+    line, in processes of their own, whose start is also timed alone.
     """
     x64 = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
@@ -39,30 +39,30 @@ def sweep_overhead(num_points: int, repeats: int) -> dict[str, Any]:
             report = [_command("report", folder) for _ in range(repeats)]
     finally:
         jax.config.update("jax_enable_x64", x64)
-    nothing = [_command("data", "list") for _ in range(repeats)]
+    start = [_command("data", "list") for _ in range(repeats)]
     return {
         "points": num_points,
         "wall_seconds_a_point": wall / num_points,
         "processor_seconds_a_point": processor / num_points,
         "status_seconds": statistics.median(status),
         "report_seconds": statistics.median(report),
-        "start_seconds": statistics.median(nothing),
+        "start_seconds": statistics.median(start),
     }
 
 
 def _sweep(folder: Path, num_points: int) -> tuple[float, float]:
-    """Seconds of the clock and of the processor."""
+    """The seconds of the clock and of the processor that a sweep takes."""
     over = {"prior.precisions[-1]": np.geomspace(0.1, 10, num_points).tolist()}
-    began, used = time.perf_counter(), time.process_time()
-    found = lnn.sweep(POINT, over, output=folder)
-    assert (found.status == "done").all()
-    return time.perf_counter() - began, time.process_time() - used
+    began, processor_began = time.perf_counter(), time.process_time()
+    results = lnn.sweep(POINT, over, output=folder)
+    assert (results.status == "done").all()
+    return time.perf_counter() - began, time.process_time() - processor_began
 
 
-def _command(*words: object) -> float:
+def _command(*arguments: object) -> float:
     began = time.perf_counter()
-    command = [sys.executable, "-m", "langevin_nn.cli", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode not in (0, 3):
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    command = [sys.executable, "-m", "langevin_nn.cli", *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode not in (0, 3):
+        raise RuntimeError(f"{' '.join(command)} failed:\n{process.stderr}")
     return time.perf_counter() - began

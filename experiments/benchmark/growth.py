@@ -1,9 +1,10 @@
-"""How time and memory grow with P, N_1, N_0 and the number of chains: each size in its own process.
+"""The growth of time and memory with P, N_1, N_0 and the chains: each size in its own process.
 
     python -m experiments.benchmark.growth JSON
 
-measures one and prints it as JSON: seconds a step of `langevin` and a gradient of the marginalised
-split dynamics, and what sampling adds to the process's memory (on a GPU the device's).
+measures one size and prints as JSON the seconds of a step of `langevin` and of a gradient of the
+marginalised split dynamics, and the memory that sampling adds to the process (on a GPU to the
+device).
 """
 
 import json
@@ -27,33 +28,33 @@ from experiments.benchmark.measuring import (
 
 DYNAMICS = ("langevin", "split")
 ROOT = Path(__file__).parents[2]
-"""Where `python -m experiments.…` finds this."""
+"""The folder from which `python -m experiments.…` is run."""
 AXES = ("num_train", "width", "in_size", "num_chains")
 
 
 def grow(
     base: Size, factors: Sequence[float], thinning: int, dynamics: Sequence[str] = DYNAMICS
 ) -> list[dict[str, Any]]:
-    """Part d: the base, and one size at a time multiplied by each factor."""
+    """Part d: rows of the base, and of sizes with one of its numbers multiplied by a factor."""
     sizes = {base: ""}
     for axis in AXES:
         for factor in factors:
             sizes.setdefault(replace(base, **{axis: round(factor * getattr(base, axis))}), axis)
     rows = []
     for size, axis in sizes.items():
-        given = {"size": asdict(size), "thinning": thinning, "dynamics": list(dynamics)}
-        words = [sys.executable, "-m", __spec__.name, json.dumps(given)]
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"the measurement of {size} failed:\n{done.stderr}")
-        rows.append({"axis": axis, "size": asdict(size)} | json.loads(done.stdout))
+        arguments = {"size": asdict(size), "thinning": thinning, "dynamics": list(dynamics)}
+        command = [sys.executable, "-m", __spec__.name, json.dumps(arguments)]
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if process.returncode:
+            raise RuntimeError(f"the measurement of {size} failed:\n{process.stderr}")
+        rows.append({"axis": axis, "size": asdict(size)} | json.loads(process.stdout))
     return rows
 
 
 def measure(size: Size, thinning: int, dynamics: Sequence[str]) -> dict[str, Any]:
-    """Seconds of a step or a gradient, and the largest memory so far, of each dynamics."""
+    """The seconds of a step or gradient of each dynamics, and the largest memory so far."""
     posterior = posterior_of(size)
-    found: dict[str, Any] = {"rank": posterior.x_train.shape[1]}
+    costs: dict[str, Any] = {"rank": posterior.x_train.shape[1]}
     before = memory("now")
     if "langevin" in dynamics:
         stopwatch = Stopwatch(chunks=3)
@@ -61,7 +62,7 @@ def measure(size: Size, thinning: int, dynamics: Sequence[str]) -> dict[str, Any
             posterior, lnn.Langevin(), stopwatch, num_chains=size.num_chains, num_warmup=1,
             num_samples=100, thinning=thinning,
         )  # fmt: skip
-        found["langevin"] = {"seconds": stopwatch.pace, "bytes": memory("peak") - before}
+        costs["langevin"] = {"seconds": stopwatch.pace, "bytes": memory("peak") - before}
     if "split" in dynamics:
         stopwatch = Stopwatch()
         chains = drive(
@@ -69,8 +70,8 @@ def measure(size: Size, thinning: int, dynamics: Sequence[str]) -> dict[str, Any
             num_chains=size.num_chains, num_warmup=1, num_samples=8, thinning=1,
         )  # fmt: skip
         seconds = stopwatch.pace / gradients_a_step(chains)
-        found["split"] = {"seconds": seconds, "bytes": memory("peak") - before}
-    return found
+        costs["split"] = {"seconds": seconds, "bytes": memory("peak") - before}
+    return costs
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the parts of the benchmark share: tasks, the pace of the driver, the machine."""
+"""The common parts of the benchmark: tasks, the pace of the driver, the machine."""
 
 import contextlib
 import os
@@ -26,8 +26,11 @@ NUM_TEST = 100
 
 @dataclass(frozen=True)
 class Size:
-    """A task and a network: MNIST 0/1, CIFAR-10 airplane/automobile in colour, digits 0/1 or
-    Gaussian inputs, one hidden layer of `width` erf units. `in_size` is that of Gaussian inputs."""
+    """A task and a network of one hidden layer of `width` erf units.
+
+    The task is MNIST 0/1, CIFAR-10 airplane/automobile in colour, digits 0/1 or Gaussian inputs,
+    whose dimension is `in_size`.
+    """
 
     source: str
     num_train: int
@@ -50,15 +53,15 @@ def posterior_of(size: Size, readout: str = "sampled") -> Any:
 
 
 class Enough(Exception):
-    """Ends a run of the driver from its own progress callback."""
+    """The exception by which a progress callback ends a run of the driver."""
 
 
 class Stopwatch:
     """A `progress` for `lnn.sample` that measures the driver.
 
     A chunk counts if it lies after the warm-up and is not the first there, which has the end of the
-    warm-up in it. `meanwhile` is called before each of these, and is in none of their times. After
-    `chunks` of them, if given, `Enough` is raised.
+    warm-up in it. `meanwhile` is called before each chunk that counts, and is in none of their
+    times. After `chunks` of them, if given, `Enough` is raised.
     """
 
     def __init__(
@@ -86,18 +89,18 @@ class Stopwatch:
 
     @property
     def paces(self) -> list[float]:
-        """Seconds a step in each chunk that counts."""
+        """The seconds of a step in each chunk that counts."""
         return [seconds / steps for steps, seconds in self.intervals]
 
     @property
     def pace(self) -> float:
-        """Seconds a step, over all of them; of the last chunk if none counts."""
+        """The mean seconds of a step in the chunks that count; in the last chunk if none counts."""
         chunks = self.intervals or [self._last]
         return sum(seconds for _, seconds in chunks) / sum(steps for steps, _ in chunks)
 
 
 def drive(posterior: Any, transition: Any, stopwatch: Stopwatch, **counts: int) -> Any:
-    """`lnn.sample`; None where the stopwatch ended it."""
+    """The chains of `lnn.sample`; None where the stopwatch ended it."""
     with contextlib.suppress(Enough):
         return lnn.sample(
             posterior, transition, key=jax.random.key(1), progress=stopwatch, **counts
@@ -116,13 +119,13 @@ def seconds_of(action: Callable[[], object]) -> float:
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:
-    """Median, smallest and largest."""
+    """The median, the smallest and the largest of the values."""
     values = list(values)
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def configure_jax() -> None:
-    """Single precision, as the command line has it; memory of a GPU as it is needed."""
+    """Set JAX to single precision, as at the command line, and to memory as it is needed."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     jax.config.update("jax_enable_x64", False)
 
@@ -132,24 +135,24 @@ def on_gpu() -> bool:
 
 
 def chain_sharding(num_chains: int) -> jax.sharding.NamedSharding:
-    """Chains shared out over as many devices as divide their number, as the driver does it."""
+    """A sharding of chains over as many devices as divide their number, as in the driver."""
     devices = jax.devices()
-    number = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
-    mesh = jax.sharding.Mesh(np.array(devices[:number]), ("chains",))
+    num_devices = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
+    mesh = jax.sharding.Mesh(np.array(devices[:num_devices]), ("chains",))
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chains"))
 
 
 def machine() -> dict[str, Any]:
-    """Versions, device, processor and commit: what the numbers depend on."""
-    found = provenance.versions()
+    """The versions, device, processor and commit on which the numbers depend."""
+    versions = provenance.versions()
     for name in ("torch", "blackjax"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
+            versions[name] = None
     device = provenance.device() | {"processor": _processor(), "cores": num_cores()}
     git = provenance.git_state(Path(provenance.__file__).parent)
-    return {"versions": found, "device": device, "git": git}
+    return {"versions": versions, "device": device, "git": git}
 
 
 def _processor() -> str:
@@ -162,7 +165,7 @@ def _processor() -> str:
 
 
 def memory(kind: str) -> float:
-    """Bytes of this process, "now" or at its "peak"; on a GPU those of the device.
+    """The bytes of this process, "now" or at its "peak"; on a GPU those of the device.
 
     Linux counts the memory of the parent in a child's ru_maxrss, but not in VmHWM.
     """
@@ -172,7 +175,7 @@ def memory(kind: str) -> float:
     status = Path("/proc/self/status")
     if status.exists():
         field = "VmRSS:" if kind == "now" else "VmHWM:"
-        words = [line.split() for line in status.read_text().splitlines()]
-        return 1024 * next(float(line[1]) for line in words if line[0] == field)
+        fields = [line.split() for line in status.read_text().splitlines()]
+        return 1024 * next(float(line[1]) for line in fields if line[0] == field)
     scale = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * scale

@@ -1,4 +1,4 @@
-"""The tables of results.json."""
+"""The benchmark's tables, made from results.json."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ SYMBOLS = {"num_train": "P", "width": "N_1", "in_size": "N_0", "num_chains": "ch
 
 
 def tables(results: Results) -> str:
-    """Markdown, a table for each part that was measured."""
+    """The tables in Markdown, one for each part that was measured."""
     writers = {
         "a": _speed, "b": _efficiency, "c": _one_percent, "d": _growth, "e": _compilation,
         "f": _factorisations, "g": _sweep,
@@ -21,13 +21,13 @@ def tables(results: Results) -> str:
     return "\n" + "\n\n".join(texts) + "\n"
 
 
-def _speed(found: Any) -> tuple[list[str], list[list[str]]]:
+def _speed(results: Any) -> tuple[list[str], list[list[str]]]:
     head = [
         "task", "P, N_0, r, N_1, chains", "`langevin`, ms per chain and step", "GFLOP/s",
         "products: JAX", "NumPy", "fraction", "PyTorch, ms", "ratio", "5·10⁶ steps",
     ]  # fmt: skip
     rows = []
-    for row in found:
+    for row in results:
         size, torch = row["size"], row["pytorch_seconds"].get(row["pytorch_best"])
         shape = (size["num_train"], row["in_size"], row["rank"], size["width"], size["num_chains"])
         rows.append(
@@ -48,15 +48,15 @@ def _speed(found: Any) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def _efficiency(found: Any) -> tuple[list[str], list[list[str]]]:
+def _efficiency(results: Any) -> tuple[list[str], list[list[str]]]:
     head = [
         "sampler", "s", "draws", "gradients a chain", "acceptance", "R̂ max", "ESS min, median",
         "ESS/s min, median", "Var f/MCSE² a second, min, median",
         "gradients to 1 %: bias², variance",
     ]  # fmt: skip
-    best = next(row for row in found if row["sampler"] == "split, marginalised")
+    best = next(row for row in results if row["sampler"] == "split, marginalised")
     rows = []
-    for row in found:
+    for row in results:
         seconds, acceptance = row["seconds"], row["acceptance"]
         rows.append(
             [
@@ -70,17 +70,17 @@ def _efficiency(found: Any) -> tuple[list[str], list[list[str]]]:
                 _pair(row["ess"], seconds),
                 _pair(row["worth"], seconds),
                 ", ".join(
-                    f"{needed:.1e} (×{needed / best['gradients_to_one_percent'][q]:.3g})"
-                    for q, needed in row["gradients_to_one_percent"].items()
+                    f"{needed:.1e} (×{needed / best['gradients_to_one_percent'][key]:.3g})"
+                    for key, needed in row["gradients_to_one_percent"].items()
                 ),
             ]
         )
     return head, rows
 
 
-def _one_percent(found: Any) -> tuple[list[str], list[list[str]]]:
-    split, far, measured = (
-        found[name] if name in found else None
+def _one_percent(results: Any) -> tuple[list[str], list[list[str]]]:
+    split, extrapolated, measured = (
+        results[name] if name in results else None
         for name in ("split", "langevin_extrapolated", "langevin")
     )
     head = ["sampler", "1 % reached after", "of which the first chunk, with compilation", "draws",
@@ -95,14 +95,14 @@ def _one_percent(found: Any) -> tuple[list[str], list[list[str]]]:
             f"{split['size']['num_chains']} × {draws}",
             f"{split['gradients']:.2e}",
             f"{split['rhat']:.3f}",
-            *(_estimate(split["measured"][q]) for q in ("bias2", "variance")),
+            *(_estimate(split["measured"][quantity]) for quantity in ("bias2", "variance")),
         ]
     ]
-    if far is not None:
-        hours = "" if far["hours"] is None else _duration(3600 * far["hours"])
-        mixing = f"{far['from_rhat']:.3f} in part b"
-        times = far["gradients"] / split["gradients"]
-        cells = [hours, "", "", f"{far['gradients']:.2e} (×{times:.3g})", mixing, "", ""]
+    if extrapolated is not None:
+        hours = "" if extrapolated["hours"] is None else _duration(3600 * extrapolated["hours"])
+        mixing = f"{extrapolated['from_rhat']:.3f} in part b"
+        ratio = extrapolated["gradients"] / split["gradients"]
+        cells = [hours, "", "", f"{extrapolated['gradients']:.2e} (×{ratio:.3g})", mixing, "", ""]
         rows.append(["langevin, **extrapolated**", *cells])
     if measured is not None:
         gradients = max(measured["gradients_to_one_percent"].values())
@@ -110,12 +110,12 @@ def _one_percent(found: Any) -> tuple[list[str], list[list[str]]]:
         rows.append(
             ["langevin, measured", _duration(seconds), "", "", f"{gradients:.2e}",
              f"{measured['rhat']:.3f}",
-             *(_estimate(measured["measured"][q]) for q in ("bias2", "variance"))]
+             *(_estimate(measured["measured"][quantity]) for quantity in ("bias2", "variance"))]
         )  # fmt: skip
     return head, rows
 
 
-def _growth(found: Any) -> tuple[list[str], list[list[str]]]:
+def _growth(results: Any) -> tuple[list[str], list[list[str]]]:
     head = ["P, N_1, N_0, chains", "r", "`langevin`, ms a step", "MiB",
             "marginalised split, ms a gradient", "MiB, both"]  # fmt: skip
     rows = [
@@ -124,7 +124,7 @@ def _growth(found: Any) -> tuple[list[str], list[list[str]]]:
             str(row["rank"]),
             *(cell for name in ("langevin", "split") for cell in _cost(row.get(name))),
         ]
-        for row in found
+        for row in results
     ]
     return head, rows
 
@@ -135,11 +135,11 @@ def _cost(cost: dict[str, float] | None) -> tuple[str, str]:
     return f"{1e3 * cost['seconds']:.3g}", f"{cost['bytes'] / 2**20:.0f}"
 
 
-def _compilation(found: Any) -> tuple[list[str], list[list[str]]]:
+def _compilation(results: Any) -> tuple[list[str], list[list[str]]]:
     head = ["sampler", "first report after", "again", "programs compiled", "again",
             "seconds in the compiler", "again"]  # fmt: skip
     rows = []
-    for row in found:
+    for row in results:
         calls = [row["first"], row["again"]]
         cells = [f"{call['first_report']:.2f} s" for call in calls]
         cells += [str(call["programs"]) for call in calls]
@@ -148,7 +148,7 @@ def _compilation(found: Any) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def _factorisations(found: Any) -> tuple[list[str], list[list[str]]]:
+def _factorisations(results: Any) -> tuple[list[str], list[list[str]]]:
     head = ["operation", "matrices", "size", "one by one, ms", "batched, ms"]
     rows = [
         [
@@ -156,20 +156,20 @@ def _factorisations(found: Any) -> tuple[list[str], list[list[str]]]:
             _interval(row["one_by_one"], 1e3),
             _interval(row["batched"], 1e3) if "batched" in row else "not on a CPU",
         ]
-        for row in found
+        for row in results
     ]  # fmt: skip
     return head, rows
 
 
-def _sweep(found: Any) -> tuple[list[str], list[list[str]]]:
+def _sweep(results: Any) -> tuple[list[str], list[list[str]]]:
     head = ["points", "s a point", "of the processor", "`--status`, s", "`report`, s", "start, s"]
     names = ["wall_seconds_a_point", "processor_seconds_a_point", "status_seconds",
              "report_seconds", "start_seconds"]  # fmt: skip
-    return head, [[str(found["points"]), *(f"{found[name]:.2f}" for name in names)]]
+    return head, [[str(results["points"]), *(f"{results[name]:.2f}" for name in names)]]
 
 
 def _interval(spread: dict[str, float], unit: float) -> str:
-    """The median, and in brackets the smallest and the largest."""
+    """The median as text, with the smallest and the largest in brackets."""
     return f"{unit * spread['median']:.3g} ({unit * spread['min']:.3g}–{unit * spread['max']:.3g})"
 
 

@@ -1,4 +1,4 @@
-"""NumPyro's NUTS, BlackJAX's NUTS and MALA on all weights, as they are fairest to them.
+"""NumPyro's NUTS, BlackJAX's NUTS and MALA on all weights, under the conditions best for them.
 
 They sample the same `GibbsPosterior`, on the span of the training inputs alone, start from draws of
 the posterior (`efficiency.equilibrium`), know the unit mass matrix that the prior with λ = 1 has,
@@ -23,8 +23,11 @@ from experiments.benchmark.measuring import chain_sharding, on_gpu
 
 
 class Rival(NamedTuple):
-    """`init` and `step` of one chain. A step returns state, acceptance and gradient evaluations.
-    Without a `target_acceptance` it adapts by itself in its first `warmup` steps."""
+    """A sampler of one chain by its `init` and `step`.
+
+    A step returns state, acceptance and gradient evaluations. Without a `target_acceptance` the
+    sampler adapts by itself in its first `warmup` steps.
+    """
 
     init: Callable[[Any, Any], Any]
     step: Callable[[Any, Any, Any], tuple[Any, Any, Any]]
@@ -34,7 +37,7 @@ class Rival(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What was recorded: arrays (chain, draw, …); seconds and gradients of the sampling alone."""
+    """The records of a run, arrays (chain, draw, …), with seconds and gradients of the sampling."""
 
     test_outputs: np.ndarray
     train_error: np.ndarray
@@ -47,12 +50,12 @@ class Run(NamedTuple):
 
 
 def potential(posterior: Any) -> Callable[[Any], jax.Array]:
-    """β𝓛 of the parameters of one chain."""
+    """The function from the parameters of one chain to β𝓛."""
     return lambda params: posterior.potential(jax.tree.map(lambda w: w[None], params))[0]
 
 
 def numpyro_nuts(posterior: Any, step_size: float, warmup: int) -> Rival:
-    """It adapts by itself, a step size for each chain, and takes no step size from outside."""
+    """NumPyro's NUTS, which adapts a step size for each chain and takes none from outside."""
     kernel = NUTS(potential_fn=potential(posterior), step_size=step_size, adapt_mass_matrix=False)
 
     def step(key: Any, state: Any, step_size: Any) -> tuple[Any, Any, Any]:
@@ -69,6 +72,7 @@ def numpyro_nuts(posterior: Any, step_size: float, warmup: int) -> Rival:
 
 
 def blackjax_nuts(posterior: Any, warmup: int) -> Rival:
+    """BlackJAX's NUTS, with dual averaging of one step size for all chains."""
     import blackjax
 
     kernel, energy = blackjax.nuts.build_kernel(), potential(posterior)
@@ -85,8 +89,11 @@ def blackjax_nuts(posterior: Any, warmup: int) -> Rival:
 
 
 def blackjax_mala(posterior: Any, warmup: int) -> Rival:
-    """0.574 is the acceptance that is best for it in many dimensions (Roberts, Rosenthal, J. R.
-    Stat. Soc. B 60, 255, 1998)."""
+    """BlackJAX's MALA, with dual averaging of one step size for all chains.
+
+    The acceptance 0.574 is best for it in many dimensions (Roberts, Rosenthal, J. R. Stat. Soc. B
+    60, 255, 1998).
+    """
     import blackjax
 
     kernel, energy = blackjax.mala.build_kernel(), potential(posterior)
@@ -104,16 +111,16 @@ def blackjax_mala(posterior: Any, warmup: int) -> Rival:
 def run(
     rival: Rival, posterior: Any, start: Any, step_size: float, thinning: int, seconds: float
 ) -> Run:
-    """Warm-up, then draws until the time is used; the program is compiled before."""
+    """Run a rival's warm-up, then its draws until the time is used; compilation is not timed."""
     num_chains = jax.tree.leaves(start)[0].shape[0]
     sharding = chain_sharding(num_chains)
     keys = jax.random.split(jax.random.key(3), num_chains)
     state = jax.device_put(jax.jit(jax.vmap(rival.init))(keys, start), sharding)
     advance = _program(rival, posterior, sharding.mesh)
 
-    def draw(number: int, state: Any, step_size: float, steps: int) -> tuple[Any, dict[str, Any]]:
-        here = jax.random.split(jax.random.fold_in(jax.random.key(4), number), num_chains)
-        state, record = advance(state, here, jnp.float32(step_size), steps)
+    def draw(index: int, state: Any, step_size: float, steps: int) -> tuple[Any, dict[str, Any]]:
+        draw_keys = jax.random.split(jax.random.fold_in(jax.random.key(4), index), num_chains)
+        state, record = advance(state, draw_keys, jnp.float32(step_size), steps)
         return state, jax.device_get(record)
 
     draw(0, state, step_size, 1)
@@ -124,12 +131,14 @@ def run(
     while time.perf_counter() - began < seconds or len(records) < 4:
         state, record = draw(rival.warmup + len(records), state, step_size, thinning)
         records.append(record)
-    took = time.perf_counter() - began
+    seconds_taken = time.perf_counter() - began
     arrays = {name: np.stack([r[name] for r in records], axis=1) for name in records[0]}
     gradients = float(arrays.pop("gradients").sum())
     # NumPyro has its own step sizes.
     step_size = float(np.mean(getattr(getattr(state, "adapt_state", None), "step_size", step_size)))
-    return Run(**arrays, seconds=took, gradients=gradients, step_size=step_size, thinning=thinning)
+    return Run(
+        **arrays, seconds=seconds_taken, gradients=gradients, step_size=step_size, thinning=thinning
+    )
 
 
 def _adapted(
@@ -151,7 +160,7 @@ def _adapted(
 
 
 def _program(rival: Rival, posterior: Any, mesh: Any) -> Callable[..., Any]:
-    """`steps` steps and one record of the chains of each device, on its own."""
+    """The compiled function of `steps` steps and one record of the chains, device by device."""
     chains = PartitionSpec("chains")
 
     @jax.jit
@@ -160,18 +169,18 @@ def _program(rival: Rival, posterior: Any, mesh: Any) -> Callable[..., Any]:
         out_specs=chains, check_vma=False,
     )  # fmt: skip
     def advance(state: Any, keys: Any, step_size: Any, steps: Any) -> tuple[Any, dict[str, Any]]:
-        def one_chain(given: tuple[Any, Any]) -> Any:
-            def one(i: Any, carry: Any) -> Any:
+        def one_chain(state_and_key: tuple[Any, Any]) -> Any:
+            def one_step(i: Any, carry: Any) -> Any:
                 state, acceptance, gradients = carry
-                here = jax.random.fold_in(given[1], i)
-                state, accepted, evaluated = rival.step(here, state, step_size)
+                step_key = jax.random.fold_in(state_and_key[1], i)
+                state, accepted, evaluated = rival.step(step_key, state, step_size)
                 return state, acceptance + accepted, gradients + evaluated
 
             zero = jnp.zeros(())
-            return jax.lax.fori_loop(0, steps, one, (given[0], zero, zero))
+            return jax.lax.fori_loop(0, steps, one_step, (state_and_key[0], zero, zero))
 
-        each = jax.vmap(one_chain) if on_gpu() else partial(jax.lax.map, one_chain)
-        state, acceptance, gradients = each((state, keys))
+        over_chains = jax.vmap(one_chain) if on_gpu() else partial(jax.lax.map, one_chain)
+        state, acceptance, gradients = over_chains((state, keys))
         params = rival.position(state)
         return state, {
             **posterior.record(params, keys),

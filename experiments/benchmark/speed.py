@@ -1,4 +1,4 @@
-"""Steps a second against PyTorch and the machine's matrix products; compilation; Cholesky factors.
+"""Speed of steps against PyTorch and matrix products; compilation; Cholesky factors.
 
 A step of `langevin` needs two products of (P, r) with (r, N_1) sizes for each chain, forward and
 backward: 4·P·r·N_1 operations, r the rank of the training inputs. The fraction of the machine's
@@ -33,10 +33,11 @@ from experiments.benchmark.measuring import (
 )
 
 PAPER_STEPS = 5_000_000
+"""The number of steps of the authors' own code for each point."""
 
 
 def steps_per_second(size: Size, thinning: int, repeats: int, seconds: float) -> dict[str, Any]:
-    """Part a, one size: `langevin` in the driver, and between its chunks everything else."""
+    """Part a for one size: `langevin` in the driver, and its rivals between its chunks."""
     posterior = posterior_of(size)
     rank = posterior.x_train.shape[1]
     operations = 4 * size.num_train * rank * size.width
@@ -68,7 +69,10 @@ def steps_per_second(size: Size, thinning: int, repeats: int, seconds: float) ->
         "matmul_precision": jax.config.jax_default_matmul_precision or "JAX's default",
         "langevin_seconds": spread(ours),
         "langevin_rate": spread(rates),
-        "product_rates": {n: spread(operations / s for s in times[n]) for n in products},
+        "product_rates": {
+            library: spread(operations / duration for duration in times[library])
+            for library in products
+        },
         "fraction": statistics.median(times["jax"]) / statistics.median(ours),
         "pytorch_seconds": {name: spread(times[name]) for name in rivals},
         "pytorch_best": best,
@@ -78,7 +82,7 @@ def steps_per_second(size: Size, thinning: int, repeats: int, seconds: float) ->
 
 
 def pytorch_ways(size: Size, seconds: float) -> dict[str, Callable[[], float]]:
-    """The ways of `torch_loop`, none where PyTorch is not installed."""
+    """The measurements of `torch_loop`, none where PyTorch is not installed."""
     if find_spec("torch") is None:
         return {}
     from experiments.benchmark import torch_loop
@@ -91,10 +95,10 @@ def pytorch_ways(size: Size, seconds: float) -> dict[str, Callable[[], float]]:
 
 
 def jax_products(size: Size, rank: int, seconds: float) -> Callable[[], float]:
-    """W ← (W Xᵀ) X for all chains, jitted, on the devices that the chains run on.
+    """A measurement of JAX's matrix products: seconds per chain and pair of products.
 
-    X (P, r) has orthonormal columns, so that W stays what it is. Returns a measurement: seconds per
-    chain and pair of products.
+    It iterates W ← (W Xᵀ) X for all chains, jitted, on the devices that the chains run on. X (P, r)
+    has orthonormal columns, so that W does not grow.
     """
     x = jnp.asarray(_orthonormal(size.num_train, rank))
     shape = (size.num_chains, size.width, rank)
@@ -114,7 +118,7 @@ def jax_products(size: Size, rank: int, seconds: float) -> Callable[[], float]:
 
 
 def numpy_products(size: Size, rank: int, seconds: float) -> Callable[[], float]:
-    """The same with NumPy's BLAS and all of its threads, one chain after the other."""
+    """A measurement of the products by NumPy's BLAS with all its threads, chain after chain."""
     x = _orthonormal(size.num_train, rank)
     w = np.random.default_rng(0).standard_normal((size.width, rank), np.float32)
 
@@ -137,13 +141,16 @@ def _per_chain(run: Callable[[int], None], num_chains: int, seconds: float) -> C
 
 
 def compilation(size: Size, cases: tuple[tuple[Any, str], ...]) -> list[dict[str, Any]]:
-    """Part e: a run of five steps, for the first time and again: seconds to its first report and in
-    all, and by JAX's own account how many programs were compiled, in how many of them."""
+    """Part e: the times of a run of five steps, for the first time and again.
+
+    They are the seconds to its first report and in all, and by JAX's own account the number of
+    programs that were compiled, and the seconds of that.
+    """
     rows = []
     jax.clear_caches()
-    for dynamics, kind in cases:
-        posterior = posterior_of(size, kind)
-        row = {"sampler": f"{name_of(dynamics)}, {kind}", "size": asdict(size)}
+    for dynamics, readout in cases:
+        posterior = posterior_of(size, readout)
+        row = {"sampler": f"{name_of(dynamics)}, {readout}", "size": asdict(size)}
         for call in ("first", "again"):
             stopwatch = Stopwatch()
             with compiling() as account:
@@ -152,15 +159,15 @@ def compilation(size: Size, cases: tuple[tuple[Any, str], ...]) -> list[dict[str
                     num_samples=4, thinning=1,
                 )  # fmt: skip
             _, first_report = stopwatch.reports[0]
-            in_all = time.perf_counter() - stopwatch.began
-            row[call] = {"first_report": first_report, "in_all": in_all} | account
+            total_seconds = time.perf_counter() - stopwatch.began
+            row[call] = {"first_report": first_report, "in_all": total_seconds} | account
         rows.append(row)
     return rows
 
 
 @contextlib.contextmanager
 def compiling() -> Iterator[dict[str, float]]:
-    """How many programs XLA compiles in the block, in how many seconds."""
+    """A count, within the block, of the programs that XLA compiles and of its seconds."""
     account = {"programs": 0, "compile_seconds": 0.0}
 
     def listen(event: str, seconds: float, **_: Any) -> None:
@@ -178,7 +185,7 @@ def compiling() -> Iterator[dict[str, float]]:
 def factorisations(
     num_matrices: int, sizes: tuple[int, ...], repeats: int, count: int
 ) -> list[dict[str, Any]]:
-    """Part f: what a marginalised read-out asks of LAPACK, as a batch and one after the other.
+    """Part f: the factorisations of a marginalised read-out, as a batch and one by one.
 
     On a CPU the batch is left out: there XLA may wait for its own threads for ever.
     """
@@ -206,7 +213,8 @@ def _solve(factor: jax.Array) -> jax.Array:
 def _repeated(
     function: Callable[[jax.Array], jax.Array], gram: jax.Array, count: int
 ) -> Callable[[], object]:
-    """The function `count` times in one program, each time of what depends on the time before."""
+    """A program that applies the function `count` times, each time to an input that depends on the
+    last result."""
 
     @jax.jit
     def program(gram: jax.Array) -> jax.Array:

@@ -21,6 +21,8 @@ STEP_SIZE = 1e-4
 
 
 class Network(torch.nn.Module):
+    """A network of one hidden layer of erf units in NTK scaling."""
+
     def __init__(self, in_size: int, width: int) -> None:
         super().__init__()
         self.first = torch.nn.Parameter(torch.randn(width, in_size))
@@ -54,7 +56,7 @@ def steps(
 def ways(
     x: np.ndarray, y: np.ndarray, width: int, temperature: float, seconds: float
 ) -> dict[str, Callable[[], float]]:
-    """For each way of writing it, a measurement of about `seconds`: seconds per chain and step."""
+    """A measurement for each way of writing the loop: about `seconds` long, per chain and step."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")  # as JAX's default: on GPUs TensorFloat-32
     inputs = torch.tensor(x, dtype=torch.float32, device=device)
@@ -70,17 +72,17 @@ def ways(
 
         return run
 
-    found = {}
+    measurements = {}
     for prior, decay in (("prior in the loss", False), ("prior as weight decay", True)):
-        alone = chain(decay)
-        found[f"{prior}, one chain on {'the GPU' if device == 'cuda' else 'all cores'}"] = _paced(
-            alone, 1, seconds
+        one_chain = chain(decay)
+        measurements[f"{prior}, one chain on {'the GPU' if device == 'cuda' else 'all cores'}"] = (
+            _paced(one_chain, 1, seconds)
         )
         if device == "cpu" and num_cores() > 1:
-            found[f"{prior}, a chain on each core"] = _paced(
+            measurements[f"{prior}, a chain on each core"] = _paced(
                 _side_by_side([chain(decay) for _ in range(num_cores())]), num_cores(), seconds
             )
-    return found
+    return measurements
 
 
 def _side_by_side(chains: list[Callable[[int], None]]) -> Callable[[int], None]:

@@ -26,18 +26,18 @@ from langevin_nn.types import Estimate
 WIDTH = "network.hidden_widths[0]"
 NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
 MATRIX_CHANNELS = 50
-"""Channels of the networks whose matrix is sampled."""
+"""The number of channels of the networks whose matrix is sampled."""
 
 
 def matrices(call: Call, values: dict[str, Any]) -> xr.Dataset:
-    """Q_ij = (λ_1/N_c) Σ_c v_ic v_jc, averaged over the posterior, and the theory's saddle point.
+    """The matrix Q_ij = (λ_1/N_c) Σ_c v_ic v_jc averaged over the posterior, and its saddle point.
 
     Given v, f has the covariance Σ_ij Q_ij K_ij/n if its fluctuations are taken as Gaussian.
     """
-    base = {name: part for name, part in values.items() if name not in ("sweep", "theory")}
+    base = {name: section for name, section in values.items() if name not in ("sweep", "theory")}
     sources = values["sweep"]["over"]["data.source"]
     channels = values["sweep"]["over"][WIDTH][-1] if call.size == "smoke" else MATRIX_CHANNELS
-    found: dict[str, list[np.ndarray]] = {"sampled": [], "error": [], "theory": []}
+    columns: dict[str, list[np.ndarray]] = {"sampled": [], "error": [], "theory": []}
     for source in sources:
         data = base["data"] | {"source": source}
         network = base["network"] | {"hidden_widths": [channels]}
@@ -58,13 +58,13 @@ def matrices(call: Call, values: dict[str, Any]) -> xr.Dataset:
                  f"{measured.message}")  # fmt: skip
         draws = chains.observables["Q"].astype(np.float64)
         theory = lnn.theory.convolutional(setup.posterior.ensemble)
-        found["sampled"].append(draws.mean(axis=(0, 1)))
+        columns["sampled"].append(draws.mean(axis=(0, 1)))
         flat = draws.reshape(*draws.shape[:2], -1)
-        found["error"].append(mcse(flat).reshape(draws.shape[2:]))
-        found["theory"].append(np.array(theory.order_parameters))
+        columns["error"].append(mcse(flat).reshape(draws.shape[2:]))
+        columns["theory"].append(np.array(theory.order_parameters))
     dims = ("source", "i", "j")
     return xr.Dataset(
-        {name: (dims, np.array(matrix)) for name, matrix in found.items()},
+        {name: (dims, np.array(matrix)) for name, matrix in columns.items()},
         coords={"source": sources},
         attrs={"channels": channels, "num_train": values["data"]["num_train"],
                "temperature": values["posterior"]["temperature"]},
@@ -72,7 +72,7 @@ def matrices(call: Call, values: dict[str, Any]) -> xr.Dataset:
 
 
 def mixtures(call: Call, values: dict[str, Any]) -> xr.Dataset:
-    """bias² and variance averaged over Q ~ Wishart(N_c, 1/N_c) given the data, at large N_c.
+    """bias² and variance of the mixture over Q ~ Wishart(N_c, 1/N_c) given the data, at large N_c.
 
     f | Q ~ GP(0, Σ_ij Q_ij K_ij/n), of which `convolutional` is the saddle point: importance
     sampling from the Wishart with weights N(y; 0, A_Q), in blocks for the standard errors.
@@ -81,7 +81,7 @@ def mixtures(call: Call, values: dict[str, Any]) -> xr.Dataset:
     sources = values["sweep"]["over"]["data.source"]
     channels = values["sweep"]["over"][WIDTH][-1:]
     blocks, draws = (3, 5) if call.size == "smoke" else (40, 200)
-    found = np.empty((2, 2, len(sources), len(channels)))
+    numbers = np.empty((2, 2, len(sources), len(channels)))
     for column, source in enumerate(sources):
         data = base["data"] | {"source": source}
         config = configuration.from_dict(base | {"data": data, "network": base["network"] | {
@@ -93,14 +93,14 @@ def mixtures(call: Call, values: dict[str, Any]) -> xr.Dataset:
         rng = np.random.default_rng(0)
         for place, width in enumerate(channels):
             drawn = drawn_scales(rng, grams, task, spec.temperature, width, blocks * draws)
-            found[:, 0, column, place] = averaged(task, drawn)
+            numbers[:, 0, column, place] = averaged(task, drawn)
             # The error from leaving out one block of the draws after the other.
-            parts = np.array_split(np.arange(blocks * draws), blocks)
-            less = [averaged(task, [np.delete(each, part, axis=0) for each in drawn])
-                    for part in parts]  # fmt: skip
-            found[:, 1, column, place] = np.std(less, axis=0) * np.sqrt(blocks - 1)
+            indices = np.array_split(np.arange(blocks * draws), blocks)
+            leave_one_out = [averaged(task, [np.delete(array, part, axis=0) for array in drawn])
+                    for part in indices]  # fmt: skip
+            numbers[:, 1, column, place] = np.std(leave_one_out, axis=0) * np.sqrt(blocks - 1)
     return xr.Dataset(
-        {"mixture": (("quantity", "of", "source", "channels"), found)},
+        {"mixture": (("quantity", "of", "source", "channels"), numbers)},
         coords={"quantity": ["bias2", "variance"], "of": ["value", "error"], "source": sources,
                 "channels": channels},
     )  # fmt: skip
@@ -114,17 +114,17 @@ def drawn_scales(
     width: int,
     draws: int,
 ) -> list[np.ndarray]:
-    """log N(y; 0, A_Q) up to a constant, and mean and variance of f, at each draw of Q."""
+    """The log N(y; 0, A_Q) up to a constant, and mean and variance of f, at each draw of Q."""
     n = len(grams[0])
-    found = []
+    columns = []
     for _ in range(draws):
         z = rng.standard_normal((n, width))
         train, cross, diagonal = (np.tensordot(z @ z.T / (n * width), gram, 2) for gram in grams)
         root = np.linalg.cholesky(train + temperature * np.eye(len(train)))
         fit, explained = np.linalg.solve(root, data.y_train), np.linalg.solve(root, cross.T)
         log_weight = -0.5 * fit @ fit - np.sum(np.log(np.diagonal(root)))
-        found.append((log_weight, explained.T @ fit, diagonal - np.sum(explained**2, axis=0)))
-    return [np.array(each) for each in zip(*found, strict=True)]
+        columns.append((log_weight, explained.T @ fit, diagonal - np.sum(explained**2, axis=0)))
+    return [np.array(column) for column in zip(*columns, strict=True)]
 
 
 def averaged(data: lnn.Dataset, drawn: list[np.ndarray]) -> tuple[float, float]:
@@ -138,30 +138,33 @@ def averaged(data: lnn.Dataset, drawn: list[np.ndarray]) -> tuple[float, float]:
 
 
 def draw(results: Results) -> Figure:
-    """A row for each data set: bias² and variance against N_c, Q in theory and sampled."""
-    channels, found = results["channels"], results["matrices"]
+    """A figure with a row for each data set: bias² and variance against N_c, and both Q."""
+    channels, matrices = results["channels"], results["matrices"]
     sources = channels["data.source"].values
     figure = Figure(figsize=(14, 0.8 + 3.3 * len(sources)), layout="constrained")
     panels = figure.subplots(len(sources), 4, squeeze=False)
     theories = [str(name) for name in channels.theory.values]
     for row, source in zip(panels, sources, strict=True):
-        here, matrix = channels.sel({"data.source": source}), found.sel(source=source)
+        results_of_source, matrix = (
+            channels.sel({"data.source": source}),
+            matrices.sel(source=source),
+        )
         for ax, quantity in zip(row, ("bias2", "variance"), strict=False):
-            lnn.plotting.plot_along(ax, here, quantity, WIDTH, theories=theories)
-            frame(ax, here[quantity], here[f"theory_{quantity}"])
-            s = float(here.criterion[0])
+            lnn.plotting.plot_along(ax, results_of_source, quantity, WIDTH, theories=theories)
+            frame(ax, results_of_source[quantity], results_of_source[f"theory_{quantity}"])
+            s = float(results_of_source.criterion[0])
             ax.set_title(f"{NAMES.get(source, source)}, s = {s:.2f}", fontsize="small")
             ax.set_xlabel("channels N_c")
         limit = float(np.max(np.abs([matrix.sampled - np.eye(len(matrix.i)),
                                      matrix.theory - np.eye(len(matrix.i))])))  # fmt: skip
         for ax, name in zip(row[2:], ("theory", "sampled"), strict=True):
             image = picture(ax, matrix[name].to_numpy(), limit)
-            words = {"theory": "saddle point", "sampled": "sampled"}[name]
-            ax.set_title(f"Q − 1, {words}, N_c = {found.channels}", fontsize="small")
+            titles = {"theory": "saddle point", "sampled": "sampled"}[name]
+            ax.set_title(f"Q − 1, {titles}, N_c = {matrices.channels}", fontsize="small")
         figure.colorbar(image, ax=list(row[2:]), shrink=0.85)
     figure.suptitle(
-        f"one convolutional layer, erf, 7×7 patches, P = {found.num_train}, "
-        f"T = {found.temperature:g}", fontsize="small",
+        f"one convolutional layer, erf, 7×7 patches, P = {matrices.num_train}, "
+        f"T = {matrices.temperature:g}", fontsize="small",
     )  # fmt: skip
     legend_below(figure, panels[0, 0])
     return figure
@@ -173,34 +176,40 @@ def picture(ax: Axes, matrix: np.ndarray, limit: float) -> Any:
     return ax.imshow(matrix - np.eye(len(matrix)), cmap="RdBu_r", vmin=-limit, vmax=limit)
 
 
-def agreement(found: xr.Dataset) -> str:
-    """How well the entries of the matrix agree."""
+def agreement(matrices: xr.Dataset) -> str:
+    """A table of the agreement of the matrix's entries, sampled and in theory."""
     heads = ["", "correlation of the entries of Q − 1", "rms (sampled − theory)",
              "rms (sampled − 1)", "rms standard error"]  # fmt: skip
     rows = []
-    for source in found.source.values:
-        here = found.sel(source=source)
-        upper = np.triu_indices(len(here.i))
-        one = np.eye(len(here.i))[upper]
-        sampled, error, theory = (here[n].to_numpy()[upper] for n in ("sampled", "error", "theory"))
-        correlation = np.corrcoef(sampled - one, theory - one)[0, 1]
-        sizes = [np.sqrt(np.mean(x**2)) for x in (sampled - theory, sampled - one, error)]
+    for source in matrices.source.values:
+        matrix = matrices.sel(source=source)
+        upper = np.triu_indices(len(matrix.i))
+        identity = np.eye(len(matrix.i))[upper]
+        sampled, error, theory = (
+            matrix[name].to_numpy()[upper] for name in ("sampled", "error", "theory")
+        )
+        correlation = np.corrcoef(sampled - identity, theory - identity)[0, 1]
+        sizes = [
+            np.sqrt(np.mean(values**2)) for values in (sampled - theory, sampled - identity, error)
+        ]
         rows.append([str(source), f"{correlation:.3f}", *(f"{size:.4f}" for size in sizes)])
     return markdown(heads, rows)
 
 
-def of_mixtures(found: xr.Dataset, results: xr.Dataset) -> str:
-    """The mixture over Q beside its saddle point and the experiment."""
+def of_mixtures(mixtures: xr.Dataset, results: xr.Dataset) -> str:
+    """A table of the mixture over Q, its saddle point and the experiment."""
     heads = ["data", "N_c", "", "sampled", "infinite_width", "convolutional", "mixture over Q"]
     rows = []
-    for source in found.source.values:
-        for width in found.channels.values:
-            here = results.sel({"data.source": source, WIDTH: width})
-            for key in found.quantity.values:
-                value, error = found.mixture.sel(source=source, channels=width, quantity=key).values
-                expected = here[f"theory_{key}"]
+    for source in mixtures.source.values:
+        for width in mixtures.channels.values:
+            point = results.sel({"data.source": source, WIDTH: width})
+            for key in mixtures.quantity.values:
+                value, error = mixtures.mixture.sel(
+                    source=source, channels=width, quantity=key
+                ).values
+                expected = point[f"theory_{key}"]
                 cells = [str(source), str(width), str(key).replace("bias2", "bias²")]
-                cells.append(plus_minus(Estimate(float(here[key]), float(here[f"{key}_mcse"]))))
+                cells.append(plus_minus(Estimate(float(point[key]), float(point[f"{key}_mcse"]))))
                 cells += [f"{float(expected.sel(theory=name)):.5f}"
                           for name in ("infinite_width", "convolutional")]  # fmt: skip
                 rows.append([*cells, plus_minus(Estimate(float(value), float(error)))])

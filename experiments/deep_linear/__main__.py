@@ -28,25 +28,25 @@ SHOWN = ("bias2", "variance")
 
 
 def draw(results: Results) -> Figure:
-    """A row for each noise of the teacher, bias² and variance against N, a colour for each L."""
-    found = by_depth(results["depths"])
-    noises = found["data.noise_variance"].values
+    """A figure of bias² and variance against N: a row for each noise, a colour for each L."""
+    depths = by_depth(results["depths"])
+    noises = depths["data.noise_variance"].values
     figure = Figure(figsize=(9, 0.8 + 3.2 * len(noises)), layout="constrained")
     panels = figure.subplots(len(noises), len(SHOWN), sharex=True, squeeze=False)
     for row, noise in zip(panels, noises, strict=True):
-        here = found.sel({"data.noise_variance": noise})
+        row_results = depths.sel({"data.noise_variance": noise})
         for ax, quantity in zip(row, SHOWN, strict=True):
-            curves(ax, here, quantity, "width", "depth", THEORIES, "L")
-            s = float(here.criterion[0, 0])
+            curves(ax, row_results, quantity, "width", "depth", THEORIES, "L")
+            s = float(row_results.criterion[0, 0])
             ax.set_title(f"teacher's noise {noise:g}, s = {s:.2f}", fontsize="small")
-            frame(ax, here[quantity], here[f"theory_{quantity}"])
+            frame(ax, row_results[quantity], row_results[f"theory_{quantity}"])
             ax.set_xlabel("N")
     legend_below(figure, panels[0, 0], ncols=6)
     return figure
 
 
 def agreement(results: xr.Dataset) -> str:
-    """Mean square of the deviations in standard errors: about 1 for a theory that is exact."""
+    """A table of mean squared deviations in standard errors: about 1 for an exact theory."""
     heads, rows = ["", *THEORIES], []
     for quantity in SHOWN:
         z = grid_deviations(results, quantity)["z"]
@@ -60,8 +60,8 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
 
 
 def report(results: Results) -> str:
-    found = results["depths"]
-    return f"{agreement(found)}\n\n{table(found, THEORIES)}"
+    depths = results["depths"]
+    return f"{agreement(depths)}\n\n{table(depths, THEORIES)}"
 
 
 if __name__ == "__main__":

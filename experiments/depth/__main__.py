@@ -33,21 +33,24 @@ from langevin_nn.runs import run
 THEORIES = ("infinite_width", "nested", "global")
 DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
 ENSEMBLES = {"erf": ("erf", 1.0), "relu, λ = ½": ("relu", 0.5), "relu, λ = 1": ("relu", 1.0)}
-"""For the theories alone: activation and λ_1 = … = λ_L. At ½ relu keeps the scale of the Gram
-matrix through the layers, so that only its shape changes."""
-COLD = (0.0, 0.1)
-"""Temperatures at which the theories' bias² is compared over the widths of erf networks."""
+"""The activation and λ_1 = … = λ_L of the ensembles of the theories alone.
+
+At ½ relu keeps the scale of the Gram matrix through the layers, so that only its shape changes.
+"""
+COLD_TEMPERATURES = (0.0, 0.1)
+"""The temperatures at which the theories' bias² is compared over the widths of erf networks."""
 COLD_SEEDS = 4
+"""The number of draws of the data for that comparison."""
 SAMPLED = ("erf", "relu, λ = ½")
 COLOURS = {"erf": "#0072B2", "relu, λ = ½": "#D55E00", "relu, λ = 1": "#E69F00"}
 
 
 def theory_alone(values: dict[str, Any], depths: tuple[int, ...]) -> xr.Dataset:
-    """The Gram matrix and the generalisation error of two theories, for each depth."""
-    base = {name: part for name, part in values.items() if name not in ("sweep", "theory")}
+    """The smallest eigenvalue, s and two theories' generalisation error, for each depth."""
+    base = {name: section for name, section in values.items() if name not in ("sweep", "theory")}
     width = values["sweep"]["over"]["network.hidden_widths"][-1][0]
     names = ("criterion", "eigenvalue_min", "infinite_width", "global")
-    found = {name: np.full((len(ENSEMBLES), len(depths)), np.nan) for name in names}
+    columns = {name: np.full((len(ENSEMBLES), len(depths)), np.nan) for name in names}
     for place in np.ndindex(len(ENSEMBLES), len(depths)):
         (activation, precision), depth = list(ENSEMBLES.values())[place[0]], depths[place[1]]
         network = {"activation": activation, "hidden_widths": [width] * depth}
@@ -56,13 +59,13 @@ def theory_alone(values: dict[str, Any], depths: tuple[int, ...]) -> xr.Dataset:
         _, ensemble = run.prepare_theory(config)
         predictions = lnn.theory.predict(ensemble, ("infinite_width", "global"))
         assert predictions.criterion is not None and predictions.eigenvalues is not None
-        found["criterion"][place] = predictions.criterion
-        found["eigenvalue_min"][place] = predictions.eigenvalues[0]
+        columns["criterion"][place] = predictions.criterion
+        columns["eigenvalue_min"][place] = predictions.eigenvalues[0]
         for name, result in predictions.results.items():
-            found[name][place] = result.generalisation_error.value
+            columns[name][place] = result.generalisation_error.value
     axes = ("ensemble", "depth")
     return xr.Dataset(
-        {name: (axes, numbers) for name, numbers in found.items()},
+        {name: (axes, numbers) for name, numbers in columns.items()},
         coords={"ensemble": list(ENSEMBLES), "depth": list(depths)},
         attrs={"width": width, "num_train": values["data"]["num_train"],
                "temperature": values["posterior"]["temperature"]},
@@ -71,15 +74,15 @@ def theory_alone(values: dict[str, Any], depths: tuple[int, ...]) -> xr.Dataset:
 
 def over_widths(values: dict[str, Any], depths: tuple[int, ...], seeds: int) -> xr.Dataset:
     """bias² of erf networks by two theories and infinite width, at T = 0 and the T of the runs."""
-    base = {name: part for name, part in values.items() if name not in ("sweep", "theory")}
+    base = {name: section for name, section in values.items() if name not in ("sweep", "theory")}
     lists = values["sweep"]["over"]["network.hidden_widths"]
     coordinates = {
-        "T": list(COLD), "seed": list(range(seeds)), "depth": list(depths),
+        "T": list(COLD_TEMPERATURES), "seed": list(range(seeds)), "depth": list(depths),
         "width": sorted({widths[0] for widths in lists}),
         "theory": ["infinite_width", "nested", "global"],
     }  # fmt: skip
-    found = xr.DataArray(
-        np.full([len(each) for each in coordinates.values()], np.nan), coordinates,
+    bias2 = xr.DataArray(
+        np.full([len(coordinate) for coordinate in coordinates.values()], np.nan), coordinates,
         list(coordinates),
     )  # fmt: skip
     for seed in coordinates["seed"]:
@@ -94,15 +97,15 @@ def over_widths(values: dict[str, Any], depths: tuple[int, ...], seeds: int) -> 
             )
             results = lnn.theory.predict(ensemble, coordinates["theory"]).results
             place = {"T": temperature, "seed": seed, "depth": depth, "width": width}
-            found.loc[place] = [
+            bias2.loc[place] = [
                 results[name].bias2.value if results[name].converged else np.nan
                 for name in coordinates["theory"]
             ]
-    return found.to_dataset(name="bias2")
+    return bias2.to_dataset(name="bias2")
 
 
 def cold_table(cold: xr.Dataset) -> str:
-    """bias²(N) / bias²(∞) − 1 in per cent, the mean over the draws of the data and its range."""
+    """A table of bias²(N) / bias²(∞) − 1 in per cent: mean and range over draws of the data."""
     bias2 = cold.bias2
     excess = 100 * (bias2 / bias2.sel(theory="infinite_width") - 1)
     heads = ["T", "L", "N", "infinite_width: bias²", "nested (%)", "global (%)"]
@@ -110,11 +113,11 @@ def cold_table(cold: xr.Dataset) -> str:
     for temperature in cold["T"].values:
         for depth in cold.depth.values:
             for width in cold.width.values:
-                here = {"T": temperature, "depth": depth, "width": width}
-                wide = bias2.sel(here | {"theory": "infinite_width"}).values
-                cells = [f"{temperature:g}", str(depth), str(width), ranged(wide, ".4f")]
+                place = {"T": temperature, "depth": depth, "width": width}
+                limit = bias2.sel(place | {"theory": "infinite_width"}).values
+                cells = [f"{temperature:g}", str(depth), str(width), ranged(limit, ".4f")]
                 for name in ("nested", "global"):
-                    cells.append(ranged(excess.sel(here | {"theory": name}).values, "+.2f"))
+                    cells.append(ranged(excess.sel(place | {"theory": name}).values, "+.2f"))
                 rows.append(cells)
     return markdown(heads, rows)
 
@@ -124,34 +127,34 @@ def ranged(values: np.ndarray, form: str) -> str:
 
 
 def sampled(call: Call, values: dict[str, Any]) -> xr.Dataset:
-    """erf as configured, and relu with λ_1 = … = λ_L = ½, whose precisions go with the depth."""
-    found = [by_depth(call.swept(values).drop_dims("order"))]
+    """The sampled points of erf as configured, and of relu with λ_1 = … = λ_L = ½ at any depth."""
+    ensembles = [by_depth(call.swept(values).drop_dims("order"))]
     lists = values["sweep"]["over"]["network.hidden_widths"]
     rows = []
     for depth in sorted({len(widths) for widths in lists}):
-        mine = [widths for widths in lists if len(widths) == depth]
+        lists_of_depth = [widths for widths in lists if len(widths) == depth]
         changed = {
             "network": {"activation": "relu"},
             "prior": {"precisions": [1.0] + [0.5] * depth},
-            "sweep": {"over": {"network.hidden_widths": mine}},
+            "sweep": {"over": {"network.hidden_widths": lists_of_depth}},
         }
         rows.append(by_depth(call.swept(values | changed).drop_dims("order")))
-    found.append(xr.concat(rows, "depth", data_vars="all", join="exact", combine_attrs="drop"))
-    together = xr.concat(found, "ensemble", data_vars="all", join="exact", combine_attrs="drop")
-    return together.assign_coords(ensemble=list(SAMPLED))
+    ensembles.append(xr.concat(rows, "depth", data_vars="all", join="exact", combine_attrs="drop"))
+    joined = xr.concat(ensembles, "ensemble", data_vars="all", join="exact", combine_attrs="drop")
+    return joined.assign_coords(ensemble=list(SAMPLED))
 
 
 def draw(results: Results) -> Figure:
-    """bias² and variance against depth for each ensemble; the Gram matrix against depth."""
+    """A figure of bias² and variance, and of the Gram matrix, against depth."""
     depths, alone = results["depths"], results["alone"]
     ensembles = depths["ensemble"].values
     figure = Figure(figsize=(11.5, 0.8 + 3.1 * len(ensembles)), layout="constrained")
     panels = figure.subplots(len(ensembles), 3, squeeze=False)
     for row, ensemble in zip(panels, ensembles, strict=True):
-        here = depths.sel({"ensemble": ensemble})
+        results_of_ensemble = depths.sel({"ensemble": ensemble})
         for ax, quantity in zip(row, ("bias2", "variance"), strict=False):
-            curves(ax, here, quantity, "depth", "width", THEORIES, "N")
-            frame(ax, here[quantity], here[f"theory_{quantity}"])
+            curves(ax, results_of_ensemble, quantity, "depth", "width", THEORIES, "N")
+            frame(ax, results_of_ensemble[quantity], results_of_ensemble[f"theory_{quantity}"])
             ax.set_title(f"{ensemble}, MNIST 0/1, P = {alone.num_train}, T = {alone.temperature}",
                          fontsize="small")  # fmt: skip
             ax.set_xlabel("hidden layers L")
@@ -164,13 +167,13 @@ def draw(results: Results) -> Figure:
 
 
 def spectrum(ax: Axes, alone: xr.Dataset) -> None:
-    """The smallest eigenvalue of the Gram matrix, and s, against depth."""
+    """Draw the smallest eigenvalue of the Gram matrix, and s, against depth."""
     for ensemble in alone.ensemble.values:
-        here = alone.sel(ensemble=ensemble)
+        curve = alone.sel(ensemble=ensemble)
         colour = COLOURS.get(str(ensemble))
-        ax.plot(here.depth, here.eigenvalue_min, "o-", color=colour, markersize=3,
+        ax.plot(curve.depth, curve.eigenvalue_min, "o-", color=colour, markersize=3,
                 label=f"smallest eigenvalue, {ensemble}")  # fmt: skip
-        ax.plot(here.depth, here.criterion, "s--", color=colour, markersize=3,
+        ax.plot(curve.depth, curve.criterion, "s--", color=colour, markersize=3,
                 label=f"s = yᵀK⁻¹y/P, {ensemble}")  # fmt: skip
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_yscale("log")
@@ -181,11 +184,11 @@ def spectrum(ax: Axes, alone: xr.Dataset) -> None:
 
 
 def advantage(ax: Axes, alone: xr.Dataset) -> None:
-    """Generalisation error at finite width over that of infinite width, by the theories."""
+    """Draw the ratio of generalisation errors at finite and infinite width, by the theories."""
     for ensemble in alone.ensemble.values:
-        here = alone.sel(ensemble=ensemble)
-        ratio = here["global"] / here.infinite_width
-        ax.plot(here.depth, ratio, "o-", color=COLOURS.get(str(ensemble)), markersize=3,
+        curve = alone.sel(ensemble=ensemble)
+        ratio = curve["global"] / curve.infinite_width
+        ax.plot(curve.depth, ratio, "o-", color=COLOURS.get(str(ensemble)), markersize=3,
                 label=str(ensemble))  # fmt: skip
     ax.axhline(1, color="black", linewidth=0.8)
     ax.set_xlabel("hidden layers L")
@@ -197,8 +200,8 @@ def advantage(ax: Axes, alone: xr.Dataset) -> None:
 def measure(call: Call) -> dict[str, xr.Dataset]:
     values = call.values()
     alone = theory_alone(values, DEPTHS[:2] if call.size == "smoke" else DEPTHS)
-    short = ((1, 2), 1) if call.size == "smoke" else ((1, 2, 3, 4, 5), COLD_SEEDS)
-    cold = over_widths(values, *short)
+    cold_sizes = ((1, 2), 1) if call.size == "smoke" else ((1, 2, 3, 4, 5), COLD_SEEDS)
+    cold = over_widths(values, *cold_sizes)
     return {"depths": sampled(call, values), "alone": alone, "cold": cold}
 
 

@@ -26,30 +26,30 @@ from langevin_nn.runs.assemble import loss_of
 from langevin_nn.types import Estimate
 
 SCALES = {"lazy": 1e3, "feature": 0.1}
-"""α̃ = √h α."""
+"""The output scales α̃ = √h α of the two regimes."""
 WIDTHS = {
     "smoke": [3, 9],
     "config": [4, 6, 8, 9, 10, 11, 12, 13, 14, 16, 20, 24, 32, 48, 64, 96],
     "full": [6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 56, 80, 112, 160, 224, 320, 640],
 }
-NUMBER = {"smoke": 3, "config": 16, "full": 20}
-"""Initialisations."""
+NUM_INITIALISATIONS = {"smoke": 3, "config": 16, "full": 20}
+"""The number of initialisations of each ensemble."""
 FLOW: dict[str, Any] = {
     "loss_tolerance": 5e-5, "rtol": 1e-3, "atol": 1e-4, "solver": "stabilised",
 }  # fmt: skip
-"""Fitted: every margin y f above 0.99."""
+"""The settings of the flows: fitted means that every margin y f is above 0.99."""
 STEPS = {"smoke": 200, "config": 1000, "full": 20_000}
-"""After which a network counts as one that does not fit."""
-WIDE = 3.0
-"""Exponents are fitted to networks with more weights than this times N*."""
-NEAR = 0.15
-"""The singularity at N* is fitted from N/N* − 1 above this: N* is known no better."""
+"""The number of steps after which a network counts as one that does not fit."""
+WIDE_RATIO = 3.0
+"""The ratio N/N* above which exponents are fitted."""
+NEAREST_DISTANCE = 0.15
+"""The distance N/N* − 1 above which the singularity is fitted: N* is known no better."""
 MEASURED = ("single", "ensemble", "difference", "variance", "norm2", "unsatisfied")
 COLOURS = {"lazy": "#0072B2", "feature": "#D55E00"}
 
 
 def ensemble(call: Call, task: run.Problem, width: int, scale: float) -> dict[str, Any]:
-    """The numbers of one width and output scale α̃."""
+    """The measured numbers of one width and output scale α̃."""
     config, data = task.config, task.data
     key = jax.random.fold_in(task.key, width)
     activation = config.network.activation
@@ -59,12 +59,12 @@ def ensemble(call: Call, task: run.Problem, width: int, scale: float) -> dict[st
     prior = lnn.GaussianPrior((1.0, 1.0, 1.0))
     posterior = lnn.GibbsPosterior(network, prior, data, 1.0, loss_of(config))
     flow = lnn.gradient_flow(
-        posterior, key=key, num_initialisations=NUMBER[call.size],
+        posterior, key=key, num_initialisations=NUM_INITIALISATIONS[call.size],
         output_scale=scale / width**0.5, max_steps=STEPS[call.size], **FLOW,
     )  # fmt: skip
     errors = lnn.classification_errors(flow)
 
-    found = {
+    numbers = {
         "single": errors.single,
         "ensemble": errors.ensemble,
         "difference": errors.difference,
@@ -78,29 +78,32 @@ def ensemble(call: Call, task: run.Problem, width: int, scale: float) -> dict[st
         "over_test_set": errors.over_test_set,
     }
     call.say(
-        f"α̃ = {scale:g}, h = {width}: {found['fitted']:.0%} fitted, {found['steps']} steps, "
+        f"α̃ = {scale:g}, h = {width}: {numbers['fitted']:.0%} fitted, {numbers['steps']} steps, "
         f"error {errors.single.value:.4f}, of the ensemble {errors.ensemble.value:.4f}"
     )
-    return found
+    return numbers
 
 
 def measured(call: Call) -> xr.Dataset:
-    """Every regime and width."""
+    """The measured numbers of every regime and width."""
     values = {name: part for name, part in call.values().items() if name != "sweep"}
     task = run.prepare(configuration.from_dict(values))
     widths = WIDTHS[call.size]
     jobs = [(width, scale) for width in widths[::-1] for scale in SCALES.values()]
     with ThreadPoolExecutor(2) as pool:  # one compiles while the other runs; large widths first
-        done = pool.map(lambda job: ensemble(call, task, *job), jobs)
-    by_job = dict(zip(jobs, done, strict=True))
+        results = pool.map(lambda job: ensemble(call, task, *job), jobs)
+    by_job = dict(zip(jobs, results, strict=True))
     rows = [[by_job[width, scale] for width in widths] for scale in SCALES.values()]
     dims = ("regime", "width")
 
     def number(name: str) -> tuple[tuple[str, ...], list[Any]]:
-        return dims, [[found[name] for found in row] for row in rows]
+        return dims, [[job_numbers[name] for job_numbers in row] for row in rows]
 
     content: dict[str, Any] = {
-        name: ((*dims, "of"), [[(f[name].value, f[name].mcse) for f in row] for row in rows])
+        name: (
+            (*dims, "of"),
+            [[(numbers[name].value, numbers[name].mcse) for numbers in row] for row in rows],
+        )
         for name in MEASURED
     }
     content |= {name: number(name) for name in ("fitted", "settled", "steps")}
@@ -111,54 +114,54 @@ def measured(call: Call) -> xr.Dataset:
         coords={"regime": list(SCALES), "width": widths, "of": ["value", "error"],
                 "rate": ["single", "ensemble", "difference"]},
         attrs={"source": task.config.data.source, "num_train": task.data.num_train,
-               "num_test": task.data.num_test, "number": NUMBER[call.size]},
+               "num_test": task.data.num_test, "number": NUM_INITIALISATIONS[call.size]},
     )  # fmt: skip
 
 
-def transition(found: xr.Dataset, regime: str) -> float:
-    """N*, where half of the networks fit, between the last width with fewer and the next."""
-    fitted = found.fitted.sel(regime=regime).to_numpy()
+def transition(results: xr.Dataset, regime: str) -> float:
+    """The number N* of weights at which half of the networks fit, by interpolation."""
+    fitted = results.fitted.sel(regime=regime).to_numpy()
     below = np.flatnonzero(fitted < 0.5)
     if not below.size or below[-1] + 1 == len(fitted):
         return np.nan
     pair = slice(below[-1], below[-1] + 2)
-    return float(np.exp(np.interp(0.5, fitted[pair], np.log(found.weights.to_numpy()[pair]))))
+    return float(np.exp(np.interp(0.5, fitted[pair], np.log(results.weights.to_numpy()[pair]))))
 
 
-def law(found: xr.Dataset, regime: str, name: str) -> PowerLaw | None:
-    """Of N, for the widths with N > WIDE N*; None if there are too few of them."""
-    chosen = found.weights.to_numpy() > WIDE * transition(found, regime)
-    return fitted_law(found.weights.to_numpy(), found, regime, name, chosen)
+def law(results: xr.Dataset, regime: str, name: str) -> PowerLaw | None:
+    """The power law in N of widths with N > WIDE_RATIO N*; None if there are too few of them."""
+    is_fitted = results.weights.to_numpy() > WIDE_RATIO * transition(results, regime)
+    return fitted_law(results.weights.to_numpy(), results, regime, name, is_fitted)
 
 
-def singularity(found: xr.Dataset, regime: str) -> PowerLaw | None:
-    """⟨‖f‖²⟩ in powers of N/N* − 1, for the widths from just above N* to WIDE N*."""
-    distance = found.weights.to_numpy() / transition(found, regime) - 1
-    chosen = (distance > NEAR) & (distance < WIDE - 1)
-    return fitted_law(distance, found, regime, "norm2", chosen)
+def singularity(results: xr.Dataset, regime: str) -> PowerLaw | None:
+    """The power law of ⟨‖f‖²⟩ in N/N* − 1, for widths from just above N* to WIDE_RATIO N*."""
+    distance = results.weights.to_numpy() / transition(results, regime) - 1
+    is_fitted = (distance > NEAREST_DISTANCE) & (distance < WIDE_RATIO - 1)
+    return fitted_law(distance, results, regime, "norm2", is_fitted)
 
 
 def fitted_law(
-    x: np.ndarray, found: xr.Dataset, regime: str, name: str, chosen: np.ndarray
+    x: np.ndarray, results: xr.Dataset, regime: str, name: str, is_fitted: np.ndarray
 ) -> PowerLaw | None:
-    y = [Estimate(*row) for row in found[name].sel(regime=regime).to_numpy()[chosen].tolist()]
+    y = [Estimate(*row) for row in results[name].sel(regime=regime).to_numpy()[is_fitted].tolist()]
     if len(y) < 3 or min(estimate.value for estimate in y) <= 0:
         return None
-    return lnn.power_law(x[chosen], y)
+    return lnn.power_law(x[is_fitted], y)
 
 
 def draw(results: Results) -> Figure:
-    """Errors, ⟨‖f − f̄‖²⟩ with ⟨‖f‖²⟩, and the gain of averaging against the number of weights."""
-    found = results["measured"]
+    """A figure of errors, ⟨‖f − f̄‖²⟩ with ⟨‖f‖²⟩, and the gain of averaging against N."""
+    numbers = results["measured"]
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     error, size, gain = figure.subplots(1, 3)
-    weights = found.weights.to_numpy()
+    weights = numbers.weights.to_numpy()
     for regime, colour in COLOURS.items():
-        here = found.sel(regime=regime)
+        regime_numbers = numbers.sel(regime=regime)
         label = f"{regime}, α̃ = {SCALES[regime]:g}"
 
         def points(ax: Any, name: str, **style: Any) -> None:
-            value, deviation = here[name].to_numpy().T  # noqa: B023
+            value, deviation = regime_numbers[name].to_numpy().T  # noqa: B023
             ax.errorbar(weights, value, deviation, color=colour, capsize=2, **style)  # noqa: B023
 
         points(error, "single", fmt="o-", markersize=4, label=f"{label}: ⟨err⟩")
@@ -170,15 +173,15 @@ def draw(results: Results) -> Figure:
                label=r"$\langle\|f-\bar f\|^2\rangle$")  # fmt: skip
         points(gain, "difference", fmt="o", markersize=4, label=regime)
         for ax, name in ((size, "variance"), (gain, "difference")):
-            fitted = law(found, regime, name)
-            if fitted is not None:
-                far = np.array([WIDE * transition(found, regime), weights[-1]])
-                power = f"{fitted.exponent.value:.2f}\\pm{fitted.exponent.mcse:.2f}"
-                ax.plot(far, fitted(far), color="black", linewidth=1,
+            power_law = law(numbers, regime, name)
+            if power_law is not None:
+                ends = np.array([WIDE_RATIO * transition(numbers, regime), weights[-1]])
+                power = f"{power_law.exponent.value:.2f}\\pm{power_law.exponent.mcse:.2f}"
+                ax.plot(ends, power_law(ends), color="black", linewidth=1,
                         linestyle="-" if regime == "lazy" else "--",
                         label=f"{regime} $N^{{{power}}}$")  # fmt: skip
         for ax in (error, size, gain):
-            ax.axvline(transition(found, regime), color=colour, linestyle="-.", linewidth=0.9)
+            ax.axvline(transition(numbers, regime), color=colour, linestyle="-.", linewidth=0.9)
     error.set_ylabel("test error")
     size.set_ylabel("mean over the test set")
     gain.set_ylabel("⟨err⟩ − error of the mean output")
@@ -188,37 +191,37 @@ def draw(results: Results) -> Figure:
         ax.set_xscale("log")
         ax.set_xlabel("N, number of weights")
         ax.legend(fontsize="x-small")
-    words = f"{found.source.upper()} parity, P = {found.num_train}, {found.number} networks"
-    error.set_title(f"{words}; dash-dotted: N*", fontsize="small")
+    caption = f"{numbers.source.upper()} parity, P = {numbers.num_train}, {numbers.number} networks"
+    error.set_title(f"{caption}; dash-dotted: N*", fontsize="small")
     return figure
 
 
-def table(found: xr.Dataset) -> str:
+def table(results: xr.Dataset) -> str:
     heads = ["regime", "h", "N", "fitted", "N_Δ", "⟨err⟩", "error of the mean", "difference",
              "⟨‖f − f̄‖²⟩", "⟨‖f‖²⟩"]  # fmt: skip
     rows = []
-    for regime in found.regime.values:
-        for width in found.width.values:
-            here = found.sel(regime=regime, width=width)
-            mark = "" if float(here.settled) == 1 else f" ({float(here.settled):.0%} settled)"
-            cells = [str(regime), str(width), str(int(here.weights)),
-                     f"{float(here.fitted):.0%}{mark}"]  # fmt: skip
+    for regime in results.regime.values:
+        for width in results.width.values:
+            point = results.sel(regime=regime, width=width)
+            remark = "" if float(point.settled) == 1 else f" ({float(point.settled):.0%} settled)"
+            cells = [str(regime), str(width), str(int(point.weights)),
+                     f"{float(point.fitted):.0%}{remark}"]  # fmt: skip
             names = ("unsatisfied", "single", "ensemble", "difference", "variance", "norm2")
-            cells += [plus_minus(Estimate(*here[name].to_numpy().tolist())) for name in names]
+            cells += [plus_minus(Estimate(*point[name].to_numpy().tolist())) for name in names]
             rows.append(cells)
     return markdown(heads, rows)
 
 
-def exponents(found: xr.Dataset) -> str:
+def exponents(results: xr.Dataset) -> str:
     heads = ["regime", "N*", "P/N*", "⟨‖f − f̄‖²⟩ (−1/2)", "χ²/dof", "difference (−1/2)", "χ²/dof",
              "⟨‖f‖²⟩ near N* (−2)", "χ²/dof"]  # fmt: skip
     rows = []
-    for regime in found.regime.values:
-        threshold = transition(found, regime)
-        cells = [str(regime), f"{threshold:.0f}", f"{found.num_train / threshold:.2f}"]
-        laws = [law(found, regime, name) for name in ("variance", "difference")]
-        for each in (*laws, singularity(found, regime)):
-            cells += ["–", "–"] if each is None else [plus_minus(each.exponent), f"{each.chi2:.1f}"]
+    for regime in results.regime.values:
+        threshold = transition(results, regime)
+        cells = [str(regime), f"{threshold:.0f}", f"{results.num_train / threshold:.2f}"]
+        laws = [law(results, regime, name) for name in ("variance", "difference")]
+        for fit in (*laws, singularity(results, regime)):
+            cells += ["–", "–"] if fit is None else [plus_minus(fit.exponent), f"{fit.chi2:.1f}"]
         rows.append(cells)
     return markdown(heads, rows)
 
@@ -228,8 +231,8 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
 
 
 def report(results: Results) -> str:
-    found = results["measured"]
-    return f"{table(found)}\n\n{exponents(found)}"
+    numbers = results["measured"]
+    return f"{table(numbers)}\n\n{exponents(numbers)}"
 
 
 if __name__ == "__main__":

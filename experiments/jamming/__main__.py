@@ -48,6 +48,7 @@ MEANINGS = {
 
 
 def measured(sizes: Sizes, say: Any) -> dict[str, xr.Dataset]:
+    """The line N*(P), the sweep over widths, and the spectra of Hessians in three states."""
     line = [
         Job("line", source, num_train, seed)
         for num_train in sorted(sizes.line, reverse=True)
@@ -77,124 +78,146 @@ def measured(sizes: Sizes, say: Any) -> dict[str, xr.Dataset]:
 
 
 def three_states(swept: list[dict[str, Any]]) -> list[Job]:
-    """Far below, just below and above N*: the lowest N_Δ/N that is not 0, and a width above."""
-    own = [row for row in swept if row["source"] == "random"]
-    unsatisfied = [row for row in own if row["energy"] > 0 and row["converged"]]
-    unsatisfied = unsatisfied or [row for row in own if row["energy"] > 0]
+    """The jobs for spectra far below, just below (at the lowest N_Δ/N above 0) and above N*."""
+    random_rows = [row for row in swept if row["source"] == "random"]
+    unsatisfied = [row for row in random_rows if row["energy"] > 0 and row["converged"]]
+    unsatisfied = unsatisfied or [row for row in random_rows if row["energy"] > 0]
     nearest = min(unsatisfied, key=lambda row: row["unsatisfied"] / row["weights"])
     states = (min(unsatisfied, key=lambda row: row["width"]), nearest,
-              max(own, key=lambda row: row["width"]))  # fmt: skip
-    return [Job("spectra", "random", s["num_train"], s["seed"], s["width"]) for s in states]
+              max(random_rows, key=lambda row: row["width"]))  # fmt: skip
+    return [
+        Job("spectra", "random", state["num_train"], state["seed"], state["width"])
+        for state in states
+    ]
 
 
 def table_of(rows: list[dict[str, Any]]) -> xr.Dataset:
-    """A variable for each key, along the runs."""
+    """A Dataset of the rows, with a variable for each key along the runs."""
     return xr.Dataset({key: ("run", np.array([row[key] for row in rows])) for key in rows[0]})
 
 
 def spectra_of(rows: list[dict[str, Any]]) -> xr.Dataset:
-    """Eigenvalues (state, part, index), NaN behind the last."""
-    found = table_of([{k: v for k, v in row.items() if k != "values"} for row in rows])
-    longest = max(row["weights"] for row in rows)
-    values = np.full((len(rows), 3, longest), np.nan)
+    """A Dataset of the rows with eigenvalues (state, part, index), NaN behind the last."""
+    dataset = table_of(
+        [{key: value for key, value in row.items() if key != "values"} for row in rows]
+    )
+    most_weights = max(row["weights"] for row in rows)
+    values = np.full((len(rows), 3, most_weights), np.nan)
     for place, row in enumerate(rows):
         values[place, :, : row["weights"]] = row["values"]
-    return found.assign(values=(("run", "part", "index"), values))
+    return dataset.assign(values=(("run", "part", "index"), values))
 
 
 def thresholds(line: xr.Dataset) -> dict[tuple[str, str, int], np.ndarray]:
-    """N* of each seed, by source, algorithm and P: between the last two widths of the bisection."""
-    found: dict[tuple[str, str, int], list[float]] = {}
+    """N* of each seed, by source, algorithm and P, between the bisection's last two widths."""
+    by_group: dict[tuple[str, str, int], list[float]] = {}
     keys = [line[name].values for name in ("source", "algorithm", "num_train", "seed")]
     for group in sorted(set(zip(*(key.tolist() for key in keys), strict=True))):
-        mine = np.all([key == part for key, part in zip(keys, group, strict=True)], axis=0)
-        width, energy = line.width.values[mine], line.energy.values[mine]
+        is_member = np.all([key == value for key, value in zip(keys, group, strict=True)], axis=0)
+        width, energy = line.width.values[is_member], line.energy.values[is_member]
         above, below = width[energy == 0], width[energy > 0]
         # A bracket whose end was never tried is the neighbour of the last that was.
         narrowest = above.min() if len(above) else below.max() + 1
-        found.setdefault(group[:3], []).append((IN_SIZE + 1) * (narrowest - 0.5))
-    return {group: np.array(values) for group, values in found.items()}
+        by_group.setdefault(group[:3], []).append((IN_SIZE + 1) * (narrowest - 0.5))
+    return {group: np.array(values) for group, values in by_group.items()}
 
 
 def slope(line: xr.Dataset, source: str) -> tuple[Estimate, float]:
-    """Of log N* against log P, least squares over all seeds; its error over seeds; the offset."""
-    found = {p: v for (s, a, p), v in thresholds(line).items() if s == source and a == "lm"}
-    x = np.log(list(found))
-    each = np.log(np.array(list(found.values())))
-    slopes = np.polyfit(x, each, 1)[0]
-    return independent_mean(slopes), float(np.mean(each) - slopes.mean() * x.mean())
+    """The slope, with its error over seeds, and the offset of log N* against log P."""
+    by_num_train = {
+        num_train: values
+        for (label, algorithm, num_train), values in thresholds(line).items()
+        if label == source and algorithm == "lm"
+    }
+    x = np.log(list(by_num_train))
+    logs = np.log(np.array(list(by_num_train.values())))
+    slopes = np.polyfit(x, logs, 1)[0]
+    return independent_mean(slopes), float(np.mean(logs) - slopes.mean() * x.mean())
 
 
 def line_of(line: xr.Dataset, source: str) -> tuple[Estimate, Estimate]:
-    """c and N_0 of N* = P/c + N_0, least squares for each seed, and errors over seeds."""
-    found = {p: v for (s, a, p), v in thresholds(line).items() if s == source and a == "lm"}
-    rising, offset = np.polyfit(np.array(list(found), float), np.array(list(found.values())), 1)
+    """The c and N_0 of N* = P/c + N_0 by least squares for each seed, with errors over seeds."""
+    by_num_train = {
+        num_train: values
+        for (label, algorithm, num_train), values in thresholds(line).items()
+        if label == source and algorithm == "lm"
+    }
+    rising, offset = np.polyfit(
+        np.array(list(by_num_train), float), np.array(list(by_num_train.values())), 1
+    )
     return independent_mean(1 / rising), independent_mean(offset)
 
 
 def tables(results: Results) -> str:
     line, sweep = results["line"], results["sweep"]
-    rows, others = [], []
+    threshold_rows, algorithm_rows = [], []
     for (source, algorithm, num_train), values in thresholds(line).items():
         estimate, ratio = independent_mean(values), independent_mean(num_train / values)
         cells = [NAMES[source], str(num_train), plus_minus(estimate), plus_minus(ratio)]
         if algorithm == "lm":
-            rows.append(cells)
+            threshold_rows.append(cells)
         if (source, num_train) == (
             "random",
             int(line.num_train.values[line.algorithm.values == "flow"][0]),
         ):
-            others.append([MEANINGS[algorithm], *cells[1:]])
-    text = [markdown(["labels", "P", "N*", "P/N*"], rows), ""]
+            algorithm_rows.append([MEANINGS[algorithm], *cells[1:]])
+    lines = [markdown(["labels", "P", "N*", "P/N*"], threshold_rows), ""]
     for source in NAMES:
         ratio, offset = map(plus_minus, line_of(line, source))
-        text.append(f"{NAMES[source]}: N* ~ P^({plus_minus(slope(line, source)[0])}), "
+        lines.append(f"{NAMES[source]}: N* ~ P^({plus_minus(slope(line, source)[0])}), "
                     f"or N* = P/({ratio}) + ({offset})")  # fmt: skip
-    text += ["", markdown(["from the prior by", "P", "N*", "P/N*"], others), "", states(sweep)]
-    text += ["", headline(sweep)]
-    return "\n".join(text)
+    lines += [
+        "",
+        markdown(["from the prior by", "P", "N*", "P/N*"], algorithm_rows),
+        "",
+        states(sweep),
+    ]
+    lines += ["", headline(sweep)]
+    return "\n".join(lines)
 
 
 def states(sweep: xr.Dataset) -> str:
-    """A row for each width: zero energy, converged minima above zero, and the ends that are not."""
+    """A table of ends for each width: zero energy, converged minima above zero, and the others."""
     heads = ["labels", "N", "P/N", "satisfied", "minima", "loss E/P", "N_Δ/N", "N⁻/N", "N_Δ ≥ N⁻"]
     heads += ["rank H_0 = min(N_Δ, N)", "Tr H_p / Tr abs H_p", "not converged", "N_Δ/N there"]
     rows = []
     for source in ("random", "mnist"):
         for width in np.unique(sweep.width.values[sweep.source.values == source]):
-            own = sweep.isel(run=(sweep.source.values == source) & (sweep.width.values == width))
-            number, weights = own.sizes["run"], int(own.weights[0])
-            satisfied, converged = own.energy.values == 0, own.converged.values.astype(bool)
-            cells = [NAMES[source], str(weights), f"{float(own.num_train[0]) / weights:.2f}",
-                     f"{satisfied.sum()}/{number}"]  # fmt: skip
-            minima = own.isel(run=~satisfied & converged)
+            ends = sweep.isel(run=(sweep.source.values == source) & (sweep.width.values == width))
+            num_ends, weights = ends.sizes["run"], int(ends.weights[0])
+            satisfied, converged = ends.energy.values == 0, ends.converged.values.astype(bool)
+            cells = [NAMES[source], str(weights), f"{float(ends.num_train[0]) / weights:.2f}",
+                     f"{satisfied.sum()}/{num_ends}"]  # fmt: skip
+            minima = ends.isel(run=~satisfied & converged)
             count, trace = minima.unsatisfied.values, minima.trace.values
             full = minima["rank"].values == np.minimum(count, weights)
             bound = count >= minima.negative.values
             loss = minima.energy.values / minima.num_train.values
-            cells += [f"{count.size}/{number}"]
+            cells += [f"{count.size}/{num_ends}"]
             cells += map(ranged, (loss, count / weights, minima.negative.values / weights))
-            cells += [f"{each.sum()}/{each.size}" if each.size else "–" for each in (bound, full)]
-            creeping = own.isel(run=~satisfied & ~converged).unsatisfied.values
-            cells += [ranged(trace), f"{creeping.size}/{number}", ranged(creeping / weights)]
+            cells += [
+                f"{flags.sum()}/{flags.size}" if flags.size else "–" for flags in (bound, full)
+            ]
+            creeping = ends.isel(run=~satisfied & ~converged).unsatisfied.values
+            cells += [ranged(trace), f"{creeping.size}/{num_ends}", ranged(creeping / weights)]
             rows.append(cells)
     return markdown(heads, rows)
 
 
 def headline(sweep: xr.Dataset) -> str:
-    """The smallest N_Δ/N at a converged minimum whose energy is not zero, by labels."""
+    """Lines on the smallest N_Δ/N at a converged minimum whose energy is not zero, by labels."""
     lines = []
     for source, name in NAMES.items():
-        own = sweep.source.values == source
+        is_source = sweep.source.values == source
         minima = sweep.isel(
-            run=own & (sweep.energy.values > 0) & sweep.converged.values.astype(bool)
+            run=is_source & (sweep.energy.values > 0) & sweep.converged.values.astype(bool)
         )
         shares = minima.unsatisfied.values / minima.weights.values
         smallest = f"N_Δ/N from {shares.min():.3g} on" if shares.size else "none to speak of"
-        satisfied = int((own & (sweep.energy.values == 0)).sum())
+        satisfied = int((is_source & (sweep.energy.values == 0)).sum())
         lines.append(
-            f"{name}: {satisfied} of {own.sum()} ends have zero energy, {shares.size} are minima "
-            f"above zero that have converged, {smallest}"
+            f"{name}: {satisfied} of {is_source.sum()} ends have zero energy, {shares.size} are "
+            f"minima above zero that have converged, {smallest}"
         )
     return "\n".join(lines)
 
@@ -213,8 +236,9 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
 def draw(results: Results) -> Figure:
     lines = {
         source: (
-            {p: independent_mean(v) for (s, a, p), v in thresholds(results["line"]).items()
-             if s == source and a == "lm"},
+            {num_train: independent_mean(values)
+             for (label, algorithm, num_train), values in thresholds(results["line"]).items()
+             if label == source and algorithm == "lm"},
             slope(results["line"], source),
         )
         for source in NAMES

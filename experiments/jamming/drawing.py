@@ -1,4 +1,4 @@
-"""The figure: the line, N_Δ against loss and P/N, Hessians in three states."""
+"""The figure of jamming: the line, N_Δ against loss and P/N, Hessians in three states."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def _jump(axes: Any, sweep: xr.Dataset) -> None:
     ratio = sweep.unsatisfied.values / sweep.weights.values
     for source in NAMES:
         for converged in (True, False):
-            own = (sweep.source.values == source) & (sweep.converged.values == converged)
+            is_shown = (sweep.source.values == source) & (sweep.converged.values == converged)
             style = {
                 "s": 26,
                 "marker": MARKERS[source],
@@ -60,8 +60,12 @@ def _jump(axes: Any, sweep: xr.Dataset) -> None:
             }
             label = NAMES[source] + ("" if converged else ", not converged")
             x = np.where(loss > 0, loss, floor)
-            by_loss.scatter(x[own], ratio[own], label=label if own.any() else None, **style)
-            by_ratio.scatter((sweep.num_train / sweep.weights).values[own], ratio[own], **style)
+            by_loss.scatter(
+                x[is_shown], ratio[is_shown], label=label if is_shown.any() else None, **style
+            )
+            by_ratio.scatter(
+                (sweep.num_train / sweep.weights).values[is_shown], ratio[is_shown], **style
+            )
     by_loss.set(xscale="log", xlabel=r"loss $E/P$ (leftmost: exactly 0)")
     by_ratio.set(xlabel="$P/N$")
     for ax, title in ((by_loss, "b"), (by_ratio, "c")):

@@ -1,4 +1,4 @@
-"""What one process of the experiment measures: ends of the minimiser, the line, Hessians."""
+"""The measurements of one process of the experiment: minima, the line N*(P), Hessians."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ from experiments.common import processes
 
 IN_SIZE = 10
 PARITY = ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9))
-NEGLIGIBLE = 1e-10
-"""An eigenvalue, in units of the largest, that is taken for zero."""
-ON_ITS_WAY = 1e-7
-"""Loss E/P of a state that is about to be satisfied."""
+NEGLIGIBLE_EIGENVALUE = 1e-10
+"""The size of an eigenvalue, in units of the largest, below which it is taken for zero."""
+NEARLY_SATISFIED_LOSS = 1e-7
+"""The loss E/P below which a state is about to be satisfied."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured; the activation of all but one comparison is `activation`."""
+    """The sizes of the measurements; `activation` is that of all but one comparison."""
 
     line: tuple[int, ...]
-    """P of the line N*(P)."""
+    """The values of P of the line N*(P)."""
     seeds: int
     brackets: dict[str, tuple[float, float]]
-    """Of P/N*, by source, or by algorithm: where bisection begins."""
+    """The bracket of P/N* at which bisection begins, by source or by algorithm."""
     line_steps: int
     sweep: int
-    """P of the sweep over widths."""
+    """The P of the sweep over widths."""
     widths: dict[str, tuple[int, ...]]
     sweep_seeds: int
     sweep_steps: int
     compared: int
-    """P at which algorithms, and activations, are compared."""
+    """The P at which algorithms and activations are compared."""
     flow_time: float
     sources: tuple[str, ...] = ("random", "mnist")
     activation: str = "gelu"
@@ -47,7 +47,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Job:
-    """One draw of data and initial weights."""
+    """A measurement on one draw of data and initial weights."""
 
     kind: str
     source: str
@@ -59,7 +59,7 @@ class Job:
 
 @cache
 def pool(source: str, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and labels, from which each seed takes its own."""
+    """The inputs and labels of all seeds, each of which takes its own part."""
     if source == "mnist":
         data = lnn.load_dataset(
             "mnist", key=jax.random.key(0), num_train=number, num_test=1, classes=PARITY,
@@ -75,8 +75,8 @@ def pool(source: str, number: int) -> tuple[np.ndarray, np.ndarray]:
 def posterior_of(job: Job, sizes: Sizes, width: int) -> lnn.GibbsPosterior:
     largest = max(*sizes.line, sizes.sweep)
     x, y = pool(job.source, largest * max(sizes.seeds, sizes.sweep_seeds))
-    own = slice(job.seed * largest, job.seed * largest + job.num_train)
-    data = lnn.Dataset(job.source, x[own], y[own], x[:1], y[:1])
+    rows = slice(job.seed * largest, job.seed * largest + job.num_train)
+    data = lnn.Dataset(job.source, x[rows], y[rows], x[:1], y[:1])
     activation = "swish10" if job.algorithm == "swish10" else sizes.activation
     network = lnn.FullyConnected(
         IN_SIZE, (width,), activation, key=jax.random.key(0), dtype=np.float64
@@ -85,7 +85,7 @@ def posterior_of(job: Job, sizes: Sizes, width: int) -> lnn.GibbsPosterior:
 
 
 def minimum(job: Job, sizes: Sizes, width: int, max_steps: int, tolerance: float) -> Any:
-    """The posterior and where its minimiser ends, from a draw of the prior."""
+    """The posterior, and the end of the minimiser from a draw of its prior."""
     posterior = posterior_of(job, sizes, width)
     key = jax.random.key(1000 * job.seed + width)
     if job.algorithm == "flow":
@@ -95,57 +95,57 @@ def minimum(job: Job, sizes: Sizes, width: int, max_steps: int, tolerance: float
         ).params  # fmt: skip
     else:  # the same draw
         start = posterior.sample_prior(jax.random.split(key)[0], 1)
-    found = lnn.find_minimum(
+    end = lnn.find_minimum(
         posterior, start, max_steps=max_steps, gradient_tolerance=tolerance
     )  # fmt: skip
-    return posterior, found
+    return posterior, end
 
 
-def record(job: Job, width: int, found: Any) -> dict[str, Any]:
+def record(job: Job, width: int, end: Any) -> dict[str, Any]:
     return {
         "source": job.source, "num_train": job.num_train, "seed": job.seed, "width": width,
         "algorithm": job.algorithm, "weights": (IN_SIZE + 1) * width,
-        "energy": float(found.energy[0]), "unsatisfied": int(found.unsatisfied[0]),
-        "relative_gradient": float(found.relative_gradient[0]),
-        "steps": int(found.num_steps[0]), "converged": bool(found.converged[0]),
+        "energy": float(end.energy[0]), "unsatisfied": int(end.unsatisfied[0]),
+        "relative_gradient": float(end.relative_gradient[0]),
+        "steps": int(end.num_steps[0]), "converged": bool(end.converged[0]),
         "size": float(np.sqrt(np.mean(np.concatenate(
-            [np.square(leaf).ravel() for leaf in jax.tree.leaves(found.params)])))),
+            [np.square(leaf).ravel() for leaf in jax.tree.leaves(end.params)])))),
     }  # fmt: skip
 
 
 def bisected(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
-    """Widths between the widest that is not satisfied and the narrowest that is."""
+    """The records of a bisection between unsatisfied and satisfied widths."""
     low, high = sizes.brackets.get(job.algorithm, sizes.brackets[job.source])
     lower = int(job.num_train / high / (IN_SIZE + 1))
     upper = int(np.ceil(job.num_train / low / (IN_SIZE + 1))) + 1
-    tried = []
+    records = []
     steps = sizes.line_steps * (4 if job.algorithm == "lm, 4 times the steps" else 1)
 
     def satisfied(width: int) -> bool:
         _, found = minimum(job, sizes, width, steps, sizes.line_tolerance)
-        tried.append(record(job, width, found))
-        return tried[-1]["energy"] == 0
+        records.append(record(job, width, found))
+        return records[-1]["energy"] == 0
 
     while upper - lower > 1:
         middle = (lower + upper) // 2
         lower, upper = (lower, middle) if satisfied(middle) else (middle, upper)
-    return tried
+    return records
 
 
 def with_hessian(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
-    """The end at one width, and what the Hessian is there."""
-    posterior, found = minimum(job, sizes, job.width, sizes.sweep_steps, sizes.sweep_tolerance)
-    line = record(job, job.width, found)
+    """The record of the end at one width, with properties of its Hessian."""
+    posterior, end = minimum(job, sizes, job.width, sizes.sweep_steps, sizes.sweep_tolerance)
+    end_record = record(job, job.width, end)
     empty = {"negative": 0, "positive": 0, "rank": 0, "lowest": 0.0, "trace": 0.0, "ratio": 0.0}
-    if line["energy"] == 0:
-        return [line | empty]
-    hessian = lnn.hessian(posterior, found.params)
+    if end_record["energy"] == 0:
+        return [end_record | empty]
+    hessian = lnn.hessian(posterior, end.params)
     values = np.linalg.eigvalsh(hessian.whole)
     curvature = np.linalg.eigvalsh(hessian.of_curvature)
     size = np.abs(curvature).max()
-    return [line | {
-        "negative": int(np.sum(curvature < -NEGLIGIBLE * size)),
-        "positive": int(np.sum(curvature > NEGLIGIBLE * size)),
+    return [end_record | {
+        "negative": int(np.sum(curvature < -NEGLIGIBLE_EIGENVALUE * size)),
+        "positive": int(np.sum(curvature > NEGLIGIBLE_EIGENVALUE * size)),
         "rank": scaled_rank(hessian.of_gradients), "lowest": float(values[0] / values[-1]),
         "trace": float(curvature.sum() / np.abs(curvature).sum()),
         "ratio": float(size / values[-1]),
@@ -153,21 +153,27 @@ def with_hessian(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
 
 
 def scaled_rank(matrix: np.ndarray) -> int:
-    """The rank, of the matrix with ones on its diagonal: weights differ by orders of magnitude."""
+    """The rank of the matrix scaled to a diagonal of ones: scales differ by orders of magnitude."""
     scale = np.sqrt(np.maximum(np.diag(matrix), np.finfo(np.float64).tiny))
     return int(np.linalg.matrix_rank(matrix / np.outer(scale, scale), tol=1e-13, hermitian=True))
 
 
 def spectra(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
-    """Eigenvalues of H, H_0 and H_p; where the energy vanishes, when it was ON_ITS_WAY last."""
-    posterior, found = minimum(job, sizes, job.width, sizes.sweep_steps, sizes.sweep_tolerance)
-    steps = int(found.num_steps[0])
-    while found.energy[0] < ON_ITS_WAY * job.num_train:
+    """The record of one end with the eigenvalues of H, H_0 and H_p.
+
+    Where the energy vanishes, it is of the last step with a loss above NEARLY_SATISFIED_LOSS.
+    """
+    posterior, end = minimum(job, sizes, job.width, sizes.sweep_steps, sizes.sweep_tolerance)
+    steps = int(end.num_steps[0])
+    while end.energy[0] < NEARLY_SATISFIED_LOSS * job.num_train:
         steps -= 1
-        posterior, found = minimum(job, sizes, job.width, steps, sizes.sweep_tolerance)
-    hessian = lnn.hessian(posterior, found.params)
-    parts = (hessian.whole, hessian.of_gradients, hessian.of_curvature)
-    return [record(job, job.width, found) | {"values": [np.linalg.eigvalsh(p) for p in parts]}]
+        posterior, end = minimum(job, sizes, job.width, steps, sizes.sweep_tolerance)
+    hessian = lnn.hessian(posterior, end.params)
+    matrices = (hessian.whole, hessian.of_gradients, hessian.of_curvature)
+    return [
+        record(job, job.width, end)
+        | {"values": [np.linalg.eigvalsh(matrix) for matrix in matrices]}
+    ]
 
 
 KINDS: dict[str, Callable[[Job, Sizes], list[dict[str, Any]]]] = {
@@ -175,19 +181,21 @@ KINDS: dict[str, Callable[[Job, Sizes], list[dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-def done(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
+def records_of(job: Job, sizes: Sizes) -> list[dict[str, Any]]:
     return KINDS[job.kind](job, sizes)
 
 
 def all_done(jobs: list[Job], sizes: Sizes, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """A process for each core, the longest jobs first; records in the order of the jobs."""
-    found = []
+    """The records of all jobs in their order, by a process for each core."""
+    records = []
     with processes(min(sizes.processes, len(jobs))) as pool:
-        waiting = [pool.submit(done, job, sizes) for job in jobs]
-        for job, each in zip(jobs, waiting, strict=True):
-            found.append(each.result())
+        futures = [pool.submit(records_of, job, sizes) for job in jobs]
+        for job, future in zip(jobs, futures, strict=True):
+            records.append(future.result())
             say(
                 f"{job.kind}, {job.source}, {job.algorithm}, P = {job.num_train}, seed {job.seed}: "
-                + ", ".join(f"{r['width']}: {r['energy']:.2g} ({r['steps']})" for r in found[-1])
+                + ", ".join(
+                    f"{end['width']}: {end['energy']:.2g} ({end['steps']})" for end in records[-1]
+                )
             )
-    return [line for lines in found for line in lines]
+    return [line for lines in records for line in lines]

@@ -136,13 +136,13 @@ check(lnn.load_dataset, {"path": PATH}, source="npz", **loaded)
 check(lnn.load_dataset, {"folder": PATH}, source="mnist", **loaded)
 
 check(lnn.sample, {"checkpoint": PATH, "resume": FLAG, "progress": (5, "x", [], lnn.Langevin)},
-      posterior=posterior, transition=lnn.Langevin(), key=key, num_samples=4)
+      posterior=posterior, dynamics=lnn.Langevin(), key=key, num_samples=4)
 check(lnn.temper, {"checkpoint": PATH, "resume": FLAG, "progress": (5, "x", [], lnn.Langevin)},
-      posterior=posterior, transition=lnn.Langevin(), temperatures=(1.0,), key=key)
+      posterior=posterior, dynamics=lnn.Langevin(), temperatures=(1.0,), key=key)
 check(lnn.numpyro_model, {"posterior": without(RECORD, posterior), "test_outputs": FLAG},
       posterior=posterior)
 check(lnn.NumPyroKernel, {"target": without(OBJECT) + (network, data),
-                          "steps_per_sample": COUNT[1:]}, transition=lnn.Split(),
+                          "steps_per_sample": COUNT[1:]}, dynamics=lnn.Split(),
       target=posterior)
 flows = dict.fromkeys(("output_scale", "gradient_tolerance", "loss_tolerance", "fitted_fraction",
                        "max_time", "rtol", "atol"), NUMBER[1:])
@@ -288,7 +288,7 @@ for kind in (lnn.GibbsPosterior, lnn.MarginalisedPosterior):
     cold = kind(narrow, prior, data, 0.5)
     check(cold.at_temperature, {"temperature": (1e39, 1e-39, 1e-300)}, temperature=0.5)
     check(lnn.temper, {"temperatures": ((1e39,), [1.0, 1e300], (1e-300,), (np.nan,), "12", None)},
-          posterior=cold, transition=lnn.Split(), temperatures=(1.0,), key=key)
+          posterior=cold, dynamics=lnn.Split(), temperatures=(1.0,), key=key)
 
 # Methods with arguments of all that the public names are, and of what is made of them above.
 # What is for the package's own functions.

@@ -166,9 +166,9 @@ def sampled(widths, num_train, dynamics, readout, num_samples=4, num_test=20):
         "network": {"hidden_widths": widths}, "theory": [], "sampler": sampler,
         "posterior": {"readout": readout},
     }))
-    transition = assemble.transition_of(one.config.sampler)
+    dynamics = assemble.dynamics_of(one.config.sampler)
     counts = run.counts_of(one.config.sampler)
-    found = chains.sample(one.posterior, transition, key=one.key, **counts)
+    found = chains.sample(one.posterior, dynamics, key=one.key, **counts)
     if num_samples > 4:
         summarise(found)
 

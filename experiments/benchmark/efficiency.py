@@ -72,7 +72,7 @@ def effective_samples(
 
 
 def run_for(
-    posterior: Any, transition: Any, num_chains: int, budget: Budget
+    posterior: Any, dynamics: Any, num_chains: int, budget: Budget
 ) -> tuple[Any, float, float]:
     """(chains, seconds, gradients) of about `budget.seconds`, the last two of the draws alone.
 
@@ -81,12 +81,12 @@ def run_for(
     thinning = budget.thinning * (20 if on_gpu() else 1)
     settings = {"num_warmup": budget.warmup, "num_samples": 8, "thinning": thinning}
     stopwatch = Stopwatch()
-    chains = drive(posterior, transition, stopwatch, num_chains=num_chains, **settings)
+    chains = drive(posterior, dynamics, stopwatch, num_chains=num_chains, **settings)
     if budget.seconds:
         adapted = {
             name: getattr(chains, name)
             for name in ("step_size", "trajectory_length")
-            if hasattr(transition, name)
+            if hasattr(dynamics, name)
         }
         steps = max(int(budget.seconds / stopwatch.pace), 20)
         warmup = int(budget.share * steps)
@@ -96,7 +96,7 @@ def run_for(
         }  # fmt: skip
         stopwatch = Stopwatch()
         chains = drive(
-            posterior, replace(transition, **adapted), stopwatch, num_chains=num_chains, **settings
+            posterior, replace(dynamics, **adapted), stopwatch, num_chains=num_chains, **settings
         )
     steps = settings["num_samples"] * settings["thinning"]
     gradients = steps * num_chains * gradients_a_step(chains)

@@ -99,17 +99,17 @@ class Stopwatch:
         return sum(seconds for _, seconds in chunks) / sum(steps for steps, _ in chunks)
 
 
-def drive(posterior: Any, transition: Any, stopwatch: Stopwatch, **counts: int) -> Any:
+def drive(posterior: Any, dynamics: Any, stopwatch: Stopwatch, **counts: int) -> Any:
     """The chains of `lnn.sample`; None where the stopwatch ended it."""
     with contextlib.suppress(Enough):
         return lnn.sample(
-            posterior, transition, key=jax.random.key(1), progress=stopwatch, **counts
+            posterior, dynamics, key=jax.random.key(1), progress=stopwatch, **counts
         )
     return None
 
 
-def name_of(transition: Any) -> str:
-    return type(transition).__name__.lower()
+def name_of(dynamics: Any) -> str:
+    return type(dynamics).__name__.lower()
 
 
 def seconds_of(action: Callable[[], object]) -> float:

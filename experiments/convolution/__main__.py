@@ -50,7 +50,7 @@ def matrices(call: Call, values: dict[str, Any]) -> xr.Dataset:
             return precision * (v @ v.T) / v.shape[-1]
 
         chains = lnn.sample(
-            setup.posterior, assemble.transition_of(config.sampler), key=setup.key,
+            setup.posterior, assemble.dynamics_of(config.sampler), key=setup.key,
             observables={"Q": order_parameters}, **run.counts_of(config.sampler),
         )  # fmt: skip
         measured = lnn.summarise(chains)

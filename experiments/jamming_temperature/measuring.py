@@ -60,7 +60,7 @@ def sampled(points: Sequence[RunConfig]) -> list[dict[str, Any]]:
     prepared = [run.prepare(config) for config in points]
     settings = points[0].sampler
     found = lnn.sample_points(
-        [each.posterior for each in prepared], assemble.transition_of(settings),
+        [each.posterior for each in prepared], assemble.dynamics_of(settings),
         keys=[each.key for each in prepared], **run.counts_of(settings),
     )  # fmt: skip
     return [of_chains(chains) for chains in found]
@@ -70,7 +70,7 @@ def tempered(config: RunConfig, ladder: Sequence[float]) -> dict[str, Any]:
     """The coldest rung of a ladder on top of the point's temperature."""
     ready, settings = run.prepare(config), config.sampler
     found = lnn.temper(
-        ready.posterior, assemble.transition_of(settings), ladder, key=ready.key,
+        ready.posterior, assemble.dynamics_of(settings), ladder, key=ready.key,
         **run.counts_of(settings),
     )  # fmt: skip
     trips = int(found.round_trips.sum())

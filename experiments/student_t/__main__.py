@@ -43,7 +43,7 @@ def sampled(config: configuration.RunConfig) -> xr.Dataset:
     ensemble, data = setup.posterior.ensemble, setup.data
     width, precision = config.network.hidden_widths[0], config.prior.precisions[-1]
     chains = lnn.sample(
-        setup.posterior, assemble.transition_of(config.sampler), key=setup.key,
+        setup.posterior, assemble.dynamics_of(config.sampler), key=setup.key,
         observables={"Q": lambda network: precision * jnp.sum(network.weights[-1] ** 2) / width},
         **run.counts_of(config.sampler),
     )  # fmt: skip
@@ -107,7 +107,7 @@ def kurtoses(config: configuration.RunConfig, seeds: int) -> xr.Dataset:
     """
     setups = [run.prepare(replace(config, seed=config.seed + seed)) for seed in range(seeds)]
     sampled = lnn.sample_points(
-        [setup.posterior for setup in setups], assemble.transition_of(config.sampler),
+        [setup.posterior for setup in setups], assemble.dynamics_of(config.sampler),
         keys=[jax.random.fold_in(setup.key, 1) for setup in setups],
         **run.counts_of(config.sampler),
     )  # fmt: skip

@@ -45,7 +45,7 @@ def measured(config: configuration.RunConfig) -> xr.Dataset:
     """Every temperature of the ladder, sampled and in theory."""
     setup = run.prepare(config)
     ladder = lnn.temper(
-        setup.posterior, assemble.transition_of(config.sampler), config.sampler.ladder,
+        setup.posterior, assemble.dynamics_of(config.sampler), config.sampler.ladder,
         key=setup.key, **run.counts_of(config.sampler),
     )  # fmt: skip
     found = lnn.summarise_ladder(ladder, key=jax.random.fold_in(setup.key, 1))

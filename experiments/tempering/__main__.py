@@ -34,20 +34,20 @@ LANGEVIN_STEPS = 50
 
 def sampled(config: configuration.RunConfig, way: str, seed: int) -> dict[str, Any]:
     """What one way finds: the numbers, their R̂, and each chain's training error."""
-    dynamics, readout = WAYS[way]
+    name, readout = WAYS[way]
     setup = run.prepare(replace(config, posterior=replace(config.posterior, readout=readout)))
     settings = config.sampler
     counts = {name: getattr(settings, name) for name in ("num_warmup", "num_samples", "thinning")}
-    transition = assemble.transition_of(settings)
-    if dynamics == "langevin":
-        transition = lnn.Langevin()
-        for name in ("num_warmup", "thinning"):
-            counts[name] *= LANGEVIN_STEPS
+    dynamics = assemble.dynamics_of(settings)
+    if name == "langevin":
+        dynamics = lnn.Langevin()
+        for count in ("num_warmup", "thinning"):
+            counts[count] *= LANGEVIN_STEPS
     key = jax.random.fold_in(setup.key, seed)
     found: dict[str, Any] = {}
     if way.endswith("ladder"):
         ladder = lnn.temper(
-            setup.posterior, transition, settings.ladder, key=key,
+            setup.posterior, dynamics, settings.ladder, key=key,
             num_chains=settings.num_chains, **counts,
         )  # fmt: skip
         chains, tempering = ladder.chains[0], summarise_ladder(ladder, key=key)
@@ -62,7 +62,7 @@ def sampled(config: configuration.RunConfig, way: str, seed: int) -> dict[str, A
         }
     else:
         chains = lnn.sample(
-            setup.posterior, transition, key=key, num_chains=settings.num_chains, **counts
+            setup.posterior, dynamics, key=key, num_chains=settings.num_chains, **counts
         )
     measured = lnn.summarise(chains)
     assert measured.diagnostics is not None

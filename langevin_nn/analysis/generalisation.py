@@ -45,7 +45,7 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     Raises `InputError` if no chain is left, and for any object but `Chains`.
     """
     require_text("name", name)
-    require_kind("chains", chains, Chains, "summarise(sample(posterior, transition, key=…))")
+    require_kind("chains", chains, Chains, "summarise(sample(posterior, dynamics, key=…))")
     keep = ~chains.diverged
     if not keep.any():
         raise InputError("every chain diverged: there is nothing to summarise")

@@ -137,7 +137,7 @@ class Tempering:
 
 def summarise_ladder(ladder: Ladder, *, key: PRNGKeyArray) -> Tempering:
     """The summary at each temperature and the log evidence; `key` is that of draws of the prior."""
-    require_kind("ladder", ladder, Ladder, "temper(posterior, transition, temperatures, key=…)")
+    require_kind("ladder", ladder, Ladder, "temper(posterior, dynamics, temperatures, key=…)")
     key = random_key(key)
     return Tempering(
         measured=tuple(summarise(chains) for chains in ladder.chains),

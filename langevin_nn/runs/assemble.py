@@ -31,7 +31,7 @@ def loss_of(config: RunConfig) -> Loss:
     )
 
 
-def transition_of(settings: SamplerConfig) -> Dynamics:
+def dynamics_of(settings: SamplerConfig) -> Dynamics:
     """The dynamics that the settings name; a number that it finds itself, "auto", is None."""
     kind = dynamics_named(settings.dynamics)
     options = {name: getattr(settings, name) for name in kind.usage.options}

@@ -25,7 +25,7 @@ from langevin_nn.import_paths import ModuleFile
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
-from langevin_nn.runs.assemble import READOUTS, loss_of, network_of, require_room, transition_of
+from langevin_nn.runs.assemble import READOUTS, dynamics_of, loss_of, network_of, require_room
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.provenance import manifest
 from langevin_nn.runs.results import Result
@@ -122,15 +122,15 @@ def run(
     predictions = predictions or expect(problem, decompositions)
     counts = counts_of(settings)
     counts |= {"checkpoint": folder.checkpoint, "resume": resume, "progress": progress}
-    transition, tempering = transition_of(settings), None
+    dynamics, tempering = dynamics_of(settings), None
     posterior, key = problem.posterior, problem.key
     with without_warnings():
         if settings.ladder:
-            ladder = temper(posterior, transition, settings.ladder, key=key, **counts)
+            ladder = temper(posterior, dynamics, settings.ladder, key=key, **counts)
             chains = ladder.chains[0]
             tempering = summarise_ladder(ladder, key=jax.random.fold_in(key, 1))
         else:
-            chains = sample(posterior, transition, key=key, **counts)
+            chains = sample(posterior, dynamics, key=key, **counts)
     result = Result(problem.config, chains, summarise(chains), predictions, tempering)
     keep(problem, folder, result, began, figures=figures)
     return result

@@ -1,1 +1,1 @@
-"""How it is sampled: transitions, and the driver that runs many chains of them."""
+"""How it is sampled: dynamics, and the driver that runs many chains of one."""

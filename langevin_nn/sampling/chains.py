@@ -1,4 +1,4 @@
-"""Sampling: many chains of one transition, for one posterior or for several side by side."""
+"""Sampling: many chains of one dynamics, for one posterior or for several side by side."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ from langevin_nn.sampling.engine.program import Observable
 
 def sample(
     posterior: Posterior,
-    transition: Dynamics,
+    dynamics: Dynamics,
     *,
     key: PRNGKeyArray,
     num_chains: SupportsIndex = 8,
@@ -43,7 +43,7 @@ def sample(
     """Run `num_chains` chains from draws of the prior and record every `thinning`-th state.
 
     `num_warmup` steps come before the first recorded draw; a step of `Split` is a trajectory. Left
-    out, `num_warmup` and `thinning` are the transition's own defaults. An observable is a function
+    out, `num_warmup` and `thinning` are the dynamics' own defaults. An observable is a function
     of one network (as given to the posterior: on inputs (N_0,)) that returns an array. With a
     `checkpoint` folder the run is saved after each chunk of about two seconds; `resume` goes on
     from what is there, bit for bit as if it had never stopped.
@@ -53,7 +53,7 @@ def sample(
     fits just so is warned of (`footprint.TightMemory`).
     """
     return sample_points(
-        [checked_posterior(posterior)], transition, keys=[key], num_chains=num_chains,
+        [checked_posterior(posterior)], dynamics, keys=[key], num_chains=num_chains,
         num_warmup=num_warmup, num_samples=num_samples, thinning=thinning,
         observables=observables, checkpoint=checkpoint, resume=resume, progress=progress,
     )[0]  # fmt: skip
@@ -61,7 +61,7 @@ def sample(
 
 def sample_points(
     posteriors: Sequence[Posterior],
-    transition: Dynamics,
+    dynamics: Dynamics,
     *,
     keys: Iterable[PRNGKeyArray],
     num_chains: SupportsIndex = 8,
@@ -77,7 +77,7 @@ def sample_points(
 
     Arguments as for `sample`. The posteriors may differ in precisions, temperature and data (of
     another seed, say). Each has its own key of `keys` and adapts its own numbers; a number that the
-    transition leaves open is adapted for all. A point gets the draws that it would get alone, up to
+    dynamics leaves open is adapted for all. A point gets the draws that it would get alone, up to
     rounding. `wall_seconds` is the time of all points together.
 
     Raises as `sample` does, and `InputError` for posteriors of different shapes. A point all whose
@@ -92,19 +92,19 @@ def sample_points(
     >>> [chains.test_outputs.shape for chains in sampled]
     [(8, 5, 10), (8, 5, 10), (8, 5, 10)]
     """
-    counts = Counts.of(transition, num_chains, num_warmup, num_samples, thinning)
+    counts = Counts.of(dynamics, num_chains, num_warmup, num_samples, thinning)
     checkpoint = checked_saving(checkpoint, resume, progress)
     posteriors = checked_posteriors(posteriors)
-    require_room(posteriors, transition, counts)
+    require_room(posteriors, dynamics, counts)
     with writing(checkpoint):
         driven = drive(
-            posteriors, transition, keys, counts, observables=observables, checkpoint=checkpoint,
+            posteriors, dynamics, keys, counts, observables=observables, checkpoint=checkpoint,
             resume=resume, progress=progress,
         )  # fmt: skip
     return [driven.chains(i) for i in range(len(driven.posteriors))]
 
 
-def require_room(posteriors: Sequence[Posterior], transition: Dynamics, counts: Counts) -> None:
+def require_room(posteriors: Sequence[Posterior], dynamics: Dynamics, counts: Counts) -> None:
     """Raise `InputError` if the chains of these posteriors exceed the memory; warn if almost.
 
     Chains live on the accelerators, where there are some, and their draws on the host.
@@ -119,7 +119,7 @@ def require_room(posteriors: Sequence[Posterior], transition: Dynamics, counts: 
             first.network.num_units if isinstance(first.network, Network) else 0,
             first.num_train, len(first.x_test), int(np.prod(first.y_train.shape[1:])), total_chains,
             counts.num_samples, first.y_train.dtype.itemsize,
-            isinstance(first, MarginalisedPosterior), transition.copies,
+            isinstance(first, MarginalisedPosterior), dynamics.copies,
             counts.num_chains,
         )
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What may be given to the samplers: posteriors, transitions, counts, observables.
+"""What may be given to the samplers: posteriors, dynamics, counts, observables.
 
 Each function returns its argument in its final form, or raises an `InputError` that says what was
 given and what to write.
@@ -49,19 +49,19 @@ class Counts:
     @classmethod
     def of(
         cls,
-        transition: Dynamics,
+        dynamics: Dynamics,
         num_chains: SupportsIndex,
         num_warmup: SupportsIndex | None,
         num_samples: SupportsIndex,
         thinning: SupportsIndex | None,
     ) -> "Counts":
-        """The counts with the transition's own defaults in place of None."""
-        checked_transition(transition)
+        """The counts with the dynamics' own defaults in place of None."""
+        checked_dynamics(dynamics)
         return cls(
             num_chains,
-            transition.usage.warmup if num_warmup is None else num_warmup,
+            dynamics.usage.warmup if num_warmup is None else num_warmup,
             num_samples,
-            transition.usage.thinning if thinning is None else thinning,
+            dynamics.usage.thinning if thinning is None else thinning,
         )
 
     @property
@@ -76,7 +76,7 @@ def checked_posterior(posterior: Any) -> Posterior:
         return posterior
     if isinstance(posterior, Dynamics):
         raise InputError(
-            f"the posterior comes first and the transition second, got a "
+            f"the posterior comes first and the dynamics second, got a "
             f"{type(posterior).__name__} first: write sample(posterior, {type(posterior).__name__}"
             "(…), key=…)"
         )
@@ -122,24 +122,24 @@ def checked_params(posterior: Posterior, params: Any) -> Any:
     return params
 
 
-def checked_transition(transition: Any) -> Dynamics:
-    """The transition as given; `InputError` for any other object, also for a class of dynamics."""
-    if isinstance(transition, Dynamics):
-        return transition
-    if isinstance(transition, type) and issubclass(transition, Dynamics):
+def checked_dynamics(dynamics: Any) -> Dynamics:
+    """The dynamics as given; `InputError` for any other object, also for a class of dynamics."""
+    if isinstance(dynamics, Dynamics):
+        return dynamics
+    if isinstance(dynamics, type) and issubclass(dynamics, Dynamics):
         raise InputError(
-            f"a transition was expected, got the class {transition.__name__}: write "
-            f"{transition.__name__}()"
+            f"a dynamics was expected, got the class {dynamics.__name__}: write "
+            f"{dynamics.__name__}()"
         )
     raise InputError(
-        f"a transition was expected, got {_described(transition)}: write Langevin() or Split()"
+        f"a dynamics was expected, got {_described(dynamics)}: write Langevin() or Split()"
     )
 
 
-def refuse_jumps(posterior: Posterior, transition: Dynamics) -> None:
+def refuse_jumps(posterior: Posterior, dynamics: Dynamics) -> None:
     """Raise `InputError` where a dynamics that follows gradients alone meets a jump."""
-    if transition.unadjusted:
-        follower = f"{type(transition).__name__} dynamics"
+    if dynamics.unadjusted:
+        follower = f"{type(dynamics).__name__} dynamics"
         refuse_jumps_for(follower, posterior, "Split(), whose acceptance step knows of it, or ")
 
 

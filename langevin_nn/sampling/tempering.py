@@ -67,7 +67,7 @@ class Ladder:
 
 def temper(
     posterior: Posterior,
-    transition: Dynamics,
+    dynamics: Dynamics,
     temperatures: Sequence[float],
     *,
     key: PRNGKeyArray,
@@ -95,13 +95,13 @@ def temper(
     ((0.01, 0.1, 1.0), (2,))
     """
     rungs = ladder_of(checked_posterior(posterior), temperatures)
-    counts = Counts.of(transition, num_chains, num_warmup, num_samples, thinning)
+    counts = Counts.of(dynamics, num_chains, num_warmup, num_samples, thinning)
     checkpoint = checked_saving(checkpoint, resume, progress)
-    require_room(rungs, transition, counts)
+    require_room(rungs, dynamics, counts)
     keys = list(jax.random.split(random_key(key), len(rungs)))
     with writing(checkpoint):
         driven = drive(
-            rungs, transition, keys, counts, exchange=swaps,
+            rungs, dynamics, keys, counts, exchange=swaps,
             observables=observables, checkpoint=checkpoint, resume=resume, progress=progress,
         )  # fmt: skip
     names = ("swap_acceptance", "round_trips", "data_energy", "energy_variance")

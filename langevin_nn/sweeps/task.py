@@ -21,7 +21,7 @@ from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.errors import InputError
 from langevin_nn.files import remove
 from langevin_nn.runs import run
-from langevin_nn.runs.assemble import transition_of
+from langevin_nn.runs.assemble import dynamics_of
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.results import Result
 from langevin_nn.runs.run import Problem
@@ -174,7 +174,7 @@ class _Batches:
         sample = functools.partial(
             sample_points,
             [ready.problem.posterior for ready in batch],
-            transition_of(settings),
+            dynamics_of(settings),
             keys=[ready.problem.key for ready in batch],
             checkpoint=checkpoint,
             progress=self.tell,

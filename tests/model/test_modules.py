@@ -256,18 +256,18 @@ def everything_posterior(dtype, temperature=0.3):
 
 @pytest.mark.slow_except("split")
 @pytest.mark.parametrize(
-    ("transition", "dtype", "keys"),
+    ("dynamics", "dtype", "keys"),
     [
         (lnn.Langevin(), jnp.float64, [jax.random.PRNGKey(1), jax.random.PRNGKey(2)]),
         (lnn.Split(), jnp.float32, jax.random.split(jax.random.key(1, impl="rbg"), 2)),
     ],
     ids=["langevin", "split"],
 )
-def test_a_module_of_every_kind_of_leaf_is_sampled(transition, dtype, keys):
+def test_a_module_of_every_kind_of_leaf_is_sampled(dynamics, dtype, keys):
     """FAULTS 1.5 and 5: numbers of Python as fields, two points at once, rbg keys in float32."""
     posteriors = [everything_posterior(dtype, temperature) for temperature in (0.3, 0.6)]
     sampled = lnn.sample_points(
-        posteriors, transition, keys=keys, num_chains=3, num_warmup=np.int64(7), num_samples=4,
+        posteriors, dynamics, keys=keys, num_chains=3, num_warmup=np.int64(7), num_samples=4,
         thinning=2, observables={"weights": lambda network: network.w},
     )  # fmt: skip
     formula = everything_in_numpy(posteriors[0].network)
@@ -301,11 +301,11 @@ def test_dynamics_and_nuts_agree_on_a_module(seed):
     """Mean and square of f at each test point, by three samplers, in standard errors."""
     posterior = everything_posterior(jnp.float64)
     series = []
-    for transition in (lnn.Langevin(), lnn.Split()):
+    for dynamics in (lnn.Langevin(), lnn.Split()):
         settings = {"num_warmup": 4000, "thinning": 50} if not series else {"num_warmup": 500}
         chains = lnn.sample(
             posterior,
-            transition,
+            dynamics,
             key=jax.random.key(seed),
             num_chains=8,
             num_samples=500,
@@ -325,17 +325,17 @@ def test_dynamics_and_nuts_agree_on_a_module(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transition", [lnn.Langevin(), lnn.Split()], ids=["langevin", "split"])
-def test_a_masked_linear_module_has_its_exact_law(transition, seed):
+@pytest.mark.parametrize("dynamics", [lnn.Langevin(), lnn.Split()], ids=["langevin", "split"])
+def test_a_masked_linear_module_has_its_exact_law(dynamics, seed):
     """FAULTS 1.5: with the mask along the chains the variance was 1.78 in place of 0.08."""
     posterior = posterior_of(in_float64(MODULES["mask"][0]), temperature=0.1)
     chains = lnn.sample(
-        posterior, transition, key=jax.random.key(seed), num_chains=400, num_warmup=150,
+        posterior, dynamics, key=jax.random.key(seed), num_chains=400, num_warmup=150,
         num_samples=4,
     )  # fmt: skip
     features, f = DATA.x_train * MASK, chains.test_outputs[:, -1]
     precision = features.T @ features / 0.1 + 0.5 * np.eye(4)
-    if isinstance(transition, lnn.Langevin):  # its stationary law is known at its step size
+    if isinstance(dynamics, lnn.Langevin):  # its stationary law is known at its step size
         h = 0.1 * precision
         covariance = 0.1 * np.linalg.inv(h @ (np.eye(4) - chains.step_size * h / 2))
     else:

@@ -31,7 +31,7 @@ def test_samplers_have_the_same_arguments():
     """Spelled out in each, for those who read a signature; stated once, here."""
 
     def settings(function):
-        own = ("posterior", "posteriors", "transition", "temperatures", "key", "keys")
+        own = ("posterior", "posteriors", "dynamics", "temperatures", "key", "keys")
         arguments = inspect.signature(function).parameters.items()
         return {
             name: (each.default, each.annotation) for name, each in arguments if name not in own
@@ -45,9 +45,9 @@ def posterior(temperature=0.2, precisions=(1.0, 1.0), dtype=jnp.float32):
     return posterior_of(data, precisions=precisions, temperature=temperature, key=KEY, dtype=dtype)
 
 
-def run(target=None, transition=None, **changes):
+def run(target=None, dynamics=None, **changes):
     settings = {"num_chains": 3, "num_warmup": 37, "num_samples": 11, "thinning": 5} | changes
-    return lnn.sample(target or posterior(), transition or lnn.Langevin(0.02), key=KEY, **settings)
+    return lnn.sample(target or posterior(), dynamics or lnn.Langevin(0.02), key=KEY, **settings)
 
 
 def test_shapes_and_precision_of_what_is_recorded(monkeypatch):
@@ -147,7 +147,7 @@ def test_one_compilation_for_all_chunks_and_for_other_values(caplog, monkeypatch
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
     fresh = {"num_samples": 7}
     assert compilations(caplog, **fresh) == 1
-    others = {"target": posterior(0.3, (2.0, 0.5)), "transition": lnn.Langevin(0.01)}
+    others = {"target": posterior(0.3, (2.0, 0.5)), "dynamics": lnn.Langevin(0.01)}
     assert compilations(caplog, **fresh, **others, num_warmup=12, thinning=3) == 0
 
 
@@ -161,8 +161,8 @@ class OneBadChain(lnn.Langevin):
 
 
 def test_a_diverged_chain_is_counted_and_left_out():
-    good = run(transition=lnn.Langevin(0.02))
-    bad = run(transition=OneBadChain(0.02))
+    good = run(dynamics=lnn.Langevin(0.02))
+    bad = run(dynamics=OneBadChain(0.02))
     np.testing.assert_array_equal(bad.diverged, [False, True, False])
     measured = lnn.summarise(bad)
     assert measured.diagnostics.diverged_chains == 1 and not measured.converged

@@ -19,11 +19,11 @@ WIDTH, TEMPERATURE, STEP_SIZE = 20, 0.3, 0.07
 QUANTITIES = ("bias2", "variance", "generalisation_error", "train_error")
 
 
-def measure(kind, data, transition, key, **counts):
+def measure(kind, data, dynamics, key, **counts):
     posterior = posterior_of(
         data, (WIDTH,), temperature=TEMPERATURE, key=key, kind=kind, dtype=jnp.float32
     )
-    found = lnn.summarise(lnn.sample(posterior, transition, key=key, **counts))
+    found = lnn.summarise(lnn.sample(posterior, dynamics, key=key, **counts))
     assert found.converged, found.message
     return found
 

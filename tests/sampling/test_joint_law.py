@@ -47,10 +47,10 @@ MISTAKES = {
 
 
 @eqx.filter_jit
-def replicated(truth, target, transition, thinning, keys, at_once):
+def replicated(truth, target, dynamics, thinning, keys, at_once):
     """Of each replica: quantities at θ* (1,) and of two chains that start there, (2, DRAWS)."""
     x_train, x_test = (jnp.asarray(x, truth.y_train.dtype) for x in (DATA.x_train, DATA.x_test))
-    moving, marginalised = stepper(transition), isinstance(target, lnn.MarginalisedPosterior)
+    moving, marginalised = stepper(dynamics), isinstance(target, lnn.MarginalisedPosterior)
 
     def quantities(networks, y):
         first, last = networks.weights
@@ -87,7 +87,7 @@ def replicated(truth, target, transition, thinning, keys, at_once):
             errors = jnp.mean(posterior.squared_errors(state.params), axis=1)
             return state, values | {"β error² given W": errors / truth.temperature}
 
-        state = transition.init(posterior, start, moving.settings)
+        state = dynamics.init(posterior, start, moving.settings)
         values = jax.lax.scan(draw, state, jnp.arange(DRAWS))[1]
         return quantities(truth.lifted_networks(params, key[None]), y[None]), values
 
@@ -103,10 +103,10 @@ def joint_draws(sampler: Sampler, seed: int, temperature: float = 1.0, mistaken:
     )  # fmt: skip
     target = sampler.posterior(DATA, (WIDTH,), PRECISIONS, TEMPERATURE * temperature)
     kind = MISTAKES[sampler] if mistaken else None
-    transition = sampler.transition(*numbers, kind=kind)
+    dynamics = sampler.transition(*numbers, kind=kind)
     keys = jax.random.split(jax.random.key(seed), count)
     at_once = sampler.readout == "sampled"
-    found = replicated(truth, target, transition, jnp.asarray(thinning), keys, at_once)
+    found = replicated(truth, target, dynamics, jnp.asarray(thinning), keys, at_once)
     return jax.tree.map(lambda values: np.asarray(values, np.float64), found)
 
 

@@ -31,7 +31,7 @@ def unit_law(step_size: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Probabilities on a grid of w, and the quantities there; the posterior's at step size 0.
 
     With s = FᵀF and c = Fᵀy, Φ = ½ log(T + s) − ½ c²/(T(T + s)) + const (Sherman and Morrison). At
-    η > 0 the law is the left eigenvector of the Gaussian transition density.
+    η > 0 the law is the left eigenvector of the Gaussian dynamics density.
     """
     w = np.linspace(-9, 9, 901)
     temperature, (first, last) = UNIT_TEMPERATURE, UNIT_PRECISIONS
@@ -66,10 +66,10 @@ def unit_deviations(
         ONE_UNIT, (1,), UNIT_PRECISIONS, UNIT_TEMPERATURE * temperature, readout=readout
     )
     row = DYNAMICS[sampler.dynamics]
-    transition = sampler.transition(*row.hidden_weight, kind=kind)
+    dynamics = sampler.transition(*row.hidden_weight, kind=kind)
     keys = jax.random.split(jax.random.key(seed), 3)
     start = posterior.sample_prior(keys[0], UNIT_CHAINS)
-    params = evolved(posterior, transition, start, keys[1], jnp.asarray(UNIT_STEPS))
+    params = evolved(posterior, dynamics, start, keys[1], jnp.asarray(UNIT_STEPS))
     values = posterior.predictions(params, jax.random.split(keys[2], UNIT_CHAINS))
     if step_size is None:
         step_size = row.step_size["hidden_weight"]

@@ -78,20 +78,18 @@ def norm(network):
     return jnp.sum(network.weights[-1] ** 2)
 
 
-def run(target, transition=None, **changes):
+def run(target, dynamics=None, **changes):
     settings = {"num_chains": 3, "num_warmup": 40, "num_samples": 12, "thinning": 2} | changes
     observables = {"norm": norm}  # one function: another lambda is another program
-    return lnn.sample(
-        target, transition or lnn.Split(), key=KEY, observables=observables, **settings
-    )
+    return lnn.sample(target, dynamics or lnn.Split(), key=KEY, observables=observables, **settings)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [10, 50], ids=["warm-up", "sampling"])
 @pytest.mark.parametrize("kind", READOUTS)
 def test_resumes_bit_for_bit_and_does_not_depend_on_chunks(kind, stop, tmp_path, monkeypatch):
-    target, transition = small(kind), lnn.Split(refresh=0.7)
-    whole = run(target, transition)
+    target, dynamics = small(kind), lnn.Split(refresh=0.7)
+    whole = run(target, dynamics)
     monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 3)
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
 
@@ -100,8 +98,8 @@ def test_resumes_bit_for_bit_and_does_not_depend_on_chunks(kind, stop, tmp_path,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(target, transition, checkpoint=tmp_path, progress=interrupt)
-    resumed = run(target, transition, checkpoint=tmp_path, resume=True)
+        run(target, dynamics, checkpoint=tmp_path, progress=interrupt)
+    resumed = run(target, dynamics, checkpoint=tmp_path, resume=True)
     assert resumed.step_size == whole.step_size
     for name in ("test_outputs", "test_variances", "energy", "train_error", "acceptance"):
         if getattr(whole, name) is None:

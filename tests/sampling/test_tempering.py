@@ -28,11 +28,11 @@ def narrow(kind, temperature=0.1):
     return posterior_of(data, (4,), "identity", (1.0, 1.5), temperature, key=KEY, kind=kind), data
 
 
-def deviations(kind, seed, transition=None):
+def deviations(kind, seed, dynamics=None):
     """z-scores of every reported number at every rung, and of the log evidence at each."""
     posterior, data = narrow(kind)
     ladder = lnn.temper(
-        posterior, transition or lnn.Split(), LADDER, key=jax.random.key(seed),
+        posterior, dynamics or lnn.Split(), LADDER, key=jax.random.key(seed),
         num_chains=32, num_warmup=150, num_samples=200,
     )  # fmt: skip
     integrated = thermodynamic_integration(ladder, key=jax.random.key(seed + 1))
@@ -87,24 +87,24 @@ def two_wells(temperature=0.04):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("transition", "thinning"),
+    ("dynamics", "thinning"),
     [
         pytest.param(lnn.Langevin(0.005), 16, id="langevin"),
         pytest.param(lnn.Split(), 4, id="split"),
     ],
 )
-def test_what_is_trapped_at_its_temperature_gets_free_on_a_ladder(transition, thinning, seed):
+def test_what_is_trapped_at_its_temperature_gets_free_on_a_ladder(dynamics, thinning, seed):
     """Alone, the chains disagree and say so; on the ladder both wells have the weight ½."""
     settings = {
         "key": jax.random.key(seed + 3), "num_chains": 8, "num_warmup": 400, "num_samples": 600,
         "thinning": thinning,
     }  # fmt: skip
-    chains = lnn.sample(two_wells(), transition, **settings)
+    chains = lnn.sample(two_wells(), dynamics, **settings)
     stays = (chains.test_outputs[..., 0, 1] > 0).mean(axis=1)
     assert set(stays) == {0.0, 1.0}, "each chain keeps to its well, and both have some"
     alone = lnn.summarise(chains)
     assert not alone.converged and alone.diagnostics.rhat_max > 1.2
-    ladder = lnn.temper(two_wells(), transition, (0.12, 0.4, 1.0, 3.0), **settings)
+    ladder = lnn.temper(two_wells(), dynamics, (0.12, 0.4, 1.0, 3.0), **settings)
     measured = lnn.summarise(ladder.chains[0])
     assert measured.diagnostics.rhat_max < 1.02 and measured.diagnostics.ess_min > 400
     right = ladder.chains[0].test_outputs[..., 1] > 0

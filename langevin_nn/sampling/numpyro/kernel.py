@@ -1,7 +1,7 @@
-"""Any transition as a kernel of NumPyro's `MCMC`, on a posterior or on a NumPyro model.
+"""Any dynamics as a kernel of NumPyro's `MCMC`, on a posterior or on a NumPyro model.
 
 NumPyro batches chains with `chain_method="vectorized"` alone: its state then has a leading chain
-axis, as a transition's has. A single chain, or each of those that "sequential" runs one after
+axis, as a dynamics' has. A single chain, or each of those that "sequential" runs one after
 another, is a batch of one, whose records have no chain axis.
 """
 
@@ -23,8 +23,8 @@ from langevin_nn.model.posterior import Posterior, Target
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.checks import (
     checked_count,
+    checked_dynamics,
     checked_observables,
-    checked_transition,
     refuse_jumps,
 )
 from langevin_nn.sampling.engine.program import Observable, begin, record
@@ -60,10 +60,10 @@ class KernelState(NamedTuple):
 
 
 class NumPyroKernel(MCMCKernel):
-    """A transition as a kernel of `numpyro.infer.MCMC`.
+    """A dynamics as a kernel of `numpyro.infer.MCMC`.
 
-    `target` is a posterior of the package or a NumPyro model, `transition` any dynamics. One
-    NumPyro step, in the warm-up too, is `steps_per_sample` steps of the transition (its
+    `target` is a posterior of the package or a NumPyro model, `dynamics` any dynamics. One
+    NumPyro step, in the warm-up too, is `steps_per_sample` steps of the dynamics (its
     `usage.thinning` if left out): write this rather than `MCMC(thinning=…)`.
 
     Samples are what `sample` records: of a posterior `test_outputs`, `train_error`, `energy` and
@@ -99,13 +99,13 @@ class NumPyroKernel(MCMCKernel):
     def __init__(
         self,
         target: Any,
-        transition: Dynamics,
+        dynamics: Dynamics,
         *,
         steps_per_sample: SupportsIndex | None = None,
         observables: Mapping[str, Observable] | None = None,
     ) -> None:
-        transition = checked_transition(transition)
-        steps = transition.usage.thinning if steps_per_sample is None else steps_per_sample
+        dynamics = checked_dynamics(dynamics)
+        steps = dynamics.usage.thinning if steps_per_sample is None else steps_per_sample
         steps = checked_count("steps_per_sample", steps, 1)
         if isinstance(target, type | Dynamics | Network) or not (
             isinstance(target, Posterior) or callable(target)
@@ -120,8 +120,8 @@ class NumPyroKernel(MCMCKernel):
                 "numpyro.deterministic(name, value) in the model"
             )
         if isinstance(target, Posterior):
-            refuse_jumps(target, transition)
-        self.target, self.transition = target, transition
+            refuse_jumps(target, dynamics)
+        self.target, self.dynamics = target, dynamics
         self.steps_per_sample = steps
         self.observables = (
             checked_observables(target, observables) if isinstance(target, Posterior) else {}
@@ -172,8 +172,8 @@ class NumPyroKernel(MCMCKernel):
         keys = _split(_batch(rng_key), 4)
         posterior = self._posterior(model_args, model_kwargs)
         params = _start(posterior, keys[:, 1], init_params, is_prng_key(rng_key))
-        settings = self.transition.start(posterior, params, keys[0, 2])
-        stepper = Stepper.of(self.transition, settings, posterior.dtype)
+        settings = self.dynamics.start(posterior, params, keys[0, 2])
+        stepper = Stepper.of(self.dynamics, settings, posterior.dtype)
         chains = begin(posterior, stepper, params)
         info = _zero_info(posterior, stepper, chains, keys[:, 0])
         records = eqx.filter_jit(self._records)(posterior, chains, info, keys[:, 3], rng_key)
@@ -203,7 +203,7 @@ class NumPyroKernel(MCMCKernel):
             )
         keys = _split(keys, 3)
         state = self._settled(posterior, state)
-        stepper = Stepper.of(self.transition, state.settings, posterior.dtype)
+        stepper = Stepper.of(self.dynamics, state.settings, posterior.dtype)
 
         def one_step(i: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
             chains, sums = carry
@@ -225,7 +225,7 @@ class NumPyroKernel(MCMCKernel):
         if isinstance(self.target, Posterior):
             return self.target
         kind: type[NumPyroModel] = UnconstrainedModel
-        if self.transition.in_gaussian_prior:
+        if self.dynamics.in_gaussian_prior:
             kind = WhitenedModel
         return kind(self.target, model_args, model_kwargs or {})
 
@@ -244,13 +244,13 @@ class NumPyroKernel(MCMCKernel):
 
     def _settled(self, posterior: Target, state: KernelState) -> KernelState:
         """The state, at the warm-up's end with the settings that hold from there on."""
-        if type(self.transition).adapted is Dynamics.adapted:
+        if type(self.dynamics).adapted is Dynamics.adapted:
             return state  # It steps in the warm-up as it does afterwards.
         arrays, static = eqx.partition(state.chains, eqx.is_array)
 
         def on_host(arrays: Any, displayed: Any, taken: Any) -> Any:
             old = jax.tree.map(lambda value: np.ravel(value)[0].item(), displayed)
-            new = self.transition.adapted(eqx.combine(arrays, static), old)
+            new = self.dynamics.adapted(eqx.combine(arrays, static), old)
             return tuple(
                 jax.tree.map(lambda x, value: np.full(x.shape, value, x.dtype), before, new)
                 for before in (displayed, taken)

@@ -293,7 +293,7 @@ for kind in (lnn.GibbsPosterior, lnn.MarginalisedPosterior):
 # Methods with arguments of all that the public names are, and of what is made of them above.
 # What is for the package's own functions.
 INNER = {"caption", "from_config", "of_each", "once", "outputs_at", "record_along", "reduced",
-         "sizes", "with_inputs", "with_outputs", "preactivations"}
+         "sizes", "with_inputs", "with_outputs", "preactivations", "residual"}
 # For NumPyro and the engine.
 MADE = (lnn.NumPyroKernel, lnn.Dynamics, lnn.Langevin, lnn.Split, lnn.Diverged)
 classes, covered = set(), set()

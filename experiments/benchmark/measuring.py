@@ -102,9 +102,7 @@ class Stopwatch:
 def drive(posterior: Any, dynamics: Any, stopwatch: Stopwatch, **counts: int) -> Any:
     """The chains of `lnn.sample`; None where the stopwatch ended it."""
     with contextlib.suppress(Enough):
-        return lnn.sample(
-            posterior, dynamics, key=jax.random.key(1), progress=stopwatch, **counts
-        )
+        return lnn.sample(posterior, dynamics, key=jax.random.key(1), progress=stopwatch, **counts)
     return None
 
 

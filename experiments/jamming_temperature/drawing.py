@@ -1,4 +1,4 @@
-"""The figure and the tables, from what results.json holds.
+"""The figure and the tables, made from results.json.
 
 Standard errors are over the seeds, whose training examples, test examples and chains are their own;
 differences between errors are taken seed by seed first.
@@ -17,34 +17,37 @@ from langevin_nn.analysis.resampling import independent_mean
 from langevin_nn.types import Estimate
 
 COLOURS = ("#D55E00", "#E69F00", "#009E73", "#0072B2", "#56B4E9")
-"""Of the temperatures, the hottest first; T = 0 is black."""
-WHAT = {
+"""The colours of the temperatures, the hottest first; T = 0 is black."""
+ERROR_STYLES = {
     "draw": ("one draw", "o", "#0072B2"),
     "chain": ("mean of one chain", "s", "#009E73"),
     "ensemble": ("mean of all chains", "D", "#D55E00"),
 }
-MIXED = 1.1
-"""R̂ of f at 90 % of the test points, in every seed."""
+MIXED_RHAT = 1.1
+"""The R̂ of f, at 90 % of the test points in every seed, below which chains count as mixed."""
 
 
 def estimate(values: xr.DataArray) -> Estimate:
-    """Mean over the seeds and its standard error."""
+    """The mean over the seeds and its standard error."""
     return independent_mean(values.to_numpy().ravel())
 
 
 def geometric(values: xr.DataArray) -> Estimate:
-    """Geometric mean over the seeds, among which norms below jamming differ by factors."""
+    """The geometric mean over the seeds, among which norms below jamming differ by factors."""
     logs = estimate(np.log(values))
     return Estimate(float(np.exp(logs.value)), float(np.exp(logs.value) * logs.mcse))
 
 
 def ratio(above: xr.DataArray, below: xr.DataArray) -> Estimate:
-    """Of the means over the seeds, with the jackknife's error over the seeds."""
-    a, b = above.to_numpy().ravel(), below.to_numpy().ravel()
-    count = a.size
+    """The ratio of the means over the seeds, with the jackknife's error over the seeds."""
+    numerators, denominators = above.to_numpy().ravel(), below.to_numpy().ravel()
+    count = numerators.size
     with np.errstate(divide="ignore", invalid="ignore"):
-        without = (a.sum() - a) / (b.sum() - b)
-    return Estimate(float(a.sum() / b.sum()), float(np.std(without) * np.sqrt(count - 1)))
+        leave_one_out = (numerators.sum() - numerators) / (denominators.sum() - denominators)
+    return Estimate(
+        float(numerators.sum() / denominators.sum()),
+        float(np.std(leave_one_out) * np.sqrt(count - 1)),
+    )
 
 
 def along(
@@ -53,14 +56,14 @@ def along(
     of: Callable[[xr.DataArray], Estimate] = estimate,
     **style: object,
 ) -> None:
-    """A quantity (h, seed) against h with its error bars."""
+    """Draw a quantity (h, seed) against h with its error bars."""
     each = [of(found.sel(h=h)) for h in found.h]
     ax.errorbar(found.h, [e.value for e in each], [e.mcse for e in each], capsize=2, markersize=4,
                 linewidth=1.2, **style)  # type: ignore[arg-type]  # fmt: skip
 
 
 def jamming(flows: xr.Dataset) -> float:
-    """h where half of the flows fit, between the two widths around it."""
+    """The width h at which half of the flows fit, by interpolation."""
     fitted = flows.fitted.mean("seed").to_numpy()
     return float(np.exp(np.interp(0.5, fitted, np.log(flows.h.to_numpy()))))
 
@@ -118,8 +121,8 @@ def _errors(ax: Axes, results: Results, temperature: float) -> None:
     chains, flows = results["chains"].sel(T=temperature), results["flows"]
     along(ax, flows.draw, fmt="^:", color="0.4", label="T = 0: one flow")
     along(ax, flows.ensemble, fmt="v--", color="0.4", label=f"T = 0: {flows.num_flows} flows")
-    for key, (words, marker, colour) in WHAT.items():
-        along(ax, chains[key], fmt=f"{marker}-", color=colour, label=words)
+    for key, (label, marker, colour) in ERROR_STYLES.items():
+        along(ax, chains[key], fmt=f"{marker}-", color=colour, label=label)
     ax.set_ylabel("fraction of test points wrong")
     ax.set_title(f"errors at T = {temperature:g}", fontsize="medium")
     ax.legend(frameon=False, fontsize="small")
@@ -128,14 +131,16 @@ def _errors(ax: Axes, results: Results, temperature: float) -> None:
 def _lengths(mixing: Axes, gap: Axes, results: Results, temperature: float) -> None:
     short = results["shorter"].sel(T=temperature)
     whole = results["chains"].sel(T=temperature)
-    chosen = [h for h in (4, 6, 8, 20) if h in short.h] or list(short.h.values)
-    for h, colour in zip(chosen, ("#D55E00", "#E69F00", "#009E73", "#0072B2"), strict=False):
-        at = short.sel(h=h)
-        each = [ratio(at.between.sel(t=t), whole.total.sel(h=h)) for t in short.t]
-        mixing.errorbar(short.t, [e.value for e in each], [e.mcse for e in each], fmt="o-",
+    widths = [h for h in (4, 6, 8, 20) if h in short.h] or list(short.h.values)
+    for h, colour in zip(widths, ("#D55E00", "#E69F00", "#009E73", "#0072B2"), strict=False):
+        curves = short.sel(h=h)
+        estimates = [ratio(curves.between.sel(t=t), whole.total.sel(h=h)) for t in short.t]
+        mixing.errorbar(short.t, [value.value for value in estimates],
+                        [value.mcse for value in estimates], fmt="o-",
                         color=colour, capsize=2, markersize=4, label=f"h = {h}")  # fmt: skip
-        each = [estimate(at.chain.sel(t=t) - whole.ensemble.sel(h=h)) for t in short.t]
-        gap.errorbar(short.t, [e.value for e in each], [e.mcse for e in each], fmt="o-",
+        estimates = [estimate(curves.chain.sel(t=t) - whole.ensemble.sel(h=h)) for t in short.t]
+        gap.errorbar(short.t, [value.value for value in estimates],
+                     [value.mcse for value in estimates], fmt="o-",
                      color=colour, capsize=2, markersize=4, label=f"h = {h}")  # fmt: skip
     mixing.plot(short.t, 1 / short.t, color="0.4", linestyle="--", label="independent draws, 1/t")
     mixing.set_yscale("log")
@@ -153,13 +158,13 @@ def _lengths(mixing: Axes, gap: Axes, results: Results, temperature: float) -> N
     )
 
 
-def share(found: xr.Dataset) -> Estimate:
-    """(draw − chain)/(draw − ensemble): of the gain of the ensemble, what one chain's mean has."""
-    return ratio(found.draw - found.chain, found.draw - found.ensemble)
+def share(results: xr.Dataset) -> Estimate:
+    """The share (draw − chain)/(draw − ensemble) of the ensemble's gain that a chain's mean has."""
+    return ratio(results.draw - results.chain, results.draw - results.ensemble)
 
 
-def mixed(found: xr.Dataset) -> bool:
-    return bool((found.rhat < MIXED).all() and (found.stuck == 0).all())
+def mixed(results: xr.Dataset) -> bool:
+    return bool((results.rhat < MIXED_RHAT).all() and (results.stuck == 0).all())
 
 
 def _map(ax: Axes, results: Results) -> None:
@@ -171,16 +176,16 @@ def _map(ax: Axes, results: Results) -> None:
     ax.figure.colorbar(image, ax=ax, label="(draw − chain)/(draw − ensemble)")
     for (row, column), value in np.ndenumerate(values):
         dark = value < 0.6
-        here = row == 0 or mixed(chains.isel(T=row - 1, h=column))
-        text = f"{value:.2f}" + ("" if here else "*")
+        is_mixed = row == 0 or mixed(chains.isel(T=row - 1, h=column))
+        text = f"{value:.2f}" + ("" if is_mixed else "*")
         ax.text(column, row, text, ha="center", va="center", fontsize="small",
                 color="white" if dark else "black")  # fmt: skip
     ax.set_xticks(range(len(widths)), [str(h) for h in widths])
     ax.set_yticks(range(len(temperatures) + 1), ["0", *(f"{T:g}" for T in temperatures)])
     ax.set_xlabel("width h of both hidden layers")
     ax.set_ylabel("temperature T")
-    words = "what one chain has of the ensemble's gain\n(* not mixed, or a chain stands still)"
-    ax.set_title(words, fontsize="medium")
+    title = "what one chain has of the ensemble's gain\n(* not mixed, or a chain stands still)"
+    ax.set_title(title, fontsize="medium")
 
 
 def tables(results: Results) -> str:
@@ -188,8 +193,8 @@ def tables(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def _cells(found: xr.Dataset, keys: tuple[str, ...]) -> list[str]:
-    return [plus_minus(estimate(found[key])) for key in keys]
+def _cells(results: xr.Dataset, keys: tuple[str, ...]) -> list[str]:
+    return [plus_minus(estimate(results[key])) for key in keys]
 
 
 def _plane(results: Results) -> str:
@@ -200,17 +205,17 @@ def _plane(results: Results) -> str:
     rows = []
     for T in chains["T"].values:
         for h in chains.h.values:
-            at = chains.sel(T=T, h=h)
+            point = chains.sel(T=T, h=h)
             rows.append([
-                f"{T:g}", str(h), plus_minus(geometric(at.norm)),
-                *_cells(at, ("draw", "chain", "ensemble")),
-                plus_minus(estimate(at.draw - at.chain)),
-                plus_minus(estimate(at.chain - at.ensemble)),
-                plus_minus(share(at)),
-                plus_minus(estimate(at.chain - results["flows"].ensemble.sel(h=h))),
-                plus_minus(ratio(at.between, at.total)),
-                f"{float(at.rhat.max()):.2f}",
-                f"{int(at.stuck.sum())} of {at.stuck.size * chains.num_chains}",
+                f"{T:g}", str(h), plus_minus(geometric(point.norm)),
+                *_cells(point, ("draw", "chain", "ensemble")),
+                plus_minus(estimate(point.draw - point.chain)),
+                plus_minus(estimate(point.chain - point.ensemble)),
+                plus_minus(share(point)),
+                plus_minus(estimate(point.chain - results["flows"].ensemble.sel(h=h))),
+                plus_minus(ratio(point.between, point.total)),
+                f"{float(point.rhat.max()):.2f}",
+                f"{int(point.stuck.sum())} of {point.stuck.size * chains.num_chains}",
             ])  # fmt: skip
     return markdown(heads, rows)
 
@@ -230,7 +235,7 @@ def _flows(results: Results) -> str:
 
 
 def _ladder(results: Results) -> str:
-    """A ladder beside the chains of the same seeds without one."""
+    """A table of the ladders and of the chains of the same seeds without one."""
     ladder = results["ladder"]
     heads = ["h", "seed", "", "⟨f²⟩", "one draw", "mean of a chain", "mean of all chains", "B/V",
              "R̂", "stuck", "round trips"]  # fmt: skip
@@ -238,11 +243,12 @@ def _ladder(results: Results) -> str:
     for h in ladder.h.values:
         for seed in ladder.seed.values:
             alone = results["chains"].sel(T=float(ladder["T"]), h=h, seed=seed)
-            for words, at in (("alone", alone), ("ladder", ladder.sel(h=h, seed=seed))):
-                cells = [plus_minus(Estimate(float(at[key]), float(at[f"{key}_mcse"])))
+            for kind, numbers in (("alone", alone), ("ladder", ladder.sel(h=h, seed=seed))):
+                cells = [plus_minus(Estimate(float(numbers[key]), float(numbers[f"{key}_mcse"])))
                          for key in ("norm", "draw", "chain", "ensemble")]  # fmt: skip
-                trips = f"{int(at.round_trips)}" if "round_trips" in at else ""
-                apart = f"{float(at.between / at.total):.3f}"
-                rows.append([str(h), str(seed), words, *cells, apart,
-                             f"{float(at.rhat):.2f}", f"{int(at.stuck)}", trips])  # fmt: skip
+                trips = f"{int(numbers.round_trips)}" if "round_trips" in numbers else ""
+                between_share = f"{float(numbers.between / numbers.total):.3f}"
+                rows.append([str(h), str(seed), kind, *cells, between_share,
+                             f"{float(numbers.rhat):.2f}", f"{int(numbers.stuck)}",
+                             trips])  # fmt: skip
     return markdown(heads, rows)

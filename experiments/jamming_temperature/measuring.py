@@ -1,4 +1,4 @@
-"""What is measured of chains at T > 0, of ladders and of gradient flows: their `averaging`."""
+"""The measurements on chains at T > 0, on ladders and on gradient flows: their `averaging`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,31 +13,34 @@ from langevin_nn.config.record import RunConfig
 from langevin_nn.runs import assemble, run
 
 KEYS = ("norm", "draw", "chain", "ensemble", "total", "between")
-STUCK = 0.05
-"""A chain that accepts more rarely in a quarter of its record stands still, where it began mostly:
-draws of the prior can be steeper than what the others have taught the step size."""
+STUCK_ACCEPTANCE = 0.05
+"""The acceptance in a quarter of its record below which a chain stands still.
+
+Mostly it does so where it began: draws of the prior can be steeper than the weights of the other
+chains, to which the step size has adapted.
+"""
 RHAT_POINTS = 60
-"""Test points of which R̂ is computed."""
-MARGIN = {"loss_tolerance": 5e-5, "gradient_tolerance": 1e-6, "rtol": 1e-4, "atol": 1e-6}
-"""A flow ends where every margin is 0.99."""
+"""The number of test points at which R̂ is computed."""
+FLOW_TOLERANCES = {"loss_tolerance": 5e-5, "gradient_tolerance": 1e-6, "rtol": 1e-4, "atol": 1e-6}
+"""The tolerances of a flow, which ends where every margin is 0.99."""
 
 
-def values(found: lnn.Averaging) -> dict[str, float]:
-    """KEYS and, by KEY_mcse, their standard errors."""
-    value = {key: getattr(found, key).value for key in KEYS}
-    return value | {f"{key}_mcse": getattr(found, key).mcse for key in KEYS}
+def values(averages: lnn.Averaging) -> dict[str, float]:
+    """The numbers of KEYS by name and, as KEY_mcse, their standard errors."""
+    numbers = {key: getattr(averages, key).value for key in KEYS}
+    return numbers | {f"{key}_mcse": getattr(averages, key).mcse for key in KEYS}
 
 
 def lengths(num_draws: int) -> list[int]:
-    """1, 2, 4, … draws."""
+    """The lengths 1, 2, 4, … of shorter chains, in draws."""
     return [2**k for k in range(num_draws.bit_length()) if 2**k <= num_draws]
 
 
 def of_chains(chains: lnn.Chains) -> dict[str, Any]:
-    """Their averages, those of shorter chains, and how well the chains have mixed."""
+    """The averages of the chains and of shorter ones, and how well the chains have mixed."""
     assert chains.acceptance is not None
     quarters = np.array_split(chains.acceptance, 4, axis=1)
-    moving = np.min([quarter.mean(axis=1) for quarter in quarters], axis=0) > STUCK
+    moving = np.min([quarter.mean(axis=1) for quarter in quarters], axis=0) > STUCK_ACCEPTANCE
     moving &= ~chains.diverged
     stuck = int(np.sum(~moving))
     if moving.sum() < 3:  # too few to tell anything: all are kept, and marked
@@ -56,45 +59,45 @@ def of_chains(chains: lnn.Chains) -> dict[str, Any]:
 
 
 def sampled(points: Sequence[RunConfig]) -> list[dict[str, Any]]:
-    """Of points that differ in their seeds, which run side by side."""
-    prepared = [run.prepare(config) for config in points]
+    """The numbers of the chains of points that differ in their seeds and run side by side."""
+    problems = [run.prepare(config) for config in points]
     settings = points[0].sampler
-    found = lnn.sample_points(
-        [each.posterior for each in prepared], assemble.dynamics_of(settings),
-        keys=[each.key for each in prepared], **run.counts_of(settings),
+    points_chains = lnn.sample_points(
+        [problem.posterior for problem in problems], assemble.dynamics_of(settings),
+        keys=[problem.key for problem in problems], **run.counts_of(settings),
     )  # fmt: skip
-    return [of_chains(chains) for chains in found]
+    return [of_chains(chains) for chains in points_chains]
 
 
 def tempered(config: RunConfig, ladder: Sequence[float]) -> dict[str, Any]:
-    """The coldest rung of a ladder on top of the point's temperature."""
-    ready, settings = run.prepare(config), config.sampler
-    found = lnn.temper(
-        ready.posterior, assemble.dynamics_of(settings), ladder, key=ready.key,
+    """The numbers of the coldest rung of a ladder on top of the point's temperature."""
+    problem, settings = run.prepare(config), config.sampler
+    tempered_ladder = lnn.temper(
+        problem.posterior, assemble.dynamics_of(settings), ladder, key=problem.key,
         **run.counts_of(settings),
     )  # fmt: skip
-    trips = int(found.round_trips.sum())
-    swaps = float(found.swap_acceptance.min())
-    return of_chains(found.chains[0]) | {"round_trips": trips, "swaps": swaps}
+    trips = int(tempered_ladder.round_trips.sum())
+    swaps = float(tempered_ladder.swap_acceptance.min())
+    return of_chains(tempered_ladder.chains[0]) | {"round_trips": trips, "swaps": swaps}
 
 
-def flowed(config: RunConfig, number: int, group: int, max_steps: int) -> dict[str, Any]:
-    """Gradient flow from draws of the prior, each a chain of one draw.
+def flowed(config: RunConfig, num_flows: int, group: int, max_steps: int) -> dict[str, Any]:
+    """The numbers of gradient flow from draws of the prior, each a chain of one draw.
 
     `ensemble` is the error of the mean of all, `few` that of a mean of `group` of them.
     """
-    exact = replace(config, precision="float64")
-    ready = run.prepare(exact)
+    float64_config = replace(config, precision="float64")
+    problem = run.prepare(float64_config)
     flow = lnn.gradient_flow(
-        ready.posterior, key=jax.random.fold_in(ready.key, 7), num_initialisations=number,
-        max_steps=max_steps, **MARGIN,
+        problem.posterior, key=jax.random.fold_in(problem.key, 7), num_initialisations=num_flows,
+        max_steps=max_steps, **FLOW_TOLERANCES,
     )  # fmt: skip
     f, y = flow.test_outputs[:, None], flow.y_test
-    groups = [f[begin : begin + group] for begin in range(0, number - group + 1, group)]
-    few = [lnn.averaging(each, y).ensemble.value for each in groups]
+    groups = [f[start : start + group] for start in range(0, num_flows - group + 1, group)]
+    group_errors = [lnn.averaging(group_outputs, y).ensemble.value for group_outputs in groups]
     return {
         **values(lnn.averaging(f, y)),
-        "few": float(np.mean(few)),
+        "few": float(np.mean(group_errors)),
         "fitted": float(np.mean(flow.unsatisfied == 0)),
         "unsatisfied": float(np.mean(flow.unsatisfied)),
         "settled": float(np.mean(flow.settled)),

@@ -20,7 +20,7 @@ from langevin_nn.data.image_files import available
 from langevin_nn.types import Estimate
 
 IN_SIZE, WIDTH, NOISE = 30, 10, 5.0
-"""N_0, N_1 and τ²: there are N_1(N_0 + 1) = 310 weights."""
+"""The numbers N_0, N_1 and τ² of the networks, which have N_1(N_0 + 1) = 310 weights."""
 NUM_WEIGHTS = WIDTH * (IN_SIZE + 1)
 SIZES = {
     "smoke": ((15,), (0.3,), 3, 2, 50),
@@ -30,12 +30,15 @@ SIZES = {
         (0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 1000.0), 16, 10, 2000,
     ),
 }  # fmt: skip
-"""Numbers of examples, times, initialisations, data sets, test points."""
+"""The numbers of examples, the times, and how many initialisations, data sets and test points."""
 COLOURS = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#CC79A7", "#009E73", "black")
 
 
 def teacher_task(num_train: int, num_test: int, seed: int) -> lnn.Dataset:
-    """y = v·tanh(W² tanh(W¹x/√N_0)/10)/10 + ε: 100 units in each layer, the same for all seeds."""
+    """A task of the teacher y = v·tanh(W² tanh(W¹x/√N_0)/10)/10 + ε, the same for all seeds.
+
+    It has 100 units in each layer.
+    """
     rules, rng = np.random.default_rng(0), np.random.default_rng([1, seed, num_train])
     first, second = rules.standard_normal((100, IN_SIZE)), rules.standard_normal((100, 100))
     last = rules.standard_normal(100)
@@ -50,7 +53,7 @@ def teacher_task(num_train: int, num_test: int, seed: int) -> lnn.Dataset:
 
 
 def image_task(source: str, num_train: int, num_test: int, seed: int) -> lnn.Dataset:
-    """Even digits against odd ones in 30 principal components, noise on the training labels."""
+    """The task of even against odd digits in 30 principal components, with noisy labels."""
     return lnn.load_dataset(
         source, num_train=num_train, num_test=num_test, num_components=IN_SIZE,
         classes=((0, 2, 4, 6, 8), (1, 3, 5, 7, 9)), noise_variance=NOISE,
@@ -59,10 +62,10 @@ def image_task(source: str, num_train: int, num_test: int, seed: int) -> lnn.Dat
 
 
 def measured(job: tuple[str, int, tuple[float, ...], int, int, int]) -> np.ndarray:
-    """(data set, time, quantity): error of one network and of the ensemble, training error."""
-    source, num_train, times, number, repeats, num_test = job
-    rows = np.empty((repeats, len(times), 3))
-    for seed in range(repeats):
+    """Errors (data set, time, quantity) of one network, of the ensemble, and on training data."""
+    source, num_train, times, num_initialisations, num_data_sets, num_test = job
+    rows = np.empty((num_data_sets, len(times), 3))
+    for seed in range(num_data_sets):
         if source == "teacher":
             data = teacher_task(num_train, num_test, seed)
         else:
@@ -72,8 +75,8 @@ def measured(job: tuple[str, int, tuple[float, ...], int, int, int]) -> np.ndarr
         posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 1.0)
         for place, time in enumerate(times):
             flow = lnn.gradient_flow(
-                posterior, key=key, num_initialisations=number, max_time=time, rtol=1e-4,
-                atol=1e-5, gradient_tolerance=1e-7, solver="stabilised",
+                posterior, key=key, num_initialisations=num_initialisations, max_time=time,
+                rtol=1e-4, atol=1e-5, gradient_tolerance=1e-7, solver="stabilised",
             )  # fmt: skip
             f = flow.test_outputs
             rows[seed, place] = (
@@ -85,62 +88,73 @@ def measured(job: tuple[str, int, tuple[float, ...], int, int, int]) -> np.ndarr
 
 
 def sources() -> list[str]:
-    present = {each.name for each in available() if each.present}
+    """The teacher, and MNIST or, where it is not at hand, the digits."""
+    present = {source.name for source in available() if source.present}
     return ["teacher", "mnist" if "mnist" in present else "digits"]
 
 
 def flows(call: Call) -> xr.Dataset:
-    examples, times, number, repeats, num_test = SIZES[call.size]
-    chosen = sources()
-    jobs = [(source, p, times, number, repeats, num_test) for source in chosen for p in examples]
+    """The errors of all flows, averaged over the data sets."""
+    examples, times, num_initialisations, num_data_sets, num_test = SIZES[call.size]
+    tasks = sources()
+    jobs = [
+        (source, p, times, num_initialisations, num_data_sets, num_test)
+        for source in tasks
+        for p in examples
+    ]
     longest = sorted(jobs, key=lambda job: -job[1])
     with processes(1 if call.size == "smoke" else num_cores()) as pool:
-        found = dict(zip(longest, pool.map(measured, longest), strict=True))
-    values = np.array([[found[source, p, *longest[0][2:]] for p in examples] for source in chosen])
+        errors = dict(zip(longest, pool.map(measured, longest), strict=True))
+    values = np.array([[errors[source, p, *longest[0][2:]] for p in examples] for source in tasks])
     return xr.Dataset(
         {
             "value": (("source", "P", "t", "of"), values.mean(axis=2)),
             "error": (
-                ("source", "P", "t", "of"), values.std(axis=2, ddof=1) / np.sqrt(repeats)
+                ("source", "P", "t", "of"), values.std(axis=2, ddof=1) / np.sqrt(num_data_sets)
             ),
             "gain": (("source", "P", "t"), (values[..., 1] / values[..., 0]).mean(axis=2)),
         },
-        coords={"source": chosen, "P": list(examples), "t": list(times),
+        coords={"source": tasks, "P": list(examples), "t": list(times),
                 "of": ["one", "ensemble", "train"]},
-        attrs={"initialisations": number, "data_sets": repeats},
+        attrs={"initialisations": num_initialisations, "data_sets": num_data_sets},
     )  # fmt: skip
 
 
 def draw(results: Results) -> Figure:
-    """A row for each data set: one network, the ensemble, and over time at three sizes."""
-    found = results["flows"]
-    figure = Figure(figsize=(12, 0.8 + 3.2 * found.sizes["source"]), layout="constrained")
-    panels = figure.subplots(found.sizes["source"], 3, squeeze=False)
-    examples, times = found.P.to_numpy(), found.t.to_numpy()
+    """A figure with a row for each data set: one network, the ensemble, and three sizes in time."""
+    results_of_flows = results["flows"]
+    figure = Figure(
+        figsize=(12, 0.8 + 3.2 * results_of_flows.sizes["source"]), layout="constrained"
+    )
+    panels = figure.subplots(results_of_flows.sizes["source"], 3, squeeze=False)
+    examples, times = results_of_flows.P.to_numpy(), results_of_flows.t.to_numpy()
     titles = {"teacher": "network teacher", "mnist": "MNIST parity", "digits": "digits parity"}
-    for row, source in zip(panels, found.source.values, strict=True):
-        here = found.sel(source=source)
-        for ax, which in zip(row, ("one", "ensemble"), strict=False):
+    for row, source in zip(panels, results_of_flows.source.values, strict=True):
+        source_results = results_of_flows.sel(source=source)
+        for ax, predictor in zip(row, ("one", "ensemble"), strict=False):
             for colour, time in zip(COLOURS, times, strict=False):
-                point = here.sel(t=time, of=which)
-                look = {"color": colour, "markersize": 4, "capsize": 2, "linewidth": 1}
+                point = source_results.sel(t=time, of=predictor)
+                style = {"color": colour, "markersize": 4, "capsize": 2, "linewidth": 1}
                 ax.errorbar(
-                    examples, point.value, point.error, fmt="o-", label=f"t = {time:g}", **look
+                    examples, point.value, point.error, fmt="o-", label=f"t = {time:g}", **style
                 )
             for place in (IN_SIZE, NUM_WEIGHTS):
                 ax.axvline(place, color="0.85", linewidth=0.8, zorder=0)
             ax.set_xlabel(f"P (N_0 = {IN_SIZE}, {NUM_WEIGHTS} weights)")
-            words = {"one": "one network", "ensemble": f"mean of {found.initialisations}"}
-            ax.set_title(f"{titles[source]}: {words[which]}", fontsize="small")
+            names = {
+                "one": "one network",
+                "ensemble": f"mean of {results_of_flows.initialisations}",
+            }
+            ax.set_title(f"{titles[source]}: {names[predictor]}", fontsize="small")
             ax.set_ylabel("test error (labels without noise)")
             ax.set_xscale("log")
             ax.set_yscale("log")
             # the same scale for one network and for the ensemble
-            both = here.value.sel(of=["one", "ensemble"])
-            ax.set_ylim(0.8 * float(both.min()), 1.3 * float(both.max()))
+            errors = source_results.value.sel(of=["one", "ensemble"])
+            ax.set_ylim(0.8 * float(errors.min()), 1.3 * float(errors.max()))
         ax = row[2]
         for colour, p in zip(("#0072B2", "0.5", "#D55E00"), _three(examples), strict=False):
-            point = here.sel(P=p, of="one")
+            point = source_results.sel(P=p, of="one")
             ax.errorbar(times, point.value, point.error, fmt="o-", color=colour, markersize=4,
                         capsize=2, linewidth=1, label=f"P = {p}")  # fmt: skip
         ax.set_xscale("log")
@@ -154,24 +168,24 @@ def draw(results: Results) -> Figure:
 
 def _three(examples: np.ndarray) -> list[int]:
     """The sizes nearest to N_0, between the peaks, and nearest to the number of weights."""
-    wanted = (IN_SIZE, 0.5 * NUM_WEIGHTS, NUM_WEIGHTS)
-    return sorted({int(examples[np.argmin(np.abs(np.log(examples / p)))]) for p in wanted})
+    targets = (IN_SIZE, 0.5 * NUM_WEIGHTS, NUM_WEIGHTS)
+    return sorted({int(examples[np.argmin(np.abs(np.log(examples / p)))]) for p in targets})
 
 
-def table(found: xr.Dataset) -> str:
+def table(results: xr.Dataset) -> str:
     heads = ["data", "P"]
-    heads += [f"t = {time:g}: one, ensemble" for time in found.t.values]
-    heads += [f"training error at t = {found.t.values[-1]:g}"]
+    heads += [f"t = {time:g}: one, ensemble" for time in results.t.values]
+    heads += [f"training error at t = {results.t.values[-1]:g}"]
     rows = []
-    for source in found.source.values:
-        for p in found.P.values:
+    for source in results.source.values:
+        for p in results.P.values:
             cells = [str(source), str(p)]
-            for time in found.t.values:
-                point = found.sel(source=source, P=p, t=time)
+            for time in results.t.values:
+                point = results.sel(source=source, P=p, t=time)
                 cells.append(", ".join(
-                    plus_minus(Estimate(float(point.value.sel(of=which)),
-                                        float(point.error.sel(of=which))))
-                    for which in ("one", "ensemble")
+                    plus_minus(Estimate(float(point.value.sel(of=predictor)),
+                                        float(point.error.sel(of=predictor))))
+                    for predictor in ("one", "ensemble")
                 ))  # fmt: skip
             cells.append(f"{float(point.value.sel(of='train')):.2g}")
             rows.append(cells)

@@ -28,7 +28,7 @@ from langevin_nn.runs.assemble import loss_of
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """Widths, output scales α̃ and initialisations; of the kernel, examples and draws."""
+    """The widths, output scales α̃ and number of flows; the kernel's examples and draws."""
 
     widths: tuple[int, ...]
     scales: tuple[float, ...]
@@ -48,23 +48,26 @@ FULL_DATA = {"num_train": 5000}
 FLOW: dict[str, Any] = {
     "loss_tolerance": 5e-5, "rtol": 1e-3, "atol": 1e-4, "solver": "stabilised",
 }  # fmt: skip
-"""Fitted: every margin y f above 0.99."""
+"""The settings of the flows: fitted means that every margin y f is above 0.99."""
 STEPS = {"smoke": 200, "config": 800, "full": 20_000}
-"""After which a network counts as one that does not fit."""
+"""The number of steps after which a network counts as one that does not fit."""
 
 
 def tasks(call: Call) -> list[run.Problem]:
-    """Both tasks at this size."""
+    """Both tasks, at the size of the call."""
     change = {"smoke": SMOKE_DATA, "config": {}, "full": FULL_DATA}[call.size]
     values = [configuration.read(call.here / name) for name in TASKS]
     return [
-        run.prepare(configuration.from_dict(each | {"data": each["data"] | change}))
-        for each in values
+        run.prepare(configuration.from_dict(task_values | {"data": task_values["data"] | change}))
+        for task_values in values
     ]
 
 
 def column(call: Call, task: run.Problem, width: int) -> dict[str, Any]:
-    """All output scales of one width: the same initialisations, and one compilation."""
+    """The numbers of all output scales of one width, from the same initialisations.
+
+    They share one compilation.
+    """
     size, data = SIZES[call.size], task.data
     key = jax.random.fold_in(task.key, width)
     network = lnn.FullyConnected(
@@ -72,16 +75,16 @@ def column(call: Call, task: run.Problem, width: int) -> dict[str, Any]:
     )
     prior = lnn.GaussianPrior((1.0, 1.0, 1.0))
     posterior = lnn.GibbsPosterior(network, prior, data, 1.0, loss_of(task.config))
-    few = eqx.tree_at(
+    kernel_posterior = eqx.tree_at(
         lambda p: (p.x_train, p.y_train), posterior,
         (posterior.x_train[: size.kernel_points], posterior.y_train[: size.kernel_points]),
     )  # fmt: skip
-    draws = lnn.tangent_kernel(few, posterior.sample_prior(key, size.kernel_draws))
+    draws = lnn.tangent_kernel(kernel_posterior, posterior.sample_prior(key, size.kernel_draws))
     spread = np.linalg.norm(draws - draws.mean(axis=0), axis=(1, 2)) ** 2
     spread *= size.kernel_draws / (size.kernel_draws - 1)
-    before = None
+    initial_kernel = None
     names = ("single", "ensemble", "difference", "change")
-    found: dict[str, Any] = {name: [] for name in (*names, "fitted", "settled", "steps")}
+    numbers: dict[str, Any] = {name: [] for name in (*names, "fitted", "settled", "steps")}
     for scale in size.scales:
         flow = lnn.gradient_flow(
             posterior, key=key, num_initialisations=size.number, output_scale=scale / width**0.5,
@@ -90,46 +93,50 @@ def column(call: Call, task: run.Problem, width: int) -> dict[str, Any]:
         errors = lnn.classification_errors(flow)
         for name in names[:3]:
             estimate = getattr(errors, name)
-            found[name].append((estimate.value, estimate.mcse))
-        if before is None:
-            before = lnn.tangent_kernel(few, flow.initial_params)
-        found["change"].append(relative_change(lnn.tangent_kernel(few, flow.params), before))
-        found["fitted"].append(np.mean(flow.unsatisfied == 0))
-        found["settled"].append(np.mean(flow.settled))
-        found["steps"].append(int(flow.num_steps.max()))
+            numbers[name].append((estimate.value, estimate.mcse))
+        if initial_kernel is None:
+            initial_kernel = lnn.tangent_kernel(kernel_posterior, flow.initial_params)
+        numbers["change"].append(
+            relative_change(lnn.tangent_kernel(kernel_posterior, flow.params), initial_kernel)
+        )
+        numbers["fitted"].append(np.mean(flow.unsatisfied == 0))
+        numbers["settled"].append(np.mean(flow.settled))
+        numbers["steps"].append(int(flow.num_steps.max()))
     call.say(
-        f"{task.config.data.source}, h = {width}: {found['steps']} steps, fitted "
-        f"{np.round(found['fitted'], 2)}, error {np.round(found['ensemble'], 3)[:, 0]}"
+        f"{task.config.data.source}, h = {width}: {numbers['steps']} steps, fitted "
+        f"{np.round(numbers['fitted'], 2)}, error {np.round(numbers['ensemble'], 3)[:, 0]}"
     )
     relative = spread / np.linalg.norm(draws.mean(axis=0)) ** 2
     error = relative.std(ddof=1) / np.sqrt(size.kernel_draws)
     root = np.sqrt(relative.mean())
-    return found | {"fluctuation": (root, error / (2 * root))}
+    return numbers | {"fluctuation": (root, error / (2 * root))}
 
 
 def measured(call: Call) -> xr.Dataset:
-    """Every task, width and output scale."""
-    size, both = SIZES[call.size], tasks(call)
+    """The numbers of every task, width and output scale."""
+    size, problems = SIZES[call.size], tasks(call)
     with ThreadPoolExecutor(2) as pool:  # one compiles while the other runs; large widths first
-        jobs = [(task, width) for task in both for width in size.widths[::-1]]
-        done = list(pool.map(lambda job: column(call, *job), jobs))
-    by_task = [done[i : i + len(size.widths)][::-1] for i in range(0, len(done), len(size.widths))]
+        jobs = [(task, width) for task in problems for width in size.widths[::-1]]
+        columns = list(pool.map(lambda job: column(call, *job), jobs))
+    by_task = [
+        columns[i : i + len(size.widths)][::-1] for i in range(0, len(columns), len(size.widths))
+    ]
 
-    def whole(name: str) -> list[list[Any]]:
-        return [[found[name] for found in row] for row in by_task]
+    def array_of(name: str) -> list[list[Any]]:
+        return [[column_numbers[name] for column_numbers in row] for row in by_task]
 
     dims = ("source", "width", "scale")
     content: dict[str, Any] = {
-        name: ((*dims, "of"), whole(name)) for name in ("single", "ensemble", "difference")
+        name: ((*dims, "of"), array_of(name)) for name in ("single", "ensemble", "difference")
     }
-    content |= {name: (dims, whole(name)) for name in ("fitted", "settled", "steps")}
-    content["change"] = ((*dims, "network"), whole("change"))
-    content["fluctuation"] = (("source", "width", "of"), whole("fluctuation"))
+    content |= {name: (dims, array_of(name)) for name in ("fitted", "settled", "steps")}
+    content["change"] = ((*dims, "network"), array_of("change"))
+    content["fluctuation"] = (("source", "width", "of"), array_of("fluctuation"))
     return xr.Dataset(
         content,
-        coords={"source": [task.config.data.source for task in both], "width": list(size.widths),
-                "scale": list(size.scales), "of": ["value", "error"]},
-        attrs={"number": size.number, "num_train": both[0].data.num_train,
+        coords={"source": [task.config.data.source for task in problems],
+                "width": list(size.widths), "scale": list(size.scales), "of": ["value", "error"]},
+        attrs={"number": size.number, "num_train": problems[0].data.num_train,
                "kernel_points": size.kernel_points,
                "kernel_draws": size.kernel_draws},
     )  # fmt: skip
@@ -140,8 +147,8 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
 
 
 def report(results: Results) -> str:
-    found = results["measured"]
-    return "\n\n".join([slopes(found), exponents(found), transitions(found)])
+    numbers = results["measured"]
+    return "\n\n".join([slopes(numbers), exponents(numbers), transitions(numbers)])
 
 
 if __name__ == "__main__":

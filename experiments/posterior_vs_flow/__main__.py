@@ -23,17 +23,17 @@ from langevin_nn.types import Estimate
 WIDTH = "network.hidden_widths[0]"
 KEYS = ("bias2", "variance", "generalisation_error")
 NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
-NUMBER = {"smoke": 3, "config": 64, "full": 256}
-"""Initialisations."""
+NUM_INITIALISATIONS = {"smoke": 3, "config": 64, "full": 256}
+"""The number of initialisations of each ensemble of flows."""
 
 
 def flows(call: Call, values: dict[str, Any]) -> xr.Dataset:
-    """bias², variance and their sum over initialisations, and for infinite width in theory."""
-    base = {name: part for name, part in values.items() if name not in ("sweep", "theory")}
+    """The bias², variance and their sum over initialisations, and at infinite width in theory."""
+    base = {name: section for name, section in values.items() if name not in ("sweep", "theory")}
     over = values["sweep"]["over"]
     sources, widths = over["data.source"], over[WIDTH]
-    found = np.full((len(KEYS), 2, len(sources), len(widths)), np.nan)
-    wide = np.full((len(KEYS), len(sources)), np.nan)
+    numbers = np.full((len(KEYS), 2, len(sources), len(widths)), np.nan)
+    limits = np.full((len(KEYS), len(sources)), np.nan)
     for row, source in enumerate(sources):
         for column, width in enumerate(widths):
             config = configuration.from_dict(base | {
@@ -43,7 +43,7 @@ def flows(call: Call, values: dict[str, Any]) -> xr.Dataset:
             })  # fmt: skip
             setup = run.prepare(config)
             flow = lnn.gradient_flow(
-                setup.posterior, key=setup.key, num_initialisations=NUMBER[call.size],
+                setup.posterior, key=setup.key, num_initialisations=NUM_INITIALISATIONS[call.size],
                 gradient_tolerance=1e-4, rtol=1e-6, atol=1e-8,
             )  # fmt: skip
             measured = lnn.summarise_flow(flow)
@@ -52,28 +52,28 @@ def flows(call: Call, values: dict[str, Any]) -> xr.Dataset:
                      f"{time:.3g}, training error {error:.1e} {measured.message}")  # fmt: skip
             for place, key in enumerate(KEYS):
                 estimate = getattr(measured, key)
-                found[place, :, row, column] = estimate.value, estimate.mcse
+                numbers[place, :, row, column] = estimate.value, estimate.mcse
         limit = lnn.theory.infinite_width_flow(setup.posterior.ensemble)
-        wide[:, row] = [getattr(limit, key).value for key in KEYS]
+        limits[:, row] = [getattr(limit, key).value for key in KEYS]
     return xr.Dataset(
-        {"flow": (("key", "of", "source", "width"), found), "wide": (("key", "source"), wide)},
+        {"flow": (("key", "of", "source", "width"), numbers), "wide": (("key", "source"), limits)},
         coords={"key": list(KEYS), "of": ["value", "error"], "source": sources, "width": widths},
-        attrs={"number": NUMBER[call.size], "num_train": values["data"]["num_train"],
+        attrs={"number": NUM_INITIALISATIONS[call.size], "num_train": values["data"]["num_train"],
                "temperature": values["posterior"]["temperature"]},
     )  # fmt: skip
 
 
 def draw(results: Results) -> Figure:
-    """A row for each data set, a column for each quantity."""
+    """A figure with a row for each data set and a column for each quantity."""
     posterior, flow = results["posterior"], results["flow"]
     sources = flow.source.values
     figure = Figure(figsize=(11, 0.9 + 3.1 * len(sources)), layout="constrained")
     panels = figure.subplots(len(sources), len(KEYS), sharex=True, squeeze=False)
     for row, source in zip(panels, sources, strict=True):
-        here = posterior.sel({"data.source": source})
+        points = posterior.sel({"data.source": source})
         for ax, key in zip(row, KEYS, strict=True):
             lnn.plotting.plot_along(
-                ax, here, key, WIDTH, theories=["infinite_width", "one_layer"], colour="#0072B2",
+                ax, points, key, WIDTH, theories=["infinite_width", "one_layer"], colour="#0072B2",
                 label=f"posterior, T = {flow.temperature:g}",
             )  # fmt: skip
             value, error = flow.flow.sel(source=source, key=key).to_numpy()
@@ -81,9 +81,9 @@ def draw(results: Results) -> Figure:
                         label=f"gradient flow, {flow.number} initialisations")  # fmt: skip
             limit = float(flow.wide.sel(source=source, key=key))
             ax.axhline(limit, color="#D55E00", linestyle="--", linewidth=1.4)
-            frame(ax, here[key], value, np.array(limit), here[f"theory_{key}"])
+            frame(ax, points[key], value, np.array(limit), points[f"theory_{key}"])
             ax.set_title(f"{NAMES.get(source, source)}, P = {flow.num_train}, "
-                         f"s = {float(here.criterion[0]):.2g}", fontsize="small")  # fmt: skip
+                         f"s = {float(points.criterion[0]):.2g}", fontsize="small")  # fmt: skip
     for name, style in (("infinite width", "--"), ("one_layer", "-")):
         panels[0, 0].plot([], [], color="0.4", linestyle=style, label=name)
     legend_below(figure, panels[0, 0])
@@ -91,21 +91,21 @@ def draw(results: Results) -> Figure:
 
 
 def table(posterior: xr.Dataset, flow: xr.Dataset) -> str:
-    heads = ["data", "N_1", *(f"{QUANTITIES[key]}, {who}" for key in KEYS
-                              for who in ("posterior", "flow"))]  # fmt: skip
+    heads = ["data", "N_1", *(f"{QUANTITIES[key]}, {ensemble}" for key in KEYS
+                              for ensemble in ("posterior", "flow"))]  # fmt: skip
     rows = []
     for source in flow.source.values:
         for width in flow.width.values:
-            here = posterior.sel({"data.source": source, WIDTH: width})
+            point = posterior.sel({"data.source": source, WIDTH: width})
             cells = [str(source), str(width)]
             for key in KEYS:
                 value, error = flow.flow.sel(source=source, width=width, key=key).to_numpy()
-                cells.append(plus_minus(Estimate(float(here[key]), float(here[f"{key}_mcse"]))))
+                cells.append(plus_minus(Estimate(float(point[key]), float(point[f"{key}_mcse"]))))
                 cells.append(plus_minus(Estimate(float(value), float(error))))
             rows.append(cells)
         cells = [str(source), "∞"]
         for key in KEYS:
-            expected = here[f"theory_{key}"].sel(theory="infinite_width")
+            expected = point[f"theory_{key}"].sel(theory="infinite_width")
             cells += [
                 f"{float(expected):.5f}",
                 f"{float(flow.wide.sel(source=source, key=key)):.5f}",

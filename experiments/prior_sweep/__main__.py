@@ -29,25 +29,29 @@ QUANTITIES = ("bias2", "variance")
 
 
 def draw(results: Results) -> Figure:
-    """bias² and variance, and below them how far two theories are off."""
-    found = results["precisions"]
+    """A figure of bias² and variance, and below them the deviations of three theories."""
+    results_of_sweep = results["precisions"]
     figure = Figure(figsize=(10, 7.6), layout="constrained")
     upper, lower = figure.subplots(2, 2, sharex=True)
-    shown = [name for name in ("infinite_width", "one_layer") if name in found.theory]
+    theories = [name for name in ("infinite_width", "one_layer") if name in results_of_sweep.theory]
     for ax, quantity in zip(upper, QUANTITIES, strict=True):
-        curves(ax, found, quantity, PRECISION, WIDTH, shown, "N_1")
-        frame(ax, found[quantity], log=quantity == "variance")
+        curves(ax, results_of_sweep, quantity, PRECISION, WIDTH, theories, "N_1")
+        frame(ax, results_of_sweep[quantity], log=quantity == "variance")
         ax.set_xlabel("")
-    precisions = found[PRECISION].values
-    anchor = found.theory_variance.sel(theory="one_layer").isel({WIDTH: 0, PRECISION: -1}).item()
+    precisions = results_of_sweep[PRECISION].values
+    anchor = (
+        results_of_sweep.theory_variance.sel(theory="one_layer")
+        .isel({WIDTH: 0, PRECISION: -1})
+        .item()
+    )
     upper[1].plot(
         precisions, anchor * np.sqrt(precisions[-1] / precisions), color="0.6", linewidth=0.8,
         label="∝ 1/√λ_1",
     )  # fmt: skip
     for ax, quantity in zip(lower, QUANTITIES, strict=True):
-        deviations(ax, found, quantity)
+        deviations(ax, results_of_sweep, quantity)
     figure.suptitle(
-        f"{found.caption}; s = {float(found.criterion[0, 0]):.2g} at λ_1 = "
+        f"{results_of_sweep.caption}; s = {float(results_of_sweep.criterion[0, 0]):.2g} at λ_1 = "
         f"{precisions[0]:g}, ∝ λ_1",
         fontsize="small",
     )
@@ -56,15 +60,15 @@ def draw(results: Results) -> Figure:
 
 
 def deviations(ax: Axes, results: xr.Dataset, quantity: str) -> None:
-    """experiment / theory − 1: points for `one_layer`, lines with squares for order 1/N_1."""
+    """Draw experiment / theory − 1 of `one_layer`, of order 1/N_1 and of `matched`."""
     for colour, width in zip(lnn.plotting.CHAIN_COLOURS, results[WIDTH].values, strict=False):
-        here = results.sel({WIDTH: width})
+        curve = results.sel({WIDTH: width})
         for theory, style in (("one_layer", "o-"), ("width_expansion", "D:"), ("matched", "v--")):
-            expected = here[f"theory_{quantity}"].sel(theory=theory)
+            expected = curve[f"theory_{quantity}"].sel(theory=theory)
             expected = expected.where(expected > 0)
             ax.errorbar(
-                here[PRECISION], 100 * (here[quantity] / expected - 1),
-                100 * here[f"{quantity}_mcse"] / expected, fmt=style, color=colour, markersize=3.5,
+                curve[PRECISION], 100 * (curve[quantity] / expected - 1),
+                100 * curve[f"{quantity}_mcse"] / expected, fmt=style, color=colour, markersize=3.5,
                 linewidth=0.8, label=theory if width == results[WIDTH].values[-1] else None,
             )  # fmt: skip
     ax.axhline(0, color="black", linewidth=0.8)
@@ -81,9 +85,9 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
 
 
 def report(results: Results) -> str:
-    found = results["precisions"]
+    precisions = results["precisions"]
     theories = ["infinite_width", "one_layer", "width_expansion", "matched"]
-    return f"{table(found, theories)}\n\n{verdicts(found)}"
+    return f"{table(precisions, theories)}\n\n{verdicts(precisions)}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,13 @@ from matplotlib.figure import Figure
 
 from experiments import num_cores
 from experiments.common import Call, Results, experiment, markdown, processes
-from experiments.sphere.regimes import SMOOTHNESS, Task, closed_forms, done, kernel_deviation
+from experiments.sphere.regimes import (
+    SMOOTHNESS,
+    Task,
+    closed_forms,
+    kernel_deviation,
+    with_results,
+)
 from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.analysis.resampling import independent_mean
 from langevin_nn.types import Estimate
@@ -51,10 +57,10 @@ SIZES: dict[str, Sizes] = {
     },
 }  # fmt: skip
 SCALES = (1e-1, 1e-2, 1e-3)
-"""α̃ of the flows."""
+"""The output scales α̃ of the flows."""
 WIDTH = {"smoke": 30, "config": 200, "full": 10_000}
 FITTED_FROM = {"lazy": 128, "feature": 32}
-"""n from which exponents are fitted."""
+"""The number n of training points from which on exponents are fitted."""
 COLOURS = {"lazy": "#0072B2", "feature": "#D55E00", "flow": "#009E73"}
 NAMES = {
     "constant": "constant", "smooth": "smooth, $\\nu_t = 5.5$", "rough": "rough, $\\nu_t = 1.5$"
@@ -62,12 +68,12 @@ NAMES = {
 
 
 def expected(regime: str, d: int, target: str) -> float:
-    """β: min(2ν_t, 2d)/(d − 1) and min(2ν_t, d + 2)/(d − 1)."""
+    """The expected exponent β: lazy min(2ν_t, 2d)/(d − 1), feature min(2ν_t, d + 2)/(d − 1)."""
     return min(2 * SMOOTHNESS[target], 2 * d if regime == "lazy" else d + 2) / (d - 1)
 
 
 def measured(call: Call) -> dict[str, xr.Dataset]:
-    """Every task, as many at once as there are cores."""
+    """The results of all tasks by kind, computed with as many at once as there are cores."""
     sizes = SIZES[call.size]
     tasks = [
         Task(kind, d, seed, nums, SCALES if kind == "flow" else (), WIDTH[call.size])
@@ -75,25 +81,25 @@ def measured(call: Call) -> dict[str, xr.Dataset]:
         for d, (seeds, nums) in reversed(sizes[kind].items())
         for seed in range(seeds)
     ]
-    found = {}
+    results = {}
     with processes(1 if call.size == "smoke" else num_cores()) as pool:
-        for task, result in pool.map(done, tasks):
-            found[task] = result
+        for task, result in pool.map(with_results, tasks):
+            results[task] = result
             call.say(f"{task.kind}, d = {task.d}, seed {task.seed}")
-    return {kind: gathered(kind, found) for kind in sizes}
+    return {kind: gathered(kind, results) for kind in sizes}
 
 
-def gathered(kind: str, found: dict[Task, np.ndarray]) -> xr.Dataset:
-    """The tasks of one kind; NaN where there was none."""
-    mine = {task: result for task, result in found.items() if task.kind == kind}
-    dims = sorted({task.d for task in mine})
-    nums = sorted({n for task in mine for n in task.nums})
-    seeds = sorted({task.seed for task in mine})
-    example = next(iter(mine.values()))
-    values = np.full((len(dims), len(seeds), len(nums), *example.shape[1:]), np.nan)
-    for task, result in mine.items():
+def gathered(kind: str, results: dict[Task, np.ndarray]) -> xr.Dataset:
+    """The Dataset of the tasks of one kind, NaN where there was none."""
+    of_kind = {task: result for task, result in results.items() if task.kind == kind}
+    dims = sorted({task.d for task in of_kind})
+    sizes = sorted({n for task in of_kind for n in task.nums})
+    seeds = sorted({task.seed for task in of_kind})
+    example = next(iter(of_kind.values()))
+    values = np.full((len(dims), len(seeds), len(sizes), *example.shape[1:]), np.nan)
+    for task, result in of_kind.items():
         values[dims.index(task.d), seeds.index(task.seed), : len(task.nums)] = result
-    axes: dict[str, list] = {"d": dims, "seed": seeds, "n": nums}
+    axes: dict[str, list] = {"d": dims, "seed": seeds, "n": sizes}
     if kind == "flow":
         axes |= {"scale": list(SCALES)}
         names = ["error", "distance", "atoms", "steps", "settled"]
@@ -102,12 +108,12 @@ def gathered(kind: str, found: dict[Task, np.ndarray]) -> xr.Dataset:
         names = ["error", "atoms", "gap", "certain", "residual"]
     if kind == "lazy":
         return xr.Dataset({"error": (list(axes), values)}, axes)
-    parts = {name: (list(axes), values[..., place]) for place, name in enumerate(names)}
-    return xr.Dataset(parts, axes)
+    variables = {name: (list(axes), values[..., place]) for place, name in enumerate(names)}
+    return xr.Dataset(variables, axes)
 
 
 def mean(values: np.ndarray) -> Estimate:
-    """Over the seeds that there are, with its standard error."""
+    """The mean over the seeds that there are, with its standard error."""
     return independent_mean(values[np.isfinite(values)])
 
 
@@ -117,23 +123,23 @@ def shown(values: xr.DataArray) -> str:
 
 
 def curve(error: xr.DataArray, d: int, target: str) -> tuple[np.ndarray, np.ndarray]:
-    """n and log error (seed, n), of the seeds and n that there are."""
-    values = error.sel(d=d, target=target).transpose("seed", "n")
-    values = values.dropna("n", how="all").dropna("seed", how="all")
-    return values.n.to_numpy(), np.log(values.to_numpy())
+    """The numbers n and the log errors (seed, n), of the seeds and n that there are."""
+    errors = error.sel(d=d, target=target).transpose("seed", "n")
+    errors = errors.dropna("n", how="all").dropna("seed", how="all")
+    return errors.n.to_numpy(), np.log(errors.to_numpy())
 
 
 def exponent(error: xr.DataArray, regime: str, d: int, target: str) -> Estimate:
-    """β from a line through log error against log n for each seed."""
+    """The exponent β by a linear fit of log error against log n for each seed."""
     nums, logs = curve(error, d, target)
-    used = nums >= FITTED_FROM[regime]
-    if used.sum() < 2:  # the short form
-        used[:] = True
-    return mean(-np.polyfit(np.log(nums[used]), logs[:, used].T, 1)[0])
+    is_fitted = nums >= FITTED_FROM[regime]
+    if is_fitted.sum() < 2:  # the short form
+        is_fitted[:] = True
+    return mean(-np.polyfit(np.log(nums[is_fitted]), logs[:, is_fitted].T, 1)[0])
 
 
 def draw(results: Results) -> Figure:
-    """A row for each target, a column for each d."""
+    """A figure with a row for each target and a column for each d."""
     dims = results["lazy"].d.values
     figure = Figure(figsize=(3.7 * len(dims), 9.4), layout="constrained")
     panels = figure.subplots(3, len(dims), squeeze=False, sharex="col")
@@ -151,8 +157,8 @@ def draw(results: Results) -> Figure:
                 ax.plot(nums, line, color=COLOURS[regime], linewidth=1.2)
             flow = results["flow"]
             if target == "constant" and d in flow.d.values:
-                few = flow.error.sel(d=d, scale=min(SCALES))
-                ax.plot(flow.n, np.exp(np.log(few).mean("seed")), "^", color=COLOURS["flow"],
+                errors = flow.error.sel(d=d, scale=min(SCALES))
+                ax.plot(flow.n, np.exp(np.log(errors).mean("seed")), "^", color=COLOURS["flow"],
                         markersize=5, label="gradient flow")  # fmt: skip
             ax.set(xscale="log", yscale="log")
             ax.set_title(f"d = {d}, {NAMES[target]}", fontsize="medium")
@@ -166,7 +172,7 @@ def draw(results: Results) -> Figure:
 
 
 def exponents(results: Results) -> str:
-    """Fitted and local β, and the ratio of the errors where both regimes have the same points."""
+    """A table of fitted and local β, and of the ratio of the two regimes' errors."""
     rows = []
     for d in results["feature"].d.values:
         for target in SMOOTHNESS:
@@ -183,8 +189,8 @@ def exponents(results: Results) -> str:
             cells.append(f"{np.exp(estimate.value):.3g} ×/÷ {np.exp(estimate.mcse):.2f} "
                          f"(n = {int(last.n)})")  # fmt: skip
             atoms = (results["feature"].atoms / results["feature"].n).sel(d=d, target=target)
-            some = atoms.dropna("n", how="all").isel(n=[0, -1])
-            cells.append(" … ".join(plus_minus(mean(some.isel(n=k).to_numpy())) for k in (0, 1)))
+            ends = atoms.dropna("n", how="all").isel(n=[0, -1])
+            cells.append(" … ".join(plus_minus(mean(ends.isel(n=k).to_numpy())) for k in (0, 1)))
             rows.append(cells)
     heads = ["d", "target"]
     for regime in ("lazy", "feature"):
@@ -193,19 +199,24 @@ def exponents(results: Results) -> str:
 
 
 def flows(results: Results) -> str:
-    """Gradient flow of the constant target beside the atomic and the lazy solution."""
+    """A table of gradient flow of the constant target and of the atomic and lazy solutions."""
     flow, rows = results["flow"], []
     d = int(flow.d[0])
     for n in flow.n.values:
         for scale in flow.scale.values:
-            here = flow.sel(d=d, n=n, scale=scale).dropna("seed", how="all")
+            point = flow.sel(d=d, n=n, scale=scale).dropna("seed", how="all")
             cells = [str(n), f"{scale:g}"]
-            cells.append(shown(here.error))
-            cells += [f"{float(v.mean()):.3g}" for v in (here.distance, here.atoms / n, here.steps)]
-            cells.append(f"{int(here.settled.sum())} of {len(here.seed)}")
+            cells.append(shown(point.error))
+            cells += [
+                f"{float(values.mean()):.3g}"
+                for values in (point.distance, point.atoms / n, point.steps)
+            ]
+            cells.append(f"{int(point.settled.sum())} of {len(point.seed)}")
             for regime in ("feature", "lazy"):
-                other = results[regime].error.sel(d=d, target="constant", seed=here.seed.values)
-                cells.append(shown(other.sel(n=n)) if n in other.n.values else "")
+                other_error = results[regime].error.sel(
+                    d=d, target="constant", seed=point.seed.values
+                )
+                cells.append(shown(other_error.sel(n=n)) if n in other_error.n.values else "")
             rows.append(cells)
     heads = ["n", "α̃", "error of the flow", "distance² from the atomic one", "n_A/n", "steps",
              "settled", "error, atomic", "error, lazy"]  # fmt: skip
@@ -213,17 +224,17 @@ def flows(results: Results) -> str:
 
 
 def checks(call: Call) -> None:
-    """The kernel and the linear programme against what is known of them."""
+    """Check the kernel and the linear programme against closed forms; RuntimeError if they fail."""
     kernel = kernel_deviation()
     call.say(f"tangent kernel: off by {kernel:.0e}")
     if not kernel < 1e-7:  # √ε, from arccos where points coincide
         raise RuntimeError("the tangent kernel is not c k_0 + k_1")
-    for known, atoms, found in closed_forms():
-        away = abs(found.total_variation / known - 1)
-        call.say(f"total variation {known:.6f}: off by {away:.0e} after {found.rounds} programmes, "
-                 f"gap {found.gap:.0e}")  # fmt: skip
-        closed = abs(found.gap) < 1e-6 and found.certain
-        if not (away < 1e-6 and closed and len(found.weights) <= atoms):
+    for known, atoms, solution in closed_forms():
+        deviation = abs(solution.total_variation / known - 1)
+        call.say(f"total variation {known:.6f}: off by {deviation:.0e} after {solution.rounds} "
+                 f"programmes, gap {solution.gap:.0e}")  # fmt: skip
+        is_closed = abs(solution.gap) < 1e-6 and solution.certain
+        if not (deviation < 1e-6 and is_closed and len(solution.weights) <= atoms):
             raise RuntimeError("the minimal total variation is not the known one")
 
 

@@ -1,4 +1,4 @@
-"""Three targets on the sphere S^(d − 1), and what the two regimes make of them.
+"""Three targets on the sphere S^(d − 1), and their solutions in the two regimes.
 
 Targets of x with |x| = 1: a constant, and Gaussian fields f(x) = Σ_h ±|θ_h·x|^a/√H of smoothness
 ν_t = a + 1/2, all even, as bias-free relu networks are but for a linear part. Errors are the mean
@@ -16,14 +16,15 @@ import langevin_nn as lnn
 from experiments.sphere.atomic import Interpolant, interpolant, on_sphere
 
 SMOOTHNESS = {"constant": math.inf, "smooth": 5.5, "rough": 1.5}
-"""ν_t of each target."""
+"""The smoothness ν_t of each target."""
 FIELDS = 10_000
+"""The number H of terms of a Gaussian field."""
 NUM_TEST = 4000
 
 
 @dataclass(frozen=True)
 class Task:
-    """`kind` is "lazy", "feature" or "flow", with α̃ for the last."""
+    """A draw of points and fields; `kind` is "lazy", "feature" or "flow", with scales α̃."""
 
     kind: str
     d: int
@@ -34,7 +35,7 @@ class Task:
 
 
 def points(task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """x (n, d), y (n, 3), and those of the test; more points extend those of fewer."""
+    """The inputs x (n, d) and targets y (n, 3) of training and test; more points extend fewer."""
     train, test, teacher = np.random.default_rng([task.d, task.seed]).spawn(3)
     x = on_sphere(train, max(task.nums), task.d)
     x_test = on_sphere(test, NUM_TEST, task.d)
@@ -48,8 +49,8 @@ def points(task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return x, targets(x), x_test, targets(x_test)
 
 
-def done(task: Task) -> tuple[Task, Any]:
-    """The task with its arrays, of the first axes (n,) or (n, scale)."""
+def with_results(task: Task) -> tuple[Task, Any]:
+    """The task with its results, an array of the first axes (n,) or (n, scale)."""
     return task, {"lazy": lazy, "feature": feature, "flow": flow}[task.kind](task)
 
 
@@ -58,43 +59,44 @@ def spec(d: int) -> lnn.EnsembleSpec:
     return lnn.EnsembleSpec(d, (1,), relu, (1.0, 1.0), temperature=0.0, num_outputs=3)
 
 
-def relative(found: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.mean((found - y) ** 2, axis=0) / np.mean(y**2, axis=0)
+def relative_error(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.mean((outputs - y) ** 2, axis=0) / np.mean(y**2, axis=0)
 
 
 def lazy(task: Task) -> np.ndarray:
-    """Errors (n, 3) of regression with the tangent kernel, without a ridge."""
+    """The errors (n, 3) of regression with the tangent kernel, without a ridge."""
     x, y, x_test, y_test = points(task)
     errors = []
     for n in task.nums:
         data = lnn.Dataset("sphere", x[:n], y[:n], x_test, y_test)
-        found = lnn.theory.infinite_width_flow(lnn.Ensemble(spec(task.d), data), centred=True)
-        errors.append(relative(found.predictive_mean, y_test))
+        prediction = lnn.theory.infinite_width_flow(lnn.Ensemble(spec(task.d), data), centred=True)
+        errors.append(relative_error(prediction.predictive_mean, y_test))
     return np.array(errors)
 
 
 def feature(task: Task) -> np.ndarray:
-    """Error, n_A, gap, whether it is certain, residual (n, 3, 5) of the atomic interpolant."""
+    """The error, n_A, gap, certainty and residual of the atomic interpolant, (n, 3, 5)."""
     x, y, x_test, y_test = points(task)
     rng = np.random.default_rng(task.seed)
-    found = np.empty((len(task.nums), y.shape[1], 5))
+    results = np.empty((len(task.nums), y.shape[1], 5))
     for row, n in enumerate(task.nums):
         for column in range(y.shape[1]):
             f = interpolant(x[:n], y[:n, column], rng)
-            error = relative(f(x_test), y_test[:, column])
-            found[row, column] = error, len(f.weights), f.gap, f.certain, f.residual
-    return found
+            error = relative_error(f(x_test), y_test[:, column])
+            results[row, column] = error, len(f.weights), f.gap, f.certain, f.residual
+    return results
 
 
 def flow(task: Task) -> np.ndarray:
-    """Of gradient flow to the constant target, for each n and α̃: (n, scale, 5).
+    """The results of gradient flow to the constant target for each n and α̃, (n, scale, 5).
 
-    Error, mean squared distance from the atomic interpolant, n_A, steps, whether it has settled.
+    They are the error, the mean squared distance from the atomic interpolant, n_A, the number of
+    steps, and whether the flow has settled.
     """
     x, y, x_test, y_test = points(task)
     rng = np.random.default_rng(task.seed)
     key = jax.random.key(task.seed)
-    found = np.empty((len(task.nums), len(task.scales), 5))
+    results = np.empty((len(task.nums), len(task.scales), 5))
     for row, n in enumerate(task.nums):
         target = y[:n, 0].copy()
         sparse = interpolant(x[:n], target, rng)(x_test)
@@ -112,16 +114,16 @@ def flow(task: Task) -> np.ndarray:
             )  # fmt: skip
             f = end.test_outputs[0]
             weights, readout = (np.asarray(w)[0] for w in jax.tree.leaves(end.params))
-            atoms = counted(weights, readout.ravel(), np.asarray(posterior.x_train))
-            found[row, column] = (
-                relative(f, y_test[:, 0]), np.mean((f - sparse) ** 2), atoms,
+            atoms = atom_count(weights, readout.ravel(), np.asarray(posterior.x_train))
+            results[row, column] = (
+                relative_error(f, y_test[:, 0]), np.mean((f - sparse) ** 2), atoms,
                 end.num_steps[0], end.settled[0],
             )  # fmt: skip
-    return found
+    return results
 
 
-def counted(weights: np.ndarray, readout: np.ndarray, x: np.ndarray) -> int:
-    """n_A: patterns of active examples and sign that carry 10⁻³ of the largest or more."""
+def atom_count(weights: np.ndarray, readout: np.ndarray, x: np.ndarray) -> int:
+    """The number n_A of patterns of active examples and sign with 10⁻³ of the largest or more."""
     size = np.abs(readout) * np.linalg.norm(weights, axis=1)
     patterns = np.column_stack([weights @ x.T > 0, readout > 0])
     _, group = np.unique(patterns, axis=0, return_inverse=True)
@@ -130,7 +132,7 @@ def counted(weights: np.ndarray, readout: np.ndarray, x: np.ndarray) -> int:
 
 
 def closed_forms() -> list[tuple[float, int, Interpolant]]:
-    """Known total variations, the most atoms that a solution has, and what is found.
+    """Known total variations, the most atoms of a solution, and the interpolants that are found.
 
     The constant target at n = 9 points evenly on the circle, 2n sin(π/2n): ν_i = 2 sin(π/2n) has
     |g| ≤ 1. Orthonormal points with y = 1 at p of them and −1 at m, √p + √m: one atom of each
@@ -147,7 +149,7 @@ def closed_forms() -> list[tuple[float, int, Interpolant]]:
 
 
 def kernel_deviation() -> float:
-    """Largest |2d Θ − (c k_0 + k_1)| over pairs, with c = cos φ and the package's Θ.
+    """The largest |2d Θ − (c k_0 + k_1)| over pairs, with c = cos φ and the package's Θ.
 
     k_0 = (π − φ)/π, k_1 = (sin φ + (π − φ) cos φ)/π, φ from the chord |x − y|, which does not
     cancel where points nearly coincide.

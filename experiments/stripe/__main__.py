@@ -2,7 +2,7 @@
 
     python -m experiments.stripe [--smoke | --full | --draw] [FOLDER]
 
-Trains on the stripe model at the sizes in measure.py, keeps results.json and draws stripe.png in
+Trains on the stripe model at the sizes in measuring.py, keeps results.json and draws stripe.png in
 FOLDER (this one), and prints the tables; --draw makes the figure again from results.json.
 """
 
@@ -19,26 +19,26 @@ from langevin_nn.analysis.resampling import independent_mean
 from langevin_nn.types import Estimate
 
 COLOURS = {2: "#009E73", 5: "#0072B2", 10: "#D55E00"}
-LAST = 4
-"""Sizes that an exponent is fitted to, the largest."""
+NUM_FITTED_SIZES = 4
+"""The number of largest sizes to which an exponent is fitted."""
 
 
 def predicted(regime: str, dimension: int) -> float:
-    """β of arXiv:2007.11471 for one informative direction."""
+    """The exponent β of arXiv:2007.11471 for one informative direction."""
     over = 3 * dimension - 2
     return (dimension if regime == "lazy" else 2 * dimension - 1) / over
 
 
 def exponent(values: xr.DataArray, sign: float = -1.0) -> Estimate:
-    """Of values ~ P^(sign · exponent): least squares for each task, mean and its error."""
-    here = values.isel(P=slice(-LAST, None))
+    """The exponent of values ~ P^(sign · exponent): mean and error of a fit to each task."""
+    here = values.isel(P=slice(-NUM_FITTED_SIZES, None))
     slopes = [sign * np.polyfit(np.log(here.P), np.log(here.sel(task=t)), 1)[0]
               for t in range(here.sizes["task"])]  # fmt: skip
     return independent_mean(np.array(slopes))
 
 
 def mean(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Over the tasks, with its standard error."""
+    """The mean over the tasks, with its standard error."""
     error = values.std("task", ddof=1) / np.sqrt(values.sizes["task"])
     return values.mean("task").to_numpy(), error.to_numpy()
 
@@ -49,8 +49,8 @@ def curve(ax: Axes, values: xr.DataArray, colour: str, fmt: str, label: str) -> 
 
 
 def guide(ax: Axes, values: xr.DataArray, power: float, colour: str) -> None:
-    """The predicted power through the middle of what is fitted."""
-    here = values.isel(P=slice(-LAST, None))
+    """Draw the predicted power through the middle of the fitted sizes."""
+    here = values.isel(P=slice(-NUM_FITTED_SIZES, None))
     level = np.exp(np.mean(np.log(here.mean("task")) - power * np.log(here.P)))
     ax.plot(here.P, float(level) * here.P.astype(float) ** power, "--", color=colour, linewidth=1)
 
@@ -61,26 +61,26 @@ def draw(results: Results) -> Figure:
     panels = figure.subplots(2, 3)
     ax = panels[0, 0]
     for d in kernel.d.values:
-        here = kernel.error.sel(d=d)
-        curve(ax, here, COLOURS[d], "o", f"d = {d}")
-        guide(ax, here, -predicted("lazy", d), COLOURS[d])
+        values = kernel.error.sel(d=d)
+        curve(ax, values, COLOURS[d], "o", f"d = {d}")
+        guide(ax, values, -predicted("lazy", d), COLOURS[d])
     ax.set_title("lazy: support vectors, exact tangent kernel", fontsize="small")
     ax = panels[0, 1]
     for d in flow.d.values:
-        here = flow.error.sel(d=d)
+        values = flow.error.sel(d=d)
         curve(ax, kernel.error.sel(d=d, P=flow.P), COLOURS[d], "o:", f"lazy, d = {d}")
-        curve(ax, here, COLOURS[d], "s", f"features, d = {d}")
-        guide(ax, here, -predicted("features", d), COLOURS[d])
+        curve(ax, values, COLOURS[d], "s", f"features, d = {d}")
+        guide(ax, values, -predicted("features", d), COLOURS[d])
     ax.set_title(f"gradient flow at α̃ = {flow.scale:g}, {flow.width} units", fontsize="small")
-    for ax, found in zip(panels[0, :2], (kernel, flow), strict=True):
-        logarithmic(ax, found.P, "test error")
+    for ax, panel_results in zip(panels[0, :2], (kernel, flow), strict=True):
+        logarithmic(ax, panel_results.P, "test error")
         ax.legend(fontsize="x-small", frameon=False)
     ax = panels[0, 2]
     for scale, fmt in zip(growth.scale.values, ("o", "^"), strict=True):
         for d in growth.d.values:
-            here = growth.amplification.sel(scale=scale, d=d)
-            curve(ax, here, COLOURS[d], fmt, f"α̃ = {scale:g}, d = {d}")
-            guide(ax, here, 0.5, COLOURS[d])
+            values = growth.amplification.sel(scale=scale, d=d)
+            curve(ax, values, COLOURS[d], fmt, f"α̃ = {scale:g}, d = {d}")
+            guide(ax, values, 0.5, COLOURS[d])
     logarithmic(ax, growth.P, "Λ when 10 % are fitted")
     ax.set_title("amplification of the informative direction", fontsize="small")
     ax.legend(fontsize="x-small", frameon=False, ncols=2)
@@ -97,7 +97,7 @@ def logarithmic(ax: Axes, numbers: xr.DataArray, label: str) -> None:
 
 
 def picture(panels: np.ndarray, growth: xr.Dataset) -> None:
-    """A dot for each hidden unit, in units of the root mean square of both directions."""
+    """Draw a dot for each hidden unit, in units of the root mean square of both directions."""
     titles = "weights at the start", "when 10 % are fitted"
     for ax, when, title in zip(panels, growth.when.values, titles, strict=True):
         along, across = growth.weights.sel(when=when).to_numpy()
@@ -106,16 +106,18 @@ def picture(panels: np.ndarray, growth: xr.Dataset) -> None:
         reach = 1.1 * max(np.max(np.abs(along)), np.max(np.abs(across))) / unit
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="weight across the normal",
                ylabel="weight along it", aspect="equal")  # fmt: skip
-        where = f"d = {growth.pictured}, P = {growth.P.values[-1]}, α̃ = {growth.scale.values[-1]:g}"
-        ax.set_title(f"{title} ({where})", fontsize="small")
+        setting = (
+            f"d = {growth.pictured}, P = {growth.P.values[-1]}, α̃ = {growth.scale.values[-1]:g}"
+        )
+        ax.set_title(f"{title} ({setting})", fontsize="small")
 
 
 def components(ax: Axes, flow: xr.Dataset) -> None:
-    """What the leading principal components of the tangent kernel hold of the labels."""
+    """Draw the part of the labels in the leading principal components of the tangent kernel."""
     for d in flow.d.values:
         for when, fmt in (("before", "o:"), ("after", "s-")):
-            held = flow.overlap.sel(d=d, when=when).cumsum("component")
-            value, error = mean(held)
+            shares = flow.overlap.sel(d=d, when=when).cumsum("component")
+            value, error = mean(shares)
             ax.errorbar(flow.component, value, error, fmt=fmt, color=COLOURS[d], markersize=4,
                         capsize=2, linewidth=1.2, label=f"{when} training, d = {d}")  # fmt: skip
     ax.set(xlabel="leading kernel components", ylabel="part of the labels in them",
@@ -127,42 +129,45 @@ def components(ax: Axes, flow: xr.Dataset) -> None:
 def exponents(results: Results) -> str:
     kernel, flow, growth = (results[name] for name in ("lazy", "trained", "amplified"))
     rows = []
-    for name, regime, found in (("β, lazy", "lazy", kernel), ("β, features", "features", flow)):
-        for d in found.d.values:
-            here = found.error.sel(d=d)
-            values, errors = mean(here)
-            rows.append([name, str(d), span(here), f"{predicted(regime, d):.3f}",
-                         plus_minus(exponent(here)),
+    for name, regime, results_of_regime in (
+        ("β, lazy", "lazy", kernel),
+        ("β, features", "features", flow),
+    ):
+        for d in results_of_regime.d.values:
+            curve_values = results_of_regime.error.sel(d=d)
+            values, errors = mean(curve_values)
+            rows.append([name, str(d), span(curve_values), f"{predicted(regime, d):.3f}",
+                         plus_minus(exponent(curve_values)),
                          plus_minus(Estimate(float(values[-1]), float(errors[-1])))])  # fmt: skip
     for scale in growth.scale.values:
         for d in growth.d.values:
-            here = growth.amplification.sel(scale=scale, d=d)
-            values, errors = mean(here)
-            rows.append([f"Λ, α̃ = {scale:g}", str(d), span(here), "0.5",
-                         plus_minus(exponent(here, 1.0)),
+            curve_values = growth.amplification.sel(scale=scale, d=d)
+            values, errors = mean(curve_values)
+            rows.append([f"Λ, α̃ = {scale:g}", str(d), span(curve_values), "0.5",
+                         plus_minus(exponent(curve_values, 1.0)),
                          plus_minus(Estimate(float(values[-1]), float(errors[-1])))])  # fmt: skip
     return markdown(["exponent of", "d", "P", "predicted", "fitted", "at the largest P"], rows)
 
 
 def span(values: xr.DataArray) -> str:
-    numbers = values.P.values[-LAST:]
+    numbers = values.P.values[-NUM_FITTED_SIZES:]
     return f"{numbers[0]}–{numbers[-1]}"
 
 
 def machines(results: Results) -> str:
-    """Errors of the lazy machines at one P, and of the trained networks."""
+    """A table of the errors of the lazy machines at one P, and of the trained networks."""
     kernel, flow = results["lazy"], results["trained"]
-    number = kernel.compared
+    num_train = kernel.compared
     rows = []
     for d in kernel.d.values:
         cells = [str(d)]
         for machine in kernel.machine.values:
             cells.append(cell(kernel.compared_error.sel(d=d, machine=machine)))
         cells.append(cell(kernel.apart.sel(d=d)))
-        cells.append(cell(flow.error.sel(d=d, P=number)) if d in flow.d else "–")
+        cells.append(cell(flow.error.sel(d=d, P=num_train)) if d in flow.d else "–")
         rows.append(cells)
     heads = [*(str(name) for name in kernel.machine.values), "‖flow − SVM‖/‖SVM‖", "features"]
-    return f"P = {number}\n\n" + markdown(["d", *heads], rows)
+    return f"P = {num_train}\n\n" + markdown(["d", *heads], rows)
 
 
 def cell(values: xr.DataArray) -> str:

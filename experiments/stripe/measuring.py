@@ -1,4 +1,4 @@
-"""The stripe model and what is measured on it: errors, exponents, weights, kernel components."""
+"""The stripe model and the measurements on it: errors, exponents, weights, kernel components."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,19 @@ import langevin_nn as lnn
 from experiments.common import Call
 
 STRIPE = (-0.3, 1.18549)
-"""Half of all Gaussian numbers lie between."""
+"""The edges of the stripe, between which half of all Gaussian numbers lie."""
 NO_BIASES = (1e12, 1e12)
-"""Precisions of the biases: they are there, and zero at the start."""
-FITTED = 5e-5
-"""½(1 − 0.99)²: the loss of an example with a margin of 0.99."""
+"""The prior precisions of biases that are there, and zero at the start."""
+FITTED_LOSS = 5e-5
+"""The loss ½(1 − 0.99)² of an example with a margin of 0.99."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """`tasks` are independent training sets of each size; on each, two networks are trained."""
+    """The sizes of the measurements.
+
+    `tasks` are independent training sets of each size; on each, two networks are trained.
+    """
 
     dimensions: tuple[int, ...]
     trained_dimensions: tuple[int, ...]
@@ -47,7 +50,7 @@ SIZES = {
 
 
 def stripe(num_train: int, dimension: int, task: int, num_test: int) -> lnn.Dataset:
-    """x ~ N(0, 1), y = +1 between two planes, whose distance makes both labels equally likely."""
+    """The task of x ~ N(0, 1) and y = +1 between two planes, with both labels equally likely."""
     rng = np.random.default_rng([num_train, dimension, task])
     x = rng.standard_normal((num_train + num_test, dimension))
     y = np.where((STRIPE[0] < x[:, 0]) & (x[:, 0] < STRIPE[1]), 1.0, -1.0)
@@ -69,31 +72,31 @@ def spec_of(dimension: int, activation: str) -> lnn.EnsembleSpec:
     )  # fmt: skip
 
 
-def error_of(found: lnn.Generalisation) -> float:
-    return 1 - found.test_accuracy.value
+def error_of(prediction: lnn.Generalisation) -> float:
+    return 1 - prediction.test_accuracy.value
 
 
 def lazy(call: Call, sizes: Sizes) -> xr.Dataset:
-    """Errors of the support vectors with the exact tangent kernel, and of the flow at one P."""
+    """The errors of support vectors with the exact tangent kernel, and of the flow at one P."""
     errors = np.empty((len(sizes.dimensions), len(sizes.lazy), sizes.tasks))
     compared = np.full((3, len(sizes.dimensions), sizes.tasks), np.nan)
     apart = np.empty((len(sizes.dimensions), sizes.tasks))
     for row, dimension in enumerate(sizes.dimensions):
         spec, smooth = spec_of(dimension, "relu"), spec_of(dimension, "swish10")
         for task in range(sizes.tasks):
-            for column, number in enumerate(sizes.lazy):
-                data = stripe(number, dimension, task, sizes.num_test)
+            for column, num_train in enumerate(sizes.lazy):
+                data = stripe(num_train, dimension, task, sizes.num_test)
                 errors[row, column, task] = error_of(
                     lnn.theory.support_vectors(lnn.Ensemble(spec, data))
                 )
             data = stripe(sizes.compared, dimension, task, sizes.num_test)
             ensemble = lnn.Ensemble(spec, data)
-            least = lnn.theory.support_vectors(ensemble)
+            svm = lnn.theory.support_vectors(ensemble)
             flow = lnn.theory.kernel_flow(ensemble, lnn.Hinge())
-            compared[:2, row, task] = error_of(least), error_of(flow)
+            compared[:2, row, task] = error_of(svm), error_of(flow)
             apart[row, task] = np.linalg.norm(
-                flow.predictive_mean - least.predictive_mean
-            ) / np.linalg.norm(least.predictive_mean)
+                flow.predictive_mean - svm.predictive_mean
+            ) / np.linalg.norm(svm.predictive_mean)
             if dimension == sizes.pictured:  # by quadrature: some seconds each
                 data = stripe(sizes.compared, dimension, task, sizes.num_test // 5)
                 compared[2, row, task] = error_of(
@@ -110,66 +113,72 @@ def lazy(call: Call, sizes: Sizes) -> xr.Dataset:
 
 
 def amplification(weights: np.ndarray) -> np.ndarray:
-    """Λ = √(⟨w_∥²⟩/⟨w_⊥²⟩) of first layers (…, units, d)."""
-    along, across = (np.square(weights[..., part]).mean(axis=(-2, -1)) for part in PARTS)
+    """The amplification Λ = √(⟨w_∥²⟩/⟨w_⊥²⟩) of first layers (…, units, d)."""
+    along, across = (
+        np.square(weights[..., direction]).mean(axis=(-2, -1)) for direction in DIRECTIONS
+    )
     return np.sqrt(along / across)
 
 
-PARTS = (slice(None, 1), slice(1, None))
+DIRECTIONS = (slice(None, 1), slice(1, None))
 
 
 def first_layers(posterior: lnn.GibbsPosterior, params: object) -> np.ndarray:
-    """(networks, units, d), in the inputs' own coordinates."""
+    """The weights of the first layers (networks, units, d), in the inputs' own coordinates."""
     keys = jax.random.split(jax.random.key(1), 2)
     return np.asarray(posterior.lifted_networks(params, keys).weights[0], np.float64)
 
 
 def trained(call: Call, sizes: Sizes) -> xr.Dataset:
-    """Errors of gradient flow in the feature regime, and kernel components before and after."""
+    """The errors of gradient flow in the feature regime, and kernel components before and after."""
     shape = len(sizes.trained_dimensions), len(sizes.trained), sizes.tasks
     errors, ends = np.empty(shape), np.empty(shape)
-    shown = min(20, sizes.trained[-1])
-    overlaps = np.empty((2, shape[0], sizes.tasks, shown))
+    num_components = min(20, sizes.trained[-1])
+    overlaps = np.empty((2, shape[0], sizes.tasks, num_components))
     for row, dimension in enumerate(sizes.trained_dimensions):
-        for column, number in enumerate(sizes.trained):
+        for column, num_train in enumerate(sizes.trained):
             for task in range(sizes.tasks):
-                data = stripe(number, dimension, task, sizes.num_test)
+                data = stripe(num_train, dimension, task, sizes.num_test)
                 posterior = posterior_of(data, sizes.width, jnp.float32)
                 # float32, for half the time: margins are asked for to a hundredth.
                 flow = lnn.gradient_flow(
                     posterior, key=jax.random.key(task), num_initialisations=2,
-                    output_scale=sizes.scale / np.sqrt(sizes.width), loss_tolerance=FITTED,
+                    output_scale=sizes.scale / np.sqrt(sizes.width), loss_tolerance=FITTED_LOSS,
                     gradient_tolerance=1e-9, rtol=1e-3, atol=1e-4,
                 )  # fmt: skip
                 errors[row, column, task] = np.mean(np.sign(flow.test_outputs) != data.y_test)
                 ends[row, column, task] = amplification(first_layers(posterior, flow.params)).mean()
                 if not flow.converged:
-                    call.say(f"not fitted: d = {dimension}, P = {number}: {flow.message}")
-                if number == sizes.trained[-1]:
+                    call.say(f"not fitted: d = {dimension}, P = {num_train}: {flow.message}")
+                if num_train == sizes.trained[-1]:
                     for place, params in enumerate((flow.initial_params, flow.params)):
                         kernels = lnn.tangent_kernel(posterior, params)
-                        found = lnn.kernel_alignment(kernels, data.y_train, shown).overlaps
-                        overlaps[place, row, task] = found.mean(axis=0)
-            call.say(f"trained, d = {dimension}, P = {number}: "
+                        alignment = lnn.kernel_alignment(
+                            kernels, data.y_train, num_components
+                        ).overlaps
+                        overlaps[place, row, task] = alignment.mean(axis=0)
+            call.say(f"trained, d = {dimension}, P = {num_train}: "
                      f"{errors[row, column].mean():.4f}, {flow.num_steps} steps")  # fmt: skip
     return xr.Dataset(
         {"error": (("d", "P", "task"), errors), "amplification": (("d", "P", "task"), ends),
          "overlap": (("when", "d", "task", "component"), overlaps)},
         coords={"d": list(sizes.trained_dimensions), "P": list(sizes.trained),
-                "when": ["before", "after"], "component": list(range(1, shown + 1))},
+                "when": ["before", "after"], "component": list(range(1, num_components + 1))},
         attrs={"scale": sizes.scale, "width": sizes.width},
     )  # fmt: skip
 
 
 def amplified(call: Call, sizes: Sizes) -> xr.Dataset:
-    """Λ when a tenth of the examples reach the margin; weights of one network then."""
+    """Λ when a tenth of the examples reach the margin, and the weights of one network then."""
     scales, numbers = sizes.amplified_scales, sizes.amplified
-    found = np.empty((len(scales), len(sizes.dimensions), len(numbers), sizes.amplified_tasks))
+    amplifications = np.empty(
+        (len(scales), len(sizes.dimensions), len(numbers), sizes.amplified_tasks)
+    )
     picture = np.empty((2, 2, sizes.width))
     for column, dimension in enumerate(sizes.dimensions):
-        for place, number in enumerate(numbers):
+        for place, num_train in enumerate(numbers):
             for task in range(sizes.amplified_tasks):
-                data = stripe(number, dimension, task, 10)
+                data = stripe(num_train, dimension, task, 10)
                 posterior = posterior_of(data, sizes.width, jnp.float64)
                 for row, scale in enumerate(scales):
                     flow = lnn.gradient_flow(
@@ -178,15 +187,17 @@ def amplified(call: Call, sizes: Sizes) -> xr.Dataset:
                         gradient_tolerance=1e-9, rtol=1e-4, atol=1e-5,
                     )  # fmt: skip
                     if not flow.converged:
-                        call.say(f"not fitted: d = {dimension}, P = {number}: {flow.message}")
+                        call.say(f"not fitted: d = {dimension}, P = {num_train}: {flow.message}")
                     after = first_layers(posterior, flow.params)
-                    found[row, column, place, task] = amplification(after).mean()
+                    amplifications[row, column, place, task] = amplification(after).mean()
                     if dimension == sizes.pictured:
                         before = first_layers(posterior, flow.initial_params)
                         picture = np.stack([before[0, :, :2].T, after[0, :, :2].T])
-        call.say(f"amplification, d = {dimension}: {found[:, column].mean(axis=-1).round(2)}")
+        call.say(
+            f"amplification, d = {dimension}: {amplifications[:, column].mean(axis=-1).round(2)}"
+        )
     return xr.Dataset(
-        {"amplification": (("scale", "d", "P", "task"), found),
+        {"amplification": (("scale", "d", "P", "task"), amplifications),
          "weights": (("when", "direction", "unit"), picture)},
         coords={"scale": list(scales), "d": list(sizes.dimensions), "P": list(numbers),
                 "when": ["before", "after"], "direction": ["along", "across"]},

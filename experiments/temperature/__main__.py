@@ -25,7 +25,7 @@ SOURCES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
 THEORIES = ("infinite_width", "one_layer", "scale_mixture", "matched")
 KEYS = ("train_error", "bias2", "variance", "generalisation_error")
 SIZES = {"smoke": (2, 4, 8, 10), "full": (16, 2000, 5000, 500)}
-"""Chains, warm-up, draws, examples."""
+"""The numbers of chains, warm-up steps, draws and examples."""
 
 
 def sized(config: configuration.RunConfig, size: str) -> configuration.RunConfig:
@@ -42,24 +42,36 @@ def sized(config: configuration.RunConfig, size: str) -> configuration.RunConfig
 
 
 def measured(config: configuration.RunConfig) -> xr.Dataset:
-    """Every temperature of the ladder, sampled and in theory."""
+    """The results at every temperature of the ladder, sampled and in theory."""
     setup = run.prepare(config)
     ladder = lnn.temper(
         setup.posterior, assemble.dynamics_of(config.sampler), config.sampler.ladder,
         key=setup.key, **run.counts_of(config.sampler),
     )  # fmt: skip
-    found = lnn.summarise_ladder(ladder, key=jax.random.fold_in(setup.key, 1))
-    temperatures = found.integration.temperatures
-    rungs = {key: [getattr(m, key) for m in found.measured] for key in KEYS}
-    rungs["log_evidence"] = list(found.integration.log_evidence)
+    tempering = lnn.summarise_ladder(ladder, key=jax.random.fold_in(setup.key, 1))
+    temperatures = tempering.integration.temperatures
+    rungs = {
+        key: [getattr(result_at_rung, key) for result_at_rung in tempering.measured] for key in KEYS
+    }
+    rungs["log_evidence"] = list(tempering.integration.log_evidence)
     variables = {}
     for key, estimates in rungs.items():
-        variables[key] = ("T", [e.value for e in estimates])
-        variables[f"{key}_mcse"] = ("T", [e.mcse for e in estimates])
-    variables["quadrature"] = ("T", list(found.integration.quadrature))
-    variables["rhat_max"] = ("T", [m.diagnostics.rhat_max for m in found.measured if m.diagnostics])
-    variables["converged"] = ("T", [m.converged for m in found.measured])
-    variables["swaps"] = ("pair", list(found.swap_acceptance))
+        variables[key] = ("T", [estimate.value for estimate in estimates])
+        variables[f"{key}_mcse"] = ("T", [estimate.mcse for estimate in estimates])
+    variables["quadrature"] = ("T", list(tempering.integration.quadrature))
+    variables["rhat_max"] = (
+        "T",
+        [
+            result_at_rung.diagnostics.rhat_max
+            for result_at_rung in tempering.measured
+            if result_at_rung.diagnostics
+        ],
+    )
+    variables["converged"] = (
+        "T",
+        [result_at_rung.converged for result_at_rung in tempering.measured],
+    )
+    variables["swaps"] = ("pair", list(tempering.swap_acceptance))
     expected = {key: np.full((len(THEORIES), len(temperatures)), np.nan) for key in rungs}
     ensemble = setup.posterior.ensemble
     for column, temperature in enumerate(temperatures):
@@ -72,8 +84,8 @@ def measured(config: configuration.RunConfig) -> xr.Dataset:
     variables |= {f"theory_{key}": (("theory", "T"), table) for key, table in expected.items()}
     return xr.Dataset(
         variables, coords={"T": list(temperatures), "theory": list(THEORIES)},
-        attrs={"criterion": predictions.criterion, "round_trips": found.round_trips,
-               "complaint": found.complaint, "run": config.content_hash,
+        attrs={"criterion": predictions.criterion, "round_trips": tempering.round_trips,
+               "complaint": tempering.complaint, "run": config.content_hash,
                "num_train": config.data.num_train, "width": config.network.hidden_widths[0],
                "seconds": ladder.chains[0].wall_seconds},
     )  # fmt: skip
@@ -83,28 +95,28 @@ def draw(results: Results) -> Figure:
     """A row for each data set: errors against T, then the evidence, theory − sampled."""
     figure = Figure(figsize=(12, 0.8 + 3.3 * len(results)), layout="constrained")
     panels = figure.subplots(len(results), 3, squeeze=False, sharex=True)
-    for row, (source, found) in zip(panels, results.items(), strict=True):
+    for row, (source, dataset) in zip(panels, results.items(), strict=True):
         for ax, key in zip(row, ("train_error", "generalisation_error"), strict=False):
             for name in THEORIES:
                 style = style_of(name)
-                ax.plot(found["T"], found[f"theory_{key}"].sel(theory=name), label=name,
+                ax.plot(dataset["T"], dataset[f"theory_{key}"].sel(theory=name), label=name,
                         color=style["color"], linestyle=style["linestyle"])  # fmt: skip
-            ax.errorbar(found["T"], found[key], found[f"{key}_mcse"], fmt="k.", capsize=2,
+            ax.errorbar(dataset["T"], dataset[key], dataset[f"{key}_mcse"], fmt="k.", capsize=2,
                         markersize=5, label="sampled (± 1 s.e.)", zorder=3)  # fmt: skip
-            frame(ax, found[key], log=True)
+            frame(ax, dataset[key], log=True)
             ax.set_ylabel(QUANTITIES[key])
-            ax.set_title(f"{SOURCES[source]}, P = {found.num_train}, N_1 = {found.width}, "
-                         f"s = {found.criterion:.2f}", fontsize="small")  # fmt: skip
+            ax.set_title(f"{SOURCES[source]}, P = {dataset.num_train}, N_1 = {dataset.width}, "
+                         f"s = {dataset.criterion:.2f}", fontsize="small")  # fmt: skip
         ax = row[2]
-        error = np.hypot(found.log_evidence_mcse, found.quadrature)
+        error = np.hypot(dataset.log_evidence_mcse, dataset.quadrature)
         for name in THEORIES:
             style = style_of(name)
-            distance = found.theory_log_evidence.sel(theory=name) - found.log_evidence
-            ax.plot(found["T"], distance, color=style["color"], linestyle=style["linestyle"])
-        ax.errorbar(found["T"], 0 * error, error, fmt="k.", capsize=2, markersize=3)
+            distance = dataset.theory_log_evidence.sel(theory=name) - dataset.log_evidence
+            ax.plot(dataset["T"], distance, color=style["color"], linestyle=style["linestyle"])
+        ax.errorbar(dataset["T"], 0 * error, error, fmt="k.", capsize=2, markersize=3)
         reach = 1.2 * float(np.nanmax(np.abs(
-            found.theory_log_evidence.sel(theory=["one_layer", "scale_mixture"])
-             - found.log_evidence
+            dataset.theory_log_evidence.sel(theory=["one_layer", "scale_mixture"])
+             - dataset.log_evidence
         )))  # fmt: skip
         ax.set_ylim(-reach, reach)
         ax.set_ylabel("log evidence, theory − sampled")
@@ -121,34 +133,34 @@ def table(results: Results) -> str:
     heads = ["data", "T", "training error", "generalisation error", "log evidence", *(
         f"{name} − sampled" for name in THEORIES)]  # fmt: skip
     rows = []
-    for source, found in results.items():
-        for place in range(0, found.sizes["T"], 4):
-            here = found.isel({"T": place})
-            cells = [source, f"{float(here['T']):.3g}"]
+    for source, dataset in results.items():
+        for place in range(0, dataset.sizes["T"], 4):
+            point = dataset.isel({"T": place})
+            cells = [source, f"{float(point['T']):.3g}"]
             for key in ("train_error", "generalisation_error"):
-                cells.append(plus_minus(Estimate(float(here[key]), float(here[f"{key}_mcse"]))))
-            error = float(np.hypot(here.log_evidence_mcse, here.quadrature))
-            cells.append(plus_minus(Estimate(float(here.log_evidence), error)))
+                cells.append(plus_minus(Estimate(float(point[key]), float(point[f"{key}_mcse"]))))
+            error = float(np.hypot(point.log_evidence_mcse, point.quadrature))
+            cells.append(plus_minus(Estimate(float(point.log_evidence), error)))
             for name in THEORIES:
-                distance = float(here.theory_log_evidence.sel(theory=name) - here.log_evidence)
+                distance = float(point.theory_log_evidence.sel(theory=name) - point.log_evidence)
                 cells.append(f"{distance:+.3g} ({distance / error:+.1f}σ)")
             rows.append(cells)
     return markdown(heads, rows)
 
 
 def measure(call: Call) -> dict[str, xr.Dataset]:
-    found = {}
+    datasets = {}
     for source in SOURCES:
         config = sized(configuration.load(call.here / "config.toml"), call.size)
-        found[source] = measured(replace(config, data=replace(config.data, source=source)))
-        words = found[source].attrs
+        datasets[source] = measured(replace(config, data=replace(config.data, source=source)))
+        attributes = datasets[source].attrs
         call.say(
-            f"{source}: run {words['run']}, {words['seconds']:.0f} s, R̂ max "
-            f"{float(found[source].rhat_max.max()):.4f}, swaps accepted at least "
-            f"{float(found[source].swaps.min()):.2f}, {words['round_trips']} round trips "
-            f"{words['complaint']}"
+            f"{source}: run {attributes['run']}, {attributes['seconds']:.0f} s, R̂ max "
+            f"{float(datasets[source].rhat_max.max()):.4f}, swaps accepted at least "
+            f"{float(datasets[source].swaps.min()):.2f}, {attributes['round_trips']} round trips "
+            f"{attributes['complaint']}"
         )
-    return found
+    return datasets
 
 
 if __name__ == "__main__":

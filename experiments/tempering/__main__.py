@@ -29,11 +29,11 @@ WAYS = {
     "split, marginalised, ladder": ("split", "marginalised"),
 }
 LANGEVIN_STEPS = 50
-"""Steps of the Langevin dynamics for one trajectory of the others."""
+"""The number of steps of Langevin dynamics for one trajectory of the others."""
 
 
 def sampled(config: configuration.RunConfig, way: str, seed: int) -> dict[str, Any]:
-    """What one way finds: the numbers, their R̂, and each chain's training error."""
+    """The results of one way of sampling: numbers, their R̂, and each chain's training error."""
     name, readout = WAYS[way]
     setup = run.prepare(replace(config, posterior=replace(config.posterior, readout=readout)))
     settings = config.sampler
@@ -44,7 +44,7 @@ def sampled(config: configuration.RunConfig, way: str, seed: int) -> dict[str, A
         for count in ("num_warmup", "thinning"):
             counts[count] *= LANGEVIN_STEPS
     key = jax.random.fold_in(setup.key, seed)
-    found: dict[str, Any] = {}
+    ladder_results: dict[str, Any] = {}
     if way.endswith("ladder"):
         ladder = lnn.temper(
             setup.posterior, dynamics, settings.ladder, key=key,
@@ -52,13 +52,20 @@ def sampled(config: configuration.RunConfig, way: str, seed: int) -> dict[str, A
         )  # fmt: skip
         chains, tempering = ladder.chains[0], summarise_ladder(ladder, key=key)
         integration = tempering.integration
-        found["ladder"] = {
+        ladder_results["ladder"] = {
             "temperatures": integration.temperatures,
-            "log_evidence": [(e.value, e.mcse) for e in integration.log_evidence],
-            "quadrature": [q if np.isfinite(q) else None for q in integration.quadrature],
+            "log_evidence": [
+                (estimate.value, estimate.mcse) for estimate in integration.log_evidence
+            ],
+            "quadrature": [
+                quadrature if np.isfinite(quadrature) else None
+                for quadrature in integration.quadrature
+            ],
             "swap_acceptance": tempering.swap_acceptance,
             "round_trips": tempering.round_trips,
-            "rhat_max": [m.diagnostics.rhat_max for m in tempering.measured if m.diagnostics],
+            "rhat_max": [
+                rung.diagnostics.rhat_max for rung in tempering.measured if rung.diagnostics
+            ],
         }
     else:
         chains = lnn.sample(
@@ -66,7 +73,7 @@ def sampled(config: configuration.RunConfig, way: str, seed: int) -> dict[str, A
         )
     measured = lnn.summarise(chains)
     assert measured.diagnostics is not None
-    return found | {
+    return ladder_results | {
         "bias2": (measured.bias2.value, measured.bias2.mcse),
         "variance": (measured.variance.value, measured.variance.mcse),
         "train_error": (measured.train_error.value, measured.train_error.mcse),
@@ -82,35 +89,35 @@ def theories(config: configuration.RunConfig, temperatures: list[float]) -> dict
     """The log evidence of the theories at each temperature."""
     _, ensemble = run.prepare_theory(config)
     names = ("infinite_width", "one_layer", "scale_mixture", "matched")
-    found: dict[str, list[float]] = {name: [] for name in names}
+    evidences: dict[str, list[float]] = {name: [] for name in names}
     for temperature in temperatures:
         results = lnn.theory.predict(ensemble.at(temperature=temperature), names).results
         for name in names:
-            found[name].append(float(results[name].log_evidence or np.nan))
-    return found
+            evidences[name].append(float(results[name].log_evidence or np.nan))
+    return evidences
 
 
 def table(results: dict[str, Any]) -> str:
     rows = ["| | seed | bias² | variance | training error | R̂ max | ESS min | time [s] |"]
     rows.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for way, by_seed in results["ways"].items():
-        for seed, found in by_seed.items():
+        for seed, result in by_seed.items():
             numbers = [
-                f"{found[name][0]:.4f} ± {found[name][1]:.4f}"
+                f"{result[name][0]:.4f} ± {result[name][1]:.4f}"
                 for name in ("bias2", "variance", "train_error")
             ]
-            numbers += [f"{found['rhat_max']:.3f}", f"{found['ess_min']:.0f}"]
-            rows.append(f"| {way} | {seed} | {' | '.join(numbers)} | {found['seconds']:.0f} |")
+            numbers += [f"{result['rhat_max']:.3f}", f"{result['ess_min']:.0f}"]
+            rows.append(f"| {way} | {seed} | {' | '.join(numbers)} | {result['seconds']:.0f} |")
     return "\n".join(rows)
 
 
 def draw(results: dict[str, Any], caption: str) -> Figure:
-    """Training error of each chain in each way, and the log evidence against temperature."""
+    """A figure of each chain's training error in each way, and of the log evidence against T."""
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for place, by_seed in enumerate(results["ways"].values()):
-        for marker, found in zip("ox", by_seed.values(), strict=False):
-            values = np.array(found["by_chain"]) / results["temperature"]
+        for marker, result in zip("ox", by_seed.values(), strict=False):
+            values = np.array(result["by_chain"]) / results["temperature"]
             offsets = np.linspace(-0.25, 0.25, len(values))
             left.plot(place + offsets, values, marker, color=f"C{place}", fillstyle="none")
     left.set_xticks(
@@ -147,7 +154,7 @@ def main() -> None:
         for way in WAYS:
             seeds = {str(seed): sampled(config, way, seed) for seed in (0, 1)}
             results["ways"][way] = seeds
-            sys.stderr.write(f"{way}: {[found['rhat_max'] for found in seeds.values()]}\n")
+            sys.stderr.write(f"{way}: {[result['rhat_max'] for result in seeds.values()]}\n")
         temperatures = [config.posterior.temperature, *config.sampler.ladder]
         results["theories"] = theories(config, temperatures)
         results["config"] = config.content_hash

@@ -1,4 +1,4 @@
-"""How fast the theories answer: one decomposition, then sweeps; side by side with one by one.
+"""The speed of the theories: one decomposition, then sweeps, against points done one by one.
 
     python -m experiments.theory_speed [--num_train P] [--points n] [--alone n] [--smoke]
 
@@ -36,10 +36,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--alone", type=int, default=4, help="points done one by one; 0 for none")
     parser.add_argument("--smoke", action="store_true", help="a small one, in seconds")
-    chosen = parser.parse_args()
-    if chosen.smoke:
-        chosen.num_train, chosen.points, chosen.repeats = 40, 8, 1
-    size, number = chosen.num_train, chosen.points
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.num_train, arguments.points, arguments.repeats = 40, 8, 1
+    size, num_points = arguments.num_train, arguments.points
     data = lnn.load_dataset(
         "teacher_network", num_train=size, num_test=size, in_size=784, key=jax.random.key(0)
     )
@@ -50,9 +50,9 @@ def main() -> None:
     lnn.theory.gram_regression(ensemble)
     decomposition = time.perf_counter() - began
 
-    widths = np.round(np.geomspace(0.1 * size, 10 * size, number))
-    precisions = np.tile([0.1, 1.0, 10.0, 100.0], -(-number // 4))[:number]
-    temperatures = np.geomspace(1e-3, 1.0, number)
+    widths = np.round(np.geomspace(0.1 * size, 10 * size, num_points))
+    precisions = np.tile([0.1, 1.0, 10.0, 100.0], -(-num_points // 4))[:num_points]
+    temperatures = np.geomspace(1e-3, 1.0, num_points)
 
     def sweep() -> None:
         lnn.theory.one_layer(
@@ -61,24 +61,24 @@ def main() -> None:
         )  # fmt: skip
 
     def one_by_one(count: int) -> None:
-        for i in range(0, number, max(number // count, 1)):
-            there = replace(
+        for i in range(0, num_points, max(num_points // count, 1)):
+            point_spec = replace(
                 spec, hidden_widths=(int(widths[i]),), prior_precisions=(1.0, precisions[i]),
                 temperature=temperatures[i],
             )  # fmt: skip
-            lnn.theory.one_layer(lnn.Ensemble(there, data))
+            lnn.theory.one_layer(lnn.Ensemble(point_spec, data))
 
-    swept = seconds(sweep, chosen.repeats)
+    swept = seconds(sweep, arguments.repeats)
     lines = [
         f"P = P_test = {size}",
         f"Gram matrix and eigendecomposition   {decomposition:8.2f} s",
-        f"one_layer at {number:4} points after it   {swept:8.2f} s",
+        f"one_layer at {num_points:4} points after it   {swept:8.2f} s",
     ]
-    if chosen.alone:
-        few = min(number, chosen.alone)
-        alone = seconds(lambda: one_by_one(few), 1) / few * number
+    if arguments.alone:
+        num_alone = min(num_points, arguments.alone)
+        alone = seconds(lambda: one_by_one(num_alone), 1) / num_alone * num_points
         lines += [
-            f"the same, each with its own          {alone:8.2f} s  (from {few} of them)",
+            f"the same, each with its own          {alone:8.2f} s  (from {num_alone} of them)",
             f"ratio                                {alone / (decomposition + swept):8.1f}",
         ]
     # ru_maxrss counts KiB, on macOS bytes.

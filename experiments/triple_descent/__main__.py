@@ -38,19 +38,20 @@ SIZES = {
     },
 }  # fmt: skip
 FIXED = 3.0
-"""N_1/N_0 where P varies, and P/N_0 where N_1 does."""
+"""The ratio N_1/N_0 where P varies, and P/N_0 where N_1 does."""
 RATIOS = (0.3, 0.6, 1.0, 1.5, 2.2, 3.0, 4.5, 7.0)
 CUTS = [(name, FIXED, ratio) for name in ACTIVATIONS for ratio in RATIOS]
 CUTS += [(name, ratio, FIXED) for name in ("tanh", "relu") for ratio in RATIOS if ratio != FIXED]
-"""(activation, N_1/N_0, P/N_0)."""
+"""The measured points (activation, N_1/N_0, P/N_0)."""
 
 
 def measured(job: tuple[str, float, float, dict[str, int], int]) -> np.ndarray:
-    """(quantity, member, ridge) of one draw of the data: B and V of one network (mean over the
-    ensemble's), of the ensemble, the thermal factor and the training error's two parts.
+    """The quantities (field, ridge) of one draw of the data.
 
-    The predictor is linear in the labels: those of teachers and those of noise alone are columns of
-    their own, whose errors add up for every noise variance.
+    They are B and V of one network (a mean over the ensemble's), the thermal factor, the training
+    error's two parts, and B and V of the ensemble. The predictor is linear in the labels: those of
+    teachers and those of noise alone are columns of their own, whose errors add up for every noise
+    variance.
     """
     name, features, examples, size, seed = job
     rng = np.random.default_rng([seed, round(1e6 * features), round(1e6 * examples)])
@@ -66,49 +67,49 @@ def measured(job: tuple[str, float, float, dict[str, int], int]) -> np.ndarray:
     keys = jax.random.split(jax.random.key(seed), size["ensemble"])
     means, rows = [], []
     for key in keys:
-        drawn = lnn.RandomFeatures(in_size, width, named(name), key=key, centred=True)
-        found = drawn.regress(data)
-        means.append([found.mean(ridge) for ridge in RIDGES])
+        network_features = lnn.RandomFeatures(in_size, width, named(name), key=key, centred=True)
+        regression = network_features.regress(data)
+        means.append([regression.mean(ridge) for ridge in RIDGES])
         rows.append([
-            [*_parts(means[-1][i], clean), found.variance(ridge, 1.0).mean(),
-             *_parts(found.train_mean(ridge), labels)]
+            [*_parts(means[-1][i], clean), regression.variance(ridge, 1.0).mean(),
+             *_parts(regression.train_mean(ridge), labels)]
             for i, ridge in enumerate(RIDGES)
         ])  # fmt: skip
     single = np.mean(rows, axis=0).T
-    together = np.array([_parts(mean, clean) for mean in np.mean(means, axis=0)]).T
-    return np.concatenate([single, together])
+    ensemble = np.array([_parts(mean, clean) for mean in np.mean(means, axis=0)]).T
+    return np.concatenate([single, ensemble])
 
 
-def _parts(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
-    """Mean squared errors of the teachers' columns, and of those of noise."""
-    errors = np.mean((found - expected) ** 2, axis=0)
+def _parts(outputs: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """The mean squared errors of the teachers' columns, and of the columns of noise."""
+    errors = np.mean((outputs - expected) ** 2, axis=0)
     half = len(errors) // 2
     return float(errors[:half].mean()), float(errors[half:].mean())
 
 
 def points(call: Call, pool: Executor) -> xr.Dataset:
     size = SIZES[call.size]
-    chosen = CUTS if call.size != "smoke" else CUTS[::9]
-    jobs = [(*cut, size, seed) for cut in chosen for seed in range(size["data_draws"])]
+    cuts = CUTS if call.size != "smoke" else CUTS[::9]
+    jobs = [(*cut, size, seed) for cut in cuts for seed in range(size["data_draws"])]
     jobs.sort(key=lambda job: -job[1] * job[2] * min(job[1], job[2]))  # the longest first
-    found: dict[Any, list[np.ndarray]] = {cut: [] for cut in chosen}
-    for number, (job, row) in enumerate(zip(jobs, pool.map(measured, jobs), strict=True)):
-        found[job[:3]].append(row)
-        if number % 50 == 49:
-            call.say(f"{number + 1} of {len(jobs)} data sets")
-    values = np.array([np.mean(found[cut], axis=0) for cut in chosen])
-    spread = np.array([np.std(found[cut], axis=0, ddof=1) for cut in chosen])
+    rows_by_cut: dict[Any, list[np.ndarray]] = {cut: [] for cut in cuts}
+    for index, (job, row) in enumerate(zip(jobs, pool.map(measured, jobs), strict=True)):
+        rows_by_cut[job[:3]].append(row)
+        if index % 50 == 49:
+            call.say(f"{index + 1} of {len(jobs)} data sets")
+    values = np.array([np.mean(rows_by_cut[cut], axis=0) for cut in cuts])
+    spread = np.array([np.std(rows_by_cut[cut], axis=0, ddof=1) for cut in cuts])
     theory = np.array([
-        [predicted(*cut, ridge, size["ensemble"]) for ridge in RIDGES] for cut in chosen
+        [predicted(*cut, ridge, size["ensemble"]) for ridge in RIDGES] for cut in cuts
     ]).swapaxes(1, 2)  # fmt: skip
     return xr.Dataset(
         {
             "value": (("point", "field", "ridge"), values),
             "error": (("point", "field", "ridge"), spread / np.sqrt(size["data_draws"])),
             "theory": (("point", "field", "ridge"), theory),
-            "activation": ("point", [cut[0] for cut in chosen]),
-            "features": ("point", [cut[1] for cut in chosen]),
-            "examples": ("point", [cut[2] for cut in chosen]),
+            "activation": ("point", [cut[0] for cut in cuts]),
+            "features": ("point", [cut[1] for cut in cuts]),
+            "examples": ("point", [cut[2] for cut in cuts]),
         },
         coords={"field": list(THEORY_FIELDS), "ridge": list(RIDGES)},
         attrs=size,

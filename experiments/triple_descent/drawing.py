@@ -20,14 +20,14 @@ from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.types import Estimate
 
 NOISES = ((0.0, "#0072B2", "o"), (0.5, "#009E73", "s"), (5.0, "#D55E00", "^"))
-"""τ², its colour and marker."""
+"""The noise variances τ² with their colours and markers."""
 LINE = np.geomspace(0.2, 10, 80)
 TITLES = {"absolute": "|z|", "identity": "linear"}
 SOURCES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "digits"}
 
 
 def error_of(numbers: xr.DataArray, noise: float, which: str = "") -> np.ndarray:
-    """B + τ²V of one network, or of the ensemble."""
+    """The error B + τ²V of one network, or of the ensemble."""
     names = ("ensemble_bias", "ensemble_noise") if which else ("bias_factor", "noise_factor")
     bias, factor = (numbers.sel(field=name).to_numpy() for name in names)
     return bias + noise * factor
@@ -40,7 +40,7 @@ def spread_of(errors: xr.DataArray, noise: float, which: str = "") -> np.ndarray
 
 
 def curve(name: str, ridge: float, ensemble: int, features: float, along: str) -> np.ndarray:
-    """(ratio, field) along P/N_0, or along N_1/N_0 at P/N_0 = `features`."""
+    """The limits (ratio, field) along P/N_0, or along N_1/N_0 at P/N_0 = `features`."""
     pairs = [(features, r) if along == "examples" else (r, features) for r in LINE]
     return np.array([predicted(name, *pair, ridge, ensemble) for pair in pairs])
 
@@ -83,7 +83,7 @@ def _dress(ax, title: str, fixed: float) -> None:
 
 
 def _cures(ax, along_p: xr.Dataset, fixed: float, ensemble: int, columns) -> None:
-    """One network, an ensemble, a larger ridge: tanh with noise."""
+    """Draw the error of tanh with noise: one network, an ensemble, and a larger ridge."""
     noise = 5.0
     here = along_p.where(along_p.activation == "tanh", drop=True)
     cases = (
@@ -112,7 +112,7 @@ PART_COLOURS = {
 
 
 def _parts(ax, parts: xr.Dataset, fixed: float) -> None:
-    """Bias and variances, tanh with noise: measured and in the limit."""
+    """Draw bias and variances of tanh with noise, measured and in the limit."""
     rows = [
         theory.random_feature_decomposition(
             named("tanh"), fixed, ratio, temperature=RIDGES[0], noise_variance=5.0
@@ -177,7 +177,7 @@ def _plane(drawn: Figure, ax) -> None:
 
 
 def table(found: xr.Dataset, fixed: float) -> str:
-    """Measured and predicted test errors at τ² = 5 for the small ridge, by P/N_0."""
+    """A table of measured and predicted test errors at τ² = 5 for the small ridge, by P/N_0."""
     heads = ["σ", "N_1/N_0", "P/N_0", "one network", "limit (σ)", "ensemble", "limit (σ)"]
     heads += ["thermal variance/T", "limit (σ)"]
     rows = []
@@ -198,7 +198,7 @@ def table(found: xr.Dataset, fixed: float) -> str:
 
 
 def parts_table(parts: xr.Dataset, fixed: float) -> str:
-    """The parts of tanh's error at τ² = 5, measured beside the limit."""
+    """A table of the parts of tanh's error at τ² = 5, measured and in the limit."""
     heads = ["P/N_0"] + [f"{head}, limit (σ)" for head in ("bias", *PARTS[1:])]
     rows = []
     for ratio in parts.examples.values:
@@ -223,7 +223,7 @@ CURE_LOOKS = {
 
 
 def images(found: xr.Dataset, fixed: float) -> Figure:
-    """A panel for each set of images."""
+    """A figure with a panel for each set of images."""
     number = found.sizes["source"]
     drawn = Figure(figsize=(0.5 + 4.5 * number, 3.9), layout="constrained")
     panels = drawn.subplots(1, number, squeeze=False)[0]
@@ -259,7 +259,7 @@ def images_table(found: xr.Dataset) -> str:
 
 
 def agreement(found: xr.Dataset) -> str:
-    """Over all points, fields and ridges: deviations in standard errors, and relative."""
+    """A line on the deviations of all numbers from their limits, absolute and relative."""
     z = ((found.value - found.theory) / found.error).to_numpy()
     relative = np.abs(found.value / found.theory - 1).to_numpy()
     finite = np.isfinite(z)

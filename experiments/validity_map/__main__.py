@@ -1,4 +1,4 @@
-"""Where may one trust which theory? Deviations from the exact sampler over (N_1, λ_1), as maps.
+"""Maps of the theories' deviations from the exact sampler over (N_1, λ_1).
 
     python -m experiments.validity_map [--smoke | --full | --draw] [FOLDER]
 
@@ -21,7 +21,7 @@ WITHIN = (1, 2, 5, 10)
 
 
 def draw_map(results: xr.Dataset, unit: str, caption: str) -> Figure:
-    """A row for each quantity, a column for each theory."""
+    """A figure with a row for each quantity and a column for each theory."""
     theories = [str(name) for name in results.theory.values]
     figure = Figure(figsize=(2.6 * len(theories) + 1, 6.6), layout="constrained")
     panels = figure.subplots(len(SHOWN), len(theories), sharex=True, sharey=True)
@@ -33,30 +33,30 @@ def draw_map(results: xr.Dataset, unit: str, caption: str) -> Figure:
             ax.set_title(f"{QUANTITIES[quantity]}, {theory}", fontsize="small")
             ax.set_ylabel("λ_1")
             ax.label_outer()
-    words = {
+    labels = {
         "per cent": "experiment / theory − 1  (%)",
         "sigmas": "(experiment − theory) / standard error",
     }
-    figure.colorbar(mesh, ax=panels, label=words[unit], extend="both", pad=0.01)
+    figure.colorbar(mesh, ax=panels, label=labels[unit], extend="both", pad=0.01)
     figure.suptitle(caption, fontsize="medium")
     return figure
 
 
 def shares(results: xr.Dataset) -> str:
-    """How much of the map each theory has within some per cent, and its largest deviation."""
+    """A table of each theory's share of points within some per cent, and its largest deviation."""
     heads = ["", "theory", *(f"within {limit} %" for limit in WITHIN), "within 2σ", "largest"]
     rows = []
     for quantity in SHOWN:
-        found = grid_deviations(results, quantity)
+        deviations = grid_deviations(results, quantity)
         for theory in results.theory.values:
-            relative = 100 * np.abs(found["relative"].sel(theory=theory).to_numpy())
-            z = np.abs(found["z"].sel(theory=theory).to_numpy())
-            parts = [f"{np.sum(relative < limit)}/{relative.size}" for limit in WITHIN]
+            relative = 100 * np.abs(deviations["relative"].sel(theory=theory).to_numpy())
+            z = np.abs(deviations["z"].sel(theory=theory).to_numpy())
+            cells = [f"{np.sum(relative < limit)}/{relative.size}" for limit in WITHIN]
             largest = f"{np.nanmax(relative):.3g} %"
-            if lost := int(np.isnan(relative).sum()):
-                largest += f", negative at {lost}"
-            parts += [f"{np.sum(z < 2)}/{z.size}", largest]
-            rows.append([QUANTITIES[quantity], str(theory), *parts])
+            if num_negative := int(np.isnan(relative).sum()):
+                largest += f", negative at {num_negative}"
+            cells += [f"{np.sum(z < 2)}/{z.size}", largest]
+            rows.append([QUANTITIES[quantity], str(theory), *cells])
     return markdown(heads, rows)
 
 
@@ -67,17 +67,17 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
 
 
 def draw(results: Results) -> dict[str, Figure]:
-    found = results["map"]
+    results_map = results["map"]
     return {
-        "validity_map": draw_map(found, "per cent", found.caption),
-        "validity_map_sigmas": draw_map(found, "sigmas", found.caption.split(";")[0]),
+        "validity_map": draw_map(results_map, "per cent", results_map.caption),
+        "validity_map_sigmas": draw_map(results_map, "sigmas", results_map.caption.split(";")[0]),
     }
 
 
 def report(results: Results) -> str:
-    found = results["map"]
-    theories = [str(name) for name in found.theory.values]
-    return "\n\n".join([shares(found), table(found, theories), verdicts(found)])
+    results_map = results["map"]
+    theories = [str(name) for name in results_map.theory.values]
+    return "\n\n".join([shares(results_map), table(results_map, theories), verdicts(results_map)])
 
 
 if __name__ == "__main__":

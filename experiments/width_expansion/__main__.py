@@ -53,14 +53,16 @@ def sampled(config: configuration.RunConfig, width: int, smoke: bool) -> dict[st
             thinning=sampler.thinning,
         )
         results.append(lnn.summarise(chains))
-    found = {}
+    extrapolated = {}
     for name in QUANTITIES:
         coarse, fine = (getattr(result, name) for result in results)
         error = float(np.hypot(coarse.mcse, 2 * fine.mcse))
-        found[name] = [2 * fine.value - coarse.value, error]
+        extrapolated[name] = [2 * fine.value - coarse.value, error]
     diagnostics = [result.diagnostics for result in results]
-    found["rhat_max"] = [max(d.rhat_max for d in diagnostics if d is not None)]
-    return found
+    extrapolated["rhat_max"] = [
+        max(diagnostic.rhat_max for diagnostic in diagnostics if diagnostic is not None)
+    ]
+    return extrapolated
 
 
 def main() -> None:
@@ -74,7 +76,7 @@ def main() -> None:
 
 
 def measured(config: configuration.RunConfig, smoke: bool) -> Rows:
-    """What was sampled and what each theory says, by width; printed as it comes."""
+    """The sampled numbers and each theory's, by width; each row is printed when it is known."""
     rows = {}
     for width in WIDTHS[-2:] if smoke else WIDTHS:
         network = replace(config.network, hidden_widths=(width,))
@@ -82,7 +84,9 @@ def measured(config: configuration.RunConfig, smoke: bool) -> Rows:
         predictions = lnn.theory.predict(ensemble, THEORIES).results
         row = {"sampled": sampled(config, width, smoke)}
         for name, theory in predictions.items():
-            row[name] = {key: [(e := getattr(theory, key)).value, e.mcse] for key in QUANTITIES}
+            row[name] = {
+                key: [(estimate := getattr(theory, key)).value, estimate.mcse] for key in QUANTITIES
+            }
         rows[str(width)] = row
         sys.stdout.write(f"N_1 = {width}, R̂ max {row['sampled']['rhat_max'][0]:.4f}\n")
         for name, numbers in row.items():
@@ -93,7 +97,7 @@ def measured(config: configuration.RunConfig, smoke: bool) -> Rows:
 
 
 def draw(rows: Rows, caption: str) -> Figure:
-    """|sampled − theory| against N_1, with lines of slope −1 and −2 through one of the points."""
+    """A figure of |sampled − theory| against N_1, with guides of slope −1 and −2."""
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     widths = np.array([int(width) for width in rows])
     labels = {"bias2": "bias²", "variance": "variance"}

@@ -26,22 +26,22 @@ NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
 
 
 def draw(results: Results) -> Figure:
-    """A row for each data set, a column for each quantity, a colour for each P."""
-    found = results["widths"]
-    sources, sizes = found["data.source"].values, found["data.num_train"].values
+    """A figure with a row for each data set, a column for each quantity, a colour for each P."""
+    widths = results["widths"]
+    sources, sizes = widths["data.source"].values, widths["data.num_train"].values
     figure = Figure(figsize=(11, 0.9 + 3.1 * len(sources)), layout="constrained")
     panels = figure.subplots(len(sources), len(QUANTITIES), sharex=True)
-    theories = [str(name) for name in found.theory.values]
+    theories = [str(name) for name in widths.theory.values]
     for row, source in zip(panels, sources, strict=True):
-        here = found.sel({"data.source": source})
-        words = [
+        source_points = widths.sel({"data.source": source})
+        criteria = [
             f"s = {float(s):.2f} at P = {size}"
-            for s, size in zip(here.criterion.isel({WIDTH: 0}), sizes, strict=True)
+            for s, size in zip(source_points.criterion.isel({WIDTH: 0}), sizes, strict=True)
         ]
         for ax, quantity in zip(row, QUANTITIES, strict=True):
-            curves(ax, here, quantity, WIDTH, "data.num_train", theories, "P")
-            ax.set_title(f"{NAMES.get(source, source)}\n{', '.join(words)}", fontsize="small")
-            frame(ax, here[quantity])
+            curves(ax, source_points, quantity, WIDTH, "data.num_train", theories, "P")
+            ax.set_title(f"{NAMES.get(source, source)}\n{', '.join(criteria)}", fontsize="small")
+            frame(ax, source_points[quantity])
     legend_below(figure, panels[0, 0], ncols=6)
     return figure
 
@@ -51,8 +51,8 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
 
 
 def report(results: Results) -> str:
-    found = results["widths"]
-    return f"{table(found, [str(name) for name in found.theory.values])}\n\n{verdicts(found)}"
+    widths = results["widths"]
+    return f"{table(widths, [str(name) for name in widths.theory.values])}\n\n{verdicts(widths)}"
 
 
 if __name__ == "__main__":

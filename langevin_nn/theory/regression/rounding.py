@@ -89,8 +89,8 @@ def require_scale(eigenvalues: Float[np.ndarray, " P"], temperature: float = 1.0
 
     >>> require_scale(np.array([1e-200, 1e200]))
     Traceback (most recent call last):
-    langevin_nn.errors.InputError: the Gram matrix has entries up to 1e+200, too far from 1 for
-    float64 at T = 1: give larger prior precisions, or scale the inputs"""  # noqa: E501
+    langevin_nn.errors.InputError: the Gram matrix has entries up to 1e+200, too far from 1 for float64 at T = 1: give larger prior precisions, or scale the inputs
+    """  # noqa: E501
     largest = float(np.max(eigenvalues, initial=0.0))
     if is_beyond_float64(eigenvalues, temperature):
         advice = "larger" if largest > 1 else "smaller"

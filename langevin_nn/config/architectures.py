@@ -43,7 +43,7 @@ ARCHITECTURES = {
 def check_widths(architecture: str, hidden_widths: Sequence[int]) -> None:
     """Raise `InputError` for a number of hidden layers that the architecture does not have.
 
-    One of the user's own says that itself, when it is made.
+    An architecture of the user's own refuses it itself, when the network is made.
 
     >>> check_widths("convolutional", (200,))
     """
@@ -58,7 +58,7 @@ def check_widths(architecture: str, hidden_widths: Sequence[int]) -> None:
 
 
 def layer_names(architecture: str, hidden_widths: Sequence[int]) -> tuple[str, ...]:
-    """The prior precisions that the network has, one for the weights of each layer, by name.
+    """The names of the network's prior precisions, one for the weights of each layer.
 
     >>> layer_names("fully_connected", (200, 200))
     ('λ_0', 'λ_1', 'λ_2')

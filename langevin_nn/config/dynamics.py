@@ -52,11 +52,11 @@ SPLIT = Usage(
 )
 
 DYNAMICS: dict[str, Usage] = {usage.name: usage for usage in (LANGEVIN, SPLIT)}
-"""The dynamics by name: the one table. `sampling.base.dynamics_named` has their classes."""
+"""The package's dynamics by their names in a configuration; `dynamics_named` has their classes."""
 
 
 def usage_of(name: str) -> Usage:
-    """How the dynamics of this name is used; one of the user's own as `Usage` says by itself.
+    """How the dynamics of this name is used; of the user's own, the defaults of `Usage`.
 
     >>> usage_of("split").unit, usage_of("mymodule:Mine").warmup
     ('trajectories', 1000)
@@ -65,7 +65,7 @@ def usage_of(name: str) -> Usage:
 
 
 def users_of(option: str) -> list[str]:
-    """The dynamics of which a key of [sampler] is an argument; none for keys of the sampling.
+    """The names of the dynamics that have this key of [sampler]; none for keys of the sampling.
 
     >>> users_of("refresh"), users_of("num_chains")
     (['split'], [])

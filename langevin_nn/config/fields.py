@@ -18,12 +18,12 @@ from langevin_nn.values import nearest
 from langevin_nn.values import shown as shown
 
 LARGEST = 2**31 - 1
-"""Sizes and steps are counted in 32 bits."""
+"""The largest size or number of steps: JAX counts them in 32 bits."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """`parse` returns the value or raises ValueError; `expected` says what it accepts.
+    """What a field accepts: `expected` in words, and by `parse`, which raises ValueError else.
 
     With both `is_list` and `is_text` the value is a list or one text.
     """
@@ -58,6 +58,8 @@ class Kind:
 
 
 def whole(minimum: int, maximum: int = LARGEST) -> Kind:
+    """A whole number in this range, both ends included."""
+
     def parse(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError
@@ -69,6 +71,8 @@ def whole(minimum: int, maximum: int = LARGEST) -> Kind:
 
 
 def choice(*names: str) -> Kind:
+    """One of these names."""
+
     def parse(value: Any) -> str:
         return _require(value, isinstance(value, str) and value in names)
 
@@ -77,12 +81,14 @@ def choice(*names: str) -> Kind:
 
 def described(table: Mapping[str, Any]) -> str:
     """The names of a table with their summaries, where they have one, for the help."""
-    words = (f"{name}: {kind.summary}" if kind.summary else name for name, kind in table.items())
-    return ", or ".join(words)
+    meanings = (
+        f"{name}: {usage.summary}" if usage.summary else name for name, usage in table.items()
+    )
+    return ", or ".join(meanings)
 
 
 def choice_or_path(*names: str) -> Kind:
-    """One of these names, or the import path of the user's own."""
+    """One of these names, or the import path of an object of the user's own."""
     listed = ", ".join(f'"{name}"' for name in names)
 
     def parse(value: Any) -> str:
@@ -92,6 +98,8 @@ def choice_or_path(*names: str) -> Kind:
 
 
 def text(expected: str) -> Kind:
+    """A text that can stand in a file, with `expected` in its error."""
+
     def parse(value: Any) -> str:
         return _require(value, isinstance(value, str) and is_plain(value))
 
@@ -107,6 +115,8 @@ def is_plain(word: str) -> bool:
 
 
 def tuple_of(item: Kind, expected: str, length: int | None = None) -> Kind:
+    """A list of what `item` accepts, of so many if `length` is given, kept as a tuple."""
+
     def parse(value: Any) -> tuple[Any, ...]:
         right = isinstance(value, list | tuple) and length in (None, len(value))
         return tuple(item.parse(part) for part in _require(value, right))
@@ -165,7 +175,7 @@ def _classes(value: Any) -> tuple[Any, ...]:
 
 
 def _label(value: Any) -> int | float | str | bool:
-    """What may name a class: a number, true or false, a text."""
+    """The label of a class: a number, true or false, or a text; ValueError for anything else."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -180,7 +190,7 @@ def _targets(value: Any) -> tuple[float, ...] | str:
 
 
 CODES = ("one_hot", "centred")
-"""Targets by name: D classes, D outputs."""
+"""Targets that are named: codes of D classes in D outputs."""
 
 CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "digits": (),

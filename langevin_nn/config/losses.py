@@ -13,7 +13,7 @@ __all__ = ["DEFAULT", "HINGE", "LOGISTIC", "LOSSES", "SQUARED", "LossUsage", "Nu
 
 @dataclass(frozen=True)
 class Number:
-    """A number of a loss: the argument of its class, and its value where nothing else is said."""
+    """A number of a loss: the argument of its class, and the default of that."""
 
     argument: str
     default: int | float
@@ -37,7 +37,7 @@ class LossUsage:
     is_gaussian: bool = False
 
     def default(self, argument: str) -> Any:
-        """The value of an argument where nothing else is said.
+        """The default of an argument of the loss's class.
 
         >>> HINGE.default("power")
         2
@@ -50,8 +50,8 @@ class LossUsage:
         >>> HINGE.caption("hinge", {"hinge_power": 2, "margin": 0.5})
         'hinge loss (power 2, margin 0.5)'
         """
-        words = [f"{number.argument} {values[key]:g}" for key, number in self.numbers.items()]
-        return f"{name} loss" + (f" ({', '.join(words)})" if words else "")
+        numbers = [f"{number.argument} {values[key]:g}" for key, number in self.numbers.items()]
+        return f"{name} loss" + (f" ({', '.join(numbers)})" if numbers else "")
 
 
 SQUARED = LossUsage("squared", "(y - f)^2/2", is_gaussian=True)
@@ -66,11 +66,11 @@ LOSSES: dict[str, LossUsage] = {usage.name: usage for usage in (SQUARED, HINGE, 
 """The losses of the package by their names in a configuration."""
 
 DEFAULT = SQUARED.name
-"""The loss where nothing else is said; it is in no content hash."""
+"""The loss of a configuration that names none; it is in no content hash."""
 
 
 def loss_usage(name: str) -> LossUsage:
-    """How the loss of this name is used; one of the user's own has no keys.
+    """How the loss of this name is used; a loss of the user's own has no keys.
 
     >>> loss_usage("squared").is_gaussian, loss_usage("mymodule:Huber").is_gaussian
     (True, False)

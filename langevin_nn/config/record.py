@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 LARGEST_FILE = 4_000_000
-"""Bytes of a configuration; whatever has more is a file of something else."""
+"""The most bytes that a configuration has; a larger file holds something else."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,12 @@ class RunConfig(Checked):
                 classes=DEFAULT_CLASSES if self.data.classes is None else self.data.classes,
                 targets=DEFAULT_TARGETS if self.data.targets is None else self.data.targets,
             )
-            object.__setattr__(self, "data", data)
+            self._resolve(data=data)
         elif not self.data.path:
             raise InputError('data.source = "npz" needs data.path: write path = "FILE.npz"')
 
     def _check_precisions(self) -> None:
-        """One number for each layer, 1 where they were left out."""
+        """Give each layer its precision, 1 by default; refuse another number of them."""
         depth, names = len(self.network.hidden_widths), self.network.layer_names
         ones, prior = (1.0,) * len(names), self.prior
         if not prior.precisions:
@@ -132,16 +132,16 @@ class RunConfig(Checked):
             )
         if self.network.biases and not given:
             prior = dataclasses.replace(prior, bias_precisions=ones)
-        object.__setattr__(self, "prior", prior)
+        self._resolve(prior=prior)
 
     def _check_ladder(self) -> None:
-        """Temperatures above the posterior's, all different; kept in order."""
+        """Sort the ladder; refuse temperatures that are equal, or not above the posterior's."""
         if not self.sampler.ladder:
             return
         given, lowest = self.sampler.ladder, self.posterior.temperature
         require_ladder("sampler.ladder", given, lowest, "posterior.temperature")
         sampler = dataclasses.replace(self.sampler, ladder=tuple(sorted(given)))
-        object.__setattr__(self, "sampler", sampler)
+        self._resolve(sampler=sampler)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as in the TOML; fields that were left open are absent."""
@@ -163,8 +163,8 @@ class RunConfig(Checked):
     def content_hash(self) -> str:
         """Twelve hexadecimal digits that name this configuration whatever file it came from.
 
-        The squared loss is not in them, and classes and targets are in them where a file is used
-        as it is: names are those from before there was a choice.
+        They are those of version 0.1, so that old folders keep their names: without the squared
+        loss, and with the default classes and targets where a file's y is used as it is.
         """
         values = self.to_dict()
         if self.data.source == "npz" and self.data.classes is None:
@@ -185,7 +185,7 @@ SECTIONS: Mapping[str, type[Checked]] = {
 
 
 def options() -> dict[str, dataclasses.Field[Any]]:
-    """Every field by its dotted name, `seed` to `sampler.thinning`."""
+    """All fields of a configuration by their dotted names, `seed` to `sampler.thinning`."""
     named = {item.name: item for item in fields(RunConfig) if "kind" in item.metadata}
     for section, record in SECTIONS.items():
         named |= {f"{section}.{item.name}": item for item in fields(record)}
@@ -260,7 +260,7 @@ def read(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> di
 
 
 def _content(path: Path) -> str:
-    """The text of a configuration's file. A pipe is none: it may have no end, and is read once."""
+    """The text of a configuration's file; a pipe, which may have no end, is refused."""
     try:
         if not path.is_dir() and path.exists() and not path.is_file():
             raise InputError(f"the configuration {path} is a pipe or a device: write a file's name")
@@ -285,9 +285,9 @@ def located(given: str, folder: Path) -> str:
     if not given:
         return given
     try:
-        here = Path(given).expanduser()
-        beside = folder / here
-        return str((here if here.exists() and not beside.exists() else beside).resolve())
+        path = Path(given).expanduser()
+        beside = folder / path
+        return str((path if path.exists() and not beside.exists() else beside).resolve())
     except (OSError, RuntimeError, ValueError) as error:  # too long; no such user; NUL
         reason = getattr(error, "strerror", None) or error
         raise InputError(
@@ -308,13 +308,13 @@ def modules_of(config: RunConfig) -> tuple[ModuleFile, ...]:
 
     Raises `InputError` for one that is not there.
     """
-    found: list[tuple[str, str]] = []
+    paths: list[tuple[str, str]] = []
     for name, item in options().items():
         if kind := item.metadata["of"]:
             value = operator.attrgetter(name)(config)
             names = (value,) if isinstance(value, str) else value or ()
-            found += [(kind, name) for name in names]
-    return files_of(found)
+            paths += [(kind, name) for name in names]
+    return files_of(paths)
 
 
 def _kind(name: str, known: Mapping[str, dataclasses.Field[Any]]) -> Kind:

@@ -39,7 +39,10 @@ def option(default: Any, kind: Kind, meaning: str, *, of: str = "") -> Any:
 
 @dataclass(frozen=True)
 class Checked:
-    """Fields that are checked when the record is made."""
+    """A record whose fields are checked when it is made, and hold from then on what a run uses.
+
+    A field that was left open gets its default then, and another spelling its own.
+    """
 
     prefix: ClassVar[str] = ""
 
@@ -48,6 +51,11 @@ class Checked:
             value = getattr(self, item.name)
             if "kind" in item.metadata and not (value is None and item.default is None):
                 item.metadata["kind"].check(self.prefix + item.name, value)
+
+    def _resolve(self, **values: Any) -> None:
+        """Give fields what a run uses in place of what was written; only while it is made."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -108,17 +116,16 @@ class DataConfig(Checked):
         if self.source in CLASS_NAMES:
             classes = class_numbers(self.source, classes)
         elif self.source == "npz":  # as groups: see UNUSED_LABELS
-            classes = tuple(each if isinstance(each, tuple) else (each,) for each in classes)
-            if self.targets is None:
-                object.__setattr__(self, "targets", DEFAULT_TARGETS)
-        object.__setattr__(self, "classes", classes)
+            classes = tuple(group if isinstance(group, tuple) else (group,) for group in classes)
+            self._resolve(targets=DEFAULT_TARGETS if self.targets is None else self.targets)
+        self._resolve(classes=classes)
 
 
 def with_labels_as_used(values: dict[str, Any], path: Path) -> dict[str, Any]:
     """The values of a run folder's configuration, without the classes that version 0.1 ignored.
 
-    It used the y of a file as it is, and stored the defaults. Classes that are used are stored as
-    groups. Files that are in no run folder mean what they say.
+    Version 0.1 used the y of a file as it is, and stored the default classes beside it; today,
+    classes that are used are stored as groups. A file that is in no run folder means what it says.
     """
     beside = (path.parent / name for name in ("summary.json", "checkpoint", "manifest.json"))
     data = values.get("data")
@@ -158,7 +165,7 @@ class NetworkConfig(Checked):
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """The prior precisions of its weights, by name."""
+        """The names λ_0 … λ_L of the network's prior precisions."""
         return layer_names(self.architecture, self.hidden_widths)
 
     def __post_init__(self) -> None:
@@ -210,8 +217,8 @@ class PosteriorConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        mine = loss_usage(self.loss)
-        if self.readout == "marginalised" and not mine.is_gaussian:
+        own_usage = loss_usage(self.loss)
+        if self.readout == "marginalised" and not own_usage.is_gaussian:
             raise InputError(
                 f'posterior.readout = "marginalised" integrates out a Gaussian, which the read-out '
                 f'is with loss = "{DEFAULT}" alone, got loss = "{self.loss}": write '
@@ -220,8 +227,8 @@ class PosteriorConfig(Checked):
         for usage in LOSSES.values():
             for key, number in usage.numbers.items():
                 value = getattr(self, key)
-                if usage is mine:
-                    object.__setattr__(self, key, number.default if value is None else value)
+                if usage is own_usage:
+                    self._resolve(**{key: number.default if value is None else value})
                 elif value is not None:
                     raise InputError(
                         f'posterior.{key} = {value} is used by loss = "{usage.name}" only, got '
@@ -232,9 +239,11 @@ class PosteriorConfig(Checked):
 def _by_dynamics(where: str, count: str) -> str:
     """The help of a count of steps: what they are, and how many by default, of each dynamics."""
     first, *others = DYNAMICS.values()
-    words = [f"{first.unit} {where} (default {getattr(first, count)})"]
-    words += [f"{each.name}: {each.unit} (default {getattr(each, count)})" for each in others]
-    return "; ".join(words)
+    meanings = [f"{first.unit} {where} (default {getattr(first, count)})"]
+    meanings += [
+        f"{usage.name}: {usage.unit} (default {getattr(usage, count)})" for usage in others
+    ]
+    return "; ".join(meanings)
 
 
 @dataclass(frozen=True)
@@ -284,12 +293,10 @@ class SamplerConfig(Checked):
         super().__post_init__()
         self._check_dynamics()
         usage = usage_of(self.dynamics)
-        if self.num_warmup is None:
-            object.__setattr__(self, "num_warmup", usage.warmup)
-        if self.thinning is None:
-            object.__setattr__(self, "thinning", usage.thinning)
-        assert self.num_warmup is not None and self.thinning is not None
-        steps = self.num_warmup + self.num_samples * self.thinning
+        num_warmup = usage.warmup if self.num_warmup is None else self.num_warmup
+        thinning = usage.thinning if self.thinning is None else self.thinning
+        self._resolve(num_warmup=num_warmup, thinning=thinning)
+        steps = num_warmup + self.num_samples * thinning
         if steps > LARGEST:
             raise InputError(
                 f"sampler.num_warmup + num_samples × thinning = {steps} steps are more than can "
@@ -297,7 +304,7 @@ class SamplerConfig(Checked):
             )
 
     def _check_dynamics(self) -> None:
-        """What only another dynamics knows is not silently ignored."""
+        """Refuse what only another dynamics uses, so that nothing is silently ignored."""
         if is_import_path(self.dynamics):  # its class says what it takes
             return
         usage = usage_of(self.dynamics)
@@ -317,6 +324,6 @@ class SamplerConfig(Checked):
 
 
 DEFAULT_CLASSES, DEFAULT_TARGETS = (0, 1), (-1.0, 1.0)
-"""classes and targets that were not given, of every source but npz."""
+"""The classes and targets of every source but npz, where none were written."""
 UNUSED_LABELS = {"classes": list(DEFAULT_CLASSES), "targets": list(DEFAULT_TARGETS)}
-"""What a run folder of version 0.1 says of a file, whose y was used as it is."""
+"""The classes and targets in a run folder of version 0.1 whose file's y was used as it is."""

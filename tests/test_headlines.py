@@ -78,9 +78,7 @@ def stands(sentence: str, text: str) -> bool:
     for first in range(len(there) - len(numbers) + 1):
         found = there[first : first + len(numbers)]
         if [number[0] for number in found] == numbers:
-            passage = text[
-                max(found[0].start() - len(sentence), 0) : found[-1].end() + len(sentence)
-            ]
+            passage = text[max(found[0].start() - margin, 0) : found[-1].end() + margin]
             if len(words & set(re.findall(r"[^\W\d]+", passage))) >= MOST * len(words):
                 return True
     return False

@@ -36,7 +36,7 @@ T, LAMBDA = OVER
 HOSTILE = "</td><script>alert('x')</script> & \"quotes\" \x1b[31m \ud800"
 SHOWN = "</td><script>alert('x')</script> & \"quotes\" \ufffd[31m \ufffd"
 VOID = {"meta", "img"}
-PNGS = plotting.pngs
+DRAWING = {name: getattr(plotting, name) for name in ("pngs", "run_figures", "grid_figures")}
 
 
 class Page(HTMLParser):
@@ -110,8 +110,17 @@ def swept(tmp_path_factory):
 def undrawn():
     """Drawing takes most of the time of a page."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plotting, "run_figures", lambda *_: {"chains": None})
+        patch.setattr(plotting, "grid_figures", lambda *_: {"lines": None})
         patch.setattr(plotting, "pngs", lambda figures: dict.fromkeys(figures, b"drawn"))
         yield
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures as they are."""
+    for name, function in DRAWING.items():
+        monkeypatch.setattr(plotting, name, function)
 
 
 @pytest.fixture
@@ -159,8 +168,7 @@ def edit(path, change):
 
 
 @pytest.mark.parametrize("kind", ["sweep", "run"])
-def test_page_is_whole_and_needs_nothing_else(kind, whole, ran, monkeypatch):
-    monkeypatch.setattr(plotting, "pngs", PNGS)
+def test_page_is_whole_and_needs_nothing_else(kind, whole, ran, drawn):
     path = lnn.report(whole.path if kind == "sweep" else ran.path)
     page = Page(path)
     assert path.name == "report.html" and path.stat().st_size < 2e6
@@ -284,9 +292,8 @@ def test_a_theory_that_has_not_converged_says_so(whole):
     assert "scale_mixture: it did not settle" in page.text
 
 
-def test_what_files_say_is_escaped(whole, monkeypatch):
+def test_what_files_say_is_escaped(whole, drawn):
     """Names are words, no markup and, in the figures, no formulas either."""
-    monkeypatch.setattr(plotting, "pngs", PNGS)
     edit(
         whole.path / "failed" / f"{list(whole.points)[0]}.json",
         lambda content: content.update(reason=HOSTILE),
@@ -366,7 +373,7 @@ def test_numbers_of_a_run(ran):
     assert ran.load_config().to_toml() in page.text
 
 
-def test_a_run_without_theories_that_says_why(ran):
+def test_a_run_without_theories_that_says_why(ran, drawn):
     why = {"nested": "with one hidden layer it is <another>"}
     edit(ran.path / "summary.json", lambda content: content.update(theory={}, not_applicable=why))
     page = Page(lnn.report(ran.path))
@@ -518,7 +525,7 @@ def test_where_a_page_cannot_be_written(cli, ran, monkeypatch):
     assert not list(Path("ran").glob(".*"))
 
 
-def test_a_sweep_over_seeds_alone(whole, tmp_path):
+def test_a_sweep_over_seeds_alone(whole, tmp_path, drawn):
     """One axis, which is no place to draw along: the figure has one place for each seed."""
     values = tomllib.loads(SHORT_GRID)
     folder = SweepFolder.begin(tmp_path / "seeds", grid.grid(values, {"seed": [1, 2]}), 1)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import jax
 import pytest
-from command_line import CommandLine
+from cases import posterior_of
+from refusals import refused
 
 import langevin_nn as lnn
 from langevin_nn import footprint, memory
@@ -30,23 +31,15 @@ HUGE = {
 
 
 @pytest.mark.parametrize("words", HUGE.values(), ids=HUGE)
-def test_what_no_machine_has_is_refused_before_anything_is_written(
-    tmp_path, capsys, monkeypatch, words
-):
-    monkeypatch.chdir(tmp_path)
-    cli = CommandLine(tmp_path, capsys)
-    answer = cli("run", "tiny.toml", "--output", "out", *words.split())
-    assert (answer.code, answer.out) == (2, "")
-    assert "not enough memory" in answer.err and "GB" in answer.err and "write fewer" in answer.err
-    assert answer.err.count("\n") == 1
+def test_what_no_machine_has_is_refused_before_anything_is_written(cli, words):
+    refused(cli("run", "tiny.toml", "--output", "out", *words.split()), "memory", "GB")
     assert cli.files() == {"tiny.toml"}
 
 
 def test_chains_in_python_are_refused_too():
     key = jax.random.key(0)
     data = lnn.load_dataset("random", in_size=3, num_train=5, num_test=4, key=key)
-    network = lnn.FullyConnected(3, (5,), key=key)
-    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    posterior = posterior_of(data, key=key, dtype="float32")
     for counts in (
         {"num_chains": 10**9},
         {"num_samples": 2**31 - 1, "thinning": 1, "num_warmup": 0},
@@ -68,8 +61,7 @@ def test_what_just_fits_is_said_with_numbers():
 
 def test_python_is_warned_of_what_just_fits(monkeypatch):
     data = lnn.load_dataset("random", in_size=3, num_train=5, num_test=4, key=jax.random.key(0))
-    network = lnn.FullyConnected(3, (5,), key=jax.random.key(0))
-    posterior = lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
+    posterior = posterior_of(data, key=jax.random.key(0), dtype="float32")
     counts = checks.Counts(2, 4, 4, 1)
     parts = []
     with monkeypatch.context() as patch:

@@ -13,6 +13,7 @@ import pytest
 from cases import gaussian_task, posterior_of
 from extensions.loss_huber import Huber
 from numpyro.infer.util import log_density
+from refusals import refuses
 from samplers import DYNAMICS, HalfTheNoise, Unadjusted, evolved, traced
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
@@ -242,17 +243,16 @@ def test_names_of_runs_with_the_squared_loss_are_what_they_were():
 
 
 @pytest.mark.parametrize(
-    ("values", "fragments"),
+    ("values", "words"),
     [
         ({"loss": "hinges"}, ["posterior.loss", "hinge"]),
-        ({"loss": "logistic", "readout": "marginalised"}, ['write readout = "sampled"']),
-        ({"loss": "logistic", "margin": 1.0}, ['used by loss = "hinge" only']),
-        ({"hinge_power": 2}, ["posterior.hinge_power = 2", 'write loss = "hinge"']),
+        ({"loss": "logistic", "readout": "marginalised"}, ['readout = "sampled"']),
+        ({"loss": "logistic", "margin": 1.0}, ["margin", 'loss = "hinge"']),
+        ({"hinge_power": 2}, ["posterior.hinge_power = 2", 'loss = "hinge"']),
         ({"loss": "hinge", "hinge_power": 3}, ["posterior.hinge_power"]),
         ({"loss": "hinge", "margin": 0}, ["posterior.margin", "positive"]),
     ],
 )
-def test_configurations_that_make_no_loss(values, fragments):
-    with pytest.raises(InputError) as error:
+def test_configurations_that_make_no_loss(values, words):
+    with refuses(*words):
         configuration.from_dict({"posterior": values})
-    assert all(fragment in str(error.value) for fragment in fragments), str(error.value)

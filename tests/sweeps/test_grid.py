@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from langevin_nn import config as configuration
 from langevin_nn.errors import InputError
@@ -168,62 +169,59 @@ def test_how_a_grid_is_worked_off_is_not_the_grid(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "fragments"),
+    ("words", "told"),
     [
-        (["prior.precision=1"], ['unknown field "prior.precision"', '"prior.precisions"']),
-        (["quark=1"], ['unknown field "quark"', "the fields are seed"]),
-        (["prior=1"], ['unknown field "prior"']),
-        (["posterior.temperature"], ["write FIELD=VALUES"]),
-        (["=1"], ["write FIELD=VALUES"]),
-        (["posterior.temperature="], ["has an empty value"]),
-        (["posterior.temperature=1,,2"], ["has an empty value"]),
-        (["posterior.temperature=cold"], ["zero or a positive number", "'cold'"]),
-        (["posterior.temperature=-1"], ["zero or a positive number", "-1"]),
-        (["posterior.temperature[0]=1"], ["is not a list", "write posterior.temperature"]),
-        (["prior.precisions[last]=1"], ["write prior.precisions[-1]"]),
-        (["prior.precisions[2]=1"], ["at the point", "out of range", "[0] to [1]"]),
-        (["prior.precisions[-3]=1"], ["out of range", "[-2] to [-1]"]),
-        (["prior.precisions[-1]=x"], ["prior.precisions must be", "'x'"]),
-        (["network.hidden_widths=[5"], ["not closed"]),
+        (["prior.precision=1"], ['"prior.precision"', '"prior.precisions"']),
+        (["quark=1"], ['"quark"', "seed"]),
+        (["prior=1"], ['"prior"']),
+        (["posterior.temperature"], ["FIELD=VALUES"]),
+        (["=1"], ["FIELD=VALUES"]),
+        (["posterior.temperature="], ["posterior.temperature", "empty"]),
+        (["posterior.temperature=1,,2"], ["posterior.temperature", "empty"]),
+        (["posterior.temperature=cold"], ["posterior.temperature", "'cold'"]),
+        (["posterior.temperature=-1"], ["posterior.temperature", "-1"]),
+        (["posterior.temperature[0]=1"], ["not a list", "posterior.temperature"]),
+        (["prior.precisions[last]=1"], ["prior.precisions[-1]"]),
+        (["prior.precisions[2]=1"], ["[0] to [1]"]),
+        (["prior.precisions[-3]=1"], ["[-2] to [-1]"]),
+        (["prior.precisions[-1]=x"], ["prior.precisions", "'x'"]),
+        (["network.hidden_widths=[5"], ["[5"]),
         (["network.hidden_widths=[5],[5,5]", "prior.precisions=[1,2]"],
-         ["at the point network.hidden_widths = [5, 5]", "write precisions = [1.0, 1.0, 1.0]"]),
-        (["posterior.temperature=1", "posterior.temperature=2"], ["given twice"]),
-        (["sampler.num-chains=1", "sampler.num_chains=2"], ["given twice"]),
-        (["posterior.temperature=1,1.0"], ["are the same run", "write each value once"]),
-        (["prior.precisions[1]=1,2", "prior.precisions[-1]=1,2"], ["are the same run"]),
-        ([], ["without an axis", "--over FIELD=VALUES"]),
+         ["network.hidden_widths = [5, 5]", "precisions = [1.0, 1.0, 1.0]"]),
+        (["posterior.temperature=1", "posterior.temperature=2"], ["twice"]),
+        (["sampler.num-chains=1", "sampler.num_chains=2"], ["twice"]),
+        (["posterior.temperature=1,1.0"], ["same run"]),
+        (["prior.precisions[1]=1,2", "prior.precisions[-1]=1,2"], ["same run"]),
+        ([], ["--over FIELD=VALUES"]),
     ],
 )  # fmt: skip
-def test_words_that_make_no_grid(words, fragments):
-    with pytest.raises(InputError) as error:
+def test_words_that_make_no_grid(words, told):
+    with refuses(*told):
         grid_of(*words)
-    assert [part for part in fragments if part not in str(error.value)] == [], error.value
 
 
 @pytest.mark.parametrize(
-    ("table", "fragments"),
+    ("table", "told"),
     [
-        ({"over": {"posterior.temperature": []}}, ["has no values"]),
-        ({"over": {"posterior.temperature": 1.0}}, ["takes a list of values", "1.0"]),
-        ({"over": {"posterior.temperature": "1,2"}}, ["takes a list of values"]),
-        ({"over": {"posterior": {"temperature": [1]}}}, ['unknown field "posterior"']),
-        ({"over": {"seed": [1]}, "seeds": 2}, ["seed is given twice"]),
-        ({"over": {"sampler.num-chains": [1], "sampler.num_chains": [2]}}, ["given twice"]),
-        ({"over": [1]}, ["write [sweep.over]"]),
-        ({"seeds": 0}, ["whole number from 1", "got 0"]),
-        ({"seeds": "many"}, ["got 'many'"]),
-        ({"seeds": True}, ["got True"]),
-        ({"sedes": 2}, ['unknown key "sweep.sedes"; did you mean "seeds"?']),
-        ({}, ["without an axis"]),
-        (3, ["write [sweep]"]),
-        ({"over": {"seed": list(range(400)), "data.num_train": list(range(1, 400))}},
-         ["159600 points is too large"]),
+        ({"over": {"posterior.temperature": []}}, ["posterior.temperature", "no values"]),
+        ({"over": {"posterior.temperature": 1.0}}, ["list", "1.0"]),
+        ({"over": {"posterior.temperature": "1,2"}}, ["list", "1,2"]),
+        ({"over": {"posterior": {"temperature": [1]}}}, ['"posterior"']),
+        ({"over": {"seed": [1]}, "seeds": 2}, ["seed", "twice"]),
+        ({"over": {"sampler.num-chains": [1], "sampler.num_chains": [2]}}, ["twice"]),
+        ({"over": [1]}, ["[sweep.over]"]),
+        ({"seeds": 0}, ["seeds", "from 1", "0"]),
+        ({"seeds": "many"}, ["seeds", "'many'"]),
+        ({"seeds": True}, ["seeds", "True"]),
+        ({"sedes": 2}, ['"sweep.sedes"', '"seeds"']),
+        ({}, ["axis"]),
+        (3, ["[sweep]"]),
+        ({"over": {"seed": list(range(400)), "data.num_train": list(range(1, 400))}}, ["159600"]),
     ],
 )  # fmt: skip
-def test_tables_that_make_no_grid(table, fragments):
-    with pytest.raises(InputError) as error:
+def test_tables_that_make_no_grid(table, told):
+    with refuses(*told):
         grid({"sweep": table})
-    assert [part for part in fragments if part not in str(error.value)] == [], error.value
 
 
 def test_a_run_of_a_grid_says_what_to_write(tmp_path):

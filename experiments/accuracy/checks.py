@@ -77,7 +77,7 @@ def as_wide_as_many(config: RunConfig, sizes: tuple[int, ...] = SMALLER) -> xr.D
 
 
 def measured(posterior: Any, config: RunConfig, key: Any) -> dict[str, Any]:
-    """bias² and variance of a point with errors and R̂, and the worst R̂ and ESS of all series."""
+    """The bias² and variance of a point with errors and R̂, and the worst R̂ and ESS."""
     chains = lnn.sample(
         posterior, assemble.dynamics_of(config.sampler), key=key, **run.counts_of(config.sampler)
     )

@@ -1,4 +1,4 @@
-"""How fast the samplers are: against PyTorch, NumPyro, BlackJAX and the machine's own rate.
+"""The speed of the samplers, against PyTorch, NumPyro, BlackJAX and the machine's own rate.
 
     python -m experiments.benchmark [FOLDER] [--smoke | --full] [--draw] [--parts a b …]
 

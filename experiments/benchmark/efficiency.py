@@ -74,9 +74,10 @@ def effective_samples(
 def run_for(
     posterior: Any, dynamics: Any, num_chains: int, budget: Budget
 ) -> tuple[Any, float, float]:
-    """(chains, seconds, gradients) of about `budget.seconds`, the last two of the draws alone.
+    """The (chains, seconds, gradients) of a run of about `budget.seconds`.
 
-    A short run finds the step size and the pace, a second one takes as many steps as fit.
+    Seconds and gradients are those of the draws alone. A short run finds the step size and the
+    pace, a second one takes as many steps as fit.
     """
     thinning = budget.thinning * (20 if on_gpu() else 1)
     settings = {"num_warmup": budget.warmup, "num_samples": 8, "thinning": thinning}
@@ -112,7 +113,7 @@ def gradients_a_step(chains: Any) -> float:
 
 
 def equilibrium(posterior: Any, marginalised: Any, hidden: Any) -> Any:
-    """All weights of draws of the posterior, on the span of the training inputs."""
+    """The weights of all layers of draws of the posterior, on the span of the training inputs."""
     num_chains = jax.tree.leaves(hidden)[0].shape[0]
     keys = jax.random.split(jax.random.key(5), num_chains)
     networks = marginalised.lifted_networks(jax.device_get(hidden), keys)
@@ -122,7 +123,7 @@ def equilibrium(posterior: Any, marginalised: Any, hidden: Any) -> Any:
 def run_rival(
     name: str, posterior: Any, start: Any, step_size: float, budget: Budget
 ) -> tuple[Any, float, float] | None:
-    """(chains, seconds, gradients), or None where BlackJAX is needed and not installed."""
+    """The (chains, seconds, gradients) of a rival's run; None where BlackJAX is not installed."""
     if name.startswith("BlackJAX") and find_spec("blackjax") is None:
         return None
     if name == "NumPyro NUTS":

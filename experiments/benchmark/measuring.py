@@ -70,9 +70,9 @@ class Stopwatch:
         self.chunks, self.meanwhile = chunks, meanwhile
         self.began = self.resumed = time.perf_counter()
         self.reports: list[tuple[int, float]] = []
-        """(steps, seconds since the start) of each report."""
+        """The (steps, seconds since the start) of each report."""
         self.intervals: list[tuple[int, float]] = []
-        """(steps, seconds) of each chunk that counts."""
+        """The (steps, seconds) of each chunk that counts."""
 
     def __call__(self, report: Any) -> None:
         now = time.perf_counter()

@@ -72,7 +72,7 @@ def matrices(call: Call, values: dict[str, Any]) -> xr.Dataset:
 
 
 def mixtures(call: Call, values: dict[str, Any]) -> xr.Dataset:
-    """bias² and variance of the mixture over Q ~ Wishart(N_c, 1/N_c) given the data, at large N_c.
+    """The bias² and variance of the mixture over Q ~ Wishart(N_c, 1/N_c) given the data.
 
     f | Q ~ GP(0, Σ_ij Q_ij K_ij/n), of which `convolutional` is the saddle point: importance
     sampling from the Wishart with weights N(y; 0, A_Q), in blocks for the standard errors.
@@ -128,7 +128,7 @@ def drawn_scales(
 
 
 def averaged(data: lnn.Dataset, drawn: list[np.ndarray]) -> tuple[float, float]:
-    """bias² and variance of the mixture."""
+    """The bias² and variance of the mixture, from its draws."""
     log_weights, means, variances = drawn
     weights = np.exp(log_weights - log_weights.max())
     weights /= weights.sum()

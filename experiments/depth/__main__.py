@@ -73,7 +73,7 @@ def theory_alone(values: dict[str, Any], depths: tuple[int, ...]) -> xr.Dataset:
 
 
 def over_widths(values: dict[str, Any], depths: tuple[int, ...], seeds: int) -> xr.Dataset:
-    """bias² of erf networks by two theories and infinite width, at T = 0 and the T of the runs."""
+    """The bias² of erf networks by two theories and infinite width, at COLD_TEMPERATURES."""
     base = {name: section for name, section in values.items() if name not in ("sweep", "theory")}
     lists = values["sweep"]["over"]["network.hidden_widths"]
     coordinates = {

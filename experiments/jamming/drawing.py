@@ -27,8 +27,8 @@ def draw_with_lines(results: Results, lines: dict[str, Any]) -> Figure:
 def _line(ax: Axes, lines: dict[str, Any]) -> None:
     for source, (points, (slope, offset)) in lines.items():
         p = np.array(list(points), float)
-        value = np.array([each.value for each in points.values()])
-        error = np.array([each.mcse for each in points.values()])
+        value = np.array([estimate.value for estimate in points.values()])
+        error = np.array([estimate.mcse for estimate in points.values()])
         label = f"{NAMES[source]}: slope {slope.value:.2f} ± {slope.mcse:.2f}"
         style = {"fmt": MARKERS[source], "color": COLOURS[source], "markersize": 5}
         ax.errorbar(p, value, error, capsize=3, label=label, **style)
@@ -38,7 +38,7 @@ def _line(ax: Axes, lines: dict[str, Any]) -> None:
     ax.set(xscale="log", yscale="log", xlabel="training examples $P$",
            ylabel="weights at the transition $N^*$")  # fmt: skip
     ax.set_title("a   satisfied above, not below", loc="left", fontsize="medium")
-    ax.set_xticks(grid, [f"{each:.0f}" for each in grid])
+    ax.set_xticks(grid, [f"{estimate:.0f}" for estimate in grid])
     ax.set_yticks([20, 50, 100, 200], ["20", "50", "100", "200"])
     ax.minorticks_off()
     ax.legend(frameon=False, fontsize="small")

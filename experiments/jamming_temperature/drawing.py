@@ -52,14 +52,15 @@ def ratio(above: xr.DataArray, below: xr.DataArray) -> Estimate:
 
 def along(
     ax: Axes,
-    found: xr.DataArray,
+    values: xr.DataArray,
     of: Callable[[xr.DataArray], Estimate] = estimate,
     **style: object,
 ) -> None:
     """Draw a quantity (h, seed) against h with its error bars."""
-    each = [of(found.sel(h=h)) for h in found.h]
-    ax.errorbar(found.h, [e.value for e in each], [e.mcse for e in each], capsize=2, markersize=4,
-                linewidth=1.2, **style)  # type: ignore[arg-type]  # fmt: skip
+    estimates = [of(values.sel(h=h)) for h in values.h]
+    ax.errorbar(values.h, [point.value for point in estimates],
+                [point.mcse for point in estimates], capsize=2, markersize=4, linewidth=1.2,
+                **style)  # type: ignore[arg-type]  # fmt: skip
 
 
 def jamming(flows: xr.Dataset) -> float:

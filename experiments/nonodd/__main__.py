@@ -34,7 +34,7 @@ NOISE = {"num_train": 12, "in_size": 10, "num_test": 100, "width": 10, "mean": 1
 
 
 def noise(seeds: int, num_warmup: int, num_samples: int) -> xr.Dataset:
-    """bias² and variance of relu units whose targets are noise around a mean, at several draws."""
+    """The bias² and variance of relu units, at several draws of targets: noise around a mean."""
     task, theories = NOISE, [name for name in lnn.theory.THEORIES if name in NOISE_THEORIES]
     by_quantity = {quantity: np.empty((seeds, 2 + len(theories))) for quantity in SHOWN}
     converged = []

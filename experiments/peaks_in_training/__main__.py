@@ -122,15 +122,13 @@ def flows(call: Call) -> xr.Dataset:
 
 def draw(results: Results) -> Figure:
     """A figure with a row for each data set: one network, the ensemble, and three sizes in time."""
-    results_of_flows = results["flows"]
-    figure = Figure(
-        figsize=(12, 0.8 + 3.2 * results_of_flows.sizes["source"]), layout="constrained"
-    )
-    panels = figure.subplots(results_of_flows.sizes["source"], 3, squeeze=False)
-    examples, times = results_of_flows.P.to_numpy(), results_of_flows.t.to_numpy()
+    flow_results = results["flows"]
+    figure = Figure(figsize=(12, 0.8 + 3.2 * flow_results.sizes["source"]), layout="constrained")
+    panels = figure.subplots(flow_results.sizes["source"], 3, squeeze=False)
+    examples, times = flow_results.P.to_numpy(), flow_results.t.to_numpy()
     titles = {"teacher": "network teacher", "mnist": "MNIST parity", "digits": "digits parity"}
-    for row, source in zip(panels, results_of_flows.source.values, strict=True):
-        source_results = results_of_flows.sel(source=source)
+    for row, source in zip(panels, flow_results.source.values, strict=True):
+        source_results = flow_results.sel(source=source)
         for ax, predictor in zip(row, ("one", "ensemble"), strict=False):
             for colour, time in zip(COLOURS, times, strict=False):
                 point = source_results.sel(t=time, of=predictor)
@@ -143,7 +141,7 @@ def draw(results: Results) -> Figure:
             ax.set_xlabel(f"P (N_0 = {IN_SIZE}, {NUM_WEIGHTS} weights)")
             names = {
                 "one": "one network",
-                "ensemble": f"mean of {results_of_flows.initialisations}",
+                "ensemble": f"mean of {flow_results.initialisations}",
             }
             ax.set_title(f"{titles[source]}: {names[predictor]}", fontsize="small")
             ax.set_ylabel("test error (labels without noise)")

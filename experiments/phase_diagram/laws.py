@@ -113,9 +113,9 @@ def transitions(numbers: xr.Dataset) -> str:
     rows = []
     for source in numbers.source.values:
         for scale in numbers.scale.values:
-            here = numbers.sel(source=source, scale=scale, width=widest)
+            point = numbers.sel(source=source, scale=scale, width=widest)
             cells = [
-                plus_minus(Estimate(*here[name].to_numpy().tolist()))
+                plus_minus(Estimate(*point[name].to_numpy().tolist()))
                 for name in ("single", "ensemble")
             ]
             width = jamming(numbers, source, scale)

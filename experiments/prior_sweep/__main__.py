@@ -30,17 +30,17 @@ QUANTITIES = ("bias2", "variance")
 
 def draw(results: Results) -> Figure:
     """A figure of bias² and variance, and below them the deviations of three theories."""
-    results_of_sweep = results["precisions"]
+    precisions_sweep = results["precisions"]
     figure = Figure(figsize=(10, 7.6), layout="constrained")
     upper, lower = figure.subplots(2, 2, sharex=True)
-    theories = [name for name in ("infinite_width", "one_layer") if name in results_of_sweep.theory]
+    theories = [name for name in ("infinite_width", "one_layer") if name in precisions_sweep.theory]
     for ax, quantity in zip(upper, QUANTITIES, strict=True):
-        curves(ax, results_of_sweep, quantity, PRECISION, WIDTH, theories, "N_1")
-        frame(ax, results_of_sweep[quantity], log=quantity == "variance")
+        curves(ax, precisions_sweep, quantity, PRECISION, WIDTH, theories, "N_1")
+        frame(ax, precisions_sweep[quantity], log=quantity == "variance")
         ax.set_xlabel("")
-    precisions = results_of_sweep[PRECISION].values
+    precisions = precisions_sweep[PRECISION].values
     anchor = (
-        results_of_sweep.theory_variance.sel(theory="one_layer")
+        precisions_sweep.theory_variance.sel(theory="one_layer")
         .isel({WIDTH: 0, PRECISION: -1})
         .item()
     )
@@ -49,9 +49,9 @@ def draw(results: Results) -> Figure:
         label="∝ 1/√λ_1",
     )  # fmt: skip
     for ax, quantity in zip(lower, QUANTITIES, strict=True):
-        deviations(ax, results_of_sweep, quantity)
+        deviations(ax, precisions_sweep, quantity)
     figure.suptitle(
-        f"{results_of_sweep.caption}; s = {float(results_of_sweep.criterion[0, 0]):.2g} at λ_1 = "
+        f"{precisions_sweep.caption}; s = {float(precisions_sweep.criterion[0, 0]):.2g} at λ_1 = "
         f"{precisions[0]:g}, ∝ λ_1",
         fontsize="small",
     )

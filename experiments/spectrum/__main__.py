@@ -103,14 +103,14 @@ def measured(call: Call) -> xr.Dataset:
 
 def draw(results: Results) -> Figure:
     """A figure of densities of log λ: a row for each activation, a column for each P/N_0."""
-    results_of_spectrum = results["spectrum"]
+    spectrum = results["spectrum"]
     figure = Figure(figsize=(12, 8), layout="constrained")
     panels = figure.subplots(len(NAMES), len(EXAMPLES), sharex=True)
     fine = np.geomspace(BINS[0], BINS[-1], 240)
     steps = np.diff(np.log(BINS))
     for row, name, colour in zip(panels, NAMES, COLOURS, strict=True):
         for ax, examples in zip(row, EXAMPLES, strict=True):
-            counts = results_of_spectrum.counts.sel(activation=name, examples=examples).to_numpy()
+            counts = spectrum.counts.sel(activation=name, examples=examples).to_numpy()
             ax.stairs(counts / steps, BINS, fill=True, color=colour, alpha=0.45)
             limit = theory.feature_spectrum(activation_of(name), FEATURES, examples)
             ax.plot(fine, fine * limit.density(fine), color="black", linewidth=1)

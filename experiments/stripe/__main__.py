@@ -31,9 +31,9 @@ def predicted(regime: str, dimension: int) -> float:
 
 def exponent(values: xr.DataArray, sign: float = -1.0) -> Estimate:
     """The exponent of values ~ P^(sign · exponent): mean and error of a fit to each task."""
-    here = values.isel(P=slice(-NUM_FITTED_SIZES, None))
-    slopes = [sign * np.polyfit(np.log(here.P), np.log(here.sel(task=t)), 1)[0]
-              for t in range(here.sizes["task"])]  # fmt: skip
+    fitted_values = values.isel(P=slice(-NUM_FITTED_SIZES, None))
+    slopes = [sign * np.polyfit(np.log(fitted_values.P), np.log(fitted_values.sel(task=task)), 1)[0]
+              for task in range(fitted_values.sizes["task"])]  # fmt: skip
     return independent_mean(np.array(slopes))
 
 
@@ -50,9 +50,15 @@ def curve(ax: Axes, values: xr.DataArray, colour: str, fmt: str, label: str) -> 
 
 def guide(ax: Axes, values: xr.DataArray, power: float, colour: str) -> None:
     """Draw the predicted power through the middle of the fitted sizes."""
-    here = values.isel(P=slice(-NUM_FITTED_SIZES, None))
-    level = np.exp(np.mean(np.log(here.mean("task")) - power * np.log(here.P)))
-    ax.plot(here.P, float(level) * here.P.astype(float) ** power, "--", color=colour, linewidth=1)
+    fitted_values = values.isel(P=slice(-NUM_FITTED_SIZES, None))
+    level = np.exp(np.mean(np.log(fitted_values.mean("task")) - power * np.log(fitted_values.P)))
+    ax.plot(
+        fitted_values.P,
+        float(level) * fitted_values.P.astype(float) ** power,
+        "--",
+        color=colour,
+        linewidth=1,
+    )
 
 
 def draw(results: Results) -> Figure:

@@ -169,7 +169,7 @@ def trained(call: Call, sizes: Sizes) -> xr.Dataset:
 
 
 def amplified(call: Call, sizes: Sizes) -> xr.Dataset:
-    """Λ when a tenth of the examples reach the margin, and the weights of one network then."""
+    """The Λ when a tenth of the examples reach the margin, and the weights of one network then."""
     scales, numbers = sizes.amplified_scales, sizes.amplified
     amplifications = np.empty(
         (len(scales), len(sizes.dimensions), len(numbers), sizes.amplified_tasks)

@@ -26,19 +26,20 @@ from langevin_nn.runs import assemble, run
 from langevin_nn.types import Estimate
 
 ACTIVATIONS = ("identity", "erf")
-"""Whose densities are drawn, from one draw of the data."""
-TAILS = ("erf", "relu")
-"""Whose kurtosis is compared at NUM_SEEDS draws of the data."""
+"""The activations whose densities are drawn, from one draw of the data."""
+TAIL_ACTIVATIONS = ("erf", "relu")
+"""The activations whose kurtosis is compared at NUM_SEEDS draws of the data."""
 THEORIES = ("infinite_width", "one_layer", "scale_mixture")
 NUM_SEEDS = 6
-"""The first of them is the draw of the data whose densities are drawn."""
+"""The number of draws of the data, the first of which is that whose densities are drawn."""
 SCALES = np.geomspace(0.05, 12, 45)
+"""The edges of the bins of Q."""
 REACH = 8.0
-"""Standard deviations of f, by infinite width, on either side of its mean."""
+"""The range of f on either side of its mean, in its standard deviations at infinite width."""
 
 
 def sampled(config: configuration.RunConfig) -> xr.Dataset:
-    """Histogram of Q, density of f at one test input, and their moments, by chain and in theory."""
+    """The histogram of Q, density of f at one test input, and moments, sampled and in theory."""
     setup = run.prepare(config)
     ensemble, data = setup.posterior.ensemble, setup.data
     width, precision = config.network.hidden_widths[0], config.prior.precisions[-1]
@@ -60,8 +61,8 @@ def sampled(config: configuration.RunConfig) -> xr.Dataset:
         name: lnn.theory.predictive_distribution(ensemble, data.x_test[point : point + 1], name)
         for name in THEORIES
     }
-    orders = {name: lnn.theory.predict(ensemble, [name]).results[name] for name in THEORIES}
-    found = {
+    predictions = {name: lnn.theory.predict(ensemble, [name]).results[name] for name in THEORIES}
+    variables = {
         "Q_density": with_error(histograms / np.diff(SCALES), "bin"),
         "f_density": with_error(densities, "f"),
         "moments": with_error(
@@ -69,14 +70,14 @@ def sampled(config: configuration.RunConfig) -> xr.Dataset:
             "moment",
         ),
         "theory_Q_density": ("bin", bin_averages(exact)),
-        "theory_Q": ("theory", [(*orders[n].order_parameters, 1.0)[0] for n in THEORIES]),
+        "theory_Q": ("theory", [(*predictions[n].order_parameters, 1.0)[0] for n in THEORIES]),
         "theory_f": (("theory", "f"), [numbers[n].density(f)[0] for n in THEORIES]),
         "theory_moments": (("theory", "moment"), [
             [*of_scale(n, exact), *of_density(numbers[n], centre)] for n in THEORIES
         ]),
     }  # fmt: skip
     return xr.Dataset(
-        {name: value for name, value in found.items()},
+        {name: value for name, value in variables.items()},
         coords={"f": f, "bin": middles(), "theory": list(THEORIES), "of": ["value", "error"],
                 "moment": ["mean of Q", "variance of Q", "variance of f", "kurtosis of f"]},
         attrs={"rhat_max": measured.diagnostics.rhat_max if measured.diagnostics else np.nan,
@@ -86,7 +87,7 @@ def sampled(config: configuration.RunConfig) -> xr.Dataset:
 
 
 def by_chain(chains: lnn.Chains, point: int, f: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """For each chain the density of f, an average of Gaussians N(m_W, s_W); variance, kurtosis."""
+    """The density of f for each chain, an average of Gaussians N(m_W, s_W); variance, kurtosis."""
     assert chains.test_variances is not None
     means = chains.test_outputs[:, :, point].astype(np.float64)
     variances = chains.test_variances[:, :, point].astype(np.float64)
@@ -101,7 +102,7 @@ def by_chain(chains: lnn.Chains, point: int, f: np.ndarray) -> tuple[np.ndarray,
 
 
 def kurtoses(config: configuration.RunConfig, seeds: int) -> xr.Dataset:
-    """Of f at every test point of several draws of the data: sampled, and of the scale mixture.
+    """The kurtosis of f at every test point of several data draws, sampled and of the mixture.
 
     Point 0 is the one with the largest variance at infinite width, and so on downwards.
     """
@@ -111,9 +112,9 @@ def kurtoses(config: configuration.RunConfig, seeds: int) -> xr.Dataset:
         keys=[jax.random.fold_in(setup.key, 1) for setup in setups],
         **run.counts_of(config.sampler),
     )  # fmt: skip
-    found = np.empty((seeds, 3, setups[0].data.num_test))
+    numbers_by_seed = np.empty((seeds, 3, setups[0].data.num_test))
     summaries = [lnn.summarise(chains) for chains in sampled]
-    for numbers, setup, chains in zip(found, setups, sampled, strict=True):
+    for numbers, setup, chains in zip(numbers_by_seed, setups, sampled, strict=True):
         ensemble, data = setup.posterior.ensemble, setup.data
         order = np.argsort(-lnn.theory.infinite_width(ensemble).predictive_variance)
         mixture = lnn.theory.predictive_distribution(ensemble, data.x_test[order])
@@ -123,17 +124,20 @@ def kurtoses(config: configuration.RunConfig, seeds: int) -> xr.Dataset:
         numbers[2] = fourth / mixture.variance**2
     return xr.Dataset(
         {
-            "kurtosis": (("seed", "of", "point"), found[:, :2]),
-            "mixture": (("seed", "point"), found[:, 2]),
-            "converged": ("seed", [int(each.converged) for each in summaries]),
-            "rhat_max": ("seed", [d.rhat_max for each in summaries if (d := each.diagnostics)]),
+            "kurtosis": (("seed", "of", "point"), numbers_by_seed[:, :2]),
+            "mixture": (("seed", "point"), numbers_by_seed[:, 2]),
+            "converged": ("seed", [int(summary.converged) for summary in summaries]),
+            "rhat_max": (
+                "seed",
+                [d.rhat_max for summary in summaries if (d := summary.diagnostics)],
+            ),
         },
         coords={"of": ["value", "error"], "seed": [config.seed + seed for seed in range(seeds)]},
     )
 
 
 def kurtosis_of(chains: lnn.Chains, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of f at the test points in this order; its standard error, a jackknife over the chains."""
+    """The kurtosis of f at test points in this order, with a jackknife error over the chains."""
     assert chains.test_variances is not None
     m = chains.test_outputs[:, :, order].astype(np.float64)
     s = chains.test_variances[:, :, order].astype(np.float64)
@@ -142,42 +146,48 @@ def kurtosis_of(chains: lnn.Chains, order: np.ndarray) -> tuple[np.ndarray, np.n
         d.mean(axis=1), (d**2 + s).mean(axis=1),
         (d**3 + 3 * d * s).mean(axis=1), (d**4 + 6 * d**2 * s + 3 * s**2).mean(axis=1),
     ])  # fmt: skip
-    number = moments.shape[1]
-    without = (moments.sum(axis=1, keepdims=True) - moments) / (number - 1)
-    scatter = central_kurtosis(without).std(axis=0)
-    return central_kurtosis(moments.mean(axis=1)), np.sqrt(number - 1) * scatter
+    num_chains = moments.shape[1]
+    leave_one_out = (moments.sum(axis=1, keepdims=True) - moments) / (num_chains - 1)
+    scatter = central_kurtosis(leave_one_out).std(axis=0)
+    return central_kurtosis(moments.mean(axis=1)), np.sqrt(num_chains - 1) * scatter
 
 
 def central_kurtosis(moments: np.ndarray) -> np.ndarray:
-    """From the first four moments about any point."""
+    """The kurtosis from the first four moments about any point."""
     first, second, third, fourth = moments
     central = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
     return central / (second - first**2) ** 2
 
 
 def with_error(by_chain: np.ndarray, axis: str) -> tuple[tuple[str, str], np.ndarray]:
-    """Average over the chains and its standard error."""
+    """The average over the chains and its standard error."""
     error = by_chain.std(axis=0, ddof=1) / np.sqrt(len(by_chain))
     return ("of", axis), np.stack([by_chain.mean(axis=0), error])
 
 
 def of_scale(theory: str, exact: lnn.theory.OrderParameterDistribution) -> tuple[float, float]:
-    """Mean and variance of Q, which only the mixture has as a distribution."""
+    """The mean and variance of Q, which only the mixture has as a distribution."""
     if theory != "scale_mixture":
         return np.nan, 0.0
     mean = exact.moment(1)
     return mean, exact.moment(2) - mean**2
 
 
-def of_density(found: lnn.theory.PredictiveDistribution, centre: float) -> tuple[float, float]:
-    """Variance and kurtosis of f."""
-    d, s, w = found.means[0] - found.mean[0], found.variances[0], found.weights
+def of_density(
+    distribution: lnn.theory.PredictiveDistribution, centre: float
+) -> tuple[float, float]:
+    """The variance and kurtosis of f."""
+    d, s, w = (
+        distribution.means[0] - distribution.mean[0],
+        distribution.variances[0],
+        distribution.weights,
+    )
     second = w @ (d**2 + s)
     return float(second), float(w @ (d**4 + 6 * d**2 * s + 3 * s**2) / second**2)
 
 
 def bin_averages(exact: lnn.theory.OrderParameterDistribution) -> np.ndarray:
-    """The mixture's density of Q over each bin of SCALES, what a histogram estimates.
+    """The mixture's density of Q averaged over each bin of SCALES, which a histogram estimates.
 
     Between the nodes, 15 % apart, the logarithm of the density is a cubic spline of log Q: chords
     of the density itself are up to a third too high in the tail.
@@ -193,14 +203,14 @@ def middles() -> np.ndarray:
 
 
 def draw_densities(results: Results) -> Figure:
-    """A row for each activation: Q, and f on a linear and a logarithmic axis."""
+    """A figure with a row for each activation: Q, and f on a linear and a logarithmic axis."""
     figure = Figure(figsize=(11, 0.8 + 3.1 * len(results)), layout="constrained")
     panels = figure.subplots(len(results), 3, squeeze=False)
-    for row, (activation, found) in zip(panels, results.items(), strict=True):
-        order_parameter(row[0], found, activation)
+    for row, (activation, dataset) in zip(panels, results.items(), strict=True):
+        order_parameter(row[0], dataset, activation)
         for ax in row[1:]:
-            output(ax, found, activation)
-        row[1].set_xlim(*(found.f.values[[0, -1]] * 0.5 + found.f.values[80] * 0.5))
+            output(ax, dataset, activation)
+        row[1].set_xlim(*(dataset.f.values[[0, -1]] * 0.5 + dataset.f.values[80] * 0.5))
         row[2].set_yscale("log")
         row[2].set_ylim(1e-6, 2)
     figure.suptitle("N_1 = 5, P = 5, T = 0.1, network teacher of 10 inputs", fontsize="small")
@@ -209,14 +219,14 @@ def draw_densities(results: Results) -> Figure:
     return figure
 
 
-def order_parameter(ax: Axes, found: xr.Dataset, activation: str) -> None:
-    value, error = found.Q_density.sel(of="value"), found.Q_density.sel(of="error")
-    ax.errorbar(found.bin, value.where(value > 0), error, fmt="k.", markersize=4, capsize=1.5)
-    ax.plot(found.bin, found.theory_Q_density, color=style_of("scale_mixture")["color"],
+def order_parameter(ax: Axes, dataset: xr.Dataset, activation: str) -> None:
+    value, error = dataset.Q_density.sel(of="value"), dataset.Q_density.sel(of="error")
+    ax.errorbar(dataset.bin, value.where(value > 0), error, fmt="k.", markersize=4, capsize=1.5)
+    ax.plot(dataset.bin, dataset.theory_Q_density, color=style_of("scale_mixture")["color"],
             label="scale_mixture")  # fmt: skip
     for name in ("infinite_width", "one_layer"):
         style = style_of(name)
-        ax.axvline(float(found.theory_Q.sel(theory=name)), color=style["color"],
+        ax.axvline(float(dataset.theory_Q.sel(theory=name)), color=style["color"],
                    linestyle=style["linestyle"])  # fmt: skip
     ax.set_yscale("log")
     ax.set_ylim(1e-5, 3)
@@ -226,13 +236,13 @@ def order_parameter(ax: Axes, found: xr.Dataset, activation: str) -> None:
     ax.set_title(f"order parameter, {activation}", fontsize="small")
 
 
-def output(ax: Axes, found: xr.Dataset, activation: str) -> None:
+def output(ax: Axes, dataset: xr.Dataset, activation: str) -> None:
     for name in THEORIES:
         style = style_of(name)
-        ax.plot(found.f, found.theory_f.sel(theory=name), color=style["color"],
+        ax.plot(dataset.f, dataset.theory_f.sel(theory=name), color=style["color"],
                 linestyle=style["linestyle"], label=name)  # fmt: skip
-    value, error = found.f_density.sel(of="value"), found.f_density.sel(of="error")
-    ax.errorbar(found.f[::4], value[::4], error[::4], fmt="k.", markersize=4, capsize=1.5,
+    value, error = dataset.f_density.sel(of="value"), dataset.f_density.sel(of="error")
+    ax.errorbar(dataset.f[::4], value[::4], error[::4], fmt="k.", markersize=4, capsize=1.5,
                 label="sampled (± 1 s.e.)", zorder=3)  # fmt: skip
     ax.set_xlabel("f at one test input")
     ax.set_ylabel("density")
@@ -240,20 +250,20 @@ def output(ax: Axes, found: xr.Dataset, activation: str) -> None:
 
 
 def draw_kurtosis(results: Results) -> Figure:
-    """Sampled against the mixture's at each test point, a colour for each draw of the data."""
+    """A figure of the sampled against the mixture's kurtosis at each test point."""
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     panels = figure.subplots(1, len(results), squeeze=False)[0]
-    for ax, (activation, found) in zip(panels, results.items(), strict=True):
-        value, error = (found.kurtosis.sel(of=of) for of in ("value", "error"))
-        for colour, seed in zip(CHAIN_COLOURS, found.seed.values, strict=False):
-            here = {"seed": seed}
-            ax.errorbar(found.mixture.sel(here), value.sel(here), error.sel(here), fmt=".",
+    for ax, (activation, dataset) in zip(panels, results.items(), strict=True):
+        value, error = (dataset.kurtosis.sel(of=of) for of in ("value", "error"))
+        for colour, seed in zip(CHAIN_COLOURS, dataset.seed.values, strict=False):
+            place = {"seed": seed}
+            ax.errorbar(dataset.mixture.sel(place), value.sel(place), error.sel(place), fmt=".",
                         color=colour, markersize=3, elinewidth=0.6, alpha=0.6)  # fmt: skip
-            largest = here | {"point": 0}
-            ax.errorbar(found.mixture.sel(largest), value.sel(largest), error.sel(largest), fmt="D",
-                        color=colour, markeredgecolor="black", markersize=6, zorder=3,
+            largest = place | {"point": 0}
+            ax.errorbar(dataset.mixture.sel(largest), value.sel(largest), error.sel(largest),
+                        fmt="D", color=colour, markeredgecolor="black", markersize=6, zorder=3,
                         label=f"data set {seed}")  # fmt: skip
-        ends = np.array([2.5, 1.05 * max(float(found.mixture.max()), float(value.max()))])
+        ends = np.array([2.5, 1.05 * max(float(dataset.mixture.max()), float(value.max()))])
         ax.plot(ends, ends, color="black", linewidth=0.8, label="sampled = mixture")
         ax.axhline(3, color="0.4", linewidth=0.8, linestyle=":", label="Gaussian: 3")
         ax.set_xlabel("kurtosis of f in the scale mixture")
@@ -267,21 +277,21 @@ def draw_kurtosis(results: Results) -> Figure:
 
 
 def kurtosis_table(results: Results) -> str:
-    """For each data set: at the point of the largest variance, and the share of all points."""
+    """A table of the kurtosis at the point of the largest variance, and of shares of all points."""
     heads = ["units", "data set", "R̂ max", "kurtosis of f", "mixture", "median of all points"]
     heads += ["mixture, median", "above 3 by 2σ", "below 3 by 2σ", "above the mixture"]
     rows = []
-    for activation, found in results.items():
-        for seed in found.seed.values:
-            here = found.sel(seed=seed)
-            value, error = (here.kurtosis.sel(of=of).values for of in ("value", "error"))
-            mixture, number = here.mixture.values, value.size
+    for activation, dataset in results.items():
+        for seed in dataset.seed.values:
+            seed_results = dataset.sel(seed=seed)
+            value, error = (seed_results.kurtosis.sel(of=of).values for of in ("value", "error"))
+            mixture, size = seed_results.mixture.values, value.size
             rows.append([
-                activation, str(seed), f"{float(here.rhat_max):.4f}",
+                activation, str(seed), f"{float(seed_results.rhat_max):.4f}",
                 plus_minus(Estimate(float(value[0]), float(error[0]))), f"{mixture[0]:.2f}",
                 f"{np.median(value):.2f}", f"{np.median(mixture):.2f}",
-                f"{np.sum(value - 3 > 2 * error)}/{number}",
-                f"{np.sum(3 - value > 2 * error)}/{number}", f"{np.sum(value > mixture)}/{number}",
+                f"{np.sum(value - 3 > 2 * error)}/{size}",
+                f"{np.sum(3 - value > 2 * error)}/{size}", f"{np.sum(value > mixture)}/{size}",
             ])  # fmt: skip
     return markdown(heads, rows)
 
@@ -289,13 +299,13 @@ def kurtosis_table(results: Results) -> str:
 def table(results: Results) -> str:
     heads = ["units", "", "sampled", *THEORIES]
     rows = []
-    for activation, found in results.items():
-        for moment in found.moment.values:
-            value, error = (float(found.moments.sel(of=of, moment=moment)) for of in found.of)
+    for activation, dataset in results.items():
+        for moment in dataset.moment.values:
+            value, error = (float(dataset.moments.sel(of=of, moment=moment)) for of in dataset.of)
             cells = [activation, str(moment), plus_minus(Estimate(value, error))]
             for name in THEORIES:
-                expected = float(found.theory_moments.sel(theory=name, moment=moment))
-                order = float(found.theory_Q.sel(theory=name))
+                expected = float(dataset.theory_moments.sel(theory=name, moment=moment))
+                order = float(dataset.theory_Q.sel(theory=name))
                 expected = order if moment == "mean of Q" else expected
                 cells.append(f"{expected:.4g} ({(value - expected) / error:+.1f}σ)")
             rows.append(cells)
@@ -308,19 +318,21 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
     seeds = 2 if call.size == "smoke" else NUM_SEEDS
     if call.size in sizes:
         config = with_counts(config, *sizes[call.size])
-    found = {}
+    datasets = {}
     for activation in ACTIVATIONS:
-        found[activation] = sampled(with_units(config, activation))
-        words = found[activation].attrs
-        call.say(f"{activation}: run {words['run']}, {words['seconds']:.0f} s, R̂ max "
-                 f"{words['rhat_max']:.4f} {words['message']}")  # fmt: skip
-    quarter = with_counts(
+        datasets[activation] = sampled(with_units(config, activation))
+        attributes = datasets[activation].attrs
+        call.say(f"{activation}: run {attributes['run']}, {attributes['seconds']:.0f} s, R̂ max "
+                 f"{attributes['rhat_max']:.4f} {attributes['message']}")  # fmt: skip
+    quarter_config = with_counts(
         config, config.sampler.num_chains, config.sampler.num_warmup or 0,
         max(config.sampler.num_samples // 4, 4),
     )  # fmt: skip
-    for activation in TAILS:
-        found[f"kurtosis, {activation}"] = kurtoses(with_units(quarter, activation), seeds)
-    return found
+    for activation in TAIL_ACTIVATIONS:
+        datasets[f"kurtosis, {activation}"] = kurtoses(
+            with_units(quarter_config, activation), seeds
+        )
+    return datasets
 
 
 def draw(results: Results) -> dict[str, Figure]:
@@ -337,7 +349,7 @@ def report(results: Results) -> str:
 
 def tails(results: Results) -> dict[str, xr.Dataset]:
     """The kurtoses by activation."""
-    return {name: results[f"kurtosis, {name}"] for name in TAILS}
+    return {name: results[f"kurtosis, {name}"] for name in TAIL_ACTIVATIONS}
 
 
 def with_units(config: configuration.RunConfig, activation: str) -> configuration.RunConfig:

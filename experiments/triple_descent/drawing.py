@@ -26,15 +26,15 @@ TITLES = {"absolute": "|z|", "identity": "linear"}
 SOURCES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "digits"}
 
 
-def error_of(numbers: xr.DataArray, noise: float, which: str = "") -> np.ndarray:
+def error_of(numbers: xr.DataArray, noise: float, predictor: str = "") -> np.ndarray:
     """The error B + τ²V of one network, or of the ensemble."""
-    names = ("ensemble_bias", "ensemble_noise") if which else ("bias_factor", "noise_factor")
+    names = ("ensemble_bias", "ensemble_noise") if predictor else ("bias_factor", "noise_factor")
     bias, factor = (numbers.sel(field=name).to_numpy() for name in names)
     return bias + noise * factor
 
 
-def spread_of(errors: xr.DataArray, noise: float, which: str = "") -> np.ndarray:
-    names = ("ensemble_bias", "ensemble_noise") if which else ("bias_factor", "noise_factor")
+def spread_of(errors: xr.DataArray, noise: float, predictor: str = "") -> np.ndarray:
+    names = ("ensemble_bias", "ensemble_noise") if predictor else ("bias_factor", "noise_factor")
     bias, factor = (errors.sel(field=name).to_numpy() for name in names)
     return np.hypot(bias, noise * factor)
 
@@ -45,31 +45,34 @@ def curve(name: str, ridge: float, ensemble: int, features: float, along: str) -
     return np.array([predicted(name, *pair, ridge, ensemble) for pair in pairs])
 
 
-def figure(found: xr.Dataset, parts: xr.Dataset, fixed: float) -> Figure:
-    drawn = Figure(figsize=(13.5, 7), layout="constrained")
-    panels = drawn.subplots(2, 4)
-    along_p = found.where(found.features == fixed, drop=True)
+def figure(points: xr.Dataset, parts: xr.Dataset, fixed: float) -> Figure:
+    new_figure = Figure(figsize=(13.5, 7), layout="constrained")
+    panels = new_figure.subplots(2, 4)
+    along_p = points.where(points.features == fixed, drop=True)
     columns = {name: i for i, name in enumerate(THEORY_FIELDS)}
     for ax, name in zip(panels[0], ACTIVATIONS, strict=True):
-        here = along_p.where(along_p.activation == name, drop=True).sel(ridge=RIDGES[0])
+        curve_data = along_p.where(along_p.activation == name, drop=True).sel(ridge=RIDGES[0])
         lines = curve(name, RIDGES[0], 1, fixed, "examples")
         for noise, colour, marker in NOISES:
             expected = lines[:, columns["bias_factor"]] + noise * lines[:, columns["noise_factor"]]
             ax.plot(LINE, expected, color=colour, linewidth=1.2)
-            values, errors = error_of(here.value, noise), spread_of(here.error, noise)
-            ax.errorbar(here.examples, values, errors, fmt=marker, color=colour, markersize=4,
-                        label=f"τ² = {noise:g}")  # fmt: skip
+            values, errors = (
+                error_of(curve_data.value, noise),
+                spread_of(curve_data.error, noise),
+            )
+            ax.errorbar(curve_data.examples, values, errors, fmt=marker, color=colour,
+                        markersize=4, label=f"τ² = {noise:g}")  # fmt: skip
         moments = theory.feature_moments(named(name))
         linearity = moments.linear_power / moments.centred_power
         _dress(ax, f"{TITLES.get(name, name)}, r = {linearity:.2f}", fixed)
         ax.set_xlabel("P/N_0")
     panels[0, 0].set_ylabel(f"test error, ridge {RIDGES[0]:g}")
-    _cures(panels[1, 0], along_p, fixed, int(found.attrs["ensemble"]), columns)
+    _cures(panels[1, 0], along_p, fixed, int(points.attrs["ensemble"]), columns)
     _parts(panels[1, 1], parts, fixed)
-    _along_width(panels[1, 2], found, fixed, columns)
-    _plane(drawn, panels[1, 3])
-    legend_below(drawn, panels[0, 0])
-    return drawn
+    _along_width(panels[1, 2], points, fixed, columns)
+    _plane(new_figure, panels[1, 3])
+    legend_below(new_figure, panels[0, 0])
+    return new_figure
 
 
 def _dress(ax, title: str, fixed: float) -> None:
@@ -85,21 +88,23 @@ def _dress(ax, title: str, fixed: float) -> None:
 def _cures(ax, along_p: xr.Dataset, fixed: float, ensemble: int, columns) -> None:
     """Draw the error of tanh with noise: one network, an ensemble, and a larger ridge."""
     noise = 5.0
-    here = along_p.where(along_p.activation == "tanh", drop=True)
+    points = along_p.where(along_p.activation == "tanh", drop=True)
     cases = (
         ("one network", RIDGES[0], "", "#D55E00", "^"),
         (f"ensemble of {ensemble}", RIDGES[0], "ensemble", "#CC79A7", "D"),
         (f"ridge {RIDGES[1]:g}", RIDGES[1], "", "0.3", "v"),
     )
-    for label, ridge, which, colour, marker in cases:
+    for label, ridge, predictor, colour, marker in cases:
         lines = curve("tanh", ridge, ensemble, fixed, "examples")
-        names = ("ensemble_bias", "ensemble_noise") if which else ("bias_factor", "noise_factor")
+        names = (
+            ("ensemble_bias", "ensemble_noise") if predictor else ("bias_factor", "noise_factor")
+        )
         ax.plot(LINE, lines[:, columns[names[0]]] + noise * lines[:, columns[names[1]]],
                 color=colour, linewidth=1.2)  # fmt: skip
-        point = here.sel(ridge=ridge)
-        ax.errorbar(point.examples, error_of(point.value, noise, which),
-                    spread_of(point.error, noise, which), fmt=marker, color=colour, markersize=4,
-                    label=label)  # fmt: skip
+        point = points.sel(ridge=ridge)
+        ax.errorbar(point.examples, error_of(point.value, noise, predictor),
+                    spread_of(point.error, noise, predictor), fmt=marker, color=colour,
+                    markersize=4, label=label)  # fmt: skip
     _dress(ax, "tanh, τ² = 5: what removes a peak", fixed)
     ax.set_xlabel("P/N_0")
     ax.set_ylabel("test error")
@@ -119,7 +124,7 @@ def _parts(ax, parts: xr.Dataset, fixed: float) -> None:
         )
         for ratio in LINE
     ]
-    ten = [
+    infinite_ensemble = [
         theory.random_feature_decomposition(
             named("tanh"), fixed, ratio, temperature=RIDGES[0], noise_variance=5.0,
             num_ensemble=1_000_000,
@@ -130,21 +135,24 @@ def _parts(ax, parts: xr.Dataset, fixed: float) -> None:
         of_limit = {"bias2": "bias"}.get(name, name)
         ax.plot(LINE, [getattr(row, of_limit) for row in rows], color=colour, label=of_limit)
         point = parts.sel(part=name)
-        seen = (point.value > 3 * point.error).to_numpy()
-        ax.errorbar(point.examples.to_numpy()[seen], point.value.to_numpy()[seen],
-                    point.error.to_numpy()[seen], fmt="o", color=colour, markersize=3)  # fmt: skip
-    ax.plot(LINE, ten, color="#D55E00", linestyle=":", label="noise, infinite ensemble")
+        resolved = (point.value > 3 * point.error).to_numpy()
+        ax.errorbar(point.examples.to_numpy()[resolved], point.value.to_numpy()[resolved],
+                    point.error.to_numpy()[resolved], fmt="o", color=colour,
+                    markersize=3)  # fmt: skip
+    ax.plot(
+        LINE, infinite_ensemble, color="#D55E00", linestyle=":", label="noise, infinite ensemble"
+    )
     _dress(ax, "tanh, τ² = 5: the parts", fixed)
     ax.set_ylim(1e-3, None)
     ax.set_xlabel("P/N_0")
     ax.legend(frameon=False, fontsize="x-small")
 
 
-def _along_width(ax, found: xr.Dataset, fixed: float, columns) -> None:
-    here = found.where(found.examples == fixed, drop=True).sel(ridge=RIDGES[0])
+def _along_width(ax, points: xr.Dataset, fixed: float, columns) -> None:
+    width_points = points.where(points.examples == fixed, drop=True).sel(ridge=RIDGES[0])
     for name, marker, fill in (("tanh", "^", "full"), ("relu", "s", "none")):
         lines = curve(name, RIDGES[0], 1, fixed, "features")
-        point = here.where(here.activation == name, drop=True)
+        point = width_points.where(width_points.activation == name, drop=True)
         for noise, colour in ((5.0, "#D55E00"), (0.0, "#0072B2")):
             values = lines[:, columns["bias_factor"]] + noise * lines[:, columns["noise_factor"]]
             ax.plot(LINE, values, color=colour, linewidth=1.2,
@@ -157,7 +165,7 @@ def _along_width(ax, found: xr.Dataset, fixed: float, columns) -> None:
     ax.legend(frameon=False, fontsize="x-small")
 
 
-def _plane(drawn: Figure, ax) -> None:
+def _plane(new_figure: Figure, ax) -> None:
     ratios = np.geomspace(0.2, 10, 45)
     plane = np.array([
         [theory.random_feature_error(named("tanh"), psi1, psi2, temperature=RIDGES[0],
@@ -165,7 +173,7 @@ def _plane(drawn: Figure, ax) -> None:
         for psi2 in ratios
     ])  # fmt: skip
     image = ax.pcolormesh(ratios, ratios, plane, norm=LogNorm(), cmap="viridis", rasterized=True)
-    drawn.colorbar(image, ax=ax, label="test error")
+    new_figure.colorbar(image, ax=ax, label="test error")
     ax.set_xscale("log")
     ax.set_yscale("log")
     for axis in (ax.xaxis, ax.yaxis):
@@ -176,13 +184,13 @@ def _plane(drawn: Figure, ax) -> None:
     ax.set_title("tanh, τ² = 5: the plane (theory)", fontsize="small")
 
 
-def table(found: xr.Dataset, fixed: float) -> str:
+def table(points: xr.Dataset, fixed: float) -> str:
     """A table of measured and predicted test errors at τ² = 5 for the small ridge, by P/N_0."""
     heads = ["σ", "N_1/N_0", "P/N_0", "one network", "limit (σ)", "ensemble", "limit (σ)"]
     heads += ["thermal variance/T", "limit (σ)"]
     rows = []
-    for place in range(found.sizes["point"]):
-        point = found.isel(point=place).sel(ridge=RIDGES[0])
+    for place in range(points.sizes["point"]):
+        point = points.isel(point=place).sel(ridge=RIDGES[0])
         cells = [TITLES.get(str(point.activation.item()), str(point.activation.item()))]
         cells += [f"{point.features.item():g}", f"{point.examples.item():g}"]
         for value, error, expected in (
@@ -222,46 +230,46 @@ CURE_LOOKS = {
 }  # fmt: skip
 
 
-def images(found: xr.Dataset, fixed: float) -> Figure:
+def images(results: xr.Dataset, fixed: float) -> Figure:
     """A figure with a panel for each set of images."""
-    number = found.sizes["source"]
-    drawn = Figure(figsize=(0.5 + 4.5 * number, 3.9), layout="constrained")
-    panels = drawn.subplots(1, number, squeeze=False)[0]
-    words = {
-        "ensemble": f"ensemble of {found.attrs['ensemble']}",
-        "bagged": f"mean over {found.attrs['ensemble']} draws of the noise",
+    num_sources = results.sizes["source"]
+    new_figure = Figure(figsize=(0.5 + 4.5 * num_sources, 3.9), layout="constrained")
+    panels = new_figure.subplots(1, num_sources, squeeze=False)[0]
+    labels = {
+        "ensemble": f"ensemble of {results.attrs['ensemble']}",
+        "bagged": f"mean over {results.attrs['ensemble']} draws of the noise",
         "ridge": f"one network, ridge {RIDGES[1]:g}",
     }
-    for ax, source in zip(panels, found.source.values, strict=True):
+    for ax, source in zip(panels, results.source.values, strict=True):
         for cure, (colour, marker) in CURE_LOOKS.items():
-            point = found.sel(source=source, cure=cure)
+            point = results.sel(source=source, cure=cure)
             ax.errorbar(point.examples, point.value, point.error, fmt=f"{marker}-", color=colour,
-                        markersize=4, linewidth=1, label=words.get(cure, cure))  # fmt: skip
+                        markersize=4, linewidth=1, label=labels.get(cure, cure))  # fmt: skip
         _dress(ax, f"{SOURCES[str(source)]}, tanh, τ² = {NOISE:g}", fixed)
-        ax.set_xlabel(f"P/N_0, N_0 = {found.attrs['components']} components")
+        ax.set_xlabel(f"P/N_0, N_0 = {results.attrs['components']} components")
     panels[0].set_ylabel(f"test error, ridge {RIDGES[0]:g}")
-    legend_below(drawn, panels[0], ncols=2)
-    return drawn
+    legend_below(new_figure, panels[0], ncols=2)
+    return new_figure
 
 
-def images_table(found: xr.Dataset) -> str:
-    heads = ["data", "P/N_0", *found.cure.values]
+def images_table(results: xr.Dataset) -> str:
+    heads = ["data", "P/N_0", *results.cure.values]
     rows = []
-    for source in found.source.values:
-        for ratio in found.examples.values:
-            point = found.sel(source=source, examples=ratio)
+    for source in results.source.values:
+        for ratio in results.examples.values:
+            point = results.sel(source=source, examples=ratio)
             cells = [SOURCES[str(source)], f"{ratio:g}"]
-            for cure in found.cure.values:
-                at = point.sel(cure=cure)
-                cells.append(plus_minus(Estimate(float(at.value), float(at.error))))
+            for cure in results.cure.values:
+                cure_point = point.sel(cure=cure)
+                cells.append(plus_minus(Estimate(float(cure_point.value), float(cure_point.error))))
             rows.append(cells)
     return markdown(heads, rows)
 
 
-def agreement(found: xr.Dataset) -> str:
+def agreement(results: xr.Dataset) -> str:
     """A line on the deviations of all numbers from their limits, absolute and relative."""
-    z = ((found.value - found.theory) / found.error).to_numpy()
-    relative = np.abs(found.value / found.theory - 1).to_numpy()
+    z = ((results.value - results.theory) / results.error).to_numpy()
+    relative = np.abs(results.value / results.theory - 1).to_numpy()
     finite = np.isfinite(z)
     return (
         f"{finite.sum()} numbers: median |z| {np.median(np.abs(z[finite])):.2f}, "

@@ -67,17 +67,21 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
 
 
 def draw(results: Results) -> dict[str, Figure]:
-    results_map = results["map"]
+    deviation_map = results["map"]
     return {
-        "validity_map": draw_map(results_map, "per cent", results_map.caption),
-        "validity_map_sigmas": draw_map(results_map, "sigmas", results_map.caption.split(";")[0]),
+        "validity_map": draw_map(deviation_map, "per cent", deviation_map.caption),
+        "validity_map_sigmas": draw_map(
+            deviation_map, "sigmas", deviation_map.caption.split(";")[0]
+        ),
     }
 
 
 def report(results: Results) -> str:
-    results_map = results["map"]
-    theories = [str(name) for name in results_map.theory.values]
-    return "\n\n".join([shares(results_map), table(results_map, theories), verdicts(results_map)])
+    deviation_map = results["map"]
+    theories = [str(name) for name in deviation_map.theory.values]
+    return "\n\n".join(
+        [shares(deviation_map), table(deviation_map, theories), verdicts(deviation_map)]
+    )
 
 
 if __name__ == "__main__":

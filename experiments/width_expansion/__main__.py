@@ -29,7 +29,7 @@ Rows = dict[str, dict[str, dict[str, list[float]]]]
 
 
 def sampled(config: configuration.RunConfig, width: int, smoke: bool) -> dict[str, list[float]]:
-    """bias² and variance at η → 0, each with its standard error, and the worst R̂."""
+    """The bias² and variance at η → 0, each with its standard error, and the worst R̂."""
     results = []
     settings = config.sampler
     for halvings in (0, 1):

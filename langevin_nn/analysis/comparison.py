@@ -140,7 +140,7 @@ def grid_deviations(results: xr.Dataset, quantity: str) -> xr.Dataset:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well a theory describes one quantity over the grid of a sweep.
+    """The agreement of a theory with the experiment in one quantity over the grid of a sweep.
 
     The `number` points where experiment and theory have converged count. `median_z` is the median
     of |z|; `within_two_sigmas`, `within_one_per_cent` and `within_five_per_cent` are shares of

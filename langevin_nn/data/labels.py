@@ -36,7 +36,7 @@ class Labelling:
 
     @property
     def labels(self) -> list[Any]:
-        """All labels that are in a class."""
+        """The labels of all classes."""
         return [label for group in self.groups for label in group]
 
     @property

@@ -224,7 +224,7 @@ def _image_task(
 
 
 def _pool(raw: RawImages, chosen: Labelling, colour: bool) -> Iterator[Float[np.ndarray, "B N_0"]]:
-    """All published training images of these classes, in batches of about 2000."""
+    """The published training images of these classes, in batches of about 2000."""
     selected = np.flatnonzero(np.isin(raw.y_train, chosen.labels))
     for rows in np.array_split(selected, max(1, len(selected) // 2_000)):
         yield as_rows(as_images(raw.x_train[rows], colour) / raw.white)

@@ -35,7 +35,7 @@ class Settings(NamedTuple):
 
 @runtime_checkable
 class State(Protocol):
-    """What a dynamics carries from step to step: a NamedTuple, with arrays (chains, …).
+    """The state that a dynamics carries from step to step: a NamedTuple of arrays (chains, …).
 
     Some of its fields have a meaning on a ladder, where weights go from one temperature to another:
     `params` and `momentum` go with the weights, `adaptation` stays where it is, and everything else
@@ -68,7 +68,7 @@ class Dynamics(eqx.Module):
     in_gaussian_prior: ClassVar[bool] = False
     """Whether the prior must be Gaussian; a NumPyro model is then whitened with its own prior."""
     copies: ClassVar[Copies] = Copies()
-    """How many copies of weights and activations the dynamics holds in memory."""
+    """The numbers of copies of weights and activations that the dynamics holds in memory."""
 
     @abstractmethod
     def start(self, posterior: Target, params: Any, key: PRNGKeyArray) -> Any:

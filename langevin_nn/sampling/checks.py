@@ -27,12 +27,12 @@ RECORDS = (
     "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",
     "acceptance", "nonfinite", "data_energy", "energy_variance", "swap_acceptance", "round_trips",
 )  # fmt: skip
-"""Names of the series that every run records, which no observable may bear."""
+"""The names of the series that every run records, which no observable may bear."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many chains, and how long they are. Raises `InputError` for counts out of range."""
+    """The number of chains, and their lengths. Raises `InputError` for counts out of range."""
 
     num_chains: Any
     num_warmup: Any

@@ -95,7 +95,7 @@ class Chains:
 
     @property
     def stability_limit(self) -> float:
-        """2/Λ_max: the dynamics diverges for larger step sizes. NaN where it never does."""
+        """The step size 2/Λ_max above which the dynamics diverges; NaN where it never does."""
         return 2 / self.curvature
 
 

@@ -112,7 +112,9 @@ def find_minimum(
     for index in range(num_networks):
         start = jax.tree.map(lambda leaf, i=index: leaf[i : i + 1], params)
         ends.append(_Descent(posterior, start, gradient_tolerance, max_steps).run())
-    end = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[each.params for each in ends])
+    end = jax.tree.map(
+        lambda *leaves: jnp.concatenate(leaves), *[descent_end.params for descent_end in ends]
+    )
     f = posterior.train_outputs(end)
     losses = np.asarray(posterior.loss(f, posterior.y_train[None]))
     per_example = losses.reshape(num_networks, len(posterior.y_train), -1).sum(axis=2)
@@ -120,12 +122,12 @@ def find_minimum(
         params=end,
         train_outputs=np.asarray(f),
         energy=per_example.sum(axis=1),
-        gradient_norm=np.array([each.gradient for each in ends]),
-        relative_gradient=np.array([each.relative for each in ends]),
+        gradient_norm=np.array([descent_end.gradient for descent_end in ends]),
+        relative_gradient=np.array([descent_end.relative for descent_end in ends]),
         unsatisfied=np.sum(per_example > 0, axis=1),
-        num_steps=np.array([each.steps for each in ends]),
-        converged=np.array([not each.message for each in ends]),
-        message=tuple(each.message for each in ends),
+        num_steps=np.array([descent_end.steps for descent_end in ends]),
+        converged=np.array([not descent_end.message for descent_end in ends]),
+        message=tuple(descent_end.message for descent_end in ends),
     )
 
 

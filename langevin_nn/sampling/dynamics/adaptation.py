@@ -1,4 +1,4 @@
-"""What the split dynamics learns in its warm-up: the angle of a step, the length of trajectories.
+"""The adaptation of the split dynamics in its warm-up: angle of a step, length of trajectories.
 
 The step size follows the acceptance by dual averaging (Hoffman, Gelman, JMLR 15, 1593, 2014,
 section 3.2). The trajectory length τ follows the gradient of the ChEES criterion (Hoffman, Radul,
@@ -60,7 +60,7 @@ def unadapted(like: Float[Array, " chains"]) -> Adaptation:
 def adapt_step(
     old: Adaptation, acceptance: Float[Array, " chains"], target: Array, length: Array
 ) -> Adaptation:
-    """One update of dual averaging with the mean acceptance of all chains.
+    """The state after one update of dual averaging with the mean acceptance of all chains.
 
     The constants are Hoffman and Gelman's, the centre ten times the first step size. A step is no
     longer than a trajectory. `old.trajectories` counts this one already.
@@ -77,7 +77,10 @@ def adapt_step(
 
 
 def adapt_length(old: Adaptation, slope: Float[Array, ""]) -> Adaptation:
-    """One step of Adam along dC/d log τ: rate 0.025, decays 0 and 0.95 (Hoffman et al.)."""
+    """The state after one step of Adam along dC/d log τ.
+
+    The rate is 0.025, the decays are 0 and 0.95 (Hoffman et al.).
+    """
     rate, decay, power = 0.025, 0.95, 0.5
     count = old.trajectories
     square = decay * old.squared_slope + (1 - decay) * jnp.square(slope)
@@ -100,7 +103,7 @@ def chees_slope(
     finite: Bool[Array, " chains"],
     angle: Float[Array, ""],
 ) -> Float[Array, ""]:
-    """dC/d log τ from one trajectory of every chain; 0 where that is not finite.
+    """The slope dC/d log τ from one trajectory of every chain; 0 where that is not finite.
 
     `start`, `end` and `momentum` are q, q' and p', pytrees with a leading chain axis; `angle` is
     uτ, and `finite` marks the chains that count.

@@ -29,7 +29,7 @@ class LangevinInfo(NamedTuple):
 
 
 class Langevin(Dynamics):
-    """θ' = θ − η∇𝓛(θ) + √(2ηT) ξ for many chains at once.
+    """Langevin dynamics θ' = θ − η∇𝓛(θ) + √(2ηT) ξ for many chains at once.
 
     `step_size` is η; None lets the driver set it to a stated fraction of the stability limit
     2/Λ_max(∇²𝓛), measured at the chains' start, draws of the prior (`step_size.AUTO_FRACTION`).

@@ -78,7 +78,7 @@ def threefry(key: PRNGKeyArray, count: int) -> UInt32[Array, " count"]:
 
 
 def inverse_erf(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """erf⁻¹ in float32 for −1 < x < 1, to a few units in the last place."""
+    """The inverse error function in float32 for −1 < x < 1, to a few units in the last place."""
     w = -jnp.log((1 - x) * (1 + x))
     central = w < 5
     w = jnp.where(central, w - 2.5, jnp.sqrt(w) - 3)

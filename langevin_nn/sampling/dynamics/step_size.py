@@ -80,11 +80,11 @@ def stable_step_size(given: float | Array | None, curvature: np.ndarray) -> floa
 def largest_curvature(
     posterior: Target, params: Any, key: PRNGKeyArray, num_iterations: int = 200
 ) -> Float[Array, " chains"]:
-    """Λ_max(∇²𝓛) at each chain's parameters, by power iteration on Hessian–vector products.
+    """The curvature Λ_max(∇²𝓛) at each chain's parameters, by power iteration.
 
-    The stability limit of the dynamics is η < 2/Λ_max. It is the eigenvalue of largest magnitude,
-    which may be negative where 𝓛 is not convex. Iterates until no chain's Rayleigh quotient
-    changes by more than 10⁻³, at most `num_iterations` times.
+    The stability limit of the dynamics is η < 2/Λ_max. Iterating Hessian–vector products gives
+    the eigenvalue of largest magnitude, which may be negative where 𝓛 is not convex. Iterates until
+    no chain's Rayleigh quotient changes by more than 10⁻³, at most `num_iterations` times.
     """
     gradient = jax.grad(lambda p: jnp.sum(posterior.energy(p)))
     num_chains = jax.tree.leaves(params)[0].shape[0]

@@ -41,7 +41,7 @@ START_AGAIN = "start again, by --overwrite at the command line, by resume=False 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: steps made, draws recorded, the time, and each point's settings.
+    """The progress of a run: steps made, draws recorded, the time, and each point's settings.
 
     `settings` are those of the dynamics, and `curvatures` the largest Λ_max(∇²𝓛) over each point's
     chains at the end of the warm-up, NaN where it is not measured; None before that end.
@@ -180,7 +180,7 @@ def steps_in(state: Path) -> int:
 
 @contextlib.contextmanager
 def writing(folder: Path | None) -> Iterator[None]:
-    """Within it the checkpoint's folder exists and is locked by this process; None locks nothing.
+    """A context in which this process has made and locked the checkpoint's folder, if it is given.
 
     Raises `InputError` if another process writes checkpoints there.
     """

@@ -1,4 +1,4 @@
-"""How a run is cut into chunks: how many steps each takes, and whether it ends at a draw."""
+"""The division of a run into chunks: their numbers of steps, and whether they end at a draw."""
 
 import time
 from collections.abc import Iterator

@@ -40,7 +40,7 @@ def as_arrays(posterior: Posterior) -> Posterior:
 
 
 def side_by_side(points: Sequence[Posterior]) -> Posterior:
-    """All points stacked; `InputError` for points that cannot run in one program."""
+    """The points stacked into one; `InputError` for points that cannot run in one program."""
     try:
         target = stacked(points)
     except ValueError as error:

@@ -75,7 +75,8 @@ def mixtures(call: Call, values: dict[str, Any]) -> xr.Dataset:
     """The bias² and variance of the mixture over Q ~ Wishart(N_c, 1/N_c) given the data.
 
     f | Q ~ GP(0, Σ_ij Q_ij K_ij/n), of which `convolutional` is the saddle point: importance
-    sampling from the Wishart with weights N(y; 0, A_Q), in blocks for the standard errors.
+    sampling from the Wishart with weights N(y; 0, A_Q), in blocks for the standard errors. It is
+    done at the largest N_c alone.
     """
     base = {name: part for name, part in values.items() if name not in ("sweep", "theory")}
     sources = values["sweep"]["over"]["data.source"]

@@ -55,8 +55,10 @@ def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> 
         shape = network.depth, network.patches
         if config.theory is None:
             needs = footprint.by_default(needs, *shape)
-        gram = footprint.of_theories(data.num_train, data.num_test, needs, *shape)
-        warnings.append(footprint.require(gram, "write fewer examples, or --theory [] for none"))
+        theory_parts = footprint.of_theories(data.num_train, data.num_test, needs, *shape)
+        warnings.append(
+            footprint.require(theory_parts, "write fewer examples, or --theory [] for none")
+        )
     if sampling:
         sizes = footprint.Sizes(
             network.num_weights, network.num_units, data.num_train, data.num_test, data.num_outputs,

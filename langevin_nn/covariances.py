@@ -294,8 +294,8 @@ def _angles_of_inputs(
 ) -> Float[np.ndarray, "P P2"]:
     """θ between inputs: by the vectors themselves where ρ is near 1 or −1.
 
-    There cos θ keeps half of its digits; that of unit vectors is 2 atan(|x̂ − x̂'|/|x̂ + x̂'|) (Kahan
-    2006).
+    There cos θ keeps half of its digits; the angle of unit vectors is 2 atan(|x̂ − x̂'|/|x̂ + x̂'|)
+    (Kahan 2006).
     """
     rows, columns = _unit_vectors(rows), _unit_vectors(columns)
     rho = np.clip(rows @ columns.T, -1.0, 1.0)

@@ -57,7 +57,7 @@ class InputSpace(eqx.Module):
 
     @full_precision
     def reduce(self, network: Net) -> Net:
-        """The same network on coordinates in V: its first layer is W⁰V, (N_1, r)."""
+        """The network on coordinates in V: its first layer is W⁰V, (N_1, r)."""
         first = _first_layer(network)
         return _with_first_layer(network, first @ jnp.asarray(self.basis, first.dtype))
 

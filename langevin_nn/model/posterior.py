@@ -193,7 +193,7 @@ class Posterior(Target):
     def networks(self, params: Any) -> Any:
         """The batch of networks with these parameters, on the inputs as they are sampled.
 
-        Of a module of the user's own the sampled arrays alone have a chain axis.
+        In a module of the user's own the sampled arrays alone have a chain axis.
         """
         self._require_params(params)
         return eqx.combine(params, eqx.filter(self.network, self._marks, inverse=True))

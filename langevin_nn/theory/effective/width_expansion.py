@@ -229,7 +229,7 @@ def _about_rounding(everywhere: Regression, data: Dataset, temperature: float, s
 
 
 def _rounding(everywhere: Regression) -> float:
-    """How far rounding may put a variance off, which is a difference of numbers of this size."""
+    """How far rounding may put a variance off: P ε times the largest K(x, x) at the points."""
     size = everywhere.eigenvalues.size * np.finfo(np.float64).eps
     return float(size * np.max(everywhere.test_diagonal))
 

@@ -20,14 +20,14 @@ Numbers = float | Float[np.ndarray, "*n"]
 
 
 class Form(NamedTuple):
-    """H = 1 + VᵀD V and g = VᵀDỹ, or a derivative of them: (…, r, r) and (…, r)."""
+    """H = 1 + VᵀD V and g = VᵀDỹ, or a derivative of them: (…, r, r), (…, r). See `value`."""
 
     core: Float[np.ndarray, "*n r r"]
     projection: Float[np.ndarray, "*n r"]
 
 
 class ColumnTerms(NamedTuple):
-    """H = 1 + VᵀD V and g = VᵀDỹ, with their first two derivatives in q = log Q."""
+    """H = 1 + VᵀD V and g = VᵀDỹ, with two derivatives in q = log Q. See `value`."""
 
     base: Form
     first: Form

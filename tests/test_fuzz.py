@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langevin_nn import config as configuration
+from langevin_nn import footprint
 from langevin_nn.runs import run
 from langevin_nn.sampling.dynamics.step_size import Diverged
 
@@ -53,6 +54,12 @@ VALUE_EDITS = st.tuples(
 EDITS = st.lists(
     st.tuples(st.integers(0, len(TINY)), st.integers(0, 8), WORDS), min_size=1, max_size=3
 )
+
+
+@pytest.fixture(autouse=True)
+def small_machine(monkeypatch):
+    """The same on every machine: what a large one would compute for minutes is refused."""
+    monkeypatch.setattr(footprint, "available_memory", lambda: 1e9)
 
 
 def predicted(cli, *words):

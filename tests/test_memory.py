@@ -81,6 +81,17 @@ def test_python_is_warned_of_what_just_fits(monkeypatch):
         lnn.theory.predict(posterior.ensemble, ["infinite_width"])
 
 
+def test_the_command_line_warns_in_a_line(cli, monkeypatch):
+    words = "theory", "tiny.toml", "--theory", "infinite_width", "--json"
+    quiet = cli(*words)
+    needed = sum(footprint.of_theories(6, 5, [footprint.Needs()]).values())
+    monkeypatch.setattr(footprint, "available_memory", lambda: 1.2 * needed)
+    answer = cli(*words)
+    assert (quiet.err, answer.code, answer.out) == ("", 0, quiet.out)
+    assert answer.err.startswith("langevin-nn: warning: this takes about 15 MB of memory")
+    assert answer.err.count("\n") == 1
+
+
 MB = 1_000_000
 
 

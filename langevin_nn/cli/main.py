@@ -31,9 +31,11 @@ from langevin_nn.cli.streams import (
     open_streams,
     set_encodings,
     warn,
+    warnings_as_lines,
 )
 from langevin_nn.config.fields import shown
 from langevin_nn.errors import InputError
+from langevin_nn.footprint import TightMemory
 from langevin_nn.memory import is_out_of_memory
 from langevin_nn.sweeps import grid
 
@@ -208,7 +210,8 @@ def theory_command(arguments: argparse.Namespace) -> int:
         raise InputError(f"--plot {arguments.plot}: its folder does not exist")
     if arguments.plot is not None:
         require_no_folder(arguments.plot, "another name")
-    predictions = predict(ensemble, config.theory)
+    with warnings_as_lines(TightMemory):
+        predictions = predict(ensemble, config.theory)
     _require_theories(config, predictions)
     if arguments.json:
         text = json.dumps(run.theory_json(ensemble, predictions), indent=2, allow_nan=False)

@@ -4,7 +4,9 @@ import contextlib
 import io
 import os
 import sys
-from typing import NoReturn
+import warnings
+from collections.abc import Iterator
+from typing import NoReturn, TextIO
 
 LONGEST_MESSAGE = 2_000
 """The largest number of letters in the message of an error."""
@@ -60,6 +62,30 @@ def warn(message: str) -> None:
     """Write a warning as a line on stderr, if there is one."""
     if message:
         sys.stderr.write(f"langevin-nn: warning: {message}\n")
+
+
+@contextlib.contextmanager
+def warnings_as_lines(kind: type[Warning]) -> Iterator[None]:
+    """Write warnings of this kind as `warn` does, when they come; others stay Python's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", kind)
+        show = warnings.showwarning
+
+        def as_line(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, kind):
+                warn(str(message))
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = as_line
+        yield
 
 
 def leave(code: int) -> NoReturn:

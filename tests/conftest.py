@@ -45,13 +45,17 @@ LONG_FILES = (
 
 @pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first; `slow_except("a", "b")`: of a parametrised test other cases are slow."""
+    """Long files first; `slow_except("a", "b")`: of a parametrised test other cases are slow.
+
+    `exhaustive_except` is the same of exhaustive ones.
+    """
     places = {name: place for place, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
     for item in items:
-        mark = item.get_closest_marker("slow_except")
-        if mark is not None and item.callspec.id not in mark.args:
-            item.add_marker("slow")
+        for name in ("slow", "exhaustive"):
+            mark = item.get_closest_marker(f"{name}_except")
+            if mark is not None and item.callspec.id not in mark.args:
+                item.add_marker(name)
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs inherit it

@@ -183,6 +183,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.exhaustive_except("widths1-20-split-sampled-4-20")
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(
@@ -256,6 +257,9 @@ print(peak() - before)
 """
 
 
+@pytest.mark.exhaustive_except(
+    "1200-1200-infinite_width-1", "1200-20-one_layer_nonodd-1", "400-20-convolutional-1"
+)
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(

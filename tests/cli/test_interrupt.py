@@ -69,6 +69,7 @@ def interrupted(process) -> str:
     return err.split("\ninterrupted: ")[1]
 
 
+@pytest.mark.exhaustive_except("0.7")
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, 0.7, 2.5])
 def test_while_xla_compiles(tmp_path, seconds):

@@ -232,7 +232,12 @@ def test_killed_at_every_moment(scenes, tmp_path, scene):  # FAULTS 3.1, 3.2
         shutil.rmtree(path, ignore_errors=True)
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize(
+    "again", [
+        pytest.param(False, id="once"),
+        pytest.param(True, id="from then on", marks=pytest.mark.exhaustive),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("scene", "code"),
     [(scene, errno.ENOSPC) for scene in SCENES]

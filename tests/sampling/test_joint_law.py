@@ -162,6 +162,7 @@ def largest(z: dict[str, float]) -> float:
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.exhaustive_except(*(str(sampler) for sampler in SAMPLERS if "64" in str(sampler)))
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 def test_the_joint_law_of_weights_and_targets_is_invariant(sampler, seed):
     z = geweke(sampler, joint_draws(sampler, seed))

@@ -18,7 +18,6 @@ from langevin_nn.analysis.diagnostics import az, mcse
 from langevin_nn.sampling.numpyro import models as numpyro_models
 from langevin_nn.types import InputError
 
-pytestmark = pytest.mark.numpyro
 KEY = jax.random.key(6)
 READOUTS = {"sampled": lnn.GibbsPosterior, "marginalised": lnn.MarginalisedPosterior}
 
@@ -269,6 +268,7 @@ def convolution():
     return lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.5)), data, 0.2)
 
 
+@pytest.mark.exhaustive_except("convolution")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "method"),
@@ -287,6 +287,7 @@ def test_nuts_records_what_the_posterior_predicts_at_its_draws(made, method):
     assert_predictions_of_the_sites(posterior, draws)
 
 
+@pytest.mark.exhaustive_except("split")
 @pytest.mark.slow
 @pytest.mark.parametrize("transition", TRANSITIONS.values(), ids=TRANSITIONS)
 def test_our_kernels_record_it_too(transition):
@@ -341,6 +342,7 @@ def test_nuts_on_the_model_agrees_with_our_dynamics(seed):
 # --- one chain is the same from either side
 
 
+@pytest.mark.exhaustive_except("marginalised-langevin", "sampled-split")
 @pytest.mark.slow
 @pytest.mark.parametrize("dynamics", ["langevin", "split"])
 @pytest.mark.parametrize("kind", ["sampled", "marginalised"])
@@ -400,6 +402,7 @@ def test_a_kernel_samples_what_the_driver_samples(seed):
     assert fields["adapt_state.step_size"][0, 0] == pytest.approx(chains.step_size, rel=0.3)
 
 
+@pytest.mark.exhaustive_except("3")
 @pytest.mark.slow
 @pytest.mark.parametrize("num_chains", [1, 3])
 def test_sequential_chains_are_the_vectorised_ones(num_chains):
@@ -418,6 +421,7 @@ def test_sequential_chains_are_the_vectorised_ones(num_chains):
             np.testing.assert_allclose(mine[name], theirs[name], rtol=1e-9)
 
 
+@pytest.mark.exhaustive_except("vectorized")
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["vectorized", "sequential"])
 def test_a_run_goes_on_from_its_last_state(method):

@@ -131,6 +131,7 @@ def test_chains_that_are_caught_in_one_well_agree_until_a_ladder_runs_beside_the
     assert off > 20 * np.hypot(alone.bias2.mcse, measured.bias2.mcse)
 
 
+@pytest.mark.exhaustive_except("temperatures0-marginalised", "temperatures2-sampled")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", READOUTS)
 @pytest.mark.parametrize("temperatures", [(0.1, 1.0, 10.0), (0.05, 1.0, 20.0), (0.1, 10.0)])

@@ -77,8 +77,8 @@ class Archive:
         run_id: str = "",
     ) -> None:
         # By way of the memory: HDF5 itself, on a full disk, ends the process.
-        content = content_of(posterior_tree(chains, y_train, theories, run_id))
-        write_bytes(self.path / "posterior.nc", content)
+        with content_of(posterior_tree(chains, y_train, theories, run_id)) as content:
+            write_bytes(self.path / "posterior.nc", content)
 
     def save_json(self, name: str, content: Mapping[str, Any]) -> None:
         write_text(self.path / name, record(content))

@@ -164,7 +164,11 @@ def posterior_tree(
 
 
 def content_of(tree: xr.DataTree) -> memoryview:
-    """The bytes of the NetCDF file, with a checksum for each array that can have one."""
+    """The bytes of the NetCDF file, with a checksum for each array that can have one.
+
+    Release them after they are written: as long as there is a view of it, the stream that holds
+    them cannot be closed.
+    """
     encoding = {
         node.path: {
             str(name): {"fletcher32": True}

@@ -125,7 +125,8 @@ def save(folder: SweepFolder, results: xr.Dataset) -> None:
     """Write the results of the sweep to its results.nc."""
     content = results.to_netcdf(engine="h5netcdf")
     assert isinstance(content, memoryview)
-    write_bytes(folder.results, content)
+    with content:
+        write_bytes(folder.results, content)
 
 
 def load(path: Path | str) -> xr.Dataset:

@@ -69,6 +69,13 @@ def test_configuration_in_the_readme_is_the_default():
     assert set(tomllib.loads(block.group(1))) == set(configuration.RunConfig().to_dict())
 
 
+def test_the_citation_has_the_version_and_the_licence_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {project['version']}\nlicense: {project['license']}\n" in citation
+    assert (ROOT / "LICENSE").read_text().split()[:2] == ["Apache", "License"]
+
+
 def test_public_names_exist_and_are_documented():
     for name in langevin_nn.__all__:
         assert getattr(langevin_nn, name).__doc__, f"{name} has no docstring"

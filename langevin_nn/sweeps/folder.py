@@ -195,14 +195,30 @@ class SweepFolder:
             self._verdicts[point] = stamp, self._damage(point, folder)
         return self._verdicts[point][1]
 
+    def remedy(self, point: str) -> str:
+        """What becomes of a damaged point: its files are written anew, unless somebody's remain."""
+        obstacle = claims.obstacle(self.run(point).path)
+        if obstacle is not None and _has_files(obstacle):
+            return "it is a folder with files in it, move it away"
+        return "it is sampled again"
+
     def is_done(self, point: str) -> bool:
         """Whether the point is finished, and its files are those that its run has written."""
         return not self.damage(point) and self.run(point).is_finished
 
     def discard(self, point: str) -> None:
-        """Make a damaged point an unfinished one, in whose folder a run can write."""
+        """Make a damaged point an unfinished one, in whose folder a run can write.
+
+        Raises `InputError`, with nothing removed, for a folder in the place of a file that has
+        something in it: that is somebody's.
+        """
         folder = self.run(point)
         while obstacle := claims.obstacle(folder.path):
+            if _has_files(obstacle):
+                raise InputError(
+                    f"{obstacle} is a folder where a file is to be, and has files in it: move it "
+                    "away, and start the sweep again"
+                )
             remove(obstacle)
         if folder.path.exists():
             with folder.locked():
@@ -342,3 +358,8 @@ class SweepFolder:
     @property
     def _tasks(self) -> Path:
         return self.path / "tasks"
+
+
+def _has_files(path: Path) -> bool:
+    """Whether a folder stands there that has something in it."""
+    return path.is_dir() and any(path.iterdir())

@@ -61,13 +61,13 @@ def troubles(folder: SweepFolder, results: xr.Dataset) -> list[tuple[str, str, s
 
 
 def damaged(folder: SweepFolder, tasks: Sequence[Task]) -> list[str]:
-    """A line for each finished point of these tasks that is sampled again, with the reason."""
+    """A line for each damaged point of these tasks: the reason, and what becomes of it."""
     points_of_tasks = {point for task in tasks for point in task.points}
-    pairs = zip(places(folder), folder.points, strict=True)
-    damages = [
-        (location, folder.damage(point)) for location, point in pairs if point in points_of_tasks
+    return [
+        f"{location}: {reason}: {folder.remedy(point)}"
+        for location, point in zip(places(folder), folder.points, strict=True)
+        if point in points_of_tasks and (reason := folder.damage(point))
     ]
-    return [f"{location}: {reason}: it is sampled again" for location, reason in damages if reason]
 
 
 def places(folder: SweepFolder) -> list[str]:

@@ -50,13 +50,11 @@ def work(
     with folder.claimed(task) as is_claimed:
         if not is_claimed:
             return None
-        open_points = still_open(folder, task, earlier)
+        open_points = tuple(
+            point for point in still_open(folder, task, earlier) if _is_writable(folder, point)
+        )
         if not open_points:
             return ()
-        for point in open_points:
-            if folder.damage(point):
-                with _recorded(folder, point):
-                    folder.discard(point)
         runner = _Ladder if folder.points[open_points[0]].sampler.ladder else _Batches
         done = runner(folder, task, tell).run(open_points)
         folder.remove_batches(task)
@@ -72,6 +70,16 @@ def still_open(folder: SweepFolder, task: Task, earlier: Mapping[str, str]) -> t
         return is_tried and not folder.is_done(point)
 
     return tuple(point for point in task.points if is_open(point))
+
+
+def _is_writable(folder: SweepFolder, point: str) -> bool:
+    """Whether a run can write the point; its damaged files are discarded, or that has failed."""
+    if not folder.damage(point):
+        return True
+    with _recorded(folder, point):
+        folder.discard(point)
+        return True
+    return False
 
 
 @functools.cache

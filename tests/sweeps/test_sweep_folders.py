@@ -294,7 +294,6 @@ def test_a_sweep_over_theory_from_beginning_to_end(tmp_path):  # FAULTS 3.4
 
 def folder(path):
     path.mkdir()
-    (path / "inside").touch()
 
 
 def link_to_nowhere(path):
@@ -329,6 +328,21 @@ def test_what_is_no_file_in_the_place_of_one_is_a_missing_point(whole, name, put
     assert str(whole.run(second).path / name) in line and "\n" not in line
     again.discard(second)
     assert again.damage(second) == ""
+
+
+def test_a_folder_in_the_place_of_a_file_keeps_what_is_in_it(cli, whole):  # FAULTS 3.3
+    first, second = (whole.run(point).path / "posterior.nc" for point in whole.points)
+    first.unlink()
+    first.mkdir()
+    (first / "mine.txt").write_text("years of work")
+    second.unlink()
+    second.mkdir()
+    answer = cli(*WORDS, "--quiet")
+    assert answer.code == 1
+    assert f"{first.parent.name}/posterior.nc" in answer.err and "move it away" in answer.err
+    assert (first / "mine.txt").read_text() == "years of work" and second.is_file()
+    shutil.move(first, cli.folder / "mine")
+    assert cli(*WORDS, "--quiet").code == 3 and first.is_file()
 
 
 def test_what_each_point_costs_a_status_and_a_report(cli, whole, monkeypatch):

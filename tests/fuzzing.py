@@ -90,7 +90,7 @@ def damage(folder: Path, other: Path, damages) -> None:
         elif kind == "insert":
             content[place:place] = bytes([value]) * (1 + value % 40)
         elif kind == "digit":
-            digits = [i for i, letter in enumerate(content) if chr(letter).isdigit()]
+            digits = [i for i, letter in enumerate(content) if letter in b"0123456789"]
             if digits:
                 at = digits[place % len(digits)]
                 content[at] = ord(str((int(chr(content[at])) + 1 + value % 9) % 10))

@@ -12,7 +12,8 @@
 
 Names are loaded when they are first used: `import langevin_nn` alone imports no JAX.
 
-The examples in the docstrings of this package begin after these lines:
+The examples in the docstrings of this package begin after these lines, and know all names of the
+module that they stand in:
 
     >>> import jax, jax.numpy as jnp, numpy as np, langevin_nn as lnn
     >>> from langevin_nn import Dataset, EnsembleSpec, Patches

@@ -37,6 +37,16 @@ class Loss(abc.ABC):
     name: ClassVar[str]
     usage: ClassVar[LossUsage] = LossUsage()
 
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """The package's losses are final: what is asked of a `Squared` is true of every one."""
+        super().__init_subclass__(**settings)
+        parent = next(kind for kind in cls.__mro__[1:] if issubclass(kind, Loss))
+        if parent is not Loss and parent.__module__ == Loss.__module__:
+            raise InputError(
+                f"the loss {parent.__name__} is final, {cls.__name__} is derived from it: write "
+                f"class {cls.__name__}(Loss), with a name and __call__(f, y)"
+            )
+
     margin: float | None = None
     """κ, from which on the loss is exactly 0; None for a loss that is 0 at the target alone."""
     slope_jumps: bool = False

@@ -24,7 +24,7 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.model import gaussian_readout
 from langevin_nn.model.gaussian_readout import Regression
 from langevin_nn.model.losses import Loss, Squared
-from langevin_nn.model.networks.base import Network
+from langevin_nn.model.networks.base import Network, require_features
 from langevin_nn.model.posterior import Posterior, require_keys
 from langevin_nn.model.precision import full_precision
 from langevin_nn.model.prior import GaussianPrior
@@ -273,6 +273,7 @@ def _require_readout(network: Any) -> None:
             f"the read-out of a {type(network).__name__} is not known and cannot be "
             f"marginalised: {advice}"
         )
+    require_features(network)
     if not network.hidden_widths:
         raise InputError(
             "without hidden layers nothing is left to sample once the read-out is "

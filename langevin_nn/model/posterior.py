@@ -30,7 +30,14 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.model.ensemble import Beside, Ensemble
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Loss, Squared
-from langevin_nn.model.networks.base import Network, evaluate, of_each, require_output
+from langevin_nn.model.networks.base import (
+    Network,
+    evaluate,
+    layers_of,
+    of_each,
+    require_output,
+    require_same,
+)
 from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivatives
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, is_key, random_key
@@ -115,6 +122,8 @@ class Posterior(Target):
         train, test = data.x_train, data.x_test
         if self.space is not None:
             train, test = self.space.train, self.space.test
+            if not type(network).__module__.startswith("langevin_nn."):
+                require_same(network, self.network, data.x_train[:8], train[:8])
         self.prior = prior
         self.temperature = number
         self.x_train, self.x_test = jnp.asarray(train, dtype), jnp.asarray(test, dtype)
@@ -127,7 +136,7 @@ class Posterior(Target):
     @property
     def spec(self) -> EnsembleSpec:
         """The ensemble as a theory sees it."""
-        layers = self.network.layers if isinstance(self.network, Network) else None
+        layers = layers_of(self.network)
         known, biases = layers is not None, self.prior.bias_precisions
         return EnsembleSpec(
             in_size=self.in_size,

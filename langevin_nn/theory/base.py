@@ -60,7 +60,8 @@ class Theory:
         name: as in tables, files and configurations.
         function: from an `Ensemble` to a `Solution`, or to a `Generalisation` alone.
         summary: one sentence on what it says.
-        style: colour, line style and marker in figures.
+        style: colour, line style and marker in figures, or some of them: "color", "linestyle",
+            "marker".
         domain: raises NotApplicable, with the reason, for ensembles that it does not describe.
         twin: why it says nothing new about an ensemble that another theory describes, or "".
         at_points: the theory at arrays of widths, precisions and temperatures, if it has that.
@@ -89,6 +90,9 @@ class Theory:
     is_limit: bool = False
     one_scale: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "style", {**OWN_STYLE, **self.style})
+
     def __call__(self, ensemble: Ensemble, **options: Any) -> Generalisation:
         return self.solve(ensemble, **options).generalisation
 
@@ -101,6 +105,7 @@ class Theory:
             NotApplicable: the theory does not describe the ensemble.
         """
         require_ensemble(ensemble)
+        self.domain(ensemble)
         solution = self.function(ensemble, **options)
         if not isinstance(solution, Solution):
             write = "return Generalisation(…), or a Solution"

@@ -194,7 +194,8 @@ def test_flipped_bits_of_a_finished_run(tmp_path, number, is_sealed):  # FAULTS 
             found.append(loaded(folder.load_manifest))
             refused += None in found
             if is_sealed:
-                assert found[0] in (None, config) and found[1] in (None, summary), (name, place)
+                assert found[0] in (None, config), (name, place)
+                assert repr(found[1]) in ("None", repr(summary)), (name, place)  # NaN is no NaN
                 if found[2] is not None:  # the key of the checksum is another
                     assert {**found[2], **manifest} == found[2], (name, place)
     assert refused > 3 * number / 4 or not is_sealed

@@ -156,6 +156,50 @@ class Network(eqx.Module):
         require_array("x, inputs of the network, one in each row,", x, None, self._num_coordinates)
 
 
+def layers_of(network: Any) -> tuple[Layer, ...] | None:
+    """The layers that a network says; None where none are known.
+
+    A class that computes something else than the one it is derived from, and says no layers of its
+    own, has none: those that it inherits are another network's.
+    """
+    if not isinstance(network, Network):
+        return None
+    changed = _overridden(network, "layers", "features", "batch", "preactivations", "__call__")
+    return None if changed else network.layers
+
+
+def _overridden(network: Network, inherited: str, *names: str) -> bool:
+    """Whether a class below the one that this attribute is inherited from has one of the others."""
+    classes = type(network).__mro__
+    home = next(place for place, kind in enumerate(classes) if inherited in vars(kind))
+    return any(name in vars(kind) for kind in classes[:home] for name in names)
+
+
+def require_features(network: Network) -> None:
+    """Raise `InputError` where `batch` is not known to be the read-out of `features`."""
+    if _overridden(network, "features", "batch"):
+        raise InputError(
+            f"{type(network).__name__} has a batch(x) of its own and inherits features(x), so that "
+            "its read-out is not known: write features(x) as well, or GibbsPosterior (readout = "
+            '"sampled")'
+        )
+
+
+def require_same(network: Network, reduced: Network, x: np.ndarray, coordinates: Any) -> None:
+    """Raise `InputError` where the network on reduced inputs is another one at some inputs x."""
+    f, again = (
+        np.asarray(each.batch(jnp.asarray(inputs, network.weights[0].dtype)), np.float64)
+        for each, inputs in ((network, x), (reduced, coordinates))
+    )
+    size = np.abs(f).max(initial=0.0) + np.abs(again).max(initial=0.0)
+    if not np.allclose(f, again, rtol=0, atol=1e-3 * size):
+        raise InputError(
+            f"{type(network).__name__} on the span of the training inputs is another network: it "
+            "sees its inputs by more than weights[0]: write def reduced(self, data): return "
+            "self, None"
+        )
+
+
 def of_one_type(*arrays: Array | np.ndarray) -> list[Array]:
     """The arrays in the type that JAX takes for their product, whether it may be implied or not."""
     with jax.numpy_dtype_promotion("standard"):
@@ -231,6 +275,11 @@ def require_output(network: Any, in_size: int, num_outputs: int, dtype: Any) -> 
     """Raise `InputError` unless `network` maps one input (N_0,) to (D,), or for D = 1 to ()."""
     if isinstance(network, Network):
         _require_sizes(network, in_size, num_outputs)
+        if _overridden(network, "batch", "__call__"):
+            raise InputError(
+                f"{type(network).__name__} has a __call__ of its own and inherits batch(x), which "
+                "is what is sampled: write batch(x), or derive it from equinox.Module alone"
+            )
     example = jax.ShapeDtypeStruct((in_size,), dtype)
     expected = () if num_outputs == 1 else (num_outputs,)
     described = "a single number ()" if num_outputs == 1 else f"the targets' ({num_outputs},)"

@@ -30,14 +30,7 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.model.ensemble import Beside, Ensemble
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Loss, Squared
-from langevin_nn.model.networks.base import (
-    Network,
-    evaluate,
-    layers_of,
-    of_each,
-    require_output,
-    require_same,
-)
+from langevin_nn.model.networks.base import evaluate, layers_of, of_each, reduced_on, require_output
 from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivatives
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, is_key, random_key
@@ -117,13 +110,10 @@ class Posterior(Target):
         prior.check(network, self.sampled_leaves)
         self.loss = Squared() if loss is None else require_kind("loss", loss, Loss, "Squared()")
         self.loss.check(data.y_train)
-        reduced = network.reduced(data) if isinstance(network, Network) else (network, None)
-        self.network, self.space = reduced
+        self.network, self.space = reduced_on(network, data)
         train, test = data.x_train, data.x_test
         if self.space is not None:
             train, test = self.space.train, self.space.test
-            if not type(network).__module__.startswith("langevin_nn."):
-                require_same(network, self.network, data.x_train[:8], train[:8])
         self.prior = prior
         self.temperature = number
         self.x_train, self.x_test = jnp.asarray(train, dtype), jnp.asarray(test, dtype)

@@ -185,7 +185,20 @@ def require_features(network: Network) -> None:
         )
 
 
-def require_same(network: Network, reduced: Network, x: np.ndarray, coordinates: Any) -> None:
+def reduced_on(network: Any, data: Dataset) -> tuple[Any, InputSpace | None]:
+    """`network.reduced(data)`; the network itself and None of a module that is no `Network`.
+
+    Raises `InputError` for a class of the user's own whose reduction is another network.
+    """
+    if not isinstance(network, Network):
+        return network, None
+    reduced, space = network.reduced(data)
+    if space is not None and not type(network).__module__.startswith("langevin_nn."):
+        _require_same(network, reduced, data.x_train[:8], space.train[:8])
+    return reduced, space
+
+
+def _require_same(network: Network, reduced: Network, x: np.ndarray, coordinates: Any) -> None:
     """Raise `InputError` where the network on reduced inputs is another one at some inputs x."""
     f, again = (
         np.asarray(each.batch(jnp.asarray(inputs, network.weights[0].dtype)), np.float64)

@@ -199,13 +199,18 @@ def reduced_on(network: Any, data: Dataset) -> tuple[Any, InputSpace | None]:
 
 
 def _require_same(network: Network, reduced: Network, x: np.ndarray, coordinates: Any) -> None:
-    """Raise `InputError` where the network on reduced inputs is another one at some inputs x."""
-    f, again = (
-        np.asarray(each.batch(jnp.asarray(inputs, network.weights[0].dtype)), np.float64)
-        for each, inputs in ((network, x), (reduced, coordinates))
-    )
-    size = np.abs(f).max(initial=0.0) + np.abs(again).max(initial=0.0)
-    if not np.allclose(f, again, rtol=0, atol=1e-3 * size):
+    """Raise `InputError` unless both networks have the same outputs at inputs x (P, N_0).
+
+    `coordinates` (P, r) are these inputs as the reduced network takes them.
+    """
+
+    def outputs(network: Network, inputs: Any) -> np.ndarray:
+        return np.asarray(network.batch(jnp.asarray(inputs, dtype)), np.float64)
+
+    dtype = network.weights[0].dtype
+    f, f_reduced = outputs(network, x), outputs(reduced, coordinates)
+    size = np.abs(f).max(initial=0.0) + np.abs(f_reduced).max(initial=0.0)
+    if not np.allclose(f, f_reduced, rtol=0, atol=1e-3 * size):
         raise InputError(
             f"{type(network).__name__} on the span of the training inputs is another network: it "
             "sees its inputs by more than weights[0]: write def reduced(self, data): return "

@@ -223,7 +223,10 @@ class Posterior(Target):
         return evaluate(networks, x, self.sampled_leaves)
 
     def lifted_networks(self, params: Any, keys: ChainKeys) -> Any:
-        """The batch of networks on the original inputs (N_0,); one key for each chain."""
+        """The batch of networks on the original inputs (N_0,); one key for each chain.
+
+        At the test inputs their f is that of `record` with the same keys.
+        """
         return self._lifted(self.networks(params), keys)
 
     def _lifted(self, networks: Any, keys: ChainKeys) -> Any:

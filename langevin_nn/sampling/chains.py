@@ -44,9 +44,10 @@ def sample(
 
     `num_warmup` steps come before the first recorded draw; a step of `Split` is a trajectory. Left
     out, `num_warmup` and `thinning` are the dynamics' own defaults. An observable is a function
-    of one network (as given to the posterior: on inputs (N_0,)) that returns an array. With a
-    `checkpoint` folder the run is saved after each chunk of about two seconds; `resume` goes on
-    from what is there, bit for bit as if it had never stopped.
+    of one network (as given to the posterior: on inputs (N_0,)) that returns an array: the network
+    whose f the same draw has at the training and the test inputs, with its read-out drawn where
+    that is marginalised. With a `checkpoint` folder the run is saved after each chunk of about two
+    seconds; `resume` goes on from what is there, bit for bit as if it had never stopped.
 
     Raises `Diverged` for a step size above the stability limit, `InputError` for counts that are
     not positive, for a checkpoint that cannot be used and for what does not fit the memory; what

@@ -59,11 +59,13 @@ def test_energy_is_the_definition_whatever_the_input_coordinates(
 
     @eqx.filter_jit
     def found(posterior, params):
-        lifted = posterior.lifted_networks(params, jax.random.split(KEY, 3))
-        outputs = evaluate(lifted, jnp.asarray(data.x_train)), posterior.train_outputs(params)
-        return lifted, *outputs, posterior.energy(params), posterior.potential(params)
+        keys = jax.random.split(KEY, 3)
+        lifted = posterior.lifted_networks(params, keys)
+        at_lifted = [evaluate(lifted, jnp.asarray(x)) for x in (data.x_train, data.x_test)]
+        outputs = posterior.train_outputs(params), posterior.test_outputs(params, keys)
+        return lifted, at_lifted, outputs, posterior.energy(params), posterior.potential(params)
 
-    lifted, lifted_outputs, outputs_inside, energies, potentials = found(posterior, params)
+    lifted, at_lifted, outputs, energies, potentials = found(posterior, params)
 
     # Outside the span the lifted first layer costs prior energy that the reduced one leaves out.
     basis = posterior.space.basis
@@ -78,7 +80,8 @@ def test_energy_is_the_definition_whatever_the_input_coordinates(
         expected = 0.5 * squares + 0.3 / 2 * (energy - precisions[0] * outside[chain])
         np.testing.assert_allclose(energies[chain], expected, rtol=1e-12)
     np.testing.assert_allclose(potentials, energies / 0.3)
-    np.testing.assert_allclose(lifted_outputs, outputs_inside, rtol=1e-11, atol=1e-13)
+    for values, expected in zip(at_lifted, outputs, strict=True):
+        np.testing.assert_allclose(values, expected, rtol=1e-11, atol=1e-12)
 
 
 class SumOfUnits(eqx.Module):

@@ -51,10 +51,17 @@ def run(target=None, dynamics=None, **changes):
 
 
 def test_shapes_and_precision_of_what_is_recorded(monkeypatch):
-    chains = run(observables={"norm": lambda network: jnp.sum(network.weights[0] ** 2)})
+    x_test = jnp.asarray(gaussian_task(6, 4, 8).x_test, jnp.float32)  # outside the span
+    chains = run(
+        observables={
+            "norm": lambda network: jnp.sum(network.weights[0] ** 2),
+            "f again": lambda network: jax.vmap(network)(x_test),
+        }
+    )
     assert chains.test_outputs.shape == (3, 11, 4) and chains.test_outputs.dtype == np.float32
     assert chains.train_error.shape == chains.energy.shape == (3, 11)
     assert chains.observables["norm"].shape == (3, 11)
+    np.testing.assert_allclose(chains.observables["f again"], chains.f, rtol=1e-4, atol=1e-5)
     assert chains.f is chains.test_outputs and chains.train_outputs.shape == (3, 11, 6)
     errors = np.square(chains.train_outputs - gaussian_task(6, 4, 8).y_train).mean(axis=2)
     np.testing.assert_allclose(errors, chains.train_error, rtol=1e-5)

@@ -48,7 +48,7 @@ from langevin_nn.sampling.engine.program import (
     point,
     shared,
 )
-from langevin_nn.sampling.engine.start import Start, Streams, as_arrays, side_by_side
+from langevin_nn.sampling.engine.start import Start, Streams, as_arrays, side_by_side, unlifted
 from langevin_nn.types import InputError, PointKeys, random_key
 
 FIRST_CHUNK_STEPS = 100
@@ -117,7 +117,9 @@ def drive(
     forget_programs()
     posteriors, keys = _checked(posteriors, dynamics, keys)
     functions = checked_observables(posteriors[0], observables)
-    points = [as_arrays(posterior) for posterior in posteriors]
+    points = [
+        as_arrays(posterior if functions else unlifted(posterior)) for posterior in posteriors
+    ]
     target = side_by_side(points)
     chains = Start(dynamics, points, Streams.of(keys, counts.num_chains), exchange)
     saver = None

@@ -39,6 +39,14 @@ def as_arrays(posterior: Posterior) -> Posterior:
     return converted
 
 
+def unlifted(posterior: Posterior) -> Posterior:
+    """The posterior without what `lifted_networks` alone needs: a basis of (N_0, m) numbers."""
+    if posterior.space is None:
+        return posterior
+    space = posterior.space.without_lifting
+    return eqx.tree_at(lambda p: p.space, posterior, space)
+
+
 def side_by_side(points: Sequence[Posterior]) -> Posterior:
     """The points stacked into one; `InputError` for points that cannot run in one program."""
     try:

@@ -271,12 +271,12 @@ class _KnownOutside(InputSpace):
     columns: Array
 
     def __init__(self, space: InputSpace, columns: Array) -> None:
-        self.basis, self.train, self.test = space.basis, space.train, space.test
+        self.basis, self.complement = space.basis, space.complement
+        self.train, self.test = space.train, space.test
         self.columns = columns
 
-    def extend(self, networks: Any, precision: Array | float, keys: ChainKeys) -> Any:
-        first = jnp.concatenate([networks.weights[0], self.columns[None]], axis=-1)
-        return eqx.tree_at(lambda network: network.weights[0], networks, first)
+    def outside(self, networks: Any, precision: Array | float, keys: ChainKeys) -> Array:
+        return self.columns[None]
 
 
 def _with_outside(posterior: Posterior, params: Any) -> Posterior:

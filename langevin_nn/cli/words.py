@@ -55,6 +55,11 @@ def count(word: str) -> int:
     return int(word)
 
 
+def options_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The options of a command as words, but for --help."""
+    return [option for option in parser._option_string_actions if option not in ("-h", "--help")]
+
+
 def config_first(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
     """The words behind the command with CONFIG.toml in front, wherever it stood.
 

@@ -25,7 +25,7 @@ from refusals import refused, untouched
 from langevin_nn import config as configuration
 from langevin_nn import files, plotting
 from langevin_nn.analysis.generalisation import summarise
-from langevin_nn.cli import main, startup
+from langevin_nn.cli import commands, main, startup
 from langevin_nn.cli.progress import RunProgress
 from langevin_nn.runs import provenance, run
 from langevin_nn.runs.folder import RunFolder
@@ -601,9 +601,7 @@ def test_version_and_the_package_as_a_module(tmp_path):
     assert done.stdout.split() == ["langevin-nn", version("langevin-nn")] and not done.returncode
 
 
-@pytest.mark.parametrize(
-    "command", ["", "run", "sweep", "theory", "plot", "report", "data", "info"]
-)
+@pytest.mark.parametrize("command", ["", *commands.COMMANDS])
 def test_help_fits_a_terminal_and_explains_every_option(cli, capsys, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
@@ -630,7 +628,7 @@ def test_interrupted_before_it_began(cli, monkeypatch):
     def interrupt():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "configure_jax", interrupt)
+    monkeypatch.setattr(commands.run, "configure_jax", interrupt)
     answer = cli("run", "tiny.toml")
     assert (answer.code, answer.out, answer.err) == (130, "", "\ninterrupted\n")
     assert cli.files() == {"tiny.toml"}
@@ -921,9 +919,9 @@ def test_out_of_memory_of_every_wording(cli, monkeypatch, error):
     def raises(*_):
         raise error
 
-    monkeypatch.setitem(main.COMMANDS, "info", raises)
+    monkeypatch.setattr(commands.info, "execute", raises)
     refused(cli("info"), "memory")
-    monkeypatch.setitem(main.COMMANDS, "info", lambda _: 1 / 0)
+    monkeypatch.setattr(commands.info, "execute", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli("info")
 

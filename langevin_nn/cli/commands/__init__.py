@@ -1,0 +1,37 @@
+"""The commands of the command line: a new one is a module here and a line of the table."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Protocol
+
+from langevin_nn.cli.commands import data, info, plot, report, run, sweep, theory
+
+
+class Command(Protocol):
+    """What a command's module has. It imports JAX in functions only, so that help comes at once."""
+
+    SUMMARY: str
+    """What the command does, in a line of the help."""
+    USAGE: str
+    """The words after the command's name, as the help shows them."""
+
+    def add(self, parser: argparse.ArgumentParser, /) -> None:
+        """Give the parser of the command its arguments."""
+
+    def execute(self, arguments: argparse.Namespace, /) -> int:
+        """Do what the arguments say; return the exit code.
+
+        Raises `InputError` for what was wrong in the arguments, or in what they name.
+        """
+
+
+COMMANDS: Mapping[str, Command] = {
+    "run": run,
+    "sweep": sweep,
+    "theory": theory,
+    "plot": plot,
+    "report": report,
+    "data": data,
+    "info": info,
+}
+"""The commands by their names, in the order of the help."""

@@ -1,0 +1,38 @@
+"""`langevin-nn plot`: the figures of a run folder again."""
+
+import argparse
+import sys
+
+from langevin_nn.cli.startup import configure_jax, loading
+from langevin_nn.cli.words import path
+from langevin_nn.errors import InputError
+
+SUMMARY = "draw the figures of a run folder again"
+USAGE = "RUN_DIR"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the run's folder."""
+    parser.add_argument("folder", type=path, metavar="RUN_DIR")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Draw the figures, and print their paths."""
+    with loading():
+        from langevin_nn.analysis.generalisation import summarise
+        from langevin_nn.runs import run
+        from langevin_nn.runs.folder import RunFolder
+
+        configure_jax()
+    folder = RunFolder(arguments.folder)
+    config = folder.load_config()
+    chains, theories = folder.load_results()
+    try:
+        run.draw_figures(folder, config, chains, summarise(chains), theories)
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {folder.figures} ({error.strerror or error}): copy the run folder "
+            "to a place that can be written"
+        ) from error
+    sys.stdout.write("".join(f"{path}\n" for path in sorted(folder.figures.glob("*.png"))))
+    return 0

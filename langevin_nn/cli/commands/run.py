@@ -1,0 +1,107 @@
+"""`langevin-nn run`: sample a posterior and compare it with the theories."""
+
+import argparse
+import errno
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from langevin_nn.cli.codes import INTERRUPTED, NOT_CONVERGED
+from langevin_nn.cli.commands.theory import require_theories
+from langevin_nn.cli.fields import add_fields, config_of
+from langevin_nn.cli.output import default_output, obstacle_advice, write_unless_quiet
+from langevin_nn.cli.progress import RunProgress, tell
+from langevin_nn.cli.startup import configure_jax, loading, not_swallowed
+from langevin_nn.cli.streams import warn
+from langevin_nn.cli.words import Once, path
+from langevin_nn.errors import InputError
+
+if TYPE_CHECKING:
+    from langevin_nn.runs.folder import RunFolder
+
+SUMMARY = "sample a posterior and compare it with the theories"
+USAGE = """CONFIG.toml [--output DIR] [--SECTION.FIELD VALUE ...]
+                       [--resume | --overwrite] [--quiet]"""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the file, its fields, and what is to become of the folder."""
+    parser.add_argument("config", type=path, metavar="CONFIG.toml")
+    parser.add_argument(
+        "--output", type=path, action=Once, metavar="DIR", help="the run folder (runs/NAME-HASH)"
+    )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    existing.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no table")
+    add_fields(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Do the run; the code is `NOT_CONVERGED` where it has not converged."""
+    config = config_of(arguments)
+    with loading():
+        from langevin_nn.runs import run, tables
+        from langevin_nn.runs.folder import RunFolder
+
+        configure_jax()
+    problem = run.prepare(config)
+    warn("" if arguments.quiet else problem.warning)
+    folder = RunFolder(
+        arguments.output or default_output(arguments.config, problem.config.content_hash)
+    )
+    flags = {"resume": arguments.resume, "overwrite": arguments.overwrite}
+    claim = folder.claimed(
+        problem.config, **flags, data=problem.data.provenance, modules=problem.modules
+    )
+    try:
+        with not_swallowed(), claim, RunProgress(arguments.quiet) as progress:
+            if folder.is_finished:
+                plot_line = shlex.join(["langevin-nn", "plot", str(folder.path)])
+                write_unless_quiet(
+                    arguments, f"{folder.path} is finished; its figures again: {plot_line}"
+                )
+                folder.check_finished()
+                converged = folder.load_summary().experiment.converged
+                return 0 if converged else NOT_CONVERGED
+            if arguments.resume and not folder.has_state:
+                tell(f"{folder.path} has no saved state to go on from: the run begins anew")
+            predictions = run.expect(problem)
+            if config.theory:
+                require_theories(config, predictions)
+            result = run.run(
+                problem, folder, resume=arguments.resume, progress=progress, predictions=predictions
+            )
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\ninterrupted: {_resume_advice(arguments, folder)}\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"writing into {folder.path} failed ({error.strerror or error}): "
+            f"{obstacle_advice(error)}{_resume_advice(arguments, folder, error)}"
+        ) from error
+    write_unless_quiet(
+        arguments, f"{tables.report(result, problem.data)}\n\nrun folder: {folder.path}"
+    )
+    return 0 if result.measured.converged else NOT_CONVERGED
+
+
+def _resume_advice(
+    arguments: argparse.Namespace, folder: "RunFolder", error: OSError | None = None
+) -> str:
+    """What is saved of a run that was interrupted or failed, and how to go on with it."""
+    if error and error.errno == errno.ENOENT and not folder.path.is_dir():
+        return (
+            "the folder is no longer there: if it was renamed, what was saved is in it; go on with "
+            "--output and its new name, and --resume"
+        )
+    if not folder.has_state:
+        return "nothing had been saved yet, and nothing is left behind"
+    if folder.is_finished:
+        return "the run in it is finished"
+    words = [word for word in arguments.words if word not in ("--resume", "--overwrite")]
+    output = [] if arguments.output else ["--output", str(folder.path)]
+    command = shlex.join(["langevin-nn", *words, *output, "--resume"])
+    return f"what was saved stays; go on with: {command}"

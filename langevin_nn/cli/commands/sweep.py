@@ -1,0 +1,166 @@
+"""`langevin-nn sweep`: run a grid of configurations, or say where one stands."""
+
+import argparse
+import errno
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from langevin_nn.cli.codes import FAILED, INTERRUPTED, NOT_CONVERGED
+from langevin_nn.cli.fields import add_fields, fields_of
+from langevin_nn.cli.output import default_output, obstacle_advice, write_unless_quiet
+from langevin_nn.cli.progress import SweepProgress, tell
+from langevin_nn.cli.startup import configure_jax, loading, not_swallowed
+from langevin_nn.cli.words import Once, count, path
+from langevin_nn.config.fields import clipped
+from langevin_nn.errors import InputError
+from langevin_nn.sweeps import grid
+from langevin_nn.sweeps.axes import over_of
+from langevin_nn.sweeps.executors import EXECUTORS
+
+SUMMARY = "run a grid of configurations, or say where one stands"
+USAGE = """CONFIG.toml --over FIELD=VALUES ... [--seeds N]
+                         [--output DIR] [--executor serial|local|slurm]
+                         [--workers N] [--task I/N] [--quiet]
+                         [--SECTION.FIELD VALUE ...]
+       langevin-nn sweep --status DIR"""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the file, its fields, the axes, and who works."""
+    parser.add_argument("config", type=path, metavar="CONFIG.toml", nargs="?")
+    parser.add_argument(
+        "--over", action="append", metavar="FIELD=VALUES",
+        help="an axis of the grid: a field, or one entry of a list as in prior.precisions[-1]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seeds", type=count, action=Once, metavar="N", help="N seeds, from the file's own on"
+    )
+    parser.add_argument(
+        "--output", type=path, action=Once, metavar="DIR", help="the folder (sweeps/NAME-HASH)"
+    )
+    parser.add_argument(
+        "--executor", action=Once, choices=EXECUTORS,
+        help="this process, processes of this machine, or jobs (as [sweep.slurm] says); "
+        "left out: as [sweep] says, else this process",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers",
+        type=count,
+        action=Once,
+        metavar="N",
+        help="how many (local: as many as GPUs, else cores)",
+    )
+    parser.add_argument(
+        "--task", action=Once, metavar="I/N", help="only every N-th task, from the I-th (0 ...)"
+    )
+    parser.add_argument(
+        "--status", type=path, action=Once, metavar="DIR", help="where the sweep in DIR stands"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress, no table")
+    add_fields(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Do the sweep or its task; the code is that of the worst of its points."""
+    if arguments.status is not None:
+        _require_status_alone(arguments)
+        return _status(arguments.status)
+    wanted = _grid_of(arguments)
+    # A task of a job array is worked off by its own process, whatever the table says.
+    table = {} if arguments.task else grid.execution(arguments.config)
+    with loading():
+        from langevin_nn.sweeps import engine, executors, report
+
+        settings = executors.chosen(table, arguments.executor, arguments.workers)
+        executors.check(**settings)
+        executor, workers = settings["executor"], settings["workers"]
+        configure_jax(workers=executor != "serial")
+    index, num_parts = arguments.task or (0, executors.number_of_workers(executor, workers))
+    output = arguments.output or default_output(arguments.config, wanted.content_hash, "sweeps")
+    folder = engine.begin(wanted, output, num_parts)
+    tasks = folder.tasks[index::num_parts] if arguments.task else folder.tasks
+    for line in report.damaged(folder, tasks):
+        tell(line)
+    try:
+        with not_swallowed(), SweepProgress(arguments.quiet) as progress:
+            done = engine.work_off(folder, tasks, **settings, progress=progress)
+        results = engine.gather(folder)
+    except KeyboardInterrupt:
+        command = shlex.join(["langevin-nn", *arguments.words])
+        sys.stderr.write(f"\ninterrupted: what was saved stays; go on with: {command}\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"writing into {output} failed ({error.strerror or error}): "
+            f"{obstacle_advice(error)}what was saved stays{_remedy(error, output)}"
+        ) from error
+    write_unless_quiet(arguments, report.report(folder, results, len(done)))
+    selected = results.point.isin([point for task in tasks for point in task.points])
+    if bool((selected & (results.status != "done")).any()):
+        return FAILED
+    return NOT_CONVERGED if bool((selected & ~results.converged).any()) else 0
+
+
+def _status(path: Path) -> int:
+    with loading():
+        from langevin_nn.sweeps import folder, report, results, status
+    sweep_folder = folder.SweepFolder.existing(path)
+    text = report.standing(
+        sweep_folder, status.status(sweep_folder), results.collected(sweep_folder)
+    )
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+def _grid_of(arguments: argparse.Namespace) -> grid.Grid:
+    """The grid of a sweep; replaces the text `arguments.task` by two numbers."""
+    if arguments.config is None:
+        raise InputError(
+            "sweep needs a configuration: write langevin-nn sweep CONFIG.toml --over FIELD=VALUES, "
+            "or langevin-nn sweep --status DIR"
+        )
+    arguments.task = _task(arguments.task)
+    over = over_of(arguments.over or [])
+    return grid.load(arguments.config, fields_of(arguments), over, arguments.seeds)
+
+
+def _require_status_alone(arguments: argparse.Namespace) -> None:
+    """Raise `InputError` for words beside `sweep --status DIR`, which would have no effect."""
+    others = [f"--{name}" for name in fields_of(arguments)]
+    own_options = ("over", "seeds", "output", "executor", "workers", "task", "quiet")
+    others += [f"--{name}" for name in own_options if getattr(arguments, name)]
+    others += [str(arguments.config)] if arguments.config else []
+    if others:
+        raise InputError(
+            f"sweep --status DIR says where the sweep in DIR stands, got {others[0]} beside it: "
+            "write one of the two"
+        )
+
+
+def _task(word: str | None) -> tuple[int, int] | None:
+    """The two numbers in a text such as `3/10`: a task's index and the number of parts."""
+    if word is None:
+        return None
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", word)
+    index, num_parts = (int(match[1]), int(match[2])) if match else (1, 0)
+    if index >= num_parts:
+        raise InputError(
+            f"--task {clipped(word)}: write I/N with I from 0 to N - 1, for example "
+            "--task 0/10 … 9/10"
+        )
+    return index, num_parts
+
+
+def _remedy(error: OSError, output: Path) -> str:
+    """The advice how to go on with a sweep after an error of the file system."""
+    if not output.is_dir():
+        return (
+            f" in {output}, which is no longer there: if it was renamed, go on with --output and "
+            "its new name"
+        )
+    room = "" if error.errno == errno.EISDIR else "; make room, and"
+    return f"{room or ';'} go on with the same command"

@@ -1,0 +1,83 @@
+"""`langevin-nn theory`: the theories' predictions only."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from langevin_nn.cli.codes import FAILED
+from langevin_nn.cli.fields import add_fields, config_of
+from langevin_nn.cli.progress import tell
+from langevin_nn.cli.startup import configure_jax, loading
+from langevin_nn.cli.streams import warnings_as_lines
+from langevin_nn.cli.words import Once, path, picture
+from langevin_nn.errors import InputError
+from langevin_nn.footprint import TightMemory
+
+if TYPE_CHECKING:
+    from langevin_nn.config.record import RunConfig
+    from langevin_nn.theory.suite import Predictions
+
+SUMMARY = "the theories' predictions only, in seconds"
+USAGE = """CONFIG.toml [--SECTION.FIELD VALUE ...]
+                          [--json] [--plot FILE.png]"""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the file, its fields, and the forms of the answer."""
+    parser.add_argument("config", type=path, metavar="CONFIG.toml")
+    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+    parser.add_argument(
+        "--plot", type=picture, action=Once, metavar="FILE.png", help="draw the theories"
+    )
+    add_fields(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Print what the theories say; the code is `FAILED` where not one has a result."""
+    config = config_of(arguments)
+    with loading():
+        from langevin_nn.analysis.comparison import theory_table
+        from langevin_nn.files import require_no_folder
+        from langevin_nn.runs import run, tables
+        from langevin_nn.theory.suite import predict
+
+        configure_jax()
+    config, ensemble = run.prepare_theory(config)
+    if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
+        raise InputError(f"--plot {arguments.plot}: its folder does not exist")
+    if arguments.plot is not None:
+        require_no_folder(arguments.plot, "another name")
+    with warnings_as_lines(TightMemory):
+        predictions = predict(ensemble, config.theory)
+    require_theories(config, predictions)
+    if arguments.json:
+        text = json.dumps(run.theory_json(ensemble, predictions), indent=2, allow_nan=False)
+    else:
+        heading = tables.heading(config, ensemble.data)
+        table = theory_table(predictions.results.values())
+        text = "\n".join([heading, "", table, "", *tables.remarks(predictions)])
+    if arguments.plot is not None:
+        try:
+            run.draw_theory(ensemble, predictions, tables.caption(config), arguments.plot)
+        except OSError as error:
+            raise InputError(f"cannot write {arguments.plot}: {error.strerror or error}") from error
+    sys.stdout.write(text + "\n")
+    if any(result.converged for result in predictions.results.values()):
+        return 0
+    reasons = (f"{name}: {result.message}" for name, result in predictions.results.items())
+    tell(f"no theory has a result ({'; '.join(reasons)})")
+    return FAILED
+
+
+def require_theories(config: "RunConfig", predictions: "Predictions") -> None:
+    """Raise `InputError` where not one of the theories that were asked for applies."""
+    if predictions.results:
+        return
+    if config.theory == ():
+        raise InputError("theory = [] asks for no theory: write their names, or leave it out")
+    reasons = "; ".join(dict.fromkeys(predictions.not_applicable.values()))
+    complaint = (
+        "no theory applies" if config.theory is None else f"{', '.join(config.theory)}: none"
+    )
+    raise InputError(f"{complaint} ({reasons})")

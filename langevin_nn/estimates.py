@@ -40,6 +40,15 @@ UNKNOWN_SHIFT_MESSAGE = (
 )
 
 
+def is_shifted(number: Estimate, shift: Estimate) -> bool:
+    """Whether a number is shifted by more than its standard error, and twice the shift's own.
+
+    >>> is_shifted(Estimate(0.25, 0.01), Estimate(-0.02, 0.001))
+    True
+    """
+    return abs(shift.value) > max(number.mcse, 2 * shift.mcse)
+
+
 @dataclass(frozen=True)
 class StepSizeBias:
     """The shifts of a `Generalisation`'s numbers by a finite step size, to leading order in it.
@@ -78,9 +87,6 @@ class StepSizeBias:
         The shift has to be larger than twice its own error, too.
         """
         names = (field.name for field in fields(self))
-        pairs = {name: (getattr(self, name), getattr(numbers, name)) for name in names}
         return tuple(
-            name
-            for name, (shift, number) in pairs.items()
-            if abs(shift.value) > max(number.mcse, 2 * shift.mcse)
+            name for name in names if is_shifted(getattr(numbers, name), getattr(self, name))
         )

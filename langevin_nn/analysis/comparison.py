@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from langevin_nn.estimates import UNKNOWN_SHIFT_MESSAGE, is_shifted
 from langevin_nn.types import Estimate, Generalisation
 from langevin_nn.values import require_kind
 
@@ -22,6 +23,9 @@ NOT_FOUND = "not found"
 
 MOST_DECIMALS, LARGEST_WRITTEN_OUT = 12, 1e15
 """The bounds beyond which numbers are written with a power of ten."""
+
+SHIFTED = "shifted by the step size by more than the standard error"
+SHIFT_ADVICE = 'write a smaller step_size, or dynamics = "split"'
 
 QUANTITIES = {
     "bias2": "bias²",
@@ -112,10 +116,48 @@ def bias_note(measured: Generalisation) -> list[str]:
         return not_known
     shifts = (f"{QUANTITIES[key]} by {shifted(getattr(bias, key))}" for key in measured.biased)
     return not_known + [
-        f"{MARK.strip()} shifted by the step size by more than the standard error: "
-        f"{', '.join(shifts)} (predicted to leading order): write a smaller step_size, "
-        'or dynamics = "split"'
+        f"{MARK.strip()} {SHIFTED}: {', '.join(shifts)} (predicted to leading order): "
+        f"{SHIFT_ADVICE}"
     ]
+
+
+def shift_names(results: xr.Dataset, quantity: str) -> list[str]:
+    """The names in a sweep's Dataset of the quantity's shift by the step size and of its error.
+
+    There are none in Datasets of earlier versions, nor of a quantity without a predicted shift.
+    """
+    shift = f"{quantity}_step_size_shift"
+    return [shift, f"{shift}_mcse"] if shift in results else []
+
+
+def grid_marks(results: xr.Dataset, quantity: str) -> xr.DataArray:
+    """The mark of the experiment's quantity at each point of a sweep's Dataset, as `bias_mark`.
+
+    It is empty at points that are not done, and where `shift_names` has no names.
+    """
+    names = shift_names(results, quantity)
+    if not names:
+        return xr.full_like(results[quantity], "", dtype=f"<U{len(MARK)}")
+
+    def mark(value: float, mcse: float, shift: float, shift_mcse: float) -> str:
+        if math.isnan(shift):
+            return "" if math.isnan(value) else UNKNOWN_MARK
+        return MARK if is_shifted(Estimate(value, mcse), Estimate(shift, shift_mcse)) else ""
+
+    numbers = [results[name] for name in (quantity, f"{quantity}_mcse", *names)]
+    points = zip(*(values.to_numpy().ravel().tolist() for values in numbers), strict=True)
+    marks = np.array([mark(*point) for point in points], dtype=f"<U{len(MARK)}")
+    return numbers[0].copy(data=marks.reshape(numbers[0].shape))
+
+
+def grid_note(results: xr.Dataset) -> list[str]:
+    """The lines that explain the marks of a sweep's numbers; none where no number has a mark."""
+    marks = {str(mark) for key in QUANTITIES for mark in grid_marks(results, key).values.flat}
+    notes = {
+        UNKNOWN_MARK: UNKNOWN_SHIFT_MESSAGE,
+        MARK: f"{SHIFTED} (predicted to leading order; results.nc has the shifts): {SHIFT_ADVICE}",
+    }
+    return [f"{mark.strip()} {text}" for mark, text in notes.items() if mark in marks]
 
 
 def compare(measured: Generalisation, *expected: Generalisation) -> Comparison:

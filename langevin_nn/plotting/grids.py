@@ -1,8 +1,10 @@
 """Figures of a sweep, from its Dataset: lines along an axis of the grid, maps over two.
 
 Points of the experiment have error bars of one standard error, and are hollow where they have not
-converged. Over seeds, experiment and theories are averaged, with the standard error of that average
-of independent runs (the seeds are the same on both sides, so their own scatter does not count).
+converged; † and ‡ mark points that the step size shifts by more than their error, or by an amount
+that is not known. Over seeds, experiment and theories are averaged, with the standard error of that
+average of independent runs (the seeds are the same on both sides, so their own scatter does not
+count).
 """
 
 import contextlib
@@ -16,7 +18,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
-from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations
+from langevin_nn.analysis.comparison import (
+    MARK,
+    QUANTITIES,
+    UNKNOWN_MARK,
+    grid_deviations,
+    grid_marks,
+    shift_names,
+)
 from langevin_nn.errors import InputError
 from langevin_nn.plotting.style import EXPERIMENT_COLOUR, literal, style_of
 from langevin_nn.values import require_kind
@@ -27,6 +36,11 @@ MOST_NUMBERS = 300
 """The largest number of cells of a map that has a number in each cell."""
 MOST_LABELS = 25
 """The largest number of values of an axis that are written beside a map."""
+MARK_LABELS = {
+    MARK: "shifted by the step size by more than 1 s.e.",
+    UNKNOWN_MARK: "shifted by the step size, not known how far",
+}
+"""The meaning of the marks of points in the legend of a figure."""
 SYMBOLS = {
     "network.hidden_widths[0]": "N_1",
     "network.hidden_widths": "N",
@@ -95,6 +109,7 @@ def plot_along(
                 **settings,
             )
             label = None
+    _mark_points(ax, places, averaged, quantity, in_legend=label != "")
     if ticks is None:
         if np.all(places > 0) and places.max() >= 5 * places.min():
             ax.set_xscale("log")
@@ -106,6 +121,22 @@ def plot_along(
     ax.set_xlabel(symbol(along))
     ax.set_ylabel(QUANTITIES.get(quantity, quantity.replace("_", " ")))
     return ax
+
+
+def _mark_points(
+    ax: Axes, places: np.ndarray, averaged: xr.Dataset, quantity: str, *, in_legend: bool
+) -> None:
+    """Write the marks of points beside them, and once what each means for the legend."""
+    marks = grid_marks(averaged, quantity).to_numpy()
+    for place, value, mark in zip(places, averaged[quantity].to_numpy(), marks, strict=True):
+        if mark:
+            ax.annotate(
+                mark.strip(), (place, value), (3, 2), textcoords="offset points", fontsize="small"
+            )
+    labels = ax.get_legend_handles_labels()[1]
+    for mark, label in MARK_LABELS.items():
+        if in_legend and mark in marks and label not in labels:
+            ax.plot([], [], "k", linestyle="none", marker=f"${mark.strip()}$", label=label)
 
 
 def plot_deviation_map(
@@ -124,8 +155,9 @@ def plot_deviation_map(
     On maps of up to 300 cells each cell has its number: experiment/theory − 1 in per cent (unit
     "per cent"), or (experiment − theory)/(standard error of both) (unit "sigmas"). In per cent,
     cells whose deviation is not resolved, below two standard errors, are in brackets; the colours
-    end at ±`limit`. Points that have not converged are marked ×. Cells without a deviation are
-    grey, with "< 0" for a theory that is negative, – for a number that does not exist.
+    end at ±`limit`. Points that have not converged are marked ×, those that the step size shifts †
+    or ‡. Cells without a deviation are grey, with "< 0" for a theory that is negative, – for a
+    number that does not exist.
 
     Raises:
         InputError: as `plot_along`, and for another unit.
@@ -142,6 +174,7 @@ def plot_deviation_map(
     values = relative if unit == "per cent" else z
     limit = limit or (20.0 if unit == "per cent" else 10.0)
     converged = averaged["converged"].transpose(y, x).to_numpy()
+    marks = grid_marks(averaged, quantity).transpose(y, x).to_numpy()
     ax.set_facecolor("0.75")
     mesh = ax.pcolormesh(
         np.arange(values.shape[1] + 1) - 0.5, np.arange(values.shape[0] + 1) - 0.5, values,
@@ -157,6 +190,7 @@ def plot_deviation_map(
                 text = "< 0" if expected[row, column] < 0 else "–"
             if unit == "per cent" and abs(z[row, column]) < 2:
                 text = f"({text})"
+            text += str(marks[row, column])
             if not converged[row, column]:
                 text += "\n×"
             dark = abs(value) > 0.6 * limit
@@ -179,7 +213,8 @@ def over_seeds(results: xr.Dataset, quantity: str, along: str | None = None) -> 
     """The quantity of experiment and theories averaged over `seed`, if that is an axis.
 
     It is not averaged where `seed` is the axis `along` which it is drawn. With n seeds that are
-    done, the standard error is √(Σ mcse²)/n. `converged` is whether all of these have converged.
+    done, the standard error is √(Σ mcse²)/n. The shift by the step size is averaged likewise, not
+    known where one of them is not. `converged` is whether all of these have converged.
     """
     check_dataset(results)
     names = [quantity, f"{quantity}_mcse", f"theory_{quantity}"]
@@ -190,7 +225,8 @@ def over_seeds(results: xr.Dataset, quantity: str, along: str | None = None) -> 
             "Dataset that lnn.sweep or lnn.collect returns"
         )
     error = f"theory_{quantity}_mcse"
-    quantities = results[names].assign(converged=results["converged"])
+    shifts = shift_names(results, quantity)
+    quantities = results[[*names, *shifts]].assign(converged=results["converged"])
     quantities[error] = results[error] if error in results else xr.zeros_like(quantities[names[2]])
     if "seed" not in results[quantity].dims or along == "seed":
         return quantities
@@ -200,6 +236,11 @@ def over_seeds(results: xr.Dataset, quantity: str, along: str | None = None) -> 
     squares = (quantities[[names[1], error]].where(done) ** 2).sum("seed")
     averaged = averaged.assign(squares**0.5 / num_done)
     averaged["converged"] = (quantities["converged"] | ~done).all("seed")
+    if shifts:
+        shift, shift_error = shifts
+        averaged[shift] = quantities[shift].where(done, 0.0).sum("seed", skipna=False) / num_done
+        shift_squares = (quantities[shift_error].where(done, 0.0) ** 2).sum("seed", skipna=False)
+        averaged[shift_error] = shift_squares**0.5 / num_done
     return averaged
 
 

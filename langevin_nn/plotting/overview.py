@@ -4,11 +4,13 @@ import itertools
 from collections.abc import Sequence
 
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from langevin_nn.analysis.comparison import QUANTITIES
 from langevin_nn.plotting.grids import (
+    MARK_LABELS,
     axes_of,
     check_dataset,
     plot_along,
@@ -64,10 +66,14 @@ def _lines(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
             ax.set_title(literal(", ".join(values)), fontsize="small")
             if key != "test_accuracy" and float(results[key].min()) > 0:
                 ax.set_yscale("log")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
+    handles: dict[str, Artist] = {}
+    for ax in panels.flat:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize="small"
-    )
+        handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False,
+        fontsize="small",
+    )  # fmt: skip
     if len(combinations) > len(drawn):
         caption += f"\nthe first {len(drawn)} of {len(combinations)} rows"
     figure.suptitle(literal(caption), fontsize="small", wrap=True)
@@ -104,5 +110,8 @@ def _maps(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
             ax.label_outer()
     figure.colorbar(mesh, ax=panels, label="experiment / theory − 1  (%)")
     values = [f"{symbol(name)} = {written(first_results[name].item())}" for name in others]
-    figure.suptitle(literal(", ".join([caption, *values])), fontsize="small", wrap=True)
+    texts = "".join(text.get_text() for ax in panels.flat for text in ax.texts)
+    notes = [f"\n{mark.strip()} {label}" for mark, label in MARK_LABELS.items() if mark in texts]
+    title = ", ".join([caption, *values]) + "".join(notes)
+    figure.suptitle(literal(title), fontsize="small", wrap=True)
     return figure

@@ -10,6 +10,8 @@ import numpy as np
 import xarray as xr
 
 from langevin_nn import plotting
+from langevin_nn.analysis.comparison import grid_marks
+from langevin_nn.reports.formats import estimate
 from langevin_nn.reports.html import Markup, table
 from langevin_nn.runs.summary import Summary
 from langevin_nn.sweeps import report
@@ -55,6 +57,12 @@ class Points:
     def of(self, name: str) -> np.ndarray:
         """A variable of the Dataset, (points, …); its dimensions that are no axes follow."""
         return self.flat(self.results[name])
+
+    def estimates(self, quantity: str) -> list[str]:
+        """The experiment's quantity at each point, ± one standard error, with the mark it bears."""
+        marks = self.flat(grid_marks(self.results, quantity))
+        numbers = zip(self.of(quantity), self.of(f"{quantity}_mcse"), marks, strict=True)
+        return [estimate(value, mcse) + str(mark) for value, mcse, mark in numbers]
 
     def flat(self, values: xr.DataArray) -> np.ndarray:
         """The values with the axes of the grid flattened into one, (points, …)."""

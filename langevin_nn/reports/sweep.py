@@ -1,9 +1,9 @@
 """The page of a sweep: its grid, figures, points and theories, convergence and provenance."""
 
 from langevin_nn import plotting
-from langevin_nn.analysis.comparison import QUANTITIES
+from langevin_nn.analysis.comparison import QUANTITIES, grid_note
 from langevin_nn.reports import theories
-from langevin_nn.reports.formats import duration, estimate, number, share
+from langevin_nn.reports.formats import duration, number, share
 from langevin_nn.reports.html import Markup, element, figures, listing, page, table
 from langevin_nn.reports.points import MARKS, MOST_ROWS, Points
 from langevin_nn.reports.provenance import provenance
@@ -17,12 +17,13 @@ FIGURES = {
     "lines": (
         "Along the axis with the most values: the experiment as points with error bars of one "
         "standard error, hollow where it has not converged; theories as lines. Over seeds both are "
-        "averaged."
+        "averaged. † where the step size shifts a point by more than its standard error, ‡ where "
+        "it is not known how far."
     ),
     "maps": (
         "How far the experiment is from each theory, experiment/theory − 1 in per cent, over two "
         "axes (at the first value of the others). In brackets where it is below two standard "
-        "errors, crossed out where the experiment has not converged."
+        "errors, crossed out where the experiment has not converged; † and ‡ as along the axis."
     ),
 }
 
@@ -34,7 +35,10 @@ def sweep_page(folder: SweepFolder, when: str) -> str:
     sections = {
         "Grid": _grid(points),
         "Figures": _figures(points),
-        "Points": [_table_of_points(points)],
+        "Points": [
+            _table_of_points(points),
+            *(element("p", note) for note in grid_note(points.results)),
+        ],
         "Theories": theories.of_grid(points),
         "Convergence": _convergence(points),
         "Provenance": _provenance(points),
@@ -75,10 +79,7 @@ def _figures(points: Points) -> list[Markup]:
 
 
 def _table_of_points(points: Points) -> Markup:
-    columns = [
-        [estimate(*pair) for pair in zip(points.of(name), points.of(f"{name}_mcse"), strict=True)]
-        for name in QUANTITIES
-    ]
+    columns = [points.estimates(name) for name in QUANTITIES]
     forms = {"test_accuracy": ".4f", "criterion": ".4g", "rhat_max": ".4f", "ess_min": ".0f"}
     for name, form in forms.items():
         columns.append([number(value, form) for value in points.of(name)])

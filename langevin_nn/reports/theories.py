@@ -10,7 +10,7 @@ from langevin_nn.analysis.comparison import (
     grid_agreement,
     grid_deviations,
 )
-from langevin_nn.reports.formats import NOTHING, beside, estimate, number, per_cent, share
+from langevin_nn.reports.formats import NOTHING, beside, number, per_cent, share
 from langevin_nn.reports.html import Markup, element, listing, table
 from langevin_nn.reports.points import Points
 from langevin_nn.runs.summary import Summary
@@ -75,14 +75,13 @@ def _of_quantity(points: Points, names: list[str], key: str) -> Markup:
     deviations = grid_deviations(points.results, key)
     order = points.results[f"theory_{key}"].dims
     z, relative = (points.flat(deviations[name].transpose(*order)) for name in ("z", "relative"))
-    measured = zip(points.of(key), points.of(f"{key}_mcse"), strict=True)
     expected = np.stack(
         [points.of(f"theory_{key}"), points.of(f"theory_{key}_mcse"), z, relative], axis=-1
     )
     converged = points.of("theory_converged").tolist()
     rows = [
-        [estimate(*value), *map(_cell, row, flags)]
-        for value, row, flags in zip(measured, expected, converged, strict=True)
+        [measured, *map(_cell, row, flags)]
+        for measured, row, flags in zip(points.estimates(key), expected, converged, strict=True)
     ]
     return points.table(QUANTITIES[key], ["experiment", *names], rows)
 

@@ -107,6 +107,14 @@ class Experiment:
         assert isinstance(number, Estimate)
         return number
 
+    def step_size_shift(self, name: str) -> Estimate:
+        """The predicted shift of the number by the step size; 0 with an acceptance step."""
+        if self.step_size_bias is None:
+            return UNKNOWN if self.acceptance is None else Estimate(0.0)
+        shift = getattr(self.step_size_bias, name)
+        assert isinstance(shift, Estimate)
+        return shift
+
 
 @dataclass(frozen=True, kw_only=True)
 class Theory:

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from langevin_nn.analysis.comparison import QUANTITIES, aligned, plus_minus
+from langevin_nn.analysis.comparison import (
+    QUANTITIES,
+    aligned,
+    grid_marks,
+    grid_note,
+    plus_minus,
+)
 from langevin_nn.sweeps.axes import place
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.plan import Task
@@ -24,9 +30,13 @@ def report(folder: SweepFolder, results: xr.Dataset, num_finished: int) -> str:
     flat = {str(name): values.to_numpy().reshape(len(grid.points), -1)[:, 0]
             for name, values in results.data_vars.items()
             if "theory" not in values.dims}  # fmt: skip
+    marks = {name: grid_marks(results, name).to_numpy().ravel() for name in QUANTITIES}
     rows = [[*grid.keys, *QUANTITIES.values(), "s", "R̂ max", "ESS min", ""]]
     for i, values in enumerate(itertools.product(*grid.coordinates.values())):
-        numbers = [_estimate(flat[name][i], flat[f"{name}_mcse"][i]) for name in QUANTITIES]
+        numbers = [
+            _estimate(flat[name][i], flat[f"{name}_mcse"][i]) + str(marks[name][i])
+            for name in QUANTITIES
+        ]
         rows.append(
             [
                 *map(str, values), *numbers, _short(flat["criterion"][i], ".4g"),
@@ -34,7 +44,7 @@ def report(folder: SweepFolder, results: xr.Dataset, num_finished: int) -> str:
                 _verdict(flat, i),
             ]
         )  # fmt: skip
-    lines = [aligned(rows), "", counts(results, num_finished)]
+    lines = [aligned(rows), *grid_note(results), "", counts(results, num_finished)]
     lines += complaints(folder, results)
     return "\n".join([*lines, "", f"sweep folder: {folder.path}  (results.nc has the theories)"])
 

@@ -1,7 +1,10 @@
 """The numbers of all points as one Dataset over the grid, from their summaries alone.
 
 The dimensions are the axes. The experiment has `bias2`, `variance`, … with their standard errors
-`…_mcse`, and its diagnostics; the theories have `theory_bias2`, … with the further dimension
+`…_mcse`, and its diagnostics. `…_step_size_shift` is how far the step size shifts a number, to
+leading order (`analysis.step_size_bias`), `…_step_size_shift_mcse` the error of that prediction: 0
+for a dynamics with an acceptance step, NaN where it is not known, and `step_size_shift_unknown` is
+then True of a point that is done. The theories have `theory_bias2`, … with the further dimension
 `theory`, and `order_parameter` with `order` too. `criterion` is s = yᵀK⁻¹y/P and
 `criterion_at_temperature` yᵀA⁻¹KA⁻¹y/tr A⁻¹K (`theory.suite.Predictions`), `eigenvalue_min` and
 `eigenvalue_max` are the ends of the Gram matrix's spectrum. What is not there is NaN, or False;
@@ -60,6 +63,14 @@ def collected(folder: SweepFolder) -> xr.Dataset:
         ]
         add(name, [number.value for number in estimates])
         add(f"{name}_mcse", [number.mcse for number in estimates])
+    for name in comparison.QUANTITIES:
+        shifts = [
+            UNKNOWN if experiment is None else experiment.step_size_shift(name)
+            for experiment in experiments
+        ]
+        add(f"{name}_step_size_shift", [shift.value for shift in shifts])
+        add(f"{name}_step_size_shift_mcse", [shift.mcse for shift in shifts])
+    add("step_size_shift_unknown", [_has_unknown_shift(experiment) for experiment in experiments])
     for name in DIAGNOSTICS:
         add(name, [_number(experiment, name) for experiment in experiments])
     add("seconds", [_number(experiment, "wall_seconds") for experiment in experiments])
@@ -159,6 +170,13 @@ def _number(record: Summary | Experiment | Theory | None, name: str) -> float:
     """The record's number of this name; NaN where there is no record or no such number."""
     value = getattr(record, name, None)
     return math.nan if value is None else float(value)
+
+
+def _has_unknown_shift(experiment: Experiment | None) -> bool:
+    """Whether the step size shifts a number of the experiment by an amount that is not known."""
+    return experiment is not None and any(
+        math.isnan(experiment.step_size_shift(name).value) for name in comparison.QUANTITIES
+    )
 
 
 def _orders(theory: Theory | None) -> list[float]:

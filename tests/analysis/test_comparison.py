@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from langevin_nn.analysis.comparison import grid_agreement
+from langevin_nn.analysis.comparison import bias_mark, grid_agreement, grid_marks, grid_note
+from langevin_nn.types import Estimate, Generalisation, StepSizeBias
 
 AXES = ("N", "T")
 
@@ -64,3 +65,48 @@ def test_nothing_to_count():
     assert found.number == 0 and found.place is None
     numbers = (found.median_z, found.within_two_sigmas, found.within_one_per_cent, found.largest)
     assert all(math.isnan(number) for number in numbers)
+
+
+NAN = math.nan
+SHIFTS = {
+    (0.02, 0.001): " †", (-0.02, 0.001): " †", (0.02, NAN): " †", (NAN, NAN): " ‡",
+    (0.009, 0.001): "", (0.02, 0.011): "", (0.0, 0.0): "",
+}  # fmt: skip
+"""Shifts of 1 ± 0.01 with their own errors, and the mark of a number that they shift."""
+
+
+def shifted_results(shifts):
+    """A sweep over one axis whose points are shifted so."""
+    shift, error = np.transpose(shifts)
+    variables = {
+        "bias2": np.ones(len(shift)), "bias2_mcse": np.full(len(shift), 0.01),
+        "bias2_step_size_shift": shift, "bias2_step_size_shift_mcse": error,
+    }  # fmt: skip
+    others = dict.fromkeys(("variance", "generalisation_error", "train_error"), np.ones(len(shift)))
+    return xr.Dataset({name: ("N", values) for name, values in (variables | others).items()})
+
+
+def test_marks_of_a_sweep_are_those_of_a_run():
+    marks = grid_marks(shifted_results(list(SHIFTS)), "bias2").values.tolist()
+    assert marks == list(SHIFTS.values())
+    one, none = Estimate(1.0, 0.01), Estimate(0.0)
+    for shift, mark in zip(SHIFTS, marks, strict=True):
+        bias = StepSizeBias(Estimate(*shift), none, none, none)
+        run = Generalisation("experiment", *np.ones((2, 3)), one, one, one, one, one,
+                             step_size_bias=bias)  # fmt: skip
+        assert bias_mark(run, "bias2") == mark
+
+
+def test_marks_are_explained_where_there_are_any():
+    for shifts, marks in (([0.0], ""), ([0.02], "†"), ([NAN], "‡"), ([NAN, 0.02], "‡†")):
+        notes = grid_note(shifted_results([(shift, 0.0) for shift in shifts]))
+        assert "".join(note[0] for note in notes) == marks
+
+
+def test_points_that_are_not_done_and_earlier_datasets_have_no_marks():
+    found = shifted_results([(NAN, NAN), (0.02, 0.0)])
+    missing = found.assign(bias2=found.bias2 * NAN).isel(N=[0])
+    assert grid_marks(missing, "bias2").values.tolist() == [""]
+    assert grid_marks(found, "variance").values.tolist() == ["", ""]
+    earlier = found[["bias2", "bias2_mcse"]]
+    assert grid_marks(earlier, "bias2").values.tolist() == ["", ""]

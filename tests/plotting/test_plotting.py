@@ -68,6 +68,56 @@ def test_seeds_are_averaged_over_those_that_are_done():
     np.testing.assert_allclose(drawn(along)[0]["full"][1], [1, 2, 3])
 
 
+def with_shifts(results, shift):
+    """The Dataset with a shift of bias² by the step size, ± 0, at each point."""
+    dims, shape = results.bias2.dims, results.bias2.shape
+    return results.assign(
+        bias2_step_size_shift=(dims, np.broadcast_to(shift, shape)),
+        bias2_step_size_shift_mcse=(dims, np.zeros(shape)),
+    )
+
+
+def test_points_that_the_step_size_shifts_are_marked():
+    """Beside the point, and once in the legend; on maps in the cell. bias² is n ± 0.01 n."""
+    results = with_shifts(sweep(**{WIDTH: [10, 100, 1000]}), [0.02, 0.01, np.nan])
+    ax = Figure().subplots()
+    for label in ("one", "other", ""):
+        plotting.plot_along(ax, results, "bias2", WIDTH, label=label)
+    marks = {tuple(text.xy): text.get_text() for text in ax.texts}
+    assert marks == {(10, 1): "†", (1000, 3): "‡"}
+    labels = ax.get_legend_handles_labels()[1]
+    assert sum("step size" in label for label in labels) == 2
+    plotting.plot_along(ax := Figure().subplots(), results, "variance", WIDTH)
+    assert not ax.texts, "of bias² alone there are shifts"
+    results = with_shifts(
+        sweep(**{WIDTH: [10, 20], PRECISION: [0.1, 1.0]}), [[0.02, 0], [np.nan, 0]]
+    )
+    figures = plotting.grid_figures(results, "caption")
+    for panel in figures["maps"].axes[:2]:
+        cells = {text.get_position(): text.get_text()[-2:] for text in panel.texts}
+        assert [cells[place] for place in ((0, 0), (1, 0))] == [" †", " ‡"]
+        assert not {*"†‡"} & {*cells[(0, 1)], *cells[(1, 1)]}
+    assert all(mark in figures["maps"].get_suptitle() for mark in "†‡")
+    (legend,) = figures["lines"].legends
+    assert sum("step size" in text.get_text() for text in legend.get_texts()) == 2
+
+
+def test_shifts_over_seeds():
+    """The average is shifted by the average; its error is smaller. Of a seed not done, nothing."""
+    results = with_shifts(sweep(**{WIDTH: [10, 20], "seed": [0, 1, 2]}), [0.01, 0.02, 0.0])
+    results.bias2[1, 2] = results.bias2_mcse[1, 2] = np.nan
+    results = results.copy(deep=True)
+    results.bias2_step_size_shift[1, 2] = np.nan
+    averaged = plotting.over_seeds(results, "bias2")
+    np.testing.assert_allclose(averaged.bias2_step_size_shift, [0.01, 0.015])
+    results.bias2_step_size_shift_mcse[:] = 0.003
+    errors = plotting.over_seeds(results, "bias2").bias2_step_size_shift_mcse
+    np.testing.assert_allclose(errors, 0.003 / np.sqrt([3, 2]))
+    results.bias2_step_size_shift[0, 1] = np.nan
+    ax = plotting.plot_along(Figure().subplots(), results, "bias2", WIDTH)
+    assert [text.get_text() for text in ax.texts] == ["‡"], "of one seed it is not known"
+
+
 @pytest.mark.parametrize(
     ("values", "places", "labels"),
     [

@@ -424,6 +424,21 @@ def test_shifts_that_are_not_known_are_marked(ran):
     assert Page(lnn.report(ran.path)).rows_with(shift) == [["+2.0 %"]]
 
 
+def test_shifts_in_the_tables_of_a_sweep(whole):
+    """Marks where the table of a run has them, and one line for each."""
+    for point, value in zip(warm(whole), (9.0, None), strict=True):
+        shift = {"value": value, "mcse": value and 0.1}
+        bias = dict.fromkeys(QUANTITIES, shift)
+        path = whole.run(point).path / "summary.json"
+        edit(path, lambda content, bias=bias: content["experiment"].update(step_size_bias=bias))
+    page = Page(lnn.report(whole.path))
+    experiment = page.rows("The experiment")[2:]
+    for name in QUANTITIES.values():
+        assert [row[name][-2:] for row in experiment] == [" †", " ‡"]
+        assert [row["experiment"][-2:] for row in page.rows(name)[2:]] == [" †", " ‡"]
+    assert StepSizeBias.not_known().message in page.text and "† shifted" in page.text
+
+
 # --- folders
 
 

@@ -169,6 +169,10 @@ def test_the_dataset_has_the_numbers_of_the_summaries(whole):
         for name in NUMBERS[:4]:
             assert float(here[name]) == experiment[name]["value"]
             assert float(here[f"{name}_mcse"]) == experiment[name]["mcse"] > 0
+            shift = experiment["step_size_bias"][name]
+            assert float(here[f"{name}_step_size_shift"]) == shift["value"] != 0
+            assert float(here[f"{name}_step_size_shift_mcse"]) == shift["mcse"] > 0
+        assert not here.step_size_shift_unknown
         assert float(here.rhat_max) == experiment["rhat_max"] > 1
         assert float(here.seconds) == experiment["wall_seconds"] > 0
         assert not bool(here.converged) and "R̂ = " in str(here.message.values)
@@ -184,7 +188,7 @@ def test_the_dataset_has_the_numbers_of_the_summaries(whole):
     failed = found.sel({T: 0.0})
     for name in (*NUMBERS, "acceptance", "criterion", "seconds", "theory_bias2"):
         assert np.isnan(failed[name].values).all(), name
-    assert not failed.theory_converged.any()
+    assert not failed.theory_converged.any() and not failed.step_size_shift_unknown.any()
     assert all("temperature must be positive" in reason for reason in failed.reason.values)
     assert found.attrs["grid_hash"] == whole.grid.content_hash
     assert grid.grid(tomllib.loads(found.attrs["config"])).points == whole.grid.points
@@ -193,6 +197,48 @@ def test_the_dataset_has_the_numbers_of_the_summaries(whole):
 
 def test_results_nc_is_the_dataset(whole):
     xr.testing.assert_identical(results.load(whole.path / "results.nc"), lnn.collect(whole.path))
+
+
+def edited(folder, point, **changes):
+    """The point's experiment in its summary with these changes; None takes the key away."""
+    unsealed(folder.run(point).path)
+    path = folder.run(point).path / "summary.json"
+    summary = json.loads(path.read_text())
+    for name, value in changes.items():
+        summary["experiment"][name] = value
+        if value is None:
+            del summary["experiment"][name]
+    path.write_text(json.dumps(summary))
+
+
+def test_shifts_by_the_step_size_are_marked_in_the_table(whole, tmp_path):
+    """As large as the number, of an amount that is not known, of an earlier version, none."""
+    folder = SweepFolder.existing(shutil.copytree(whole.path, tmp_path / "sweep"))
+    names = NUMBERS[:4]
+
+    def rows(first, second):
+        for point, change in zip(cold_and_warm(folder)[1], (first, second), strict=True):
+            edited(folder, point, **change)
+        found = lnn.collect(folder.path)
+        lines = report.report(folder, found, 0).splitlines()
+        marked = [line for line in lines if line.startswith("0.5")]
+        notes = [line for line in lines if line.startswith(("†", "‡"))]
+        return found.sel({T: 0.5}), [(row.count("†"), row.count("‡")) for row in marked], notes
+
+    def shift(value, mcse):
+        return {"step_size_bias": dict.fromkeys(names, {"value": value, "mcse": mcse})}
+
+    found, marks, notes = rows(shift(9.0, 0.1), shift(None, None))
+    assert marks == [(4, 0), (0, 4)] and len(notes) == 2
+    assert found.step_size_shift_unknown.values.tolist() == [False, True]
+    assert found.variance_step_size_shift.values[0] == 9
+    metropolis = shift(1.0, 0.1) | {"step_size_bias": None, "acceptance": 0.9}
+    found, marks, notes = rows({"step_size_bias": None}, {**shift(0.0, 0.0), **metropolis})
+    assert marks == [(0, 4), (0, 0)] and [note[0] for note in notes] == ["‡"]
+    for name in names:
+        np.testing.assert_array_equal(found[f"{name}_step_size_shift"], [np.nan, 0])
+        np.testing.assert_array_equal(found[f"{name}_step_size_shift_mcse"], [np.nan, 0])
+    assert found.step_size_shift_unknown.values.tolist() == [True, False]
 
 
 def test_results_of_a_sweep_that_has_just_begun(begun):

@@ -3,17 +3,29 @@
 import argparse
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from langevin_nn.cli.commands import COMMANDS
-from langevin_nn.cli.words import config_first, options_of, readable
+from langevin_nn.cli.words import names_first, options_of, readable
 from langevin_nn.config.fields import clipped, is_plain, shown
 from langevin_nn.errors import InputError
 from langevin_nn.values import nearest
 
+EXAMPLE = """an example:
+  langevin-nn init --data digits > my.toml
+  langevin-nn run my.toml --posterior.temperature 0.01
+  langevin-nn COMMAND --help"""
+
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that raises `InputError` where argparse would print its usage and leave."""
+    """A parser that raises `InputError` where argparse would print its usage and leave.
+
+    What stands at the end of its help keeps its lines.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(formatter_class=formatter, allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{clipped(message, 400)} (see {self.prog} --help)")
@@ -32,29 +44,32 @@ class _Version(argparse.Action):
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command and its options. Raises `InputError` for words that make no command."""
+    """The command and its options. Raises `InputError` for words that make no command.
+
+    No words at all are a question for help, which is printed, and ends the process.
+    """
     for word in arguments:
         if not is_plain(word):
             raise InputError(f"the argument {shown(word)} is not text in UTF-8 without NUL")
     parser = _Parser(
         prog="langevin-nn",
         description="Sample the posterior of a finite-width network and hold it against theory.",
-        allow_abbrev=False,
+        epilog=EXAMPLE,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="the version, and leave")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     for name, command in COMMANDS.items():
         subparser = commands.add_parser(
-            name, help=command.SUMMARY, description=command.SUMMARY, allow_abbrev=False,
-            usage=f"langevin-nn {name} {command.USAGE}".strip(),
+            name, help=command.SUMMARY, description=command.SUMMARY,
+            usage=f"langevin-nn {name} {command.USAGE}".strip(), epilog=command.EXAMPLE,
         )  # fmt: skip
         command.add(subparser)
         subparser.set_defaults(command=name, words=arguments, options=options_of(subparser))
 
-    words = [readable(word) for word in arguments]
+    words = [readable(word) for word in arguments or ["--help"]]
     if words and words[0] in COMMANDS:
-        words[1:] = config_first(commands.choices[words[0]], words[1:])
+        words[1:] = names_first(commands.choices[words[0]], words[1:])
     parsed, unknown = parser.parse_known_args(words)
     if unknown:
         word = next((word for word in unknown if word.startswith("-")), unknown[0])

@@ -1,27 +1,55 @@
 """The fields of the configuration as options, `--SECTION.FIELD VALUE`."""
 
 import argparse
+import dataclasses
 import json
+from typing import Any
 
 from langevin_nn import config as configuration
 from langevin_nn.cli.words import Once
 from langevin_nn.config.record import RunConfig
 
+WIDTH = 76
+"""The letters of a line of the help that an option and its values may take."""
 
-def add_fields(parser: argparse.ArgumentParser) -> None:
-    """Give a command the configuration's fields as options."""
+
+def add_fields(
+    parser: argparse.ArgumentParser, use: str = "Each goes before the value in CONFIG.toml."
+) -> None:
+    """Give a command the configuration's fields as options, in groups by their tables."""
     group = parser.add_argument_group(
-        "fields of the configuration",
-        "Each goes before the value in CONFIG.toml. Lists: --prior.precisions 1 2.",
+        "fields of the configuration", f"{use} Lists: --prior.precisions 1 2."
     )
     for name, item in configuration.options().items():
-        meaning = item.metadata["help"].replace("%", "%%")
-        if item.default not in (None, ""):
-            meaning += f" (default {json.dumps(item.default)})"
+        section = name.rpartition(".")[0]
+        if section and group.title != f"[{section}]":
+            group = parser.add_argument_group(f"[{section}]")
         group.add_argument(
             f"--{name}", nargs="+" if item.metadata["kind"].is_list else None, action=Once,
-            dest=f"field:{name}", metavar="VALUE", help=meaning,
+            dest=f"field:{name}", metavar=_values(name, item), help=_meaning(item),
         )  # fmt: skip
+
+
+def _meaning(item: dataclasses.Field[Any]) -> str:
+    """The help of a field, with its default."""
+    meaning = str(item.metadata["help"]).replace("%", "%%")
+    if item.default in (None, ""):
+        return meaning
+    return f"{meaning} (default {json.dumps(item.default)})"
+
+
+def _values(name: str, item: dataclasses.Field[Any]) -> str:
+    """The values of a field in a few words, `{erf,relu} or MODULE:NAME`.
+
+    Names that make the line too long are left out.
+    """
+    names = list(item.metadata["kind"].choices)
+    if not names:
+        return "VALUE"
+    more, end = "", " or MODULE:NAME" if item.metadata["of"] else ""
+    while len(f"--{name} {{{','.join(names)}{more}}}{end}") > WIDTH:
+        names, more = names[:-1], ",…"
+    return f"{{{','.join(names)}{more}}}{end}"
 
 
 def config_of(arguments: argparse.Namespace) -> RunConfig:

@@ -60,10 +60,10 @@ def options_of(parser: argparse.ArgumentParser) -> list[str]:
     return [option for option in parser._option_string_actions if option not in ("-h", "--help")]
 
 
-def config_first(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
-    """The words behind the command with CONFIG.toml in front, wherever it stood.
+def names_first(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
+    """The words behind a command, with those that belong to no option in front: files, folders.
 
-    argparse would give it to a list before it, as in `--prior.precisions 1 2 CONFIG.toml`.
+    argparse would give CONFIG.toml to a list before it, as in `--prior.precisions 1 2 CONFIG.toml`.
     """
     options = parser._option_string_actions
     places, ends = [], []
@@ -80,13 +80,16 @@ def config_first(parser: argparse.ArgumentParser, words: list[str]) -> list[str]
             first = i
             while i < len(words) and not words[i].startswith("--"):
                 i += 1
-            if i - first > 1 and words[i - 1].lower().endswith(".toml"):
+            if i - first > 1 and _ends_list(action, words[i - 1]):
                 ends.append(i - 1)
-    if len(places) != 1:
-        places = [] if places else ends
-    if len(places) != 1:
-        return words
-    return [words[places[0]], *words[: places[0]], *words[places[0] + 1 :]]
+    if not places and len(ends) == 1:
+        places = ends
+    return [words[i] for i in places] + [word for i, word in enumerate(words) if i not in places]
+
+
+def _ends_list(action: argparse.Action, word: str) -> bool:
+    """Whether the last word of an option's list is the name of a file or folder behind it."""
+    return word not in action.choices if action.choices else word.lower().endswith(".toml")
 
 
 def readable(word: str) -> str:

@@ -1,5 +1,6 @@
 """One run as a checked record: fields, the tables of the file, TOML in and out."""
 
+from langevin_nn.config.commented import commented
 from langevin_nn.config.record import (
     SECTIONS,
     DataConfig,
@@ -13,6 +14,7 @@ from langevin_nn.config.record import (
     located,
     modules_of,
     options,
+    override,
     read,
 )
 
@@ -24,10 +26,12 @@ __all__ = [
     "PriorConfig",
     "RunConfig",
     "SamplerConfig",
+    "commented",
     "from_dict",
     "load",
     "located",
     "modules_of",
     "options",
+    "override",
     "read",
 ]

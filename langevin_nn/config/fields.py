@@ -25,13 +25,15 @@ LARGEST = 2**31 - 1
 class Kind:
     """What a field accepts: `expected` in words, and by `parse`, which raises ValueError else.
 
-    With both `is_list` and `is_text` the value is a list or one text.
+    With both `is_list` and `is_text` the value is a list or one text. `choices` are the words that
+    help and completion offer.
     """
 
     expected: str
     parse: Callable[[Any], Any]
     is_list: bool = False
     is_text: bool = False
+    choices: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> Any:
         """`value` as the field `name` keeps it; InputError if the field does not accept it."""
@@ -76,7 +78,8 @@ def choice(*names: str) -> Kind:
     def parse(value: Any) -> str:
         return _require(value, isinstance(value, str) and value in names)
 
-    return Kind("one of " + ", ".join(f'"{name}"' for name in names), parse, is_text=True)
+    listed = ", ".join(f'"{name}"' for name in names)
+    return Kind(f"one of {listed}", parse, is_text=True, choices=names)
 
 
 def described(table: Mapping[str, Any]) -> str:
@@ -94,16 +97,17 @@ def choice_or_path(*names: str) -> Kind:
     def parse(value: Any) -> str:
         return _require(value, isinstance(value, str) and (value in names or is_import_path(value)))
 
-    return Kind(f"one of {listed}, or {OF_YOUR_OWN}", parse, is_text=True)
+    expected = f"one of {listed}, or {OF_YOUR_OWN}"
+    return Kind(expected, parse, is_text=True, choices=names)
 
 
-def text(expected: str) -> Kind:
-    """A text that can stand in a file, with `expected` in its error."""
+def text(expected: str, *choices: str) -> Kind:
+    """A text that can stand in a file, with `expected` in its error; the choices are offered."""
 
     def parse(value: Any) -> str:
         return _require(value, isinstance(value, str) and is_plain(value))
 
-    return Kind(expected, parse, is_text=True)
+    return Kind(expected, parse, is_text=True, choices=choices)
 
 
 def is_plain(word: str) -> bool:
@@ -211,7 +215,11 @@ FRACTION = Kind(
     "a number above 0 and at most 1", lambda value: _require(_positive(value), value <= 1)
 )
 NOT_NEGATIVE = Kind("zero or a positive number", lambda value: _require(_number(value), value >= 0))
-FLAG = Kind("true or false", lambda value: _require(value, isinstance(value, bool)))
+FLAG = Kind(
+    "true or false",
+    lambda value: _require(value, isinstance(value, bool)),
+    choices=("true", "false"),
+)
 STEP_SIZE = Kind(
     'a positive number or "auto"', lambda value: value if value == "auto" else _positive(value)
 )

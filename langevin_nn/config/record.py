@@ -51,6 +51,7 @@ __all__ = [
     "located",
     "modules_of",
     "options",
+    "override",
     "read",
 ]
 
@@ -67,7 +68,10 @@ class RunConfig(Checked):
     """
 
     seed: int = option(
-        0, whole(0, 2**63 - 1), "of the data's selection, the initial state and the noise"
+        0,
+        whole(0, 2**63 - 1),
+        "of the data's selection, the initial state and the noise",
+        usual=True,
     )
     precision: str = option(
         "float32", choice("float32", "float64"), "of the sampling; theory is always float64"
@@ -251,7 +255,7 @@ def read(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> di
         raise InputError(f"{path} is not valid TOML: {error}") from error
     values = with_labels_as_used(values, path)
     for name, words in (overrides or {}).items():
-        _override(values, name, words)
+        override(values, name, words)
     data = values.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         if data.get("source") == "npz" or is_import_path(data.get("source")):
@@ -326,8 +330,8 @@ def _kind(name: str, known: Mapping[str, dataclasses.Field[Any]]) -> Kind:
     return kind
 
 
-def _override(values: dict[str, Any], name: str, words: Sequence[str]) -> None:
-    """Put command-line words where the TOML would have them."""
+def override(values: dict[str, Any], name: str, words: Sequence[str]) -> None:
+    """Put command-line words into nested values, where the TOML would have them."""
     kind = _kind(name, options())
     *section, key = name.split(".")
     table = values.setdefault(section[0], {}) if section else values

@@ -29,12 +29,30 @@ from langevin_nn.config.losses import DEFAULT, HINGE, LOSSES, loss_usage
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import is_import_path
 
+TEACHERS = ("teacher_linear", "teacher_network", "random")
+SOURCES = (*CLASS_NAMES, "npz", *TEACHERS)
+"""The data sources by their names in a configuration."""
+ACTIVATIONS = ("erf", "relu", "identity", "tanh", "gelu", "swish10", "softplus5")
+"""The activations by their names in a configuration; `model.activations` has them."""
 
-def option(default: Any, kind: Kind, meaning: str, *, of: str = "") -> Any:
-    """A field; `of` says what it names, where that may be the user's own, by import path."""
+
+def option(
+    default: Any,
+    kind: Kind,
+    meaning: str,
+    *,
+    of: str = "",
+    sources: tuple[str, ...] = SOURCES,
+    usual: bool = False,
+) -> Any:
+    """A field; `of` says what it names, where that may be the user's own, by import path.
+
+    `sources` are the data sources that read it; a `usual` one is set by most configurations.
+    """
     if of:
         meaning += ", or module:name"
-    return field(default=default, metadata={"kind": kind, "help": meaning, "of": of})
+    metadata = {"kind": kind, "help": meaning, "of": of, "sources": sources, "usual": usual}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -64,42 +82,56 @@ class DataConfig(Checked):
 
     source: str = option(
         "digits",
-        text('the name of a data source, for example "mnist"'),
-        "digits, mnist, fashion_mnist, cifar10, npz, teacher_linear, teacher_network, random",
+        text('the name of a data source, for example "mnist"', *SOURCES),
+        ", ".join(SOURCES),
         of="data source",
+        usual=True,
     )
     path: str = option(
         "",
         text("a path as a string"),
         "the .npz file of npz, or what a source of yours reads",
+        sources=("npz",),
     )
     classes: tuple[Any, ...] | None = option(
         None,
         CLASSES,
         "two or more classes, or groups of classes, by label or name (0 1; npz: y as it is)",
+        sources=(*CLASS_NAMES, "npz"),
+        usual=True,
     )
     targets: tuple[float, float] | str | None = option(
         None,
         TARGETS,
         "of two classes (-1 1; npz: y as it is); one_hot or centred: one output for each class",
+        sources=(*CLASS_NAMES, "npz", "random"),
     )
     num_train: int | None = option(
-        None, whole(1), "P, the number of training examples (100; npz: all)"
+        None, whole(1), "P, the number of training examples (100; npz: all)", usual=True
     )
     num_test: int | None = option(
-        None, whole(1), "P_test, the number of test examples (200; npz: all)"
+        None, whole(1), "P_test, the number of test examples (200; npz: all)", usual=True
     )
     standardize: bool = option(
         True, FLAG, "one mean and one standard deviation over all training pixels"
     )
-    colour: bool = option(False, FLAG, "cifar10 in full colour, not 28x28 grey")
-    in_size: int = option(100, whole(1), "N_0 of a teacher's or random inputs")
+    colour: bool = option(
+        False, FLAG, "cifar10 in full colour, not 28x28 grey", sources=("cifar10",)
+    )
+    in_size: int = option(
+        100, whole(1), "N_0 of a teacher's or random inputs", sources=TEACHERS, usual=True
+    )
     noise_variance: float = option(
         0.0, NOT_NEGATIVE, "variance of Gaussian noise on the training labels"
     )
-    teacher_width: int = option(100, whole(1), "hidden units of teacher_network")
+    teacher_width: int = option(
+        100, whole(1), "hidden units of teacher_network", sources=("teacher_network",)
+    )
     num_components: int | None = option(
-        None, whole(1), "images: this many principal components (default: all pixels)"
+        None,
+        whole(1),
+        "images: this many principal components (default: all pixels)",
+        sources=tuple(CLASS_NAMES),
     )
 
     def __post_init__(self) -> None:
@@ -152,12 +184,14 @@ class NetworkConfig(Checked):
         (200,),
         tuple_of(whole(1), "a list of positive whole numbers, for example [200]"),
         "N_1 ... N_L; convolutional: the number of channels",
+        usual=True,
     )
     activation: str = option(
         "erf",
-        text('the name of an activation, for example "erf"'),
-        "erf, relu, identity, tanh, gelu, swish10, softplus5",
+        text('the name of an activation, for example "erf"', *ACTIVATIONS),
+        ", ".join(ACTIVATIONS),
         of="activation",
+        usual=True,
     )
     biases: bool = option(False, FLAG, "a bias in each layer, the read-out's included")
     patch_size: int = option(4, whole(1), "convolutional: pixels on each side of a patch")
@@ -193,7 +227,7 @@ class PriorConfig(Checked):
 class PosteriorConfig(Checked):
     prefix = "posterior."
 
-    temperature: float = option(0.1, NOT_NEGATIVE, "T = 1/beta; 0 for theory only")
+    temperature: float = option(0.1, NOT_NEGATIVE, "T = 1/beta; 0 for theory only", usual=True)
     readout: str = option(
         "sampled",
         choice("sampled", "marginalised"),
@@ -255,6 +289,7 @@ class SamplerConfig(Checked):
         choice_or_path(*DYNAMICS),
         described(DYNAMICS),
         of="dynamics",
+        usual=True,
     )
     step_size: float | str = option(
         "auto",
@@ -276,13 +311,13 @@ class SamplerConfig(Checked):
         tuple_of(POSITIVE, "a list of temperatures, for example [0.1, 1.0]"),
         "temperatures above the posterior's to run together with it, with swaps (tempering)",
     )
-    num_chains: int = option(8, whole(1), "independent chains")
+    num_chains: int = option(8, whole(1), "independent chains", usual=True)
     num_warmup: int | None = option(
         None,
         whole(0),
         _by_dynamics("before the first recorded draw", "warmup"),
     )
-    num_samples: int = option(1_000, whole(4), "recorded draws of each chain")
+    num_samples: int = option(1_000, whole(4), "recorded draws of each chain", usual=True)
     thinning: int | None = option(
         None,
         whole(1),

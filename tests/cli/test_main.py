@@ -576,7 +576,6 @@ def test_data_list_and_its_refusals(cli, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "fragments"),
     [
-        ("", ["COMMAND", "langevin-nn --help"]),
         ("sample tiny.toml", ["'sample'", "theory"]),
         ("run", ["CONFIG.toml", "langevin-nn run --help"]),
         ("--quiet run tiny.toml", ["--quiet", "langevin-nn run"]),
@@ -599,21 +598,6 @@ def test_version_and_the_package_as_a_module(tmp_path):
     command = [sys.executable, "-m", "langevin_nn", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.split() == ["langevin-nn", version("langevin-nn")] and not done.returncode
-
-
-@pytest.mark.parametrize("command", ["", *commands.COMMANDS])
-def test_help_fits_a_terminal_and_explains_every_option(cli, capsys, command, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit) as caught:
-        cli(*command.split(), "--help")
-    text = capsys.readouterr().out
-    assert caught.value.code == 0
-    assert all(len(line) <= 80 for line in text.splitlines())
-    if command in ("run", "sweep", "theory"):
-        for name in configuration.options():
-            after = text.partition(f"--{name} VALUE")[2].removeprefix(" [VALUE ...]")
-            assert after.strip() and not after.strip().startswith("--"), name
-        assert "20000" in text and '"auto"' in text, "defaults"
 
 
 def test_dashes_signs_and_exponents_of_options(cli, no_figures):
@@ -831,24 +815,6 @@ def test_words_that_no_shell_forbids(cli, words, fragments):
     """FAULTS 5, --plot '' and paths of NUL and of 5000 letters; 3.8."""
     refused(cli(*words), *fragments)
     assert cli.files() == {"tiny.toml"}
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "--posterior.temperature 0.25 tiny.toml --json",
-        "--prior.precisions 1 2 tiny.toml --json",
-        "--json --seed=3 tiny.toml --prior.precisions 1 2",
-        "--theory infinite_width tiny.toml --json",
-    ],
-)
-def test_options_before_the_file(cli, words):
-    """FAULTS 5, options: also behind a list, whose last entry it would be."""
-    answer = cli(
-        "theory", *words.split(), *[] if "--theory" in words else ["--theory", "one_layer"]
-    )
-    assert (answer.code, answer.err) == (0, "")
-    assert json.loads(answer.out)["theory"].keys() <= {"infinite_width", "one_layer"}
 
 
 def shell(line, **environment):

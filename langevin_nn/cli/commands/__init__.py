@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Protocol
 
-from langevin_nn.cli.commands import data, info, plot, report, run, sweep, theory
+from langevin_nn.cli.commands import data, info, init, plot, report, run, sweep, theory
 
 
 class Command(Protocol):
@@ -14,6 +14,9 @@ class Command(Protocol):
     """What the command does, in a line of the help."""
     USAGE: str
     """The words after the command's name, as the help shows them."""
+
+    EXAMPLE: str
+    """The end of the command's help: how it is written, on an example."""
 
     def add(self, parser: argparse.ArgumentParser, /) -> None:
         """Give the parser of the command its arguments."""
@@ -26,6 +29,7 @@ class Command(Protocol):
 
 
 COMMANDS: Mapping[str, Command] = {
+    "init": init,
     "run": run,
     "sweep": sweep,
     "theory": theory,

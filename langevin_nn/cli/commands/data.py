@@ -8,6 +8,8 @@ from langevin_nn.errors import InputError
 
 SUMMARY = "list or fetch data sets"
 USAGE = "list | fetch NAME"
+EXAMPLE = """an example:
+  langevin-nn data fetch mnist"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,8 @@ from langevin_nn.cli.startup import configure_jax, loading
 
 SUMMARY = "versions, devices, precision"
 USAGE = ""
+EXAMPLE = """an example:
+  langevin-nn info > versions.txt"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,8 @@ from langevin_nn.errors import InputError
 
 SUMMARY = "draw the figures of a run folder again"
 USAGE = "RUN_DIR"
+EXAMPLE = """an example:
+  langevin-nn plot runs/cold"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,8 @@ from langevin_nn.cli.words import Once, path
 
 SUMMARY = "one HTML page of a sweep or a run: figures, tables, provenance"
 USAGE = "DIR [--output FILE.html]"
+EXAMPLE = """an example:
+  langevin-nn report sweeps/mine --output mine.html"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:

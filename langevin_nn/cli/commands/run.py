@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SUMMARY = "sample a posterior and compare it with the theories"
 USAGE = """CONFIG.toml [--output DIR] [--SECTION.FIELD VALUE ...]
                        [--resume | --overwrite] [--quiet]"""
+EXAMPLE = """an example:
+  langevin-nn run my.toml --posterior.temperature 0.01 --output runs/cold"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:

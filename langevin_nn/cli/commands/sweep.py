@@ -25,6 +25,9 @@ USAGE = """CONFIG.toml --over FIELD=VALUES ... [--seeds N]
                          [--workers N] [--task I/N] [--quiet]
                          [--SECTION.FIELD VALUE ...]
        langevin-nn sweep --status DIR"""
+EXAMPLE = """an example, over temperatures and the read-out's prior precision:
+  langevin-nn sweep my.toml --over posterior.temperature=0.01,0.1,1 \\
+    --over prior.precisions[-1]=0.5,2 --seeds 3 --output sweeps/mine"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SUMMARY = "the theories' predictions only, in seconds"
 USAGE = """CONFIG.toml [--SECTION.FIELD VALUE ...]
                           [--json] [--plot FILE.png]"""
+EXAMPLE = """an example:
+  langevin-nn theory my.toml --network.hidden_widths 400 --plot theory.pdf"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,33 @@
+"""`langevin-nn init`: a configuration with words on each field, to begin one's own with."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from langevin_nn import config as configuration
+from langevin_nn.cli.fields import add_fields, fields_of
+from langevin_nn.cli.words import Once
+
+SUMMARY = "print a configuration with words on each field, to edit"
+USAGE = "[--data NAME] [--SECTION.FIELD VALUE ...] > my.toml"
+EXAMPLE = """an example:
+  langevin-nn init --data mnist --network.hidden_widths 100 100 > my.toml"""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the configuration's fields, and a short name for the data source."""
+    parser.add_argument(
+        "--data", action=Once, dest="field:data.source", metavar="NAME",
+        help="the same as --data.source: fields that it does not read are left out",
+    )  # fmt: skip
+    add_fields(parser, "Each is written with the value that is given.")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Print the configuration."""
+    values: dict[str, Any] = {}
+    for name, words in fields_of(arguments).items():
+        configuration.override(values, name, words)
+    sys.stdout.write(configuration.commented(values, Path()))
+    return 0

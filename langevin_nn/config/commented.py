@@ -34,7 +34,7 @@ def commented(values: Mapping[str, Any], folder: Path | None = None) -> str:
     Raises `InputError` as `from_dict` does.
 
     >>> text = commented({"data": {"source": "mnist"}, "posterior": {"temperature": 0.01}})
-    >>> print(text[text.index("[posterior]") :][:77])
+    >>> print(*text[text.index("[posterior]") :].splitlines()[:3], sep="\n")
     [posterior]
     # T = 1/beta; 0 for theory only (default 0.1)
     temperature = 0.01

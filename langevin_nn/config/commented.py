@@ -34,10 +34,8 @@ def commented(values: Mapping[str, Any], folder: Path | None = None) -> str:
     Raises `InputError` as `from_dict` does.
 
     >>> text = commented({"data": {"source": "mnist"}, "posterior": {"temperature": 0.01}})
-    >>> print(*text[text.index("[posterior]") :].splitlines()[:3], sep="\n")
-    [posterior]
-    # T = 1/beta; 0 for theory only (default 0.1)
-    temperature = 0.01
+    >>> text[text.index("[posterior]") :].splitlines()[:3]
+    ['[posterior]', '# T = 1/beta; 0 for theory only (default 0.1)', 'temperature = 0.01']
     """
     config = from_dict(values, folder)
     own, resolved = _flat(values), _flat(config.to_dict())

@@ -670,7 +670,8 @@ def test_states_of_jamming():  # FAULTS 2.5
 
 def test_what_convergence_cannot_see_is_said():  # FAULTS 2.6
     """The case itself is in tests/sampling/test_tempering.py, two wells."""
-    text = " ".join((EXPERIMENTS.parent / "README.md").read_text("utf-8").split())
+    page = EXPERIMENTS.parent / "docs/explained/convergence.md"
+    text = " ".join(page.read_text("utf-8").split())
     checked = text[text.index("**Convergence is checked**") :][:1200]
     assert "Converged means that the chains agree, not that they have found everything" in checked
     assert (

@@ -65,7 +65,7 @@ def imported(tree):
 
 def layer(part):
     found = [depth for depth, names in enumerate(LAYERS) if part in names]
-    assert found, f"{part} has no layer: add it to LAYERS and to the README's tree"
+    assert found, f"{part} has no layer: add it to LAYERS and to the tree in docs/design.md"
     return found[0]
 
 

@@ -63,8 +63,9 @@ def test_the_long_examples_are_there_under_these_names():
     assert {f"langevin_nn.{name}" for name in LONG.split()} <= {*MODULES}
 
 
-def test_configuration_in_the_readme_is_the_default():
-    block = re.search(r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+def test_configuration_in_the_documentation_is_the_default():
+    page = (ROOT / "docs/reference/configuration.md").read_text()
+    block = re.search(r"^```toml\n(.*?)^```", page, re.M | re.S)
     assert configuration.from_dict(tomllib.loads(block.group(1))) == configuration.RunConfig()
     assert set(tomllib.loads(block.group(1))) == set(configuration.RunConfig().to_dict())
 
@@ -79,11 +80,3 @@ def test_the_citation_has_the_version_and_the_licence_of_the_package():
 def test_public_names_exist_and_are_documented():
     for name in langevin_nn.__all__:
         assert getattr(langevin_nn, name).__doc__, f"{name} has no docstring"
-
-
-def test_commands_and_files_that_the_readme_names_exist():
-    text = (ROOT / "README.md").read_text()
-    for path in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
-        assert (ROOT / path).exists(), f"the README links to {path}"
-    for path in re.findall(r"experiments/\w+/config\.toml", text):
-        assert (ROOT / path).is_file()

@@ -206,7 +206,7 @@ def test_what_is_left_out_is_said(monkeypatch):
     assert "posterior_predictive y_test" in tree.attrs["left_out"]
     tree = posterior_tree(some_chains(temperature=0.1, loss=Squared()), Y_TRAIN, {})
     assert "log_likelihood" not in tree.children and "log_likelihood" in tree.attrs["left_out"]
-    assert SERIES_BYTES == 128e6, "as the README says"
+    assert SERIES_BYTES == 128e6, "as docs/reference/files.md says"
 
 
 def test_observables_do_not_replace_what_is_there():

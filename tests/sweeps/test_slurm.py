@@ -179,7 +179,7 @@ def test_a_walltime_that_ends(empty, tmp_path):
 
 
 def test_job_array(empty, tmp_path, undisturbed):
-    """The README's line, a job cancelled in the middle, and the line again."""
+    """The documentation's line, a job cancelled in the middle, and the line again."""
     configured(tmp_path)
     command = f"{sys.executable} -m langevin_nn.cli sweep slow.toml --output sweep --task"
     array = ["sbatch", "--array=0-1", f"--chdir={tmp_path}", "--wrap"]

@@ -1,0 +1,156 @@
+"""Directives that make the reference of the package itself: names, keys, commands.
+
+.. public-names:: langevin_nn.sampling     the public names whose modules begin like this
+.. configuration-keys:: sampler            the keys of one table of a configuration
+.. command:: run                           what `langevin-nn run --help` says
+"""
+
+import contextlib
+import importlib
+import inspect
+import io
+import json
+import os
+from typing import Any
+
+from docstrings import restructured
+from public import linked_names, names_from, public_names
+from sphinx.util.docutils import SphinxDirective
+
+from langevin_nn import config as configuration
+from langevin_nn.cli import arguments
+from langevin_nn.cli.commands import COMMANDS
+
+
+class PublicNames(SphinxDirective):
+    """A table of public names with their first sentences, and the documentation of each."""
+
+    required_arguments = 1
+
+    def run(self) -> list[Any]:
+        names = names_from(self.arguments[0])
+        if not names:
+            raise self.error(f"no public name is defined in {self.arguments[0]}")
+        lines = [".. autosummary::", "   :nosignatures:", "", *(f"   ~{name}" for name in names)]
+        lines.append("")
+        for name in names:
+            lines += [f".. {_directive(name)}:: {name}", *_options(name), ""]
+            lines += [
+                line
+                for result in _results(name)
+                for line in (f".. autoclass:: {result}", "   :members:", "")
+            ]
+        return self.parse_text_to_nodes("\n".join(lines), offset=0)
+
+
+def _object(name: str) -> Any:
+    package, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(package), attribute)
+
+
+def _results(name: str) -> list[str]:
+    """The classes of the package that a public function returns and that have no public name."""
+    function = _object(name)
+    if not inspect.isfunction(function):
+        return []
+    returned = inspect.signature(function, eval_str=True).return_annotation
+    public = [_object(other) for other in public_names()]
+    return [
+        f"{returned.__module__}.{returned.__qualname__}"
+        for returned in [returned]
+        if inspect.isclass(returned)
+        and returned.__module__.startswith("langevin_nn.")
+        and returned not in public
+    ]
+
+
+def _directive(name: str) -> str:
+    obj = _object(name)
+    if inspect.isclass(obj):
+        return "autoexception" if issubclass(obj, BaseException) else "autoclass"
+    return "autofunction" if callable(obj) else "autodata"
+
+
+def _options(name: str) -> list[str]:
+    kind = _directive(name)
+    if kind == "autoclass":
+        return ["   :members:"]
+    return ["   :no-value:"] if kind == "autodata" else []
+
+
+class ConfigurationKeys(SphinxDirective):
+    """The keys of one table of the configuration, or those outside of all tables."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[Any]:
+        table = self.arguments[0] if self.arguments else ""
+        lines = []
+        for name, item in configuration.options().items():
+            if name.rpartition(".")[0] == table:
+                lines += _key(name, item)
+        if not lines:
+            raise self.error(f"the configuration has no table {table}")
+        return self.parse_text_to_nodes("\n".join(lines), offset=0)
+
+
+def _key(name: str, item: Any) -> list[str]:
+    default = "left out" if item.default is None else json.dumps(item.default, ensure_ascii=False)
+    meaning = restructured([item.metadata["help"]], {})[0]
+    return [
+        f".. confval:: {name}",
+        f"   :type: {item.metadata['kind'].expected}",
+        f"   :default: ``{default}``" if item.default is not None else f"   :default: {default}",
+        "",
+        f"   {meaning[0].upper() if meaning[:2].islower() else meaning[0]}{meaning[1:]}.",
+        "",
+    ]
+
+
+class Command(SphinxDirective):
+    """The help of a command, as the command line prints it, without the configuration's fields."""
+
+    required_arguments = 1
+
+    def run(self) -> list[Any]:
+        lines = help_of(self.arguments[0]).splitlines()
+        text = [".. code-block:: text", "", *(f"   {line}" for line in lines), ""]
+        return self.parse_text_to_nodes("\n".join(text), offset=0)
+
+
+def help_of(command: str) -> str:
+    """What `langevin-nn COMMAND --help` prints, without the fields of the configuration."""
+    os.environ["COLUMNS"] = "100"
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+        arguments.parse([command, "--help"])
+    text, fields, _ = printed.getvalue().partition("fields of the configuration:")
+    return (text + COMMANDS[command].EXAMPLE if fields else text).rstrip()
+
+
+def _parameters(obj: Any) -> set[str]:
+    """The names that an object's docstring uses for its own arguments and fields."""
+    try:
+        return set(inspect.signature(obj).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+def setup(app):
+    names = linked_names()
+
+    def process(app, what, name, obj, options, lines):
+        package = name.rpartition(".")[0]
+        own = {
+            full.rpartition(".")[2]: full
+            for full in public_names()
+            if full.rpartition(".")[0] == package
+        }
+        taken = _parameters(obj) | {name.rpartition(".")[2]}
+        links = {short: full for short, full in (names | own).items() if short not in taken}
+        lines[:] = restructured(lines, links)
+
+    app.connect("autodoc-process-docstring", process)
+    app.add_directive("public-names", PublicNames)
+    app.add_directive("configuration-keys", ConfigurationKeys)
+    app.add_directive("command", Command)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,104 @@
+"""The documentation: what it links to is there, and its reference leaves nothing out.
+
+The site itself, with the tutorials that are executed for it, is built in .ci/run.
+"""
+
+import doctest
+import importlib
+import re
+
+import pytest
+from pages import LINK, ROOT, generated_pages, relinked
+from public import public_names
+
+from langevin_nn import config as configuration
+from langevin_nn.cli.commands import COMMANDS
+from langevin_nn.sweeps.grid import SWEEP_KEYS
+
+DOCS = ROOT / "docs"
+MADE = {DOCS / page for page in generated_pages().values()} | {DOCS / "gallery/index.md"}
+PAGES = sorted(
+    path for path in DOCS.rglob("*.md") if path not in MADE and "_build" not in path.parts
+)
+TEXTS = [ROOT / text for text in generated_pages()] + [ROOT / "README.md"]
+
+
+@pytest.mark.parametrize("path", PAGES + TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files(path):
+    """On a code host, beside the file; on the site a made page stands in for its text."""
+    for target, _ in LINK.findall(path.read_text("utf-8")):
+        place = (path.parent / target).resolve()
+        on_site = (DOCS / "gallery/index.md").resolve()
+        assert place.exists() or place == on_site, f"{path.relative_to(ROOT)} links to {target}"
+
+
+def anchor_of(heading):
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_headings_that_are_linked_to_are_there():
+    for path in PAGES + TEXTS:
+        for target, anchor in LINK.findall(path.read_text("utf-8")):
+            page = (path.parent / target).resolve()
+            if anchor and page.suffix == ".md":
+                headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
+                anchors = {f"#{anchor_of(heading)}" for heading in headings}
+                assert anchor in anchors, f"{path.relative_to(ROOT)} links to {target}{anchor}"
+
+
+def test_a_text_of_the_repository_becomes_a_page_with_its_links():
+    text = "[a](../depth/README.md#b) ![c](width_sweep.png) [d](results.json) [e](https://f.g)"
+    assert relinked(text, "experiments/width_sweep", "gallery/width_sweep.md") == (
+        "[a](/gallery/depth.md#b) ![c](../../experiments/width_sweep/width_sweep.png) "
+        "[d](../../experiments/width_sweep/results.json) [e](https://f.g)"
+    )
+
+
+def test_the_reference_has_each_public_name_once():
+    pages = [path.read_text("utf-8") for path in (DOCS / "reference/python").glob("*.md")]
+    prefixes = re.findall(r"^\.\. public-names:: (\S+)$", "\n".join(pages), re.M)
+    places = {
+        name: [prefix for prefix in prefixes if f"{home}.".startswith(f"{prefix}.")]
+        for name, home in public_names().items()
+    }
+    assert {name: found for name, found in places.items() if len(found) != 1} == {}
+    assert len(places) > 100
+
+
+def test_the_reference_has_each_key_of_a_configuration():
+    page = (DOCS / "reference/configuration.md").read_text("utf-8")
+    tables = re.findall(r"^\.\. configuration-keys::(?: (\w+))?$", page, re.M)
+    assert sorted(tables) == sorted(["", *configuration.SECTIONS])
+    sweep = page[page.index("### [sweep]") :]
+    assert re.findall(r"^\| `(\w+)` \|", sweep, re.M) == list(SWEEP_KEYS)
+
+
+def test_the_reference_has_each_command():
+    page = (DOCS / "reference/command_line.md").read_text("utf-8")
+    assert re.findall(r"^\.\. command:: (\w+)$", page, re.M) == list(COMMANDS)
+
+
+def test_python_that_is_shown_is_executed():
+    """By the build of the documentation, or, as whole files, by tests/extensions."""
+    examples = "".join(path.read_text() for path in (ROOT / "tests/extensions").glob("*.py"))
+    executed = 0
+    for path in PAGES:
+        text = path.read_text("utf-8")
+        for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
+            assert block in examples, f"{path.relative_to(ROOT)}: write {{code-cell}} python"
+        if cells := text.count("```{code-cell} python"):
+            assert text.startswith("---\nfile_format: mystnb\n"), path
+            executed += cells
+    assert executed > 30
+
+
+def test_the_readme_is_short_and_names_files_that_exist():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 120
+    for path in re.findall(r"experiments/\w+/config\.toml", text):
+        assert (ROOT / path).is_file()
+
+
+@pytest.mark.parametrize("name", ["pages", "docstrings"])
+def test_examples_of_the_extensions_run(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0

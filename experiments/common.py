@@ -26,11 +26,12 @@ from PIL import Image
 
 import langevin_nn as lnn
 from langevin_nn import config as configuration
-from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus
+from langevin_nn.analysis.comparison import grid_deviations
 from langevin_nn.cli.progress import SweepProgress
+from langevin_nn.estimates import plus_minus
 from langevin_nn.files import write_text
 from langevin_nn.sweeps.grid import grid
-from langevin_nn.types import Estimate
+from langevin_nn.types import QUANTITIES, Estimate
 
 SMOKE_SAMPLER = {"num_chains": 2, "num_warmup": 4, "num_samples": 6, "thinning": 1}
 SMOKE_DATA = {"num_train": 10, "num_test": 10}

@@ -33,6 +33,10 @@ from langevin_nn.model.networks.fully_connected import FullyConnected as FullyCo
 from langevin_nn.model.posterior import GibbsPosterior as GibbsPosterior
 from langevin_nn.model.prior import GaussianPrior as GaussianPrior
 from langevin_nn.reports.report import report as report
+from langevin_nn.runs.loading import Run as Run
+from langevin_nn.runs.loading import RunsComparison as RunsComparison
+from langevin_nn.runs.loading import compare_runs as compare_runs
+from langevin_nn.runs.loading import load_run as load_run
 from langevin_nn.sampling.base import Dynamics as Dynamics
 from langevin_nn.sampling.chains import sample as sample
 from langevin_nn.sampling.chains import sample_points as sample_points

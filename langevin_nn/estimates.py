@@ -13,10 +13,10 @@ class Estimate:
     """A number with its Monte-Carlo standard error (zero where nothing was sampled).
 
     Either is NaN where it is not known. Raises `InputError` for what are no numbers, and for an
-    error that is negative.
+    error that is negative. It shows itself rounded, with the last digits' error in brackets.
 
-    >>> Estimate(0.25, 0.01)
-    Estimate(value=0.25, mcse=0.01)
+    >>> Estimate(0.06238, 0.00112), Estimate(1234.5, 67.8), Estimate(0.25)
+    (0.0624(11), 1234(68), 0.25)
     """
 
     value: float
@@ -32,6 +32,12 @@ class Estimate:
         object.__setattr__(self, "value", value)
         object.__setattr__(self, "mcse", mcse)
 
+    def __repr__(self) -> str:
+        return bracketed(self.value, self.mcse, 2)
+
+
+MOST_DECIMALS, LARGEST_WRITTEN_OUT = 12, 1e15
+"""The bounds beyond which numbers are written with a power of ten."""
 
 UNKNOWN_SHIFT_MESSAGE = (
     "step-size shift not known (it is not predicted with a ladder, whose swaps change it, and for "
@@ -90,3 +96,40 @@ class StepSizeBias:
         return tuple(
             name for name in names if is_shifted(getattr(numbers, name), getattr(self, name))
         )
+
+
+def plus_minus(estimate: Estimate) -> str:
+    """An estimate as text, `0.03085 ± 0.00057`, to two significant digits of the error.
+
+    Very small or very large numbers have six digits and a power of ten: `1.5e+300 ± 2e+298`.
+    """
+    if not (math.isfinite(estimate.mcse) and estimate.mcse > 0):
+        return f"{estimate.value:.6g}"
+    digits = max(1 - math.floor(math.log10(estimate.mcse)), 0)
+    if digits > MOST_DECIMALS or not max(abs(estimate.value), estimate.mcse) < LARGEST_WRITTEN_OUT:
+        return f"{estimate.value:.6g} ± {estimate.mcse:.2g}"
+    return f"{estimate.value:.{digits}f} ± {estimate.mcse:.{digits}f}"
+
+
+def shifted(estimate: Estimate, unit: float = 1.0) -> str:
+    """A shift in units of `unit` as text, `+0.0123(4)`: the error of the last digit in brackets."""
+    return bracketed(estimate.value / unit, estimate.mcse / unit, 1, "+")
+
+
+def bracketed(value: float, error: float, error_digits: int, sign: str = "-") -> str:
+    """A number as text with its error in brackets, in units of the last digit that is written.
+
+    The error has `error_digits` digits. A `sign` of "+" writes that of positive numbers too.
+
+    >>> bracketed(0.01234, 0.00041, 1, "+"), bracketed(2.0, 0.0997, 2), bracketed(3e-20, 1e-21, 2)
+    ('+0.0123(4)', '2.00(10)', '3e-20 ± 1e-21')
+    """
+    error = abs(error)
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:{sign}.{3 if sign == '+' else 6}g}"
+    digits = max(error_digits - 1 - math.floor(math.log10(error)), 0)
+    if digits > MOST_DECIMALS or not max(abs(value), error) < LARGEST_WRITTEN_OUT:
+        return f"{value:{sign}.{3 if sign == '+' else 6}g} ± {error:.{error_digits}g}"
+    if round(error * 10**digits) == 10**error_digits:
+        digits = max(digits - 1, 0)
+    return f"{value:{sign}.{digits}f}({error * 10**digits:.0f})"

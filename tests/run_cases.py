@@ -77,8 +77,10 @@ def with_outputs(chains: Chains, theory: Generalisation) -> tuple[Chains, Genera
 
 
 def assert_same(mine, theirs) -> None:
-    """Equal records, arrays and types of arrays included."""
+    """Equal records, arrays and types of arrays included; targets where `theirs` have some."""
     for field in dataclasses.fields(theirs):
+        if field.name == "y_train" and theirs.y_train is None:
+            continue  # a file has them, made-up chains do not
         left, right = getattr(mine, field.name), getattr(theirs, field.name)
         if isinstance(right, dict):
             assert left.keys() == right.keys()

@@ -168,7 +168,10 @@ check(lnn.classification_errors, {"flow": RECORD}, flow=None)
 check(lnn.summarise_flow, {"flow": RECORD}, flow=None)
 check(lnn.summarise_ladder, {"ladder": RECORD}, ladder=None, key=key)
 check(lnn.summarise, {"chains": RECORD, "name": TEXT}, chains=None)
-for function in (lnn.collect, lnn.report):
+chains = lnn.sample(posterior, lnn.Langevin(), key=key, num_chains=2, num_warmup=1, num_samples=4,
+                    thinning=1)
+check(chains.to_arviz, {"theories": (5, "x", [1], [None], chains, {"a": 1})}, theories=())
+for function in (lnn.collect, lnn.report, lnn.load_run):
     check(function, {"path": (None, *PATH)}, path=None)
 config = {"data": {"source": "teacher_linear"}}
 check(lnn.report, {"output": PATH}, path="none")

@@ -23,6 +23,7 @@ from fuzzing import DAMAGES, FUZZ, answered, copied, damage, files_in
 from hypothesis import given, settings
 
 from langevin_nn.cli import main
+from langevin_nn.cli.commands import run as run_command
 from langevin_nn.sampling.engine import driver
 
 QUICK = 'theory = ["infinite_width", "scale_mixture"]' + TINY.replace("warmup = 30", "warmup = 6")
@@ -50,7 +51,7 @@ def originals(tmp_path_factory) -> Path:
     def do(*words):
         assert main.main([str(word) for word in words]) in (3, 130)
 
-    class Interrupting(main.RunProgress):
+    class Interrupting(run_command.RunProgress):
         def __call__(self, report):
             if report.steps > 12:
                 raise KeyboardInterrupt
@@ -64,7 +65,7 @@ def originals(tmp_path_factory) -> Path:
         do(*SWEEP[:1], "grid.toml", *SWEEP[2:-2], "swept_another", "--quiet", "--seed", "2")
         patch.setattr(driver, "FIRST_CHUNK_STEPS", 4)
         patch.setattr(driver, "CHUNK_SECONDS", 1e-9)
-        patch.setattr(main, "RunProgress", Interrupting)
+        patch.setattr(run_command, "RunProgress", Interrupting)
         for name, seed in (("stopped", 1), ("stopped_another", 2)):
             do("run", "tiny.toml", "--output", name, "--quiet", "--seed", seed)
             assert (folder / name / "checkpoint/state.npz").exists()

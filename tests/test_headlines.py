@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.estimates import plus_minus
 from langevin_nn.theory import one_layer_nonodd
 from langevin_nn.types import Estimate
 

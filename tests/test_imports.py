@@ -19,7 +19,7 @@ LAYERS = [
     {"errors"},
     {"values"},
     {"import_paths"},
-    {"config", "estimates", "files", "locks", "memory"},
+    {"config", "display", "estimates", "files", "locks", "memory"},
     {"covariances", "footprint"},
     {"wide_layers"},
     {"types"},
@@ -36,7 +36,7 @@ LAYERS = [
     {"__main__"},
 ]
 ONE_IMPORTER = {
-    "arviz": {"analysis.diagnostics"},
+    "arviz": {"sampling.posterior_tree"},
     "diffrax": {"training.flow_integration", "training.stabilised"},
     "dask": {"sweeps.executors"},
     "dask_jobqueue": {"sweeps.slurm"},

@@ -27,12 +27,12 @@ import langevin_nn as lnn
 from experiments.accuracy.checks import SMALLER, as_wide_as_many, from_elsewhere
 from experiments.accuracy.points import COSTS, NUMBERS, compute, configured, stored
 from experiments.common import Call, Results, experiment, keep, kept, markdown
-from langevin_nn.analysis.comparison import QUANTITIES, plus_minus
 from langevin_nn.config.record import RunConfig
+from langevin_nn.estimates import plus_minus
 from langevin_nn.plotting import CHAIN_COLOURS, style_of
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.sweeps.grid import grid
-from langevin_nn.types import Estimate
+from langevin_nn.types import QUANTITIES, Estimate
 
 TASKS: dict[str, dict[str, Any]] = {
     "MNIST 0/1": {"source": "mnist"},

@@ -17,7 +17,7 @@ import langevin_nn as lnn
 from experiments.common import Call, Results, experiment, legend_below, markdown
 from langevin_nn import config as configuration
 from langevin_nn import theory
-from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.estimates import plus_minus
 from langevin_nn.plotting import style_of
 from langevin_nn.types import Estimate
 

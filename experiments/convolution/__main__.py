@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 import langevin_nn as lnn
 from experiments.common import Call, Results, experiment, frame, legend_below, markdown, table
 from langevin_nn import config as configuration
-from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.analysis.diagnostics import mcse
+from langevin_nn.estimates import plus_minus
 from langevin_nn.runs import assemble, run
 from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.types import Estimate

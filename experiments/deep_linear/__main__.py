@@ -21,7 +21,8 @@ from experiments.common import (
     markdown,
     table,
 )
-from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations
+from langevin_nn.analysis.comparison import grid_deviations
+from langevin_nn.types import QUANTITIES
 
 THEORIES = ("infinite_width", "global", "scale_mixture")
 SHOWN = ("bias2", "variance")

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 import langevin_nn as lnn
 from experiments.common import Call, Results, experiment, markdown
 from langevin_nn import config as configuration
-from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.analysis.resampling import independent_mean
 from langevin_nn.analysis.scaling import PowerLaw
+from langevin_nn.estimates import plus_minus
 from langevin_nn.runs import run
 from langevin_nn.runs.assemble import loss_of
 from langevin_nn.types import Estimate

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from experiments.common import Call, Results, experiment, markdown
 from experiments.jamming.drawing import NAMES, draw_with_lines
 from experiments.jamming.measuring import IN_SIZE, Job, Sizes, all_done
-from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.analysis.resampling import independent_mean
+from langevin_nn.estimates import plus_minus
 from langevin_nn.types import Estimate
 
 BRACKETS = {"random": (1.7, 4.5), "mnist": (2.5, 12.0), "swish10": (0.9, 3.0)}

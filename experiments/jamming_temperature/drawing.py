@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.common import Results, markdown
-from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.analysis.resampling import independent_mean
+from langevin_nn.estimates import plus_minus
 from langevin_nn.types import Estimate
 
 COLOURS = ("#D55E00", "#E69F00", "#009E73", "#0072B2", "#56B4E9")

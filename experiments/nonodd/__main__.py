@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 import langevin_nn as lnn
 from experiments.common import Call, Results, experiment, legend_below, markdown
-from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus
+from langevin_nn.analysis.comparison import grid_deviations
+from langevin_nn.estimates import plus_minus
 from langevin_nn.plotting import style_of
-from langevin_nn.types import Estimate
+from langevin_nn.types import QUANTITIES, Estimate
 
 ACTIVATION, SIZE, WIDTH = "network.activation", "data.num_train", "network.hidden_widths[0]"
 SHOWN = ("bias2", "variance")

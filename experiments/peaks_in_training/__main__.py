@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 import langevin_nn as lnn
 from experiments import num_cores
 from experiments.common import Call, Results, experiment, legend_below, markdown, processes
-from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.data.image_files import available
+from langevin_nn.estimates import plus_minus
 from langevin_nn.types import Estimate
 
 IN_SIZE, WIDTH, NOISE = 30, 10, 5.0

@@ -5,9 +5,9 @@ import xarray as xr
 
 import langevin_nn as lnn
 from experiments.common import markdown
-from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.analysis.resampling import independent_mean
 from langevin_nn.analysis.scaling import PowerLaw
+from langevin_nn.estimates import plus_minus
 from langevin_nn.types import Estimate
 
 DEPTH = 2

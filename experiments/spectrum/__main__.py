@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 import langevin_nn as lnn
 from experiments.common import Call, Results, experiment, markdown
 from langevin_nn import theory
-from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.estimates import plus_minus
 from langevin_nn.types import Activation, Estimate
 
 SIZES = {

@@ -20,8 +20,8 @@ from experiments.sphere.regimes import (
     kernel_deviation,
     with_results,
 )
-from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.analysis.resampling import independent_mean
+from langevin_nn.estimates import plus_minus
 from langevin_nn.types import Estimate
 
 Sizes = dict[str, dict[int, tuple[int, tuple[int, ...]]]]

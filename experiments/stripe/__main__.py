@@ -14,8 +14,8 @@ from matplotlib.ticker import NullLocator
 
 from experiments.common import Call, Results, experiment, markdown
 from experiments.stripe.measuring import SIZES, amplified, lazy, trained
-from langevin_nn.analysis.comparison import plus_minus
 from langevin_nn.analysis.resampling import independent_mean
+from langevin_nn.estimates import plus_minus
 from langevin_nn.types import Estimate
 
 COLOURS = {2: "#009E73", 5: "#0072B2", 10: "#D55E00"}

@@ -20,7 +20,7 @@ from scipy.interpolate import CubicSpline
 import langevin_nn as lnn
 from experiments.common import Call, Results, experiment, markdown
 from langevin_nn import config as configuration
-from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.estimates import plus_minus
 from langevin_nn.plotting import CHAIN_COLOURS, style_of
 from langevin_nn.runs import assemble, run
 from langevin_nn.types import Estimate

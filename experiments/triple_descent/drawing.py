@@ -16,7 +16,7 @@ from experiments.triple_descent.points import (
     predicted,
 )
 from langevin_nn import theory
-from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.estimates import plus_minus
 from langevin_nn.types import Estimate
 
 NOISES = ((0.0, "#0072B2", "o"), (0.5, "#009E73", "s"), (5.0, "#D55E00", "^"))

@@ -1,39 +1,28 @@
 """Theory against experiment: deviations in standard errors and in per cent, and their table."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from langevin_nn.estimates import UNKNOWN_SHIFT_MESSAGE, is_shifted
-from langevin_nn.types import Estimate, Generalisation
+from langevin_nn.display import Displayed, Table
+from langevin_nn.estimates import UNKNOWN_SHIFT_MESSAGE, is_shifted, plus_minus
+from langevin_nn.types import (
+    MARK,
+    QUANTITIES,
+    SHIFT_ADVICE,
+    SHIFTED,
+    UNKNOWN_MARK,
+    Estimate,
+    Generalisation,
+    bias_mark,
+    bias_note,
+    number_or_not_found,
+)
 from langevin_nn.values import require_kind
-
-MARK = " †"
-"""The mark of a number that the step size shifts by more than its standard error."""
-
-UNKNOWN_MARK = " ‡"
-"""The mark of a number that the step size shifts by an unknown amount."""
-
-NOT_FOUND = "not found"
-"""The text in place of a theory's number that does not exist; the theory's message says why."""
-
-MOST_DECIMALS, LARGEST_WRITTEN_OUT = 12, 1e15
-"""The bounds beyond which numbers are written with a power of ten."""
-
-SHIFTED = "shifted by the step size by more than the standard error"
-SHIFT_ADVICE = 'write a smaller step_size, or dynamics = "split"'
-
-QUANTITIES = {
-    "bias2": "bias²",
-    "variance": "variance",
-    "generalisation_error": "generalisation error",
-    "train_error": "training error",
-}
-"""The names of compared quantities in tables and figures, by their names in results."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +48,15 @@ class Deviation:
         return difference / error if error else math.nan
 
     @property
+    def in_sigmas(self) -> str:
+        """z as text, `-3.3σ`; empty where it does not exist, "no error" where it is infinite."""
+        if math.isnan(self.z):
+            return ""
+        if math.isinf(self.z):
+            return "no error"
+        return f"{self.z:+.1f}σ" if abs(self.z) < 1000 else f"{self.z:+.0e}σ"
+
+    @property
     def relative(self) -> float:
         """The relative deviation experiment/theory − 1; NaN for a theory's zero."""
         if self.expected.value == 0:
@@ -66,9 +64,9 @@ class Deviation:
         return self.measured.value / self.expected.value - 1
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """An experiment compared with theories; its `str` is a table."""
+@dataclass(frozen=True, repr=False)
+class Comparison(Displayed):
+    """An experiment compared with theories; it shows itself as a table."""
 
     measured: Generalisation
     expected: tuple[Generalisation, ...]
@@ -82,43 +80,21 @@ class Comparison:
             for key in QUANTITIES
         )
 
-    def __str__(self) -> str:
-        rows = [["", *QUANTITIES.values(), "test accuracy"]]
+    @property
+    def _table(self) -> Table:
         measured = [
             plus_minus(getattr(self.measured, key)) + bias_mark(self.measured, key)
             for key in QUANTITIES
         ]
-        rows.append([self.measured.name, *measured, f"{self.measured.test_accuracy.value:.4f}"])
+        rows = [[self.measured.name, *measured, f"{self.measured.test_accuracy.value:.4f}"]]
         deviations = iter(self.deviations)
         for theory in self.expected:
             cells = [_with_deviation(next(deviations)) for _ in QUANTITIES]
             rows.append(
-                [theory.name, *cells, _number_or_not_found(theory.test_accuracy.value, ".4f")]
+                [theory.name, *cells, number_or_not_found(theory.test_accuracy.value, ".4f")]
             )
-        return "\n".join([aligned(rows), *bias_note(self.measured)])
-
-
-def bias_mark(measured: Generalisation, key: str) -> str:
-    """The mark of the number `key`, for a step-size shift beyond its error or an unknown one."""
-    if key in measured.biased:
-        return MARK
-    bias = measured.step_size_bias
-    return UNKNOWN_MARK if bias is not None and key in bias.unknown else ""
-
-
-def bias_note(measured: Generalisation) -> list[str]:
-    """The lines that explain the marks of numbers; none where no number has a mark."""
-    bias = measured.step_size_bias
-    if bias is None:
-        return []
-    not_known = [f"{UNKNOWN_MARK.strip()} {bias.message}"] if bias.message else []
-    if not measured.biased:
-        return not_known
-    shifts = (f"{QUANTITIES[key]} by {shifted(getattr(bias, key))}" for key in measured.biased)
-    return not_known + [
-        f"{MARK.strip()} {SHIFTED}: {', '.join(shifts)} (predicted to leading order): "
-        f"{SHIFT_ADVICE}"
-    ]
+        header = ["", *QUANTITIES.values(), "test accuracy"]
+        return Table(header, rows, notes=bias_note(self.measured))
 
 
 def shift_names(results: xr.Dataset, quantity: str) -> list[str]:
@@ -229,80 +205,7 @@ def _mean(values: np.ndarray, average: Callable[[np.ndarray], Any] = np.mean) ->
     return float(average(values)) if values.size else math.nan
 
 
-def theory_table(theories: Iterable[Generalisation]) -> str:
-    """A table of the theories' numbers, one row for each theory."""
-    rows = [["", *QUANTITIES.values(), "test accuracy", "log evidence", "order parameters"]]
-    for theory in theories:
-        estimates = [getattr(theory, key) for key in QUANTITIES]
-        numbers = [
-            NOT_FOUND if math.isnan(estimate.value) else plus_minus(estimate)
-            for estimate in estimates
-        ]
-        evidence = (
-            "" if theory.log_evidence is None else _number_or_not_found(theory.log_evidence, ".6g")
-        )
-        accuracy = _number_or_not_found(theory.test_accuracy.value, ".4f")
-        rows.append([theory.name, *numbers, accuracy, evidence, orders(theory)])
-    return aligned(rows)
-
-
-def orders(theory: Generalisation) -> str:
-    """The order parameters as text; of a matrix its smallest and its largest eigenvalue."""
-    orders = np.array(theory.order_parameters)
-    if orders.ndim < 2 or not np.all(np.isfinite(orders)):
-        return ", ".join(_number_or_not_found(float(q), ".5g") for q in orders.ravel())
-    eigenvalues = np.linalg.eigvalsh(orders)
-    size = len(orders)
-    return f"{size} × {size}, eigenvalues {eigenvalues[0]:.4g} … {eigenvalues[-1]:.4g}"
-
-
-def plus_minus(estimate: Estimate) -> str:
-    """An estimate as text, `0.03085 ± 0.00057`, to two significant digits of the error.
-
-    Very small or very large numbers have six digits and a power of ten: `1.5e+300 ± 2e+298`.
-    """
-    if not (math.isfinite(estimate.mcse) and estimate.mcse > 0):
-        return f"{estimate.value:.6g}"
-    digits = max(1 - math.floor(math.log10(estimate.mcse)), 0)
-    if digits > MOST_DECIMALS or not max(abs(estimate.value), estimate.mcse) < LARGEST_WRITTEN_OUT:
-        return f"{estimate.value:.6g} ± {estimate.mcse:.2g}"
-    return f"{estimate.value:.{digits}f} ± {estimate.mcse:.{digits}f}"
-
-
-def shifted(estimate: Estimate, unit: float = 1.0) -> str:
-    """A shift in units of `unit` as text, `+0.0123(4)`: the error of the last digit in brackets."""
-    value, error = estimate.value / unit, abs(estimate.mcse / unit)
-    if not (math.isfinite(error) and error > 0):
-        return f"{value:+.3g}"
-    digits = max(-math.floor(math.log10(error)), 0)
-    if digits > MOST_DECIMALS or not max(abs(value), error) < LARGEST_WRITTEN_OUT:
-        return f"{value:+.3g} ± {error:.1g}"
-    if round(error * 10**digits) == 10:
-        digits = max(digits - 1, 0)
-    last_digits = f"{error * 10**digits:.0f}" if digits else f"{error:.0f}"
-    return f"{value:+.{digits}f}({last_digits})"
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A table as text: rows in left-aligned columns, the first row ruled off as the header."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "─" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
-
-
-def _number_or_not_found(value: float, form: str) -> str:
-    """A theory's number as text, or `NOT_FOUND` for NaN."""
-    return NOT_FOUND if math.isnan(value) else format(value, form)
-
-
 def _with_deviation(deviation: Deviation) -> str:
     """A theory's number as text, with the experiment's deviation from it in standard errors."""
-    if math.isnan(deviation.z):
-        return _number_or_not_found(deviation.expected.value, ".5f")
-    if math.isinf(deviation.z):
-        return f"{deviation.expected.value:.5f} (no error)"
-    z = f"{deviation.z:+.1f}" if abs(deviation.z) < 1000 else f"{deviation.z:+.0e}"
-    return f"{deviation.expected.value:.5f} ({z}σ)"
+    number = number_or_not_found(deviation.expected.value, ".5f")
+    return f"{number} ({deviation.in_sigmas})" if deviation.in_sigmas else number

@@ -1,4 +1,4 @@
-"""Convergence and Monte-Carlo errors of recorded series: the one importer of ArviZ.
+"""Convergence and Monte-Carlo errors of recorded series, by ArviZ.
 
 R̂ is the rank-normalised split-R̂, ESS the smaller of the bulk and tail effective sample sizes
 (Vehtari, Gelman, Simpson, Carpenter, Bürkner, Bayesian Analysis 16, 667, 2021, eqs. 4, 10–14),
@@ -16,31 +16,15 @@ is exact). The check is a ladder of temperatures (`sampling.tempering`): chains 
 where nothing is trapped find what others miss.
 """
 
-import os
-import tempfile
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
 
+from langevin_nn.sampling.posterior_tree import load_arviz
 from langevin_nn.types import Diagnostics
 
-with warnings.catch_warnings():
-    # ArviZ 0.23 announces its refactoring at import, and notes that it has in the user's cache.
-    warnings.simplefilter("ignore", FutureWarning)
-    try:
-        import arviz as az
-    except OSError:  # a home that cannot be written, as in containers
-        with tempfile.TemporaryDirectory() as folder:
-            home = os.environ.get("XDG_CACHE_HOME")
-            os.environ["XDG_CACHE_HOME"] = folder
-            try:
-                import arviz as az
-            finally:
-                del os.environ["XDG_CACHE_HOME"]
-                if home is not None:
-                    os.environ["XDG_CACHE_HOME"] = home
+az = load_arviz()
 
 RHAT_LIMIT = 1.01
 """The R̂ below which chains may count as converged."""

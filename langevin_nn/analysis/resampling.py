@@ -16,7 +16,7 @@ def independent_mean(values: Float[np.ndarray, " n"]) -> Estimate:
     v̄ = Σ_i v_i / n and √(Σ_i (v_i − v̄)² / (n (n − 1))).
 
     >>> independent_mean(np.array([1.0, 2.0, 6.0]))
-    Estimate(value=3.0, mcse=1.5275252316519468)
+    3.0(15)
     """
     return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
 

@@ -337,3 +337,18 @@ def override(values: dict[str, Any], name: str, words: Sequence[str]) -> None:
     table = values.setdefault(section[0], {}) if section else values
     if isinstance(table, dict):  # else from_dict says what is wrong
         table[key] = kind.from_words(words)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields in nested tables by their dotted names.
+
+    >>> flat({"seed": 0, "data": {"source": "digits"}})
+    {'seed': 0, 'data.source': 'digits'}
+    """
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            fields |= flat(value, f"{prefix}{name}.")
+        else:
+            fields[prefix + name] = value
+    return fields

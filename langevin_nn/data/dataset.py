@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.data.npz_files import ARRAY_NAMES
+from langevin_nn.display import Displayed, Table
 from langevin_nn.memory import require_memory
 from langevin_nn.types import InputError
 from langevin_nn.values import as_number, as_whole, is_ordered, require_text, shown
@@ -18,8 +19,8 @@ _LAYOUTS = {"x": (2,), "y": (1, 2)}
 
 
 @no_type_check  # not by jaxtyping: users' arrays are converted and checked here, with advice
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Displayed):
     """A regression task: P training examples, P_test test examples, N_0 inputs, D outputs.
 
     Targets are (P,), or (P, D) for D ≥ 2. Anything that NumPy takes as numbers is accepted (lists,
@@ -97,6 +98,20 @@ class Dataset:
                     f"width, colours) with the product {self.in_size}, or leave it out"
                 )
             object.__setattr__(self, "image_shape", shape)
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name} {value}" for name, value in self._table.rows)
+        return f"Dataset {self.name}: {facts}"
+
+    @property
+    def _table(self) -> Table:
+        rows = [
+            ("P =", str(self.num_train)), ("P_test =", str(self.num_test)),
+            ("N_0 =", str(self.in_size)), ("targets", self.labelling),
+        ]  # fmt: skip
+        if self.num_outputs > 1:
+            rows.insert(3, ("D =", str(self.num_outputs)))
+        return Table((), rows, title=self.name)
 
     @property
     def in_size(self) -> int:

@@ -8,7 +8,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from langevin_nn.analysis.comparison import QUANTITIES
 from langevin_nn.plotting.grids import (
     MARK_LABELS,
     axes_of,
@@ -20,6 +19,7 @@ from langevin_nn.plotting.grids import (
     written,
 )
 from langevin_nn.plotting.style import CHAIN_COLOURS, is_first, literal, style_of
+from langevin_nn.types import QUANTITIES
 
 MOST_ROWS = 8
 """The largest number of rows of panels."""

@@ -11,7 +11,7 @@ from langevin_nn.analysis.diagnostics import mcse
 from langevin_nn.plotting.style import CHAIN_COLOURS, EXPERIMENT_COLOUR, is_limit, literal, style_of
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.effective.one_layer import OneLayerSweep
-from langevin_nn.types import Generalisation
+from langevin_nn.types import QUANTITIES, Generalisation
 
 
 def plot_generalisation(
@@ -69,6 +69,56 @@ def _on_quantities(ax: Axes) -> tuple[str, ...]:
     ax.set_xticks(range(len(keys)), ["bias²", "variance", "generalisation\nerror"])
     ax.set_xlim(-0.5, len(keys) - 0.5)
     return keys
+
+
+def plot_runs(
+    ax: Axes,
+    quantity: str,
+    measured: Mapping[str, Generalisation],
+    theories: Mapping[str, Sequence[Generalisation]],
+) -> Axes:
+    """Draw one quantity of several runs beside each other, each with its theories.
+
+    `measured` are the experiments by the names of the runs, `theories` what each was held against.
+    """
+    for place, (name, result) in enumerate(measured.items()):
+        for theory in theories[name]:
+            ax.hlines(
+                getattr(theory, quantity).value, place - 0.32, place + 0.32, linewidth=2,
+                color=style_of(theory.name)["color"], linestyle=style_of(theory.name)["linestyle"],
+                label=literal(theory.name),
+            )  # fmt: skip
+        estimate = getattr(result, quantity)
+        ax.errorbar(
+            place, estimate.value, estimate.mcse, fmt="o", markersize=4, capsize=4, zorder=3,
+            color=EXPERIMENT_COLOUR, markerfacecolor=EXPERIMENT_COLOUR if result.converged else "w",
+            label="experiment (± 1 s.e., hollow: not converged)",
+        )  # fmt: skip
+    names = [literal(name) for name in measured]
+    ax.set_xticks(range(len(names)), names, rotation=20 if max(map(len, names)) > 8 else 0)
+    ax.set_xlim(-0.5, len(names) - 0.5)
+    ax.set_ylabel(QUANTITIES[quantity])
+    return ax
+
+
+def runs_figure(
+    measured: Mapping[str, Generalisation],
+    theories: Mapping[str, Sequence[Generalisation]],
+    caption: str,
+) -> Figure:
+    """A figure of several runs beside each other; arguments as for `plot_runs`."""
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for ax, quantity in zip(panels, ("bias2", "variance", "train_error"), strict=True):
+        plot_runs(ax, quantity, measured, theories)
+    handles, labels = panels[0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(
+        unique.values(), unique.keys(), loc="outside lower center", ncols=4, frameon=False,
+        fontsize="small",
+    )  # fmt: skip
+    figure.suptitle(literal(caption), fontsize="medium")
+    return figure
 
 
 def plot_sweep(

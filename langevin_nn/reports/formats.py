@@ -2,7 +2,7 @@
 
 import math
 
-from langevin_nn.analysis.comparison import plus_minus
+from langevin_nn.estimates import plus_minus
 from langevin_nn.types import Estimate
 
 NOTHING = "–"

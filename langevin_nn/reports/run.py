@@ -4,24 +4,25 @@ import dataclasses
 from collections.abc import Mapping
 
 from langevin_nn import plotting
-from langevin_nn.analysis.comparison import (
-    QUANTITIES,
-    UNKNOWN_MARK,
-    bias_mark,
-    bias_note,
-    compare,
-    orders,
-)
+from langevin_nn.analysis.comparison import compare
 from langevin_nn.analysis.diagnostics import ESS_LIMIT, RHAT_LIMIT
-from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.reports.formats import beside, duration, estimate, number, per_cent
 from langevin_nn.reports.html import Markup, element, figures, page, table
 from langevin_nn.reports.provenance import provenance
 from langevin_nn.reports.theories import remarks_on
 from langevin_nn.runs import tables
 from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.loading import load_run
 from langevin_nn.runs.summary import Experiment, Summary, Tempered
-from langevin_nn.types import Estimate, Generalisation
+from langevin_nn.types import (
+    QUANTITIES,
+    UNKNOWN_MARK,
+    Estimate,
+    Generalisation,
+    bias_mark,
+    bias_note,
+    orders,
+)
 
 FIGURES = {
     "generalisation": (
@@ -41,12 +42,8 @@ FIGURES = {
 
 def run_page(folder: RunFolder, when: str) -> str:
     """The whole page of a finished run; `when` is its line on date and version."""
-    summary = folder.load_summary()
-    manifest, config = folder.load_manifest(), folder.load_config()
-    chains, theories = folder.load_results()
-    measured = summarise(chains)
-    if (bias := summary.experiment.step_size_bias) is not None:
-        measured = dataclasses.replace(measured, step_size_bias=bias)
+    run = load_run(folder.path)
+    config, summary, measured, theories = run.config, run.summary, run.measured, run.theories
     title = f"Run {folder.path.resolve().name}"
     verdict = "Converged." if measured.converged else f"NOT CONVERGED: {measured.message}."
     caption = tables.caption(config)
@@ -57,7 +54,7 @@ def run_page(folder: RunFolder, when: str) -> str:
         element("p", when, class_="note"),
     ]
     with plotting.own_settings():
-        drawn = plotting.pngs(plotting.run_figures(chains, measured, theories, caption))
+        drawn = plotting.pngs(plotting.run_figures(run.chains, measured, theories, caption))
     sections = {
         "Theory and experiment": [
             _comparison(measured, theories),
@@ -70,12 +67,12 @@ def run_page(folder: RunFolder, when: str) -> str:
         sections["Ladder"] = _ladder(summary.tempering)
     sections["Convergence"] = _convergence(
         dataclasses.replace(
-            Experiment.of(measured, chains),
+            Experiment.of(measured, run.chains),
             step_size_relative_bias=summary.experiment.step_size_relative_bias,
         )
     )
     hashes = {"configuration hash": config.content_hash}
-    sections["Provenance"] = provenance({title: manifest}, hashes, config.to_toml())
+    sections["Provenance"] = provenance({title: run.manifest}, hashes, config.to_toml())
     return page(title, lead, sections)
 
 

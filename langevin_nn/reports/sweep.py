@@ -1,7 +1,7 @@
 """The page of a sweep: its grid, figures, points and theories, convergence and provenance."""
 
 from langevin_nn import plotting
-from langevin_nn.analysis.comparison import QUANTITIES, grid_note
+from langevin_nn.analysis.comparison import grid_note
 from langevin_nn.reports import theories
 from langevin_nn.reports.formats import duration, number, share
 from langevin_nn.reports.html import Markup, element, figures, listing, page, table
@@ -12,6 +12,7 @@ from langevin_nn.sweeps import report
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.results import collected
 from langevin_nn.sweeps.status import status
+from langevin_nn.types import QUANTITIES
 
 FIGURES = {
     "lines": (

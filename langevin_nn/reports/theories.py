@@ -4,16 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from langevin_nn.analysis.comparison import (
-    QUANTITIES,
-    Agreement,
-    grid_agreement,
-    grid_deviations,
-)
+from langevin_nn.analysis.comparison import Agreement, grid_agreement, grid_deviations
 from langevin_nn.reports.formats import NOTHING, beside, number, per_cent, share
 from langevin_nn.reports.html import Markup, element, listing, table
 from langevin_nn.reports.points import Points
 from langevin_nn.runs.summary import Summary
+from langevin_nn.types import QUANTITIES
 
 AGREEMENT_QUANTITIES = ("bias2", "variance")
 """The quantities whose agreement over the grid is reported."""

@@ -18,11 +18,11 @@ from langevin_nn.config.record import RunConfig
 from langevin_nn.files import Unreadable, sum_of, write_bytes, write_text
 from langevin_nn.import_paths import COPIES
 from langevin_nn.runs import claims
-from langevin_nn.runs.posterior_file import content_of, posterior_tree
-from langevin_nn.runs.posterior_reading import chains_of, load, theories_of, verify
+from langevin_nn.runs.posterior_file import chains_of, content_of, load, theories_of, verify
 from langevin_nn.runs.records import read_record, record, sealed
 from langevin_nn.runs.summary import Summary
 from langevin_nn.sampling.draws import Chains
+from langevin_nn.sampling.posterior_tree import posterior_tree
 from langevin_nn.types import Generalisation, InputError
 
 

@@ -24,17 +24,17 @@ from pathlib import Path
 from typing import Any
 
 from langevin_nn import locks
-from langevin_nn.config.record import RunConfig
+from langevin_nn.config.record import RunConfig, flat
 from langevin_nn.files import Unreadable, make_folder, write_text
 from langevin_nn.import_paths import ModuleFile
 from langevin_nn.runs import claims
 from langevin_nn.runs.archive import Archive
 from langevin_nn.runs.modules import copy_files, module_differences
-from langevin_nn.runs.posterior_file import posterior_tree
-from langevin_nn.runs.posterior_reading import chains_of, theories_of
+from langevin_nn.runs.posterior_file import chains_of, theories_of
 from langevin_nn.runs.provenance import data_differences
 from langevin_nn.runs.records import read_record, record
 from langevin_nn.sampling.dynamics.step_size import Diverged
+from langevin_nn.sampling.posterior_tree import posterior_tree
 from langevin_nn.types import InputError
 
 __all__ = [
@@ -225,7 +225,7 @@ class RunFolder(Archive):
 
     def _differences(self, wanted: "_Wanted") -> list[str]:
         """In words, where the run in the folder differs from the wanted one."""
-        mine, theirs = _flat(wanted.config.to_dict()), _flat(self.load_config().to_dict())
+        mine, theirs = flat(wanted.config.to_dict()), flat(self.load_config().to_dict())
         names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
         differences = [
             f"{name} = {theirs.get(name)!r} there, {mine.get(name)!r} here" for name in names
@@ -278,13 +278,3 @@ def _quietly(function: Callable[[Path], None], path: Path) -> None:
 
 def _texts(values: Any) -> list[str]:
     return list(map(str, values)) if isinstance(values, list) else []
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

@@ -1,166 +1,29 @@
-"""posterior.nc: the draws of a run in the ArviZ schema, and back.
+"""posterior.nc: written with checksums, and read back, verified, in the types of the package.
 
-    posterior              f (chain, draw, test_point): draws of f at the test inputs; observables;
-                           with the read-out marginalised f_mean and f_variance, m_W and s_W, too
-    posterior_predictive   y_test, y_train: f + √T ε, what targets there could be (squared loss)
-    log_likelihood         y_train: log p(y_μ | f), of other losses −ℓ(f, y_μ)/T
-    sample_stats           lp, gibbs_energy, train_error, diverging, acceptance_rate, nonfinite
-    observed_data          y_train, and y_test, which was held out
-    constant_data          y_test, targets_midpoint, temperature; theory_predictive_mean, …_variance
-
-With several outputs, whatever has the dimension `test_point` or `train_point` has `output` too, but
-for `f_variance` and the log likelihood, which is summed over them. Every group, every variable and
-every coordinate says in its attributes what it is. What follows from f, the posterior predictive
-and the log likelihood, is kept up to `SERIES_BYTES` a variable; `left_out` in the file's attributes
-says what is not, and why.
-
-Every array has HDF5's checksum (Fletcher's), and the file the name of its run, `run_id`, which
-`posterior_reading` verifies.
+Its content is `sampling.posterior_tree`; every array has HDF5's checksum (Fletcher's).
+Files of earlier versions, which have no names of runs and other names of variables, are read too.
 """
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
 
-import jax.numpy as jnp
+import h5py
 import numpy as np
 import xarray as xr
 
-from langevin_nn.model.losses import Loss, Squared
-from langevin_nn.sampling.draws import SERIES_BYTES, Chains
-from langevin_nn.types import Generalisation, InputError
+from langevin_nn.config.record import RunConfig
+from langevin_nn.model.losses import LOSSES, Loss, loss_named
+from langevin_nn.runs.summary import Theory
+from langevin_nn.sampling.draws import Chains
+from langevin_nn.sampling.posterior_tree import DRAWS, NUMBERS, VARIABLES_OF_F
+from langevin_nn.types import Generalisation
 
-DRAWS = ("chain", "draw")
-COORDINATES = {
-    "chain": "independent chain",
-    "draw": "recorded draw of a chain",
-    "theory": "name of a theory",
-    "train_point": "training example",
-    "test_point": "test example",
-    "output": "output of the network",
-}
-"""Every dimension with what it counts, in the order in which the variables have them."""
-VARIABLES_OF_F = ("f", "f_mean", "f_variance")
-"""The variables of the group `posterior` that are of f: no observables."""
-MEANING = {
-    "f": ("output of the network", "draws of f at the test inputs, joint over them"),
-    "f_mean": (
-        "conditional mean of f",
-        "m_W, the mean of f given the hidden weights of a draw: the read-out is marginalised",
-    ),
-    "f_variance": (
-        "conditional variance of f",
-        "s_W, the variance of f given the hidden weights of a draw, the same for each output: "
-        "Var f = mean of f_variance + variance of f_mean",
-    ),
-    "lp": ("log posterior density", "−gibbs_energy/temperature, up to a constant"),
-    "gibbs_energy": (
-        "energy of the Gibbs measure",
-        "the weights have the density exp(−gibbs_energy/temperature): no Hamiltonian's energy",
-    ),
-    "train_error": (
-        "training error",
-        "(y − f)² averaged over the training examples and summed over the outputs",
-    ),
-    "diverging": ("divergence", "the energy has left the finite numbers: no average has the chain"),
-    "acceptance_rate": (
-        "acceptance rate", "mean acceptance probability of the trajectories since the draw before"
-    ),
-    "nonfinite": (
-        "rejected as not finite",
-        "fraction of the trajectories since the draw before that left the finite numbers",
-    ),
-    "y_train": ("training targets", "what the weights are conditioned on"),
-    "y_test": ("test targets", "held out: nothing is conditioned on them"),
-    "targets_midpoint": ("midpoint of the targets", "between the two classes, for the accuracy"),
-    "temperature": ("temperature", "T = 1/β, the variance of the likelihood N(y; f, T)"),
-    "theory_predictive_mean": ("predicted mean of f", "each theory's posterior mean of f"),
-    "theory_predictive_variance": (
-        "predicted variance of f", "each theory's posterior variance of f"
-    ),
-}  # fmt: skip
-"""The long name and the description of each variable."""
-GROUPS = {
-    "posterior": "draws of what the network says at the test inputs",
-    "posterior_predictive": "draws of targets: f plus Gaussian noise of variance temperature",
-    "log_likelihood": "log likelihood of each training example at each draw",
-    "sample_stats": "what the dynamics says of each draw",
-    "observed_data": "targets: y_train, which was learnt from, and y_test, which was held out",
-    "constant_data": "what does not change from draw to draw, and what the theories predict",
-}
-"""The description of each group."""
-NUMBERS = ("step_size", "curvature")
-"""The attributes of the group `sample_stats` that every run has."""
-
-
-def posterior_tree(
-    chains: Chains,
-    y_train: np.ndarray,
-    theories: Mapping[str, Generalisation],
-    run_id: str = "",
-) -> xr.DataTree:
-    """Draws and theories' predictions as groups in the ArviZ schema; `run_id` names the run.
-
-    Raises `InputError` for an observable whose name the file has for something else.
-    """
-    output = ("output",) * (chains.y_test.ndim - 1)
-    at_test = (*DRAWS, "test_point", *output)
-    left_out: list[str] = []
-    posterior = _f_variables(chains, at_test, left_out)
-    for name, values in chains.observables.items():
-        if name in {*VARIABLES_OF_F, *COORDINATES}:
-            raise InputError(
-                f'an observable cannot have the name "{name}", which posterior.nc has for '
-                f"something else: write another"
-            )
-        extra_dims = [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
-        attributes = {"long_name": name, "description": "observable of the network of a draw"}
-        posterior[name] = ((*DRAWS, *extra_dims), values, attributes)
-    targets = {
-        "y_train": (("train_point", *output), y_train),
-        "y_test": (("test_point", *output), chains.y_test),
-    }
-    constant: dict[str, Any] = {
-        "y_test": targets["y_test"],
-        "targets_midpoint": ((), chains.targets_midpoint),
-    }
-    if chains.temperature is not None:
-        constant["temperature"] = ((), chains.temperature)
-    for name in ("predictive_mean", "predictive_variance"):
-        values = np.array([getattr(theory, name) for theory in theories.values()])
-        if theories:
-            constant[f"theory_{name}"] = (("theory", "test_point", *output), values)
-    groups = {
-        "posterior": posterior,
-        "posterior_predictive": _posterior_predictive(chains, output, run_id, left_out),
-        "log_likelihood": _log_likelihood(chains, y_train, left_out),
-        "sample_stats": _sample_stats(chains),
-        "observed_data": targets,
-        "constant_data": constant,
-    }
-    attributes = {
-        "inference_library": "langevin_nn",
-        "inference_library_version": _version(),
-        "run_id": run_id,
-    }
-    group_attributes = {
-        "posterior": _posterior_attributes(chains),
-        "sample_stats": _stats_attributes(chains),
-    }
-    tree = {
-        f"/{name}": _dataset(variables, list(theories)).assign_attrs(
-            {"description": GROUPS[name], **attributes, **group_attributes.get(name, {})}
-        )
-        for name, variables in groups.items()
-        if variables
-    }
-    file_attributes = {
-        "description": "draws of a Bayesian neural network, in the ArviZ schema",
-        **attributes,
-    }
-    file_attributes |= {"left_out": "; ".join(left_out) or "nothing", "diverged": _diverged(chains)}
-    tree["/"] = xr.Dataset(attrs=file_attributes)
-    return xr.DataTree.from_dict(tree)
+EARLIER_NAMES = {"gibbs_energy": "energy", "acceptance_rate": "acceptance"}
+"""The names that variables of sample_stats had in files of earlier versions."""
+FINITE_VARIABLES = (*VARIABLES_OF_F, "train_error", "acceptance_rate", "nonfinite")
+"""The variables that are finite in a chain that has not diverged."""
+PREDICTIVE_MOMENTS = ("predictive_mean", "predictive_variance")
+"""The numbers that the file has of a theory at each test point."""
 
 
 def content_of(tree: xr.DataTree) -> memoryview:
@@ -182,134 +45,203 @@ def content_of(tree: xr.DataTree) -> memoryview:
     return content
 
 
-def _diverged(chains: Chains) -> str:
-    """In words, which chains have diverged, and how to leave them out of every average."""
-    diverged, finite = (
-        np.flatnonzero(chains.diverged).tolist(),
-        np.flatnonzero(~chains.diverged).tolist(),
-    )
-    return f"chains {diverged}: leave them out, with .sel(chain={finite})" if diverged else "none"
-
-
-def _version() -> str:
+def load(path: Path) -> xr.DataTree:
+    """The tree in the file. Raises `ValueError`, in one line, for a file that cannot be read."""
     try:
-        return version("langevin-nn")
-    except PackageNotFoundError:  # a checkout that was not installed
-        return "unknown"
+        with h5py.File(path) as file:
+            # Where these cannot be read h5netcdf fails in opening, and leaves a traceback behind.
+            dict(file.attrs)
+            return xr.load_datatree(path, engine="h5netcdf")
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        # What HDF5 and the layers above it raise for a file with wrong bytes is not documented.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"it is no NetCDF file that can be read: {reason}") from error
 
 
-def _f_variables(chains: Chains, at_test: tuple[str, ...], left_out: list[str]) -> dict[str, Any]:
-    variables: dict[str, Any] = {}
-    if chains.f is None:
-        left_out.append("f: no read-out was drawn, the run was begun by an earlier version")
-    else:
-        variables["f"] = (at_test, chains.f)
-    if chains.test_variances is not None:
-        variables["f_mean"] = (at_test, chains.test_outputs)
-        variables["f_variance"] = (at_test[:3], chains.test_variances)
-    return variables
+def verify(tree: xr.DataTree, config: RunConfig, run_id: str | None = None) -> None:
+    """Raise `ValueError`, in one line, where the file is not that of the run.
 
-
-def _posterior_predictive(
-    chains: Chains, output: tuple[str, ...], run_id: str, left_out: list[str]
-) -> dict[str, Any]:
-    """Draws of targets f + √T ε, the stream of ε seeded with the run's name."""
-    if not isinstance(chains.loss, Squared) or chains.temperature is None:
-        left_out.append("posterior_predictive: exp(−ℓ/T) is no density of y, or not known")
-        return {}
-    rng = np.random.default_rng([*run_id.encode()])
-    variables = {}
-    for name, f in (("test", chains.f), ("train", chains.train_outputs)):
-        if f is None or f.nbytes > SERIES_BYTES:
-            left_out.append(f"posterior_predictive y_{name}: {_why_left_out(f)}")
+    `run_id` is the run's name, as far as it is known: the file's must be the same. Counts must be
+    those of `config`, and chains that have not diverged finite.
+    """
+    stated = str(tree.attrs.get("run_id", ""))
+    if stated and run_id and stated != run_id:
+        raise ValueError(f"it is of the run {stated}, and the folder of the run {run_id}")
+    posterior, stats = _group(tree, "posterior"), _group(tree, "sample_stats")
+    sampler, data = config.sampler, config.data
+    expected = {
+        "chain": sampler.num_chains,
+        "draw": sampler.num_samples,
+        "test_point": data.num_test,
+        "train_point": data.num_train,
+    }
+    for child in tree.children:
+        for name, size in _group(tree, child).sizes.items():
+            if expected.get(str(name), size) not in (None, size):
+                raise ValueError(
+                    f"{child} has {size} as its number of {name}, and the run "
+                    f"{expected[str(name)]}: it is another run's file"
+                )
+    energy = _series(stats, *_stored_name(stats, "gibbs_energy"), DRAWS)
+    finite = np.isfinite(energy).all(axis=1)
+    for name in FINITE_VARIABLES:
+        group = posterior if name in VARIABLES_OF_F else stats
+        stored, current_name = _stored_name(group, name)
+        if stored not in group.data_vars:
             continue
-        noise = rng.standard_normal(f.shape, dtype=f.dtype)
-        noise *= np.sqrt(chains.temperature).astype(f.dtype)
-        attributes = {"description": "f + √T ε: a target that there could be, beside observed_data"}
-        variables[f"y_{name}"] = ((*DRAWS, f"{name}_point", *output), f + noise, attributes)
-    return variables
+        dims = (*DRAWS, "test_point") if name in VARIABLES_OF_F else DRAWS
+        values = _series(group, stored, current_name, dims)
+        if len(values) != len(finite) or not np.all(np.isfinite(values[finite])):
+            raise ValueError(f"{name} has values that are not finite in chains that are")
+    for child in ("observed_data", "constant_data"):
+        for name in ("y_train", "y_test"):
+            if name in (targets := _group(tree, child)).data_vars:
+                values = _series(targets, name, name, (f"{name.removeprefix('y_')}_point",))
+                if not np.all(np.isfinite(values)):
+                    raise ValueError(f"{name} has values that are not finite")
 
 
-def _log_likelihood(chains: Chains, y_train: np.ndarray, left_out: list[str]) -> dict[str, Any]:
-    if chains.train_outputs is None or chains.loss is None or chains.temperature is None:
-        left_out.append(f"log_likelihood: {_why_left_out(None)}")
-        return {}
-    loss, temperature = chains.loss, chains.temperature
-    values = [_log_density(loss, f, y_train, temperature) for f in chains.train_outputs]
-    description = "log N(y; f, temperature), summed over the outputs"
-    if not isinstance(loss, Squared):
-        description = (
-            f"−ℓ(f, y)/temperature of the {loss.name} loss: a log likelihood for the logistic one "
-            "at temperature 1 alone, else a weight that is not normalised over y"
-        )
-    attributes = {"long_name": "log likelihood of a training example", "description": description}
-    return {"y_train": ((*DRAWS, "train_point"), np.array(values), attributes)}
+def chains_of(tree: xr.DataTree) -> Chains:
+    """The chains that were stored, without their last state and their training outputs.
 
-
-def _log_density(loss: Loss, f: np.ndarray, y: np.ndarray, temperature: float) -> np.ndarray:
-    """−ℓ/T of one chain, with the squared loss less ½ log 2πT, summed over the outputs."""
-    losses = loss(jnp.asarray(f), jnp.asarray(y[None], f.dtype))
-    values = -np.asarray(losses, np.float64) / temperature
-    if isinstance(loss, Squared):
-        values = values - 0.5 * np.log(2 * np.pi * temperature)
-    with np.errstate(over="ignore", invalid="ignore"):  # of chains that have diverged
-        return (values if y.ndim == 1 else values.sum(axis=-1)).astype(f.dtype)
-
-
-def _why_left_out(series: np.ndarray | None) -> str:
-    if series is not None:
-        return f"{series.nbytes / 1e6:.0f} MB are more than {SERIES_BYTES / 1e6:.0f} MB"
-    return (
-        f"the draws of f were not kept (more than {SERIES_BYTES / 1e6:.0f} MB, or a run that an "
-        "earlier version began)"
+    Raises `ValueError`, in one line, for what a file of a run has and this one lacks.
+    """
+    posterior, stats = _group(tree, "posterior"), _group(tree, "sample_stats")
+    constant = _group(tree, "constant_data")
+    y_test = _series(constant, "y_test", "y_test", ("test_point",))
+    f_variables = {
+        name: _series(posterior, name, name, (*DRAWS, "test_point"))
+        for name in VARIABLES_OF_F
+        if name in posterior
+    }
+    # A marginalised run of an earlier version has the means under the name of f.
+    means = f_variables.get("f_mean", f_variables.get("f"))
+    if means is None or means.shape[2:] != y_test.shape:
+        raise ValueError("f and y_test do not fit each other")
+    series = {}
+    for name in ("gibbs_energy", "train_error", "acceptance_rate", "nonfinite"):
+        stored, current_name = _stored_name(stats, name)
+        if stored in stats or name in ("gibbs_energy", "train_error"):
+            series[name] = _series(stats, stored, current_name, DRAWS)
+            if series[name].shape != means.shape[:2]:
+                raise ValueError(f"{name} and f do not fit each other")
+    step_size, curvature = (_attribute(stats, name) for name in NUMBERS)
+    has_trajectory = "trajectory_length" in stats.attrs
+    return Chains(
+        test_outputs=means,
+        test_variances=f_variables.get("f_variance"),
+        test_draws=f_variables.get("f") if "f_mean" in f_variables else None,
+        train_error=series["train_error"],
+        energy=series["gibbs_energy"],
+        observables={
+            str(name): values.to_numpy()
+            for name, values in posterior.data_vars.items()
+            if name not in VARIABLES_OF_F
+        },
+        acceptance=series.get("acceptance_rate"),
+        nonfinite=series.get("nonfinite"),
+        trajectory_length=_attribute(stats, "trajectory_length") if has_trajectory else None,
+        y_test=y_test,
+        targets_midpoint=_number(constant, "targets_midpoint"),
+        params=None,
+        thinning=_count(posterior, "thinning"),
+        wall_seconds=_attribute(posterior, "sampling_time"),
+        temperature=_number(constant, "temperature") if "temperature" in constant else None,
+        loss=_loss(posterior),
+        step_size=step_size,
+        curvature=curvature,
+        y_train=_y_train(tree),
     )
 
 
-def _sample_stats(chains: Chains) -> dict[str, Any]:
-    series = {
-        "gibbs_energy": chains.energy,
-        "train_error": chains.train_error,
-        "diverging": ~np.isfinite(chains.energy),
-        "acceptance_rate": chains.acceptance,
-        "nonfinite": chains.nonfinite,
-    }
-    if chains.temperature is not None:
-        with np.errstate(over="ignore"):  # of chains that have diverged
-            series["lp"] = -chains.energy / np.asarray(chains.temperature, chains.energy.dtype)
-    return {name: (DRAWS, values) for name, values in series.items() if values is not None}
+def _y_train(tree: xr.DataTree) -> np.ndarray | None:
+    """The training targets; None in files of earlier versions that lack them."""
+    if "observed_data" not in tree.children or "y_train" not in tree["observed_data"]:
+        return None
+    return _series(_group(tree, "observed_data"), "y_train", "y_train", ("train_point",))
 
 
-def _posterior_attributes(chains: Chains) -> dict[str, Any]:
-    """The attributes of the group `posterior`; numbers are floats: JSON has no NumPy integers."""
-    attributes = {"sampling_time": float(chains.wall_seconds), "thinning": float(chains.thinning)}
-    if chains.loss is None:
-        return attributes
-    numbers = {f"loss_{name}": float(value) for name, value in vars(chains.loss).items()}
-    return attributes | {"loss": chains.loss.name, **numbers}
+def theories_of(tree: xr.DataTree, theories: Mapping[str, Theory]) -> dict[str, Generalisation]:
+    """The theories of summary.json with their predictions at the test points, from the file.
 
-
-def _stats_attributes(chains: Chains) -> dict[str, float]:
-    """The attributes of the group `sample_stats`: the numbers of the dynamics."""
-    numbers = {name: float(getattr(chains, name)) for name in NUMBERS}
-    if chains.trajectory_length is not None:
-        numbers["trajectory_length"] = float(chains.trajectory_length)
-    return numbers
-
-
-def _dataset(variables: Mapping[str, Any], theories: list[str]) -> xr.Dataset:
-    """A group's variables and coordinates, each with its attributes.
-
-    All dimensions but those of observables have coordinates.
+    Raises `ValueError`, in one line, for a theory that the file lacks.
     """
-    described = {}
-    for name, (dims, values, *attributes) in variables.items():
-        long_name, description = MEANING.get(name, ("", ""))
-        defaults = {"long_name": long_name, "description": description}
-        described[name] = (dims, values, defaults | (attributes[0] if attributes else {}))
-    dataset = xr.Dataset(described)
-    coordinates = {}
-    for name, meaning in COORDINATES.items():
-        if name in dataset.dims:
-            values = theories if name == "theory" else np.arange(dataset.sizes[name])
-            coordinates[name] = (name, values, {"long_name": meaning, "description": meaning})
-    return dataset.assign_coords(coordinates)
+    if not theories:
+        return {}
+    at_points = _predictions(tree)
+    generalisations = {}
+    for name, theory in theories.items():
+        if name not in at_points["theory"]:
+            raise ValueError(f"it lacks the theory {name}")
+        mean, variance = (at_points[key].sel(theory=name).to_numpy() for key in PREDICTIVE_MOMENTS)
+        generalisations[name] = theory.generalisation(name, mean, variance)
+    return generalisations
+
+
+def _predictions(tree: xr.DataTree) -> xr.Dataset:
+    """Mean and variance of each theory at the test points."""
+    stored = _group(tree, "constant_data")
+    names = {f"theory_{name}": name for name in PREDICTIVE_MOMENTS}
+    if not set(names) <= set(stored.data_vars):  # an earlier version's group
+        stored, names = _group(tree, "theory"), {name: name for name in PREDICTIVE_MOMENTS}
+    dims = ("theory", "test_point")
+    for name in names:
+        _series(stored, name, name, dims)
+    if "theory" not in stored.coords:
+        raise ValueError("it lacks the names of the theories")
+    return xr.Dataset({predicted_name: stored[name] for name, predicted_name in names.items()})
+
+
+def _group(tree: xr.DataTree, name: str) -> xr.Dataset:
+    if name not in tree.children:
+        raise ValueError(f"it lacks the group {name}")
+    return tree[name].to_dataset()
+
+
+def _stored_name(stats: xr.Dataset, name: str) -> tuple[str, str]:
+    """The name under which the file has a variable of sample_stats, and its present name."""
+    return (name if name in stats else EARLIER_NAMES.get(name, name)), name
+
+
+def _series(group: xr.Dataset, stored: str, name: str, dims: tuple[str, ...]) -> np.ndarray:
+    """The values of a variable that has these dimensions and perhaps `output`."""
+    if stored not in group.data_vars:
+        raise ValueError(f"it lacks {name}")
+    variable = group[stored]
+    if variable.dims not in (dims, (*dims, "output")) or variable.dtype.kind != "f":
+        raise ValueError(f"{name} has the dimensions {variable.dims} of {variable.dtype}")
+    return np.asarray(variable.to_numpy())
+
+
+def _number(group: xr.Dataset, name: str) -> float:
+    if name not in group.data_vars or group[name].ndim or group[name].dtype.kind != "f":
+        raise ValueError(f"it lacks the number {name}")
+    return float(group[name])
+
+
+def _attribute(group: xr.Dataset, name: str) -> float:
+    value = group.attrs.get(name)
+    if not isinstance(value, float | int | np.number):
+        raise ValueError(f"it lacks the number {name}")
+    return float(value)
+
+
+def _count(group: xr.Dataset, name: str) -> int:
+    value = _attribute(group, name)
+    if not (value >= 1 and value.is_integer()):
+        raise ValueError(f"{name} is no whole number: {value}")
+    return int(value)
+
+
+def _loss(posterior: xr.Dataset) -> Loss | None:
+    """The loss with its numbers; None for one that is not known, or is the user's own."""
+    name = str(posterior.attrs.get("loss"))
+    if name not in LOSSES:
+        return None
+    readers = {int: _count, float: _attribute}
+    numbers = {
+        number.argument: readers[type(number.default)](posterior, f"loss_{number.argument}")
+        for number in LOSSES[name].usage.numbers.values()
+        if f"loss_{number.argument}" in posterior.attrs
+    }
+    return loss_named(name, **numbers)

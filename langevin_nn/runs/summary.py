@@ -1,7 +1,7 @@
 """summary.json: the numbers of a run. Its keys are the fields of `Summary`, which writes and reads.
 
 JSON has no NaN: a number that does not exist is null. What an earlier version did not write has its
-default here. The draws are in posterior.nc: `posterior_file` and `posterior_reading`.
+default here. The draws are in posterior.nc: `posterior_file`.
 """
 
 import dataclasses

@@ -7,14 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from langevin_nn.analysis.comparison import (
-    QUANTITIES,
-    aligned,
-    bias_mark,
-    compare,
-    plus_minus,
-    shifted,
-)
+from langevin_nn.analysis.comparison import compare
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.config.dynamics import usage_of
 from langevin_nn.config.losses import DEFAULT, loss_usage
@@ -22,11 +15,13 @@ from langevin_nn.config.record import RunConfig
 from langevin_nn.data.image_files import UNPUBLISHED
 from langevin_nn.data.load import Dataset
 from langevin_nn.data.teachers import TEACHERS
+from langevin_nn.display import aligned
+from langevin_nn.estimates import plus_minus, shifted
 from langevin_nn.model.networks.named import network_named
 from langevin_nn.runs.results import Result
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.suite import Predictions, theory_named
-from langevin_nn.types import Generalisation
+from langevin_nn.types import QUANTITIES, Generalisation, bias_mark
 
 
 def caption(*configs: RunConfig) -> str:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from langevin_nn.display import Displayed, Table
 from langevin_nn.footprint import SERIES_BYTES as SERIES_BYTES
 from langevin_nn.model.losses import Loss
 from langevin_nn.model.posterior import Posterior
+from langevin_nn.sampling.posterior_tree import Draws
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class Slopes:
     test_variances: Float[np.ndarray, "chain S"] | None = None
 
 
-@dataclass(frozen=True)
-class Chains:
+@dataclass(frozen=True, repr=False)
+class Chains(Draws, Displayed):
     """Recorded draws of all chains, with the settings and diagnostics needed to judge them.
 
     `f`, (chain, draw, P_test) or with several outputs (chain, draw, P_test, D), are draws of f at
@@ -47,7 +49,8 @@ class Chains:
     `train_error` is the average given the hidden weights, and `test_draws` are draws of f, jointly
     over all test and training inputs, with one read-out drawn from its posterior given W.
 
-    `temperature` and `loss` are the posterior's, None where they are not known.
+    `temperature`, `loss` and the training targets `y_train` are the posterior's, None where they
+    are not known.
 
     `curvature` is the largest Λ_max(∇²𝓛) over the chains at the end of the warm-up. From `slopes`
     `summarise` finds the bias of the finite step size; they are None where there is no such bias,
@@ -78,6 +81,27 @@ class Chains:
     temperature: float | None = None
     loss: Loss | None = None
     slopes: Slopes | None = None
+    y_train: Float[np.ndarray, " P *D"] | None = None
+
+    def __repr__(self) -> str:
+        return "; ".join(f"{name} {value}".strip() for name, value in self._table.rows)
+
+    @property
+    def _table(self) -> Table:
+        chains, draws, num_test = self.test_outputs.shape[:3]
+        rows = [
+            ("Chains", f"{chains} × {draws} draws, thinning {self.thinning}"),
+            ("of f at", f"{num_test} test inputs"),
+            ("step size", f"{self.step_size:.3g}"),
+            ("sampled in", f"{self.wall_seconds:.3g} s"),
+        ]
+        if self.test_variances is not None:
+            rows.insert(2, ("read-out", "marginalised"))
+        if self.observables:
+            rows.append(("observables", ", ".join(self.observables)))
+        if diverged := int(self.diverged.sum()):
+            rows.append(("diverged chains", str(diverged)))
+        return Table((), rows)
 
     @property
     def f(self) -> Float[np.ndarray, "chain draw P_test *D"] | None:
@@ -116,6 +140,7 @@ def assemble(
     empty.
     """
     series = {name: np.moveaxis(values, 0, 1) for name, values in draws.items()}
+    data = posterior.beside.data
     return Chains(
         test_outputs=series.pop("test_outputs"),
         train_error=series.pop("train_error"),
@@ -136,6 +161,7 @@ def assemble(
         wall_seconds=seconds,
         temperature=float(posterior.temperature),
         loss=posterior.loss,
+        y_train=np.asarray(posterior.y_train if data is None else data.y_train, np.float64),
         slopes=Slopes(
             draws=sloping,
             temperature=float(posterior.temperature),

@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from langevin_nn.analysis import comparison
 from langevin_nn.errors import InputError
 from langevin_nn.files import write_bytes
 from langevin_nn.runs import provenance
 from langevin_nn.runs.summary import UNKNOWN, Experiment, Summary, Theory
 from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.types import QUANTITIES
 from langevin_nn.values import as_path
 
-QUANTITIES = (*comparison.QUANTITIES, "test_accuracy")
+NUMBERS = (*QUANTITIES, "test_accuracy")
 DIAGNOSTICS = ("rhat_max", "ess_min", "acceptance", "step_size")
 
 
@@ -56,14 +56,14 @@ def collected(folder: SweepFolder) -> xr.Dataset:
         variables[name] = ((*grid.names, *extra_sizes), np.array(values).reshape(shape))
 
     experiments = [None if summary is None else summary.experiment for summary in summaries]
-    for name in QUANTITIES:
+    for name in NUMBERS:
         estimates = [
             UNKNOWN if experiment is None else experiment.estimate(name)
             for experiment in experiments
         ]
         add(name, [number.value for number in estimates])
         add(f"{name}_mcse", [number.mcse for number in estimates])
-    for name in comparison.QUANTITIES:
+    for name in QUANTITIES:
         shifts = [
             UNKNOWN if experiment is None else experiment.step_size_shift(name)
             for experiment in experiments
@@ -99,13 +99,13 @@ def collected(folder: SweepFolder) -> xr.Dataset:
         [summary.theory.get(name) if summary else None for name in theories]
         for summary in summaries
     ]
-    for name in (*QUANTITIES, "log_evidence"):
+    for name in (*NUMBERS, "log_evidence"):
         add(
             f"theory_{name}",
             [[_number(theory, name) for theory in row] for row in theory_rows],
             theory_axis,
         )
-    for name in comparison.QUANTITIES:
+    for name in QUANTITIES:
         errors = [
             [math.nan if theory is None else theory.mcse.get(name, 0.0) for theory in row]
             for row in theory_rows
@@ -175,7 +175,7 @@ def _number(record: Summary | Experiment | Theory | None, name: str) -> float:
 def _has_unknown_shift(experiment: Experiment | None) -> bool:
     """Whether the step size shifts a number of the experiment by an amount that is not known."""
     return experiment is not None and any(
-        math.isnan(experiment.step_size_shift(name).value) for name in comparison.QUANTITIES
+        math.isnan(experiment.step_size_shift(name).value) for name in QUANTITIES
     )
 
 

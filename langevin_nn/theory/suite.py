@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from langevin_nn import footprint
+from langevin_nn.display import Displayed, Table
 from langevin_nn.import_paths import is_import_path, misfit, named
 from langevin_nn.memory import forget_programs
 from langevin_nn.model.ensemble import Ensemble
@@ -28,7 +29,13 @@ from langevin_nn.theory.effective import (
 from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.moments import joined, not_found
 from langevin_nn.theory.regression.resolvable import resolved_criteria
-from langevin_nn.types import Generalisation, InputError, NotApplicable
+from langevin_nn.types import (
+    Generalisation,
+    InputError,
+    NotApplicable,
+    results_table,
+    with_messages,
+)
 from langevin_nn.values import shown
 
 __all__ = ["THEORIES", "Predictions", "predict", "theory_named"]
@@ -54,8 +61,8 @@ function of an `Ensemble` that gives a `Generalisation` or a `Solution`."""
 _FAILURES = (ValueError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError)
 
 
-@dataclass(frozen=True)
-class Predictions:
+@dataclass(frozen=True, repr=False)
+class Predictions(Displayed):
     """What the theories say about one ensemble and its data; made by `predict`.
 
     `solutions` has those of the theories that apply, by name, `results` their numbers, and
@@ -81,6 +88,13 @@ class Predictions:
     def results(self) -> dict[str, Generalisation]:
         """The numbers of each theory that applies, by name."""
         return {name: solution.generalisation for name, solution in self.solutions.items()}
+
+    @property
+    def _table(self) -> Table:
+        results = self.results.values()
+        table = with_messages(results_table(results), results)
+        left_out = [f"{name}: left out ({why})" for name, why in self.not_applicable.items()]
+        return replace(table, notes=[*table.notes, *left_out])
 
     def numbers_only(self) -> "Predictions":
         """The predictions without what holds Gram matrices, so that many of them can be kept."""

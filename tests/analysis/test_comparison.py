@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from langevin_nn.analysis.comparison import bias_mark, grid_agreement, grid_marks, grid_note
-from langevin_nn.types import Estimate, Generalisation, StepSizeBias
+from langevin_nn.analysis.comparison import grid_agreement, grid_marks, grid_note
+from langevin_nn.types import Estimate, Generalisation, StepSizeBias, bias_mark
 
 AXES = ("N", "T")
 

@@ -11,7 +11,8 @@ from statistics_in_sigmas import SIGMAS, z_scores
 
 import langevin_nn as lnn
 from langevin_nn.analysis import diagnostics, generalisation
-from langevin_nn.analysis.comparison import Deviation, _with_deviation, compare, plus_minus
+from langevin_nn.analysis.comparison import Deviation, _with_deviation, compare
+from langevin_nn.estimates import plus_minus
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation, InputError
 

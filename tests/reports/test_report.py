@@ -19,17 +19,18 @@ from refusals import refused, untouched
 import langevin_nn as lnn
 from langevin_nn import config as configuration
 from langevin_nn import files, plotting
-from langevin_nn.analysis.comparison import QUANTITIES, grid_deviations, plus_minus
+from langevin_nn.analysis.comparison import grid_deviations
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.analysis.tempering import Tempering, ThermodynamicIntegration
 from langevin_nn.errors import InputError
+from langevin_nn.estimates import plus_minus
 from langevin_nn.reports import html, points
 from langevin_nn.reports import sweep as sweep_module
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.summary import Tempered, plain
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
-from langevin_nn.types import Estimate, StepSizeBias
+from langevin_nn.types import QUANTITIES, Estimate, StepSizeBias
 
 OVER = {"posterior.temperature": [0.0, 0.5], "prior.precisions[-1]": [0.5, 2.0]}
 T, LAMBDA = OVER

@@ -23,9 +23,9 @@ from run_cases import (
 )
 
 from langevin_nn.model.losses import Hinge, Logistic, Squared
-from langevin_nn.runs.posterior_file import SERIES_BYTES, posterior_tree
-from langevin_nn.runs.posterior_reading import chains_of, load, theories_of, verify
+from langevin_nn.runs.posterior_file import chains_of, load, theories_of, verify
 from langevin_nn.runs.summary import Theory
+from langevin_nn.sampling.posterior_tree import SERIES_BYTES, posterior_tree
 from langevin_nn.types import InputError
 
 with warnings.catch_warnings():
@@ -200,7 +200,7 @@ def test_other_losses_have_weights_and_no_predictive_density(loss, energies):
 
 def test_what_is_left_out_is_said(monkeypatch):
     most = 4 * NUM_CHAINS * NUM_DRAWS * 3
-    monkeypatch.setattr("langevin_nn.runs.posterior_file.SERIES_BYTES", most)
+    monkeypatch.setattr("langevin_nn.sampling.posterior_tree.SERIES_BYTES", most)
     tree = posterior_tree(drawn_chains(), Y_TRAIN, {})
     assert set(tree["posterior_predictive"].data_vars) == {"y_train"}, "y_test is larger"
     assert "posterior_predictive y_test" in tree.attrs["left_out"]

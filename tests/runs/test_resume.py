@@ -24,6 +24,7 @@ from command_line import CommandLine, unsealed
 
 from langevin_nn import files
 from langevin_nn.cli import main
+from langevin_nn.cli.commands import run as run_command
 from langevin_nn.runs import run
 from langevin_nn.sampling.dynamics import langevin
 from langevin_nn.sampling.engine import driver
@@ -76,14 +77,14 @@ def stop_after(monkeypatch, reports) -> None:
     """Ctrl-C after so many chunks: the signal itself."""
     told = []
 
-    class Progress(main.RunProgress):
+    class Progress(run_command.RunProgress):
         def __call__(self, report):
             told.append(report)
             super().__call__(report)
             if len(told) == reports:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(main, "RunProgress", Progress)
+    monkeypatch.setattr(run_command, "RunProgress", Progress)
 
 
 @pytest.fixture(scope="module")

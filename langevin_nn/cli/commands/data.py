@@ -21,8 +21,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print which data sets are here, or fetch one."""
     with loading():
-        from langevin_nn.analysis.comparison import aligned
         from langevin_nn.data import image_files
+        from langevin_nn.display import aligned
     if arguments.action == "list":
         if arguments.name is not None:
             raise InputError(f"data list takes no name, got {arguments.name}: write data list")

@@ -39,10 +39,10 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print what the theories say; the code is `FAILED` where not one has a result."""
     config = config_of(arguments)
     with loading():
-        from langevin_nn.analysis.comparison import theory_table
         from langevin_nn.files import require_no_folder
         from langevin_nn.runs import run, tables
         from langevin_nn.theory.suite import predict
+        from langevin_nn.types import results_table
 
         configure_jax()
     config, ensemble = run.prepare_theory(config)
@@ -57,8 +57,8 @@ def execute(arguments: argparse.Namespace) -> int:
         text = json.dumps(run.theory_json(ensemble, predictions), indent=2, allow_nan=False)
     else:
         heading = tables.heading(config, ensemble.data)
-        table = theory_table(predictions.results.values())
-        text = "\n".join([heading, "", table, "", *tables.remarks(predictions)])
+        table = results_table(predictions.results.values())
+        text = "\n".join([heading, "", str(table), "", *tables.remarks(predictions)])
     if arguments.plot is not None:
         try:
             run.draw_theory(ensemble, predictions, tables.caption(config), arguments.plot)

@@ -182,7 +182,7 @@ def not_found(name: str, data: Dataset, reason: str) -> Generalisation:
 
     >>> data = two_points(1.0, -1.0)
     >>> not_found("mine", data, "no minimum").bias2
-    Estimate(value=nan, mcse=0.0)
+    nan
     """
     undefined = np.full(data.y_test.shape, np.nan)
     return generalisation(

@@ -1,0 +1,209 @@
+"""Finished runs in Python: loaded from their folders, and several compared with each other."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from langevin_nn import plotting
+from langevin_nn.analysis.comparison import Comparison, Deviation, compare
+from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.config.record import RunConfig, flat
+from langevin_nn.display import Displayed, Table
+from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.summary import Summary
+from langevin_nn.runs.tables import caption
+from langevin_nn.sampling.draws import Chains
+from langevin_nn.types import (
+    QUANTITIES,
+    Generalisation,
+    InputError,
+)
+from langevin_nn.values import as_path
+
+
+@dataclass(frozen=True, repr=False)
+class Run(Displayed):
+    """A finished run, loaded from its folder by `load_run`.
+
+    `config` made it, `chains` are its draws without the last weights, `measured` are the numbers of
+    the experiment and `theories` those of the theories by name. `summary` is what summary.json
+    says, `manifest` the versions, the device, the data and the time.
+    """
+
+    path: Path
+    config: RunConfig
+    chains: Chains
+    measured: Generalisation
+    theories: dict[str, Generalisation]
+    summary: Summary
+    manifest: dict[str, Any]
+
+    @property
+    def comparison(self) -> Comparison:
+        """The experiment compared with the theories, as `compare` does."""
+        return compare(self.measured, *self.theories.values())
+
+    def to_arviz(self) -> Any:
+        """The draws and the theories as ArviZ has them (`Chains.to_arviz`)."""
+        return self.chains.to_arviz(self.theories.values())
+
+    def to_dataset(self) -> xr.Dataset:
+        """Every number with its standard error, `bias2` and `bias2_mcse`, …, over `result`.
+
+        `result` is "experiment" or the name of a theory; `log_evidence` is NaN where there is none.
+        """
+        results = {self.measured.name: self.measured, **self.theories}
+        variables = {}
+        for key in (*QUANTITIES, "test_accuracy"):
+            estimates = [getattr(result, key) for result in results.values()]
+            variables[key] = [estimate.value for estimate in estimates]
+            variables[f"{key}_mcse"] = [estimate.mcse for estimate in estimates]
+        evidence = [result.log_evidence for result in results.values()]
+        variables["log_evidence"] = [math.nan if number is None else number for number in evidence]
+        variables["converged"] = [result.converged for result in results.values()]
+        columns = {name: ("result", values) for name, values in variables.items()}
+        return xr.Dataset(columns, {"result": list(results)})
+
+    @property
+    def _table(self) -> Table:
+        table = self.comparison._table
+        verdict = "converged"
+        if not self.measured.converged:
+            verdict = f"not converged: {self.measured.message}"
+        lines = [f"{name}: {theory.message}" for name, theory in self.theories.items()
+                 if theory.message]  # fmt: skip
+        notes = [*table.notes, *lines, verdict]
+        return dataclasses.replace(table, title=caption(self.config), notes=notes)
+
+
+def load_run(path: Path | str) -> Run:
+    """The finished run in the folder `path`, its files verified against its manifest.
+
+    A point of a sweep, `DIR/points/HASH`, is a run as well. Raises `InputError` for a folder that
+    holds no finished run, and for files that are damaged.
+    """
+    folder = RunFolder(as_path("path", path))
+    summary, manifest, config = folder.load_summary(), folder.load_manifest(), folder.load_config()
+    chains, theories = folder.load_results()
+    measured = summarise(chains)
+    if (bias := summary.experiment.step_size_bias) is not None:
+        measured = dataclasses.replace(measured, step_size_bias=bias)
+    return Run(folder.path, config, chains, measured, theories, summary, manifest)
+
+
+@dataclass(frozen=True, repr=False)
+class RunsComparison(Displayed):
+    """Several runs beside each other; it shows itself as a table. Made by `compare_runs`.
+
+    `names` are the runs' folders in the shortest form that tells them apart.
+    """
+
+    runs: tuple[Run, ...]
+    names: tuple[str, ...]
+
+    @cached_property
+    def settings(self) -> dict[str, tuple[Any, ...]]:
+        """The fields of the configuration in which the runs differ, each with its values."""
+        of_runs = [flat(run.config.to_dict()) for run in self.runs]
+        fields = dict.fromkeys(name for values in of_runs for name in values)
+        by_field = {name: tuple(values.get(name) for values in of_runs) for name in fields}
+        return {
+            name: values
+            for name, values in by_field.items()
+            if any(value != values[0] for value in values)
+        }
+
+    @property
+    def deviations(self) -> tuple[Deviation, ...]:
+        """The deviations of every later run from the first, quantity by quantity."""
+        first = self.runs[0].measured
+        return tuple(
+            Deviation(key, self.names[0], getattr(run.measured, key), getattr(first, key))
+            for run in self.runs[1:]
+            for key in QUANTITIES
+        )
+
+    def figure(self) -> Any:
+        """A figure of the runs beside each other, the theories as lines (`plotting.plot_runs`)."""
+        runs = dict(zip(self.names, self.runs, strict=True))
+        with plotting.own_settings():
+            return plotting.runs_figure(
+                {name: run.measured for name, run in runs.items()},
+                {name: [*run.theories.values()] for name, run in runs.items()},
+                caption(*(run.config for run in self.runs)),
+            )
+
+    def to_dataset(self) -> xr.Dataset:
+        """The runs' numbers (`Run.to_dataset`) over `run` and `result`.
+
+        The fields in `settings` are coordinates of `run`, lists as text. What a run has no number
+        for is NaN.
+        """
+        datasets = [run.to_dataset() for run in self.runs]
+        fill = {name: False if name == "converged" else math.nan for name in datasets[0]}
+        dataset = xr.concat(datasets, "run", join="outer", fill_value=fill)
+        settings: dict[str, Any] = {
+            name: ("run", [_text(value) if isinstance(value, list) else value for value in values])
+            for name, values in self.settings.items()
+        }
+        return dataset.assign_coords({"run": list(self.names), **settings})
+
+    @property
+    def _table(self) -> Table:
+        rows: list[list[str]] = []
+        notes: dict[str, None] = {}
+        deviations = iter(self.deviations)
+        for name, run in zip(self.names, self.runs, strict=True):
+            table = run.comparison._table
+            _, *numbers, accuracy = table.rows[0]
+            if run is not self.runs[0]:
+                beside = [next(deviations).in_sigmas for _ in numbers]
+                numbers = [
+                    f"{number} ({sigmas})" if sigmas else number
+                    for number, sigmas in zip(numbers, beside, strict=True)
+                ]
+            rows.append([name, *numbers, accuracy])
+            rows += [[f"  {theory}", *cells] for theory, *cells in table.rows[1:]]
+            notes |= dict.fromkeys(table.notes)
+            if not run.measured.converged:
+                notes[f"{name} has not converged: {run.measured.message}"] = None
+        for field, values in self.settings.items():
+            notes[f"{field}: {' | '.join(map(_text, values))}"] = None
+        if len(self.runs) > 1:
+            notes[f"beside a run: (it − {self.names[0]})/standard error of both; beside a theory: "
+                  "(its run − theory)/standard error of both"] = None  # fmt: skip
+        title = caption(*(run.config for run in self.runs))
+        return Table(["", *QUANTITIES.values(), "test accuracy"], rows, title, list(notes))
+
+
+def compare_runs(*runs: Run | Path | str) -> RunsComparison:
+    """Two or more finished runs beside each other, each a `Run` or its folder.
+
+    Raises `InputError` for fewer, for the same folder twice, and as `load_run` does.
+    """
+    if len(runs) < 2:
+        raise InputError(
+            f"two runs or more can be compared, got {len(runs)}: write compare_runs(DIR, DIR)"
+        )
+    loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    paths = [run.path.resolve() for run in loaded]
+    if twice := [path for place, path in enumerate(paths) if path in paths[:place]]:
+        raise InputError(f"{twice[0]} is given twice: write different runs")
+    depth = next(
+        depth
+        for depth in range(1, max(len(path.parts) for path in paths) + 1)
+        if len({path.parts[-depth:] for path in paths}) == len(paths)
+    )
+    names = ["/".join(path.parts[-depth:]) for path in paths]
+    return RunsComparison(tuple(loaded), tuple(names))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return f"({', '.join(map(_text, value))})"
+    return f"{value:g}" if isinstance(value, float) else str(value)

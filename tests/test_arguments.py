@@ -175,6 +175,8 @@ for function in (lnn.collect, lnn.report, lnn.load_run):
     check(function, {"path": (None, *PATH)}, path=None)
 config = {"data": {"source": "teacher_linear"}}
 check(lnn.report, {"output": PATH}, path="none")
+check(lnn.export, {"path": (None, *PATH), "output": PATH, "format": (5, True, [], "xls")},
+      path="none")
 check(lnn.sweep, {"config": (None, *PATH), "over": (5, "x", [1], object()), "output": (None, *PATH),
                   "executor": OBJECT[1:], "workers": COUNT[1:], "slurm": (5, "x", [1], object())},
       config=config, over={"seed": [1]}, output="nowhere")

@@ -4,7 +4,18 @@ import argparse
 from collections.abc import Mapping
 from typing import Protocol
 
-from langevin_nn.cli.commands import data, info, init, plot, report, run, sweep, theory
+from langevin_nn.cli.commands import (
+    compare,
+    data,
+    export,
+    info,
+    init,
+    plot,
+    report,
+    run,
+    sweep,
+    theory,
+)
 
 
 class Command(Protocol):
@@ -35,6 +46,8 @@ COMMANDS: Mapping[str, Command] = {
     "theory": theory,
     "plot": plot,
     "report": report,
+    "compare": compare,
+    "export": export,
     "data": data,
     "info": info,
 }

@@ -1,0 +1,45 @@
+"""`langevin-nn compare`: several finished runs beside each other."""
+
+import argparse
+import sys
+
+from langevin_nn.cli.startup import configure_jax, loading
+from langevin_nn.cli.words import Once, path, picture
+from langevin_nn.errors import InputError
+
+SUMMARY = "finished runs beside each other: one table, one figure"
+USAGE = "RUN_DIR RUN_DIR ... [--plot FILE.png]"
+EXAMPLE = """an example:
+  langevin-nn compare runs/narrow runs/wide --plot widths.png"""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the runs' folders and the figure's file."""
+    parser.add_argument("folders", type=path, metavar="RUN_DIR", nargs="+")
+    parser.add_argument(
+        "--plot", type=picture, action=Once, metavar="FILE.png", help="draw the runs"
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Print the table; each run stands beside the first, and beside its theories."""
+    plot = arguments.plot
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise InputError(f"--plot {plot}: its folder does not exist")
+    with loading():
+        from langevin_nn import plotting
+        from langevin_nn.files import require_no_folder
+        from langevin_nn.runs.loading import compare_runs
+
+        configure_jax()
+    if plot is not None:
+        require_no_folder(plot, "another name")
+    comparison = compare_runs(*arguments.folders)
+    sys.stdout.write(f"{comparison}\n")
+    if plot is not None:
+        try:
+            plotting.save_as(comparison.figure(), plot)
+        except OSError as error:
+            raise InputError(f"cannot write {plot}: {error.strerror or error}") from error
+        sys.stdout.write(f"\nfigure: {plot}\n")
+    return 0

@@ -1,0 +1,122 @@
+"""`export`: the numbers of a run or of a sweep as a table for other programs, or for a paper."""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from langevin_nn.errors import InputError
+from langevin_nn.estimates import Estimate
+from langevin_nn.files import require_no_folder, write_bytes
+from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.loading import load_run
+from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.sweeps.results import NUMBERS, collected
+from langevin_nn.types import QUANTITIES
+from langevin_nn.values import as_path, shown
+
+FORMATS = {".csv": "csv", ".tex": "latex", ".parquet": "parquet"}
+"""The formats by the endings of their files."""
+OF_POINTS = ("rhat_max", "ess_min", "seconds", "status", "point")
+"""What the experiment's rows of a sweep have beside the numbers."""
+
+
+def export(
+    path: Path | str, output: Path | str | None = None, *, format: str | None = None
+) -> Path | bytes:
+    """Write the numbers of a sweep or a run as CSV, as a LaTeX table or as Parquet.
+
+    A row is the experiment or a theory of a run, or of a point of the grid, whose axes are its
+    first columns; columns are each number and its standard error (`bias2`, `bias2_mcse`, …). The
+    LaTeX table is for reading: numbers rounded, with their errors in brackets, ruled by booktabs.
+
+    Args:
+        path: the folder of a run, or of a sweep at any time; its points that are not done have no
+            numbers.
+        output: the file; its ending says the format, if `format` does not.
+        format: "csv", "latex" or "parquet", which needs PyArrow; CSV if nothing says one.
+
+    Returns:
+        The path of the file, or without `output` its content.
+
+    Raises:
+        InputError: a folder that is neither, a run that is not finished, another format, a file
+            that cannot be written.
+    """
+    target = None if output is None else as_path("output", output)
+    if format is None:
+        format = "csv" if target is None else FORMATS.get(target.suffix.lower())
+    if format is None or format not in FORMATS.values():
+        given = f"format {shown(format)}" if format is not None else f"the ending of {target}"
+        raise InputError(f"{given} is none of csv, latex and parquet: write --format csv")
+    if target is not None:
+        require_no_folder(target, "another name")
+    content = _content(table_of(path), format)
+    if target is None:
+        return content
+    try:
+        write_bytes(target, memoryview(content))
+    except OSError as error:
+        raise InputError(f"cannot write {target} ({error.strerror or error})") from error
+    return target
+
+
+def table_of(path: Path | str) -> pd.DataFrame:
+    """The numbers of a sweep or a run as `export` writes them; errors as there."""
+    path = as_path("path", path)
+    sweep = SweepFolder(path)
+    if sweep.has_begun:
+        return _of_sweep(collected(SweepFolder.existing(path)))
+    if RunFolder(path).is_run:
+        return load_run(path).to_dataset().to_dataframe().reset_index()
+    raise InputError(
+        f"{path} is neither a sweep's folder nor a run's: write the folder that langevin-nn run or "
+        "sweep named"
+    )
+
+
+def _of_sweep(results: xr.Dataset) -> pd.DataFrame:
+    axes = [str(name) for name in results["status"].dims]
+    numbers = [name for key in NUMBERS for name in (key, f"{key}_mcse")]
+    own = [name for name in (*numbers, "converged", *OF_POINTS) if name in results]
+    experiment = results[own].to_dataframe(dim_order=axes).reset_index()
+    experiment.insert(len(axes), "result", "experiment")
+    names = {f"theory_{name}": name for name in (*numbers, "log_evidence", "converged")}
+    names = {theirs: name for theirs, name in names.items() if theirs in results}
+    theories = results[list(names)].rename(names | {"theory": "result"})
+    rows = theories.to_dataframe(dim_order=[*axes, "result"]).reset_index()
+    rows.index = rows.index // max(theories.sizes["result"], 1)
+    rows = rows[rows[list(NUMBERS)].notna().any(axis=1)]
+    return pd.concat([experiment, rows]).sort_index(kind="stable").reset_index(drop=True)
+
+
+def _content(table: pd.DataFrame, format: str) -> bytes:
+    if format == "csv":
+        return table.to_csv(index=False).encode()
+    if format == "latex":
+        return _latex(table).encode()
+    buffer = io.BytesIO()
+    try:
+        table.to_parquet(buffer, index=False)
+    except ImportError as error:
+        raise InputError(
+            "Parquet needs PyArrow, which is not installed: write pip install "
+            "'langevin_nn[parquet]', or --format csv"
+        ) from error
+    return buffer.getvalue()
+
+
+def _latex(table: pd.DataFrame) -> str:
+    """A table ruled by booktabs, with each number and its error in brackets."""
+    labels = table.columns[: table.columns.get_loc("result") + 1]
+    shown_columns = {str(name): table[name].astype(str) for name in labels}
+    for key, name in QUANTITIES.items():
+        pairs = zip(table[key], table[f"{key}_mcse"], strict=True)
+        cells = ["" if pd.isna(value) else repr(Estimate(value, error)) for value, error in pairs]
+        shown_columns[name] = pd.Series(cells)
+    accuracy = table["test_accuracy"]
+    shown_columns["test accuracy"] = accuracy.map(lambda x: "" if pd.isna(x) else f"{x:.4f}")
+    style = pd.DataFrame(shown_columns).style.hide(axis="index")
+    style = style.format(escape="latex").format_index(escape="latex", axis=1)
+    return str(style.to_latex(hrules=True, column_format="l" * len(shown_columns)))

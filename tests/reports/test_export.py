@@ -1,0 +1,95 @@
+"""Exported numbers are those of the folder: in a file for programs, and rounded for a paper."""
+
+import io
+import sys
+import tomllib
+
+import numpy as np
+import pandas as pd
+import pytest
+from cases import SHORT_GRID
+from refusals import refused, untouched
+
+import langevin_nn as lnn
+from langevin_nn.errors import InputError
+from langevin_nn.types import QUANTITIES
+
+T = "posterior.temperature"
+OVER = {T: [0.0, 0.5, 1.0]}  # T = 0 cannot be sampled: its point fails
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    path = tmp_path_factory.mktemp("swept") / "sweep"
+    lnn.sweep(lnn.config.from_dict(tomllib.loads(SHORT_GRID)), OVER, output=path)
+    return path
+
+
+def test_a_sweep_has_a_row_for_the_experiment_and_each_theory_of_a_point(swept, tmp_path):
+    results = lnn.collect(swept)
+    table = pd.read_csv(io.BytesIO(lnn.export(swept)))
+    assert table.columns[:2].tolist() == [T, "result"]
+    warm = ["experiment", "infinite_width", "scale_mixture"]
+    assert table["result"].tolist() == ["experiment", *warm, *warm]
+    assert table["status"].dropna().tolist() == ["failed", "done", "done"]
+    for temperature in OVER[T][1:]:
+        rows = table[table[T] == temperature].set_index("result")
+        point = results.sel({T: temperature})
+        for key in QUANTITIES:
+            for name in (key, f"{key}_mcse"):
+                assert rows.loc["experiment", name] == float(point[name])
+                expected = float(point[f"theory_{name}"].sel(theory="scale_mixture"))
+                assert rows.loc["scale_mixture", name] == expected
+        assert np.isnan(rows.loc["experiment", "log_evidence"])
+    written = lnn.export(swept, tmp_path / "numbers.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(written), table, check_dtype=False)
+
+
+def test_a_latex_table_has_the_rounded_numbers(swept):
+    lines = lnn.export(swept, format="latex").decode().splitlines()
+    rows = [line.removesuffix(r" \\").split(" & ") for line in lines if " & " in line]
+    assert rows[0][:2] == [T, "result"] and rows[1][2:] == [""] * 5
+    bias2 = lnn.Estimate(*(float(lnn.collect(swept)[k][1]) for k in ("bias2", "bias2_mcse")))
+    assert rows[2][:3] == ["0.5", "experiment", str(bias2)] and "(" in str(bias2)
+    assert rows[3][1] == r"infinite\_width"
+
+
+def test_a_run_has_a_row_for_each_result(cli, swept):
+    (point,) = {str(name) for name in lnn.collect(swept).point.values[1:2]}
+    run = lnn.load_run(swept / "points" / point)
+    answer = cli("export", str(run.path))
+    table = pd.read_csv(io.StringIO(answer.out)).set_index("result")
+    assert answer.code == 0 and table.loc["experiment", "variance"] == run.measured.variance.value
+    assert list(table.index) == ["experiment", *run.theories]
+    answer = cli("export", str(run.path), "--output", "run.tex")
+    assert (answer.code, answer.out) == (0, "run.tex\n")
+    assert (cli.folder / "run.tex").read_text().startswith(r"\begin{tabular}")
+
+
+def test_what_cannot_be_exported_is_refused(cli, swept, monkeypatch):
+    cli.folder.joinpath("empty").mkdir()
+    cli.folder.joinpath("taken.csv").mkdir()
+    with untouched():
+        refused(cli("export", "empty"), "empty")
+        refused(cli("export", "nowhere"), "nowhere")
+        refused(cli("export", str(swept), "--output", "numbers.xls"), "numbers.xls", "csv")
+        refused(cli("export", str(swept), "--output", "taken.csv"), "taken.csv")
+        refused(cli("export", str(swept), "--output", "nowhere/numbers.csv"), "numbers.csv")
+        refused(cli("export", str(swept), "--format", "parquet"), "--output")
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        refused(cli("export", str(swept), "--output", "a.parquet"), "langevin_nn[parquet]")
+    with pytest.raises(InputError):
+        lnn.export(swept, format="xls")
+
+
+def test_compared_runs_are_printed_and_drawn(cli, swept):
+    points = [str(swept / "points" / str(name)) for name in lnn.collect(swept).point.values[1:]]
+    answer = cli("compare", *points, "--plot", "both.svg")
+    assert answer.code == 0
+    compared = lnn.compare_runs(*points)
+    assert compared.settings[T] == (0.5, 1.0) and str(compared) in answer.out
+    assert (cli.folder / "both.svg").read_bytes().startswith(b"<?xml")
+    with untouched():
+        refused(cli("compare", points[0]), "two")
+        refused(cli("compare", *points, "nowhere"), "nowhere")
+        refused(cli("compare", *points, "--plot", "nowhere/both.svg"), "nowhere")

@@ -64,6 +64,11 @@ check(theory.one_layer, dict.fromkeys(
 check(theory.matched, {"num_units": COUNT}, **on)
 check(theory.convolutional, sweeps, **on)
 check(theory.evidence, sweeps | {"theory": OBJECT}, **on)
+check(theory.maximise_evidence, sweeps | {
+    "fields": (None, 5, [], "x", "posterior.temperature[0]", [5], {"posterior.temperature"}),
+    "theory": OBJECT[1:], "num_starts": COUNT,
+    "bounds": (None, 5, "12", (1.0,), (0.0, 1.0), (2.0, 1.0), (1.0, np.inf), ("1", 2.0))},
+    **on, fields="posterior.temperature")
 check(theory.predict, sweeps | {"names": (5, [1], "x", "", {"a": 1}, object())}, **on)
 check(theory.predictive_distribution, sweeps | {"x": (*ARRAY, [1.0], 5), "theory": OBJECT},
       **on, x=x)

@@ -16,6 +16,7 @@ from langevin_nn.theory.effective.scale_mixture import scale_mixture
 from langevin_nn.theory.effective.width_expansion import matched, width_expansion
 from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.evidence import Evidence, evidence
+from langevin_nn.theory.evidence_maximum import EvidenceMaximum, maximise_evidence
 from langevin_nn.theory.kernels.nngp import gram_blocks, nngp
 from langevin_nn.theory.kernels.ntk import ntk
 from langevin_nn.theory.kernels.patch_pairs import patch_gram
@@ -40,6 +41,7 @@ from langevin_nn.theory.suite import THEORIES, Predictions, predict
 
 __all__ = [
     "Evidence",
+    "EvidenceMaximum",
     "FeatureDecomposition",
     "FeatureMoments",
     "FeaturePeak",
@@ -63,6 +65,7 @@ __all__ = [
     "infinite_width_flow",
     "kernel_flow",
     "matched",
+    "maximise_evidence",
     "multi_output",
     "nested",
     "nngp",

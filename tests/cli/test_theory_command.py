@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from command_line import CommandLine
+from refusals import refused
 
 from langevin_nn.analysis.comparison import compare
 from langevin_nn.config.record import from_dict
 from langevin_nn.runs import run, tables
 from langevin_nn.runs.summary import theory_part
-from langevin_nn.theory import THEORIES, Solution, infinite_width, predict
+from langevin_nn.theory import THEORIES, Solution, evidence_maximum, infinite_width, predict
 from langevin_nn.theory.regression.moments import not_found
 
 
@@ -117,3 +118,40 @@ def test_the_criterion_does_not_decide_among_several_minima():
     elsewhere = replace(predictions.results["one_layer"], order_parameters=(other,))
     said = tables.remarks(replace(predictions, solutions={"one_layer": Solution(elsewhere)}))[0]
     assert "decides where S has one minimum; here it has several" in said
+
+
+def test_the_largest_evidence_is_that_of_the_options_it_ends_in(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(tmp_path, capsys)
+    fields = ["prior.precisions[-1]", "posterior.temperature"]
+    noisy = ["--data.noise_variance", "0.5", "--data.num_train", "12", "--theory", "one_layer"]
+    words = ["theory", *noisy, "--maximise-evidence", *fields, "tiny.toml"]
+    answer, text = cli(*words, "--json"), cli(*words)
+    assert (answer.code, answer.err, text.code, text.err) == (0, "", 0, "")
+    told = json.loads(answer.out)
+    found = told["evidence_maximum"]
+    assert found["theory"] == "one_layer" and [*found["values"]] == fields and found["converged"]
+    assert found["initial_values"] == dict(zip(fields, [1.0, 0.5], strict=True))
+    before = json.loads(cli("theory", "tiny.toml", *noisy, "--json").out)["theory"]["one_layer"]
+    assert found["initial_log_evidence"] == before["log_evidence"] < found["log_evidence"]
+    line = next(line for line in text.out.splitlines() if line.startswith("as options: "))
+    there = cli("theory", "tiny.toml", *noisy, "--json", *line.split()[2:])
+    evidence = told["theory"]["one_layer"]["log_evidence"]
+    assert there.code == 0 and found["log_evidence"] == pytest.approx(evidence, abs=1e-9)
+    del told["evidence_maximum"]
+    assert json.loads(there.out) == told
+    assert f"{found['log_evidence']:.6g}" in text.out
+
+
+def test_a_maximum_that_is_not_there(tmp_path, capsys, monkeypatch):
+    """At a bound it is said; where no slope ends, the code says it as well."""
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(tmp_path, capsys)
+    words = ["theory", "tiny.toml", "--theory", "infinite_width", "--maximise-evidence"]
+    noisy = ["--data.noise_variance", "0.5", "--data.num_train", "30"]
+    answer = cli(*words, "prior.precisions", "posterior.temperature", *noisy)
+    assert answer.code == 0 and "prior.precisions[0] = 1e+06" in answer.out
+    monkeypatch.setattr(evidence_maximum, "GRADIENT_TOLERANCE", 1e-30)
+    answer = cli(*words, "posterior.temperature", *noisy)
+    assert answer.code == 1 and "not found" in answer.err
+    refused(cli(*words, "posterior.temperatur"), "posterior.temperature")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "the theories' predictions only, in seconds"
 USAGE = """CONFIG.toml [--SECTION.FIELD VALUE ...]
+                          [--maximise-evidence FIELD ...]
                           [--json] [--plot FILE.png]"""
 EXAMPLE = """an example:
   langevin-nn theory my.toml --network.hidden_widths 400 --plot theory.pdf"""
@@ -28,6 +29,11 @@ EXAMPLE = """an example:
 def add(parser: argparse.ArgumentParser) -> None:
     """Give the parser the file, its fields, and the forms of the answer."""
     parser.add_argument("config", type=path, metavar="CONFIG.toml")
+    parser.add_argument(
+        "--maximise-evidence", nargs="+", action=Once, metavar="FIELD",
+        help="first maximise the log evidence over these, prior.precisions[-1] or "
+        "posterior.temperature, of the first theory that has one",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
     parser.add_argument(
         "--plot", type=picture, action=Once, metavar="FILE.png", help="draw the theories"
@@ -36,11 +42,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Print what the theories say; the code is `FAILED` where not one has a result."""
+    """Print what the theories say; the code is `FAILED` where not one has a result.
+
+    It is also where no maximum of the log evidence was found.
+    """
     config = config_of(arguments)
     with loading():
         from langevin_nn.files import require_no_folder
+        from langevin_nn.model.ensemble import Ensemble
         from langevin_nn.runs import run, tables
+        from langevin_nn.runs.maximum import at_maximum, maximum_json, options_to
+        from langevin_nn.theory.evidence_maximum import maximise_evidence
         from langevin_nn.theory.suite import predict
         from langevin_nn.types import results_table
 
@@ -53,23 +65,48 @@ def execute(arguments: argparse.Namespace) -> int:
     with warnings_as_lines(TightMemory):
         predictions = predict(ensemble, config.theory)
     require_theories(config, predictions)
+    found = None
+    if arguments.maximise_evidence:
+        theory = _with_evidence(predictions)
+        found = maximise_evidence(ensemble, arguments.maximise_evidence, theory=theory)
+        given, config = config, at_maximum(config, found)
+        ensemble = Ensemble(found.ensemble.spec, found.ensemble.data)
+        predictions = predict(ensemble, config.theory)
     if arguments.json:
-        text = json.dumps(run.theory_json(ensemble, predictions), indent=2, allow_nan=False)
+        part = run.theory_json(ensemble, predictions)
+        part |= {} if found is None else {"evidence_maximum": maximum_json(found)}
+        text = json.dumps(part, indent=2, allow_nan=False)
     else:
         heading = tables.heading(config, ensemble.data)
         table = results_table(predictions.results.values())
         text = "\n".join([heading, "", str(table), "", *tables.remarks(predictions)])
+        if found is not None:
+            text = f"{found}\nas options: {options_to(given, found)}\n\n{text}"
     if arguments.plot is not None:
         try:
             run.draw_theory(ensemble, predictions, tables.caption(config), arguments.plot)
         except OSError as error:
             raise InputError(f"cannot write {arguments.plot}: {error.strerror or error}") from error
     sys.stdout.write(text + "\n")
+    if found is not None and not found.converged:
+        tell(f"the maximum of the log evidence is {found.message}")
+        return FAILED
     if any(result.converged for result in predictions.results.values()):
         return 0
     reasons = (f"{name}: {result.message}" for name, result in predictions.results.items())
     tell(f"no theory has a result ({'; '.join(reasons)})")
     return FAILED
+
+
+def _with_evidence(predictions: "Predictions") -> str:
+    """The first theory with a log evidence. Raises `InputError` where none has one."""
+    for name, result in predictions.results.items():
+        if result.log_evidence is not None:
+            return name
+    raise InputError(
+        f"--maximise-evidence: {', '.join(predictions.results)} give no log evidence, write "
+        "--theory with another"
+    )
 
 
 def require_theories(config: "RunConfig", predictions: "Predictions") -> None:

@@ -45,7 +45,7 @@ nb_merge_streams = True
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 autodoc_member_order = "bysource"
-autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
 autodoc_preserve_defaults = True
 autosummary_generate = False
 python_maximum_signature_line_length = 88

@@ -11,10 +11,13 @@ import inspect
 import io
 import json
 import os
+import re
 from typing import Any
 
 from docstrings import restructured
+from pages import DOCS, ROOT
 from public import linked_names, names_from, public_names
+from signatures import signature_of
 from sphinx.util.docutils import SphinxDirective
 
 from langevin_nn import config as configuration
@@ -28,6 +31,7 @@ class PublicNames(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[Any]:
+        self.env.note_dependency(str(ROOT / "langevin_nn/__init__.pyi"))
         names = names_from(self.arguments[0])
         if not names:
             raise self.error(f"no public name is defined in {self.arguments[0]}")
@@ -48,20 +52,24 @@ def _object(name: str) -> Any:
     return getattr(importlib.import_module(package), attribute)
 
 
+def _classes() -> list[str]:
+    """The full names of all classes that the reference has."""
+    names = [name for name in public_names() if inspect.isclass(_object(name))]
+    results = [result for name in public_names() for result in _results(name)]
+    contracts = (DOCS / "reference/python/contracts.md").read_text("utf-8")
+    return [*re.findall(r"^\.\. autoclass:: (\S+)$", contracts, re.M), *results, *names]
+
+
 def _results(name: str) -> list[str]:
     """The classes of the package that a public function returns and that have no public name."""
     function = _object(name)
     if not inspect.isfunction(function):
         return []
     returned = inspect.signature(function, eval_str=True).return_annotation
-    public = [_object(other) for other in public_names()]
-    return [
-        f"{returned.__module__}.{returned.__qualname__}"
-        for returned in [returned]
-        if inspect.isclass(returned)
-        and returned.__module__.startswith("langevin_nn.")
-        and returned not in public
-    ]
+    is_own = inspect.isclass(returned) and returned.__module__.startswith("langevin_nn.")
+    if not is_own or any(_object(other) is returned for other in public_names()):
+        return []
+    return [f"{returned.__module__}.{returned.__qualname__}"]
 
 
 def _directive(name: str) -> str:
@@ -84,6 +92,7 @@ class ConfigurationKeys(SphinxDirective):
     optional_arguments = 1
 
     def run(self) -> list[Any]:
+        self.env.note_reread()  # what the package says may have changed
         table = self.arguments[0] if self.arguments else ""
         lines = []
         for name, item in configuration.options().items():
@@ -95,14 +104,14 @@ class ConfigurationKeys(SphinxDirective):
 
 
 def _key(name: str, item: Any) -> list[str]:
-    default = "left out" if item.default is None else json.dumps(item.default, ensure_ascii=False)
+    default = "left out" if item.default in (None, ()) else f"``{json.dumps(item.default)}``"
     meaning = restructured([item.metadata["help"]], {})[0]
     return [
         f".. confval:: {name}",
         f"   :type: {item.metadata['kind'].expected}",
-        f"   :default: ``{default}``" if item.default is not None else f"   :default: {default}",
+        f"   :default: {default}",
         "",
-        f"   {meaning[0].upper() if meaning[:2].islower() else meaning[0]}{meaning[1:]}.",
+        f"   {meaning}",
         "",
     ]
 
@@ -113,6 +122,7 @@ class Command(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[Any]:
+        self.env.note_reread()
         lines = help_of(self.arguments[0]).splitlines()
         text = [".. code-block:: text", "", *(f"   {line}" for line in lines), ""]
         return self.parse_text_to_nodes("\n".join(text), offset=0)
@@ -120,7 +130,7 @@ class Command(SphinxDirective):
 
 def help_of(command: str) -> str:
     """What `langevin-nn COMMAND --help` prints, without the fields of the configuration."""
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "90"
     with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
         arguments.parse([command, "--help"])
     text, fields, _ = printed.getvalue().partition("fields of the configuration:")
@@ -149,7 +159,13 @@ def setup(app):
         links = {short: full for short, full in (names | own).items() if short not in taken}
         lines[:] = restructured(lines, links)
 
+    types = {full.rpartition(".")[2]: full for full in _classes()}
+
+    def sign(app, what, name, obj, options, signature, returned):
+        return signature_of(obj, types) if signature is not None else None
+
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", sign)
     app.add_directive("public-names", PublicNames)
     app.add_directive("configuration-keys", ConfigurationKeys)
     app.add_directive("command", Command)

@@ -319,7 +319,7 @@ def _unit_vectors(x: Float[np.ndarray, "P M"]) -> Float[np.ndarray, "P M"]:
 Side = tuple[Any, Any, Any]  # variances (P,) and (P2,), angles (P, P2) or one for all
 
 
-def _angle_of_sum(side: Side, other: Side) -> Float[np.ndarray, "P P2"]:
+def _angle_of_sum(side: Side, other: Side) -> Float[np.ndarray, "... P P2"]:
     """θ of the sum of two independent preactivations of variances a and b, of angles θ_1 and θ_2.
 
     The sum has r ∓ c = D + Σ_i √(a_i b_i) (1 ∓ cos θ_i), all of it positive, with r² = (a_1 + a_2)

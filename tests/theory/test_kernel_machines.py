@@ -16,7 +16,7 @@ from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
 from langevin_nn.model.ensemble import Ensemble
-from langevin_nn.theory import infinite_width_flow, kernel_flow, ntk, support_vectors
+from langevin_nn.theory import infinite_width_flow, kernel_flow, lazy, ntk, support_vectors
 from langevin_nn.types import InputError, NotApplicable
 
 KEY = jax.random.key(3)
@@ -189,6 +189,76 @@ def test_wide_networks_with_a_large_output_scale_are_those_of_the_flow():
     )
     without = replace(spec, bias_precisions=None)
     assert worst(deviations(kernel_flow(Ensemble(without, data), lnn.Hinge(), time=time))) > SIGMAS
+
+
+def near_inputs(size, distance):
+    """Two inputs on a line, almost equal, with both labels, and Θ of a layer of erf with biases.
+
+    κ = (2/π) arcsin and κ̇ = (4/π)/√(…) of Williams 1997, in extended precision.
+    """
+    x = size * np.array([[1.0], [1.0 + distance]])
+    x_test = size * np.array([[1.5], [-1.0], [0.3]])
+
+    def theta(x, there):
+        x, there = x.astype(np.longdouble), there.astype(np.longdouble)
+        a, b, c = np.sum(x**2, 1)[:, None] + 1, np.sum(there**2, 1) + 1, x @ there.T + 1
+        rest = np.sqrt((1 + 2 * a) * (1 + 2 * b) - 4 * c**2)
+        pi = 4 * np.arctan(np.longdouble(1))
+        return 2 / pi * np.arctan2(2 * c, rest) + 4 / pi / rest * c + 1
+
+    data = lnn.Dataset("near", x, np.array([1.0, -1.0]), x_test, np.ones(3))
+    return data, theta(x, x), theta(x_test, x)
+
+
+def after(theta, cross, time):
+    """f at the test inputs after this time of the squared loss's flow, by both eigenvectors."""
+    half, off = (theta[0, 0] - theta[1, 1]) / 2, theta[0, 1]
+    largest = (theta[0, 0] + theta[1, 1]) / 2 + np.hypot(half, off)
+    smallest = (theta[0, 0] * theta[1, 1] - off**2) / largest
+    a = 0
+    for e in (largest, smallest):
+        vector = np.array([off, e - theta[0, 0]])
+        share = vector @ np.array([1, -1]) / (vector @ vector)
+        a = a + share * (-np.expm1(-e * time) / e if np.isfinite(time) else 1 / e) * vector
+    return (cross @ a).astype(float)
+
+
+@pytest.mark.parametrize("machine", ["infinite_width_flow", "kernel_flow", "support_vectors"])
+def test_what_rounding_of_the_kernel_decides_is_refused(machine, monkeypatch):
+    """It was given, 16 % off, without a word: at variances a the rounding of Θ is ε a."""
+
+    def answer(size, distance, time):
+        data, theta, cross = near_inputs(size, distance)
+        loss = "hinge" if machine == "support_vectors" else "squared"
+        spec = replace(spec_of(data, loss=loss), bias_precisions=(1.0, 1.0))
+        ensemble = Ensemble(spec, data)
+        found = {
+            "infinite_width_flow": lambda: infinite_width_flow(ensemble, time=time, centred=True),
+            "kernel_flow": lambda: kernel_flow(ensemble, lnn.Squared(), time=time),
+            "support_vectors": lambda: support_vectors(ensemble),
+        }[machine]()
+        time = np.inf if machine == "support_vectors" else time
+        expected = after(theta, cross, time)
+        assert found.converged
+        return np.max(np.abs(found.predictive_mean / expected - 1))
+
+    assert answer(10.0, 1e-3, 100.0) < 1e-4
+    with pytest.raises(InputError, match="may move the mean by more than 1%"):
+        answer(1000.0, 1e-5, 1e7)
+    for module in (lazy.infinite_width_flow, lazy.kernel_machines):
+        monkeypatch.setattr(module, "RESOLVED", np.inf)
+    assert answer(1000.0, 1e-5, 1e7) > 0.05
+
+
+def test_what_rounding_does_not_decide_is_kept():
+    """At the inputs themselves, whose f every flow pins, the bound by the path is too large."""
+    x = np.array([[0.3, 0.7, 0.2], [0.3, 0.7, 0.2] + 3e-5 * np.array([1, -1, 1])])
+    data, spec = three_points(x, [1.0, -1.0])
+    found = kernel_flow(Ensemble(spec, data), lnn.Hinge())
+    np.testing.assert_allclose(found.predictive_mean, [0.99, -0.99], atol=1e-6)
+    with pytest.raises(InputError, match="may move the mean by more than 1%"):
+        three = replace(data, x_train=np.array([x[0], x[0] + 1e-7 * np.array([1, -1, 1])]))
+        support_vectors(Ensemble(spec, three))
 
 
 def test_what_has_no_kernel_machine():

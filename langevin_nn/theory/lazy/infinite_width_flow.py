@@ -21,7 +21,7 @@ from jaxtyping import Float
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.kernels.nngp import nngp
-from langevin_nn.theory.kernels.ntk import ntk
+from langevin_nn.theory.kernels.ntk import ntk, ntk_uncertainty
 from langevin_nn.theory.regression.moments import Moments, about_variances, generalisation
 from langevin_nn.theory.regression.resolvable import RESOLVED, UNSEEN
 from langevin_nn.theory.regression.rounding import (
@@ -30,6 +30,7 @@ from langevin_nn.theory.regression.rounding import (
     null_directions,
     require_scale,
     resolution_of,
+    rounding_of,
 )
 from langevin_nn.types import EnsembleSpec, Generalisation, InputError, NotApplicable
 from langevin_nn.values import require_flag, require_time
@@ -79,7 +80,8 @@ def infinite_width_flow(
             f"the tangent kernel is singular (its smallest eigenvalue is {eigenvalues[0]:.1e}), so "
             "that the flow does not fit the data: write a finite time"
         )
-    rounding = max(3 * EPSILON * float(eigenvalues[-1]), -float(eigenvalues[0]))
+    inputs = np.concatenate([data.x_train, data.x_test])
+    rounding = rounding_of(eigenvalues, ntk_uncertainty(spec, inputs))
     # at λ = 0 nothing moves: Θ(x, X) vanishes there too, but for rounding that t would multiply
     in_range = ~null_directions(eigenvalues, cross)
     if np.any(in_range & (eigenvalues <= threshold)) and time * threshold > RESOLVED:

@@ -13,23 +13,30 @@ margins y f ≥ κ are reached. Of all functions that reach them, the one of sma
 is the hard-margin support-vector machine without intercept (Cortes, Vapnik 1995); Geiger et al.,
 arXiv:1906.08034, and Paccolat et al., arXiv:2007.11471, take it for the lazy limit. The flow's end
 is in general another one: an example that overshot its margin on the way keeps its a_μ.
+
+An error E of Θ in float64 moves the support vectors' f(x) by vᵀE a to first order, with v that of
+Θ v = Θ(X, x) among them, and the flow's by ∫ (Hq)ᵀE a dt with H = diag ℓ'' and dq/dt = Θ H q, which
+goes back in time from Θ(X, x). As d(qᵀΘ⁻¹q)/dt = 2 qᵀHq, it is below |E| √(½ Θ(x, x) ∫ |H||a|² dt).
 """
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from scipy.integrate import solve_ivp
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import nnls
 
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.losses import Hinge, Loss
 from langevin_nn.theory.applicability import require_ensemble
-from langevin_nn.theory.kernels.ntk import ntk
+from langevin_nn.theory.kernels.ntk import ntk, ntk_diagonal, ntk_uncertainty
 from langevin_nn.theory.regression.moments import Moments, generalisation
+from langevin_nn.theory.regression.resolvable import RESOLVED
+from langevin_nn.theory.regression.rounding import EPSILON, rounding_of
 from langevin_nn.types import Generalisation, InputError, NotApplicable
 from langevin_nn.values import require_kind, require_time
 
@@ -59,7 +66,7 @@ def support_vectors(ensemble: Ensemble, *, margin: float = 1.0) -> Generalisatio
     Raises:
         NotApplicable: a network without a known Gram matrix, a loss that is not the hinge.
         InputError: labels that are not ±1; a margin that is not positive; a tangent kernel that is
-            singular; float64 switched off.
+            singular, or so nearly that its rounding decides the answer; float64 switched off.
 
     >>> data = two_points(1.0, -1.0)
     >>> spec = EnsembleSpec(2, (100,), erf, (1.0, 1.0), temperature=0.1, loss="hinge")
@@ -79,8 +86,15 @@ def support_vectors(ensemble: Ensemble, *, margin: float = 1.0) -> Generalisatio
     trained = tangent @ coefficients
     shortfall = float(np.max(1 - y * trained / margin))
     converged = shortfall <= _MARGIN_TOLERANCE
+    cross = ntk(spec, data.x_test, data.x_train)
+    error = _Error.of(ensemble, tangent)
+    supports = weights > 0
+    excess = y * trained - margin  # of those that rounding may make support vectors
+    supports |= excess <= error.of_supports(tangent, tangent, supports, coefficients)
+    moves = error.of_supports(tangent, cross, supports, coefficients)
+    _require_resolved(moves, cross @ coefficients, margin)
     return _at_test_points(
-        "support_vectors", ensemble, coefficients, trained, converged,
+        "support_vectors", ensemble, coefficients, trained, cross, converged,
         "" if converged
         else f"the tangent kernel is nearly singular: a margin is {shortfall:.1e} too low",
     )  # fmt: skip
@@ -115,7 +129,7 @@ def kernel_flow(
         NotApplicable: a network without a known Gram matrix.
         InputError: a loss that is not the ensemble's, or hinge^1; targets that the loss does not
             take; several outputs; numbers that are not positive; a tangent kernel that is singular,
-            where the time is infinite; float64 switched off.
+            where the time is infinite; one whose rounding decides the answer; float64 switched off.
 
     >>> data = two_points(1.0, -1.0)
     >>> spec = EnsembleSpec(2, (100,), identity, (1.0, 1.0), temperature=0.1, loss="hinge")
@@ -151,7 +165,14 @@ def kernel_flow(
     )  # fmt: skip
     a = solution.y[:, -1]
     message = "" if solution.status >= 0 else f"the flow failed: {solution.message}"
-    return _at_test_points("kernel_flow", ensemble, a, tangent @ a, not message, message)
+    cross = ntk(spec, data.x_test, data.x_train)
+    if not message:
+        slopes_of_steps = np.stack([np.asarray(curvatures(outputs(at))) for at in solution.y.T])
+        path = _Path(np.diff(solution.t), solution.y.T[1:], slopes_of_steps[1:])
+        unit = float(np.sqrt(np.mean(np.square(data.y_train))))
+        unit = unit if loss.margin is None else loss.margin
+        _require_resolved_flow(ensemble, tangent, cross, path, unit)
+    return _at_test_points("kernel_flow", ensemble, a, tangent @ a, cross, not message, message)
 
 
 def _factor(q: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
@@ -170,17 +191,106 @@ def _factor(q: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
     return factor
 
 
+class _Error(NamedTuple):
+    """What rounding does to Θ: |E| of the matrix between the training inputs, and of an entry."""
+
+    norm: float
+    of_entry: float
+
+    @classmethod
+    def of(cls, ensemble: Ensemble, tangent: Float[np.ndarray, "P P"]) -> "_Error":
+        spec, data = ensemble.spec, ensemble.data
+        of_entry = ntk_uncertainty(spec, np.concatenate([data.x_train, data.x_test]))
+        return cls(rounding_of(np.linalg.eigvalsh(tangent), of_entry), of_entry)
+
+    def of_cross(
+        self, cross: Float[np.ndarray, "n P"], coefficients: Float[np.ndarray, " P"]
+    ) -> Float[np.ndarray, " n"]:
+        """By how much f moves at most with Θ(x, X) alone."""
+        own = EPSILON * np.linalg.norm(cross, axis=1) + self.of_entry * np.sqrt(cross.shape[1])
+        return own * np.linalg.norm(coefficients)
+
+    def of_supports(
+        self,
+        tangent: Float[np.ndarray, "P P"],
+        cross: Float[np.ndarray, "n P"],
+        supports: Bool[np.ndarray, " P"],
+        coefficients: Float[np.ndarray, " P"],
+    ) -> Float[np.ndarray, " n"]:
+        """By how much f of support vectors moves at most, to first order."""
+        block = cho_factor(tangent[np.ix_(supports, supports)])
+        reach = np.linalg.norm(cho_solve(block, cross[:, supports].T), axis=0)
+        return self.norm * reach * np.linalg.norm(coefficients) + self.of_cross(cross, coefficients)
+
+
+class _Path(NamedTuple):
+    """The steps of a flow: their lengths in time, and a and ℓ'' of each example at their ends."""
+
+    steps: Float[np.ndarray, " n"]
+    coefficients: Float[np.ndarray, "n P"]
+    curvatures: Float[np.ndarray, "n P"]
+
+
+def _require_resolved_flow(
+    ensemble: Ensemble,
+    tangent: Float[np.ndarray, "P P"],
+    cross: Float[np.ndarray, "P_test P"],
+    path: _Path,
+    unit: float,
+) -> None:
+    """Raise `InputError` where rounding of Θ decides where a flow arrives.
+
+    The bound that takes nothing but the path first; where that is too large, q is followed back.
+    """
+    error, mean = _Error.of(ensemble, tangent), cross @ path.coefficients[-1]
+    sizes = np.linalg.norm(path.coefficients, axis=1)
+    of_cross = error.of_cross(cross, path.coefficients[-1])
+    with np.errstate(all="ignore"):  # what overflows is not resolved
+        action = np.sum(path.steps * np.max(path.curvatures, axis=1) * sizes**2)
+        prior = ntk_diagonal(ensemble.spec, ensemble.data.x_test)
+        moves = error.norm * np.sqrt(prior * action / 2) + of_cross
+        if _are_resolved(moves, mean, unit):
+            return
+        reach, moves, identity = cross.T, of_cross, np.eye(len(tangent))
+        for step, size, curvature in zip(
+            path.steps[::-1], sizes[::-1], path.curvatures[::-1], strict=True
+        ):
+            reach = np.linalg.solve(identity + step * tangent * curvature, reach)
+            kicks = np.linalg.norm(curvature[:, None] * reach, axis=0)
+            moves = moves + error.norm * step * size * kicks
+    _require_resolved(moves, mean, unit)
+
+
+def _are_resolved(
+    moves: Float[np.ndarray, " n"], mean: Float[np.ndarray, " n"], unit: float
+) -> bool:
+    """Whether f moves by one per cent at most, of itself or of the unit where that is larger."""
+    return bool(np.all(moves <= RESOLVED * np.maximum(np.abs(mean), unit)))
+
+
+def _require_resolved(
+    moves: Float[np.ndarray, " n"], mean: Float[np.ndarray, " n"], unit: float
+) -> None:
+    if not _are_resolved(moves, mean, unit):
+        raise InputError(
+            "the tangent kernel is nearly singular for float64: its rounding may move the mean by "
+            f"more than {RESOLVED:.0%}. If inputs are nearly equal, leave out all but one of them; "
+            "if they are large, scale them; for a flow write a shorter time"
+        )
+
+
 def _at_test_points(
     name: str,
     ensemble: Ensemble,
     coefficients: Float[np.ndarray, " P"],
     trained: Float[np.ndarray, " P"],
+    cross: Float[np.ndarray, "P_test P"],
     converged: bool,
     message: str,
 ) -> Generalisation:
     """The result with f(x) = Σ_μ Θ(x, x_μ) a_μ at the test points."""
-    spec, data = ensemble.spec, ensemble.data
-    mean = ntk(spec, data.x_test, data.x_train) @ coefficients
+    data = ensemble.data
+    mean = cross @ coefficients
     error = float(np.mean(np.square(data.y_train - trained)))
     moments = Moments(mean, np.zeros_like(mean), error, math.nan)
     return generalisation(name, data, moments, converged=converged, message=message)

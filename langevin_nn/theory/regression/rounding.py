@@ -19,6 +19,7 @@ __all__ = [
     "null_directions",
     "require_scale",
     "resolution_of",
+    "rounding_of",
     "settle",
 ]
 
@@ -36,6 +37,19 @@ def resolution_of(size: int) -> float:
     50
     """
     return max(size, _FEWEST_ROUNDINGS) * EPSILON
+
+
+def rounding_of(eigenvalues: Float[np.ndarray, " P"], uncertainty: float = 0.0) -> float:
+    """The spectral norm of the error of a kernel matrix with these eigenvalues, ascending.
+
+    3 ε e_max, or more where rounding has made an eigenvalue more negative, or an entry more
+    uncertain: independent errors of the entries have √P times the norm of one.
+
+    >>> rounding_of(np.array([-1e-15, 1.0])), rounding_of(np.ones(4), uncertainty=1e-9)
+    (1e-15, 2e-09)
+    """
+    own = max(3 * EPSILON * float(eigenvalues[-1]), -float(eigenvalues[0]))
+    return max(own, uncertainty * float(np.sqrt(eigenvalues.size)))
 
 
 def null_directions(

@@ -16,7 +16,7 @@ The mean E[σ(√a z)] is by Gauss–Legendre quadrature on either side of zero.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.types import Activation
+from langevin_nn.model.jumps import jump_of
+from langevin_nn.model.kinks import Kink, kinks_of, slopes_of_kinked
+from langevin_nn.types import Activation, NotApplicable
 
 __all__ = ["QuadratureDual", "correlation", "gaussian_mean", "with_quadrature"]
 
@@ -36,6 +38,7 @@ _SMALLEST_TAIL = 1e-12  # in units of E[σ²]
 _MEAN_NODES = 256  # on each side of zero
 _MOST_NODES = 10**6  # on each side of zero
 _MOST_VARIANCES = 2**15  # that are expanded at once
+_SAME = 1e-9  # 1 − ρ of inputs that are the same to rounding
 
 
 def correlation(a: Any, b: Any, c: Any, xp: Any = jnp) -> tuple[Any, Any]:
@@ -216,6 +219,34 @@ class QuadratureDual:
         density = np.exp(-(u**2) / (2 * variance))
         exact = float(density @ np.square(self._at(u)) / np.sum(density))
         return abs(approximate / exact - 1) if exact > 0 else 0.0
+
+    @cached_property
+    def kinks(self) -> tuple[Kink, ...]:
+        """The kinks of σ in [−8, 8]."""
+        return kinks_of(self._evaluate)
+
+    @cached_property
+    def jump(self) -> float | None:
+        """A place in [−8, 8] where σ itself jumps, or None."""
+        return jump_of(self._evaluate)
+
+    def slope_on_host(
+        self, a: Float[np.ndarray, "..."], b: Float[np.ndarray, "..."], c: Float[np.ndarray, "..."]
+    ) -> Float[np.ndarray, "..."] | None:
+        """E[σ'(u)σ'(v)] of a σ with kinks (`kinks`); None for others: Mehler's sum has it.
+
+        Raises `NotApplicable` where it is infinite: for equal preactivations of a σ that jumps.
+        """
+        if self.jump is not None:
+            if np.any((1 - correlation(a, b, c, np)[1] < _SAME) & (a > 0) & (b > 0)):
+                raise NotApplicable(
+                    f"the tangent kernel of equal inputs is infinite: the activation jumps at "
+                    f"{self.jump:g}: write one that is continuous"
+                )
+            return None
+        if not self.kinks:
+            return None
+        return slopes_of_kinked(self._evaluate, self.kinks, _hermite_table(False), a, b, c)
 
     def _at(self, z: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         return np.asarray(self._evaluate(jnp.asarray(z)), np.float64)

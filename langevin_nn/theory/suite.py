@@ -90,9 +90,13 @@ class Predictions(Displayed):
         return {name: solution.generalisation for name, solution in self.solutions.items()}
 
     @property
+    def table(self) -> Table:
+        """The numbers of the theories that apply, a row for each."""
+        return results_table(self.results.values())
+
+    @property
     def _table(self) -> Table:
-        results = self.results.values()
-        table = with_messages(results_table(results), results)
+        table = with_messages(self.table, self.results.values())
         left_out = [f"{name}: left out ({why})" for name, why in self.not_applicable.items()]
         return replace(table, notes=[*table.notes, *left_out])
 

@@ -23,6 +23,7 @@ from langevin_nn.cli.streams import (
 )
 from langevin_nn.config.fields import shown
 from langevin_nn.errors import InputError
+from langevin_nn.import_paths import own_failure
 from langevin_nn.memory import is_out_of_memory
 
 
@@ -63,9 +64,12 @@ def _execute(words: list[str]) -> int:
     except BrokenPipeError:
         discard_broken()
         return FAILED
-    except (OSError, MemoryError, RuntimeError, ValueError, ImportError) as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             complain(f"not enough memory ({error}): write fewer examples, units or chains")
+            return BAD_INPUT
+        if (failure := own_failure(error)) is not None:
+            complain(str(failure))
             return BAD_INPUT
         if not isinstance(error, OSError):
             raise

@@ -15,6 +15,7 @@ from langevin_nn.cli.startup import configure_jax, loading, not_swallowed
 from langevin_nn.cli.streams import stages, warn
 from langevin_nn.cli.words import Once, path
 from langevin_nn.errors import InputError
+from langevin_nn.import_paths import own_failure
 
 if TYPE_CHECKING:
     from langevin_nn.runs.folder import RunFolder
@@ -89,6 +90,8 @@ def execute(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if (failure := own_failure(error)) is not None:
+            raise failure from error
         raise InputError(
             f"writing into {folder.path} failed ({error.strerror or error}): "
             f"{obstacle_advice(error)}{_resume_advice(arguments, folder, error)}"

@@ -8,7 +8,7 @@ import importlib
 import re
 
 import pytest
-from pages import LINK, ROOT, generated_pages, relinked
+from pages import FINDINGS, LINK, ROOT, experiments, generated_pages, relinked
 from public import public_names
 
 from langevin_nn import config as configuration
@@ -46,6 +46,12 @@ def test_headings_that_are_linked_to_are_there():
                 assert anchor in anchors, f"{path.relative_to(ROOT)} links to {target}{anchor}"
 
 
+def test_the_table_of_findings_has_each_experiment():
+    table = (DOCS / "explained/validity.md").read_text("utf-8").partition(FINDINGS)[2]
+    absent = [name for name in experiments() if f"experiments/{name}/README.md)" not in table]
+    assert absent == []
+
+
 def test_a_text_of_the_repository_becomes_a_page_with_its_links():
     text = "[a](../depth/README.md#b) ![c](width_sweep.png) [d](results.json) [e](https://f.g)"
     assert relinked(text, "experiments/width_sweep", "gallery/width_sweep.md") == (
@@ -56,7 +62,8 @@ def test_a_text_of_the_repository_becomes_a_page_with_its_links():
 
 def test_the_reference_has_each_public_name_once():
     pages = [path.read_text("utf-8") for path in (DOCS / "reference/python").glob("*.md")]
-    prefixes = re.findall(r"^\.\. public-names:: (\S+)$", "\n".join(pages), re.M)
+    directives = re.findall(r"^\.\. public-names::((?:\s+langevin_nn\S*)+)", "\n".join(pages), re.M)
+    prefixes = " ".join(directives).split()
     places = {
         name: [prefix for prefix in prefixes if f"{home}.".startswith(f"{prefix}.")]
         for name, home in public_names().items()
@@ -99,6 +106,6 @@ def test_the_readme_is_short_and_names_files_that_exist():
         assert (ROOT / path).is_file()
 
 
-@pytest.mark.parametrize("name", ["pages", "docstrings"])
+@pytest.mark.parametrize("name", ["pages", "docstrings", "signatures"])
 def test_examples_of_the_extensions_run(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0

@@ -8,6 +8,9 @@ import re
 
 CODE = re.compile(r"`+([^`]+)`+")
 ITEM = re.compile(r"([-*] |\d+\. )")
+FIELDS = {"Args:": "param", "Raises:": "raises", "Returns:": "returns"}
+"""The sections of a docstring whose indented lines are a list, with what Sphinx calls an item."""
+FIELD = re.compile(r"    ([\w.*]+(?:, [\w.*]+)*): (.*)")
 SPECIAL = re.compile(r"([*_|\\])")
 
 
@@ -16,10 +19,19 @@ def restructured(lines: list[str], names: dict[str, str]) -> list[str]:
 
     >>> restructured(["The law of `W`_i:", "", "    p(W) ∝ e^(−U)"], {})
     ['The law of ``W``\\\\ \\\\_i:', '', '.. code-block:: none', '', '    p(W) ∝ e^(−U)', '']
+    >>> restructured(["Args:", "    key: of the draws,", "        one key."], {})
+    [':param key: of the draws, one key.', '']
     """
     made: list[str] = []
+    section = ""
     for block in _blocks(lines):
-        if block[0].startswith(">>>"):
+        is_section, section = section, ""
+        if len(block) == 1 and block[0] in FIELDS:
+            section = block[0]
+            continue
+        if is_section:
+            made += _fields(FIELDS[is_section], block, names)
+        elif block[0].startswith(">>>"):
             made += block
         elif all(line.startswith("    ") for line in block if line):
             made += [".. code-block:: none", "", *block]
@@ -46,6 +58,20 @@ def _blocks(lines: list[str]) -> list[list[str]]:
             block.append(line)
     stripped = ["\n".join(block).rstrip("\n").split("\n") for block in blocks if any(block)]
     return stripped
+
+
+def _fields(kind: str, block: list[str], names: dict[str, str]) -> list[str]:
+    """The items of a section, each `name: what it is` with the lines that go on with it."""
+    items: list[list[str]] = []
+    for line in block:
+        match = FIELD.match(line) if kind != "returns" else None
+        if match:
+            items.append([match[1], match[2]])
+        elif items:
+            items[-1][1] += " " + line.strip()
+        else:
+            items.append(["", line.strip()])
+    return [f":{f'{kind} {name}'.rstrip()}: {_inline(text, names)}" for name, text in items]
 
 
 def _prose(block: list[str], names: dict[str, str]) -> list[str]:

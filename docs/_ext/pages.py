@@ -17,6 +17,9 @@ EXPERIMENTS = ROOT / "experiments"
 LINK = re.compile(r"\]\((?!https?:|mailto:|#|/)([^)\s#]+)(#[^)\s]*)?\)")
 """A link of Markdown to a file: its path, and a place in it."""
 
+FINDINGS = "## What was found"
+"""The heading above the table that has a row for each experiment."""
+
 SINGLE_PAGES = {
     "CONTRIBUTING.md": "develop/contributing.md",
     "CHANGELOG.md": "develop/changelog.md",
@@ -26,8 +29,11 @@ SINGLE_PAGES = {
 
 
 def experiments() -> list[str]:
-    """The names of the folders of experiments/ that have a README."""
-    return sorted(path.parent.name for path in EXPERIMENTS.glob("*/README.md"))
+    """The folders of experiments/ that have a README, in the order of the table of findings."""
+    names = sorted(path.parent.name for path in EXPERIMENTS.glob("*/README.md"))
+    table = (DOCS / "explained/validity.md").read_text(encoding="utf-8").partition(FINDINGS)[2]
+    places = {name: table.find(f"experiments/{name}/") for name in names}
+    return sorted(names, key=lambda name: (places[name] < 0, places[name]))
 
 
 def generated_pages() -> dict[str, str]:

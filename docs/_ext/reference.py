@@ -29,12 +29,16 @@ class PublicNames(SphinxDirective):
     """A table of public names with their first sentences, and the documentation of each."""
 
     required_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[Any]:
         self.env.note_dependency(str(ROOT / "langevin_nn/__init__.pyi"))
-        names = names_from(self.arguments[0])
-        if not names:
-            raise self.error(f"no public name is defined in {self.arguments[0]}")
+        names: list[str] = []
+        for prefix in self.arguments[0].split():
+            found = names_from(prefix)
+            if not found:
+                raise self.error(f"no public name is defined in {prefix}")
+            names += found
         lines = [".. autosummary::", "   :nosignatures:", "", *(f"   ~{name}" for name in names)]
         lines.append("")
         for name in names:

@@ -47,8 +47,9 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
     if target.suffix not in (".html", ".htm"):
         raise InputError(f"{target}: a report is an HTML page, write --output FILE.html")
     require_no_folder(target, "--output FILE.html")
-    version = versions()["langevin-nn"] or "(not installed)"
-    date_line = f"As of {time.strftime('%Y-%m-%d %H:%M %z')}, by langevin_nn {version}."
+    date_line = (
+        f"As of {time.strftime('%Y-%m-%d %H:%M %z')}, by langevin_nn {versions()['langevin-nn']}."
+    )
     try:
         page = _page(path, date_line)
     except OSError as error:

@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 
-import langevin_nn as lnn
+from langevin_nn.model.losses import Loss
 
 
-class Huber(lnn.Loss):
+class Huber(Loss):
     name = "huber"
 
     def __call__(self, f, y):

@@ -23,9 +23,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
         configure_jax()
     sections = {
-        "versions": {
-            name: number or "not installed" for name, number in provenance.versions().items()
-        },
+        "versions": provenance.versions(),
         "device": provenance.device(),
         "precision": provenance.precision(),
         "git": provenance.git_state(Path(provenance.__file__).parent) or {"commit": None},

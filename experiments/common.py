@@ -11,6 +11,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -119,9 +120,13 @@ def experiment(
     with --draw alone. A single figure goes to NAME.png, several go to their names.
     """
     call = called(script, meaning or "", sizes)
-    if not call.draw:
-        keep(call.results, measure(call), digits)
-    results = kept(call.results)
+    try:
+        if not call.draw:
+            keep(call.results, measure(call), digits)
+        results = kept(call.results)
+    except lnn.InputError as error:
+        sys.stderr.write(f"{script}: error: {error}\n")
+        sys.exit(2)
     figures = draw(results)
     by_name = {call.here.name: figures} if isinstance(figures, Figure) else figures
     for name, figure in by_name.items():
@@ -209,6 +214,8 @@ def keep(path: Path, results: Results, digits: int = 6) -> None:
 
 def kept(path: Path) -> dict[str, xr.Dataset]:
     """The Datasets by name that `keep` has written."""
+    if not path.is_file():
+        raise lnn.InputError(f"{path} is not there: leave --draw out, so that it is measured")
     content = json.loads(path.read_text())
     return {name: xr.Dataset.from_dict(_with_nan(dataset)) for name, dataset in content.items()}
 

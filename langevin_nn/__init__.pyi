@@ -26,6 +26,7 @@ from langevin_nn.model.activations import activation as activation
 from langevin_nn.model.ensemble import Ensemble as Ensemble
 from langevin_nn.model.losses import Hinge as Hinge
 from langevin_nn.model.losses import Logistic as Logistic
+from langevin_nn.model.losses import Loss as Loss
 from langevin_nn.model.losses import Squared as Squared
 from langevin_nn.model.marginalised import MarginalisedPosterior as MarginalisedPosterior
 from langevin_nn.model.networks.convolutional import Convolutional as Convolutional
@@ -51,6 +52,7 @@ from langevin_nn.sampling.tempering import Ladder as Ladder
 from langevin_nn.sampling.tempering import temper as temper
 from langevin_nn.sweeps.engine import sweep as sweep
 from langevin_nn.sweeps.results import collect as collect
+from langevin_nn.theory.base import Theory as Theory
 from langevin_nn.training.gradient_flow import gradient_flow as gradient_flow
 from langevin_nn.training.minimum import find_minimum as find_minimum
 from langevin_nn.training.random_features import RandomFeatures as RandomFeatures

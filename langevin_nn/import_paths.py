@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,13 +36,19 @@ __all__ = [
     "files_of",
     "in_folder",
     "is_import_path",
+    "is_of_own_code",
     "load",
     "misfit",
     "named",
+    "near_import_path",
+    "own_failure",
+    "reason_of",
 ]
 
 COPIES = "modules"
 """The name of the folder, in that of a run or a sweep, with copies of its modules' files."""
+_executed: dict[str, str] = {}
+"""The names of the modules of the user's own that this process has executed, by their files."""
 OF_YOUR_OWN = '"module:name" of your own'
 """How messages name what a user may write beside the known names."""
 
@@ -91,6 +98,12 @@ class ModuleFile:
                 return cls(name, file, _content(kind, path, file), installed=False)
         if (origin := _on_the_path(kind, path)) is not None:
             return cls(name, origin, _content(kind, path, origin), installed=True)
+        if "." in name:
+            last, rest = name.removesuffix(".py").rpartition(".")[2], path.partition(":")[2]
+            raise InputError(
+                f'{kind} = "{path}": there is no module {name} on Python\'s path, where those of '
+                f'packages are: write "{last}:{rest}", and {last}.py beside the configuration'
+            )
         raise InputError(
             f'{kind} = "{path}": there is no module {name}, neither {name}.py in '
             f"{', '.join(map(str, places))} nor on Python's path: write {name}.py beside the "
@@ -119,6 +132,8 @@ class ModuleFile:
 
         Raises `InputError` for whatever is raised in it.
         """
+        if not self.name.startswith("langevin_nn."):
+            _executed[str(self.path)] = self.path.name
         key = f"{self.name}@{hashlib.sha256(str(self.path).encode() + self.content).hexdigest()}"
         try:
             if self.installed:
@@ -185,6 +200,11 @@ def load(kind: str, path: str) -> Any:
             public = [name for name in vars(module) if not name.startswith("_")]
             hint = nearest(part, public) or ": write a name that it has"
             raise InputError(f'{kind} = "{path}": {file.path} has no {part}{hint}') from None
+        except (Exception, SystemExit) as error:  # a module may have a __getattr__
+            raise InputError(
+                f'{kind} = "{path}": {part} of {file.path} fails ({reason_in(file.path, error)}): '
+                "correct it"
+            ) from error
     return value
 
 
@@ -203,11 +223,30 @@ def named(kind: str, name: Any, table: Mapping[str, Any], also: str = "") -> Any
         return table[name]
     if is_import_path(name):
         return load(kind, name)
+    if advice := near_import_path(name):
+        raise InputError(f"{kind} = {shown(name)} is no import path: write {advice}")
     hint = nearest(name, table, cutoff=0.3) if isinstance(name, str) else ""
     raise InputError(
         f"unknown {kind} {shown(name)}{hint or ':'} known are {', '.join(table)}, or "
         f"{OF_YOUR_OWN}{also}"
     )
+
+
+def near_import_path(name: Any) -> str:
+    """What to write for a text that looks like an import path and is none; "" for all else.
+
+    >>> near_import_path("my-waves:sine"), near_import_path("sub/waves.py:sine"), near_import_path("a:")
+    ('"my_waves:sine", and rename the file my_waves.py', '"waves:sine"', '')
+    """  # noqa: E501
+    if not isinstance(name, str):
+        return ""
+    module, colon, last = name.rpartition(":")
+    file = module.replace("\\", "/").rpartition("/")[2].removesuffix(".py")
+    usable = re.sub(r"\W", "_", file)
+    path = f"{usable}:{last}"
+    if not (colon and module and is_import_path(path)) or path == name or " " in name:
+        return ""
+    return f'"{path}"' + (f", and rename the file {usable}.py" if usable != file else "")
 
 
 def misfit(kind: str, path: Any, found: Any, expected: str, write: str) -> InputError:
@@ -228,7 +267,7 @@ def explained(kind: str, path: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not is_import_path(path):
             raise
         file = ModuleFile.of(kind, path).path
@@ -244,6 +283,47 @@ def files_of(paths: Iterable[tuple[str, str]]) -> tuple[ModuleFile, ...]:
         if is_import_path(path) and (name := path.partition(":")[0]) not in files:
             files[name] = ModuleFile.of(kind, path)
     return tuple(files.values())
+
+
+def reason_of(error: BaseException) -> str:
+    """An error's kind and message, with file and line where it is one of the user's own code.
+
+    >>> reason_of(KeyError("x"))
+    "KeyError: 'x'"
+    """
+    file = _own_file(error)
+    if file is None:
+        return reason_in(Path(), error)
+    return f"{_executed[file]}, {reason_in(Path(file), error)}"
+
+
+def own_failure(error: BaseException) -> InputError | None:
+    """An error raised in the user's own code as an `InputError` that says where; None for others.
+
+    >>> own_failure(KeyError("x")) is None
+    True
+    """
+    if isinstance(error, InputError) or (file := _own_file(error)) is None:
+        return None
+    return InputError(f"{_executed[file]} fails ({reason_in(Path(file), error)}): correct it")
+
+
+def is_of_own_code(error: BaseException) -> bool:
+    """Whether the error was raised in the user's own code, or through it.
+
+    >>> is_of_own_code(KeyError("x"))
+    False
+    """
+    return isinstance(error, Exception | SystemExit) and _own_file(error) is not None
+
+
+def _own_file(error: BaseException) -> str | None:
+    """The file of the user's own that an error, or what has caused it, was raised in or through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame.filename for frame in frames if frame.filename in _executed]
+    if own or error.__cause__ is None:
+        return own[-1] if own else None
+    return _own_file(error.__cause__)
 
 
 def reason_in(file: Path, error: BaseException) -> str:

@@ -4,6 +4,7 @@ What configurations and the command line give is checked in `config.fields`.
 """
 
 import difflib
+import inspect
 import math
 import operator
 import os
@@ -25,7 +26,16 @@ def shown(value: Any, most: int = 80) -> str:
 
     >>> shown("erf"), shown([1.0, 2.0]), shown(10**5000)
     ("'erf'", '[1.0, 2.0]', 'a whole number of more than 4300 digits')
+    >>> shown(int), shown(shown), shown(object())
+    ('the class int', 'the function shown', 'an object')
     """
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if inspect.isroutine(value):
+        return f"the function {value.__name__}"
+    if type(value).__repr__ is object.__repr__:  # which has an address, and a module's whole name
+        name = type(value).__name__
+        return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
     try:
         whole_text = repr(value)
     except ValueError:  # Python writes no longer ones
@@ -79,6 +89,22 @@ def require_function(name: str, value: Any, write: str) -> Any:
     if not callable(value) or isinstance(value, type):
         raise InputError(f"{name} must be a function, got {shown(value)}: write {write}")
     return value
+
+
+def require_signature(name: str, function: Any, *arguments: str) -> None:
+    """Raise `InputError` unless the function of the user's own can be called with these arguments.
+
+    >>> require_signature("step", lambda state: state, "state", "keys")
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: step cannot be called as it is (too many positional arguments): write def step(state, keys)
+    """  # noqa: E501
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError as error:
+        last = name.rpartition(".")[2]
+        raise InputError(
+            f"{name} cannot be called as it is ({error}): write def {last}({', '.join(arguments)})"
+        ) from error
 
 
 def require_count(name: str, value: Any, least: int = 1) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
-import inspect, warnings
+import dataclasses, inspect, warnings
 import jax, numpy as np
 import jax.numpy as jnp
 import langevin_nn as lnn
@@ -121,6 +121,18 @@ check(lnn.Generalisation, dict.fromkeys(
     | {"name": TEXT}, name="mine", predictive_mean=y, predictive_variance=y,
     **dict.fromkeys(("bias2", "variance", "generalisation_error", "train_error", "test_accuracy"),
                     lnn.Estimate(1.0)))
+
+
+
+def own_theory(**changes):
+    numbers = dataclasses.replace(theory.infinite_width(ensemble), **changes)
+    return lnn.Theory("own", lambda ensemble: numbers)(ensemble)
+
+
+check(own_theory, {"message": TEXT, "converged": FLAG, "order_parameters": OBJECT[:3],
+                   "log_evidence": without(NUMBER, None, np.nan)})
+check(theory.Solution, {"generalisation": OBJECT, "covariance": OBJECT[1:], "mixture": OBJECT[1:]},
+      generalisation=theory.infinite_width(ensemble))
 for function in (lnn.GibbsPosterior, lnn.MarginalisedPosterior):
     check(function, {"temperature": (*POSITIVE, 1e400), "prior": OBJECT, "data": OBJECT},
           network=network, prior=prior, data=data, temperature=0.5)

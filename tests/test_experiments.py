@@ -1,12 +1,15 @@
 """The scripts of the experiments run, in their short form."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 from conftest import FEW_OPTIMISATIONS
 
 from langevin_nn import config as configuration
@@ -95,6 +98,34 @@ def test_each_experiment_has_its_readme_and_small_figures():
     for folder in {path.parent for path in EXPERIMENTS.glob("*/*")}:
         assert (folder / "README.md").is_file(), folder
         assert all(figure.stat().st_size < 200_000 for figure in folder.glob("*.png")), folder
+
+
+def test_collected_points_stand_beside_those_that_are_kept(monkeypatch):
+    """Of the accuracies: a point done here, one that was, and one whose settings were others."""
+
+    monkeypatch.syspath_prepend(ROOT)
+    with_earlier = importlib.import_module("experiments.accuracy.__main__").with_earlier
+
+    def points(status, digest, value, theory):
+        found = {"status": status, "point": digest, "bias2": value}
+        return xr.Dataset(
+            {name: ("size", list(values)) for name, values in found.items()}
+            | {"theory_bias2": (("size", "theory"), theory), "theory_ok": (("size", "theory"),
+               [[True], [False], [True]])},
+            coords={"size": [1, 2, 3], "theory": ["one"]},
+        )  # fmt: skip
+
+    earlier = points(["done"] * 3, "abc", [1.0, 2.0, 3.0], [[0.1], [0.2], [0.3]])
+    here = points(
+        ["done", "missing", "missing"], "abd", [9.0, np.nan, np.nan], np.full((3, 1), 0.9)
+    )
+    found = with_earlier(here.assign(new=here.bias2), earlier)
+    assert found.status.values.tolist() == ["done", "done", "missing"]
+    np.testing.assert_array_equal(found.bias2, [9.0, 2.0, np.nan])
+    np.testing.assert_array_equal(found.theory_bias2, [[0.9], [0.2], [0.9]])
+    assert found.theory_ok.dtype == bool and np.isnan(found.new[1])
+    nothing = here.assign(status=("size", ["missing"] * 3)).isel(theory=[])
+    xr.testing.assert_identical(with_earlier(nothing, earlier), earlier)
 
 
 PARALLEL = """

@@ -9,7 +9,8 @@ width alone, --full has all theories there and samples full.toml; --checks sampl
 erf units again, from other weights than the prior's, and smaller ones, and adds that to
 results.json. Keeps results.json and draws accuracy.png in FOLDER (this one), and prints the tables.
 Each point is kept in sweeps/ as soon as it is known: a second start goes on. --collect takes what
-is there of --all and computes nothing; --draw makes the figure again from results.json.
+is there of --all, adds it to results.json and computes nothing; --draw makes the figure again from
+results.json.
 """
 
 from collections.abc import Iterator
@@ -70,6 +71,10 @@ CHECKS = (*ELSEWHERE.values(), SMALLER_POINTS)
 def theories(call: Call, values: dict[str, Any]) -> Iterator[xr.Dataset]:
     """The Dataset of the theories after each point that is computed, and at the end."""
     known, folder = unfilled(call, values), call.sweep_folder(values).parent / "accuracy-theories"
+    if call.size == "collect" and call.results.exists():
+        earlier = kept(call.results)["theories"]
+        if all(earlier[axis].equals(known[axis]) for axis in AXES):
+            known = earlier
     for point in points(known):
         config = point_config(call, values, point)
         content = stored(folder, config)
@@ -298,6 +303,23 @@ def with_own_diagnostics(measured: xr.Dataset, folder: Path) -> xr.Dataset:
     return measured
 
 
+def with_earlier(measured: xr.Dataset, earlier: xr.Dataset) -> xr.Dataset:
+    """The sampled points with those of `earlier` that are not done here, of the same settings."""
+    if not np.any(measured.status == "done"):
+        return earlier
+    axes = (*measured.status.dims, "theory")
+    if any(not earlier[axis].equals(measured[axis]) for axis in axes):
+        return measured
+    is_same = (measured.point == earlier.point) & (earlier.status == "done")
+    is_taken = is_same & (measured.status != "done")
+    shared = {
+        name: xr.where(is_taken, earlier[name], variable).transpose(*variable.dims)
+        for name, variable in measured.data_vars.items()
+        if name in earlier
+    }
+    return measured.assign(shared)
+
+
 def sampled_table(points: xr.Dataset) -> str:
     """A table of the sampled points and of the theories on the same images."""
     heads = ["data", "units", "P", "", "sampled", *points.theory.values]
@@ -346,10 +368,9 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
         return results
     as_configured = call.size in ("all", "collect")
     values = (replace(call, size="config") if as_configured else call).values()
-    results = {}
-    if call.results.exists():
-        earlier = kept(call.results)
-        results = {name: earlier[name] for name in CHECKS if name in earlier}
+    earlier = kept(call.results) if call.results.exists() else {}
+    names = earlier if call.size == "collect" else CHECKS
+    results = {name: earlier[name] for name in names if name in earlier}
     with threadpoolctl.threadpool_limits(1):  # on busy cores two are slower than one
         for results["theories"] in theories(call, values):
             keep(call.results, results)
@@ -361,6 +382,8 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
     if measured is not None:
         attributes = {"num_test": values["data"]["num_test"]}
         measured = with_own_diagnostics(measured.drop_dims("order"), folder)
+        if call.size == "collect" and "sampled" in earlier:
+            measured = with_earlier(measured, earlier["sampled"])
         results["sampled"] = measured.assign_attrs(attributes)
     keep(call.results, results)
     if call.size == "smoke":
@@ -429,6 +452,6 @@ if __name__ == "__main__":
         sizes={
             "all": "theories up to every training image",
             "checks": "points of erf units from other weights than the prior's, and smaller ones",
-            "collect": "what is there of --all, computing nothing",
+            "collect": "what is there of --all beside what results.json has, computing nothing",
         },
     )  # fmt: skip

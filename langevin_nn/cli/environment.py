@@ -22,10 +22,12 @@ SETTLED_VARIABLES = {
     "JAX_DEFAULT_PRNG_IMPL": "threefry2x32",
     "JAX_THREEFRY_PARTITIONABLE": "1",
     "JAX_RANDOM_SEED_OFFSET": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 """The variables of the command line's process and its workers, whatever the shell says.
 
-Figures need no window, no notebook and no TeX; the seed alone determines random numbers.
+Figures need no window, no notebook and no TeX; the seed alone determines random numbers. XLA logs
+dozens of lines on features of the CPU for each program that it finds compiled.
 """
 MOST_DEVICES = 1_024
 """The largest number of CPU devices of one process; each has threads of its own."""

@@ -12,10 +12,18 @@ from langevin_nn.cli import environment
 from langevin_nn.cli.arguments import parse
 from langevin_nn.cli.codes import BAD_INPUT, FAILED, INTERRUPTED
 from langevin_nn.cli.commands import COMMANDS
-from langevin_nn.cli.startup import not_swallowed, remember_interrupts
-from langevin_nn.cli.streams import complain, discard_broken, leave, open_streams, set_encodings
+from langevin_nn.cli.startup import begin_process, not_swallowed
+from langevin_nn.cli.streams import (
+    complain,
+    discard_broken,
+    leave,
+    open_streams,
+    set_encodings,
+    stages,
+)
 from langevin_nn.config.fields import shown
 from langevin_nn.errors import InputError
+from langevin_nn.import_paths import own_failure
 from langevin_nn.memory import is_out_of_memory
 
 
@@ -25,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if is_process:
         open_streams()
         environment.settle()
-        remember_interrupts()
+        begin_process()
+        stages.is_shown = True
     set_encodings()
     code = _execute(sys.argv[1:] if arguments is None else list(arguments))
     if is_process and code == INTERRUPTED:
@@ -40,21 +49,27 @@ def _execute(words: list[str]) -> int:
     try:
         with not_swallowed():
             parsed = parse(words)
+            stages.is_shown &= not getattr(parsed, "quiet", False)
             code = COMMANDS[parsed.command].execute(parsed)
+            stages.end()
             sys.stdout.flush()
         return code
     except InputError as error:
         complain(str(error))
         return BAD_INPUT
     except KeyboardInterrupt:
+        stages.end()
         sys.stderr.write("\ninterrupted\n")
         return INTERRUPTED
     except BrokenPipeError:
         discard_broken()
         return FAILED
-    except (OSError, MemoryError, RuntimeError, ValueError, ImportError) as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             complain(f"not enough memory ({error}): write fewer examples, units or chains")
+            return BAD_INPUT
+        if (failure := own_failure(error)) is not None:
+            complain(str(failure))
             return BAD_INPUT
         if not isinstance(error, OSError):
             raise

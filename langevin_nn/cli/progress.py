@@ -2,18 +2,15 @@
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from langevin_nn.cli.startup import raise_swallowed
+from langevin_nn.cli.streams import is_terminal, stages
 
 if TYPE_CHECKING:
     from langevin_nn.sampling.engine.driver import Report
     from langevin_nn.sweeps.status import Status
-
-
-def _is_terminal() -> bool:
-    """Whether lines can be written over on stderr."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _size() -> dict[str, int]:
@@ -63,16 +60,21 @@ class _Progress:
 class RunProgress(_Progress):
     """The progress of a run: the steps of its chains."""
 
+    def __init__(self, quiet: bool) -> None:
+        super().__init__(quiet)
+        self._first: tuple[float, int] | None = None
+
     def __call__(self, report: "Report") -> None:
         raise_swallowed()
+        stages.end()
         if self.quiet:
             return
         phase = "warm-up" if report.steps < report.warmup_steps else "sampling"
         numbers = f"training error {report.train_error:.3g}"
         if report.diverged_chains:
             numbers += f", {report.diverged_chains} chains diverged"
-        if not _is_terminal():
-            self.line(report.steps / report.total_steps, f"{phase}, {numbers}")
+        if not is_terminal():
+            self.line(report.steps / report.total_steps, f"{phase}, {numbers}{self._left(report)}")
             return
         bar = self.bar_of(
             total=report.total_steps, initial=report.steps, unit="step", unit_scale=True
@@ -81,12 +83,24 @@ class RunProgress(_Progress):
         bar.set_postfix_str(numbers)
         bar.update(report.steps - bar.n)
 
+    def _left(self, report: "Report") -> str:
+        """In words, the time that is left at the pace since the first report; empty at first."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, report.steps)
+        seconds, steps = now - self._first[0], report.steps - self._first[1]
+        remaining = report.total_steps - report.steps
+        if not steps or not remaining:
+            return ""
+        return f", about {duration(seconds * remaining / steps)} left"
+
 
 class SweepProgress(_Progress):
     """The progress of a sweep: its points, and the time that the rest will take."""
 
     def __call__(self, status: "Status") -> None:
         raise_swallowed()
+        stages.end()
         if self.quiet:
             return
         text = f"{status.done} of {status.points} points done"
@@ -94,7 +108,7 @@ class SweepProgress(_Progress):
             text += f", {status.failed} failed"
         if status.seconds_left and status.fraction < 1:
             text += f", about {duration(status.seconds_left)} left"
-        if not _is_terminal():
+        if not is_terminal():
             self.line(status.fraction, text)
             return
         bar = self.bar_of(total=100, bar_format="{percentage:3.0f}%|{bar}| {desc}")
@@ -104,6 +118,7 @@ class SweepProgress(_Progress):
 
 def tell(text: str) -> None:
     """Write a line on stderr that the user should know, quiet or not."""
+    stages.end()
     sys.stderr.write(f"langevin-nn: {text}\n")
 
 

@@ -1,19 +1,37 @@
-"""What a command does before it works: libraries are loaded, JAX is set up.
+"""What a command does before it works: libraries are loaded, JAX is set up, with its cache.
 
 This module itself imports no JAX.
 """
 
 import contextlib
+import hashlib
 import os
+import platform
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 from langevin_nn.cli import environment
 
+CACHE_BYTES = 1_000_000_000
+"""The size of the folder of compiled programs above which its older half is deleted."""
+
 _interrupts: list[int] = []
 """The interrupts of this process that have not ended it yet, where they are remembered."""
+
+
+_is_process = False
+"""Whether this process is the command line's own: `begin_process` says so."""
+
+
+def begin_process() -> None:
+    """Let this process be the command line's own, with feedback from its start and JAX's cache."""
+    global _is_process
+    _is_process = True
+    remember_interrupts()
 
 
 def remember_interrupts() -> None:
@@ -93,6 +111,8 @@ def configure_jax(*, workers: bool = False) -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    if _is_process:
+        _keep_compiled()
     if workers:
         jax.config.update("jax_platforms", "cpu")
     flags = os.environ.get("XLA_FLAGS", "")
@@ -109,3 +129,55 @@ def configure_jax(*, workers: bool = False) -> None:
         jax.devices()
     except (RuntimeError, ValueError, AssertionError) as error:
         environment.refuse("JAX_PLATFORMS", str(error).partition("\n")[0])
+
+
+def _keep_compiled() -> None:
+    """Let JAX keep its compiled programs in the user's cache, unless a variable of JAX's says more.
+
+    A run of shapes that were compiled before begins within seconds. There is a folder for each
+    version of JAX and each kind of CPU, as home folders are shared by machines. An entry that
+    cannot be read or written is compiled, as without a cache.
+    """
+    import jax
+    import platformdirs
+
+    is_on, chosen = (
+        getattr(jax.config, name)
+        for name in ("jax_enable_compilation_cache", "jax_compilation_cache_dir")
+    )
+    if not is_on or chosen is not None:
+        return
+    kind = hashlib.sha256(_cpu().encode()).hexdigest()[:8]
+    cache = Path(platformdirs.user_cache_dir("langevin_nn")) / "compiled"
+    folder = cache / f"jax-{jax.__version__}-{kind}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            return
+        _prune(folder)
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
+
+
+def _cpu() -> str:
+    """What programs are compiled for: the machine's architecture and its CPU's features."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {platform.processor()} {features}"
+
+
+def _prune(folder: Path) -> None:
+    """Delete the older half of the files where they are more than `CACHE_BYTES` together."""
+    with os.scandir(folder) as entries:
+        files = [(entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in entries]
+    if sum(size for _, size, _ in files) <= CACHE_BYTES:
+        return
+    for _, _, path in sorted(files)[: len(files) // 2]:
+        with contextlib.suppress(OSError):  # another process deletes it
+            os.unlink(path)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import NoReturn, TextIO
@@ -46,8 +47,75 @@ def set_encodings() -> None:
         sys.stderr.reconfigure(errors="backslashreplace")
 
 
+class Stages:
+    """What a command does before its first numbers, as a line on stderr that grows.
+
+    `reading mnist · theories · compiling`. A terminal has it at once, and it is wiped when
+    something else is written; a log has it after `DELAY`, so that input that is refused soon is
+    one line.
+    """
+
+    DELAY = 0.7
+
+    def __init__(self) -> None:
+        self.is_shown = False
+        """Whether stages are shown: in the command line's own process, but with --quiet."""
+        self._names: list[str] = []
+        self._written = ""
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
+
+    def begin(self, name: str) -> None:
+        """Begin the stage of this name."""
+        if not self.is_shown:
+            return
+        with self._lock:
+            self._names.append(name)
+            if is_terminal() or self._written:
+                self._write()
+            elif self._timer is None:
+                self._timer = threading.Timer(self.DELAY, self._late)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def end(self) -> None:
+        """End the line, for something else to be written."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            written, self._written, self._names, self._timer = self._written, "", [], None
+            if written:
+                _put(f"\r{' ' * len(written)}\r" if is_terminal() else "\n")
+
+    def _late(self) -> None:
+        with self._lock:
+            if self._timer is not None and self._names:
+                self._write()
+
+    def _write(self) -> None:
+        line = f"langevin-nn: {' · '.join(self._names)}"
+        new, self._written = line.removeprefix(self._written), line
+        _put(new)
+
+
+stages = Stages()
+"""The stages of this process."""
+
+
+def is_terminal() -> bool:
+    """Whether lines can be written over on stderr."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _put(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it: no reason to stop
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
 def complain(message: str) -> None:
     """Write an error as one line on stderr, whatever its message has in it."""
+    stages.end()
     line = " ".join(message.split())
     line = "".join(letter if letter.isprintable() else "?" for letter in line)
     if len(line) > LONGEST_MESSAGE:
@@ -61,6 +129,7 @@ def complain(message: str) -> None:
 def warn(message: str) -> None:
     """Write a warning as a line on stderr, if there is one."""
     if message:
+        stages.end()
         sys.stderr.write(f"langevin-nn: warning: {message}\n")
 
 

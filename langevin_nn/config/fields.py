@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langevin_nn.errors import InputError
-from langevin_nn.import_paths import OF_YOUR_OWN, is_import_path
+from langevin_nn.import_paths import OF_YOUR_OWN, is_import_path, near_import_path
 from langevin_nn.values import clipped as clipped
 from langevin_nn.values import nearest
 from langevin_nn.values import shown as shown
@@ -40,7 +40,9 @@ class Kind:
         try:
             return self.parse(value)
         except ValueError:
-            raise InputError(f"{name} must be {self.expected}, got {shown(value)}") from None
+            advice = near_import_path(value) if OF_YOUR_OWN in self.expected else ""
+            write = f": write {advice}" if advice else ""
+            raise InputError(f"{name} must be {self.expected}, got {shown(value)}{write}") from None
 
     def from_words(self, words: Sequence[str]) -> Any:
         """Command-line words as the value that the TOML would have: `1 2`, `1,2`, `[1, 2]`."""

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.import_paths import misfit, named
+from langevin_nn.model.own_activations import complaint_on, is_odd
 from langevin_nn.model.quadrature import correlation, reference, referred, with_quadrature
 from langevin_nn.types import Activation, InputError
 
@@ -36,6 +37,7 @@ __all__ = [
     "gelu",
     "identity",
     "relu",
+    "require_own_dual",
     "softplus5",
     "swish10",
     "tanh",
@@ -52,10 +54,12 @@ def activation(choice: str | Activation | Callable[[Array], Array]) -> Activatio
 
     A callable's dual is computed by quadrature and whether it is odd by looking at its values.
     For σ analytic in a strip, the error is below 1e-8 for variances from 0 to 100 (measured on
-    tanh); for σ with kinks it is about 1e-4 of E[σ²] (measured on relu).
+    tanh); for σ with kinks it is about 1e-4 of E[σ²] (measured on relu). The dual of its slope in
+    tangent kernels is taken from the jumps of that (`kinks`).
 
     Raises:
-        InputError: an unknown name, or a callable that does not act on each element alone.
+        InputError: an unknown name, a callable that does not act on each element alone, or an
+            `Activation` of the user's own with the dual of another function, or another parity.
 
     >>> activation("erf").odd
     True
@@ -74,9 +78,9 @@ def activation(choice: str | Activation | Callable[[Array], Array]) -> Activatio
             _required_activation(choice, named("activation", choice, ACTIVATIONS, _CALLABLE_HINT))
         )
     if isinstance(choice, Activation):
-        return choice
+        return require_own_dual(choice)
     name = getattr(choice, "__name__", type(choice).__name__)
-    return with_quadrature(name, choice, odd=_is_odd(name, choice))
+    return with_quadrature(name, choice, odd=is_odd(name, choice))
 
 
 def _required_activation(path: str, value: Any) -> Activation | Callable[[Array], Array]:
@@ -85,6 +89,32 @@ def _required_activation(path: str, value: Any) -> Activation | Callable[[Array]
         return value
     write = f"def {path.rpartition(':')[2]}(z), of JAX's functions"
     raise misfit("activation", path, value, "an Activation or an elementwise function", write)
+
+
+def require_own_dual(chosen: Activation) -> Activation:
+    """The activation, if its dual and its parity are those of its function.
+
+    An activation of the user's own is looked at once; its dual is held against an average in the
+    plane. Raises `InputError` where it is off by more than quadrature with kinks.
+
+    >>> require_own_dual(erf).name
+    'erf'
+    >>> require_own_dual(Activation("sine", jnp.sin, erf.dual, odd=True))
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: the activation 'sine' has the dual of another function: κ(0.5, 1, 0.566) = 0.3057, and E[σ(u)σ(v)] = 0.2817: write its own, or activation(function), whose dual is found by quadrature
+    """  # noqa: E501
+    if ACTIVATIONS.get(chosen.name) is chosen:
+        return chosen
+    try:
+        hash(chosen)
+    except TypeError as error:
+        raise InputError(
+            f"the dual of the activation {chosen.name!r} cannot be hashed ({error}): write a "
+            "function, or ClosedForm(formula)"
+        ) from error
+    if complaint := complaint_on(chosen):
+        raise InputError(f"the activation {chosen.name!r} {complaint}")
+    return chosen
 
 
 class AngleForm(NamedTuple):
@@ -270,30 +300,6 @@ def _swish10(z: Float[Array, "..."]) -> Float[Array, "..."]:
 
 def _softplus5(z: Float[Array, "..."]) -> Float[Array, "..."]:
     return _SOFTPLUS5_FACTOR / 5 * jax.nn.softplus(5 * z)
-
-
-def _is_odd(name: str, function: Callable[[Array], Array]) -> bool:
-    """Whether σ(−z) = −σ(z) at 96 points of (0, 8], after a look at whether σ is elementwise."""
-    z = jnp.linspace(8.0 / 96, 8.0, 96)
-    not_elementwise = InputError(
-        f"the activation {name!r} does not act on each element of a JAX array alone: give a "
-        "function that returns a real array of its argument's shape, as jnp.tanh does"
-    )
-    try:
-        traced = jax.eval_shape(function, z)
-        if traced.shape != z.shape or jnp.issubdtype(traced.dtype, jnp.complexfloating):
-            raise not_elementwise
-        values, mirrored = function(z), function(-z)
-        single, rearranged = function(z[:1]), function(z[::-1].reshape(8, 12))
-    except (TypeError, ValueError, AttributeError) as error:
-        raise not_elementwise from error
-    for computed, expected in ((single, values[:1]), (rearranged, values[::-1].reshape(8, 12))):
-        if computed.shape != expected.shape or not jnp.allclose(computed, expected, equal_nan=True):
-            raise not_elementwise
-    if not jnp.all(jnp.isfinite(values) & jnp.isfinite(mirrored)):
-        raise InputError(f"the activation {name!r} is not finite everywhere between −8 and 8")
-    tolerance = 100 * jnp.finfo(z.dtype).eps * jnp.max(jnp.abs(values))
-    return bool(jnp.all(jnp.abs(values + mirrored) <= tolerance))
 
 
 erf = Activation("erf", jax.scipy.special.erf, ClosedForm(_erf_dual), odd=True)

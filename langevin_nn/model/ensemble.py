@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from langevin_nn.data.dataset import Dataset
+from langevin_nn.model.activations import require_own_dual
 from langevin_nn.types import EnsembleSpec, InputError
 from langevin_nn.values import nearest, require_kind
 
@@ -21,7 +22,8 @@ class Ensemble:
     decomposed Gram matrix, they make once and keep here (`once`). An ensemble that comes from an
     `origin`, as `at` makes it, may take over what is common to both.
 
-    Raises `InputError` for anything but an EnsembleSpec and a Dataset, in this order.
+    Raises `InputError` for anything but an EnsembleSpec and a Dataset, in this order, and for an
+    activation whose dual is another function's.
 
     >>> data = two_points(1.0, -1.0)
     >>> ensemble = Ensemble(EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1), data)
@@ -36,6 +38,8 @@ class Ensemble:
 
     def __post_init__(self) -> None:
         require_kind("spec", self.spec, EnsembleSpec, "posterior.spec")
+        if self.spec.activation is not None:
+            require_own_dual(self.spec.activation)
         require_kind("data", self.data, Dataset, "load_dataset(…), after the ensemble's spec")
         if self.origin is not None:
             require_kind("origin", self.origin, Ensemble, "posterior.ensemble, or leave it out")

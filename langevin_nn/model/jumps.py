@@ -28,6 +28,8 @@ NEAR_ROUNDINGS, FAR_RATIO = 8, 64
 distance within which the function must not change by a quarter of the jump."""
 MOST_INTERVALS = 64
 """How many intervals are halved, those of which least is explained."""
+SAME_PLACE = 1e-9
+"""The distance within which two places are one."""
 NUM_LINES, NUM_POINTS, NUM_INPUTS = 4, 64, 4
 """Lines in the space of the weights, points on each, and training inputs that are looked at."""
 MOST_WEIGHTS = 2**22
@@ -42,14 +44,33 @@ def jump_of(function: Callable[[Array], Array]) -> float | None:
     >>> jump_of(jnp.sign), jump_of(jax.nn.relu), jump_of(lambda z: jnp.cbrt(z))
     (0.0, None, None)
     """
+    places, sizes = _jumps_on_the_line(function)
+    return round(float(places[np.argmax(sizes)]), 6) + 0.0 if np.any(sizes) else None
+
+
+def jumps_of(function: Callable[[Array], Any]) -> list[float]:
+    """The places in [−8, 8], ascending, where a function jumps by more than 10⁻³ of its largest.
+
+    >>> jumps_of(lambda z: jnp.sign(z) + jnp.sign(z - 0.3))
+    [0.0, 0.3]
+    """
+    places, sizes = _jumps_on_the_line(function)
+    distinct: list[float] = []
+    for place in sorted(places[sizes > 0]):  # one at a point of the grid is found on either side
+        if not distinct or place - distinct[-1] > SAME_PLACE:
+            distinct.append(round(float(place), 12) + 0.0)
+    return distinct
+
+
+def _jumps_on_the_line(function: Callable[[Array], Any]) -> tuple[Numbers, Numbers]:
+    """Places in [−8, 8], and by how much the function jumps there."""
     z = np.linspace(-8.0, 8.0, 4001)
     dtype = jnp.zeros(()).dtype
 
     def value(z: Numbers, _: Any = None) -> Numbers:
         return np.asarray(function(jnp.asarray(z, dtype)), dtype=float)
 
-    jump = _largest_jump(value, z[None, :], value(z)[None, :, None], MOST_INTERVALS, dtype)
-    return None if jump is None else round(jump[0], 6) + 0.0
+    return _jumps(value, z[None, :], value(z)[None, :, None], MOST_INTERVALS, dtype)
 
 
 def jump_in_weights(posterior: Any) -> float | None:
@@ -88,8 +109,8 @@ def jump_in_weights(posterior: Any) -> float | None:
     def value(s: Numbers, place: tuple[np.ndarray, np.ndarray]) -> Numbers:
         return values(s, place[0])[np.arange(len(s)), place[1]]
 
-    jump = _largest_jump(value, s, f.reshape(*s.shape, -1), num_intervals, dtype)
-    return None if jump is None else jump[1]
+    _, sizes = _jumps(value, s, f.reshape(*s.shape, -1), num_intervals, dtype)
+    return float(np.max(sizes)) if np.any(sizes) else None
 
 
 @eqx.filter_jit
@@ -110,14 +131,14 @@ def _outputs_along(
     return posterior.outputs_at(networks, posterior.x_train[:NUM_INPUTS]).reshape(len(s), -1)
 
 
-def _largest_jump(
+def _jumps(
     value: Callable[[Numbers, Any], Numbers],
     grid: Float[np.ndarray, "lines n"],
     values: Float[np.ndarray, "lines n outputs"],
     num_intervals: int,
     dtype: Any,
-) -> tuple[float, float] | None:
-    """Where the function jumps most, and by how much.
+) -> tuple[Numbers, Numbers]:
+    """Places on the lines, and by how much the function jumps there, 0 where it does not.
 
     `values` are those on the grid; `value` returns others (K,), each of a line and an output.
     """
@@ -156,7 +177,4 @@ def _largest_jump(
         jump = np.abs(near[1] - near[0])
         slide = np.abs(far[0] - near[0]) + np.abs(far[1] - near[1])
         jumps = np.where((jump > SMALLEST_JUMP * scale) & (slide < jump / 4), jump, 0.0)
-    place_of_largest = int(np.argmax(jumps))
-    if jumps[place_of_largest] == 0:
-        return None
-    return float(low[place_of_largest] + high[place_of_largest]) / 2, float(jumps[place_of_largest])
+    return (low + high) / 2, jumps

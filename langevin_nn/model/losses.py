@@ -11,7 +11,10 @@ is above κ, which makes their T → 0 a problem of satisfaction: Geiger et al.,
 """
 
 import abc
+import functools
+import inspect
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -21,17 +24,18 @@ from jaxtyping import Array, Float
 
 from langevin_nn.config.losses import HINGE, LOGISTIC, SQUARED, LossUsage
 from langevin_nn.data.dataset import as_numbers
-from langevin_nn.import_paths import explained, is_import_path, misfit, named
+from langevin_nn.import_paths import misfit, named
 from langevin_nn.types import InputError
-from langevin_nn.values import as_whole, require_array, require_positive, shown
+from langevin_nn.values import as_whole, require_array, require_kind, require_positive, shown
 
-__all__ = ["LOSSES", "Hinge", "Logistic", "Loss", "Squared", "loss_named"]
+__all__ = ["LOSSES", "Hinge", "Logistic", "Loss", "Squared", "loss_named", "require_loss"]
 
 
 class Loss(abc.ABC):
     """ℓ(f, y) of one output and its target, elementwise. Abstract.
 
-    `name` is what tables say; `usage` says how configurations use a loss of the package.
+    `name` is what tables say; `usage` says how configurations use a loss of the package. What a
+    loss of the user's own says of itself is held against its values (`require_loss`).
     """
 
     name: ClassVar[str]
@@ -184,32 +188,156 @@ def loss_named(name: str, **numbers: int | float) -> Loss:
     """
     choice = named("loss", name, LOSSES)
     write = f"class {str(name).rpartition(':')[2]}(Loss), with a name and __call__(f, y)"
+    is_class = isinstance(choice, type) and issubclass(choice, Loss)
     try:
-        loss = (
-            choice(**numbers) if isinstance(choice, type) and issubclass(choice, Loss) else choice
-        )
+        loss = _made(choice, **numbers) if is_class else choice
     except TypeError as error:  # abstract, or with arguments that have no default
         raise InputError(f'loss = "{name}" cannot be made ({error}): write {write}') from error
-    if is_import_path(name):
-        _require_own(name, loss, write)
-    assert isinstance(loss, Loss)
+    if not isinstance(loss, Loss):
+        raise misfit("loss", name, loss, "a loss", write)
+    return require_loss(loss)
+
+
+@functools.cache
+def _made(kind: type[Loss], **numbers: int | float) -> Loss:
+    """The loss of this class with its numbers: one for all points of a sweep, and one program."""
+    return kind(**numbers)
+
+
+def require_loss(loss: Any, targets: Float[np.ndarray, " P *D"] | None = None) -> Loss:
+    """The loss, if it is one and, where there are targets, takes them and does what it says.
+
+    A loss of the user's own acts on each output alone, in its type, has the derivative of its
+    values, is half the square of its `residual`, and zero from its `margin` on. Its values at these
+    targets are looked at once for each loss and shape.
+
+    Raises `InputError` for what is no loss, for one that has the name of another or cannot be
+    hashed, and for one that does not do what it says.
+
+    >>> require_loss(Squared(), np.array([0.3, 0.7])).name
+    'squared'
+    """
+    write = f"{loss.__name__}()" if isinstance(loss, type) else "Squared()"
+    require_kind("loss", loss, Loss, write)
+    is_own = type(loss) not in LOSSES.values()
+    if is_own:
+        _require_identity(loss)
+    if targets is not None:
+        loss.check(targets)
+        if is_own and (complaint := _complaint(loss, _few_of(targets))):
+            raise InputError(f"the loss {loss.name} {complaint}")
     return loss
 
 
-def _require_own(path: str, loss: Any, write: str) -> None:
-    """Raise `InputError` for what is no loss of outputs and targets, or has another's name."""
-    if not isinstance(loss, Loss):
-        raise misfit("loss", path, loss, "a loss", write)
-    name = getattr(loss, "name", None)
-    if not isinstance(name, str) or (name in LOSSES and type(loss) is not LOSSES[name]):
+def _require_identity(loss: Loss) -> None:
+    """Raise `InputError` for a loss with the name of another, or that cannot be hashed."""
+    kind, name = type(loss).__name__, getattr(loss, "name", None)
+    if not isinstance(name, str) or name in LOSSES:
         raise InputError(
-            f'loss = "{path}" has the name {shown(name)}: write a name that no other loss has'
+            f"the loss {kind} has the name {shown(name)}: write a name that no other loss has"
         )
-    f = y = jax.ShapeDtypeStruct((3,), jnp.float32)
-    with explained("loss", path):
-        value = jax.eval_shape(loss, f, y)
-    if getattr(value, "shape", None) != (3,) or not jnp.issubdtype(value.dtype, jnp.floating):
+    try:
+        hash(loss)
+    except TypeError as error:
         raise InputError(
-            f'loss = "{path}" makes {shown(value)} of three outputs and their targets: write one '
-            "that acts on each of them alone, and gives real numbers"
+            f"the loss {name} cannot be hashed, by which compiled programs know it ({error}): "
+            f"write @dataclass(frozen=True) above class {kind}"
+        ) from error
+
+
+def _few_of(targets: Any) -> tuple[Any, ...]:
+    """Eight of the different targets at most, nested tuples that a cache can go by."""
+    different = np.unique(as_numbers("targets", targets), axis=0)
+    few = different[:: -(-len(different) // 8)]
+    return tuple(few.tolist()) if few.ndim == 1 else tuple(map(tuple, few.tolist()))
+
+
+@functools.lru_cache(maxsize=256)
+def _complaint(loss: Loss, targets: tuple[Any, ...]) -> str:
+    """What a loss of the user's own does not do, and what to write; "" where all is well."""
+    y = np.array([targets])
+    places = np.arange(3 * y.size).reshape(3, *y.shape[1:])  # of three chains
+    f = 2 * max(1.0, float(np.abs(y).max())) * np.sin(1.0 + places**1.5)
+    if complaint := _complaint_on_types(loss, f, y):
+        return complaint
+    with jax.ensure_compile_time_eval():
+        probes = _probed(*map(jnp.asarray, (f, y)), loss)
+    rounding = float(jnp.finfo(probes["together"].dtype).eps)
+    values = {name: np.asarray(array, np.float64) for name, array in probes.items()}
+    together, slope, quotient = (values[name] for name in ("together", "slope", "quotient"))
+    size = np.max(np.abs(together), where=np.isfinite(together), initial=1.0)
+    close = partial(np.allclose, rtol=0, atol=rounding**0.5 * size, equal_nan=True)
+    if not close(together, values["alone"]):
+        return (
+            "does not act on each output and its target alone: write ℓ(f, y) without means, sums "
+            "or maxima over their axes"
         )
+    missed = np.abs(slope - quotient) > 0.02 * np.abs(quotient) + rounding**0.5 * size
+    if np.mean(missed) > 0.25:
+        return (
+            "has a derivative that is not that of its values (jax.lax.stop_gradient, or rounding?),"
+            " so that gradients would lead elsewhere than the density says: write it without"
+        )
+    if "square" in values and not close(together, values["square"]):
+        return (
+            "is not half the square of its residual(f, y, factor): write r of ℓ = ½ r², or return "
+            "None"
+        )
+    return _complaint_on_margin(loss, y[np.abs(y) == 1])
+
+
+def _complaint_on_types(loss: Loss, f: np.ndarray, y: np.ndarray) -> str:
+    for dtype in {np.dtype(np.float32), np.dtype(jnp.zeros(()).dtype)}:
+        outputs, targets = (jax.ShapeDtypeStruct(array.shape, dtype) for array in (f, y))
+        value = jax.eval_shape(loss, outputs, targets)
+        if getattr(value, "shape", None) != f.shape or value.dtype != dtype:
+            return (
+                f"makes {shown(value)} of {dtype} outputs of shape {f.shape} and targets of shape "
+                f"{y.shape}: write one that acts on each of them alone, in its type"
+            )
+        try:
+            inspect.signature(loss.residual).bind(outputs, targets, 1.0)
+        except TypeError as error:
+            return f"has another residual ({error}): write def residual(self, f, y, factor=1.0)"
+        residual = jax.eval_shape(loss.residual, outputs, targets, 1.0)
+        if residual is not None and getattr(residual, "shape", None) != f.shape:
+            return f"has a residual {shown(residual)}: write one of the shape of its outputs"
+    return ""
+
+
+@partial(jax.jit, static_argnames=("loss",))
+def _probed(f: Float[Array, "3 P *D"], y: Float[Array, "1 P *D"], loss: Loss) -> dict[str, Array]:
+    """ℓ of all outputs together and of each alone, ∂ℓ/∂f and its quotient, ½ r² if there is r."""
+    alone = (f.size, *(1,) * f.ndim)  # each by itself, with the axes of all
+    outputs, targets = f.reshape(alone), jnp.broadcast_to(y, f.shape).reshape(alone)
+    step = jnp.finfo(f.dtype).eps ** (1 / 3) * jnp.max(jnp.abs(f))
+    of_each = jax.vmap(loss)
+    ends = [of_each(outputs + sign * step, targets) for sign in (1, -1)]
+    probes = {
+        "together": loss(f, y),
+        "alone": of_each(outputs, targets),
+        "slope": jax.grad(lambda outputs: jnp.sum(of_each(outputs, targets)))(outputs),
+        "quotient": (ends[0] - ends[1]) / (2 * step),
+    }
+    if (residual := loss.residual(f, y, 1.0)) is not None:
+        probes["square"] = jnp.square(residual) / 2
+    return {name: array.ravel() for name, array in probes.items()}
+
+
+def _complaint_on_margin(loss: Loss, labels: Float[np.ndarray, " n"]) -> str:
+    """What a loss does not do with its margin κ; y f = κ/2, 3κ/2 and 5κ/2 are looked at."""
+    if (margin := loss.margin) is None:
+        return ""
+    if not require_positive(f"the margin of the loss {loss.name}", margin) or not labels.size:
+        return ""
+    below, above, far = (jnp.asarray(labels * margin * s) for s in (0.5, 1.5, 2.5))
+    y = jnp.asarray(labels)
+    if not (jnp.all(loss(below, y) > 0) and jnp.all(loss(above, y) == 0)):
+        return (
+            f"is to be zero from its margin y f = {margin:g} on, and positive below: write margin "
+            "= None, or where that is"
+        )
+    asked, met = (loss.residual(f, y, 2.0) for f in (above, far))
+    if asked is not None and not (jnp.all(asked != 0) and jnp.all(met == 0)):
+        return "has a residual without factor: write factor times the margin in it"
+    return ""

@@ -29,7 +29,7 @@ from langevin_nn.config.fields import shown
 from langevin_nn.data.load import Dataset
 from langevin_nn.model.ensemble import Beside, Ensemble
 from langevin_nn.model.input_space import InputSpace
-from langevin_nn.model.losses import Loss, Squared
+from langevin_nn.model.losses import Loss, Squared, require_loss
 from langevin_nn.model.networks.base import evaluate, layers_of, of_each, reduced_on, require_output
 from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivatives
 from langevin_nn.model.prior import GaussianPrior
@@ -108,8 +108,7 @@ class Posterior(Target):
             require_in_range("a prior precision", value, dtype)
         require_output(network, data.in_size, data.num_outputs, dtype)
         prior.check(network, self.sampled_leaves)
-        self.loss = Squared() if loss is None else require_kind("loss", loss, Loss, "Squared()")
-        self.loss.check(data.y_train)
+        self.loss = require_loss(Squared() if loss is None else loss, data.y_train)
         self.network, self.space = reduced_on(network, data)
         train, test = data.x_train, data.x_test
         if self.space is not None:

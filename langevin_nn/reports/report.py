@@ -47,9 +47,8 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
     if target.suffix not in (".html", ".htm"):
         raise InputError(f"{target}: a report is an HTML page, write --output FILE.html")
     require_no_folder(target, "--output FILE.html")
-    date_line = (
-        f"As of {time.strftime('%Y-%m-%d %H:%M %z')}, by langevin_nn {versions()['langevin-nn']}."
-    )
+    version = versions()["langevin-nn"] or "(not installed)"
+    date_line = f"As of {time.strftime('%Y-%m-%d %H:%M %z')}, by langevin_nn {version}."
     try:
         page = _page(path, date_line)
     except OSError as error:

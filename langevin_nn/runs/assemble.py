@@ -1,5 +1,7 @@
 """The parts of a run that a configuration names: network, posterior and dynamics."""
 
+from dataclasses import fields
+
 import jax
 import jax.numpy as jnp
 
@@ -15,6 +17,8 @@ from langevin_nn.model.networks.named import KIND, network_named
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.sampling.base import Dynamics, dynamics_named
 from langevin_nn.theory.suite import THEORIES, theory_named
+from langevin_nn.types import InputError
+from langevin_nn.values import nearest, shown
 
 READOUTS: dict[str, type[Posterior]] = {
     "sampled": GibbsPosterior,
@@ -33,7 +37,14 @@ def loss_of(config: RunConfig) -> Loss:
 
 def dynamics_of(settings: SamplerConfig) -> Dynamics:
     """The dynamics that the settings name; a number that it finds itself, "auto", is None."""
-    kind = dynamics_named(settings.dynamics)
+    kind, keys = dynamics_named(settings.dynamics), [field.name for field in fields(settings)]
+    for name in kind.usage.options:
+        if name not in keys:
+            raise InputError(
+                f'dynamics = "{settings.dynamics}" has {shown(name)} among usage.options, and '
+                f"[sampler] has no such key{nearest(str(name), keys) or ':'} write options among "
+                f"{', '.join(keys)}"
+            )
     options = {name: getattr(settings, name) for name in kind.usage.options}
     with explained("dynamics", settings.dynamics):
         return kind(**{name: None if value == "auto" else value for name, value in options.items()})

@@ -26,7 +26,7 @@ from typing import Any
 from langevin_nn import locks
 from langevin_nn.config.record import RunConfig, flat
 from langevin_nn.files import Unreadable, make_folder, write_text
-from langevin_nn.import_paths import ModuleFile
+from langevin_nn.import_paths import ModuleFile, is_of_own_code
 from langevin_nn.runs import claims
 from langevin_nn.runs.archive import Archive
 from langevin_nn.runs.modules import copy_files, module_differences
@@ -78,8 +78,8 @@ class RunFolder(Archive):
 
         Raises `InputError`, and leaves everything as it was, for a folder that cannot be written,
         that another process writes into, that holds another run, or anything that is no run's. A
-        run that diverges, or ends in an error before it has saved a state, leaves no trace: what it
-        replaced comes back.
+        run that diverges, that the user's own code ends, or that ends in an error before it has
+        saved a state, leaves no trace: what it replaced comes back.
         """
         wanted = _Wanted(config, data, modules)
         try:
@@ -94,10 +94,13 @@ class RunFolder(Archive):
                 self._take(wanted, resume, overwrite)
             except OSError as error:
                 raise self._unwritable(error) from error
+            goes_on = self.has_state
             try:
                 yield
             except BaseException as error:
-                if isinstance(error, Diverged) or not (self.is_finished or self.has_state):
+                # What the user's own code has ended is not gone on with when that has changed.
+                ended = isinstance(error, Diverged) or (is_of_own_code(error) and not goes_on)
+                if ended or not (self.is_finished or self.has_state):
                     _quietly(claims.take_back, self.path)
                 raise
             _quietly(claims.settle, self.path)

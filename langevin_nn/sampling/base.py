@@ -20,7 +20,8 @@ from langevin_nn.config.dynamics import DYNAMICS, Usage
 from langevin_nn.footprint import Copies
 from langevin_nn.import_paths import load, misfit, named
 from langevin_nn.model.posterior import Target
-from langevin_nn.types import ChainKeys
+from langevin_nn.types import ChainKeys, InputError
+from langevin_nn.values import require_kind, require_signature, shown
 
 
 class Settings(NamedTuple):
@@ -52,6 +53,15 @@ class Weights(NamedTuple):
     params: Any
 
 
+METHODS = {
+    "start": ("posterior", "params", "key"),
+    "init": ("posterior", "params", "settings"),
+    "step": ("posterior", "state", "settings", "keys"),
+    "adapted": ("state", "settings"),
+}
+"""The methods of a dynamics, and the arguments that they are called with."""
+
+
 class Dynamics(eqx.Module):
     """A Markov transition that leaves, or nearly leaves, the posterior invariant.
 
@@ -69,6 +79,22 @@ class Dynamics(eqx.Module):
     """Whether the prior must be Gaussian; a NumPyro model is then whitened with its own prior."""
     copies: ClassVar[Copies] = Copies()
     """The numbers of copies of weights and activations that the dynamics holds in memory."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """What a class says of itself is looked at where it is written."""
+        super().__init_subclass__(**settings)
+        fields = getattr(cls.settings, "_fields", ())
+        if not isinstance(cls.settings, type) or "step_size" not in fields:
+            raise InputError(
+                f"the settings of {cls.__name__} are a NamedTuple with step_size among its fields, "
+                f"got {shown(cls.settings)}: write settings = Settings, a class(NamedTuple)"
+            )
+        require_kind(f"usage of {cls.__name__}", cls.usage, Usage, 'Usage(options=("step_size",))')
+        require_kind(f"copies of {cls.__name__}", cls.copies, Copies, "Copies(…)")
+        for method, arguments in METHODS.items():
+            if method in vars(cls):
+                name = f"{cls.__name__}.{method}"
+                require_signature(name, vars(cls)[method], "self", *arguments)
 
     @abstractmethod
     def start(self, posterior: Target, params: Any, key: PRNGKeyArray) -> Any:
@@ -159,6 +185,8 @@ def dynamics_named(name: str) -> type[Dynamics]:
     if name in DYNAMICS:
         kind = load("dynamics", kind.place)
     if not (isinstance(kind, type) and issubclass(kind, Dynamics)):
-        advice = f"class {name.rpartition(':')[2]}(langevin_nn.sampling.base.Dynamics)"
+        advice = f"class {name.rpartition(':')[2]}(langevin_nn.Dynamics)"
+        if isinstance(kind, Dynamics):
+            advice = f'its class, "{name.partition(":")[0]}:{type(kind).__name__}"'
         raise misfit("dynamics", name, kind, "a class of dynamics", advice)
     return kind

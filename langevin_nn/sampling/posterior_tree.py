@@ -32,7 +32,7 @@ import xarray as xr
 from langevin_nn.footprint import SERIES_BYTES
 from langevin_nn.model.losses import Loss, Squared
 from langevin_nn.types import Generalisation, InputError
-from langevin_nn.values import require_kind, shown
+from langevin_nn.values import as_number, require_kind, shown
 
 DRAWS = ("chain", "draw")
 COORDINATES = {
@@ -329,7 +329,8 @@ def _posterior_attributes(chains: Draws) -> dict[str, Any]:
     attributes = {"sampling_time": float(chains.wall_seconds), "thinning": float(chains.thinning)}
     if chains.loss is None:
         return attributes
-    numbers = {f"loss_{name}": float(value) for name, value in vars(chains.loss).items()}
+    fields = {f"loss_{name}": as_number(value) for name, value in vars(chains.loss).items()}
+    numbers = {name: number for name, number in fields.items() if number is not None}
     return attributes | {"loss": chains.loss.name, **numbers}
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.errors import InputError
 from langevin_nn.files import remove
+from langevin_nn.import_paths import reason_of
 from langevin_nn.runs import run
 from langevin_nn.runs.assemble import dynamics_of
 from langevin_nn.runs.folder import RunFolder
@@ -162,7 +163,7 @@ class _Batches:
         checkpoint = self.folder.batch(self.task, tuple(ready.point for ready in batch))
         try:
             sampled = self._sampled(batch, checkpoint)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is recorded
             remove(checkpoint)
             wanted_batch = [ready for ready in batch if ready.point in wanted]
             if len(batch) == 1:
@@ -273,10 +274,9 @@ def _recorded(folder: SweepFolder, point: str) -> Iterator[None]:
     """A context in which an error of the point ends, and is recorded as its reason."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - one failed point never stops the others
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - one failed point never stops the others
         folder.record_failure(point, _reason(error))
 
 
-def _reason(error: Exception) -> str:
-    message = " ".join(str(error).split())
-    return message if isinstance(error, InputError) else f"{type(error).__name__}: {message}"
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) if isinstance(error, InputError) else reason_of(error)

@@ -1,21 +1,38 @@
 """The contract of a theory: `Theory`, which is asked about an ensemble, and its `Solution`."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
+from langevin_nn.data.dataset import as_numbers
 from langevin_nn.footprint import Needs
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.covariance import Covariance
 from langevin_nn.theory.saddles.average import ScaleAverage
-from langevin_nn.types import Generalisation, NotApplicable
-from langevin_nn.values import require_kind
+from langevin_nn.types import Generalisation, InputError, NotApplicable
+from langevin_nn.values import (
+    as_number,
+    is_ordered,
+    require_flag,
+    require_function,
+    require_kind,
+    require_text,
+    shown,
+)  # fmt: skip
 
 __all__ = ["OWN_STYLE", "Function", "Solution", "Theory"]
 
 OWN_STYLE: Mapping[str, Any] = {"color": "#CC79A7", "linestyle": "-.", "marker": "D"}
 """The style in figures of a theory that gives none of its own."""
+PREDICTIONS = ("predictive_mean", "predictive_variance")
+"""The arrays of a result, one number for each test target."""
+ESTIMATES = ("bias2", "variance", "generalisation_error", "train_error", "test_accuracy")
+MAY_BE_UNKNOWN = ("train_error", "test_accuracy")
+"""The numbers of a result, and those of them that are NaN where they are not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +60,21 @@ class Solution:
 
     def __post_init__(self) -> None:
         require_kind("generalisation", self.generalisation, Generalisation, "Generalisation(…)")
+        if self.covariance is not None:
+            write = "lambda: at_scales(ensemble, …), or leave it out"
+            require_function("the covariance of a solution", self.covariance, write)
+        if self.mixture is not None:
+            write = "average_over_scale(…), or leave it out"
+            require_kind("mixture", self.mixture, ScaleAverage, write)
+
+    def required_covariance(self) -> Covariance | None:
+        """The covariance, made; None for a solution without. `InputError` for anything else."""
+        if self.covariance is None:
+            return None
+        what = f"what the covariance of {self.generalisation.name} makes"
+        write = "at_scales(…), of_infinite_width(…) or of_kernel(…) of theory.covariance"
+        made: Covariance = require_kind(what, self.covariance(), Covariance, write)
+        return made
 
 
 Function = Callable[..., Generalisation | Solution]
@@ -68,6 +100,7 @@ class Theory:
         is_first: whether figures with room for few theories show it before others.
         needs: the memory that it takes.
         is_limit: whether the other theories tend to it as widths grow.
+        is_expansion: whether it is one in a small number, whose variances may come out negative.
         one_scale: whether it multiplies the Gram matrix by one scale Q, of which the criterion
             tells whether Q* is above 1.
 
@@ -88,6 +121,7 @@ class Theory:
     is_first: bool = False
     needs: Needs = Needs()
     is_limit: bool = False
+    is_expansion: bool = False
     one_scale: bool = False
 
     def __post_init__(self) -> None:
@@ -99,9 +133,12 @@ class Theory:
     def solve(self, ensemble: Ensemble, **options: Any) -> Solution:
         """The theory's answer for an ensemble, under its own name; `options` go to its function.
 
+        It has not converged, and says why, where its numbers are not finite or, but for an
+        expansion, negative.
+
         Raises:
-            InputError: no ensemble; a function that gives neither a Solution nor a Generalisation;
-                and what it raises itself.
+            InputError: no ensemble; a function that gives neither a Solution nor a Generalisation,
+                or predictions of another shape than the test targets; and what it raises itself.
             NotApplicable: the theory does not describe the ensemble.
         """
         require_ensemble(ensemble)
@@ -112,10 +149,66 @@ class Theory:
             solution = Solution(
                 require_kind(f"what {self.name} gives", solution, Generalisation, write)
             )
-        numbers = solution.generalisation
-        if numbers.name == self.name:
-            return solution
-        return replace(solution, generalisation=replace(numbers, name=self.name))
+        return self._checked(solution, ensemble)
+
+    def _checked(self, solution: Solution, ensemble: Ensemble) -> Solution:
+        """The solution under this theory's name, not converged where its numbers cannot be right.
+
+        Raises `InputError` for numbers of another kind, and for predictions that are not of the
+        test targets' shape.
+        """
+        numbers, expected = solution.generalisation, ensemble.data.y_test.shape
+        require_text(f"message of {self.name}", numbers.message)
+        require_flag(f"converged of {self.name}", numbers.converged)
+        orders: Any = numbers.order_parameters
+        if not is_ordered(orders):
+            raise InputError(
+                f"order_parameters of {self.name} must be a tuple of numbers, got {shown(orders)}: "
+                "write (1.0,)"
+            )
+        if (log_evidence := numbers.log_evidence) is not None and as_number(log_evidence) is None:
+            raise InputError(
+                f"log_evidence of {self.name} must be a number, got {shown(log_evidence)}: write "
+                "None where it is not known"
+            )
+        mean, variance = (
+            as_numbers(f"{name} of {self.name}", getattr(numbers, name)) for name in PREDICTIONS
+        )
+        for name, array in zip(PREDICTIONS, (mean, variance), strict=True):
+            if array.shape != expected:
+                raise InputError(
+                    f"{self.name} gives a {name} of shape {array.shape}, and the test targets have "
+                    f"{expected}: write one number for each of them"
+                )
+        numbers = replace(
+            numbers, name=self.name, predictive_mean=mean, predictive_variance=variance,
+            order_parameters=tuple(orders), converged=bool(numbers.converged),
+        )  # fmt: skip
+        if not numbers.converged or not (complaint := self._complaint(numbers)):
+            return replace(solution, generalisation=numbers)
+        message = "; ".join(filter(None, (numbers.message, complaint)))
+        return Solution(replace(numbers, converged=False, message=message))
+
+    def _complaint(self, numbers: Generalisation) -> str:
+        """Which of the numbers cannot be right, in words; "" where all may be.
+
+        The training error, the accuracy and the log evidence may be unknown.
+        """
+        variances = numbers.predictive_variance
+        if not np.isfinite([numbers.predictive_mean, variances]).all():
+            return "the predictions are not finite numbers"
+        least = 0.0 if not self.is_expansion else -math.inf
+        for name in ESTIMATES:
+            value = getattr(numbers, name).value
+            if not (math.isfinite(value) or (math.isnan(value) and name in MAY_BE_UNKNOWN)):
+                return f"{name} = {value} is no finite number"
+            if value < least:
+                return f"{name} = {value:.3g} is negative"
+        if np.min(variances) < least:
+            return f"predictive_variance = {np.min(variances):.3g} is negative at a test point"
+        if numbers.log_evidence is not None and not math.isfinite(numbers.log_evidence):
+            return f"log_evidence = {numbers.log_evidence} is no finite number"
+        return ""
 
     def applies(self, ensemble: Ensemble) -> str:
         """Why the theory does not describe the ensemble, or says nothing new about it; else ""."""

@@ -86,13 +86,13 @@ def evidence_gradient(ensemble: Ensemble, solution: Solution) -> Evidence:
     -0.375000 0.750000
     """
     spec, result = ensemble.spec, solution.generalisation
-    if solution.covariance is None:
+    if (covariance := solution.required_covariance()) is None:
         raise NotApplicable(
             f"the solution of {result.name} has no Gram matrix that it ends in, so that the "
             "derivatives of its log evidence are not known: name a saddle-point theory, "
             "infinite_width or scale_mixture"
         )
-    kernel, arrays, (scaled, whole, trace) = solution.covariance()
+    kernel, arrays, (scaled, whole, trace) = covariance
     by_precision, by_bias = _gradient(precisions_of(spec), arrays, scaled, np.sum(whole), kernel)
     slopes = [*by_precision, *(() if by_bias is None else by_bias), trace]
     if not np.all(np.isfinite(np.array(slopes, np.float64))):

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import jax
-import numpy as np
 
 from langevin_nn import footprint
 from langevin_nn.display import Displayed, Table
-from langevin_nn.import_paths import is_import_path, misfit, named
+from langevin_nn.import_paths import is_import_path, misfit, named, reason_of
 from langevin_nn.memory import forget_programs
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble
@@ -27,7 +26,7 @@ from langevin_nn.theory.effective import (
     width_expansion,
 )
 from langevin_nn.theory.ensemble import gram_regression
-from langevin_nn.theory.regression.moments import joined, not_found
+from langevin_nn.theory.regression.moments import not_found
 from langevin_nn.theory.regression.resolvable import resolved_criteria
 from langevin_nn.types import (
     Generalisation,
@@ -90,9 +89,13 @@ class Predictions(Displayed):
         return {name: solution.generalisation for name, solution in self.solutions.items()}
 
     @property
+    def table(self) -> Table:
+        """The numbers of the theories that apply, a row for each."""
+        return results_table(self.results.values())
+
+    @property
     def _table(self) -> Table:
-        results = self.results.values()
-        table = with_messages(results_table(results), results)
+        table = with_messages(self.table, self.results.values())
         left_out = [f"{name}: left out ({why})" for name, why in self.not_applicable.items()]
         return replace(table, notes=[*table.notes, *left_out])
 
@@ -146,12 +149,13 @@ def predict(ensemble: Ensemble, names: Iterable[str] | None = None) -> Predictio
             not_applicable[name] = why
             continue
         try:
-            solutions[name] = _checked(theory.solve(ensemble))
+            solutions[name] = theory.solve(ensemble)
+            if is_import_path(name):
+                _check_covariance(solutions[name])
         except NotApplicable as error:
             not_applicable[name] = str(error)
         except _failures_of(name) as error:
-            reason = str(error) if isinstance(error, InputError) else _failure_reason(error)
-            solutions[name] = Solution(not_found(name, data, reason))
+            solutions[name] = Solution(not_found(name, data, _reason(name, error)))
     criterion, at_temperature, why = resolved_criteria(regression, spec.temperature)
     smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
     return Predictions(
@@ -160,26 +164,29 @@ def predict(ensemble: Ensemble, names: Iterable[str] | None = None) -> Predictio
     )  # fmt: skip
 
 
-def _checked(solution: Solution) -> Solution:
-    """The solution, marked as not converged where its predictions are not finite numbers."""
-    result = solution.generalisation
-    finite = np.all(np.isfinite(result.predictive_mean)) and np.all(
-        np.isfinite(result.predictive_variance)
-    )
-    if finite or not result.converged:
-        return solution
-    reason = joined(result.message, "the predictions are not finite numbers")
-    return Solution(replace(result, converged=False, message=reason))
+def _check_covariance(solution: Solution) -> None:
+    """Raise `InputError` for a covariance that is none: later it would be left out in silence."""
+    if solution.covariance is None:
+        return
+    try:
+        made = solution.covariance()
+    except (InputError, ArithmeticError):  # not known for this ensemble, which is no mistake
+        return
+    replace(solution, covariance=lambda: made).required_covariance()
 
 
-def _failures_of(name: str) -> tuple[type[Exception], ...]:
+def _failures_of(name: str) -> tuple[type[BaseException], ...]:
     """The exceptions that end one theory alone: any at all for a user's own, by import path."""
-    return (Exception,) if is_import_path(name) else _FAILURES
+    return (Exception, SystemExit) if is_import_path(name) else _FAILURES
 
 
-def _failure_reason(error: Exception) -> str:
+def _reason(name: str, error: BaseException) -> str:
+    if isinstance(error, InputError):
+        return str(error)
     text = " ".join(str(error).split()) or type(error).__name__
-    return f"not found, the calculation failed: {text}"
+    return (
+        f"not found, the calculation failed: {reason_of(error) if is_import_path(name) else text}"
+    )
 
 
 def theory_named(name: str) -> Theory:
@@ -205,7 +212,7 @@ def _function_of_ensemble(name: str, function: Function) -> Function:
         inspect.signature(function).bind(None)
     except TypeError as error:
         raise InputError(
-            f"{name} is no function of an Ensemble ({error}): write def {name}(ensemble), which "
-            "returns a Generalisation or a Solution"
+            f"{name} is no function of an Ensemble ({error}): write def "
+            f"{name.rpartition(':')[2]}(ensemble), which returns a Generalisation or a Solution"
         ) from error
     return function

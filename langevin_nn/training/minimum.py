@@ -255,8 +255,9 @@ def _checked(
     loss = posterior.loss
     if loss.residual(posterior.y_train, posterior.y_train) is None:
         raise InputError(
-            f"Levenberg–Marquardt takes losses that are squares, got {loss}: write Squared() or "
-            "Hinge(power=2)"
+            f"Levenberg–Marquardt takes losses that are squares, got {shown(loss)}: write "
+            "Squared(), Hinge(power=2), or in a class of your own residual(self, f, y, factor=1.0) "
+            "with r of ℓ = ½ r²"
         )
     if posterior.y_train.dtype != jnp.float64:
         raise InputError(

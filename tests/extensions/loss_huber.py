@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 
-from langevin_nn.model.losses import Loss
+import langevin_nn as lnn
 
 
-class Huber(Loss):
+class Huber(lnn.Loss):
     name = "huber"
 
     def __call__(self, f, y):

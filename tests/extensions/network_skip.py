@@ -22,6 +22,10 @@ class SkipLayer(Layer):
 class SkipNetwork(lnn.FullyConnected):
     """Two hidden layers of the same width; the second adds what the first has."""
 
+    def __check_init__(self):
+        if len(self.hidden_widths) != 2 or len(set(self.hidden_widths)) != 1:
+            raise lnn.InputError("a SkipNetwork has two layers: write hidden_widths = [200, 200]")
+
     @property
     def layers(self):
         first, dense, readout = super().layers

@@ -1,12 +1,18 @@
 """What is derived from a class of the package is what is sampled and predicted, or is refused."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cases import ensemble_of, small_task
+import pytest
+from cases import ensemble_of, small_task, two_outputs
+from extensions.loss_huber import Huber
 from refusals import refuses
 
 import langevin_nn as lnn
+from langevin_nn.model.activations import AngleForm, ClosedForm, erf, identity, relu, tanh
+from langevin_nn.model.losses import Loss, require_loss
 from langevin_nn.theory import THEORIES
 from langevin_nn.theory.base import OWN_STYLE, Theory
 from langevin_nn.theory.suite import predict
@@ -37,6 +43,22 @@ class Halved(lnn.FullyConnected):
         return super().batch(x) / 2
 
 
+class Centred(lnn.FullyConnected):
+    """f at an input depends on the others of its batch."""
+
+    def features(self, x):
+        features = super().features(x)
+        return features - features.mean(axis=-2, keepdims=True)
+
+
+class Shared(lnn.FullyConnected):
+    """f of a network depends on the others of its batch."""
+
+    def features(self, x):
+        features = super().features(x)
+        return features / jnp.abs(features).max()
+
+
 class Called(lnn.FullyConnected):
     def __call__(self, x):
         return super().__call__(x) / 2
@@ -53,6 +75,151 @@ def test_losses_are_final():
 
         class LogCosh(lnn.Squared):
             name = "log cosh"
+
+
+class LessTheMean(Huber):
+    def __call__(self, f, y):
+        loss = super().__call__(f, y)
+        return loss - loss.mean(axis=0, keepdims=True)
+
+
+class Frozen(Huber):
+    def __call__(self, f, y):
+        return super().__call__(jax.lax.stop_gradient(f), y)
+
+
+class Wider(Huber):
+    """In a type of its own: chains in float32 would go on in float64."""
+
+    def __call__(self, f, y):
+        return super().__call__(f, y).astype(jnp.float64)
+
+
+class NamedAnother(Huber):
+    name = "squared"
+
+
+class WrongResidual(Huber):
+    def residual(self, f, y, factor=1.0):
+        return y - f
+
+
+class NoFactor(Huber):
+    def residual(self, f, y):
+        return jnp.sqrt(2 * self(f, y))
+
+
+class OwnHinge(Loss):
+    name, margin = "own_hinge", 0.5
+
+    def __call__(self, f, y):
+        return jnp.maximum(0.5 - y * f, 0) ** 2 / 2
+
+    def residual(self, f, y, factor=1.0):
+        return jnp.maximum(0.5 * factor - y * f, 0)
+
+
+class FactorUnused(OwnHinge):
+    def residual(self, f, y, factor=1.0):
+        return jnp.maximum(0.5 - y * f, 0)
+
+
+class WrongMargin(OwnHinge):
+    margin = 0.1
+
+
+@dataclass
+class NotHashable(Huber):
+    delta: float = 1.0
+
+
+LOSSES = {
+    LessTheMean: ["huber", "ℓ(f, y)"],
+    Frozen: ["huber", "derivative"],
+    Wider: ["huber", "float64", "float32"],
+    NamedAnother: ["NamedAnother", "'squared'"],
+    WrongResidual: ["huber", "residual(f, y, factor)", "None"],
+    NoFactor: ["def residual(self, f, y, factor=1.0)"],
+    FactorUnused: ["own_hinge", "factor"],
+    WrongMargin: ["own_hinge", "0.1"],
+    NotHashable: ["NotHashable", "@dataclass(frozen=True)"],
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES, ids=lambda kind: kind.__name__)
+def test_a_loss_is_held_against_what_it_says(kind):
+    data = small_task()
+    labels = lnn.Dataset("labels", data.x_train, np.sign(data.y_train), data.x_test, data.y_test)
+    network = lnn.FullyConnected(5, (3,), key=KEY, dtype=jnp.float64)
+    with refuses(*LOSSES[kind]):
+        lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), labels, 0.1, kind())
+
+
+def test_losses_that_are_what_they_say():
+    data = small_task()
+    for loss, y in (
+        (Huber(), data.y_train),
+        (Huber(), two_outputs(data).y_train),
+        (OwnHinge(), np.sign(data.y_train)),
+        (lnn.Hinge(), np.sign(data.y_train)),
+    ):
+        assert require_loss(loss, y) is loss
+
+
+def dual(formula, **forms):
+    return ClosedForm(formula, **forms)
+
+
+ACTIVATIONS = {
+    "of another function": (jnp.sin, erf.dual, True),
+    "one per cent": (erf.function, dual(lambda xp, *abc: 1.01 * erf.dual.formula(xp, *abc)), True),
+    "not a number": (erf.function, lambda a, b, c: c * jnp.nan, True),
+    "transposed": (erf.function, lambda a, b, c: erf.dual(a, b, c).T, True),
+    "summed": (erf.function, lambda a, b, c: erf.dual(a, b, c).sum(), True),
+    "by quadrature of another": (erf.function, tanh.dual, True),
+    "in NumPy": (erf.function, lambda *abc: erf.dual.on_host(*map(np.asarray, abc)), True),
+    "odd": (relu.function, relu.dual, True),
+    "not odd": (erf.function, erf.dual, False),
+    "linear": (erf.function, dual(erf.dual.formula, is_linear=True), True),
+    "slope": (
+        relu.function,
+        dual(relu.dual.formula, by_angle=AngleForm(np.cos, relu.dual.by_angle.lack)),
+        False,
+    ),
+    "lack": (
+        relu.function,
+        dual(relu.dual.formula, by_angle=AngleForm(relu.dual.by_angle.slope, np.sin)),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_an_activation_is_held_against_what_it_says(kind):
+    own = lnn.Activation("own", *ACTIVATIONS[kind])
+    with refuses("'own'"):
+        lnn.FullyConnected(3, (2,), own, key=KEY)
+    spec = lnn.EnsembleSpec(5, (2,), own, (1.0, 1.0), 0.1)
+    with refuses("'own'"):
+        lnn.Ensemble(spec, small_task())
+
+
+def sign_dual(xp, a, b, c):
+    return 2 / xp.pi * xp.arcsin(xp.clip(c / xp.sqrt(a * b), -1, 1))
+
+
+def test_activations_that_are_what_they_say():
+    """Smooth, with kinks, with a jump; also where JAX traces what makes the network."""
+    sine = lnn.activation(jnp.sin)
+    for own in (
+        lnn.Activation("own", erf.function, lambda *abc: erf.dual(*abc), True),
+        lnn.Activation("own", relu.function, relu.dual, False),
+        lnn.Activation("own", identity.function, identity.dual, True),
+        lnn.Activation("own", jnp.sign, ClosedForm(sign_dual), True),
+        lnn.Activation("own", sine.function, sine.dual, True),
+    ):
+        jax.eval_shape(lambda own=own: lnn.FullyConnected(3, (2,), own, key=KEY).weights)
+        assert lnn.activation(own) is own
 
 
 def test_a_network_that_sees_its_inputs_beside_its_first_layer_says_so():
@@ -77,6 +244,12 @@ def test_a_readout_that_is_not_known_is_not_integrated_out():
         posterior_on(Halved, lnn.MarginalisedPosterior)
     with refuses("Called", "batch(x)"):
         posterior_on(Called)
+
+
+@pytest.mark.parametrize("network_class", [Centred, Shared])
+def test_outputs_are_of_each_input_and_network_alone(network_class):
+    with refuses(network_class.__name__, "features(x)"):
+        posterior_on(network_class)
 
 
 def test_the_domain_of_a_theory_is_asked_also_where_it_is_named(monkeypatch):

@@ -9,13 +9,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from cases import TINY
+from cases import TINY, ensemble_of, small_task
 from command_line import CommandLine
+from extensions import experiment_width
+from refusals import says
 
 import langevin_nn as lnn
+from experiments import common
 from langevin_nn import config as configuration
 from langevin_nn.runs import run
 from langevin_nn.sweeps import results
+from langevin_nn.theory import infinite_width
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -28,6 +32,7 @@ EXAMPLES = {
     },
     "loss_huber": {"posterior.loss": "loss_huber:Huber"},
     "source_stripes": {"data.source": "source_stripes:stripes"},
+    "theory_shrunk": {"theory": ["theory_shrunk:shrunk"]},
     "theory_mixed": {"theory": ["one_layer", "theory_mixed:mixture", "theory_mixed:MIXED"]},
 }
 
@@ -137,3 +142,32 @@ def test_the_experiment_measures_draws_and_prints(folder, tmp_path):
     words = [sys.executable, str(HERE / "experiment_width.py"), "--smoke", "."]
     subprocess.run(words, cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert {"widths.png", "results.json"} <= folder.files()
+
+
+def test_a_theory_with_its_solution_has_derivatives_and_a_distribution():
+    data = small_task()
+    own = "extensions.theory_shrunk:shrunk"
+    ensemble = ensemble_of(data, (10,), precisions=(1.0, 2.0))
+    wide = ensemble.at(prior_precisions=(1.0, 4.0))
+    found, same = (
+        lnn.theory.evidence(e, t) for e, t in ((ensemble, own), (wide, "infinite_width"))
+    )
+    assert found.log_evidence == same.log_evidence
+    np.testing.assert_allclose(found.temperature_gradient, same.temperature_gradient)
+    np.testing.assert_allclose(found.precision_gradient[1], 2 * same.precision_gradient[1])
+    law = lnn.theory.predictive_distribution(ensemble, data.x_test, own)
+    np.testing.assert_array_equal(law.mean, infinite_width(wide).predictive_mean)
+
+
+@pytest.mark.parametrize("words", [["out"], ["--draw", "out"]])
+def test_an_experiment_that_cannot_be_done_says_so_in_one_line(words, folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["experiment_width.py", *words])
+    values = experiment_width.VALUES | {"data": {"source": "not_there:load"}}
+    monkeypatch.setattr(experiment_width, "VALUES", values)
+    with pytest.raises(SystemExit) as left:
+        common.experiment(
+            str(HERE / "experiment_width.py"), experiment_width.__doc__, experiment_width.measure,
+            experiment_width.draw, experiment_width.report,
+        )  # fmt: skip
+    assert left.value.code == 2
+    says(capsys.readouterr().err[:-1], "results.json" if "--draw" in words else "not_there.py")

@@ -6,6 +6,7 @@ What is refused is so in one line that says where, what is expected and what to 
 import json
 import os
 import re
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from cases import TINY
 from command_line import CommandLine
-from refusals import refused
+from refusals import refused, says
 
 from langevin_nn import config as configuration
 from langevin_nn import import_paths
@@ -82,7 +83,9 @@ BAD = {
     "no Python": ("def wave(z:", ["line 1: SyntaxError"]),
     "needs others": ("import not_installed_", ["line 1: ModuleNotFoundError"]),
     "not callable": ("wave = 3", ["is 3", "elementwise function", "write def wave(z)"]),
-    "a class": ("class wave: ...", ["elementwise function"]),
+    "a class": ("class wave: ...", ["the class wave", "elementwise function"]),
+    "a lookup that raises": ("def __getattr__(name): return 1 / 0", ["line 1", "ZeroDivision"]),
+    "a lookup that leaves": ("def __getattr__(name): raise SystemExit", ["line 1", "SystemExit"]),
     "no function of numbers": ("def wave(z): return z.sum()", ["on each element"]),
 }
 
@@ -115,6 +118,19 @@ def test_objects_that_do_not_fit_are_refused(here, kind):
     assert not Path("out").exists()
 
 
+SOURCE = """
+import numpy as np
+from langevin_nn import Dataset
+
+RNG = np.random.default_rng(0)
+
+
+def wave({arguments}):
+    x, y = {x}, np.ones(9)
+    return Dataset("d", x[:5], y[:5], x[5:], y[5:])
+"""
+
+
 @pytest.mark.parametrize(
     ("content", "fragments"),
     [
@@ -126,6 +142,9 @@ def test_objects_that_do_not_fit_are_refused(here, kind):
             "def wave():\n    return Dataset('d', *2 * (np.eye(3), np.ones(3)))",
             ["num_train = 3 and was asked for 5"],
         ),
+        (SOURCE.format(arguments="in_size", x="np.eye(9)[:, :in_size + 1]"), ["in_size = 4", "3"]),
+        (SOURCE.format(arguments="", x="np.random.default_rng().normal(size=(9, 3))"), ["rng"]),
+        (SOURCE.format(arguments="", x="RNG.normal(size=(9, 3))"), ["x_train", "rng"]),
     ],
 )
 def test_data_sources_that_are_refused(here, content, fragments):
@@ -141,6 +160,11 @@ def test_data_sources_that_are_refused(here, content, fragments):
         ("mine:", '"module:name" of your own'),
         (":wave", '"module:name" of your own'),
         ("a b:c", '"module:name" of your own'),
+        ("mine.py:wave", '"mine:wave"'),
+        ("sub.mine:wave", '"mine:wave"'),
+        ("sub/mine:wave", '"mine:wave"'),
+        ("my-mine:wave", '"my_mine:wave"'),
+        ("./mine.py:wave", '"mine:wave"'),
     ],
 )
 def test_names_that_are_none(here, name, fragment):
@@ -148,10 +172,74 @@ def test_names_that_are_none(here, name, fragment):
     assert answer.code == 2 and fragment in answer.err
 
 
-def test_a_theory_of_your_own_that_raises_ends_no_other(here):
-    Path("mine.py").write_text("def wave(ensemble):\n    return {}['nothing']\n")
+@pytest.mark.parametrize("line", ["return {}['nothing']", "raise SystemExit('nothing')"])
+def test_a_theory_of_your_own_that_raises_ends_no_other(here, line):
+    Path("mine.py").write_text(f"def wave(ensemble):\n    {line}\n")
     answer = here("theory", "tiny.toml", "--theory", "infinite_width", "mine:wave")
-    assert answer.code == 0 and "mine:wave" in answer.out and "'nothing'" in answer.out
+    assert answer.code == 0
+    says(answer.out.replace("\n", " "), "mine:wave", "mine.py", "line 2", "nothing")
+    (kind,) = re.findall("KeyError|SystemExit", answer.out)
+    assert kind in ("KeyError", "SystemExit")
+
+
+NETWORK = """
+import langevin_nn as lnn
+
+
+class wave(lnn.FullyConnected):
+"""
+LOSS = """
+import jax.numpy as jnp
+from langevin_nn.model.losses import Loss
+
+
+class wave(Loss):
+    name = "wave"
+
+    def __call__(self, f, y):
+        return {value}
+
+    def check(self, targets):
+        {check}
+"""
+INSTANCE = "import langevin_nn as lnn\n\nwave = lnn.Langevin()\n"
+FAILING = {
+    "layers": ("network.architecture", NETWORK + "    @property\n    def layers(self): 1 / 0\n",
+               ["mine.py", "line 7", "ZeroDivisionError"]),
+    "features": ("network.architecture", NETWORK + "    def features(self, x): return x.T\n",
+                 ["network"]),
+    "loss": ("posterior.loss", LOSS.format(value="1 / 0", check="pass"),
+             ["mine.py", "line 10", "ZeroDivisionError"]),
+    "check": ("posterior.loss", LOSS.format(value="f - y", check="1 / 0"),
+              ["mine.py", "line 13", "ZeroDivisionError"]),
+    "coupled": ("posterior.loss", LOSS.format(value="jnp.abs(f - y) - f.mean()", check="pass"),
+                ["wave", "ℓ(f, y)"]),
+    "an instance": ("sampler.dynamics", INSTANCE, ['"mine:Langevin"', "class"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_what_fails_in_use_is_one_line_and_leaves_nothing(here, kind):
+    field, content, fragments = FAILING[kind]
+    Path("mine.py").write_text(content)
+    answer = here("run", "tiny.toml", f"--{field}", "mine:wave", "--output", "out", "--quiet")
+    refused(answer, *fragments)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("widths", [["3"], ["3", "3", "3"], ["3", "4"]])
+def test_the_example_of_a_network_says_which_widths_it_has(here, widths):
+    shutil.copy(Path(__file__).parent / "network_skip.py", ".")
+    words = ["--network.architecture", "network_skip:SkipNetwork", "--network.hidden_widths"]
+    answer = here("run", "tiny.toml", *words, *widths, "--output", "out")
+    refused(answer, "hidden_widths = [200, 200]")
+    assert not Path("out").exists()
+
+
+def test_a_theory_is_a_function_of_an_ensemble(here):
+    Path("mine.py").write_text("def wave(): ...")
+    answer = here("theory", "tiny.toml", "--theory", "mine:wave")
+    refused(answer, "def wave(ensemble)")
 
 
 def test_a_run_keeps_its_code_and_is_gone_on_with_by_no_other(here):

@@ -5,8 +5,8 @@ The moments are those of the mixture: between the two means lies a variance of i
 
 import numpy as np
 
+import langevin_nn as lnn
 from langevin_nn.theory import infinite_width, one_layer
-from langevin_nn.theory.base import Theory
 from langevin_nn.theory.regression.moments import Moments, generalisation
 
 
@@ -24,7 +24,7 @@ def mixture(ensemble):
 
 
 # The function alone would do; a Theory says what it is, and how it looks in figures.
-MIXED = Theory(
+MIXED = lnn.Theory(
     "mixed",
     mixture,
     summary="Infinite width or one hidden layer, with equal probability.",

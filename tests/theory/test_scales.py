@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import GOLDEN, SEED, deviation, ensemble_of, small_task, spec_of, toy, two_outputs
@@ -396,14 +397,16 @@ def test_an_average_that_does_not_converge_says_so(monkeypatch):
     assert "still moved by" in result.message
 
 
-BROKEN = Activation("broken", lambda z: z, lambda a, b, c: c * np.nan, odd=True)
+BROKEN = Activation(
+    "broken", lambda z: z, lambda a, b, c: jnp.where(jnp.abs(c) > 5, np.nan, c), odd=True
+)
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
         ({"in_size": 7}, r"inputs of size 7, the data have shape \(40, 16\)"),
-        ({"activation": BROKEN}, "not finite"),
+        ({"activation": BROKEN, "prior_precisions": (0.01, 1.0)}, "not finite"),
         (
             {
                 "hidden_widths": (),

@@ -23,7 +23,9 @@ def execute(arguments: argparse.Namespace) -> int:
 
         configure_jax()
     sections = {
-        "versions": provenance.versions(),
+        "versions": {
+            name: number or "not installed" for name, number in provenance.versions().items()
+        },
         "device": provenance.device(),
         "precision": provenance.precision(),
         "git": provenance.git_state(Path(provenance.__file__).parent) or {"commit": None},

@@ -12,9 +12,10 @@ from langevin_nn.cli.fields import add_fields, config_of
 from langevin_nn.cli.output import default_output, obstacle_advice, write_unless_quiet
 from langevin_nn.cli.progress import RunProgress, tell
 from langevin_nn.cli.startup import configure_jax, loading, not_swallowed
-from langevin_nn.cli.streams import warn
+from langevin_nn.cli.streams import stages, warn
 from langevin_nn.cli.words import Once, path
 from langevin_nn.errors import InputError
+from langevin_nn.import_paths import own_failure
 
 if TYPE_CHECKING:
     from langevin_nn.runs.folder import RunFolder
@@ -42,11 +43,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Do the run; the code is `NOT_CONVERGED` where it has not converged."""
     config = config_of(arguments)
+    stages.begin("loading JAX")
     with loading():
         from langevin_nn.runs import run, tables
         from langevin_nn.runs.folder import RunFolder
 
         configure_jax()
+    stages.begin(f"reading {config.data.source}")
     problem = run.prepare(config)
     warn("" if arguments.quiet else problem.warning)
     folder = RunFolder(
@@ -68,18 +71,27 @@ def execute(arguments: argparse.Namespace) -> int:
                 return 0 if converged else NOT_CONVERGED
             if arguments.resume and not folder.has_state:
                 tell(f"{folder.path} has no saved state to go on from: the run begins anew")
+            stages.begin("theories")
             predictions = run.expect(problem)
             if config.theory:
                 require_theories(config, predictions)
+            if stages.is_shown:
+                stages.end()
+                lines = [tables.heading(problem.config, problem.data), "", predictions.table, ""]
+                sys.stderr.write("\n".join(map(str, lines)) + "\n")
+            stages.begin("compiling")
             result = run.run(
                 problem, folder, resume=arguments.resume, progress=progress, predictions=predictions
             )
     except KeyboardInterrupt:
+        stages.end()
         sys.stderr.write(f"\ninterrupted: {_resume_advice(arguments, folder)}\n")
         return INTERRUPTED
     except BrokenPipeError:
         raise
     except OSError as error:
+        if (failure := own_failure(error)) is not None:
+            raise failure from error
         raise InputError(
             f"writing into {folder.path} failed ({error.strerror or error}): "
             f"{obstacle_advice(error)}{_resume_advice(arguments, folder, error)}"

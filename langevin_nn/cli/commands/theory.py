@@ -9,7 +9,7 @@ from langevin_nn.cli.codes import FAILED
 from langevin_nn.cli.fields import add_fields, config_of
 from langevin_nn.cli.progress import tell
 from langevin_nn.cli.startup import configure_jax, loading
-from langevin_nn.cli.streams import warnings_as_lines
+from langevin_nn.cli.streams import stages, warnings_as_lines
 from langevin_nn.cli.words import Once, path, picture
 from langevin_nn.errors import InputError
 from langevin_nn.footprint import TightMemory
@@ -47,6 +47,7 @@ def execute(arguments: argparse.Namespace) -> int:
     It is also where no maximum of the log evidence was found.
     """
     config = config_of(arguments)
+    stages.begin("loading JAX")
     with loading():
         from langevin_nn.files import require_no_folder
         from langevin_nn.model.ensemble import Ensemble
@@ -54,14 +55,15 @@ def execute(arguments: argparse.Namespace) -> int:
         from langevin_nn.runs.maximum import at_maximum, maximum_json, options_to
         from langevin_nn.theory.evidence_maximum import maximise_evidence
         from langevin_nn.theory.suite import predict
-        from langevin_nn.types import results_table
 
         configure_jax()
+    stages.begin(f"reading {config.data.source}")
     config, ensemble = run.prepare_theory(config)
     if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
         raise InputError(f"--plot {arguments.plot}: its folder does not exist")
     if arguments.plot is not None:
         require_no_folder(arguments.plot, "another name")
+    stages.begin("theories")
     with warnings_as_lines(TightMemory):
         predictions = predict(ensemble, config.theory)
     require_theories(config, predictions)
@@ -78,7 +80,7 @@ def execute(arguments: argparse.Namespace) -> int:
         text = json.dumps(part, indent=2, allow_nan=False)
     else:
         heading = tables.heading(config, ensemble.data)
-        table = results_table(predictions.results.values())
+        table = predictions.table
         text = "\n".join([heading, "", str(table), "", *tables.remarks(predictions)])
         if found is not None:
             text = f"{found}\nas options: {options_to(given, found)}\n\n{text}"
@@ -87,6 +89,7 @@ def execute(arguments: argparse.Namespace) -> int:
             run.draw_theory(ensemble, predictions, tables.caption(config), arguments.plot)
         except OSError as error:
             raise InputError(f"cannot write {arguments.plot}: {error.strerror or error}") from error
+    stages.end()
     sys.stdout.write(text + "\n")
     if found is not None and not found.converged:
         tell(f"the maximum of the log evidence is {found.message}")

@@ -23,8 +23,11 @@ from langevin_nn.footprint import NetworkSizes
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError, Patches, random_key
-from langevin_nn.values import require_array, shown
+from langevin_nn.values import require_array, require_signature, shown
 from langevin_nn.wide_layers import Layer
+
+METHODS = {"features": ("x",), "batch": ("x",), "__call__": ("x",), "reduced": ("data",)}
+"""The methods that classes of networks write anew, and the arguments that they are called with."""
 
 
 class Network(eqx.Module):
@@ -34,6 +37,14 @@ class Network(eqx.Module):
     is empty for a network without. With leading axes (chains, say) in all of them the module
     stands for as many networks.
     """
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """What a class can be asked for is looked at where it is written."""
+        super().__init_subclass__(**settings)
+        for method, arguments in METHODS.items():
+            if method in vars(cls):
+                name = f"{cls.__name__}.{method}"
+                require_signature(name, vars(cls)[method], "self", *arguments)
 
     weights: eqx.AbstractVar[tuple[Array, ...]]
     biases: eqx.AbstractVar[tuple[Array, ...]]
@@ -192,10 +203,42 @@ def reduced_on(network: Any, data: Dataset) -> tuple[Any, InputSpace | None]:
     """
     if not isinstance(network, Network):
         return network, None
+    is_own = not type(network).__module__.startswith("langevin_nn.")
+    if is_own:
+        _require_apart(network, data.x_train[:3])
     reduced, space = network.reduced(data)
-    if space is not None and not type(network).__module__.startswith("langevin_nn."):
+    if is_own and space is not None:
         _require_same(network, reduced, data.x_train[:8], space.train[:8])
     return reduced, space
+
+
+def _require_apart(network: Network, x: np.ndarray) -> None:
+    """Raise `InputError` where f depends on the other inputs or networks of a batch."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(network)):
+        return
+    inputs = jnp.asarray(x, network.weights[0].dtype)
+    with jax.ensure_compile_time_eval():
+        together, apart = map(np.asarray, _outputs_of_two(network, inputs))
+    size = np.abs(apart).max(initial=0.0)
+    if together.shape != apart.shape or not np.allclose(
+        together, apart, rtol=0, atol=1e-3 * size, equal_nan=True
+    ):
+        raise InputError(
+            f"{type(network).__name__} has other outputs for many inputs or networks at once than "
+            "for each alone: write features(x) and batch(x) without means or sums over their "
+            "leading axes"
+        )
+
+
+@eqx.filter_jit
+def _outputs_of_two(network: Network, x: Float[Array, "P N_0"]) -> tuple[Array, Array]:
+    """f of two networks at inputs x, from one batch, and of each network and input alone."""
+    arrays, rest = eqx.partition(network, eqx.is_inexact_array)
+    factors = (1.0, 0.7)
+    pair = jax.tree.map(lambda w: jnp.stack([factor * w for factor in factors]), arrays)
+    singles = [eqx.combine(jax.tree.map(lambda w: f * w, arrays), rest) for f in factors]  # noqa: B023
+    apart = [jnp.concatenate([one.batch(row[None]) for row in x]) for one in singles]
+    return eqx.combine(pair, rest).batch(x), jnp.stack(apart)
 
 
 def _require_same(network: Network, reduced: Network, x: np.ndarray, coordinates: Any) -> None:

@@ -22,5 +22,7 @@ def network_named(name: str) -> type[Network]:
         network_class = load(KIND, network_class.place)
     if not (isinstance(network_class, type) and issubclass(network_class, Network)):
         write = f"class {name.rpartition(':')[2]}(langevin_nn.model.networks.base.Network)"
+        if isinstance(network_class, Network):
+            write = f'its class, "{name.partition(":")[0]}:{type(network_class).__name__}"'
         raise misfit(KIND, name, network_class, "a class of networks", write)
     return network_class

@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray
 
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics, Stepper
+from langevin_nn.sampling.checks import is_own, require_own_step, require_settings
 from langevin_nn.sampling.dynamics.step_size import final_curvature
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, Progress
 from langevin_nn.sampling.engine.chunks import Buffer
@@ -109,13 +110,34 @@ class Start:
             self.dynamics.start(*inputs)
             for inputs in zip(self.points, params, self.streams.host, strict=True)
         ]
+        if is_own(self.dynamics):
+            for point_settings in settings:
+                require_settings(self.dynamics, point_settings, "start")
         states = [
             begin(posterior, self._stepper(point_settings), weights)
             for posterior, point_settings, weights in zip(
                 self.points, settings, params, strict=True
             )
         ]
+        if is_own(self.dynamics):
+            require_own_step(
+                self.dynamics, self._stepper(settings[0]), self.points[0], params[0], states[0],
+                self.streams.moving[0][0],
+            )  # fmt: skip
+            self._try_adapted(states[0], settings[0])
         return States(stacked(states), self._between()), Progress(0, 0, 0.0, settings)
+
+    def _try_adapted(self, state: Any, settings: Any) -> None:
+        """Raise what is wrong with `adapted` at once: it is asked at the end of the warm-up.
+
+        Numbers that are not known at the first state may be known then.
+        """
+        try:
+            adapted = self.dynamics.adapted(state, settings)
+        except ArithmeticError:
+            return
+        if not isinstance(adapted, self.dynamics.settings):
+            require_settings(self.dynamics, adapted, "adapted")
 
     def resumed(self, saved: Checkpoint) -> tuple[States, Progress, list[Buffer]]:
         """The states and the progress as they were saved, and the draws before."""
@@ -156,6 +178,8 @@ class Start:
         for i, (posterior, key) in enumerate(zip(self.points, self.streams.host, strict=True)):
             state = jax.tree.map(jnp.asarray, point(chains, i))
             adapted.append(self.dynamics.adapted(state, progress.settings[i]))
+            if is_own(self.dynamics):
+                require_settings(self.dynamics, adapted[-1], "adapted")
             curvatures.append(
                 final_curvature(posterior, state.params, key)
                 if self.dynamics.unadjusted

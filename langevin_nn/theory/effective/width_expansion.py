@@ -241,6 +241,7 @@ WIDTH_EXPANSION = Theory(
     style={"color": "#CC79A7", "linestyle": (0, (1, 2.5)), "marker": "D"},
     domain=_expansion_domain,
     needs=Needs(10.0, programs=110e6, least_depth=1, most_depth=1),
+    is_expansion=True,
 )
 MATCHED = Theory(
     "matched",
@@ -250,4 +251,5 @@ MATCHED = Theory(
     domain=_matched_domain,
     needs=Needs(10.0, programs=110e6, least_depth=1, most_depth=1),
     is_first=True,
+    is_expansion=True,
 )

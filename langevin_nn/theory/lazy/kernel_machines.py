@@ -31,14 +31,14 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_tri
 from scipy.optimize import nnls
 
 from langevin_nn.model.ensemble import Ensemble
-from langevin_nn.model.losses import Hinge, Loss
+from langevin_nn.model.losses import Hinge, Loss, require_loss
 from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.kernels.ntk import ntk, ntk_diagonal, ntk_uncertainty
 from langevin_nn.theory.regression.moments import Moments, generalisation
 from langevin_nn.theory.regression.resolvable import RESOLVED
 from langevin_nn.theory.regression.rounding import EPSILON, rounding_of
 from langevin_nn.types import Generalisation, InputError, NotApplicable
-from langevin_nn.values import require_kind, require_time
+from langevin_nn.values import require_time
 
 __all__ = ["kernel_flow", "support_vectors"]
 
@@ -301,7 +301,7 @@ def _check_flow(
 ) -> None:
     require_ensemble(ensemble)
     spec, data = ensemble.spec, ensemble.data
-    require_kind("loss", loss, Loss, "Logistic() or Hinge()")
+    require_loss(loss)
     if loss.name != spec.loss:
         raise InputError(
             f"the ensemble has the {spec.loss} loss, the flow is to be of the {loss.name}: write "
@@ -309,7 +309,7 @@ def _check_flow(
         )
     if loss.slope_jumps:
         raise InputError(f"the slope of {loss} jumps at the margin: write Hinge(power=2)")
-    loss.check(data.y_train)
+    require_loss(loss, data.y_train)
     if data.num_outputs > 1:
         raise InputError(
             f"kernel_flow is of one output, the targets have shape {data.y_train.shape}: give it "

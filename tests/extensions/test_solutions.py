@@ -1,0 +1,77 @@
+"""A theory of one's own whose numbers cannot be right says so in its row, or is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from cases import ensemble_of, toy
+from refusals import refuses
+
+import langevin_nn as lnn
+from langevin_nn.theory import THEORIES, infinite_width
+from langevin_nn.theory.base import Solution, Theory
+from langevin_nn.theory.suite import predict
+
+ENSEMBLE = ensemble_of(toy())
+
+
+def changed(**changes):
+    """A theory that gives the numbers of infinite width with some of them replaced."""
+
+    def function(ensemble):
+        return dataclasses.replace(infinite_width(ensemble), **changes)
+
+    return Theory("own", function)
+
+
+def one_of(value, number=0.5):
+    array = np.full(ENSEMBLE.data.y_test.shape, number)
+    array[1] = value
+    return array
+
+
+WRONG = {
+    "bias2": lnn.Estimate(np.nan),
+    "variance": lnn.Estimate(-1.0),
+    "generalisation_error": lnn.Estimate(np.inf),
+    "train_error": lnn.Estimate(-0.5),
+    "test_accuracy": lnn.Estimate(-0.5),
+    "predictive_mean": one_of(np.nan),
+    "predictive_variance": one_of(-0.25),
+    "log_evidence": np.nan,
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_numbers_that_cannot_be_right_have_not_converged(name, monkeypatch):
+    monkeypatch.setitem(THEORIES, "own", changed(**{name: WRONG[name]}))
+    result = predict(ENSEMBLE, ["own"]).results["own"]
+    assert not result.converged and result.message
+    assert predict(ENSEMBLE, ["infinite_width"]).results["infinite_width"].converged
+
+
+def test_what_is_not_known_is_no_mistake():
+    unknown = lnn.Estimate(np.nan)
+    assert changed(train_error=unknown, test_accuracy=unknown, log_evidence=None)(
+        ENSEMBLE
+    ).converged
+    expansion = dataclasses.replace(changed(variance=lnn.Estimate(-1.0)), is_expansion=True)
+    assert expansion(ENSEMBLE).converged, "which is what expansions do"
+
+
+@pytest.mark.parametrize("shape", [(3,), (25, 1), (1,)])
+def test_predictions_of_another_shape_are_refused(shape):
+    with refuses("own", str(shape), str(ENSEMBLE.data.y_test.shape)):
+        changed(predictive_mean=np.ones(shape), predictive_variance=np.ones(shape))(ENSEMBLE)
+
+
+def test_a_covariance_that_is_none_is_refused(monkeypatch):
+    numbers = infinite_width(ENSEMBLE)
+    own = _named(monkeypatch, lambda ensemble: Solution(numbers, lambda: 3))
+    with refuses("own", "at_scales", "3"):
+        lnn.theory.evidence(ENSEMBLE, own)
+
+
+def _named(monkeypatch, function):
+    monkeypatch.setitem(THEORIES, "own", Theory("own", function))
+    return "own"

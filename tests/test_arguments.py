@@ -195,7 +195,8 @@ check(lnn.report, {"output": PATH}, path="none")
 check(lnn.export, {"path": (None, *PATH), "output": PATH, "format": (5, True, [], "xls")},
       path="none")
 check(lnn.sweep, {"config": (None, *PATH), "over": (5, "x", [1], object()), "output": (None, *PATH),
-                  "executor": OBJECT[1:], "workers": COUNT[1:], "slurm": (5, "x", [1], object())},
+                  "executor": OBJECT[1:], "workers": COUNT[1:], "slurm": (5, "x", [1], object()),
+                  "theory_only": FLAG},
       config=config, over={"seed": [1]}, output="nowhere")
 check(lnn.config.from_dict, {"values": (None, 5, "x", [1])}, values={})
 check(lnn.config.load, {"path": (None, *PATH)}, path="x")

@@ -208,7 +208,8 @@ def over_seeds(results: xr.Dataset, quantity: str, along: str | None = None) -> 
 
     It is not averaged where `seed` is the axis `along` which it is drawn. With n seeds that are
     done, the standard error is √(Σ mcse²)/n. The shift by the step size is averaged likewise, not
-    known where one of them is not. `converged` is whether all of these have converged.
+    known where one of them is not. `converged` is whether all of these have converged. Where
+    nothing is sampled, the theories alone are averaged, over the seeds that they were asked at.
     """
     check_dataset(results)
     names = [quantity, f"{quantity}_mcse", f"theory_{quantity}"]
@@ -225,6 +226,8 @@ def over_seeds(results: xr.Dataset, quantity: str, along: str | None = None) -> 
     if "seed" not in results[quantity].dims or along == "seed":
         return quantities
     done = results[quantity].notnull()
+    if not bool(done.any()):  # of theory alone
+        done = results["status"] == "theory"
     num_done = done.sum("seed")
     averaged = quantities[[names[0], names[2]]].where(done).mean("seed")
     squares = (quantities[[names[1], error]].where(done) ** 2).sum("seed")

@@ -34,7 +34,8 @@ def grid_figures(results: xr.Dataset, caption: str = "") -> dict[str, Figure]:
 
     `lines` is along the axis with the most values, a colour for each value of the next, a row of
     panels for each of the others. `maps` has the deviation of each theory from the experiment in
-    per cent over those two axes (at the first value of the others).
+    per cent over those two axes (at the first value of the others); there is none where nothing is
+    sampled.
     """
     check_dataset(results)
     axes = sorted(
@@ -45,7 +46,8 @@ def grid_figures(results: xr.Dataset, caption: str = "") -> dict[str, Figure]:
             results
         )  # fmt: skip
     figures = {"lines": _lines(results, axes, caption)}
-    if len(axes) > 1 and results.sizes[axes[1]] > 1 and results.sizes["theory"]:
+    is_sampled = bool(results["bias2"].notnull().any())
+    if is_sampled and len(axes) > 1 and results.sizes[axes[1]] > 1 and results.sizes["theory"]:
         figures["maps"] = _maps(results, axes, caption)
     return figures
 
@@ -64,7 +66,8 @@ def _lines(results: xr.Dataset, axes: Sequence[str], caption: str) -> Figure:
         for ax, key in zip(row_axes, keys, strict=True):
             _curves(ax, row_results, key, along, curve)
             ax.set_title(literal(", ".join(values)), fontsize="small")
-            if key != "test_accuracy" and float(results[key].min()) > 0:
+            shown = results[key if results[key].notnull().any() else f"theory_{key}"]
+            if key != "test_accuracy" and float(shown.min()) > 0:
                 ax.set_yscale("log")
     handles: dict[str, Artist] = {}
     for ax in panels.flat:
@@ -93,6 +96,11 @@ def _curves(ax: Axes, results: xr.Dataset, key: str, along: str, curve: str | No
         colour = CHAIN_COLOURS[index % len(CHAIN_COLOURS)]
         label = literal(f"{symbol(curve)} = {written(curve_results[curve].item())}")
         plot_along(ax, curve_results, key, along, theories=theories, colour=colour, label=label)
+    if not bool(results[key].notnull().any()):
+        for index in range(min(results.sizes[curve], MOST_CURVES)):
+            label = f"{symbol(curve)} = {written(results[curve].values[index])}"
+            colour = CHAIN_COLOURS[index % len(CHAIN_COLOURS)]
+            ax.plot([], [], color=colour, label=literal(label))
     for name in theories:
         ax.plot([], [], color="0.4", linestyle=style_of(name)["linestyle"], label=literal(name))
 

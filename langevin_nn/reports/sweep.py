@@ -72,7 +72,7 @@ def _grid(points: Points) -> list[Markup]:
 
 
 def _figures(points: Points) -> list[Markup]:
-    if not points.finished:
+    if not points.finished and "theory" not in points.states:
         return [element("p", "No point is done yet, so that there is nothing to draw.")]
     with plotting.own_settings():
         drawn = plotting.grid_figures(points.results, tables.caption(*points.folder.grid.points))

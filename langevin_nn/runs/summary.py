@@ -20,7 +20,10 @@ from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.suite import Predictions
 from langevin_nn.types import Estimate, Generalisation, InputError, StepSizeBias
 
-__all__ = ["UNKNOWN", "Experiment", "Rung", "Summary", "Tempered", "Theory", "plain", "theory_part"]
+__all__ = [
+    "UNKNOWN", "Experiment", "Rung", "Summary", "Tempered", "Theory", "parsed", "plain",
+    "theory_fields", "theory_part",
+]  # fmt: skip
 
 LARGEST_INTEGER = 10**300
 """The bound below which a whole number is read as a floating-point number."""
@@ -95,7 +98,7 @@ class Experiment:
             diverged_chains=diagnostics.diverged_chains,
             wall_seconds=chains.wall_seconds,
         )
-        stored = _parsed(cls, plain(numbers), "experiment")
+        stored = parsed(cls, plain(numbers), "experiment")
         assert isinstance(stored, cls)
         return stored
 
@@ -257,7 +260,7 @@ class Summary:
         return cls(
             targets=targets,
             experiment=experiment,
-            **_theory_fields(predictions),
+            **theory_fields(predictions),
             tempering=None if tempering is None else Tempered.of(tempering),
         )
 
@@ -272,19 +275,19 @@ class Summary:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Summary":
         """The record in the file. Raises `Unreadable` for what is absent or of another kind."""
-        summary = _parsed(cls, content, "")
+        summary = parsed(cls, content, "")
         assert isinstance(summary, Summary)
         return summary
 
 
 def theory_part(predictions: Predictions) -> dict[str, Any]:
     """The theories' part of a summary, under the same keys."""
-    part = plain(_theory_fields(predictions))
+    part = plain(theory_fields(predictions))
     assert isinstance(part, dict)
     return part
 
 
-def _theory_fields(predictions: Predictions) -> dict[str, Any]:
+def theory_fields(predictions: Predictions) -> dict[str, Any]:
     """The fields of `Summary` that the theories fill."""
     return {
         "theory": {name: Theory.of(result) for name, result in predictions.results.items()},
@@ -313,19 +316,19 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _parsed(kind: Any, value: Any, name: str) -> Any:
+def parsed(kind: Any, value: Any, name: str) -> Any:
     """The value as the annotation `kind` says. Raises `Unreadable` where it is not of that kind."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         return _parsed_union(arguments, value, name)
     if origin is dict:
-        return {key: _parsed(arguments[1], item, key) for key, item in _table(value, name).items()}
+        return {key: parsed(arguments[1], item, key) for key, item in _table(value, name).items()}
     if origin is tuple:
         if not isinstance(value, list) or (
             arguments[-1] is not ... and len(value) != len(arguments)
         ):
             raise Unreadable(f"its {name} is not of its kind: {value!r:.60}")
-        return tuple(_parsed(arguments[0], item, name) for item in value)
+        return tuple(parsed(arguments[0], item, name) for item in value)
     if kind is float:
         return _number(value, name)
     if kind in (str, bool, int):
@@ -337,16 +340,16 @@ def _parsed(kind: Any, value: Any, name: str) -> Any:
 
 def _parsed_union(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
     if types.NoneType in kinds:
-        return None if value is None else _parsed(kinds[0], value, name)
+        return None if value is None else parsed(kinds[0], value, name)
     is_matrix = isinstance(value, list) and any(isinstance(row, list) for row in value)
-    return _parsed(kinds[is_matrix], value, name)
+    return parsed(kinds[is_matrix], value, name)
 
 
 def _parsed_record(kind: Any, value: Mapping[str, Any], name: str) -> Any:
     kinds, values = typing.get_type_hints(kind), {}
     for item in dataclasses.fields(kind):
         if item.name in value:
-            values[item.name] = _parsed(kinds[item.name], value[item.name], item.name)
+            values[item.name] = parsed(kinds[item.name], value[item.name], item.name)
         elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
             raise Unreadable(f"{f'its {name}' if name else 'it'} lacks the {item.name}")
     try:

@@ -17,13 +17,13 @@ from langevin_nn.config.record import RunConfig
 from langevin_nn.errors import InputError
 from langevin_nn.model.precision import require_float64
 from langevin_nn.runs import run
-from langevin_nn.sweeps import executors, grid, plan, report, results
+from langevin_nn.sweeps import executors, grid, plan, report, results, theories
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
 from langevin_nn.sweeps.plan import Task
 from langevin_nn.sweeps.status import Outlook, Status
 from langevin_nn.sweeps.task import still_open
-from langevin_nn.values import as_path
+from langevin_nn.values import as_path, require_flag
 
 POLL_SECONDS = 0.5
 TELL_SECONDS = 1.0
@@ -34,11 +34,12 @@ def sweep(
     over: Mapping[str, Any] | None = None,
     seeds: int | None = None,
     *,
-    output: Path | str,
+    output: Path | str | None = None,
     executor: str | None = None,
     workers: int | None = None,
     slurm: Mapping[str, Any] | None = None,
     progress: Callable[[Status], None] | None = None,
+    theory_only: bool = False,
 ) -> xr.Dataset:
     """Run a grid of configurations; its numbers as a Dataset over the grid.
 
@@ -52,7 +53,8 @@ def sweep(
         over: the values of each axis, by field (`"posterior.temperature"`) or by one entry of a
             list (`"prior.precisions[-1]"`).
         seeds: so many seeds, from the configuration's own on.
-        output: the folder; `sweep.toml`, `points/` and `results.nc` are in it.
+        output: the folder; `sweep.toml`, `points/` and `results.nc` are in it. It may be left out
+            with `theory_only`: nothing is written then.
         executor: "serial", which is the default; "local" for processes of this machine, one for
             each GPU where there are some; "slurm" for jobs. The last two need Dask, and a script
             that calls this must keep the call below `if __name__ == "__main__":`, since the
@@ -61,6 +63,10 @@ def sweep(
         slurm: the settings of the jobs, as the table [sweep.slurm] has them.
             Executor, workers and slurm are those of the table [sweep] where they are left out.
         progress: called now and then with where the sweep stands.
+        theory_only: what the theories say at each point, without sampling, in this process; T = 0
+            is allowed. `status` is then "theory", and what is measured NaN. Points of the folder
+            that are sampled already stay as they are; the others may be later, by the same call
+            without this.
 
     Raises:
         InputError: a grid that makes no sense, a folder that is not this sweep's, an executor that
@@ -82,6 +88,16 @@ def sweep(
     else:
         path = as_path("config", config)
         wanted, table = grid.load(path, None, over, seeds), grid.execution(path)
+    require_flag("theory_only", theory_only)
+    if theory_only:
+        require_float64()
+        given = {"executor": executor, "workers": workers, "slurm": slurm}
+        if others := [name for name, value in given.items() if value is not None]:
+            raise InputError(
+                f"theories are asked in this process, got {others[0]} beside theory_only: write "
+                "one of the two"
+            )
+        return expect(wanted, None if output is None else as_path("output", output), progress)
     settings = executors.chosen(table, executor, workers, slurm)
     executors.check(**settings)
     require_float64()
@@ -106,6 +122,26 @@ def begin(wanted: Grid, output: Path, workers: int, *, prepare: bool = True) -> 
     if prepare and not folder.has_begun:
         check_points(wanted)
     return SweepFolder.begin(output, wanted, plan.points_per_task(wanted, workers))
+
+
+def expect(
+    wanted: Grid, output: Path | None, progress: Callable[[Status], None] | None = None
+) -> xr.Dataset:
+    """What the theories say at each point of the grid, written into the folder if there is one.
+
+    Raises `InputError`, before anything is written, for a folder that is not free, and where the
+    theories say nothing at any point.
+    """
+    if output is not None:
+        SweepFolder(output).check(wanted)
+    records = theories.expected(wanted, progress)
+    if output is None:
+        status = [results.status_of(expected) for expected in records.values()]
+        return results.dataset(wanted, [*records.values()], status, wanted.toml)
+    workers = executors.number_of_workers("local", None)
+    folder = SweepFolder.begin(output, wanted, plan.points_per_task(wanted, workers))
+    theories.save(folder, records)
+    return gather(folder)
 
 
 def check_points(wanted: Grid) -> None:

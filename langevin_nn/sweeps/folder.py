@@ -7,6 +7,8 @@
     tasks/plan.json        how many points run side by side
     tasks/NAME/lock        held by the process that works on the task
     tasks/NAME/BATCH/      while it lasts: members.json and the checkpoint of a batch
+    theories.json          the theories' numbers alone, of a sweep with --theory-only
+    figures/               and what it has drawn of them
     results.nc             the numbers of all points
     report.html            the page that `langevin-nn report` made of them, if it was asked to
 
@@ -45,7 +47,9 @@ from langevin_nn.sweeps import data_files, plan
 from langevin_nn.sweeps.grid import Grid, differences, load
 from langevin_nn.sweeps.plan import Task
 
-PARTS = {COPIES, "points", "failed", "tasks", "results.nc", "report.html"}
+PARTS = {
+    COPIES, "points", "failed", "tasks", "theories.json", "figures", "results.nc", "report.html"
+}  # fmt: skip
 """The entries of a sweep's folder beside its sweep.toml."""
 
 
@@ -242,6 +246,14 @@ class SweepFolder:
     @property
     def results(self) -> Path:
         return self.path / "results.nc"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def theories(self) -> Path:
+        return self.path / "theories.json"
 
     @property
     def definition(self) -> str:

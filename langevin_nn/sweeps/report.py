@@ -45,6 +45,23 @@ def report(folder: SweepFolder, results: xr.Dataset, num_finished: int) -> str:
     return "\n".join([*lines, "", f"sweep folder: {folder.path}  (results.nc has the theories)"])
 
 
+def theory_report(folder: SweepFolder, results: xr.Dataset) -> str:
+    """The table of a grid that is not sampled: the generalisation error of each theory."""
+    grid = folder.grid
+    names = [str(name) for name in results["theory"].to_numpy()]
+    errors = results["theory_generalisation_error"].to_numpy().reshape(len(grid.points), -1)
+    criteria = results["criterion"].to_numpy().ravel()
+    rows = [[*grid.keys, *names, "s"]]
+    for values, numbers, criterion in zip(
+        itertools.product(*grid.coordinates.values()), errors, criteria, strict=True
+    ):
+        cells = [_short(number, ".6g") for number in numbers]
+        rows.append([*map(str, values), *cells, _short(criterion, ".4g")])
+    lines = ["generalisation error", aligned(rows), "", counts(results)]
+    lines += complaints(folder, results)
+    return "\n".join([*lines, "", f"sweep folder: {folder.path}  (results.nc has all numbers)"])
+
+
 def complaints(folder: SweepFolder, results: xr.Dataset) -> list[str]:
     """A line for each point that failed, is damaged or has not converged, with the reason."""
     return [
@@ -91,6 +108,8 @@ def standing(folder: SweepFolder, status: Status, results: xr.Dataset) -> str:
         f"{status.done} done, {status.failed} failed, {status.missing} missing; "
         f"{status.fraction:.0%} of the work",
     ]
+    if of_theory := int((results["status"] == "theory").sum()):
+        lines.append(f"{of_theory} of the missing ones have the theories' numbers (--theory-only)")
     return "\n".join([*lines, *under_way(folder), *complaints(folder, results)])
 
 
@@ -114,7 +133,10 @@ def counts(results: xr.Dataset, num_finished: int | None = None) -> str:
     """How many points are done (`num_finished` by this call), failed, missing, not converged."""
     states = results["status"].to_numpy().ravel().tolist()
     finished_now = "" if num_finished is None else f" ({num_finished} of them now)"
+    of_theory = states.count("theory")
     phrases = [f"{states.count('done')} done{finished_now}"]
+    if of_theory:
+        phrases = [*phrases] * ("done" in states) + [f"{of_theory} of theory alone"]
     phrases += [
         f"{number} {state}" for state in ("failed", "missing") if (number := states.count(state))
     ]

@@ -8,8 +8,8 @@ then True of a point that is done. The theories have `theory_bias2`, … with th
 `theory`, and `order_parameter` with `order` too. `criterion` is s = yᵀK⁻¹y/P and
 `criterion_at_temperature` yᵀA⁻¹KA⁻¹y/tr A⁻¹K (`theory.suite.Predictions`), `eigenvalue_min` and
 `eigenvalue_max` are the ends of the Gram matrix's spectrum. What is not there is NaN, or False;
-`status` says whether a point is done, failed or missing, and `seconds` is a point's share of the
-sampling.
+`status` says whether a point is done, failed or missing, or whether its "theory" alone was asked,
+and `seconds` is a point's share of the sampling.
 """
 
 import json
@@ -24,8 +24,11 @@ import xarray as xr
 from langevin_nn.errors import InputError
 from langevin_nn.files import write_bytes
 from langevin_nn.runs import provenance
+from langevin_nn.runs.expected import Expected
 from langevin_nn.runs.summary import UNKNOWN, Experiment, Summary, Theory
+from langevin_nn.sweeps import theories
 from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.sweeps.grid import Grid
 from langevin_nn.types import QUANTITIES
 from langevin_nn.values import as_path
 
@@ -44,10 +47,25 @@ def collect(path: Path | str) -> xr.Dataset:
 
 def collected(folder: SweepFolder) -> xr.Dataset:
     """The results of the sweep in `folder` so far, as `collect` has them."""
-    grid = folder.grid
-    points = [point.content_hash for point in grid.points]
+    points = [point.content_hash for point in folder.grid.points]
     summaries = [_summary(folder, point) for point in points]
-    status = [_status(folder, *pair) for pair in zip(points, summaries, strict=True)]
+    expected = {} if None not in summaries else theories.load(folder)
+    records = [
+        expected.get(point) if summary is None else summary
+        for point, summary in zip(points, summaries, strict=True)
+    ]
+    status = [_status(folder, *pair) for pair in zip(points, records, strict=True)]
+    return dataset(folder.grid, records, status, folder.definition)
+
+
+def dataset(
+    grid: Grid,
+    summaries: Sequence[Summary | Expected | None],
+    status: Sequence[tuple[str, str]],
+    definition: str,
+) -> xr.Dataset:
+    """The numbers of a grid's points, with the status of each and the reason for it, in C order."""
+    points = [point.content_hash for point in grid.points]
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
 
     def add(name: str, values: Sequence[Any], extra_sizes: Mapping[str, int] | None = None) -> None:
@@ -91,12 +109,12 @@ def collected(folder: SweepFolder) -> xr.Dataset:
         add(name, [math.nan if pair is None else pair[end] for pair in spectra])
     add("point", points)
 
-    theories = list(
+    names_of_theories = list(
         dict.fromkeys(name for summary in summaries if summary for name in summary.theory)
     )
-    theory_axis = {"theory": len(theories)}
+    theory_axis = {"theory": len(names_of_theories)}
     theory_rows = [
-        [summary.theory.get(name) if summary else None for name in theories]
+        [summary.theory.get(name) if summary else None for name in names_of_theories]
         for summary in summaries
     ]
     for name in (*NUMBERS, "log_evidence"):
@@ -123,9 +141,9 @@ def collected(folder: SweepFolder) -> xr.Dataset:
 
     return xr.Dataset(
         variables,
-        coords={**grid.coordinates, "theory": np.array(theories, dtype=np.str_)},
+        coords={**grid.coordinates, "theory": np.array(names_of_theories, dtype=np.str_)},
         attrs={
-            "config": folder.definition,
+            "config": definition,
             "grid_hash": grid.content_hash,
             "versions": json.dumps(provenance.versions()),
         },
@@ -156,17 +174,24 @@ def _summary(folder: SweepFolder, point: str) -> Summary | None:
     return folder.run(point).load_summary() if folder.is_done(point) else None
 
 
-def _status(folder: SweepFolder, point: str, summary: Summary | None) -> tuple[str, str]:
+def _status(folder: SweepFolder, point: str, summary: Summary | Expected | None) -> tuple[str, str]:
     """The status of a point and, where it is not done, the reason."""
-    if summary is not None:
+    if isinstance(summary, Summary):
         return "done", ""
     failure = folder.failure(point)
-    if failure is None:
-        return "missing", folder.damage(point)
-    return "failed", failure["reason"]
+    if failure is not None:
+        return "failed", failure["reason"]
+    if summary is not None and not folder.damage(point):
+        return status_of(summary)
+    return "missing", folder.damage(point)
 
 
-def _number(record: Summary | Experiment | Theory | None, name: str) -> float:
+def status_of(expected: Expected) -> tuple[str, str]:
+    """The status of a point that is not sampled, and the reason where its theories failed."""
+    return ("failed", expected.reason) if expected.reason else ("theory", "")
+
+
+def _number(record: Summary | Expected | Experiment | Theory | None, name: str) -> float:
     """The record's number of this name; NaN where there is no record or no such number."""
     value = getattr(record, name, None)
     return math.nan if value is None else float(value)

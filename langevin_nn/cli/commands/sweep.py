@@ -22,7 +22,7 @@ from langevin_nn.sweeps.executors import EXECUTORS
 SUMMARY = "run a grid of configurations, or say where one stands"
 USAGE = """CONFIG.toml --over FIELD=VALUES ... [--seeds N]
                          [--output DIR] [--executor serial|local|slurm]
-                         [--workers N] [--task I/N] [--quiet]
+                         [--workers N] [--task I/N] [--theory-only] [--quiet]
                          [--SECTION.FIELD VALUE ...]
        langevin-nn sweep --status DIR"""
 EXAMPLE = """an example, over temperatures and the read-out's prior precision:
@@ -61,6 +61,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--status", type=path, action=Once, metavar="DIR", help="where the sweep in DIR stands"
     )
+    parser.add_argument(
+        "--theory-only", action="store_true",
+        help="the theories' numbers at each point, without sampling, in seconds; T = 0 is allowed",
+    )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="no progress, no table")
     add_fields(parser)
 
@@ -71,6 +75,8 @@ def execute(arguments: argparse.Namespace) -> int:
         _require_status_alone(arguments)
         return _status(arguments.status)
     wanted = _grid_of(arguments)
+    if arguments.theory_only:
+        return _theory_only(arguments, wanted)
     # A task of a job array is worked off by its own process, whatever the table says.
     table = {} if arguments.task else grid.execution(arguments.config)
     with loading():
@@ -108,6 +114,30 @@ def execute(arguments: argparse.Namespace) -> int:
     return NOT_CONVERGED if bool((selected & ~results.converged).any()) else 0
 
 
+def _theory_only(arguments: argparse.Namespace, wanted: grid.Grid) -> int:
+    """Ask the theories at each point; the code is `FAILED` where they say nothing at one."""
+    if others := [name for name in ("executor", "workers", "task") if getattr(arguments, name)]:
+        raise InputError(
+            f"--theory-only samples nothing, got --{others[0]} beside it: write one of the two"
+        )
+    with loading():
+        from langevin_nn import plotting
+        from langevin_nn.runs import tables
+        from langevin_nn.sweeps import engine, report
+        from langevin_nn.sweeps.folder import SweepFolder
+
+        configure_jax()
+    output = arguments.output or default_output(arguments.config, wanted.content_hash, "sweeps")
+    with not_swallowed(), SweepProgress(arguments.quiet) as progress:
+        results = engine.expect(wanted, output, progress)
+    folder = SweepFolder(output)
+    with plotting.own_settings():
+        figures = plotting.grid_figures(results, tables.caption(*wanted.points))
+        plotting.save(figures, folder.figures)
+    write_unless_quiet(arguments, report.theory_report(folder, results))
+    return FAILED if bool((results.status == "failed").any()) else 0
+
+
 def _status(path: Path) -> int:
     with loading():
         from langevin_nn.sweeps import folder, report, results, status
@@ -134,8 +164,11 @@ def _grid_of(arguments: argparse.Namespace) -> grid.Grid:
 def _require_status_alone(arguments: argparse.Namespace) -> None:
     """Raise `InputError` for words beside `sweep --status DIR`, which would have no effect."""
     others = [f"--{name}" for name in fields_of(arguments)]
-    own_options = ("over", "seeds", "output", "executor", "workers", "task", "quiet")
-    others += [f"--{name}" for name in own_options if getattr(arguments, name)]
+    own_options = (
+        "over", "seeds", "output", "executor", "workers", "task", "theory_only", "quiet"
+    )  # fmt: skip
+    given = (name for name in own_options if getattr(arguments, name))
+    others += [f"--{name.replace('_', '-')}" for name in given]
     others += [str(arguments.config)] if arguments.config else []
     if others:
         raise InputError(

@@ -9,7 +9,7 @@ import re
 
 import pytest
 from pages import FINDINGS, LINK, ROOT, experiments, generated_pages, relinked
-from public import public_names
+from public import is_in, public_names
 
 from langevin_nn import config as configuration
 from langevin_nn.cli.commands import COMMANDS
@@ -65,7 +65,7 @@ def test_the_reference_has_each_public_name_once():
     directives = re.findall(r"^\.\. public-names::((?:\s+langevin_nn\S*)+)", "\n".join(pages), re.M)
     prefixes = " ".join(directives).split()
     places = {
-        name: [prefix for prefix in prefixes if f"{home}.".startswith(f"{prefix}.")]
+        name: [prefix for prefix in prefixes if is_in(home, prefix)]
         for name, home in public_names().items()
     }
     assert {name: found for name, found in places.items() if len(found) != 1} == {}

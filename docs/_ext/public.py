@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("langevin_nn", "langevin_nn.theory", "langevin_nn.plotting", "langevin_nn.config")
 """The packages whose `__all__` are the public names."""
@@ -30,15 +31,28 @@ def public_names() -> dict[str, str]:
 
     The packages themselves are public names too, with pages of their own.
     """
-    named = {
+    every = {
         f"{package}.{name}": home for package in PACKAGES for name, home in homes(package).items()
     }
-    return {name: home for name, home in named.items() if name not in PACKAGES}
+    return {name: home for name, home in every.items() if name not in PACKAGES}
+
+
+def named(name: str) -> Any:
+    """What a public name stands for."""
+    package, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(package), attribute)
 
 
 def names_from(prefix: str) -> list[str]:
-    """The public names that are defined in the module or package `prefix`."""
-    return [name for name, home in public_names().items() if f"{home}.".startswith(f"{prefix}.")]
+    """The public names that are defined in the module or package `prefix`, one for each object."""
+    names = [name for name, home in public_names().items() if is_in(home, prefix)]
+    shortest = {id(named(name)): name for name in sorted(names, key=len, reverse=True)}
+    return [name for name in names if name in shortest.values()]
+
+
+def is_in(home: str, prefix: str) -> bool:
+    """Whether a module is `prefix`, or in the package of that name."""
+    return f"{home}.".startswith(f"{prefix}.")
 
 
 def linked_names() -> dict[str, str]:

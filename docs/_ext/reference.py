@@ -6,7 +6,6 @@
 """
 
 import contextlib
-import importlib
 import inspect
 import io
 import json
@@ -16,7 +15,7 @@ from typing import Any
 
 from docstrings import restructured
 from pages import DOCS, ROOT
-from public import linked_names, names_from, public_names
+from public import linked_names, named, names_from, public_names
 from signatures import signature_of
 from sphinx.util.docutils import SphinxDirective
 
@@ -51,14 +50,9 @@ class PublicNames(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines), offset=0)
 
 
-def _object(name: str) -> Any:
-    package, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(package), attribute)
-
-
 def _classes() -> list[str]:
     """The full names of all classes that the reference has."""
-    names = [name for name in public_names() if inspect.isclass(_object(name))]
+    names = [name for name in public_names() if inspect.isclass(named(name))]
     results = [result for name in public_names() for result in _results(name)]
     contracts = (DOCS / "reference/python/contracts.md").read_text("utf-8")
     return [*re.findall(r"^\.\. autoclass:: (\S+)$", contracts, re.M), *results, *names]
@@ -66,18 +60,18 @@ def _classes() -> list[str]:
 
 def _results(name: str) -> list[str]:
     """The classes of the package that a public function returns and that have no public name."""
-    function = _object(name)
+    function = named(name)
     if not inspect.isfunction(function):
         return []
     returned = inspect.signature(function, eval_str=True).return_annotation
     is_own = inspect.isclass(returned) and returned.__module__.startswith("langevin_nn.")
-    if not is_own or any(_object(other) is returned for other in public_names()):
+    if not is_own or any(named(other) is returned for other in public_names()):
         return []
     return [f"{returned.__module__}.{returned.__qualname__}"]
 
 
 def _directive(name: str) -> str:
-    obj = _object(name)
+    obj = named(name)
     if inspect.isclass(obj):
         return "autoexception" if issubclass(obj, BaseException) else "autoclass"
     return "autofunction" if callable(obj) else "autodata"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langevin_nn.cli.startup import raise_swallowed
 from langevin_nn.cli.streams import is_terminal, stages
+from langevin_nn.display import duration
 
 if TYPE_CHECKING:
     from langevin_nn.sampling.engine.driver import Report
@@ -120,14 +121,3 @@ def tell(text: str) -> None:
     """Write a line on stderr that the user should know, quiet or not."""
     stages.end()
     sys.stderr.write(f"langevin-nn: {text}\n")
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it.
-
-    >>> duration(38.2), duration(1e3), duration(9e3)
-    ('38 s', '17 min', '2.5 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

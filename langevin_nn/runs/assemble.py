@@ -55,21 +55,30 @@ def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> 
 
     Raises `InputError` where it does not fit, before any of it is made.
     """
+    needs = memory_needs(config, data, sampling=sampling)
+    warnings = [footprint.require(parts, remedy) for parts, remedy in needs.values()]
+    return next(filter(None, warnings), "")
+
+
+def memory_needs(
+    config: RunConfig, data: Dataset, *, sampling: bool = True
+) -> dict[str, tuple[dict[str, float], str]]:
+    """The bytes that a run takes in each of its stages, by what takes them, and a remedy.
+
+    The stages come after each other: "network", "theories" (where there are some), "sampling".
+    """
     counts, itemsize = config.sampler, 4 if config.precision == "float32" else 8
-    with explained(KIND, config.network.architecture):
-        network = network_named(config.network.architecture).sizes(config.network, data)
+    network = sizes_of(config, data)
     remedy = "write fewer hidden units, training examples, test examples, chains or draws"
-    warnings = [footprint.require({"the network": float(3 * itemsize * network.num_drawn)}, remedy)]
+    needs = {"network": ({"the network": float(3 * itemsize * network.num_drawn)}, remedy)}
     if config.theory != ():
         names = THEORIES if config.theory is None else config.theory
-        needs = [theory_named(name).needs for name in names]
+        theories = [theory_named(name).needs for name in names]
         shape = network.depth, network.patches
         if config.theory is None:
-            needs = footprint.by_default(needs, *shape)
-        theory_parts = footprint.of_theories(data.num_train, data.num_test, needs, *shape)
-        warnings.append(
-            footprint.require(theory_parts, "write fewer examples, or --theory [] for none")
-        )
+            theories = footprint.by_default(theories, *shape)
+        theory_parts = footprint.of_theories(data.num_train, data.num_test, theories, *shape)
+        needs["theories"] = (theory_parts, "write fewer examples, or --theory [] for none")
     if sampling:
         sizes = footprint.Sizes(
             network.num_weights, network.num_units, data.num_train, data.num_test, data.num_outputs,
@@ -77,8 +86,14 @@ def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> 
             config.posterior.readout == "marginalised", dynamics_named(counts.dynamics).copies,
             counts.num_chains, written=True,
         )  # fmt: skip
-        warnings.append(footprint.require(footprint.of_sampling(sizes), remedy))
-    return next(filter(None, warnings), "")
+        needs["sampling"] = (footprint.of_sampling(sizes), remedy)
+    return needs
+
+
+def sizes_of(config: RunConfig, data: Dataset) -> footprint.NetworkSizes:
+    """The sizes of the network, before it is made."""
+    with explained(KIND, config.network.architecture):
+        return network_named(config.network.architecture).sizes(config.network, data)
 
 
 def network_of(config: RunConfig, data: Dataset, key: jax.Array) -> Network:

@@ -62,6 +62,11 @@ class RunFolder(Archive):
         """Whether the folder holds a state of the run to go on from."""
         return claims.has_state(self.path)
 
+    @property
+    def worker(self) -> str:
+        """Who works on the run: process, host and since when; empty where nobody does."""
+        return locks.holder(self._lock) or ""
+
     @contextlib.contextmanager
     def claimed(
         self,

@@ -34,7 +34,7 @@ from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.chains import sample
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.driver import Report
-from langevin_nn.sampling.tempering import temper
+from langevin_nn.sampling.tempering import Ladder, temper
 from langevin_nn.theory.effective.one_layer import OneLayerSweep
 from langevin_nn.theory.ensemble import Decompositions
 from langevin_nn.theory.evidence import evidence_gradient
@@ -118,22 +118,32 @@ def run(
     `predictions` are what `expect` says, if it has been asked already.
     """
     began = time.monotonic()
-    settings = problem.config.sampler
     predictions = predictions or expect(problem, decompositions)
-    counts = counts_of(settings)
-    counts |= {"checkpoint": folder.checkpoint, "resume": resume, "progress": progress}
-    dynamics, tempering = dynamics_of(settings), None
-    posterior, key = problem.posterior, problem.key
-    with without_warnings():
-        if settings.ladder:
-            ladder = temper(posterior, dynamics, settings.ladder, key=key, **counts)
-            chains = ladder.chains[0]
-            tempering = summarise_ladder(ladder, key=jax.random.fold_in(key, 1))
-        else:
-            chains = sample(posterior, dynamics, key=key, **counts)
+    sampled = sample_problem(
+        problem, checkpoint=folder.checkpoint, resume=resume, progress=progress
+    )  # fmt: skip
+    if isinstance(sampled, Ladder):
+        chains = sampled.chains[0]
+        tempering = summarise_ladder(sampled, key=jax.random.fold_in(problem.key, 1))
+    else:
+        chains, tempering = sampled, None
     result = Result(problem.config, chains, summarise(chains), predictions, tempering)
     keep(problem, folder, result, began, figures=figures)
     return result
+
+
+def sample_problem(problem: Problem, **saving: Any) -> Chains | Ladder:
+    """The draws of a problem, of all its temperatures where it has a ladder.
+
+    `saving` are `checkpoint`, `resume` and `progress` of `sample`.
+    """
+    settings = problem.config.sampler
+    arguments = counts_of(settings) | {"key": problem.key} | saving
+    posterior, dynamics = problem.posterior, dynamics_of(settings)
+    with without_warnings():
+        if settings.ladder:
+            return temper(posterior, dynamics, settings.ladder, **arguments)
+        return sample(posterior, dynamics, **arguments)
 
 
 def expect(problem: Problem, decompositions: Decompositions | None = None) -> Predictions:

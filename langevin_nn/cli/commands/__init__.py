@@ -15,6 +15,7 @@ from langevin_nn.cli.commands import (
     run,
     sweep,
     theory,
+    watch,
 )
 
 
@@ -44,6 +45,7 @@ COMMANDS: Mapping[str, Command] = {
     "run": run,
     "sweep": sweep,
     "theory": theory,
+    "watch": watch,
     "plot": plot,
     "report": report,
     "compare": compare,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "sample a posterior and compare it with the theories"
 USAGE = """CONFIG.toml [--output DIR] [--SECTION.FIELD VALUE ...]
-                       [--resume | --overwrite] [--quiet]"""
+                       [--resume | --overwrite | --dry-run] [--quiet]"""
 EXAMPLE = """an example:
   langevin-nn run my.toml --posterior.temperature 0.01 --output runs/cold"""
 
@@ -36,6 +36,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     existing.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
+    existing.add_argument(
+        "--dry-run", action="store_true",
+        help="say what it would take: sizes, memory, and the time by some seconds of sampling",
+    )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="no progress, no table")
     add_fields(parser)
 
@@ -45,7 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     stages.begin("loading JAX")
     with loading():
-        from langevin_nn.runs import run, tables
+        from langevin_nn.runs import forecast, run, tables
         from langevin_nn.runs.folder import RunFolder
 
         configure_jax()
@@ -55,6 +59,12 @@ def execute(arguments: argparse.Namespace) -> int:
     folder = RunFolder(
         arguments.output or default_output(arguments.config, problem.config.content_hash)
     )
+    if arguments.dry_run:
+        stages.begin("compiling and measuring the pace")
+        text = forecast.forecast(problem)
+        stages.end()
+        sys.stdout.write(f"{text}\n\nrun folder: {folder.path}, of which nothing was written\n")
+        return 0
     flags = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     claim = folder.claimed(
         problem.config, **flags, data=problem.data.provenance, modules=problem.modules

@@ -23,7 +23,7 @@ from langevin_nn.files import Unreadable, make_folder, read_arrays, write_arrays
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics
-from langevin_nn.sampling.engine.chunks import Buffer
+from langevin_nn.sampling.engine.chunks import Buffer, joined
 from langevin_nn.types import InputError, is_key
 
 SLOPE_PREFIX = "slope_"
@@ -176,6 +176,51 @@ def steps_in(state: Path) -> int:
     with contextlib.suppress(Unreadable, KeyError, IndexError, ValueError):
         return int(read_arrays(state, only="progress")["progress"][0])
     return 0
+
+
+class Reached(NamedTuple):
+    """How far a run is, of which a checkpoint tells: its steps, seconds, and draws by name.
+
+    The draws are those of the first point, (chain, draw, …); a run that has none yet has no names.
+    """
+
+    steps: int
+    seconds: float
+    series: dict[str, np.ndarray]
+
+
+def reached(folder: Path) -> Reached | None:
+    """How far the run is that saves checkpoints in `folder`, while it runs; None before the first.
+
+    Only reads, and takes what is whole: draws that are not there yet, or of an earlier run, are
+    left out. Raises `Unreadable` for a state that cannot be read.
+    """
+    if not (folder / "state.npz").exists():
+        return None
+    saved = read_arrays(folder / "state.npz")
+    try:
+        steps, draws = (int(number) for number in saved["progress"])
+        seconds = float(saved[f"{NUMBER_PREFIX}seconds"].ravel()[0])
+        fingerprint = str(saved["fingerprint"])
+    except (KeyError, ValueError, IndexError) as error:
+        raise Unreadable(f"it lacks {error}") from error
+    chunks: list[dict[str, np.ndarray]] = []
+    first = 0
+    while first < draws:
+        try:
+            arrays = read_arrays(folder / f"draws-{first:08d}.npz")
+        except Unreadable:
+            break
+        if str(arrays.pop(FINGERPRINT_ENTRY, fingerprint)) != fingerprint:
+            break
+        arrays.pop(FIRST_DRAW_ENTRY, None)
+        chunks.append({k: v for k, v in arrays.items() if not k.startswith(SLOPE_PREFIX)})
+        length = max(len(values) for values in chunks[-1].values())
+        if not length:
+            break
+        first += length
+    series = {name: np.moveaxis(v[:, 0], 0, 1) for name, v in joined(chunks).items()}
+    return Reached(steps, seconds, series)
 
 
 @contextlib.contextmanager

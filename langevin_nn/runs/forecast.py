@@ -1,0 +1,101 @@
+"""What a run will take, before it is begun: its sizes, its memory, and its time by measurement."""
+
+import math
+import time
+from dataclasses import dataclass
+
+from langevin_nn.config.dynamics import usage_of
+from langevin_nn.display import Displayed, Table, duration
+from langevin_nn.footprint import in_words
+from langevin_nn.memory import available_memory
+from langevin_nn.runs.assemble import dynamics_of, memory_needs, sizes_of
+from langevin_nn.runs.run import Problem, counts_of, sample_problem
+from langevin_nn.runs.tables import heading, sampling
+from langevin_nn.sampling.checks import Counts
+from langevin_nn.sampling.engine.driver import Report
+
+MEASURED_SECONDS = 3.0
+"""The time after the first chunk of steps for which the pace is measured."""
+
+
+class _Measured(Exception):
+    """The end of a sampling that was begun to measure its pace."""
+
+
+@dataclass(frozen=True, repr=False)
+class Forecast(Displayed):
+    """The sizes of a run, and what it takes; made by `forecast`.
+
+    `num_weights` are those that one network samples, `bytes_needed` the memory of the stage that
+    takes most. `start_seconds` is the time to the end of the first chunk of steps, most of it of
+    compiling, `steps_per_second` the pace behind it, of all chains together.
+    """
+
+    title: str
+    description: str
+    unit: str
+    num_weights: int
+    num_chains: int
+    steps: int
+    bytes_needed: float
+    bytes_left: float
+    start_seconds: float
+    steps_per_second: float
+
+    @property
+    def seconds(self) -> float:
+        """The time of the sampling, at the pace that was measured."""
+        return self.start_seconds + self.steps / self.steps_per_second
+
+    @property
+    def _table(self) -> Table:
+        memory = f"about {in_words(self.bytes_needed)}; {in_words(self.bytes_left)} are left"
+        start, whole = duration(self.start_seconds), duration(self.seconds)
+        rows = [
+            ("sampling", self.description),
+            ("weights", f"{self.num_weights:,} of each of {self.num_chains} networks"),
+            ("memory", memory),
+            ("steps", f"{self.steps:,} {self.unit} of every chain"),
+            ("time", f"about {whole}, {start} of these to compile and begin"),
+        ]
+        if math.isfinite(self.steps_per_second):
+            pace = f"{self.steps_per_second:.3g} {self.unit} of all chains a second, measured"
+            rows.insert(-1, ("pace", pace))
+        return Table((), rows, title=self.title)
+
+
+def forecast(problem: Problem) -> Forecast:
+    """What the run of a problem will take; it is sampled for some seconds, and nothing is written.
+
+    A dynamics that adapts in its warm-up, as `Split` does the length of its trajectories, may be
+    slower or faster after it.
+    """
+    config = problem.config
+    began = time.monotonic()
+    reports: list[tuple[float, int]] = []
+
+    def measure(report: Report) -> None:
+        reports.append((time.monotonic() - began, report.steps))
+        if reports[-1][0] > reports[0][0] + MEASURED_SECONDS:
+            raise _Measured
+
+    try:
+        sample_problem(problem, progress=measure)
+    except _Measured:
+        pass
+    (start, first), (end, last) = reports[0], reports[-1]
+    # A run of one chunk has no pace behind it: all its time counts as the start's.
+    pace = (last - first) / (end - start) if last > first else math.inf
+    needs = memory_needs(config, problem.data)
+    return Forecast(
+        title=heading(config, problem.data),
+        description=sampling(config),
+        unit=usage_of(config.sampler.dynamics).unit,
+        num_weights=sizes_of(config, problem.data).num_weights,
+        num_chains=config.sampler.num_chains * (1 + len(config.sampler.ladder)),
+        steps=Counts.of(dynamics_of(config.sampler), **counts_of(config.sampler)).steps,
+        bytes_needed=max(math.fsum(parts.values()) for parts, _ in needs.values()),
+        bytes_left=float(available_memory()),
+        start_seconds=max(start - first / pace, 0.0),
+        steps_per_second=pace,
+    )

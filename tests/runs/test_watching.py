@@ -1,0 +1,104 @@
+"""A run under way, and one that is not begun: what is said of them is what they are."""
+
+import dataclasses
+import signal
+import subprocess
+import sys
+
+import pytest
+from refusals import refused, untouched
+
+import langevin_nn as lnn
+from langevin_nn import config as configuration
+from langevin_nn.cli.commands import run as run_command
+from langevin_nn.runs import run
+from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.forecast import forecast
+from langevin_nn.runs.watching import standing
+from langevin_nn.sampling.engine import driver
+
+WAYS = {
+    "split, marginalised": "--sampler.dynamics split --posterior.readout marginalised",
+    "ladder": "--sampler.ladder 1 3",
+}
+
+
+@pytest.fixture(params=WAYS.values(), ids=WAYS)
+def interrupted(request, cli, monkeypatch):
+    """The words of a run, and that run in `out`, which Ctrl-C ended after some draws."""
+    words = ["tiny.toml", "--sampler.num_samples", "40", *request.param.split()]
+    monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 5)
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
+
+    class Progress(run_command.RunProgress):
+        def __call__(self, report):
+            super().__call__(report)
+            if report.steps > report.warmup_steps + (report.total_steps - report.warmup_steps) // 2:
+                signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_command, "RunProgress", Progress)
+        assert cli("run", *words, "--output", "out").code == 130
+    return words
+
+
+def test_the_numbers_so_far_are_those_of_the_draws_so_far(cli, interrupted):
+    folder = RunFolder(cli.folder / "out")
+    config = folder.load_config()
+    with untouched():
+        state = standing(folder, config, run.prepare(config).data)
+        answer = cli("watch", "out")
+    assert (answer.code, answer.out) == (0, f"{state}\n") and state.worker == ""
+    assert 10 <= state.draws < state.total_draws == 40
+    assert state.steps == state.warmup_steps + 2 * state.draws
+    assert state.seconds_left > 0
+    assert cli("run", *interrupted, "--output", "out", "--resume").code == 3
+    chains = lnn.load_run("out").chains
+    cut = {
+        field.name: value[:, : state.draws]
+        for field in dataclasses.fields(chains)
+        if getattr(value := getattr(chains, field.name), "shape", ())[:2] == (2, 40)
+    }
+    measured = lnn.summarise(dataclasses.replace(chains, observables={}, **cut))
+    for key in ("bias2", "variance", "generalisation_error", "train_error", "test_accuracy"):
+        assert getattr(state.measured, key) == getattr(measured, key), key
+    assert state.measured.diagnostics.ess_min == measured.diagnostics.ess_min
+    answer = cli("watch", "out")
+    assert answer.code == 3 and str(lnn.load_run("out")) in answer.out
+
+
+def test_what_cannot_be_watched_is_refused(cli):
+    cli.folder.joinpath("empty").mkdir()
+    with untouched():
+        refused(cli("watch", "empty"), "empty")
+        refused(cli("watch", "nowhere"), "nowhere")
+        refused(cli("watch", "empty", "--every", "0"), "--every")
+
+
+@pytest.mark.slow
+def test_a_run_is_watched_to_its_end(cli):
+    words = ["--sampler.num_samples", "200000", "--output", "out"]
+    command = [sys.executable, "-m", "langevin_nn"]
+    with subprocess.Popen([*command, "run", "tiny.toml", *words, "--quiet"]) as process:
+        folder = RunFolder(cli.folder / "out")
+        while not folder.has_state and process.poll() is None:
+            pass
+        done = subprocess.run([*command, "watch", "out", "--every", "1"], capture_output=True)
+        code = process.wait()
+    out = done.stdout.decode()
+    assert done.returncode == code and "under way" in out, done
+    assert out.endswith(f"{lnn.load_run('out')}\n")
+
+
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(cli):
+    words = ["tiny.toml", "--sampler.num_samples", "300", "--sampler.ladder", "2"]
+    with untouched():
+        answer = cli("run", *words, "--dry-run")
+    assert answer.code == 0 and "630 steps" in answer.out and "4 networks" in answer.out
+    problem = run.prepare(configuration.load(cli.folder / "tiny.toml"))
+    result = forecast(problem)
+    # 3 × 3 weights of the first layer and 3 of the read-out, two chains of 30 + 8 × 2 steps.
+    assert (result.num_weights, result.num_chains, result.steps) == (12, 2, 46)
+    assert 0 < result.bytes_needed < result.bytes_left and result.seconds >= result.start_seconds
+    with untouched():
+        refused(cli("run", "tiny.toml", "--dry-run", "--resume"), "--resume")

@@ -46,6 +46,14 @@ def picture(word: str) -> Path:
     return name
 
 
+def add_formats(parser: argparse.ArgumentParser) -> None:
+    """Give a command the formats of its figures."""
+    parser.add_argument(
+        "--format", nargs="+", action=Once, choices=[ending[1:] for ending in PICTURES],
+        help="the formats of the figures, one or several (default png)",
+    )  # fmt: skip
+
+
 def count(word: str) -> int:
     """The whole number, of up to nine digits, that a word says."""
     if not re.fullmatch(r"\s*\+?\d{1,9}\s*", word):

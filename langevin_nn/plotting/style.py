@@ -6,7 +6,7 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart.
 import contextlib
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ from langevin_nn.theory.suite import THEORIES, theory_named
 
 DPI = 130.0
 FORMATS = ("png", "pdf", "svg")
+DATES: Mapping[str, dict[str, None]] = {
+    "png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}
+}  # fmt: skip
+"""The dates that are left out of each format."""
 EXPERIMENT_COLOUR = "#000000"
 THEORY_STYLES: Mapping[str, Mapping[str, Any]] = {
     name: theory_named(name).style for name in THEORIES
@@ -85,29 +89,37 @@ def literal(words: str) -> str:
     return words.replace("$", r"\$")
 
 
-def save(figures: Mapping[str, Figure], folder: Path) -> None:
-    """Write each figure as a PNG into `folder`.
+def save(figures: Mapping[str, Figure], folder: Path, formats: Sequence[str] = ("png",)) -> None:
+    """Write each figure into `folder`, in each of the formats "png", "pdf", "svg".
 
-    Raises `InputError`, and writes none, where a folder has the name of a figure's file.
+    The files are the same to the last byte whenever they are drawn, in the same formats: the layout
+    of the second begins with that of the first. Raises `InputError`, and writes
+    none, where a folder has the name of a figure's file.
     """
+    for ending in formats:
+        _require_format(ending, f"the format {ending!r}")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file where a folder is to be: move it away")
-    paths = {name: folder / f"{name}.png" for name in figures}
+    ordered = [ending for ending in FORMATS if ending in formats]
+    paths = {(name, ending): folder / f"{name}.{ending}" for name in figures for ending in ordered}
     for path in paths.values():
         require_no_folder(path)
     folder.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        _write(figure, paths[name])
+    for (name, ending), path in paths.items():
+        _write(figures[name], path, ending)
 
 
 def save_as(figure: Figure, path: Path) -> None:
     """Write one figure, in the format that the file's ending names: .png, .pdf or .svg."""
     ending = path.suffix.lower().removeprefix(".")
-    if ending not in FORMATS:
-        raise InputError(
-            f"a figure ends in .{', .'.join(FORMATS)}, got {path}: write {path.stem}.png"
-        )
+    _require_format(ending, f"{path}", f"{path.stem}.png")
     _write(figure, path, ending)
+
+
+def _require_format(ending: str, given: str, write: str = "png") -> None:
+    """Raise `InputError` for an ending that names none of the formats."""
+    if ending not in FORMATS:
+        raise InputError(f"a figure ends in .{', .'.join(FORMATS)}, got {given}: write {write}")
 
 
 def pngs(figures: Mapping[str, Figure], pixels: float = 3e6) -> dict[str, bytes]:
@@ -121,11 +133,22 @@ def pngs(figures: Mapping[str, Figure], pixels: float = 3e6) -> dict[str, bytes]
     return contents
 
 
-def _write(figure: Figure, path: Path, ending: str = "png") -> None:
+def images(figures: Mapping[str, Figure], most_bytes: int = 300_000) -> dict[str, bytes]:
+    """The content of an SVG of each figure; of a PNG, where the SVGs would be larger together."""
+    contents = {}
+    for name, figure in figures.items():
+        content = io.BytesIO()
+        _draw(figure, content, ending="svg")
+        contents[name] = content.getvalue()
+    return contents if sum(map(len, contents.values())) <= most_bytes else pngs(figures)
+
+
+def _write(figure: Figure, path: Path, ending: str) -> None:
     write_atomically(path, lambda part: _draw(figure, part, ending=ending), shared=True)
 
 
 def _draw(
     figure: Figure, where: Path | io.BytesIO, dpi: float = DPI, *, ending: str = "png"
 ) -> None:
-    figure.savefig(where, format=ending, dpi=dpi)
+    with matplotlib.rc_context({"svg.hashsalt": "langevin_nn"}):
+        figure.savefig(where, format=ending, dpi=dpi, metadata=DATES[ending])

@@ -71,13 +71,18 @@ def table(
     return element("div", markup, class_="wide", role="region", tabindex="0", aria_label=caption)
 
 
-def figures(pngs: Mapping[str, bytes], captions: Mapping[str, str]) -> list[Markup]:
-    """HTML figures with the PNGs inside the page, each with the caption of its name."""
+PNG = b"\x89PNG"
+"""The first bytes of a PNG."""
+
+
+def figures(images: Mapping[str, bytes], captions: Mapping[str, str]) -> list[Markup]:
+    """HTML figures with the PNGs or SVGs inside the page, each with the caption of its name."""
     parts = []
-    for name, content in pngs.items():
+    for name, content in images.items():
+        kind = "png" if content.startswith(PNG) else "svg+xml"
         data = base64.b64encode(content).decode()
         text = escaped(f"Figure {name}: {captions[name]}")
-        image = Markup(f'<img src="data:image/png;base64,{data}" alt="{text}">')
+        image = Markup(f'<img src="data:image/{kind};base64,{data}" alt="{text}">')
         parts.append(element("figure", image, element("figcaption", captions[name])))
     return parts
 

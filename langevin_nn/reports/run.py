@@ -54,7 +54,7 @@ def run_page(folder: RunFolder, when: str) -> str:
         element("p", when, class_="note"),
     ]
     with plotting.own_settings():
-        drawn = plotting.pngs(plotting.run_figures(run.chains, measured, theories, caption))
+        drawn = plotting.images(plotting.run_figures(run.chains, measured, theories, caption))
     sections = {
         "Theory and experiment": [
             _comparison(measured, theories),

@@ -76,7 +76,7 @@ def _figures(points: Points) -> list[Markup]:
         return [element("p", "No point is done yet, so that there is nothing to draw.")]
     with plotting.own_settings():
         drawn = plotting.grid_figures(points.results, tables.caption(*points.folder.grid.points))
-        return figures(plotting.pngs(drawn), FIGURES)
+        return figures(plotting.images(drawn), FIGURES)
 
 
 def _table_of_points(points: Points) -> Markup:

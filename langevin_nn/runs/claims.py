@@ -19,8 +19,14 @@ from langevin_nn.files import is_absent_or_file, make_folder, move, remove
 from langevin_nn.import_paths import COPIES
 
 FILES = ("config.toml", "manifest.json", "posterior.nc", "summary.json", "report.html")
-FOLDERS = {"figures": (".png",), "checkpoint": (".npz", ".json"), COPIES: (".py",)}
-"""The files and folders of a run's folder; each folder with the endings of its files."""
+FIGURES = ("generalisation", "chains", "predictions")
+"""The figures of a run, which may also be PDFs and SVGs; `plotting.run_figures` draws them."""
+FOLDERS = {
+    "figures": (".png", *(f"{name}.{ending}" for name in FIGURES for ending in ("pdf", "svg"))),
+    "checkpoint": (".npz", ".json"),
+    COPIES: (".py",),
+}
+"""The files and folders of a run's folder; each folder with its files, or the endings of them."""
 LOCK = ".lock"
 REPLACING, REPLACED, RESTORING, DISCARDED = ".replacing", ".replaced", ".restoring", ".discarded"
 FOLDERS_ASIDE = (REPLACING, REPLACED, RESTORING, DISCARDED)
@@ -72,13 +78,18 @@ def foreign(folder: Path) -> str | None:
             foreign_items = (
                 inner
                 for inner in item.iterdir()
-                if (plain(inner).suffix not in endings and inner.name != LOCK) or _is_filled(inner)
+                if not (_is_of(inner, endings) or inner.name == LOCK) or _is_filled(inner)
             )
             if inner := next(foreign_items, None):
                 return str(inner.relative_to(folder))
         elif plain(item).name not in FILES or _is_filled(item):
             return item.name
     return None
+
+
+def _is_of(path: Path, names: tuple[str, ...]) -> bool:
+    """Whether a path has one of these names or endings."""
+    return plain(path).name in names or plain(path).suffix in names
 
 
 def _is_filled(item: Path) -> bool:
@@ -89,8 +100,9 @@ def _is_filled(item: Path) -> bool:
 def figure_obstacle(folder: Path) -> Path | None:
     """The first path that is no file and stands where a run has a figure, None for none."""
     figures = folder / "figures"
-    paths = figures.glob("*.png") if figures.is_dir() else ()
-    return min((path for path in paths if not is_absent_or_file(path)), default=None)
+    paths = figures.iterdir() if figures.is_dir() else ()
+    own = (path for path in paths if _is_of(path, FOLDERS["figures"]))
+    return min((path for path in own if not is_absent_or_file(path)), default=None)
 
 
 def obstacle(folder: Path) -> Path | None:

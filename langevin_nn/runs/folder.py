@@ -4,7 +4,7 @@
     manifest.json    versions, device, seed, git state, data, wall time; SHA-256 of the other files
     posterior.nc     draws in the ArviZ schema (`posterior_file`)
     summary.json     the numbers, with their standard errors
-    figures/         PNG
+    figures/         PNG; PDF and SVG where they are asked for
     report.html      the page that `langevin-nn report` made of it, if it was asked to
     modules/         copies of the files of the user's own code that the configuration names
     checkpoint/      while the run lasts: its data files, the state and the draws so far

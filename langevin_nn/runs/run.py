@@ -7,7 +7,7 @@ config ─► data ─► network, prior ─► posterior ─► chains ─► m
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,12 +110,14 @@ def run(
     resume: bool = False,
     progress: Callable[[Report], None] | None = None,
     figures: bool = True,
+    formats: Sequence[str] = ("png",),
     predictions: Predictions | None = None,
     decompositions: Decompositions | None = None,
 ) -> Result:
     """Sample, compare with every theory that applies, and fill the run folder.
 
-    `predictions` are what `expect` says, if it has been asked already.
+    `formats` are those of the figures. `predictions` are what `expect` says, if it has been asked
+    already.
     """
     began = time.monotonic()
     predictions = predictions or expect(problem, decompositions)
@@ -128,7 +130,7 @@ def run(
     else:
         chains, tempering = sampled, None
     result = Result(problem.config, chains, summarise(chains), predictions, tempering)
-    keep(problem, folder, result, began, figures=figures)
+    keep(problem, folder, result, began, figures=figures, formats=formats)
     return result
 
 
@@ -166,7 +168,13 @@ def counts_of(settings: SamplerConfig) -> dict[str, Any]:
 
 
 def keep(
-    problem: Problem, folder: RunFolder, result: Result, began: float, *, figures: bool = True
+    problem: Problem,
+    folder: RunFolder,
+    result: Result,
+    began: float,
+    *,
+    figures: bool = True,
+    formats: Sequence[str] = ("png",),
 ) -> None:
     """Write the result of a run into its folder. `began` is its start, by `time.monotonic`.
 
@@ -176,7 +184,7 @@ def keep(
     theories = result.predictions.results
     folder.save_posterior(chains, problem.data.y_train, theories, config.content_hash)
     if figures:
-        draw_figures(folder, config, chains, measured, theories)
+        draw_figures(folder, config, chains, measured, theories, formats)
     seconds = time.monotonic() - began
     provenance = (*problem.data.provenance, f"targets: {problem.data.labelling}")
     experiment = Experiment.of(measured, chains)
@@ -239,8 +247,9 @@ def draw_figures(
     chains: Chains,
     measured: Generalisation,
     theories: dict[str, Generalisation],
+    formats: Sequence[str] = ("png",),
 ) -> None:
-    """Save the figures of a run in its folder."""
+    """Save the figures of a run in its folder, in each of these formats."""
     with plotting.own_settings():
         figures = plotting.run_figures(chains, measured, theories, caption(config))
-        plotting.save(figures, folder.figures)
+        plotting.save(figures, folder.figures, formats)

@@ -37,7 +37,7 @@ T, LAMBDA = OVER
 HOSTILE = "</td><script>alert('x')</script> & \"quotes\" \x1b[31m \ud800"
 SHOWN = "</td><script>alert('x')</script> & \"quotes\" \ufffd[31m \ufffd"
 VOID = {"meta", "img"}
-DRAWING = {name: getattr(plotting, name) for name in ("pngs", "run_figures", "grid_figures")}
+DRAWING = {name: getattr(plotting, name) for name in ("images", "run_figures", "grid_figures")}
 
 
 class Page(HTMLParser):
@@ -113,7 +113,7 @@ def undrawn():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plotting, "run_figures", lambda *_: {"chains": None})
         patch.setattr(plotting, "grid_figures", lambda *_: {"lines": None})
-        patch.setattr(plotting, "pngs", lambda figures: dict.fromkeys(figures, b"drawn"))
+        patch.setattr(plotting, "images", lambda figures: dict.fromkeys(figures, b"drawn"))
         yield
 
 
@@ -178,7 +178,7 @@ def test_page_is_whole_and_needs_nothing_else(kind, whole, ran, drawn):
     assert not {"script", "link", "iframe", "object", "embed", "base"} & set(names)
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     for reference in page.refers:
-        assert reference.startswith("data:image/png;base64,") or reference[1:] in page.ids
+        assert reference.startswith("data:image/") or reference[1:] in page.ids
     assert not [part for part in ("url(", "@import", "://") if part in page.content]
     assert "default-src 'none'" in page.content
     assert {attrs["scope"] for tag, attrs in page.tags if tag == "th"} == {"row", "col"}
@@ -188,7 +188,9 @@ def test_page_is_whole_and_needs_nothing_else(kind, whole, ran, drawn):
     assert [tag for tag, _ in page.headings].count("h1") == 1
     assert page.images and all(image["alt"] for image in page.images)
     for image in page.images:
-        assert base64.b64decode(image["src"].partition(",")[2]).startswith(b"\x89PNG")
+        head, _, content = image["src"].partition(",")
+        begin = {"data:image/png;base64": b"\x89PNG", "data:image/svg+xml;base64": b"<?xml"}[head]
+        assert base64.b64decode(content).startswith(begin)
 
 
 def test_every_number_of_the_dataset(swept, page):
@@ -483,7 +485,7 @@ def test_figures_are_drawn_under_own_settings(kind, whole, ran, monkeypatch):
         settings.append(matplotlib.rcParams["text.usetex"])
         return dict.fromkeys(figures, b"drawn")
 
-    monkeypatch.setattr(plotting, "pngs", note)
+    monkeypatch.setattr(plotting, "images", note)
     with matplotlib.rc_context({"text.usetex": True}):
         lnn.report(ran.path if kind == "run" else whole.path)
         assert matplotlib.rcParams["text.usetex"], "as before"

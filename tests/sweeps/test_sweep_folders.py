@@ -245,7 +245,7 @@ DRAWN = ("theory", "data.classes", "network.biases")
 def test_a_sweep_over_any_kind_of_field(whole, tmp_path, field, monkeypatch):  # FAULTS 3.4
     """Points with the numbers of another sweep's, at these places: collected, shown and drawn."""
     if field not in DRAWN:
-        monkeypatch.setattr(plotting, "pngs", lambda figures: dict.fromkeys(figures, b"drawn"))
+        monkeypatch.setattr(plotting, "images", lambda figures: dict.fromkeys(figures, b"drawn"))
     values = tomllib.loads(SHORT_GRID)
     del values["theory"], values["seed"]
     over = {field: AXES[field], "posterior.temperature": [0.5, 0.7]}

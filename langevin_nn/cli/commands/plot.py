@@ -4,18 +4,19 @@ import argparse
 import sys
 
 from langevin_nn.cli.startup import configure_jax, loading
-from langevin_nn.cli.words import path
+from langevin_nn.cli.words import add_formats, path
 from langevin_nn.errors import InputError
 
 SUMMARY = "draw the figures of a run folder again"
-USAGE = "RUN_DIR"
+USAGE = "RUN_DIR [--format FORMAT ...]"
 EXAMPLE = """an example:
-  langevin-nn plot runs/cold"""
+  langevin-nn plot runs/cold --format pdf"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Give the parser the run's folder."""
+    """Give the parser the run's folder, and the formats."""
     parser.add_argument("folder", type=path, metavar="RUN_DIR")
+    add_formats(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -29,12 +30,14 @@ def execute(arguments: argparse.Namespace) -> int:
     folder = RunFolder(arguments.folder)
     config = folder.load_config()
     chains, theories = folder.load_results()
+    formats = arguments.format or ["png"]
     try:
-        run.draw_figures(folder, config, chains, summarise(chains), theories)
+        run.draw_figures(folder, config, chains, summarise(chains), theories, formats)
     except OSError as error:
         raise InputError(
             f"cannot write into {folder.figures} ({error.strerror or error}): copy the run folder "
             "to a place that can be written"
         ) from error
-    sys.stdout.write("".join(f"{path}\n" for path in sorted(folder.figures.glob("*.png"))))
+    paths = sorted(path for ending in set(formats) for path in folder.figures.glob(f"*.{ending}"))
+    sys.stdout.write("".join(f"{path}\n" for path in paths))
     return 0

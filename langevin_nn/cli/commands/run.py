@@ -13,7 +13,7 @@ from langevin_nn.cli.output import default_output, obstacle_advice, write_unless
 from langevin_nn.cli.progress import RunProgress, tell
 from langevin_nn.cli.startup import configure_jax, loading, not_swallowed
 from langevin_nn.cli.streams import stages, warn
-from langevin_nn.cli.words import Once, path
+from langevin_nn.cli.words import Once, add_formats, path
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import own_failure
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "sample a posterior and compare it with the theories"
 USAGE = """CONFIG.toml [--output DIR] [--SECTION.FIELD VALUE ...]
-                       [--resume | --overwrite | --dry-run] [--quiet]"""
+                       [--resume | --overwrite | --dry-run]
+                       [--format FORMAT ...] [--quiet]"""
 EXAMPLE = """an example:
   langevin-nn run my.toml --posterior.temperature 0.01 --output runs/cold"""
 
@@ -41,6 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="say what it would take: sizes, memory, and the time by some seconds of sampling",
     )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="no progress, no table")
+    add_formats(parser)
     add_fields(parser)
 
 
@@ -91,8 +93,9 @@ def execute(arguments: argparse.Namespace) -> int:
                 sys.stderr.write("\n".join(map(str, lines)) + "\n")
             stages.begin("compiling")
             result = run.run(
-                problem, folder, resume=arguments.resume, progress=progress, predictions=predictions
-            )
+                problem, folder, resume=arguments.resume, progress=progress,
+                predictions=predictions, formats=arguments.format or ["png"],
+            )  # fmt: skip
     except KeyboardInterrupt:
         stages.end()
         sys.stderr.write(f"\ninterrupted: {_resume_advice(arguments, folder)}\n")

@@ -1,0 +1,96 @@
+"""Figures as PNG, PDF and SVG: to the last byte the same whenever they are drawn."""
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from cases import TINY
+from command_line import CommandLine
+from matplotlib.figure import Figure
+from refusals import refused, refuses, untouched
+
+from langevin_nn import plotting
+from langevin_nn.cli.main import main
+from langevin_nn.plotting.style import FORMATS
+from langevin_nn.runs import claims
+
+BEGINS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+LINEAR = shlex.split("--network.hidden_widths [] --prior.precisions 1 --theory infinite_width")
+
+
+def figure(points=3):
+    drawn = Figure(figsize=(3, 2), layout="constrained")
+    ax = drawn.subplots()
+    ax.plot(range(points), [i % 2 for i in range(points)], "o-", label="N_1 = 3")
+    ax.fill_between([0, 1], [0, 1], [1, 2], hatch="//")  # has an id of its own in SVG
+    ax.legend()
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A run whose figures were drawn as PDF and SVG."""
+    folder = tmp_path_factory.mktemp("ran")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("tiny.toml").write_text(TINY)
+        words = ["run", *LINEAR, "--quiet", "--output", "out", "--format", "pdf", "svg"]
+        assert main([*words, "tiny.toml"]) in (0, 3)
+    return folder / "out"
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_files_are_reproducible(tmp_path, monkeypatch, ending):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    for name in ("one", "two"):
+        plotting.save_as(figure(), tmp_path / f"{name}.{ending}")
+    one, two = ((tmp_path / f"{name}.{ending}").read_bytes() for name in ("one", "two"))
+    assert one == two and one.startswith(BEGINS[ending])
+    assert b"CreationDate" not in one and b"<dc:date>" not in one
+
+
+def test_several_formats_at_once(tmp_path):
+    plotting.save({"a": figure(), "b": figure()}, tmp_path, FORMATS)
+    paths = {f"{name}.{ending}" for name in "ab" for ending in FORMATS}
+    assert {path.name for path in tmp_path.iterdir()} == paths
+    (tmp_path / "a.svg").unlink()
+    (tmp_path / "a.svg").mkdir()
+    with untouched(tmp_path):
+        with refuses("a.svg", "folder"):
+            plotting.save({"a": figure()}, tmp_path, ["pdf", "svg"])
+        with refuses("jpg", "png"):
+            plotting.save({"a": figure()}, tmp_path, ["png", "jpg"])
+
+
+def test_images_of_a_page_are_svg_where_that_is_small():
+    small, large = {"a": figure()}, {"a": figure(), "b": figure(8_000)}
+    assert plotting.images(small)["a"].startswith(BEGINS["svg"])
+    assert all(content.startswith(BEGINS["png"]) for content in plotting.images(large).values())
+
+
+def test_the_figures_of_a_run_are_those_that_its_folder_may_have(ran):
+    names = {path.name for path in (ran / "figures").iterdir()}
+    assert names == {f"{name}.{ending}" for name in claims.FIGURES for ending in ("pdf", "svg")}
+
+
+def test_plot_draws_the_formats_that_are_asked_for(ran, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(tmp_path, capsys)
+    shutil.copytree(ran, "out")
+    drawn = {path.name: path.read_bytes() for path in Path("out/figures").iterdir()}
+    shutil.rmtree("out/figures")
+    answer = cli("plot", "--format", "svg", "pdf", "out")
+    assert answer.code == 0
+    assert answer.out.split() == [f"out/figures/{name}" for name in sorted(drawn)]
+    assert {path.name: path.read_bytes() for path in Path("out/figures").iterdir()} == drawn
+    assert "out/figures/chains.png" in cli("plot", "out").out
+    with untouched():
+        refused(cli("plot", "out", "--format", "jpg"), "jpg", "png")
+    Path("out/figures/mine.svg").touch()
+    words = ["run", "tiny.toml", *LINEAR, "--quiet", "--output", "out", "--overwrite"]
+    with untouched():
+        refused(cli(*words), "out holds figures/mine.svg")
+    Path("out/figures/mine.svg").unlink()
+    assert cli(*words).code in (0, 3)
+    assert {path.suffix for path in Path("out/figures").iterdir()} == {".png"}

@@ -934,6 +934,28 @@ def test_sampled_points_of_accuracy():  # FAULTS 2.8
         f" the variance {variance[0]:.0f} and {variance[1]:.0f} %. The chains have converged."
     )
 
+    relu = (list(units).index("relu"), *mnist[1:])
+    assert run["converged"][relu] and run["rhat_max"][relu] < 1.01
+    assert set(accuracy[relu] - run["theory_test_accuracy"][relu]) == {0}
+    assert abs(run.sigmas("matched", "bias2")[relu]) < 1
+    lowered = 100 * (1 - run.theory("matched", "bias2") / run.theory("one_layer", "bias2"))
+    run.says(
+        f"bias² that of `matched`, {-over(relu, 'matched', 'bias2'):.1f} % below it, which is",
+        f"lowers bias² of `one_layer` by {lowered[relu]:.0f} % for relu and by"
+        f" {lowered[mnist]:.0f} % for erf units; the network is"
+        f" {-over(relu, 'one_layer', 'bias2'):.0f} and {bias[0]:.0f} % below",
+        f"The variance is {-over(relu, 'one_layer', 'variance'):.0f} % below `one_layer`'s and"
+        f" {-over(relu, 'matched', 'variance'):.0f} % below that of `matched`,"
+        f" {-run.sigmas('matched', 'variance')[relu]:.0f} standard errors of both",
+        f"R̂ is {run['bias2_rhat'][relu]:.3f} for bias², {run['variance_rhat'][relu]:.3f} for the"
+        f" variance and {run['rhat_max'][relu]:.3f} at most at single images, with an ESS of"
+        f" {run['ess_min'][relu]:.0f} at least",
+        f"for relu units on MNIST {run['seconds'][relu] / 60:.0f} minutes on a busier one",
+    )
+    (missing,) = np.argwhere(~done)
+    assert (units[missing[0]], sources[missing[1]]) == ("relu", "cifar10")
+    run.says("relu units on grey CIFAR-10 at P = 500 are in `config.toml` too and have not been")
+
     infinite, one_layer = (
         run.theory(name, "test_accuracy")[cifar] for name in ("infinite_width", "one_layer")
     )

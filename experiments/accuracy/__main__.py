@@ -304,7 +304,11 @@ def with_own_diagnostics(measured: xr.Dataset, folder: Path) -> xr.Dataset:
 
 
 def with_earlier(measured: xr.Dataset, earlier: xr.Dataset) -> xr.Dataset:
-    """The sampled points with those of `earlier` that are not done here, of the same settings."""
+    """The sampled points with those of `earlier` that are not done here, of the same settings.
+
+    Variables that `earlier` has not are left out, as they would be known of some points alone, and
+    its attributes stay.
+    """
     if not np.any(measured.status == "done"):
         return earlier
     axes = (*measured.status.dims, "theory")
@@ -317,7 +321,7 @@ def with_earlier(measured: xr.Dataset, earlier: xr.Dataset) -> xr.Dataset:
         for name, variable in measured.data_vars.items()
         if name in earlier
     }
-    return measured.assign(shared)
+    return measured.assign(shared)[list(shared)].assign_attrs(earlier.attrs)
 
 
 def sampled_table(points: xr.Dataset) -> str:

@@ -5,9 +5,10 @@
     <folder>/cifar10/         cifar-10-batches-bin/, cifar-10-binary.tar.gz, or .npz files
 
 `folder` is the argument of that name, else the environment variable LANGEVIN_NN_DATA, else `data`
-in the working directory. Absent files are downloaded from the data sets' public homes and kept
-only if their SHA-256 is the known one. Files that are there and are not the published ones are
-read, and named as such. Provenance and citations: data/README.md.
+in the working directory, where that has one of these, or in the package's checkout; else the user's
+cache, where it is for all of the user's projects. Absent files are downloaded from the data sets'
+public homes and kept only if their SHA-256 is the known one. Files that are there and are not the
+published ones are read, and named as such. Provenance and citations: data/README.md.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
 from langevin_nn.data.image_formats import (
     ARRAY_NAMES,
@@ -66,11 +68,25 @@ class Availability:
     size_bytes: int = 0
 
 
+CHECKOUT = Path(__file__).parents[2]
+"""The package's checkout, where it is no installation."""
+
+
 def data_folder(folder: str | Path | None = None) -> Path:
-    """The folder of the data sets: the argument, else LANGEVIN_NN_DATA, else `data`."""
+    """The folder of the data sets: the argument, else LANGEVIN_NN_DATA, else the first of these.
+
+    `data` in the working directory, where it has a folder of one of the data sets; `data` of the
+    package's checkout, if it is used from one; the user's cache, as `platformdirs` has it.
+    """
     if folder is not None and folder != "":
         return at_home("folder", folder)
-    return at_home("LANGEVIN_NN_DATA", os.environ.get("LANGEVIN_NN_DATA") or "data")
+    if given := os.environ.get("LANGEVIN_NN_DATA"):
+        return at_home("LANGEVIN_NN_DATA", given)
+    if any(Path("data", name).is_dir() for name in HOMES):
+        return Path("data")
+    if (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "data/README.md").is_file():
+        return CHECKOUT / "data"
+    return platformdirs.user_cache_path("langevin_nn") / "data"
 
 
 def fetch(name: str, folder: str | Path | None = None) -> tuple[Path, ...]:

@@ -76,7 +76,8 @@ def load_dataset(
       training from the back. Pixels are on the scale 0..1, rows first (28×28; digits 8×8). CIFAR-10
       is turned into grey (luma) and averaged over areas from 32×32 to 28×28 pixels, or with
       `colour` kept as 32×32×3, colours last. Files lie in `folder`, else in LANGEVIN_NN_DATA, else
-      in `data`; absent ones are fetched.
+      in `data` of the working directory or of a checkout, else in the user's cache; absent ones are
+      fetched.
     - "npz": the arrays x_train (P, …), y_train (P,) or (P, D), x_test, y_test of the file `path`,
       in their order; the first `num_train` and `num_test` rows if given. Inputs are flattened;
       (P, H, W) and (P, H, W, C) are images. Without `classes`, y holds the targets. With them it

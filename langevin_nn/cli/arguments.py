@@ -65,7 +65,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             usage=f"langevin-nn {name} {command.USAGE}".strip(), epilog=command.EXAMPLE,
         )  # fmt: skip
         command.add(subparser)
-        subparser.set_defaults(command=name, words=arguments, options=options_of(subparser))
+        subparser.set_defaults(
+            command=name, words=arguments, options=options_of(subparser), parser=parser
+        )
 
     words = [readable(word) for word in arguments or ["--help"]]
     if words and words[0] in COMMANDS:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from langevin_nn.cli.commands import (
     compare,
+    completion,
     data,
     export,
     info,
@@ -52,5 +53,6 @@ COMMANDS: Mapping[str, Command] = {
     "export": export,
     "data": data,
     "info": info,
+    "completion": completion,
 }
 """The commands by their names, in the order of the help."""

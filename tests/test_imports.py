@@ -20,7 +20,7 @@ LAYERS = [
     {"values"},
     {"import_paths"},
     {"config", "display", "estimates", "files", "locks", "memory"},
-    {"covariances", "footprint"},
+    {"covariances", "footprint", "progress"},
     {"wide_layers"},
     {"types"},
     {"data"},

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterator
 from typing import NoReturn, TextIO
 
+from langevin_nn.progress import is_terminal
+
 LONGEST_MESSAGE = 2_000
 """The largest number of letters in the message of an error."""
 
@@ -100,11 +102,6 @@ class Stages:
 
 stages = Stages()
 """The stages of this process."""
-
-
-def is_terminal() -> bool:
-    """Whether lines can be written over on stderr."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _put(text: str) -> None:

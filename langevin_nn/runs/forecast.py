@@ -8,11 +8,11 @@ from langevin_nn.config.dynamics import usage_of
 from langevin_nn.display import Displayed, Table, duration
 from langevin_nn.footprint import in_words
 from langevin_nn.memory import available_memory
+from langevin_nn.progress import Report
 from langevin_nn.runs.assemble import dynamics_of, memory_needs, sizes_of
 from langevin_nn.runs.run import Problem, counts_of, sample_problem
 from langevin_nn.runs.tables import heading, sampling
 from langevin_nn.sampling.checks import Counts
-from langevin_nn.sampling.engine.driver import Report
 
 MEASURED_SECONDS = 3.0
 """The time after the first chunk of steps for which the pace is measured."""

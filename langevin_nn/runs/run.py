@@ -25,6 +25,7 @@ from langevin_nn.import_paths import ModuleFile
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
+from langevin_nn.progress import Report
 from langevin_nn.runs.assemble import READOUTS, dynamics_of, loss_of, network_of, require_room
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.provenance import manifest
@@ -33,7 +34,6 @@ from langevin_nn.runs.summary import Experiment, Summary, plain, theory_part
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.chains import sample
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.sampling.engine.driver import Report
 from langevin_nn.sampling.tempering import Ladder, temper
 from langevin_nn.theory.effective.one_layer import OneLayerSweep
 from langevin_nn.theory.ensemble import Decompositions
@@ -137,10 +137,12 @@ def run(
 def sample_problem(problem: Problem, **saving: Any) -> Chains | Ladder:
     """The draws of a problem, of all its temperatures where it has a ladder.
 
-    `saving` are `checkpoint`, `resume` and `progress` of `sample`.
+    `saving` are `checkpoint`, `resume` and `progress` of `sample`; without a `progress` there is no
+    bar.
     """
     settings = problem.config.sampler
     arguments = counts_of(settings) | {"key": problem.key} | saving
+    arguments["progress"] = saving.get("progress") or False
     posterior, dynamics = problem.posterior, dynamics_of(settings)
     with without_warnings():
         if settings.ladder:

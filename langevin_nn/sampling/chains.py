@@ -13,6 +13,7 @@ from langevin_nn import footprint
 from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
+from langevin_nn.progress import Report, RunProgress, shown_progress
 from langevin_nn.sampling.base import Dynamics
 from langevin_nn.sampling.checks import (
     Counts,
@@ -22,7 +23,7 @@ from langevin_nn.sampling.checks import (
 )
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.checkpoint import writing
-from langevin_nn.sampling.engine.driver import Report, drive
+from langevin_nn.sampling.engine.driver import drive
 from langevin_nn.sampling.engine.program import Observable
 
 
@@ -38,7 +39,7 @@ def sample(
     observables: Mapping[str, Observable] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
-    progress: Callable[[Report], None] | None = None,
+    progress: Callable[[Report], None] | bool | None = None,
 ) -> Chains:
     """Run `num_chains` chains from draws of the prior and record every `thinning`-th state.
 
@@ -47,7 +48,9 @@ def sample(
     of one network (as given to the posterior: on inputs (N_0,)) that returns an array: the network
     whose f the same draw has at the training and the test inputs, with its read-out drawn where
     that is marginalised. With a `checkpoint` folder the run is saved after each chunk of about two
-    seconds; `resume` goes on from what is there, bit for bit as if it had never stopped.
+    seconds; `resume` goes on from what is there, bit for bit as if it had never stopped. After each
+    chunk `progress`, a function, gets a `Report`; left out, a terminal or a notebook has a bar
+    (True: a log has lines, too; False: nothing).
 
     Raises `Diverged` for a step size above the stability limit, `InputError` for counts that are
     not positive, for a checkpoint that cannot be used and for what does not fit the memory; what
@@ -72,7 +75,7 @@ def sample_points(
     observables: Mapping[str, Observable] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
-    progress: Callable[[Report], None] | None = None,
+    progress: Callable[[Report], None] | bool | None = None,
 ) -> list[Chains]:
     """Draws of several posteriors of the same shapes, in one program that is compiled once.
 
@@ -94,13 +97,13 @@ def sample_points(
     [(8, 5, 10), (8, 5, 10), (8, 5, 10)]
     """
     counts = Counts.of(dynamics, num_chains, num_warmup, num_samples, thinning)
-    checkpoint = checked_saving(checkpoint, resume, progress)
+    checkpoint = checked_saving(checkpoint, resume)
     posteriors = checked_posteriors(posteriors)
     require_room(posteriors, dynamics, counts)
-    with writing(checkpoint):
+    with writing(checkpoint), shown_progress(progress, RunProgress) as tell:
         driven = drive(
             posteriors, dynamics, keys, counts, observables=observables, checkpoint=checkpoint,
-            resume=resume, progress=progress,
+            resume=resume, progress=tell,
         )  # fmt: skip
     return [driven.chains(i) for i in range(len(driven.posteriors))]
 

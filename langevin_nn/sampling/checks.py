@@ -21,7 +21,7 @@ from langevin_nn.model.jumps import jump_in_weights, jump_of
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics, Stepper
-from langevin_nn.values import as_number, as_path, as_whole, clipped, require_flag, require_function
+from langevin_nn.values import as_number, as_path, as_whole, clipped, require_flag
 
 RECORDS = (
     "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",
@@ -251,15 +251,13 @@ def refuse_jumps_for(follower: str, posterior: Posterior, instead: str = "") -> 
     )
 
 
-def checked_saving(checkpoint: Any, resume: Any, progress: Any) -> Path | None:
+def checked_saving(checkpoint: Any, resume: Any) -> Path | None:
     """The folder of the checkpoints as a path, or None without checkpoints.
 
-    Raises `InputError` for a `checkpoint` that is no path, a `resume` that is neither True nor
-    False, and a `progress` that is no function.
+    Raises `InputError` for a `checkpoint` that is no path, and a `resume` that is neither True nor
+    False.
     """
     require_flag("resume", resume)
-    if progress is not None:
-        require_function("progress", progress, "lambda report: …")
     return None if checkpoint is None else as_path("checkpoint", checkpoint)
 
 

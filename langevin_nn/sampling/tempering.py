@@ -26,12 +26,13 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.posterior import Posterior
+from langevin_nn.progress import Report, RunProgress, shown_progress
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.chains import require_room
 from langevin_nn.sampling.checks import Counts, checked_posterior, checked_saving
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.checkpoint import writing
-from langevin_nn.sampling.engine.driver import Report, drive
+from langevin_nn.sampling.engine.driver import drive
 from langevin_nn.sampling.engine.program import Observable, States
 from langevin_nn.types import PointKeys, random_key
 from langevin_nn.values import require_ladder
@@ -78,7 +79,7 @@ def temper(
     observables: Mapping[str, Observable] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
-    progress: Callable[[Report], None] | None = None,
+    progress: Callable[[Report], None] | bool | None = None,
 ) -> Ladder:
     """Draws at the posterior's temperature and at `temperatures` above it, with swaps.
 
@@ -96,13 +97,13 @@ def temper(
     """
     rungs = ladder_of(checked_posterior(posterior), temperatures)
     counts = Counts.of(dynamics, num_chains, num_warmup, num_samples, thinning)
-    checkpoint = checked_saving(checkpoint, resume, progress)
+    checkpoint = checked_saving(checkpoint, resume)
     require_room(rungs, dynamics, counts)
     keys = list(jax.random.split(random_key(key), len(rungs)))
-    with writing(checkpoint):
+    with writing(checkpoint), shown_progress(progress, RunProgress) as tell:
         driven = drive(
             rungs, dynamics, keys, counts, exchange=swaps,
-            observables=observables, checkpoint=checkpoint, resume=resume, progress=progress,
+            observables=observables, checkpoint=checkpoint, resume=resume, progress=tell,
         )  # fmt: skip
     names = ("swap_acceptance", "round_trips", "data_energy", "energy_variance")
     acceptances, trips, energies, variances = (driven.draws.pop(name) for name in names)

@@ -16,12 +16,13 @@ import xarray as xr
 from langevin_nn.config.record import RunConfig
 from langevin_nn.errors import InputError
 from langevin_nn.model.precision import require_float64
+from langevin_nn.progress import Status, SweepProgress, shown_progress
 from langevin_nn.runs import run
 from langevin_nn.sweeps import executors, grid, plan, report, results, theories
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
 from langevin_nn.sweeps.plan import Task
-from langevin_nn.sweeps.status import Outlook, Status
+from langevin_nn.sweeps.status import Outlook
 from langevin_nn.sweeps.task import still_open
 from langevin_nn.values import as_path, require_flag
 
@@ -38,7 +39,7 @@ def sweep(
     executor: str | None = None,
     workers: int | None = None,
     slurm: Mapping[str, Any] | None = None,
-    progress: Callable[[Status], None] | None = None,
+    progress: Callable[[Status], None] | bool | None = None,
     theory_only: bool = False,
 ) -> xr.Dataset:
     """Run a grid of configurations; its numbers as a Dataset over the grid.
@@ -62,7 +63,8 @@ def sweep(
         workers: how many processes or jobs; of processes, if left out, as many as GPUs, else cores.
         slurm: the settings of the jobs, as the table [sweep.slurm] has them.
             Executor, workers and slurm are those of the table [sweep] where they are left out.
-        progress: called now and then with where the sweep stands.
+        progress: called now and then with where the sweep stands; left out, a terminal or a
+            notebook has a bar (True: a log has lines, too; False: nothing).
         theory_only: what the theories say at each point, without sampling, in this process; T = 0
             is allowed. `status` is then "theory", and what is measured NaN. Points of the folder
             that are sampled already stay as they are; the others may be later, by the same call
@@ -97,7 +99,9 @@ def sweep(
                 f"theories are asked in this process, got {others[0]} beside theory_only: write "
                 "one of the two"
             )
-        return expect(wanted, None if output is None else as_path("output", output), progress)
+        target = None if output is None else as_path("output", output)
+        with shown_progress(progress, SweepProgress) as tell:
+            return expect(wanted, target, tell)
     settings = executors.chosen(table, executor, workers, slurm)
     executors.check(**settings)
     require_float64()
@@ -107,7 +111,8 @@ def sweep(
     folder = begin(wanted, output, num_workers, prepare=settings["executor"] == "serial")
     for line in report.damaged(folder, folder.tasks):
         warnings.warn(line, stacklevel=2)
-    work_off(folder, folder.tasks, **settings, progress=progress)
+    with shown_progress(progress, SweepProgress) as tell:
+        work_off(folder, folder.tasks, **settings, progress=tell)
     return gather(folder)
 
 

@@ -2,33 +2,13 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from langevin_nn.progress import Status as Status
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.plan import Task
 
 SAMPLED_FRACTION = 0.99
 """The fraction that is done of a point that is sampled and not yet written."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """The numbers of points, and the fraction of all work that is done, from 0 to 1.
-
-    A point whose steps are all done is not whole before its results are written.
-    `seconds_left` goes by what was done since the sweep was started here; None as long as that
-    tells nothing.
-    """
-
-    points: int
-    done: int
-    failed: int
-    fraction: float
-    seconds_left: float | None = None
-
-    @property
-    def missing(self) -> int:
-        return self.points - self.done - self.failed
 
 
 def status(

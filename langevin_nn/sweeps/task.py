@@ -21,6 +21,7 @@ from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.errors import InputError
 from langevin_nn.files import remove
 from langevin_nn.import_paths import reason_of
+from langevin_nn.progress import Report
 from langevin_nn.runs import run
 from langevin_nn.runs.assemble import dynamics_of
 from langevin_nn.runs.folder import RunFolder
@@ -29,7 +30,6 @@ from langevin_nn.runs.run import Problem
 from langevin_nn.sampling.chains import sample_points
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.dynamics.step_size import Diverged
-from langevin_nn.sampling.engine.driver import Report
 from langevin_nn.sweeps.data_files import difference, of_modules, source_of
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.plan import Task

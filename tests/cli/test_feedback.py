@@ -12,7 +12,7 @@ from cases import TINY
 import langevin_nn as lnn
 from langevin_nn.cli.progress import RunProgress
 from langevin_nn.cli.streams import Stages, complain, stages
-from langevin_nn.sampling.engine.driver import Report
+from langevin_nn.progress import Report
 
 
 def process(folder, *words, **variables):

@@ -27,10 +27,10 @@ from langevin_nn import files, plotting
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.cli import commands, main, startup
 from langevin_nn.cli.progress import RunProgress
+from langevin_nn.progress import Report
 from langevin_nn.runs import provenance, run
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.sampling.dynamics import langevin
-from langevin_nn.sampling.engine.driver import Report
 from langevin_nn.theory import THEORIES
 
 RUN_FILES = {

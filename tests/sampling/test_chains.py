@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import io
 import os
 import subprocess
 import sys
@@ -251,3 +252,20 @@ def test_noise_is_standard_normal(seed):
     assert abs(np.corrcoef(z[:-1], z[1:])[0, 1]) * np.sqrt(n) < 5
     other = np.asarray(drawn(jax.random.key(seed + 1)))
     assert abs(np.corrcoef(z, other.ravel())[0, 1]) * np.sqrt(n) < 5
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "progress", "words"),
+    [
+        (True, None, "sampling"), (False, None, ""), (True, False, ""), (False, True, "100 %"),
+        (True, True, "sampling"),
+    ],
+)  # fmt: skip
+def test_a_bar_is_shown_where_somebody_watches(is_terminal, progress, words, monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("langevin_nn.progress.DELAY", 0.0)
+    run(progress=progress)
+    assert words in screen.getvalue() and bool(screen.getvalue()) == bool(words)

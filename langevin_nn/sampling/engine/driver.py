@@ -23,6 +23,7 @@ from threadpoolctl import ThreadpoolController
 
 from langevin_nn.memory import forget_programs
 from langevin_nn.model.posterior import Posterior
+from langevin_nn.progress import Report
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.checks import (
     Counts,
@@ -57,17 +58,6 @@ CHUNK_SECONDS = 2.0
 """The time that a later chunk is meant to take."""
 BUFFER_BYTES = 64e6
 """The largest size of the buffer of draws on the devices."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """The argument of the `progress` function, which the driver calls after each chunk."""
-
-    steps: int
-    total_steps: int
-    warmup_steps: int
-    train_error: float
-    diverged_chains: int
 
 
 @dataclass(frozen=True)

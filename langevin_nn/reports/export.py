@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
+from langevin_nn.analysis.comparison import shift_names
 from langevin_nn.errors import InputError
 from langevin_nn.estimates import Estimate
 from langevin_nn.files import require_no_folder, write_bytes
@@ -28,8 +29,9 @@ def export(
     """Write the numbers of a sweep or a run as CSV, as a LaTeX table or as Parquet.
 
     A row is the experiment or a theory of a run, or of a point of the grid, whose axes are its
-    first columns; columns are each number and its standard error (`bias2`, `bias2_mcse`, …). The
-    LaTeX table is for reading: numbers rounded, with their errors in brackets, ruled by booktabs.
+    first columns; columns are each number and its standard error (`bias2`, `bias2_mcse`, …), and
+    how far the step size shifts the experiment's (`bias2_step_size_shift`, …). The LaTeX table is
+    for reading: numbers rounded, with their errors in brackets, ruled by booktabs.
 
     Args:
         path: the folder of a run, or of a sweep at any time; its points that are not done have no
@@ -79,7 +81,8 @@ def table_of(path: Path | str) -> pd.DataFrame:
 def _of_sweep(results: xr.Dataset) -> pd.DataFrame:
     axes = [str(name) for name in results["status"].dims]
     numbers = [name for key in NUMBERS for name in (key, f"{key}_mcse")]
-    own = [name for name in (*numbers, "converged", *OF_POINTS) if name in results]
+    shifts = [name for key in QUANTITIES for name in shift_names(results, key)]
+    own = [name for name in (*numbers, *shifts, "converged", *OF_POINTS) if name in results]
     experiment = results[own].to_dataframe(dim_order=axes).reset_index()
     experiment.insert(len(axes), "result", "experiment")
     names = {f"theory_{name}": name for name in (*numbers, "log_evidence", "converged")}

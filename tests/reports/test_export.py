@@ -40,6 +40,9 @@ def test_a_sweep_has_a_row_for_the_experiment_and_each_theory_of_a_point(swept, 
                 assert rows.loc["experiment", name] == float(point[name])
                 expected = float(point[f"theory_{name}"].sel(theory="scale_mixture"))
                 assert rows.loc["scale_mixture", name] == expected
+            shift = f"{key}_step_size_shift"
+            assert rows.loc["experiment", shift] == float(point[shift]) != 0
+            assert np.isnan(rows.loc["scale_mixture", shift])
         assert np.isnan(rows.loc["experiment", "log_evidence"])
     written = lnn.export(swept, tmp_path / "numbers.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(written), table, check_dtype=False)
@@ -61,6 +64,10 @@ def test_a_run_has_a_row_for_each_result(cli, swept):
     table = pd.read_csv(io.StringIO(answer.out)).set_index("result")
     assert answer.code == 0 and table.loc["experiment", "variance"] == run.measured.variance.value
     assert list(table.index) == ["experiment", *run.theories]
+    shift = run.measured.step_size_bias.variance
+    assert table.loc["experiment", "variance_step_size_shift"] == shift.value
+    assert table.loc["experiment", "variance_step_size_shift_mcse"] == shift.mcse
+    assert table["variance_step_size_shift"].count() == 1
     answer = cli("export", str(run.path), "--output", "run.tex")
     assert (answer.code, answer.out) == (0, "run.tex\n")
     assert (cli.folder / "run.tex").read_text().startswith(r"\begin{tabular}")

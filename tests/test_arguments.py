@@ -131,6 +131,9 @@ def own_theory(**changes):
 
 check(own_theory, {"message": TEXT, "converged": FLAG, "order_parameters": OBJECT[:3],
                    "log_evidence": without(NUMBER, None, np.nan)})
+check(lnn.Theory, {"name": TEXT, "function": OBJECT, "domain": OBJECT, "twin": OBJECT,
+                   "at_points": OBJECT[1:], "needs": OBJECT, "style": without(OBJECT, {"a": 1})},
+      name="own", function=lambda ensemble: ensemble)
 check(theory.Solution, {"generalisation": OBJECT, "covariance": OBJECT[1:], "mixture": OBJECT[1:]},
       generalisation=theory.infinite_width(ensemble))
 for function in (lnn.GibbsPosterior, lnn.MarginalisedPosterior):

@@ -25,10 +25,20 @@ from jaxtyping import Array, Float
 from langevin_nn.config.losses import HINGE, LOGISTIC, SQUARED, LossUsage
 from langevin_nn.data.dataset import as_numbers
 from langevin_nn.import_paths import misfit, named
+from langevin_nn.model.jumps import jump_of
 from langevin_nn.types import InputError
 from langevin_nn.values import as_whole, require_array, require_kind, require_positive, shown
 
-__all__ = ["LOSSES", "Hinge", "Logistic", "Loss", "Squared", "loss_named", "require_loss"]
+__all__ = [
+    "LOSSES",
+    "Hinge",
+    "Logistic",
+    "Loss",
+    "Squared",
+    "loss_named",
+    "refuse_jumping_slope",
+    "require_loss",
+]
 
 
 class Loss(abc.ABC):
@@ -227,6 +237,24 @@ def require_loss(loss: Any, targets: Float[np.ndarray, " P *D"] | None = None) -
         if is_own and (complaint := _complaint(loss, _few_of(targets))):
             raise InputError(f"the loss {loss.name} {complaint}")
     return loss
+
+
+def refuse_jumping_slope(loss: Loss, targets: Float[np.ndarray, " P *D"]) -> None:
+    """Raise `InputError` for a loss whose ∂ℓ/∂f jumps, which gradient flow would slide along.
+
+    It says so in `slope_jumps`; the values of one of the user's own are looked at, between −8 and 8
+    at some of the targets.
+    """
+    jumps = loss.slope_jumps
+    if not jumps and type(loss) not in LOSSES.values():
+        for y in np.unique(as_numbers("targets", targets))[:2]:
+            slope = jax.grad(lambda f, y=y: jnp.sum(loss(f, jnp.full(f.shape, y, f.dtype))))
+            jumps = jumps or jump_of(slope) is not None
+    if jumps:
+        raise InputError(
+            f"the slope of the loss {shown(loss)} jumps, where its gradient flow would slide "
+            "along: write Hinge(power=2), or a loss whose slope is continuous"
+        )
 
 
 def _require_identity(loss: Loss) -> None:

@@ -18,7 +18,7 @@ from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.sampling.base import Dynamics, dynamics_named
 from langevin_nn.theory.suite import THEORIES, theory_named
 from langevin_nn.types import InputError
-from langevin_nn.values import nearest, shown
+from langevin_nn.values import nearest, require_kind, shown
 
 READOUTS: dict[str, type[Posterior]] = {
     "sampled": GibbsPosterior,
@@ -93,11 +93,18 @@ def memory_needs(
 def sizes_of(config: RunConfig, data: Dataset) -> footprint.NetworkSizes:
     """The sizes of the network, before it is made."""
     with explained(KIND, config.network.architecture):
-        return network_named(config.network.architecture).sizes(config.network, data)
+        sizes = network_named(config.network.architecture).sizes(config.network, data)
+    what = f"what {config.network.architecture}.sizes gives"
+    write = "NetworkSizes(…), or leave it to the class above"
+    checked: footprint.NetworkSizes = require_kind(what, sizes, footprint.NetworkSizes, write)
+    return checked
 
 
 def network_of(config: RunConfig, data: Dataset, key: jax.Array) -> Network:
     """The network, drawn from a standard Gaussian. Raises `InputError` where data do not fit it."""
     from_config = network_named(config.network.architecture).from_config
     with explained(KIND, config.network.architecture):
-        return from_config(config.network, data, key=key, dtype=jnp.dtype(config.precision))
+        made = from_config(config.network, data, key=key, dtype=jnp.dtype(config.precision))
+        what = f"what {config.network.architecture}.from_config gives"
+        network: Network = require_kind(what, made, Network, "return cls(…)")
+        return network

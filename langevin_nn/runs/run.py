@@ -21,10 +21,11 @@ from langevin_nn.analysis.tempering import summarise_ladder
 from langevin_nn.config.record import RunConfig, SamplerConfig, modules_of
 from langevin_nn.data.load import Dataset, load_dataset
 from langevin_nn.footprint import without_warnings
-from langevin_nn.import_paths import ModuleFile
+from langevin_nn.import_paths import ModuleFile, is_import_path
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
+from langevin_nn.plotting.style import require_style
 from langevin_nn.progress import Report
 from langevin_nn.runs.assemble import READOUTS, dynamics_of, loss_of, network_of, require_room
 from langevin_nn.runs.folder import RunFolder
@@ -76,6 +77,8 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     )  # fmt: skip
     resolved = dataclasses.replace(settings, num_train=data.num_train, num_test=data.num_test)
     config = dataclasses.replace(config, data=resolved)
+    for name in filter(is_import_path, config.theory or ()):
+        require_style(theory_named(name))
     warning = require_room(config, data, sampling=sampling)
     network = network_of(config, data, key_network)
     prior = GaussianPrior(config.prior.precisions, config.prior.bias_precisions or None)

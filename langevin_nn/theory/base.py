@@ -17,6 +17,7 @@ from langevin_nn.types import Generalisation, InputError, NotApplicable
 from langevin_nn.values import (
     as_number,
     is_ordered,
+    nearest,
     require_flag,
     require_function,
     require_kind,
@@ -125,6 +126,17 @@ class Theory:
     one_scale: bool = False
 
     def __post_init__(self) -> None:
+        require_text("the name of a theory", self.name)
+        for name in ("function", "domain", "twin"):
+            require_function(f"{name} of {self.name}", getattr(self, name), "def f(ensemble)")
+        if self.at_points is not None:
+            require_function(f"at_points of {self.name}", self.at_points, "None for none")
+        require_kind(f"needs of {self.name}", self.needs, Needs, "Needs(…), or leave it out")
+        require_kind(f"style of {self.name}", self.style, Mapping, 'style={"color": "#999999"}')
+        for key in self.style:
+            if key not in OWN_STYLE:
+                hint = nearest(str(key), OWN_STYLE) or f": write {', '.join(OWN_STYLE)}"
+                raise InputError(f"style of {self.name} has no {shown(key)}{hint}")
         object.__setattr__(self, "style", {**OWN_STYLE, **self.style})
 
     def __call__(self, ensemble: Ensemble, **options: Any) -> Generalisation:
@@ -182,7 +194,8 @@ class Theory:
                 )
         numbers = replace(
             numbers, name=self.name, predictive_mean=mean, predictive_variance=variance,
-            order_parameters=tuple(orders), converged=bool(numbers.converged),
+            order_parameters=_as_tuples(orders), converged=bool(numbers.converged),
+            log_evidence=None if log_evidence is None else float(log_evidence),
         )  # fmt: skip
         if not numbers.converged or not (complaint := self._complaint(numbers)):
             return replace(solution, generalisation=numbers)
@@ -218,3 +231,8 @@ class Theory:
         except NotApplicable as error:
             return str(error)
         return self.twin(ensemble)
+
+
+def _as_tuples(orders: Any) -> Any:
+    """Order parameters, or the rows of a matrix of some, as tuples of Python's numbers."""
+    return tuple(_as_tuples(row) if is_ordered(row) else float(row) for row in orders)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
+from langevin_nn.model.losses import refuse_jumping_slope
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.sampling.checks import checked_posterior, refuse_jumps_for
 from langevin_nn.sampling.engine.program import mesh_for
@@ -199,11 +200,7 @@ def _check(
             f"gradient flow moves all weights, got a {type(posterior).__name__}: write "
             "GibbsPosterior(network, prior, data, temperature)"
         )
-    if posterior.loss.slope_jumps:
-        raise InputError(
-            f"the slope of the loss {posterior.loss} jumps, where its gradient flow would slide "
-            "along: write Hinge(power=2)"
-        )
+    refuse_jumping_slope(posterior.loss, np.asarray(posterior.y_train))
     for name, count in (
         ("num_initialisations", num_initialisations), ("max_steps", rules.max_steps)
     ):  # fmt: skip

@@ -12,10 +12,12 @@ from refusals import refuses
 
 import langevin_nn as lnn
 from langevin_nn.model.activations import AngleForm, ClosedForm, erf, identity, relu, tanh
-from langevin_nn.model.losses import Loss, require_loss
+from langevin_nn.model.losses import Loss, refuse_jumping_slope, require_loss
+from langevin_nn.plotting.style import require_style
 from langevin_nn.theory import THEORIES
 from langevin_nn.theory.base import OWN_STYLE, Theory
 from langevin_nn.theory.suite import predict
+from langevin_nn.wide_layers import Layer
 
 KEY = jax.random.key(0)
 
@@ -57,6 +59,22 @@ class Shared(lnn.FullyConnected):
     def features(self, x):
         features = super().features(x)
         return features / jnp.abs(features).max()
+
+
+class Unreduced(lnn.FullyConnected):
+    def reduced(self, data):
+        return self
+
+
+class Lost(Layer):
+    def __call__(self, covariance, precision, scale=1.0, bias=None):
+        return None
+
+
+class LostLayer(lnn.FullyConnected):
+    @property
+    def layers(self):
+        return super().layers[0], Lost()
 
 
 class Called(lnn.FullyConnected):
@@ -153,6 +171,23 @@ def test_a_loss_is_held_against_what_it_says(kind):
     network = lnn.FullyConnected(5, (3,), key=KEY, dtype=jnp.float64)
     with refuses(*LOSSES[kind]):
         lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), labels, 0.1, kind())
+
+
+class Absolute(Huber):
+    """Its slope jumps at the target, of which it says nothing."""
+
+    def __call__(self, f, y):
+        return jnp.abs(y - f)
+
+
+def test_a_flow_looks_at_the_slope_of_a_loss():
+    network, data, posterior = posterior_on(lnn.FullyConnected)
+    jumping = lnn.GibbsPosterior(network, posterior.prior, data, 0.1, Absolute())
+    with refuses("Absolute", "Hinge(power=2)"):
+        lnn.gradient_flow(jumping, key=KEY)
+    refuse_jumping_slope(Huber(), data.y_train)
+    with refuses("Hinge(power=1, margin=1.0)", "Hinge(power=2)"):
+        refuse_jumping_slope(lnn.Hinge(1), data.y_train)
 
 
 def test_losses_that_are_what_they_say():
@@ -252,6 +287,13 @@ def test_outputs_are_of_each_input_and_network_alone(network_class):
         posterior_on(network_class)
 
 
+def test_what_a_network_says_of_itself_is_of_its_kind():
+    with refuses("Unreduced.reduced", "return self, None"):
+        posterior_on(Unreduced)
+    with refuses("Lost", "None", "Covariance"):
+        predict(posterior_on(LostLayer)[2].ensemble)
+
+
 def test_the_domain_of_a_theory_is_asked_also_where_it_is_named(monkeypatch):
     def nowhere(ensemble):
         raise lnn.NotApplicable("it describes nothing")
@@ -261,6 +303,16 @@ def test_the_domain_of_a_theory_is_asked_also_where_it_is_named(monkeypatch):
     predictions = predict(ensemble_of(small_task(), (5,)), ["nowhere", "infinite_width"])
     assert predictions.not_applicable == {"nowhere": "it describes nothing"}
     assert list(predictions.results) == ["infinite_width"]
+
+
+def test_a_style_that_cannot_be_drawn_is_refused_before_it_is():
+    function = THEORIES["infinite_width"].function
+    for key, value in (("color", "no colour"), ("linestyle", "zz"), ("marker", "zz")):
+        with refuses("own", value):
+            require_style(Theory("own", function, style={key: value}))
+    with refuses("own", "colour", "color"):
+        Theory("own", function, style={"colour": "red"})
+    require_style(Theory("own", function))
 
 
 def test_a_style_may_leave_keys_out():

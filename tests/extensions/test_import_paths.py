@@ -208,6 +208,13 @@ FAILING = {
                ["mine.py", "line 7", "ZeroDivisionError"]),
     "features": ("network.architecture", NETWORK + "    def features(self, x): return x.T\n",
                  ["network"]),
+    "sizes": ("network.architecture", NETWORK + "    @classmethod\n    def sizes(cls, *_): ...\n",
+              ["mine:wave.sizes", "NetworkSizes"]),
+    "from_config": ("network.architecture",
+                    NETWORK + "    @classmethod\n    def from_config(cls, *_, **named): ...\n",
+                    ["mine:wave.from_config", "Network"]),
+    "style": ("theory", "import langevin_nn as lnn\n\nwave = lnn.Theory('wave', lnn.theory."
+              "infinite_width, style={'color': 'no colour'})\n", ["mine:wave", "no colour"]),
     "loss": ("posterior.loss", LOSS.format(value="1 / 0", check="pass"),
              ["mine.py", "line 10", "ZeroDivisionError"]),
     "check": ("posterior.loss", LOSS.format(value="f - y", check="1 / 0"),

@@ -59,6 +59,12 @@ def test_what_is_not_known_is_no_mistake():
     assert expansion(ENSEMBLE).converged, "which is what expansions do"
 
 
+def test_numbers_of_jax_are_numbers():
+    """What is written, summary.json for one, takes Python's."""
+    result = changed(log_evidence=np.float64(-3.0), order_parameters=(np.float64(2.0),))(ENSEMBLE)
+    assert type(result.log_evidence) is float and type(result.order_parameters[0]) is float
+
+
 @pytest.mark.parametrize("shape", [(3,), (25, 1), (1,)])
 def test_predictions_of_another_shape_are_refused(shape):
     with refuses("own", str(shape), str(ENSEMBLE.data.y_test.shape)):

@@ -206,7 +206,13 @@ def reduced_on(network: Any, data: Dataset) -> tuple[Any, InputSpace | None]:
     is_own = not type(network).__module__.startswith("langevin_nn.")
     if is_own:
         _require_apart(network, data.x_train[:3])
-    reduced, space = network.reduced(data)
+    pair: Any = network.reduced(data)
+    if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Network)):
+        raise InputError(
+            f"{type(network).__name__}.reduced gives {shown(pair)}: write return self, None, or "
+            "InputSpace.reduced(self, data)"
+        )
+    reduced, space = pair
     if is_own and space is not None:
         _require_same(network, reduced, data.x_train[:8], space.train[:8])
     return reduced, space

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.covariances import Covariance
-from langevin_nn.types import EnsembleSpec, NotApplicable
+from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
+from langevin_nn.values import shown
 from langevin_nn.wide_layers import Layer
 
 __all__ = [
@@ -82,7 +83,13 @@ class Step(NamedTuple):
     bias: Any  # the precision of its biases, None for none
 
     def __call__(self, covariance: Covariance) -> Covariance:
-        return self.layer(covariance, self.precision, self.scale, self.bias)
+        made = self.layer(covariance, self.precision, self.scale, self.bias)
+        if not isinstance(made, Covariance):
+            raise InputError(
+                f"the layer {type(self.layer).__name__} makes {shown(made)} of a Covariance: write "
+                "return covariance.weighted(precision, scale, bias), or another Covariance"
+            )
+        return made
 
 
 def steps_of(

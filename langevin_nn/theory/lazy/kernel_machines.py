@@ -31,7 +31,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_tri
 from scipy.optimize import nnls
 
 from langevin_nn.model.ensemble import Ensemble
-from langevin_nn.model.losses import Hinge, Loss, require_loss
+from langevin_nn.model.losses import Hinge, Loss, refuse_jumping_slope, require_loss
 from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.kernels.ntk import ntk, ntk_diagonal, ntk_uncertainty
 from langevin_nn.theory.regression.moments import Moments, generalisation
@@ -307,9 +307,8 @@ def _check_flow(
             f"the ensemble has the {spec.loss} loss, the flow is to be of the {loss.name}: write "
             f'EnsembleSpec(…, loss="{loss.name}")'
         )
-    if loss.slope_jumps:
-        raise InputError(f"the slope of {loss} jumps at the margin: write Hinge(power=2)")
     require_loss(loss, data.y_train)
+    refuse_jumping_slope(loss, data.y_train)
     if data.num_outputs > 1:
         raise InputError(
             f"kernel_flow is of one output, the targets have shape {data.y_train.shape}: give it "

@@ -34,7 +34,7 @@ VARIED = {"network.hidden_widths", "posterior.temperature", "theory"}
 def expected(grid: Grid, progress: Callable[[Status], None] | None = None) -> dict[str, Expected]:
     """What the theories say at each point, by its content hash; `reason` where they cannot.
 
-    Raises `InputError`, the first reason, where they can at no point.
+    Raises `InputError`, with the reasons, where they can at no point.
     """
     began, decompositions = time.monotonic(), Decompositions()
     prepared: dict[tuple[Any, ...], Ensemble] = {}
@@ -54,9 +54,20 @@ def expected(grid: Grid, progress: Callable[[Status], None] | None = None) -> di
             share = (number + 1) / len(grid.points)
             left = (time.monotonic() - began) * (1 - share) / share
             progress(Status(len(grid.points), number + 1 - failed, failed, share, left))
-    if failed == len(records):
-        raise InputError(next(iter(records.values())).reason)
+    if not any(answer.theory for answer in records.values()):
+        raise InputError(_reason(grid, records))
     return records
+
+
+def _reason(grid: Grid, records: Mapping[str, Expected]) -> str:
+    """Why no theory says anything at any point."""
+    if all(point.theory == () for point in grid.points):
+        return "theory = [] asks for no theory: write their names, or leave it out"
+    failures = dict.fromkeys(answer.reason for answer in records.values() if answer.reason)
+    if failures:
+        return next(iter(failures))
+    reasons = {why: None for answer in records.values() for why in answer.not_applicable.values()}
+    return f"no theory applies ({'; '.join(reasons)})"
 
 
 def save(folder: SweepFolder, records: Mapping[str, Expected]) -> None:

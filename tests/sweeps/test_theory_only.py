@@ -135,6 +135,9 @@ def test_what_is_refused_leaves_nothing_behind(cli):
         )
         refused(answer, "5000")
         refused(cli("sweep", "--status", "out", "--theory-only"), "--theory-only")
+        refused(cli(*words, "out", "--quiet", "--theory", "[]"), "no theory")
+        refused(cli(*words, "out", "--quiet", "--theory", "convolutional"), "convolutional")
+        refused(cli(*words, "out", "--quiet", "--theory", "convolution"), '"convolutional"')
     assert cli(*words, "out", "--quiet").code == 0
     with untouched():
         refused(cli(*words, "out", "--seeds", "2"), "out", "--output")

@@ -64,9 +64,9 @@ def finished(tmp_path_factory):
     """The folder of a finished run on a file that is gone, that file's arrays, its titles."""
     top, titles, save = tmp_path_factory.mktemp("finished"), {}, plotting.save
 
-    def noted(figures, folder):
+    def noted(figures, folder, formats):
         titles.update({name: figure.get_suptitle() for name, figure in figures.items()})
-        save(figures, folder)
+        save(figures, folder, formats)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(top)

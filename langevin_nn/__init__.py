@@ -28,6 +28,7 @@ module that they stand in:
 
 import ast
 import importlib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,21 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'langevin_nn' has no attribute {name!r}")
     if _HOMES[name] == "langevin_nn":
         return importlib.import_module(f"langevin_nn.{name}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def _version() -> str:
+    """The version that is installed; "unknown" in a checkout that is not."""
+    try:
+        return metadata.version("langevin-nn")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def __dir__() -> list[str]:

@@ -65,3 +65,5 @@ from langevin_nn.types import Generalisation as Generalisation
 from langevin_nn.types import InputError as InputError
 from langevin_nn.types import NotApplicable as NotApplicable
 from langevin_nn.types import Patches as Patches
+
+__version__: str

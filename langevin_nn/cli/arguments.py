@@ -2,9 +2,9 @@
 
 import argparse
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
+import langevin_nn
 from langevin_nn.cli.commands import COMMANDS
 from langevin_nn.cli.words import names_first, options_of, readable
 from langevin_nn.config.fields import clipped, is_plain, shown
@@ -32,14 +32,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """The action of --version, which reads the version from the package's metadata."""
+    """The action of --version."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        try:
-            number = version("langevin-nn")
-        except PackageNotFoundError:
-            number = "(not installed)"
-        sys.stdout.write(f"{parser.prog} {number}\n")
+        sys.stdout.write(f"{parser.prog} {langevin_nn.__version__}\n")
         parser.exit()
 
 

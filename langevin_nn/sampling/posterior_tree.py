@@ -22,13 +22,13 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+import langevin_nn
 from langevin_nn.footprint import SERIES_BYTES
 from langevin_nn.model.losses import Loss, Squared
 from langevin_nn.types import Generalisation, InputError
@@ -204,7 +204,7 @@ def posterior_tree(
     }
     attributes = {
         "inference_library": "langevin_nn",
-        "inference_library_version": _version(),
+        "inference_library_version": langevin_nn.__version__,
         "run_id": run_id,
     }
     group_attributes = {
@@ -234,13 +234,6 @@ def _diverged(chains: Draws) -> str:
         np.flatnonzero(~chains.diverged).tolist(),
     )
     return f"chains {diverged}: leave them out, with .sel(chain={finite})" if diverged else "none"
-
-
-def _version() -> str:
-    try:
-        return version("langevin-nn")
-    except PackageNotFoundError:  # a checkout that was not installed
-        return "unknown"
 
 
 def _f_variables(chains: Draws, at_test: tuple[str, ...], left_out: list[str]) -> dict[str, Any]:

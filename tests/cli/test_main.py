@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -22,6 +21,7 @@ from cases import TINY, write_npz
 from command_line import Answer
 from refusals import refused, untouched
 
+import langevin_nn as lnn
 from langevin_nn import config as configuration
 from langevin_nn import files, plotting
 from langevin_nn.analysis.generalisation import summarise
@@ -597,7 +597,7 @@ def test_words_that_make_no_command(cli, words, fragments):
 def test_version_and_the_package_as_a_module(tmp_path):
     command = [sys.executable, "-m", "langevin_nn", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.split() == ["langevin-nn", version("langevin-nn")] and not done.returncode
+    assert done.stdout.split() == ["langevin-nn", lnn.__version__] and not done.returncode
 
 
 def test_dashes_signs_and_exponents_of_options(cli, no_figures):

@@ -66,7 +66,7 @@ def test_it_has_the_theories_of_the_sampled_sweep_which_the_folder_can_become(cl
     [
         {"network.hidden_widths": [[3], [5], [4, 3]], "posterior.temperature": [0.1, 0.5]},
         {"network.hidden_widths[0]": [3, 6], "data.num_train": [4, 6], "seed": [1, 2]},
-        {"network.biases": [True, False], "prior.precisions[0]": [0.5, 2.0]},
+        {"network.biases": [True], "prior.bias_precisions[-1]": [0.5, 2.0]},
         {"data.source": ["teacher_linear", "digits"], "network.architecture": ["convolutional"]},
     ],
     ids=["depth", "data", "biases", "patches"],

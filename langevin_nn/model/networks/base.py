@@ -240,11 +240,13 @@ def _require_apart(network: Network, x: np.ndarray) -> None:
 def _outputs_of_two(network: Network, x: Float[Array, "P N_0"]) -> tuple[Array, Array]:
     """f of two networks at inputs x, from one batch, and of each network and input alone."""
     arrays, rest = eqx.partition(network, eqx.is_inexact_array)
-    factors = (1.0, 0.7)
-    pair = jax.tree.map(lambda w: jnp.stack([factor * w for factor in factors]), arrays)
-    singles = [eqx.combine(jax.tree.map(lambda w: f * w, arrays), rest) for f in factors]  # noqa: B023
-    apart = [jnp.concatenate([one.batch(row[None]) for row in x]) for one in singles]
-    return eqx.combine(pair, rest).batch(x), jnp.stack(apart)
+    pair = jax.tree.map(lambda w: jnp.stack([w, 0.7 * w]), arrays)
+
+    def alone(arrays: Any, x: Float[Array, " N_0"]) -> Array:
+        return eqx.combine(arrays, rest).batch(x[None])[0]
+
+    apart = jax.vmap(jax.vmap(alone, (None, 0)), (0, None))(pair, x)
+    return eqx.combine(pair, rest).batch(x), apart
 
 
 def _require_same(network: Network, reduced: Network, x: np.ndarray, coordinates: Any) -> None:

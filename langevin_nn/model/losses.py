@@ -12,7 +12,6 @@ is above κ, which makes their T → 0 a problem of satisfaction: Geiger et al.,
 
 import abc
 import functools
-import inspect
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -27,7 +26,14 @@ from langevin_nn.data.dataset import as_numbers
 from langevin_nn.import_paths import misfit, named
 from langevin_nn.model.jumps import jump_of
 from langevin_nn.types import InputError
-from langevin_nn.values import as_whole, require_array, require_kind, require_positive, shown
+from langevin_nn.values import (
+    as_whole,
+    require_array,
+    require_kind,
+    require_positive,
+    require_signature,
+    shown,
+)
 
 __all__ = [
     "LOSSES",
@@ -39,6 +45,14 @@ __all__ = [
     "refuse_jumping_slope",
     "require_loss",
 ]
+
+
+METHODS = {
+    "__call__": ("self", "f", "y"),
+    "residual": ("self", "f", "y", "factor=1.0"),
+    "check": ("self", "targets"),
+}
+"""The methods of a loss, and the arguments that they are called with."""
 
 
 class Loss(abc.ABC):
@@ -60,6 +74,9 @@ class Loss(abc.ABC):
                 f"the loss {parent.__name__} is final, {cls.__name__} is derived from it: write "
                 f"class {cls.__name__}(Loss), with a name and __call__(f, y)"
             )
+        for method, arguments in METHODS.items():
+            if method in vars(cls):
+                require_signature(f"{cls.__name__}.{method}", vars(cls)[method], *arguments)
 
     margin: float | None = None
     """κ, from which on the loss is exactly 0; None for a loss that is 0 at the target alone."""
@@ -323,10 +340,6 @@ def _complaint_on_types(loss: Loss, f: np.ndarray, y: np.ndarray) -> str:
                 f"makes {shown(value)} of {dtype} outputs of shape {f.shape} and targets of shape "
                 f"{y.shape}: write one that acts on each of them alone, in its type"
             )
-        try:
-            inspect.signature(loss.residual).bind(outputs, targets, 1.0)
-        except TypeError as error:
-            return f"has another residual ({error}): write def residual(self, f, y, factor=1.0)"
         residual = jax.eval_shape(loss.residual, outputs, targets, 1.0)
         if residual is not None and getattr(residual, "shape", None) != f.shape:
             return f"has a residual {shown(residual)}: write one of the shape of its outputs"

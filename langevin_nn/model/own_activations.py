@@ -32,11 +32,18 @@ def is_odd(name: str, function: Callable[[Array], Array]) -> bool:
         traced = jax.eval_shape(function, jnp.asarray(z))
         if traced.shape != z.shape or jnp.issubdtype(traced.dtype, jnp.complexfloating):
             raise not_elementwise
+        if jnp.issubdtype(traced.dtype, jnp.floating) and traced.dtype.itemsize < 4:
+            raise InputError(
+                f"the activation {name!r} gives {traced.dtype}, whose rounding gradients would "
+                f"follow: write one that keeps the type of its argument, {z.dtype} here"
+            )
         with jax.ensure_compile_time_eval():  # networks are made while JAX traces as well
             values, mirrored, single, rearranged = (
                 np.asarray(function(jnp.asarray(points)))
                 for points in (z, -z, z[:1], z[::-1].reshape(8, 12))
             )
+    except InputError:
+        raise
     except (TypeError, ValueError, AttributeError) as error:
         raise not_elementwise from error
     for computed, expected in ((single, values[:1]), (rearranged, values[::-1].reshape(8, 12))):

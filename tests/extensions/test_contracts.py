@@ -122,11 +122,6 @@ class WrongResidual(Huber):
         return y - f
 
 
-class NoFactor(Huber):
-    def residual(self, f, y):
-        return jnp.sqrt(2 * self(f, y))
-
-
 class OwnHinge(Loss):
     name, margin = "own_hinge", 0.5
 
@@ -157,7 +152,6 @@ LOSSES = {
     Wider: ["huber", "float64", "float32"],
     NamedAnother: ["NamedAnother", "'squared'"],
     WrongResidual: ["huber", "residual(f, y, factor)", "None"],
-    NoFactor: ["def residual(self, f, y, factor=1.0)"],
     FactorUnused: ["own_hinge", "factor"],
     WrongMargin: ["own_hinge", "0.1"],
     NotHashable: ["NotHashable", "@dataclass(frozen=True)"],
@@ -171,6 +165,20 @@ def test_a_loss_is_held_against_what_it_says(kind):
     network = lnn.FullyConnected(5, (3,), key=KEY, dtype=jnp.float64)
     with refuses(*LOSSES[kind]):
         lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), labels, 0.1, kind())
+
+
+def test_the_methods_of_a_loss_take_what_they_are_given():
+    with refuses("NoFactor.residual", "def residual(self, f, y, factor=1.0)"):
+
+        class NoFactor(Huber):
+            def residual(self, f, y):
+                return y - f
+
+    with refuses("NoTargets.check", "def check(self, targets)"):
+
+        class NoTargets(Huber):
+            def check(self):
+                pass
 
 
 class Absolute(Huber):
@@ -213,6 +221,7 @@ ACTIVATIONS = {
     "summed": (erf.function, lambda a, b, c: erf.dual(a, b, c).sum(), True),
     "by quadrature of another": (erf.function, tanh.dual, True),
     "in NumPy": (erf.function, lambda *abc: erf.dual.on_host(*map(np.asarray, abc)), True),
+    "in 16 bits": (lambda z: erf.function(z).astype(jnp.float16), erf.dual, True),
     "odd": (relu.function, relu.dual, True),
     "not odd": (erf.function, erf.dual, False),
     "linear": (erf.function, dual(erf.dual.formula, is_linear=True), True),

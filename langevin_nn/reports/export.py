@@ -1,6 +1,7 @@
 """`export`: the numbers of a run or of a sweep as a table for other programs, or for a paper."""
 
 import io
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -8,13 +9,13 @@ import xarray as xr
 
 from langevin_nn.analysis.comparison import shift_names
 from langevin_nn.errors import InputError
-from langevin_nn.estimates import Estimate
+from langevin_nn.estimates import Estimate, is_shifted
 from langevin_nn.files import require_no_folder, write_bytes
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.loading import load_run
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.results import NUMBERS, collected
-from langevin_nn.types import QUANTITIES
+from langevin_nn.types import MARK, QUANTITIES, SHIFTED, UNKNOWN_MARK
 from langevin_nn.values import as_path, shown
 
 FORMATS = {".csv": "csv", ".tex": "latex", ".parquet": "parquet"}
@@ -85,6 +86,7 @@ def _of_sweep(results: xr.Dataset) -> pd.DataFrame:
     own = [name for name in (*numbers, *shifts, "converged", *OF_POINTS) if name in results]
     experiment = results[own].to_dataframe(dim_order=axes).reset_index()
     experiment.insert(len(axes), "result", "experiment")
+    experiment = experiment[experiment["status"] != "theory"]
     names = {f"theory_{name}": name for name in (*numbers, "log_evidence", "converged")}
     names = {theirs: name for theirs, name in names.items() if theirs in results}
     theories = results[list(names)].rename(names | {"theory": "result"})
@@ -114,12 +116,35 @@ def _latex(table: pd.DataFrame) -> str:
     """A table ruled by booktabs, with each number and its error in brackets."""
     labels = table.columns[: table.columns.get_loc("result") + 1]
     shown_columns = {str(name): table[name].astype(str) for name in labels}
+    marks = set()
     for key, name in QUANTITIES.items():
-        pairs = zip(table[key], table[f"{key}_mcse"], strict=True)
-        cells = ["" if pd.isna(value) else repr(Estimate(value, error)) for value, error in pairs]
+        columns = [table[column] for column in _columns(key)]
+        cells = []
+        for result, *numbers in zip(table["result"], *columns, strict=True):
+            value, error, *shift = map(float, numbers)
+            mark = _mark(Estimate(value, error), *shift) if result == "experiment" else ""
+            cells.append("" if math.isnan(value) else f"{Estimate(value, error)}{mark}")
+            marks.add(mark)
         shown_columns[name] = pd.Series(cells)
     accuracy = table["test_accuracy"]
     shown_columns["test accuracy"] = accuracy.map(lambda x: "" if pd.isna(x) else f"{x:.4f}")
     style = pd.DataFrame(shown_columns).style.hide(axis="index")
     style = style.format(escape="latex").format_index(escape="latex", axis=1)
-    return str(style.to_latex(hrules=True, column_format="l" * len(shown_columns)))
+    text = str(style.to_latex(hrules=True, column_format="l" * len(shown_columns)))
+    notes = {MARK: SHIFTED, UNKNOWN_MARK: "shifted by the step size by what is not known"}
+    return text + "".join(f"% {m.strip()} {note}\n" for m, note in notes.items() if m in marks)
+
+
+def _columns(key: str) -> tuple[str, ...]:
+    """The columns of a quantity: its value, its error, its shift and that one's error."""
+    shift = f"{key}_step_size_shift"
+    return key, f"{key}_mcse", shift, f"{shift}_mcse"
+
+
+def _mark(number: Estimate, shift: float, shift_mcse: float) -> str:
+    """The mark of an experiment's number, as a run's table has it."""
+    if math.isnan(number.value):
+        return ""
+    if math.isnan(shift):
+        return UNKNOWN_MARK
+    return MARK if is_shifted(number, Estimate(shift, shift_mcse)) else ""

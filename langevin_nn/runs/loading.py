@@ -56,6 +56,8 @@ class Run(Displayed):
         """Every number with its standard error, `bias2` and `bias2_mcse`, …, over `result`.
 
         `result` is "experiment" or the name of a theory; `log_evidence` is NaN where there is none.
+        `bias2_step_size_shift`, … are the shifts of the experiment's numbers by the step size, 0
+        with an acceptance step and NaN where they are not known.
         `bias2_step_size_shift` and `…_mcse`, … are how far the step size shifts the experiment.
         """
         results = {self.measured.name: self.measured, **self.theories}
@@ -69,6 +71,11 @@ class Run(Displayed):
             shift = self.summary.experiment.step_size_shift(key)
             variables[f"{key}_step_size_shift"] = [shift.value, *of_theories]
             variables[f"{key}_step_size_shift_mcse"] = [shift.mcse, *of_theories]
+        for key in QUANTITIES:
+            shift = self.summary.experiment.step_size_shift(key)
+            unknown = [math.nan] * len(self.theories)
+            variables[f"{key}_step_size_shift"] = [shift.value, *unknown]
+            variables[f"{key}_step_size_shift_mcse"] = [shift.mcse, *unknown]
         evidence = [result.log_evidence for result in results.values()]
         variables["log_evidence"] = [math.nan if number is None else number for number in evidence]
         variables["converged"] = [result.converged for result in results.values()]

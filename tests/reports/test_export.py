@@ -1,7 +1,6 @@
 """Exported numbers are those of the folder: in a file for programs, and rounded for a paper."""
 
 import io
-import sys
 import tomllib
 
 import numpy as np
@@ -11,7 +10,9 @@ from cases import SHORT_GRID
 from refusals import refused, untouched
 
 import langevin_nn as lnn
+from langevin_nn.analysis.comparison import grid_marks
 from langevin_nn.errors import InputError
+from langevin_nn.reports.export import _mark
 from langevin_nn.types import QUANTITIES
 
 T = "posterior.temperature"
@@ -52,9 +53,26 @@ def test_a_latex_table_has_the_rounded_numbers(swept):
     lines = lnn.export(swept, format="latex").decode().splitlines()
     rows = [line.removesuffix(r" \\").split(" & ") for line in lines if " & " in line]
     assert rows[0][:2] == [T, "result"] and rows[1][2:] == [""] * 5
-    bias2 = lnn.Estimate(*(float(lnn.collect(swept)[k][1]) for k in ("bias2", "bias2_mcse")))
-    assert rows[2][:3] == ["0.5", "experiment", str(bias2)] and "(" in str(bias2)
-    assert rows[3][1] == r"infinite\_width"
+    results = lnn.collect(swept)
+    bias2 = lnn.Estimate(*(float(results[name][1]) for name in ("bias2", "bias2_mcse")))
+    marks = [str(grid_marks(results, key).values[1]) for key in QUANTITIES]
+    assert rows[2][:3] == ["0.5", "experiment", f"{bias2}{marks[0]}"] and "(" in str(bias2)
+    assert [cell[-2:] if cell[-1] in "†‡" else "" for cell in rows[2][2:-1]] == marks
+    assert rows[3][1] == r"infinite\_width" and "†" not in "".join(rows[3])
+
+
+def test_marks_are_those_of_the_tables():
+    number = lnn.Estimate(1.0, 0.1)
+    cases = {(0.0, 0.0): "", (0.2, 0.01): " †", (0.2, 0.15): "", (np.nan, np.nan): " ‡"}
+    assert {shift: _mark(number, *shift) for shift in cases} == cases
+    assert _mark(lnn.Estimate(np.nan), np.nan, np.nan) == ""
+
+
+def test_theories_alone_have_no_row_of_an_experiment(tmp_path):
+    config = lnn.config.from_dict(tomllib.loads(SHORT_GRID))
+    lnn.sweep(config, OVER, output=tmp_path / "theories", theory_only=True)
+    table = pd.read_csv(io.BytesIO(lnn.export(tmp_path / "theories")))
+    assert table["result"].tolist() == ["infinite_width", "scale_mixture"] * 3
 
 
 def test_a_run_has_a_row_for_each_result(cli, swept):
@@ -73,6 +91,10 @@ def test_a_run_has_a_row_for_each_result(cli, swept):
     assert (cli.folder / "run.tex").read_text().startswith(r"\begin{tabular}")
 
 
+def without_pyarrow(*_, **__):
+    raise ImportError("Unable to find a usable engine")
+
+
 def test_what_cannot_be_exported_is_refused(cli, swept, monkeypatch):
     cli.folder.joinpath("empty").mkdir()
     cli.folder.joinpath("taken.csv").mkdir()
@@ -83,7 +105,7 @@ def test_what_cannot_be_exported_is_refused(cli, swept, monkeypatch):
         refused(cli("export", str(swept), "--output", "taken.csv"), "taken.csv")
         refused(cli("export", str(swept), "--output", "nowhere/numbers.csv"), "numbers.csv")
         refused(cli("export", str(swept), "--format", "parquet"), "--output")
-        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        monkeypatch.setattr(pd.DataFrame, "to_parquet", without_pyarrow)
         refused(cli("export", str(swept), "--output", "a.parquet"), "langevin_nn[parquet]")
     with pytest.raises(InputError):
         lnn.export(swept, format="xls")

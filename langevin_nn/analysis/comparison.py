@@ -164,7 +164,9 @@ class Agreement:
     of |z|; `within_two_sigmas`, `within_one_per_cent` and `within_five_per_cent` are shares of
     these points; `largest` is the relative deviation that is largest in size, with its sign, and
     `place` that point's place in the grid, in C order (None where no point counts). Numbers that do
-    not exist are NaN.
+    not exist are NaN. `num_with_error` points have a z. At `num_not_positive` points both have
+    converged and the theory's number is not positive, as that of an expansion may be: these have no
+    relative deviation, and are not among the `number`.
     """
 
     quantity: str
@@ -176,6 +178,8 @@ class Agreement:
     within_five_per_cent: float
     largest: float
     place: int | None
+    num_with_error: int
+    num_not_positive: int
 
 
 def grid_agreement(results: xr.Dataset, quantity: str) -> tuple[Agreement, ...]:
@@ -183,6 +187,7 @@ def grid_agreement(results: xr.Dataset, quantity: str) -> tuple[Agreement, ...]:
     axes = results["status"].dims
     settled = results["converged"] & results["theory_converged"]
     deviations = grid_deviations(results, quantity).where(settled).transpose(*axes, "theory")
+    not_positive = settled & (results[f"theory_{quantity}"] <= 0) & results[quantity].notnull()
     agreements = []
     for name in results["theory"].to_numpy():
         z, relative = (
@@ -196,6 +201,7 @@ def grid_agreement(results: xr.Dataset, quantity: str) -> tuple[Agreement, ...]:
                 quantity, str(name), len(relative), _mean(z, np.median), _mean(z <= 2),
                 _mean(relative <= 0.01), _mean(relative <= 0.05),
                 math.nan if place is None else float(signed[place]), place,
+                z.size, int(not_positive.sel(theory=name).sum()),
             )
         )  # fmt: skip
     return tuple(agreements)

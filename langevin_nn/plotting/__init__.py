@@ -28,6 +28,7 @@ from langevin_nn.plotting.style import (
     save,
     save_as,
     style_of,
+    svg,
 )
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "save",
     "save_as",
     "style_of",
+    "svg",
     "symbol",
     "theory_figure",
 ]

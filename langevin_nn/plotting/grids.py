@@ -36,9 +36,7 @@ MARK_LABELS = {
 }
 """The meaning of the marks of points in the legend of a figure."""
 SYMBOLS = {
-    "network.hidden_widths[0]": "N_1",
     "network.hidden_widths": "N",
-    "prior.precisions[0]": "λ_0",
     "prior.precisions": "λ",
     "posterior.temperature": "T",
     "data.num_train": "P",
@@ -46,7 +44,9 @@ SYMBOLS = {
     "data.source": "data",
     "theories": "theory",
 }
-"""The symbols of a sweep's axes."""
+"""The symbols of a configuration's fields."""
+FIRST_LAYER = {"network.hidden_widths": 1, "prior.precisions": 0}
+"""The layer that the first entry of a list belongs to."""
 
 
 def plot_along(
@@ -280,10 +280,18 @@ def places_of(coordinate: xr.DataArray) -> tuple[np.ndarray, list[str] | None]:
 def symbol(axis: str) -> str:
     """The symbol of a sweep's axis, or its name where it has none.
 
-    >>> symbol("network.hidden_widths[0]"), symbol("sampler.thinning")
-    ('N_1', 'sampler.thinning')
+    >>> symbol("network.hidden_widths[0]"), symbol("prior.precisions[-1]")
+    ('N_1', 'λ_L')
+    >>> symbol("prior.precisions[2]"), symbol("sampler.thinning")
+    ('λ_2', 'sampler.thinning')
     """
-    return SYMBOLS.get(axis, axis.replace("prior.precisions[-1]", "λ_L"))
+    field, _, index = axis.rstrip("]").partition("[")
+    if not index:
+        return SYMBOLS.get(field, axis)
+    if field not in FIRST_LAYER or int(index) < -1:
+        return axis
+    layer = "L" if int(index) == -1 else int(index) + FIRST_LAYER[field]
+    return f"{SYMBOLS[field]}_{layer}"
 
 
 def axes_of(results: xr.Dataset) -> list[str]:

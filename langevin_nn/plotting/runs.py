@@ -35,10 +35,8 @@ def plot_generalisation(
             label=f"{literal(measured.name)} (± 1 s.e.)",
         )  # fmt: skip
     ax.set_ylabel("average over the test set")
-    lowest, highest = ax.get_ylim()
-    ax.set_ylim(lowest, highest + 0.07 * (len(theories) + 1) * (highest - lowest))
     if theories or measured is not None:
-        ax.legend(frameon=False, fontsize="small", loc="upper left")
+        _legend_above(ax, len(theories) + 1)
     return ax
 
 
@@ -59,8 +57,15 @@ def plot_deviations(ax: Axes, measured: Generalisation, theories: Sequence[Gener
         )  # fmt: skip
     ax.set_ylabel("experiment / theory − 1  (%)")
     if theories:
-        ax.legend(frameon=False, fontsize="small")
+        _legend_above(ax, len(theories))
     return ax
+
+
+def _legend_above(ax: Axes, num_rows: int) -> None:
+    """Add a legend at the top, above what is drawn."""
+    lowest, highest = ax.get_ylim()
+    ax.set_ylim(lowest, highest + 0.07 * num_rows * (highest - lowest))
+    ax.legend(frameon=False, fontsize="small", loc="upper left")
 
 
 def _on_quantities(ax: Axes) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart.
 import contextlib
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,13 @@ from langevin_nn.theory.suite import THEORIES, theory_named
 from langevin_nn.values import clipped, shown
 
 DPI = 130.0
+LARGEST_SVG = 120_000
+"""The largest number of characters of a figure that a page has as SVG."""
+SVG_SETTINGS: Mapping[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],
+}
+"""The settings of SVG with text as text, in a font as wide as the one that was measured."""
 FORMATS = ("png", "pdf", "svg")
 DATES: Mapping[str, dict[str, None]] = {
     "png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}
@@ -152,14 +160,35 @@ def pngs(figures: Mapping[str, Figure], pixels: float = 3e6) -> dict[str, bytes]
     return contents
 
 
-def images(figures: Mapping[str, Figure], most_bytes: int = 300_000) -> dict[str, bytes]:
-    """The content of an SVG of each figure; of a PNG, where the SVGs would be larger together."""
-    contents = {}
+def images(figures: Mapping[str, Figure]) -> dict[str, str | bytes]:
+    """Each figure for a page: as an `<svg>` element, or as a PNG where that has many points."""
+    contents: dict[str, str | bytes] = {}
     for name, figure in figures.items():
-        content = io.BytesIO()
-        _draw(figure, content, ending="svg")
-        contents[name] = content.getvalue()
-    return contents if sum(map(len, contents.values())) <= most_bytes else pngs(figures)
+        content = svg(figure, name)
+        contents[name] = content if len(content) <= LARGEST_SVG else pngs({name: figure})[name]
+    return contents
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The figure as an `<svg>` element of an HTML page, whose ids no figure of another name has.
+
+    Text can be selected, coordinates have two decimals (of 1/72 inch), and nothing in it depends on
+    when it was drawn.
+    """
+    content = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context({**SVG_SETTINGS, "svg.hashsalt": name}):
+        figure.savefig(content, format="svg", metadata=nothing)
+    text = content.getvalue()
+    text = re.sub(r"<!--.*?-->|<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"|(?<=<g) id="[^"]*"', "", text)
+    text = re.sub(r' (?:d|x|y)="[^"]*"', lambda match: _rounded(match[0]), text)
+    return re.sub(r"\n\s*", "\n", text).strip()
+
+
+def _rounded(coordinates: str) -> str:
+    """The coordinates in SVG with two decimals."""
+    return re.sub(r"\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}", coordinates)
 
 
 def _write(figure: Figure, path: Path, ending: str) -> None:

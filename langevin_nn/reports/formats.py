@@ -2,9 +2,12 @@
 
 import math
 
+from langevin_nn import plotting
 from langevin_nn.estimates import plus_minus
 from langevin_nn.types import Estimate
 
+FIELDS = ("data.num_train", "network.hidden_widths", "prior.precisions", "posterior.temperature")
+"""The fields that captions have by their symbols."""
 NOTHING = "–"
 """The text in place of a number that does not exist."""
 
@@ -80,6 +83,17 @@ def duration(seconds: float | None) -> str:
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def legend() -> str:
+    """The names in a configuration of what a page has by its symbol.
+
+    >>> legend()[:36]
+    'P is data.num_train, N network.hidden'
+    """
+    first, *others = (f"{plotting.symbol(field)} {field}" for field in FIELDS)
+    names = ", ".join([first.replace(" ", " is ", 1), *others])
+    return f"{names}; layer by layer N_1 … N_L and λ_0 … λ_L, that of the read-out."
 
 
 def _with_minus(text: str) -> str:

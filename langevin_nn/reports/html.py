@@ -1,7 +1,8 @@
 """HTML from its parts: elements that escape what they hold, tables, figures, a whole page.
 
 Text is escaped as it goes into an element; only `Markup`, which the functions here return, is HTML
-already. A page is one file: its style and its figures are inside, and it asks for nothing else.
+already. A page is one file: its style (`reports.style`) and its figures are inside, and it asks for
+nothing else.
 """
 
 import base64
@@ -10,6 +11,8 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+
+from langevin_nn.reports.style import STYLE
 
 
 class Markup(str):
@@ -38,13 +41,17 @@ def joined(parts: Iterable[str], between: str = "") -> Markup:
 
 def escaped(text: str) -> Markup:
     """Text as HTML, with characters that no page may hold replaced."""
+    return Markup(html.escape(_printable(text)))
+
+
+def _printable(text: str) -> str:
     characters = (
         "\N{REPLACEMENT CHARACTER}"
         if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t"
         else letter
         for letter in text
     )
-    return Markup(html.escape("".join(characters)))
+    return "".join(characters)
 
 
 def table(
@@ -64,27 +71,38 @@ def table(
         body.append(element("tr", *cells, **({"class_": mark} if mark else {})))
     markup = element(
         "table",
-        element("caption", caption),
+        element("caption", element("span", caption)),
         element("thead", head),
         element("tbody", joined(body, "\n")),
     )
     return element("div", markup, class_="wide", role="region", tabindex="0", aria_label=caption)
 
 
-PNG = b"\x89PNG"
-"""The first bytes of a PNG."""
+def figures(images: Mapping[str, str | bytes], captions: Mapping[str, str]) -> list[Markup]:
+    """HTML figures with the images inside the page, each with the caption of its name.
 
-
-def figures(images: Mapping[str, bytes], captions: Mapping[str, str]) -> list[Markup]:
-    """HTML figures with the PNGs or SVGs inside the page, each with the caption of its name."""
+    An image is an `<svg>` element or the content of a PNG (`plotting.images`).
+    """
     parts = []
     for name, content in images.items():
-        kind = "png" if content.startswith(PNG) else "svg+xml"
-        data = base64.b64encode(content).decode()
         text = escaped(f"Figure {name}: {captions[name]}")
-        image = Markup(f'<img src="data:image/{kind};base64,{data}" alt="{text}">')
-        parts.append(element("figure", image, element("figcaption", captions[name])))
+        if isinstance(content, bytes):
+            data = base64.b64encode(content).decode()
+            image = Markup(f'<img src="data:image/png;base64,{data}" alt="{text}">')
+        else:
+            image = Markup(
+                _printable(content).replace("<svg", f'<svg role="img" aria-label="{text}"', 1)
+            )
+        card = element("div", image, class_="card", tabindex="0")
+        parts.append(element("figure", card, element("figcaption", captions[name])))
     return parts
+
+
+def findings(sentences: Sequence[str]) -> Markup:
+    """What was found, a line for each sentence, the first one in bold."""
+    first, *others = sentences
+    lines = [element("p", first, class_="verdict"), *(element("p", line) for line in others)]
+    return element("div", *lines, class_="findings")
 
 
 def listing(items: Iterable[str]) -> Markup:
@@ -127,42 +145,3 @@ $body
 </body>
 </html>
 """)
-
-STYLE = """\
-:root { color-scheme: light; }
-body { margin: 0 auto; max-width: 78rem; padding: 1rem; color: #111; background: #fff;
-  font: 1rem/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
-h1, h2, h3 { line-height: 1.25; overflow-wrap: anywhere; }
-h2 { margin-top: 2.5rem; border-bottom: 2px solid #111; }
-p, li, figcaption { max-width: 48rem; overflow-wrap: anywhere; }
-.verdict { font-size: 1.15rem; font-weight: 600; }
-.note, figcaption { color: #444; font-size: 0.9rem; }
-nav ul { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; padding: 0; list-style: none; }
-a { color: #0b5394; }
-.wide { overflow-x: auto; margin: 1.25rem 0; }
-table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
-caption { padding: 0.25rem 0; font-weight: 600; text-align: left; }
-th, td { padding: 0.2rem 0.7rem 0.2rem 0; text-align: left; vertical-align: top;
-  white-space: nowrap; border-bottom: 1px solid #ddd; }
-thead th { border-bottom: 1px solid #111; vertical-align: bottom; }
-tbody th { font-weight: normal; }
-.words td:last-child { min-width: 18rem; white-space: normal; overflow-wrap: anywhere; }
-.failed > * { background: #fbdcd8; }
-.restless > * { background: #fff1c9; }
-figure { margin: 1.25rem 0; overflow-x: auto; }
-img { max-width: max(100%, 44rem); height: auto; }
-pre { padding: 0.75rem; border: 1px solid #ccc; font-size: 0.85rem; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
-@media print {
-  :root { font-size: 9pt; }
-  body { max-width: none; padding: 0; }
-  nav { display: none; }
-  h2, h3, caption { break-after: avoid; }
-  figure, tr { break-inside: avoid; }
-  .wide, figure { overflow: visible; }
-  img { max-width: 100%; }
-  table { font-size: 7pt; }
-  th, td { padding-right: 0.4rem; white-space: normal; }
-  .words td:last-child { min-width: 0; }
-}
-"""

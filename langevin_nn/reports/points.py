@@ -13,8 +13,8 @@ from langevin_nn import plotting
 from langevin_nn.analysis.comparison import grid_marks
 from langevin_nn.reports.formats import estimate
 from langevin_nn.reports.html import Markup, table
-from langevin_nn.runs.summary import Summary
-from langevin_nn.sweeps import report
+from langevin_nn.runs.summary import Summary, Theory
+from langevin_nn.sweeps import theories
 from langevin_nn.sweeps.folder import SweepFolder
 
 MOST_ROWS = 200
@@ -38,8 +38,12 @@ class Points:
 
     @cached_property
     def places(self) -> list[str]:
-        """The place of each point in the grid, in words."""
-        return report.places(self.folder)
+        """The place of each point in the grid, in words: the axes by their symbols."""
+        symbols = [plotting.symbol(name) for name in self.folder.grid.keys]
+        return [
+            ", ".join(f"{name} = {value}" for name, value in zip(symbols, labels, strict=True))
+            for labels in self.labels
+        ]
 
     @cached_property
     def finished(self) -> dict[str, str]:
@@ -53,6 +57,13 @@ class Points:
         """The summaries of the finished points, by their places in words."""
         finished = self.finished.items()
         return {place: self.folder.run(point).load_summary() for place, point in finished}
+
+    @cached_property
+    def theories(self) -> dict[str, Theory]:
+        """The record of each theory at one of the points, by name."""
+        summaries = [summary.theory for summary in self.summaries.values()]
+        expected = [answer.theory for answer in theories.load(self.folder).values()]
+        return {name: theory for part in (*expected, *summaries) for name, theory in part.items()}
 
     def of(self, name: str) -> np.ndarray:
         """A variable of the Dataset, (points, …); its dimensions that are no axes follow."""

@@ -1,7 +1,9 @@
 """The origin of a report's numbers, from the manifests of its runs."""
 
 import json
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from langevin_nn.reports.formats import NOTHING, duration
@@ -34,6 +36,42 @@ def provenance(
         element("h3", "Configuration"),
         element("pre", configuration),
     ]
+
+
+def reproduction(
+    command: str,
+    definition: Path,
+    manifests: Iterable[Mapping[str, Any]],
+    options: Sequence[str] = (),
+) -> list[Markup]:
+    """A section on the command that makes the numbers again from the file in the folder.
+
+    The command is one for the folder that has this one in it.
+    """
+    folder = definition.resolve().parent.name
+    folder = f"./{folder}" if folder.startswith("-") else folder
+    words = ["langevin-nn", command, f"{folder}/{definition.name}", *options]
+    makers = dict.fromkeys(filter(None, map(_maker, manifests)))
+    by = f" They were made by {' and by '.join(makers)}." if makers else ""
+    note = f"In the folder that {folder} is in; its {definition.name} is printed below.{by}"
+    return [
+        element("h3", "To make the numbers again"),
+        element("pre", shlex.join([*words, "--output", f"{folder}-again"]), class_="command"),
+        element("p", note, class_="note"),
+    ]
+
+
+def _maker(manifest: Mapping[str, Any]) -> str:
+    """The versions and the commit that a run was made with, in words; as far as they are known."""
+    versions, git = manifest.get("versions"), manifest.get("git")
+    versions = versions if isinstance(versions, Mapping) else {}
+    names = {"langevin-nn": "langevin_nn", "jax": "JAX"}
+    parts = [f"{name} {versions[key]}" for key, name in names.items() if versions.get(key)]
+    if isinstance(git, Mapping) and git.get("commit"):
+        parts.append(
+            f"commit {git['commit']}{' with changes' * bool(git.get('uncommitted_changes'))}"
+        )
+    return ", ".join(parts)
 
 
 def _by_name(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:

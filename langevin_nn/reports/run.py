@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from langevin_nn import plotting
 from langevin_nn.analysis.comparison import compare
 from langevin_nn.analysis.diagnostics import ESS_LIMIT, RHAT_LIMIT
-from langevin_nn.reports.formats import beside, duration, estimate, number, per_cent
-from langevin_nn.reports.html import Markup, element, figures, page, table
-from langevin_nn.reports.provenance import provenance
-from langevin_nn.reports.theories import remarks_on
+from langevin_nn.reports import sentences
+from langevin_nn.reports.formats import beside, duration, estimate, legend, number, per_cent
+from langevin_nn.reports.html import Markup, element, figures, findings, page, table
+from langevin_nn.reports.provenance import provenance, reproduction
+from langevin_nn.reports.theories import explanations, remarks_on
 from langevin_nn.runs import tables
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.loading import load_run
@@ -45,13 +46,12 @@ def run_page(folder: RunFolder, when: str) -> str:
     run = load_run(folder.path)
     config, summary, measured, theories = run.config, run.summary, run.measured, run.theories
     title = f"Run {folder.path.resolve().name}"
-    verdict = "Converged." if measured.converged else f"NOT CONVERGED: {measured.message}."
     caption = tables.caption(config)
     lead = [
-        element("p", verdict, class_="verdict"),
+        findings(sentences.of_run(measured, theories.values())),
         element("p", f"{caption}."),
         element("p", f"Sampled by {tables.sampling(config)}."),
-        element("p", when, class_="note"),
+        element("p", f"{legend()} {when}", class_="note"),
     ]
     with plotting.own_settings():
         drawn = plotting.images(plotting.run_figures(run.chains, measured, theories, caption))
@@ -59,6 +59,7 @@ def run_page(folder: RunFolder, when: str) -> str:
         "Theory and experiment": [
             _comparison(measured, theories),
             _of_theories(theories, summary),
+            *explanations(summary.theory),
             *remarks_on({title: summary}),
         ],
         "Figures": figures(drawn, FIGURES),
@@ -72,7 +73,10 @@ def run_page(folder: RunFolder, when: str) -> str:
         )
     )
     hashes = {"configuration hash": config.content_hash}
-    sections["Provenance"] = provenance({title: run.manifest}, hashes, config.to_toml())
+    sections["Provenance"] = [
+        *reproduction("run", folder.path / "config.toml", [run.manifest]),
+        *provenance({title: run.manifest}, hashes, config.to_toml()),
+    ]
     return page(title, lead, sections)
 
 

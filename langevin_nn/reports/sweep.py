@@ -2,11 +2,11 @@
 
 from langevin_nn import plotting
 from langevin_nn.analysis.comparison import grid_note
-from langevin_nn.reports import theories
-from langevin_nn.reports.formats import duration, number, share
-from langevin_nn.reports.html import Markup, element, figures, listing, page, table
+from langevin_nn.reports import sentences, theories
+from langevin_nn.reports.formats import duration, legend, number, share
+from langevin_nn.reports.html import Markup, element, figures, findings, listing, page, table
 from langevin_nn.reports.points import MARKS, MOST_ROWS, Points
-from langevin_nn.reports.provenance import provenance
+from langevin_nn.reports.provenance import provenance, reproduction
 from langevin_nn.runs import tables
 from langevin_nn.sweeps import report
 from langevin_nn.sweeps.folder import SweepFolder
@@ -48,13 +48,14 @@ def sweep_page(folder: SweepFolder, when: str) -> str:
 
 
 def _lead(points: Points, when: str) -> list[Markup]:
-    lines = [element("p", f"{report.counts(points.results)}.", class_="verdict")]
+    counts = f"{report.counts(points.results)}."
+    lines = [findings([counts, *sentences.of_grid(points.results, points.places)])]
     if "missing" in points.states:
         fraction = status(points.folder).fraction
         lines.append(element("p", f"{share(fraction)} of the work is done."))
         if tasks := report.under_way(points.folder):
             lines.append(listing(tasks))
-    return [*lines, element("p", when, class_="note")]
+    return [*lines, element("p", f"{legend()} {when}", class_="note")]
 
 
 def _grid(points: Points) -> list[Markup]:
@@ -63,7 +64,7 @@ def _grid(points: Points) -> list[Markup]:
         [name, plotting.symbol(name), str(len(values)), ", ".join(map(str, values))]
         for name, values in grid.coordinates.items()
     ]
-    axes = table("Axes", ["axis", "here called", "number", "values"], rows)
+    axes = table("Axes", ["axis", "here", "number", "values"], rows)
     return [
         element("div", axes, class_="words"),
         element("p", f"At all points (“…” where they differ): {tables.caption(*grid.points)}"),
@@ -100,7 +101,7 @@ def _convergence(points: Points) -> list[Markup]:
 
 
 def _troubles(points: Points) -> Markup:
-    troubles = report.troubles(points.folder, points.results)
+    troubles = report.troubles(points.results, points.places)
     if not troubles:
         return element("p", "No point has failed, and every point that is done has converged.")
     caption = "Points that failed or have not converged"
@@ -120,4 +121,8 @@ def _provenance(points: Points) -> list[Markup]:
     manifests = {
         place: folder.run(point).load_manifest() for place, point in points.finished.items()
     }
-    return provenance(manifests, {"grid hash": folder.grid.content_hash}, folder.definition)
+    options = ["--theory-only"] if {*points.states} == {"theory"} else []
+    return [
+        *reproduction("sweep", folder.path / "sweep.toml", manifests.values(), options),
+        *provenance(manifests, {"grid hash": folder.grid.content_hash}, folder.definition),
+    ]

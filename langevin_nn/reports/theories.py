@@ -6,13 +6,12 @@ import numpy as np
 
 from langevin_nn.analysis.comparison import Agreement, grid_agreement, grid_deviations
 from langevin_nn.reports.formats import NOTHING, beside, number, per_cent, share
-from langevin_nn.reports.html import Markup, element, listing, table
+from langevin_nn.reports.html import Markup, element, joined, listing, table
 from langevin_nn.reports.points import Points
-from langevin_nn.runs.summary import Summary
+from langevin_nn.reports.sentences import COMPARED
+from langevin_nn.runs.summary import Summary, Theory
+from langevin_nn.theory.suite import THEORIES
 from langevin_nn.types import QUANTITIES
-
-AGREEMENT_QUANTITIES = ("bias2", "variance")
-"""The quantities whose agreement over the grid is reported."""
 
 
 def of_grid(points: Points) -> list[Markup]:
@@ -22,6 +21,7 @@ def of_grid(points: Points) -> list[Markup]:
     if not names:
         return [element("p", "There is no theory to compare with."), *remarks]
     return [
+        *explanations(points.theories),
         _agreement(points),
         element(
             "p",
@@ -36,13 +36,27 @@ def of_grid(points: Points) -> list[Markup]:
     ]
 
 
+def explanations(theories: Mapping[str, Theory]) -> list[Markup]:
+    """What each theory says, in a sentence; nothing of theories that have none.
+
+    The sentence is that of the record, or where an earlier version wrote it that of the theory
+    which has the name now.
+    """
+    known = {name: getattr(theory, "summary", "") for name, theory in THEORIES.items()}
+    sentences = {name: theory.summary or known.get(name) for name, theory in theories.items()}
+    terms = [
+        joined([element("dt", name), element("dd", sentence)])
+        for name, sentence in sentences.items()
+        if sentence
+    ]
+    return [element("h3", "What the theories are"), element("dl", *terms)] if terms else []
+
+
 def _agreement(points: Points) -> Markup:
     if "converged" not in points.states:
         return element("p", "No point has converged, so that no theory can be judged.")
     agreements = [
-        agreement
-        for key in AGREEMENT_QUANTITIES
-        for agreement in grid_agreement(points.results, key)
+        agreement for key in COMPARED for agreement in grid_agreement(points.results, key)
     ]
     header = [
         "quantity", "theory", "points", "median |z|", "within 2σ", "within 1 %", "within 5 %",

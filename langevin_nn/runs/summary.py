@@ -17,7 +17,7 @@ import numpy as np
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.files import Unreadable
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.theory.suite import Predictions
+from langevin_nn.theory.suite import Predictions, theory_named
 from langevin_nn.types import Estimate, Generalisation, InputError, StepSizeBias
 
 __all__ = [
@@ -121,7 +121,10 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Theory:
-    """The numbers that a theory predicts; `mcse` has the standard errors of the sampled ones."""
+    """The numbers that a theory predicts; `mcse` has the standard errors of the sampled ones.
+
+    `summary` is the sentence on what the theory says.
+    """
 
     bias2: float = math.nan
     variance: float = math.nan
@@ -133,9 +136,10 @@ class Theory:
     log_evidence: float | None = None
     converged: bool
     message: str
+    summary: str = ""
 
     @classmethod
-    def of(cls, theory: Generalisation) -> "Theory":
+    def of(cls, theory: Generalisation, summary: str = "") -> "Theory":
         numbers = {name: getattr(theory, name) for name in _ESTIMATED}
         return cls(
             **{name: number.value for name, number in numbers.items()},
@@ -145,6 +149,7 @@ class Theory:
             log_evidence=theory.log_evidence,
             converged=theory.converged,
             message=theory.message,
+            summary=summary,
         )
 
     def estimate(self, name: str) -> Estimate:
@@ -290,7 +295,10 @@ def theory_part(predictions: Predictions) -> dict[str, Any]:
 def theory_fields(predictions: Predictions) -> dict[str, Any]:
     """The fields of `Summary` that the theories fill."""
     return {
-        "theory": {name: Theory.of(result) for name, result in predictions.results.items()},
+        "theory": {
+            name: Theory.of(result, theory_named(name).summary)
+            for name, result in predictions.results.items()
+        },
         "not_applicable": predictions.not_applicable,
         "criterion": predictions.criterion,
         "criterion_at_temperature": predictions.criterion_at_temperature,

@@ -66,16 +66,19 @@ def complaints(folder: SweepFolder, results: xr.Dataset) -> list[str]:
     """A line for each point that failed, is damaged or has not converged, with the reason."""
     return [
         f"{state:<13}  {location}: {reason}"
-        for location, state, reason in troubles(folder, results)
+        for location, state, reason in troubles(results, places(folder))
     ]
 
 
-def troubles(folder: SweepFolder, results: xr.Dataset) -> list[tuple[str, str, str]]:
-    """The place, state and reason of each point that failed, is damaged or has not converged."""
+def troubles(results: xr.Dataset, locations: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The place, state and reason of each point that failed, is damaged or has not converged.
+
+    `locations` are the places of all points, in C order.
+    """
     names = ("status", "reason", "message")
     status, reasons, messages = (results[name].to_numpy().ravel() for name in names)
     points = []
-    for i, location in enumerate(places(folder)):
+    for i, location in enumerate(locations):
         if reasons[i]:
             points.append((location, str(status[i]), str(reasons[i])))
         elif messages[i]:

@@ -192,6 +192,8 @@ def _reason(name: str, error: BaseException) -> str:
 def theory_named(name: str) -> Theory:
     """The theory of that name or import path, a function too as `Theory`.
 
+    What a function's `summary` says is the first line of its docstring.
+
     Raises `InputError` for any other name, and for what is neither.
 
     >>> theory_named("global").name
@@ -202,8 +204,13 @@ def theory_named(name: str) -> Theory:
         write = f"def {name.rpartition(':')[2]}(ensemble), which returns a Generalisation"
         raise misfit("theory", name, theory, "a Theory or a function of an Ensemble", write)
     if not isinstance(theory, Theory):
-        return Theory(name, _function_of_ensemble(name, theory))
+        return Theory(name, _function_of_ensemble(name, theory), _first_line(theory))
     return theory if theory.name == name else replace(theory, name=name)
+
+
+def _first_line(function: Function) -> str:
+    docstring = inspect.getdoc(function) if inspect.isroutine(function) else None
+    return (docstring or "").partition("\n")[0]
 
 
 def _function_of_ensemble(name: str, function: Function) -> Function:

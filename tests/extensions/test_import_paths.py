@@ -22,6 +22,7 @@ from langevin_nn.import_paths import COPIES, ImportPath, ModuleFile
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.theory.suite import theory_named
 from langevin_nn.types import InputError
 
 WAVE = "import jax.numpy as jnp\n\n\ndef wave(z):\n    return jnp.sin({} * z)\n"
@@ -247,6 +248,13 @@ def test_a_theory_is_a_function_of_an_ensemble(here):
     Path("mine.py").write_text("def wave(): ...")
     answer = here("theory", "tiny.toml", "--theory", "mine:wave")
     refused(answer, "def wave(ensemble)")
+
+
+def test_a_function_says_in_its_docstring_what_it_is(here):
+    content = 'def wave(ensemble):\n    """A wave.\n\n    More."""\n\ndef silent(ensemble): ...\n'
+    Path("waves.py").write_text(content)
+    assert theory_named("waves:wave").summary == "A wave."
+    assert theory_named("waves:silent").summary == ""
 
 
 def test_a_run_keeps_its_code_and_is_gone_on_with_by_no_other(here):

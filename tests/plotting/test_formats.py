@@ -1,5 +1,6 @@
 """Figures as PNG, PDF and SVG: to the last byte the same whenever they are drawn."""
 
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -19,10 +20,10 @@ BEGINS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 LINEAR = shlex.split("--network.hidden_widths [] --prior.precisions 1 --theory infinite_width")
 
 
-def figure(points=3):
+def figure(points=3, label="N_1 = 3"):
     drawn = Figure(figsize=(3, 2), layout="constrained")
     ax = drawn.subplots()
-    ax.plot(range(points), [i % 2 for i in range(points)], "o-", label="N_1 = 3")
+    ax.plot(range(points), [i % 2 for i in range(points)], "o-", label=label)
     ax.fill_between([0, 1], [0, 1], [1, 2], hatch="//")  # has an id of its own in SVG
     ax.legend()
     return drawn
@@ -64,9 +65,21 @@ def test_several_formats_at_once(tmp_path):
 
 
 def test_images_of_a_page_are_svg_where_that_is_small():
-    small, large = {"a": figure()}, {"a": figure(), "b": figure(8_000)}
-    assert plotting.images(small)["a"].startswith(BEGINS["svg"])
-    assert all(content.startswith(BEGINS["png"]) for content in plotting.images(large).values())
+    images = plotting.images({"few": figure(), "many": figure(8_000)})
+    assert images["few"].startswith("<svg") and images["few"].endswith("</svg>")
+    assert images["many"].startswith(BEGINS["png"])
+
+
+def test_svg_of_a_page_has_its_text_and_ids_of_its_own():
+    """Numbers in words stay as they are, coordinates are short, and drawing again is the same."""
+    label = "λ_L = 0.0166810053 <b>"
+    first, second = (plotting.svg(figure(label=label), name) for name in ("first", "second"))
+    assert first == plotting.svg(figure(label=label), "first")
+    assert "λ_L = 0.0166810053 &lt;b&gt;" in first and "://" not in first
+    assert not re.search(r' [dxy]="[^"]*\.\d{3}', first)
+    ids, others = (re.findall(r'\bid="(.*?)"', text) for text in (first, second))
+    assert ids and len({*ids, *others}) == len(ids) + len(others)
+    assert {*re.findall(r'(?:href="|url\()#(\w+)', first)} <= {*ids}
 
 
 def test_the_figures_of_a_run_are_those_that_its_folder_may_have(ran):

@@ -1,9 +1,10 @@
 """Reports: one page that holds every number, asks for nothing, and says what went wrong."""
 
-import base64
 import errno
 import json
 import os
+import re
+import shlex
 import shutil
 import tomllib
 from html.parser import HTMLParser
@@ -30,6 +31,7 @@ from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.summary import Tempered, plain
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
+from langevin_nn.theory.suite import theory_named
 from langevin_nn.types import QUANTITIES, Estimate, StepSizeBias
 
 OVER = {"posterior.temperature": [0.0, 0.5], "prior.precisions[-1]": [0.5, 2.0]}
@@ -37,6 +39,7 @@ T, LAMBDA = OVER
 HOSTILE = "</td><script>alert('x')</script> & \"quotes\" \x1b[31m \ud800"
 SHOWN = "</td><script>alert('x')</script> & \"quotes\" \ufffd[31m \ufffd"
 VOID = {"meta", "img"}
+REFERRING = ("src", "href", "xlink:href", "srcset", "data")
 DRAWING = {name: getattr(plotting, name) for name in ("images", "run_figures", "grid_figures")}
 
 
@@ -46,24 +49,25 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.content = Path(path).read_text(encoding="utf-8")
-        self.open, self.tags, self.ids, self.refers = [], [], set(), []
-        self.tables, self.cell, self.text = {}, None, ""
+        self.open, self.tags, self.ids, self.refers = [], [], [], []
+        self.tables, self.cell, self.text, self.drawn = {}, None, "", ""
         self.images, self.headings, self.marks = [], [], {}
+        self.command, self.explained = None, {}
         self.feed(self.content)
         self.close()
         assert not self.open, f"not closed: {self.open}"
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        self.ids |= {value for name, value in attrs if name == "id"}
-        self.refers += [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
-        if tag == "img":
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.refers += [value for name, value in attrs if name in REFERRING]
+        if tag in ("img", "svg"):
             self.images.append(dict(attrs))
         if tag not in VOID:
             self.open.append(tag)
         if tag == "tr":
             self.row, self.mark = [], dict(attrs).get("class", "")
-        if tag in ("caption", "th", "td", "h1", "h2", "h3"):
+        if tag in ("caption", "th", "td", "h1", "h2", "h3", "dt", "dd"):
             self.cell = ""
 
     def handle_endtag(self, tag):
@@ -77,11 +81,20 @@ class Page(HTMLParser):
         elif tag == "tr":
             self.tables[self.caption].append(self.row)
             self.marks[self.caption].append(self.mark)
+        elif tag == "dt":
+            self.term = self.cell
+        elif tag == "dd":
+            self.explained[self.term] = self.cell
         elif tag in ("h1", "h2", "h3"):
             self.headings.append((tag, self.cell))
 
     def handle_data(self, data):
+        if "svg" in self.open:
+            self.drawn += data
+            return
         self.text += data
+        if self.tags[-1:] == [("pre", {"class": "command"})]:
+            self.command = self.command or data
         if self.cell is not None:
             self.cell += data
 
@@ -172,25 +185,30 @@ def edit(path, change):
 def test_page_is_whole_and_needs_nothing_else(kind, whole, ran, drawn):
     path = lnn.report(whole.path if kind == "sweep" else ran.path)
     page = Page(path)
-    assert path.name == "report.html" and path.stat().st_size < 2e6
+    assert path.name == "report.html" and path.stat().st_size < 5e5
     names = [tag for tag, _ in page.tags]
     assert page.tags[0] == ("html", {"lang": "en"})
     assert not {"script", "link", "iframe", "object", "embed", "base"} & set(names)
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     for reference in page.refers:
-        assert reference.startswith("data:image/") or reference[1:] in page.ids
-    assert not [part for part in ("url(", "@import", "://") if part in page.content]
+        assert reference.startswith("data:image/png;base64,") or reference[1:] in page.ids
+    assert not [part for part in ("@import", "://") if part in page.content]
+    assert set(re.findall(r"url\((.)", page.content)) <= {"#"}
+    assert set(re.findall(r"url\(#(\w+)\)", page.content)) <= {*page.ids}
+    assert len(page.ids) == len({*page.ids}), "of several figures, too"
     assert "default-src 'none'" in page.content
     assert {attrs["scope"] for tag, attrs in page.tags if tag == "th"} == {"row", "col"}
     for header, *rows in page.tables.values():
         assert all(header) and rows and {len(row) for row in rows} == {len(header)}
     assert names.count("table") == len(page.tables) == names.count("caption")
     assert [tag for tag, _ in page.headings].count("h1") == 1
-    assert page.images and all(image["alt"] for image in page.images)
-    for image in page.images:
-        head, _, content = image["src"].partition(",")
-        begin = {"data:image/png;base64": b"\x89PNG", "data:image/svg+xml;base64": b"<?xml"}[head]
-        assert base64.b64decode(content).startswith(begin)
+    assert page.images and all(image.get("alt", image.get("aria-label")) for image in page.images)
+    assert "T = " in page.drawn and "variance" in page.drawn, "text that can be searched for"
+    assert without_date(page) == without_date(Page(lnn.report(path.parent))), "drawn alike"
+
+
+def without_date(page):
+    return re.sub(r"As of [^,]*", "", page.content)
 
 
 def test_every_number_of_the_dataset(swept, page):
@@ -235,7 +253,7 @@ def test_what_is_studied_where_it_is_from_and_what_went_wrong(swept, page):
     assert sweep.definition in page.text and sweep.grid.content_hash in page.text
     assert page.rows_with("jax", manifest["versions"]["jax"])
     assert manifest["data"] and page.rows_with("data", ", ".join(manifest["data"]))
-    places = [f"{T} = {cold}, {LAMBDA} = {last}" for cold, last in product((0.0, 0.5), (0.5, 2.0))]
+    places = [f"T = {cold}, λ_L = {last}" for cold, last in product((0.0, 0.5), (0.5, 2.0))]
     listed = [" ".join(*page.rows_with(place)) for place in places]
     for row, word in zip(listed, ("temperature", "temperature", "R̂", "R̂"), strict=True):
         assert word in row and ("failed" in row) == (word == "temperature")
@@ -252,7 +270,7 @@ def test_where_points_differ_in_what_they_depend_on(whole):
     page = Page(lnn.report(whole.path))
     for different in (("jax", "0.0.1"), ("data", "images.gz sha256:0123")):
         ((points,),) = page.rows_with(*different)
-        assert f"{T} = 0.5, {LAMBDA} = 2.0" in points
+        assert "T = 0.5, λ_L = 2.0" in points
         assert len(page.rows_with(different[0])) == 2
     assert len(page.rows_with("numpy")) == 1
 
@@ -271,7 +289,7 @@ def test_agreement_is_that_of_points_that_have_converged(whole, page):
     ]
     assert row["points"] == "1"
     assert leading(row["median |z|"]) == pytest.approx(abs(float(there.z)), abs=0.05)
-    assert f"{T} = 0.5, {LAMBDA} = 0.5" in row["largest deviation"]
+    assert "T = 0.5, λ_L = 0.5" in row["largest deviation"]
     marks = page.marks["variance"][1:]
     assert len(set(marks)) == 3 and not marks[2], "failed, converged, and neither"
 
@@ -440,6 +458,73 @@ def test_shifts_in_the_tables_of_a_sweep(whole):
         assert [row[name][-2:] for row in experiment] == [" †", " ‡"]
         assert [row["experiment"][-2:] for row in page.rows(name)[2:]] == [" †", " ‡"]
     assert StepSizeBias.not_known().message in page.text and "† shifted" in page.text
+
+
+# --- what the page says in words
+
+
+def test_a_run_opens_with_what_was_found(ran):
+    page, summary = Page(lnn.report(ran.path)), ran.load_summary()
+    opening = page.text[: page.text.index("Theory and experiment")]
+    assert summary.experiment.message in opening
+    assert all(name in opening for name in summary.theory)
+
+
+def test_a_sweep_opens_with_what_was_found(whole, page):
+    opening = page.text[: page.text.index("Grid")]
+    assert "NOT CONVERGED: 2 points" in opening and "scale_mixture" not in opening
+    converge(whole, warm(whole)[0])
+    page = Page(lnn.report(whole.path))
+    opening = page.text[: page.text.index("Grid")]
+    assert "NOT CONVERGED: 1 point" in opening and "scale_mixture" in opening
+    assert "λ_L = 0.5" in opening, "the one point that has converged is the worst"
+
+
+def test_each_theory_is_explained(whole, ran):
+    """By the sentence in its folder, which one of your own has too; else by today's."""
+    theories = {name: theory_named(name).summary for name in ran.load_summary().theory}
+    for name, theory in ran.load_summary().theory.items():
+        assert theory.summary == theories[name] != ""
+
+    def change(summary):
+        del summary["theory"]["infinite_width"]["summary"]  # of an earlier version
+        summary["theory"]["scale_mixture"]["summary"] = "What I <think>."
+
+    for path, folder in ((ran.path, ran.path), (whole.run(warm(whole)[0]).path, whole.path)):
+        edit(path / "summary.json", change)
+        explained = Page(lnn.report(folder)).explained
+        assert explained["infinite_width"] == theories["infinite_width"]
+        assert len(explained) == len(theories), "whatever the other points say"
+    assert Page(lnn.report(ran.path)).explained["scale_mixture"] == "What I <think>."
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_its_command_makes_the_numbers_again(kind, cli, ran, whole, drawn):
+    folder, path = (ran, ran.path) if kind == "run" else (whole, whole.path)
+    manifest = (ran if kind == "run" else whole.run(warm(whole)[0])).load_manifest()
+    path = path.rename(path.with_name("-it's mine"))
+    page = Page(lnn.report(path))
+    program, *words = shlex.split(page.command)
+    assert program == "langevin-nn" and manifest["versions"]["jax"] in page.text
+    cli(*words)
+    again = Path(words[-1])
+    assert again.resolve() == path.with_name("-it's mine-again")
+    if kind == "run":
+        assert RunFolder(again).load_summary().experiment.bias2 == ran_bias(path)
+    else:
+        assert SweepFolder.existing(again).grid.content_hash == folder.grid.content_hash
+
+
+def ran_bias(path):
+    return RunFolder(path).load_summary().experiment.bias2
+
+
+def test_fields_have_their_symbols(page):
+    """The name of the configuration stands once beside the symbol, and where it is defined."""
+    for name, symbol in ((T, "T"), (LAMBDA, "λ_L")):
+        assert [row[0] for row in page.rows_with(name)] == [symbol]
+        tables = [name for name, rows in page.tables.items() if symbol in rows[0]]
+        assert len(tables) > 6 and not [rows for rows in page.tables.values() if name in rows[0]]
 
 
 # --- folders

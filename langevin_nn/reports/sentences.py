@@ -1,0 +1,267 @@
+"""What a run or a sweep has found, in sentences made from its numbers, for the top of its page.
+
+What has not converged is said first. A theory is held against the experiment in bias² and variance,
+whose sum is the generalisation error; "too large" is theory/experiment − 1. Where there is nothing
+to say there is no sentence.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import xarray as xr
+
+from langevin_nn.analysis.comparison import (
+    Agreement,
+    Deviation,
+    compare,
+    grid_agreement,
+    grid_marks,
+)
+from langevin_nn.reports.formats import number
+from langevin_nn.types import MARK, QUANTITIES, UNKNOWN_MARK, Generalisation, bias_mark
+
+COMPARED = ("bias2", "variance")
+"""The quantities in which theories are held against the experiment."""
+LIMIT = 2.0
+"""The number of standard errors up to which a theory agrees."""
+MEANINGS = {
+    MARK: "shifted by the step size by more than the standard error (†), which comparisons include",
+    UNKNOWN_MARK: "shifted by the step size by an amount that is not known (‡)",
+}
+"""The meanings of the marks of numbers, as the ends of sentences."""
+_NAMES = {key: f"the {name}" if key != "bias2" else name for key, name in QUANTITIES.items()}
+
+
+def of_run(measured: Generalisation, theories: Iterable[Generalisation]) -> list[str]:
+    """The result of a run in sentences: its convergence, and how the theories compare with it.
+
+    A theory without a converged number is named as such, and in no comparison.
+    """
+    theories = list(theories)
+    comparisons = _comparisons(measured, theories)
+    sentences = [] if measured.converged else [f"NOT CONVERGED: {measured.message}."]
+    if comparisons and not measured.converged:
+        sentences.append("All comparisons with theories are preliminary.")
+    sentences += [*comparisons, *_resolution(measured)] if comparisons else []
+    if failed := [theory.name for theory in theories if not _has_number(theory)]:
+        verb = "has" if len(failed) == 1 else "have"
+        sentences.append(f"{_listed(failed)} {verb} no converged number.")
+    for mark, meaning in MEANINGS.items():
+        marked = [_NAMES[key] for key in QUANTITIES if bias_mark(measured, key) == mark]
+        if marked:
+            verb = "is" if len(marked) == 1 else "are"
+            sentences.append(f"{_capital(_listed(marked))} {verb} {meaning}.")
+    return sentences + _convergence(measured)
+
+
+def _has_number(theory: Generalisation) -> bool:
+    values = [getattr(theory, key).value for key in COMPARED]
+    return theory.converged and not all(map(math.isnan, values))
+
+
+def _comparisons(measured: Generalisation, theories: Sequence[Generalisation]) -> list[str]:
+    """A sentence on the theories that agree alike, those that agree in most numbers first."""
+    names: dict[str, list[str]] = {}
+    deviations: dict[str, list[Deviation]] = {}
+    for theory in theories:
+        of_theory = [
+            deviation
+            for deviation in compare(measured, theory).deviations
+            if deviation.quantity in COMPARED
+            and not math.isnan(deviation.measured.value - deviation.expected.value)
+        ]
+        if theory.converged and of_theory:
+            clause = _clause(of_theory, 1)
+            names.setdefault(clause, []).append(theory.name)
+            deviations.setdefault(clause, of_theory)
+    ordered = sorted(names, key=lambda clause: _rank(deviations[clause]))
+    return [
+        f"{_listed(names[clause])} {_clause(deviations[clause], len(names[clause]))}."
+        for clause in ordered
+    ]
+
+
+def _rank(deviations: Sequence[Deviation]) -> tuple[int, float]:
+    """In how many numbers a theory does not agree, and the largest size of its deviations there."""
+    sizes = [abs(_too_large(deviation)) for deviation in deviations if not _agrees(deviation)]
+    return len(sizes), max((math.inf if math.isnan(size) else size for size in sizes), default=0.0)
+
+
+def _agrees(deviation: Deviation) -> bool:
+    """Whether a theory agrees within `LIMIT` standard errors; a negative number never does."""
+    return abs(deviation.z) <= LIMIT and deviation.expected.value >= 0
+
+
+def _clause(deviations: Sequence[Deviation], num_theories: int) -> str:
+    """What so many theories say about the experiment, from their deviations in each quantity."""
+    agree, are = ("agrees", "is") if num_theories == 1 else ("agree", "are")
+    agreeing = [_NAMES[deviation.quantity] for deviation in deviations if _agrees(deviation)]
+    differing = [_difference(deviation) for deviation in deviations if not _agrees(deviation)]
+    parts = [f"{agree} within two standard errors in {_listed(agreeing)}"] if agreeing else []
+    parts += [f"{are} {_listed(differing)}"] if differing else []
+    return ", and ".join(parts)
+
+
+def _difference(deviation: Deviation) -> str:
+    """How far a theory is off in one quantity, which it does not agree in."""
+    name, z, relative = _NAMES[deviation.quantity], deviation.z, _too_large(deviation)
+    if deviation.expected.value < 0:
+        return f"negative in {name}"
+    amounts = [_per_cent(relative)] if math.isfinite(relative) else []
+    error = f"{abs(z):.3g}σ" if math.isfinite(z) else "without a standard error"
+    direction = "too large" if deviation.expected.value > deviation.measured.value else "too small"
+    return " ".join([*amounts, direction, "in", name, f"({error})"])
+
+
+def _too_large(deviation: Deviation) -> float:
+    """The relative deviation theory/experiment − 1; NaN for an experiment's number below 0."""
+    measured = deviation.measured.value
+    return deviation.expected.value / measured - 1 if measured > 0 else math.nan
+
+
+def _resolution(measured: Generalisation) -> list[str]:
+    """How much a standard error is of each number, without which agreement says little."""
+    parts = []
+    for key in COMPARED:
+        estimate = getattr(measured, key)
+        if estimate.value > 0 and 0 < estimate.mcse < math.inf:
+            parts.append(f"{_per_cent(estimate.mcse / estimate.value)} of {_NAMES[key]}")
+    return [f"One standard error is {_listed(parts)}."] if parts else []
+
+
+def _convergence(measured: Generalisation) -> list[str]:
+    diagnostics = measured.diagnostics
+    if not measured.converged or diagnostics is None:
+        return []
+    rhat, size = number(diagnostics.rhat_max, ".4f"), number(diagnostics.ess_min, ".0f")
+    return [f"The chains have converged (R̂ {rhat}, ESS {size})."]
+
+
+def of_grid(results: xr.Dataset, places: Sequence[str]) -> list[str]:
+    """The result of a sweep in sentences: what has not converged, and how each theory does.
+
+    `places` are the points' places in words, in C order. Theories are held against the experiment
+    at the points where both have converged.
+    """
+    num_converged = int(results["converged"].sum())
+    num_unsettled = int((results["status"] == "done").sum()) - num_converged
+    sentences = []
+    if num_unsettled:
+        which = f"NOT CONVERGED: {_points(num_unsettled)}. Comparisons there are preliminary"
+        sentences.append(f"{which}, {'not counted here' if num_converged else 'none is made'}.")
+    if not num_converged:
+        return sentences
+    agreements = zip(*(grid_agreement(results, key) for key in COMPARED), strict=True)
+    for agreement in sorted(agreements, key=_grid_rank):
+        sentences += _of_theory(agreement, num_converged, places)
+    for mark, meaning in MEANINGS.items():
+        sentences += _marked(results, mark, meaning)
+    return sentences
+
+
+def _grid_rank(agreements: Sequence[Agreement]) -> tuple[float, float]:
+    """The order of theories: those that agree in more numbers first, then those that are closer."""
+    shares = ((agreement.within_two_sigmas, agreement.num_with_error) for agreement in agreements)
+    agreeing = sum((share * total for share, total in shares if total), 0.0)
+    sizes = [abs(agreement.largest) for agreement in agreements if agreement.number]
+    return -agreeing, max(sizes, default=math.inf)
+
+
+def _of_theory(
+    agreements: Sequence[Agreement], num_converged: int, places: Sequence[str]
+) -> list[str]:
+    """The sentences on one theory, from its agreement in each of the compared quantities."""
+    name = agreements[0].theory
+    usable = max(agreement.number + agreement.num_not_positive for agreement in agreements)
+    parts: list[str] = []
+    for agreement in agreements:
+        counts = {
+            "two standard errors": (agreement.within_two_sigmas, agreement.num_with_error),
+            "5 %": (agreement.within_five_per_cent, agreement.number),
+        }
+        limits = [
+            f"within {limit} at {_count(share, total, usable)}"
+            for limit, (share, total) in counts.items()
+            if total
+        ]
+        parts += [f"{_NAMES[agreement.quantity]} {_listed(limits)}"] if limits else []
+    sentences = []
+    if parts:
+        worst = max(agreements, key=lambda agreement: np.nan_to_num(abs(agreement.largest)))
+        sentences.append(
+            f"{name}, over {_points(usable)}: {', '.join(parts)}{_worst(worst, places)}."
+        )
+    for agreement in agreements:
+        if total := agreement.num_not_positive:
+            noun = _points(total)
+            sentences.append(f"{name} is not positive in {_NAMES[agreement.quantity]} at {noun}.")
+    if missing := num_converged - usable:
+        where = f"{missing} of the {_points(num_converged)} that have converged"
+        sentences.append(f"{name} has no converged number at {where}.")
+    return sentences
+
+
+def _worst(agreement: Agreement, places: Sequence[str]) -> str:
+    """The largest deviation of a theory and its place, as the end of a sentence."""
+    if agreement.place is None or agreement.largest == 0:
+        return ""
+    ratio = 1 + agreement.largest
+    amount = f"{_per_cent(1 / ratio - 1)} " if ratio > 0 else ""
+    direction = "too large" if ratio < 1 else "too small"
+    return (
+        f"; worst at {places[agreement.place]}, where {_NAMES[agreement.quantity]} is "
+        f"{amount}{direction}"
+    )
+
+
+def _marked(results: xr.Dataset, mark: str, meaning: str) -> list[str]:
+    """At how many of the converged points a number bears the mark; nothing where at none."""
+    marked = {
+        key: int(((grid_marks(results, key) == mark) & results["converged"]).sum())
+        for key in COMPARED
+    }
+    return [
+        f"At {_points(num_marked)} {_NAMES[key]} is {meaning}."
+        for key, num_marked in marked.items()
+        if num_marked
+    ]
+
+
+def _count(share: float, total: int, expected: int) -> str:
+    """A share of `total` points as their number; `total` is said where it is not as `expected`.
+
+    >>> _count(0.5, 4, 4), _count(1.0, 4, 4), _count(0.0, 3, 4)
+    ('2', 'all', 'none of 3')
+    """
+    counted = round(share * total)
+    text = "all" if counted == total else str(counted or "none")
+    return text if total == expected else f"{text} of {total}"
+
+
+def _points(total: int) -> str:
+    return "1 point" if total == 1 else f"{total} points"
+
+
+def _per_cent(relative: float) -> str:
+    """The size of a relative deviation in per cent, to two digits.
+
+    >>> _per_cent(-0.0314), _per_cent(1.234), _per_cent(1e6)
+    ('3.1 %', '123 %', '1e+08 %')
+    """
+    value = 100 * abs(relative)
+    return f"{value:.0f} %" if 10 <= value < 1e5 else f"{value:.2g} %"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """The parts as in a sentence.
+
+    >>> _listed(["a"]), _listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _capital(text: str) -> str:
+    return f"The {text[4:]}" if text.startswith("the ") else text

@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 from cases import TINY, ensemble_of, small_task
 from command_line import CommandLine
-from extensions import experiment_width
 from refusals import says
 
 import langevin_nn as lnn
-from experiments import common
 from langevin_nn import config as configuration
 from langevin_nn.runs import run
 from langevin_nn.sweeps import results
@@ -159,15 +157,14 @@ def test_a_theory_with_its_solution_has_derivatives_and_a_distribution():
     np.testing.assert_array_equal(law.mean, infinite_width(wide).predictive_mean)
 
 
-@pytest.mark.parametrize("words", [["out"], ["--draw", "out"]])
-def test_an_experiment_that_cannot_be_done_says_so_in_one_line(words, folder, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["experiment_width.py", *words])
-    values = experiment_width.VALUES | {"data": {"source": "not_there:load"}}
-    monkeypatch.setattr(experiment_width, "VALUES", values)
-    with pytest.raises(SystemExit) as left:
-        common.experiment(
-            str(HERE / "experiment_width.py"), experiment_width.__doc__, experiment_width.measure,
-            experiment_width.draw, experiment_width.report,
-        )  # fmt: skip
-    assert left.value.code == 2
-    says(capsys.readouterr().err[:-1], "results.json" if "--draw" in words else "not_there.py")
+@pytest.mark.slow_except("--smoke")
+@pytest.mark.parametrize("option", ["--smoke", "--draw"])
+def test_an_experiment_that_cannot_be_done_says_so_in_one_line(option, tmp_path):
+    text = (HERE / "experiment_width.py").read_text()
+    (tmp_path / "own.py").write_text(text.replace("teacher_linear", "not_there:load"))
+    left = subprocess.run(
+        [sys.executable, "own.py", option, "out"], cwd=tmp_path, text=True, capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert left.returncode == 2 and left.stdout == ""
+    says(left.stderr[:-1], "not_there.py" if option == "--smoke" else "results.json")

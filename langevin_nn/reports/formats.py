@@ -86,14 +86,15 @@ def duration(seconds: float | None) -> str:
 
 
 def legend() -> str:
-    """The names in a configuration of what a page has by its symbol.
+    """The names in a configuration of what a page has by its symbol, and what "too large" is.
 
     >>> legend()[:36]
     'P is data.num_train, N network.hidden'
     """
     first, *others = (f"{plotting.symbol(field)} {field}" for field in FIELDS)
     names = ", ".join([first.replace(" ", " is ", 1), *others])
-    return f"{names}; layer by layer N_1 … N_L and λ_0 … λ_L, that of the read-out."
+    layers = "layer by layer N_1 … N_L and λ_0 … λ_L, that of the read-out"
+    return f"{names}; {layers}. Too large is theory/experiment − 1."
 
 
 def _with_minus(text: str) -> str:

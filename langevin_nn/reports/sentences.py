@@ -17,6 +17,7 @@ from langevin_nn.analysis.comparison import (
     compare,
     grid_agreement,
     grid_marks,
+    shift_names,
 )
 from langevin_nn.reports.formats import number
 from langevin_nn.types import MARK, QUANTITIES, UNKNOWN_MARK, Generalisation, bias_mark
@@ -30,6 +31,11 @@ MEANINGS = {
     UNKNOWN_MARK: "shifted by the step size by an amount that is not known (‡)",
 }
 """The meanings of the marks of numbers, as the ends of sentences."""
+UNRESOLVED = (
+    "perhaps shifted by the step size by more than the standard error: such a shift is predicted, "
+    "but not resolved from zero"
+)
+"""The meaning of a predicted shift that is large and, by its own error, may be none: no mark."""
 _NAMES = {key: f"the {name}" if key != "bias2" else name for key, name in QUANTITIES.items()}
 
 
@@ -47,11 +53,11 @@ def of_run(measured: Generalisation, theories: Iterable[Generalisation]) -> list
     if failed := [theory.name for theory in theories if not _has_number(theory)]:
         verb = "has" if len(failed) == 1 else "have"
         sentences.append(f"{_listed(failed)} {verb} no converged number.")
-    for mark, meaning in MEANINGS.items():
-        marked = [_NAMES[key] for key in QUANTITIES if bias_mark(measured, key) == mark]
-        if marked:
-            verb = "is" if len(marked) == 1 else "are"
-            sentences.append(f"{_capital(_listed(marked))} {verb} {meaning}.")
+    shifts = {key: _shift_of(measured, key) for key in QUANTITIES}
+    for meaning in dict.fromkeys(filter(None, shifts.values())):
+        names = [_NAMES[key] for key, shift in shifts.items() if shift == meaning]
+        verb = "is" if len(names) == 1 else "are"
+        sentences.append(f"{_capital(_listed(names))} {verb} {meaning}.")
     return sentences + _convergence(measured)
 
 
@@ -130,6 +136,15 @@ def _resolution(measured: Generalisation) -> list[str]:
     return [f"One standard error is {_listed(parts)}."] if parts else []
 
 
+def _shift_of(measured: Generalisation, key: str) -> str:
+    """The meaning of a number's shift by the step size, empty where it does not matter."""
+    if mark := bias_mark(measured, key):
+        return MEANINGS[mark]
+    bias = measured.step_size_bias
+    is_small = bias is None or abs(getattr(bias, key).value) <= getattr(measured, key).mcse
+    return "" if is_small else UNRESOLVED
+
+
 def _convergence(measured: Generalisation) -> list[str]:
     diagnostics = measured.diagnostics
     if not measured.converged or diagnostics is None:
@@ -150,14 +165,10 @@ def of_grid(results: xr.Dataset, places: Sequence[str]) -> list[str]:
     if num_unsettled:
         which = f"NOT CONVERGED: {_points(num_unsettled)}. Comparisons there are preliminary"
         sentences.append(f"{which}, {'not counted here' if num_converged else 'none is made'}.")
-    if not num_converged:
-        return sentences
     agreements = zip(*(grid_agreement(results, key) for key in COMPARED), strict=True)
     for agreement in sorted(agreements, key=_grid_rank):
         sentences += _of_theory(agreement, num_converged, places)
-    for mark, meaning in MEANINGS.items():
-        sentences += _marked(results, mark, meaning)
-    return sentences
+    return sentences + [sentence for key in COMPARED for sentence in _shifts(results, key)]
 
 
 def _grid_rank(agreements: Sequence[Agreement]) -> tuple[float, float]:
@@ -215,16 +226,16 @@ def _worst(agreement: Agreement, places: Sequence[str]) -> str:
     )
 
 
-def _marked(results: xr.Dataset, mark: str, meaning: str) -> list[str]:
-    """At how many of the converged points a number bears the mark; nothing where at none."""
-    marked = {
-        key: int(((grid_marks(results, key) == mark) & results["converged"]).sum())
-        for key in COMPARED
-    }
+def _shifts(results: xr.Dataset, key: str) -> list[str]:
+    """At how many of the converged points the step size shifts a number; nothing where at none."""
+    marks = grid_marks(results, key)
+    kinds = [(meaning, marks == mark) for mark, meaning in MEANINGS.items()]
+    for shift in shift_names(results, key)[:1]:
+        kinds.append((UNRESOLVED, (marks == "") & (abs(results[shift]) > results[f"{key}_mcse"])))
     return [
-        f"At {_points(num_marked)} {_NAMES[key]} is {meaning}."
-        for key, num_marked in marked.items()
-        if num_marked
+        f"At {_points(number_of_points)} {_NAMES[key]} is {meaning}."
+        for meaning, where in kinds
+        if (number_of_points := int((where & results["converged"]).sum()))
     ]
 
 
@@ -232,11 +243,11 @@ def _count(share: float, total: int, expected: int) -> str:
     """A share of `total` points as their number; `total` is said where it is not as `expected`.
 
     >>> _count(0.5, 4, 4), _count(1.0, 4, 4), _count(0.0, 3, 4)
-    ('2', 'all', 'none of 3')
+    ('2', 'all 4', 'none of 3')
     """
     counted = round(share * total)
-    text = "all" if counted == total else str(counted or "none")
-    return text if total == expected else f"{text} of {total}"
+    text = f"all {total}" if counted == total else str(counted or "none")
+    return text if total in (expected, counted) else f"{text} of {total}"
 
 
 def _points(total: int) -> str:

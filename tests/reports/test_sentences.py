@@ -44,6 +44,7 @@ def test_theories_that_agree_are_in_one_sentence_and_the_first():
     )
     assert "near and exact" in found[0] and not re.search(r"\d", found[0])
     assert "bias²" in found[0] and "variance" in found[0]
+    assert "2.5σ" in about(of_run(experiment(), [result("close", 0.5, 1.025)]), "close")
     far = about(found, "far")
     assert "11 % too large in the variance (11σ)" in far and "bias²" in far.partition(", and")[0]
     assert about(found, "1.0063") == about(found, "1125") == found[-1]
@@ -110,8 +111,8 @@ def test_without_theories_there_is_convergence_alone():
 
 
 def test_numbers_that_the_step_size_shifts():
-    def shifted(bias2, variance):
-        shifts = [Estimate(value, value and 0.001) for value in (bias2, variance)]
+    def shifted(bias2, variance, error=0.001):
+        shifts = [Estimate(value, value and error) for value in (bias2, variance)]
         bias = StepSizeBias(*shifts, generalisation_error=Estimate(0.0), train_error=Estimate(0.0))
         return of_run(experiment(step_size_bias=bias), [])[:-1]
 
@@ -120,6 +121,8 @@ def test_numbers_that_the_step_size_shifts():
     (marked,) = shifted(NAN, 0.0)
     assert "‡" in marked and "bias²" in marked and "variance" not in marked
     assert not shifted(0.005, 0.005)
+    (unresolved,) = shifted(0.005, 0.02, error=0.015)
+    assert "variance" in unresolved and "†" not in unresolved and "bias²" not in unresolved
 
 
 # --- grids
@@ -152,13 +155,13 @@ def sweep(expected, *, measured=1.0, error=0.01, converged=True, status="done", 
 
 def counted(sentence):
     """The words behind each "at": how many points, and at last the worst one."""
-    return re.findall(r"at (all|none|\d+)(?: of (\d))?\b", sentence)
+    return re.findall(r"at ((?:all )?\d+|none)(?: of (\d))?\b", sentence)
 
 
 def test_counts_and_the_worst_point():
     """Beside 1 ± 0.01: z = 1, 0, −4, −10 in the variance, all exact in the bias²."""
     (sentence,) = of_grid(sweep(1.0, theory_variance=[0.99, 1.0, 1.04, 1 / 0.9]), PLACES)
-    assert counted(sentence) == [("all", ""), ("all", ""), ("2", ""), ("3", "")]
+    assert counted(sentence) == [("all 4", ""), ("all 4", ""), ("2", ""), ("3", "")]
     assert "4 points" in sentence and "λ_L = 4" in sentence
     assert sentence.rstrip(".").endswith("the variance is 11 % too large")
 
@@ -196,13 +199,13 @@ def test_a_theory_that_has_converged_at_some_points():
 def test_an_expansion_that_is_negative_at_a_point():
     """It is said, and not counted as close; what remains is called by its number."""
     sentence, negative = of_grid(sweep(1.0, theory_variance=[1.0, -1.0, 1.0, 1.0]), PLACES)
-    assert counted(sentence)[2:] == [("3", ""), ("all", "3")]
+    assert counted(sentence)[2:] == [("3", ""), ("all 3", "")]
     assert "variance" in negative and "1 point" in negative
 
 
 def test_no_standard_errors_no_count_of_them():
     (sentence,) = of_grid(sweep(1.02, error=0.0), PLACES)
-    assert counted(sentence) == [("all", ""), ("all", "")] and "5 %" in sentence
+    assert counted(sentence) == [("all 4", ""), ("all 4", "")] and "5 %" in sentence
     assert "standard error" not in sentence
 
 
@@ -216,5 +219,13 @@ def test_theories_that_agree_at_more_points_come_first():
 def test_points_that_the_step_size_shifts():
     found = of_grid(sweep(1.0, variance_step_size_shift=[0.0, 0.5, 0.5, 0.005]), PLACES)
     assert "†" in found[-1] and "2 points" in found[-1] and len(found) == 2
+    converged = [True, False, True, True]
+    found = of_grid(sweep(1.0, variance_step_size_shift=0.5, converged=converged), PLACES)
+    assert "†" in found[-1] and "3 points" in found[-1], "what has not converged is not counted"
     found = of_grid(sweep(1.0, bias2_step_size_shift=[NAN, 0.0, 0.0, 0.0]), PLACES)
     assert "‡" in found[-1] and "1 point" in found[-1] and "bias²" in found[-1]
+    shift = {"variance_step_size_shift": [0.5, -0.5, 0.5, 0.005]}
+    errors = {"variance_step_size_shift_mcse": [0.4, 0.4, 0.1, 0.4]}
+    marked, unresolved = of_grid(sweep(1.0, **shift, **errors), PLACES)[1:]
+    assert "†" in marked and "1 point" in marked
+    assert "†" not in unresolved and "2 points" in unresolved

@@ -185,7 +185,8 @@ class Agreement:
 def grid_agreement(results: xr.Dataset, quantity: str) -> tuple[Agreement, ...]:
     """The agreement of each theory of a sweep's Dataset with the experiment over the grid."""
     axes = results["status"].dims
-    settled = results["converged"] & results["theory_converged"]
+    # Without a theory the array is empty, and of no kind.
+    settled = results["converged"] & results["theory_converged"].astype(bool)
     deviations = grid_deviations(results, quantity).where(settled).transpose(*axes, "theory")
     not_positive = settled & (results[f"theory_{quantity}"] <= 0) & results[quantity].notnull()
     agreements = []

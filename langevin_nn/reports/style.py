@@ -52,6 +52,7 @@ pre { padding: 0.75rem; border: 1px solid var(--rule); border-radius: 0.4rem;
 .command { user-select: all; }
 @media (max-width: 40rem) {
   .words td:last-child { min-width: 11rem; }
+  tr > :first-child { max-width: 40vw; white-space: normal; overflow-wrap: break-word; }
 }
 @media print {
   :root { font-size: 9pt; }

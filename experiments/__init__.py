@@ -7,6 +7,7 @@ device for each core: JAX is told so here, before any experiment computes, and s
 that one starts as well.
 """
 
+import contextlib
 import os
 
 import jax
@@ -21,4 +22,5 @@ def num_cores() -> int:
 jax.config.update("jax_enable_x64", True)
 _flags = os.environ.get("XLA_FLAGS", "")
 if "JAX_NUM_CPU_DEVICES" not in os.environ and "host_platform_device_count" not in _flags:
-    jax.config.update("jax_num_cpu_devices", num_cores())
+    with contextlib.suppress(RuntimeError):  # where JAX already runs, its devices stay
+        jax.config.update("jax_num_cpu_devices", num_cores())

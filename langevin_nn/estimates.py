@@ -35,6 +35,9 @@ class Estimate:
     def __repr__(self) -> str:
         return bracketed(self.value, self.mcse, 2)
 
+    def _repr_html_(self) -> str:
+        return repr(self)
+
 
 MOST_DECIMALS, LARGEST_WRITTEN_OUT = 12, 1e15
 """The bounds beyond which numbers are written with a power of ten."""

@@ -18,6 +18,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.data.load import Dataset
@@ -61,6 +62,8 @@ class MarginalisedPosterior(Posterior):
         super().__init__(network, prior, data, temperature, loss)
         _require_readout(network)
         _require_squared(self.loss)
+        if not type(network).__module__.startswith("langevin_nn."):
+            self._require_own_readout()
 
     @classmethod
     def of(cls, posterior: Posterior) -> "MarginalisedPosterior":
@@ -227,6 +230,33 @@ class MarginalisedPosterior(Posterior):
             return networks
         bias = weights[:, count] / jnp.sqrt(self._number(biases[-1]))
         return eqx.tree_at(lambda n: n.biases[-1], networks, bias)
+
+    def _require_own_readout(self) -> None:
+        """Raise `InputError` where the network of the user's own is not its features' read-out."""
+        arrays, rest = eqx.partition(self.network, eqx.is_inexact_array)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays)):
+            return
+        x = self.x_train[:3]
+        networks = eqx.combine(jax.tree.map(lambda w: jnp.stack([w, 0.7 * w]), arrays), rest)
+        features, biases = self._scaled(networks, x), self.prior.bias_precisions
+        count = features.shape[-1] - (biases is not None)
+        v = networks.weights[-1]
+        by_output = self.network.weights[-1].shape[-1] == count  # (D, N_L)
+        v = jnp.swapaxes(v.reshape(2, -1, count), 1, 2) if by_output else v.reshape(2, count, -1)
+        weights = v * jnp.sqrt(self._number(self.prior.precisions[-1]))
+        if biases is not None:
+            bias = networks.biases[-1].reshape(2, 1, -1) * jnp.sqrt(self._number(biases[-1]))
+            weights = jnp.concatenate([weights, bias], axis=1)
+        read_out = np.asarray(self._as_outputs(features @ weights))
+        outputs = np.asarray(networks.batch(x))
+        if outputs.shape != read_out.shape or not np.allclose(
+            outputs, read_out, rtol=0, atol=1e-3 * np.abs(outputs).max(initial=0.0), equal_nan=True
+        ):
+            raise InputError(
+                f"{type(self.network).__name__} is not the read-out of its features, v·features(x)/"
+                "√M + b with v its last weights: write features(x) that is, or GibbsPosterior "
+                '(readout = "sampled")'
+            )
 
     def _test_features(self, params: Any, keys: ChainKeys) -> Float[Array, "chains P_test M"]:
         return self._scaled(self._extended(self.networks(params), keys), self.x_test)

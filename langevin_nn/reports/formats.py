@@ -88,7 +88,7 @@ def duration(seconds: float | None) -> str:
 def legend() -> str:
     """The names in a configuration of what a page has by its symbol, and what "too large" is.
 
-    >>> legend()[:36]
+    >>> legend()[:37]
     'P is data.num_train, N network.hidden'
     """
     first, *others = (f"{plotting.symbol(field)} {field}" for field in FIELDS)

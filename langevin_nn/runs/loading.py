@@ -101,7 +101,8 @@ def load_run(path: Path | str) -> Run:
     holds no finished run, and for files that are damaged.
     """
     folder = RunFolder(as_path("path", path))
-    summary, manifest, config = folder.load_summary(), folder.load_manifest(), folder.load_config()
+    config = folder.load_config()  # first: it says what a folder that is no run's is
+    summary, manifest = folder.load_summary(), folder.load_manifest()
     chains, theories = folder.load_results()
     measured = summarise(chains)
     if (bias := summary.experiment.step_size_bias) is not None:

@@ -270,6 +270,8 @@ def _criterion_verdict(predictions: Predictions, criterion: float) -> str:
     }
     if not scales:
         return "decides for theories of one common scale; none is here"
+    if math.isclose(criterion, 1.0, rel_tol=1e-6):
+        return f"Q* = 1: the variance of infinite width, by {' and '.join(scales)}"
     if any((scale > 1) != (criterion > 1) for scale in scales.values()):
         return "decides where S has one minimum; here it has several"
     q, less = ("<", "less") if criterion < 1 else (">", "more")

@@ -21,13 +21,17 @@ from langevin_nn.model.jumps import jump_in_weights, jump_of
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics, Stepper
-from langevin_nn.values import as_number, as_path, as_whole, clipped, require_flag
+from langevin_nn.sampling.posterior_tree import COORDINATES, VARIABLES_OF_F
+from langevin_nn.values import as_path, as_whole, clipped, require_flag
 
 RECORDS = (
     "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",
     "acceptance", "nonfinite", "data_energy", "energy_variance", "swap_acceptance", "round_trips",
 )  # fmt: skip
 """The names of the series that every run records, which no observable may bear."""
+
+RESERVED = ("file", "allow_pickle")
+"""The names of arguments of `numpy.savez`, under which no series can be saved."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def require_settings(dynamics: Dynamics, settings: Any, method: str) -> None:
             "self.settings(…), of Python's numbers"
         )
     for field, value in zip(kind._fields, settings, strict=True):
-        if not isinstance(value, bool) and (as_number(value) is None or np.isnan(value)):
+        if not isinstance(value, bool | int | float | np.number) or np.isnan(value):
             raise InputError(
                 f"{name} gives {field} = {shown(value)}: write a number or a flag, float(…) of an "
                 "array"
@@ -197,10 +201,11 @@ def require_own_step(
             f"{name}.step gives the info {shown(info)}: write a NamedTuple of arrays (chains,), "
             "perhaps of none"
         )
-    if taken := sorted({*fields} & {*RECORDS} - {"acceptance", "nonfinite"}):
+    taken = {*RECORDS, *RESERVED, *VARIABLES_OF_F, *COORDINATES} - {"acceptance", "nonfinite"}
+    if wrong := sorted({*fields} & taken):
         raise InputError(
-            f"{name}.step gives an info with {taken[0]}, which is recorded already: write another "
-            f"name, for example own_{taken[0]}"
+            f"{name}.step gives an info with {wrong[0]}, a name that a run has for something else: "
+            f"write another one, for example own_{wrong[0]}"
         )
 
 
@@ -291,7 +296,7 @@ def checked_observables(
                 f"the names of observables are text without a slash, got {shown(name)}: write for "
                 'example "norm"'
             )
-        if name in ("file", "allow_pickle"):  # np.savez has arguments of these names
+        if name in RESERVED:
             raise InputError(f'no observable can be saved as "{name}": write "own_{name}"')
         if name in RECORDS:
             raise InputError(

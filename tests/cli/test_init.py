@@ -88,3 +88,8 @@ def test_what_makes_no_configuration_prints_none(cli):
     refused(cli("init", "--sampler.num_chains", "0"), "0")
     refused(cli("init", "my.toml"), "my.toml")
     assert cli.files() == {"tiny.toml"}
+
+
+@pytest.mark.parametrize("name", ["foo", "", "mnistt"])
+def test_a_source_that_there_is_not_is_refused(cli, name):
+    refused(cli("init", "--data", name), "mnist", "npz")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import ensemble_of, small_task, two_outputs
+from cases import ensemble_of, gaussian_task, small_task, two_outputs
 from extensions.loss_huber import Huber
 from refusals import refuses
 
@@ -280,6 +280,40 @@ def test_layers_that_are_inherited_are_those_of_another_network():
     for changed in (Doubled, Halved, WholeInputSkip):
         assert posterior_on(changed)[2].spec.layers is None
     assert posterior_on(lnn.FullyConnected)[2].spec.layers is not None
+
+
+class Louder(lnn.FullyConnected):
+    """Of its preactivations the read-out is one: `features` are the class's, f is another."""
+
+    def preactivations(self, layer, x):
+        return 1.5 * super().preactivations(layer, x)
+
+
+class Bounded(lnn.FullyConnected):
+    def features(self, x):
+        return super().features(x)
+
+    def batch(self, x):
+        return jnp.tanh(super().batch(x))
+
+
+@pytest.mark.parametrize("kind", [Louder, Bounded])
+@pytest.mark.parametrize(("biases", "outputs"), [(False, 1), (True, 1), (True, 3)])
+def test_a_readout_that_features_do_not_have_is_not_integrated_out(kind, biases, outputs):
+    data = gaussian_task(6, 3, 4, num_outputs=outputs)
+    prior = lnn.GaussianPrior((1.0, 2.0), (0.5, 3.0) if biases else None)
+    settings = {"key": KEY, "biases": biases, "num_outputs": outputs}
+    with refuses(kind.__name__, "features(x)", "GibbsPosterior"):
+        lnn.MarginalisedPosterior(kind(4, (5,), "erf", **settings), prior, data, 0.1)
+
+    class Same(lnn.FullyConnected):
+        def features(self, x):
+            return super().features(x)
+
+        def batch(self, x):
+            return super().batch(x)
+
+    lnn.MarginalisedPosterior(Same(4, (5,), "erf", **settings), prior, data, 0.1)
 
 
 def test_a_readout_that_is_not_known_is_not_integrated_out():

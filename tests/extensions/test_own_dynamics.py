@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from cases import posterior_of, small_task
 from command_line import CommandLine
@@ -102,6 +103,36 @@ class RecordedInfo(Still):
         return state, Energy(jnp.ones(keys.shape))
 
 
+class File(NamedTuple):
+    file: jax.Array
+
+
+class Draw(NamedTuple):
+    draw: jax.Array
+
+
+class FileInfo(Still):
+    def step(self, posterior, state, settings, keys):
+        return state, File(jnp.ones(keys.shape))
+
+
+class DrawInfo(Still):
+    def step(self, posterior, state, settings, keys):
+        return state, Draw(jnp.ones(keys.shape))
+
+
+class ScalarSettings(Still):
+    def start(self, posterior, params, key):
+        return self.settings(jnp.asarray(0.1))
+
+
+class Coin(Still):
+    """Its acceptances are Booleans, as `u < a` is."""
+
+    def step(self, posterior, state, settings, keys):
+        return state, Info(jax.vmap(jax.random.bernoulli)(keys))
+
+
 class NoSettings(Still):
     def adapted(self, state, settings):
         return None
@@ -120,6 +151,9 @@ CASES = {
     NoInfo: ["NoInfo.step", "None", "(chains,)"],
     MeanInfo: ["MeanInfo.step", "(chains,)"],
     RecordedInfo: ["RecordedInfo.step", "energy", "own_energy"],
+    FileInfo: ["FileInfo.step", "file", "own_file"],
+    DrawInfo: ["DrawInfo.step", "draw", "own_draw"],
+    ScalarSettings: ["ScalarSettings.start", "step_size", "float(…)"],
     NoSettings: ["NoSettings.adapted", "None", "self.settings(…)"],
 }
 
@@ -136,6 +170,14 @@ def test_a_step_that_stays_is_one():
     posterior = posterior_of(small_task(6, in_size=5), (2,), key=KEY)
     chains = lnn.sample(posterior, Still(), **COUNTS)
     assert float(chains.acceptance.mean()) == 1
+
+
+def test_the_mean_of_yes_and_no_is_a_share():
+    posterior = posterior_of(small_task(6, in_size=5), (2,), key=KEY)
+    chains = lnn.sample(posterior, Coin(), **COUNTS | {"thinning": 20})
+    shares = chains.acceptance * 20
+    np.testing.assert_allclose(shares, np.round(shares), atol=1e-4)
+    assert 0.2 < chains.acceptance.mean() < 0.8
 
 
 def test_a_class_is_looked_at_where_it_is_written():

@@ -119,6 +119,6 @@ def test_compared_runs_are_printed_and_drawn(cli, swept):
     assert compared.settings[T] == (0.5, 1.0) and str(compared) in answer.out
     assert (cli.folder / "both.svg").read_bytes().startswith(b"<?xml")
     with untouched():
-        refused(cli("compare", points[0]), "two")
+        refused(cli("compare", points[0]), "two", "RUN_DIR RUN_DIR")
         refused(cli("compare", *points, "nowhere"), "nowhere")
         refused(cli("compare", *points, "--plot", "nowhere/both.svg"), "nowhere")

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from refusals import refuses
 from run_cases import saved, some_chains, some_theory
 
 import langevin_nn as lnn
@@ -78,3 +79,9 @@ def test_a_damaged_run_is_not_loaded(tmp_path):
     (tmp_path / "summary.json").write_text(text[: len(text) // 2])
     with pytest.raises(InputError):
         lnn.load_run(folder.path)
+
+
+def test_what_is_no_run_is_named_as_such(tmp_path):
+    for path in (tmp_path / "nowhere", tmp_path):
+        with refuses(path.name, "not a run folder"):
+            lnn.load_run(path)

@@ -271,7 +271,7 @@ def test_no_space_for_any_file(cli, monkeypatch):
         assert not list(folder.rglob("*.part"))
         resume = f"go on with: langevin-nn run tiny.toml --output {folder.name} --quiet --resume"
         if (folder / "summary.json").exists():
-            assert "the run in it is finished" in answer.err
+            assert "is finished" in answer.err
         elif (folder / "checkpoint/state.npz").exists():
             with_state += 1
             assert resume in answer.err

@@ -24,6 +24,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print the table; each run stands beside the first, and beside its theories."""
     plot = arguments.plot
+    if len(arguments.folders) < 2:
+        raise InputError(
+            f"compare takes two runs or more, got {arguments.folders[0]} alone: write langevin-nn "
+            "compare RUN_DIR RUN_DIR"
+        )
     if plot is not None and not plot.absolute().parent.is_dir():
         raise InputError(f"--plot {plot}: its folder does not exist")
     with loading():

@@ -8,6 +8,10 @@ from typing import Any
 from langevin_nn import config as configuration
 from langevin_nn.cli.fields import add_fields, fields_of
 from langevin_nn.cli.words import Once
+from langevin_nn.config.sections import SOURCES
+from langevin_nn.errors import InputError
+from langevin_nn.import_paths import is_import_path
+from langevin_nn.values import nearest, shown
 
 SUMMARY = "print a configuration with words on each field, to edit"
 USAGE = "[--data NAME] [--SECTION.FIELD VALUE ...] > my.toml"
@@ -19,7 +23,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Give the parser the configuration's fields, and a short name for the data source."""
     parser.add_argument(
         "--data", action=Once, dest="field:data.source", metavar="NAME",
-        help="the same as --data.source: fields that it does not read are left out",
+        help="the same as --data.source: fields that it does not read are left out; npz with "
+        "--data.path FILE.npz",
     )  # fmt: skip
     add_fields(parser, "Each is written with the value that is given.")
 
@@ -29,5 +34,12 @@ def execute(arguments: argparse.Namespace) -> int:
     values: dict[str, Any] = {}
     for name, words in fields_of(arguments).items():
         configuration.override(values, name, words)
+    source = values.get("data", {}).get("source")
+    if source is not None and source not in SOURCES and not is_import_path(source):
+        hint = nearest(str(source), SOURCES) or ":"
+        raise InputError(
+            f"unknown data source {shown(source)}{hint} known are {', '.join(SOURCES)}, or "
+            "module:name of your own"
+        )
     sys.stdout.write(configuration.commented(values, Path()))
     return 0

@@ -124,10 +124,10 @@ def _resume_advice(
             "the folder is no longer there: if it was renamed, what was saved is in it; go on with "
             "--output and its new name, and --resume"
         )
+    if folder.is_finished:
+        return f"the run in {folder.path} is finished"
     if not folder.has_state:
         return "nothing had been saved yet, and nothing is left behind"
-    if folder.is_finished:
-        return "the run in it is finished"
     words = [word for word in arguments.words if word not in ("--resume", "--overwrite")]
     output = [] if arguments.output else ["--output", str(folder.path)]
     command = shlex.join(["langevin-nn", *words, *output, "--resume"])

@@ -143,7 +143,7 @@ def move(
         posterior: Posterior, stepper: Stepper, state: Any, keys: ChainKeys
     ) -> tuple[Any, dict[str, Array]]:
         state, info = stepper.step(posterior, state, keys)
-        return state, info._asdict()
+        return state, {name: _as_real(part) for name, part in info._asdict().items()}
 
     chains, info = eqx.filter_vmap(one_point)(posterior, stepper, states.chains, keys)
     states = states._replace(chains=chains)
@@ -151,6 +151,11 @@ def move(
         return states, info
     states, exchanged = exchange(posterior, stepper, states, keys, step)
     return states, info | exchanged
+
+
+def _as_real(part: Array) -> Array:
+    """A part of a step's info as real numbers, since a draw has its mean over many steps."""
+    return part if jnp.issubdtype(part.dtype, jnp.inexact) else part.astype(jnp.float32)
 
 
 @eqx.filter_jit

@@ -120,6 +120,16 @@ def test_the_criterion_does_not_decide_among_several_minima():
     assert "decides where S has one minimum; here it has several" in said
 
 
+@pytest.mark.parametrize("rounding", [-1e-12, 0.0, 1e-12])
+def test_the_criterion_at_one_says_neither_more_nor_less(rounding):
+    """At a maximum of infinite width's evidence in λ_L it is 1, to rounding."""
+    predictions = replace(
+        predict(prepared(0.1)[1], ["one_layer"]), criterion_at_temperature=1 + rounding
+    )
+    line = tables.remarks(predictions)[0]
+    assert "Q* = 1" in line and "less" not in line and "more" not in line
+
+
 def test_the_largest_evidence_is_that_of_the_options_it_ends_in(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cli = CommandLine(tmp_path, capsys)

@@ -5,6 +5,7 @@ This module itself imports no JAX.
 
 import contextlib
 import hashlib
+import logging
 import os
 import platform
 import signal
@@ -31,6 +32,8 @@ def begin_process() -> None:
     """Let this process be the command line's own, with feedback from its start and JAX's cache."""
     global _is_process
     _is_process = True
+    # Matplotlib says in two lines that it has no place for its cache, and takes a temporary one.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     remember_interrupts()
 
 

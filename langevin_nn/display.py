@@ -84,9 +84,11 @@ def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
 def duration(seconds: float) -> str:
     """A time in the unit that suits it.
 
-    >>> duration(38.2), duration(1e3), duration(9e3), duration(1e6)
-    ('38 s', '17 min', '2.5 h', '12 days')
+    >>> duration(3.28), duration(38.2), duration(1e3), duration(9e3), duration(1e6)
+    ('3.3 s', '38 s', '17 min', '2.5 h', '12 days')
     """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7200:

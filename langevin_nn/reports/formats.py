@@ -3,6 +3,7 @@
 import math
 
 from langevin_nn import plotting
+from langevin_nn.display import duration
 from langevin_nn.estimates import plus_minus
 from langevin_nn.types import Estimate
 
@@ -71,18 +72,9 @@ def share(part: float) -> str:
     return NOTHING if math.isnan(part) else f"{part:.0%}".replace("%", " %")
 
 
-def duration(seconds: float | None) -> str:
-    """A time in seconds as text, in seconds, minutes or hours.
-
-    >>> duration(3.28), duration(95.0), duration(7300.0)
-    ('3.3 s', '1.6 min', '2.0 h')
-    """
-    if seconds is None or math.isnan(seconds):
-        return NOTHING
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.1f} s"
+def time_of(seconds: float | None) -> str:
+    """A time in the unit that suits it as text; `NOTHING` for NaN and None."""
+    return NOTHING if seconds is None or math.isnan(seconds) else duration(seconds)
 
 
 def legend() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from langevin_nn.reports.formats import NOTHING, duration
+from langevin_nn.reports.formats import NOTHING, time_of
 from langevin_nn.reports.html import Markup, element, table
 
 MOST_NAMED_POINTS = 3
@@ -124,7 +124,7 @@ def _seeds(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _times(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The row of the wall times, which include the theories."""
     times = [float(manifest.get("wall_seconds") or 0) for manifest in manifests.values()]
-    text = duration(sum(times))
+    text = time_of(sum(times))
     if len(times) > 1:
-        text += f" in all, {duration(min(times))} to {duration(max(times))} a point"
+        text += f" in all, {time_of(min(times))} to {time_of(max(times))} a point"
     return ["wall time", text, "all"]

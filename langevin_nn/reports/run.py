@@ -7,7 +7,7 @@ from langevin_nn import plotting
 from langevin_nn.analysis.comparison import compare
 from langevin_nn.analysis.diagnostics import ESS_LIMIT, RHAT_LIMIT
 from langevin_nn.reports import sentences
-from langevin_nn.reports.formats import beside, duration, estimate, legend, number, per_cent
+from langevin_nn.reports.formats import beside, estimate, legend, number, per_cent, time_of
 from langevin_nn.reports.html import Markup, element, figures, findings, page, table
 from langevin_nn.reports.provenance import provenance, reproduction
 from langevin_nn.reports.theories import explanations, remarks_on
@@ -143,7 +143,7 @@ def _convergence(experiment: Experiment) -> list[Markup]:
         ["share of proposals not finite", number(experiment.nonfinite_proposals, ".2g")],
         *_predicted_bias(experiment),
         ["the same in every draw", ", ".join(experiment.constant) or "nothing"],
-        ["time of sampling", duration(experiment.wall_seconds)],
+        ["time of sampling", time_of(experiment.wall_seconds)],
     ]  # fmt: skip
     return [
         table(f"Converged: R̂ < {RHAT_LIMIT}, ESS > {ESS_LIMIT}", ["series", "R̂", "ESS"], rows),

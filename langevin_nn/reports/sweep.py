@@ -3,7 +3,7 @@
 from langevin_nn import plotting
 from langevin_nn.analysis.comparison import grid_note
 from langevin_nn.reports import sentences, theories
-from langevin_nn.reports.formats import duration, legend, number, share
+from langevin_nn.reports.formats import legend, number, share, time_of
 from langevin_nn.reports.html import Markup, element, figures, findings, listing, page, table
 from langevin_nn.reports.points import MARKS, MOST_ROWS, Points
 from langevin_nn.reports.provenance import provenance, reproduction
@@ -93,7 +93,7 @@ def _table_of_points(points: Points) -> Markup:
 def _convergence(points: Points) -> list[Markup]:
     forms = {"rhat_max": ".4f", "ess_min": ".0f", "acceptance": ".3f", "step_size": ".3g"}
     columns = [[number(value, form) for value in points.of(name)] for name, form in forms.items()]
-    columns.append([duration(value) for value in points.of("seconds")])
+    columns.append([time_of(value) for value in points.of("seconds")])
     columns.append([str(point) for point in points.of("point")])
     rows = [list(row) for row in zip(*columns, strict=True)]
     header = ["R̂ max", "ESS min", "acceptance", "step size", "sampling", "folder, in points/"]

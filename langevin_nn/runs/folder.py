@@ -107,6 +107,8 @@ class RunFolder(Archive):
                 ended = isinstance(error, Diverged) or (is_of_own_code(error) and not goes_on)
                 if ended or not (self.is_finished or self.has_state):
                     _quietly(claims.take_back, self.path)
+                elif self.is_finished:  # interrupted after the summary, which comes last
+                    _quietly(claims.settle, self.path)
                 raise
             _quietly(claims.settle, self.path)
 

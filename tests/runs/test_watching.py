@@ -102,3 +102,18 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(cli):
     assert 0 < result.bytes_needed < result.bytes_left and result.seconds >= result.start_seconds
     with untouched():
         refused(cli("run", "tiny.toml", "--dry-run", "--resume"), "--resume")
+
+
+def test_ctrl_c_after_the_summary_leaves_a_finished_run(cli, monkeypatch):
+    """Nothing of the checkpoint stays, and what is said names the folder."""
+    finish = RunFolder.finish
+
+    def finished_and_interrupted(*arguments):
+        finish(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "finish", finished_and_interrupted)
+    answer = cli("run", "tiny.toml", "--output", "out", "--quiet")
+    assert answer.code == 130 and "out is finished" in answer.err
+    assert not (cli.folder / "out" / "checkpoint").exists()
+    assert lnn.load_run("out").chains.f.shape == (2, 8, 4)

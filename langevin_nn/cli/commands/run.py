@@ -1,6 +1,7 @@
 """`langevin-nn run`: sample a posterior and compare it with the theories."""
 
 import argparse
+import contextlib
 import errno
 import shlex
 import sys
@@ -18,6 +19,7 @@ from langevin_nn.errors import InputError
 from langevin_nn.import_paths import own_failure
 
 if TYPE_CHECKING:
+    from langevin_nn.config.record import RunConfig
     from langevin_nn.runs.folder import RunFolder
 
 SUMMARY = "sample a posterior and compare it with the theories"
@@ -98,7 +100,7 @@ def execute(arguments: argparse.Namespace) -> int:
             )  # fmt: skip
     except KeyboardInterrupt:
         stages.end()
-        sys.stderr.write(f"\ninterrupted: {_resume_advice(arguments, folder)}\n")
+        sys.stderr.write(f"\ninterrupted: {_resume_advice(arguments, folder, problem.config)}\n")
         return INTERRUPTED
     except BrokenPipeError:
         raise
@@ -107,7 +109,7 @@ def execute(arguments: argparse.Namespace) -> int:
             raise failure from error
         raise InputError(
             f"writing into {folder.path} failed ({error.strerror or error}): "
-            f"{obstacle_advice(error)}{_resume_advice(arguments, folder, error)}"
+            f"{obstacle_advice(error)}{_resume_advice(arguments, folder, problem.config, error)}"
         ) from error
     write_unless_quiet(
         arguments, f"{tables.report(result, problem.data)}\n\nrun folder: {folder.path}"
@@ -116,7 +118,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _resume_advice(
-    arguments: argparse.Namespace, folder: "RunFolder", error: OSError | None = None
+    arguments: argparse.Namespace,
+    folder: "RunFolder",
+    config: "RunConfig",
+    error: OSError | None = None,
 ) -> str:
     """What is saved of a run that was interrupted or failed, and how to go on with it."""
     if error and error.errno == errno.ENOENT and not folder.path.is_dir():
@@ -124,7 +129,7 @@ def _resume_advice(
             "the folder is no longer there: if it was renamed, what was saved is in it; go on with "
             "--output and its new name, and --resume"
         )
-    if folder.is_finished:
+    if _has_finished(folder, config):
         return f"the run in {folder.path} is finished"
     if not folder.has_state:
         return "nothing had been saved yet, and nothing is left behind"
@@ -132,3 +137,10 @@ def _resume_advice(
     output = [] if arguments.output else ["--output", str(folder.path)]
     command = shlex.join(["langevin-nn", *words, *output, "--resume"])
     return f"what was saved stays; go on with: {command}"
+
+
+def _has_finished(folder: "RunFolder", config: "RunConfig") -> bool:
+    """Whether the finished run in the folder is this one, and not one that it was to replace."""
+    with contextlib.suppress(InputError):
+        return folder.is_finished and folder.load_config().content_hash == config.content_hash
+    return False

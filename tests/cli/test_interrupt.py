@@ -26,7 +26,8 @@ WORDS = [
 ]  # fmt: skip
 PROGRAM = """
 import pathlib, sys
-from langevin_nn.cli import main
+from langevin_nn.cli import environment, main
+environment.settle()
 from langevin_nn.sampling.engine import driver
 advance = driver.advance
 def marked(*words):
@@ -43,7 +44,7 @@ def start(folder, *words):
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *WORDS, *words], cwd=folder, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONFAULTHANDLER": "1"},
+        env=os.environ | {"PYTHONFAULTHANDLER": "1", "XDG_CACHE_HOME": str(folder / "cache")},
     )  # fmt: skip
     wait_for(folder / "compiling", process)
     return process
@@ -52,7 +53,9 @@ def start(folder, *words):
 def wait_for(path: Path, process) -> None:
     limit = time.monotonic() + 180
     while not path.exists():
-        assert process.poll() is None and time.monotonic() < limit, process.communicate()
+        if process.poll() is not None or time.monotonic() > limit:
+            process.kill()
+            pytest.fail(str(process.communicate()))
         time.sleep(0.01)
 
 
@@ -86,7 +89,8 @@ def test_while_xla_compiles(tmp_path, seconds):
 
 SWALLOWING = """
 import signal, sys
-from langevin_nn.cli import main
+from langevin_nn.cli import environment, main
+environment.settle()
 from langevin_nn.sampling.engine import driver
 class Interrupted:
     def __del__(self):
@@ -109,6 +113,7 @@ def test_where_python_ignores_exceptions(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", SWALLOWING, "run", "tiny.toml", "--output", "out"], cwd=tmp_path,
         capture_output=True, text=True, timeout=180,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
     )  # fmt: skip
     assert done.returncode == 130 and "Traceback" not in done.stderr
     assert "interrupted: what was saved stays; go on with:" in done.stderr

@@ -5,6 +5,10 @@ class InputError(ValueError):
     """Input that cannot be used. The message says what was given and what to write instead."""
 
 
+class OwnFailure(InputError):
+    """What the user's own code gives in the middle of a run, which then leaves nothing behind."""
+
+
 class NotApplicable(InputError):
     """A theory was asked about an ensemble that it does not describe. The message says why."""
 

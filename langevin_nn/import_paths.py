@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langevin_nn.errors import InputError
+from langevin_nn.errors import InputError, OwnFailure
 from langevin_nn.values import nearest, shown
 
 __all__ = [
@@ -314,6 +314,8 @@ def is_of_own_code(error: BaseException) -> bool:
     >>> is_of_own_code(KeyError("x"))
     False
     """
+    if isinstance(error, OwnFailure):
+        return True
     return isinstance(error, Exception | SystemExit) and _own_file(error) is not None
 
 

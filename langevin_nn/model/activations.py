@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.import_paths import misfit, named
-from langevin_nn.model.own_activations import complaint_on, is_odd
+from langevin_nn.model.own_activations import complaint_on, complaint_on_slope, is_odd
 from langevin_nn.model.quadrature import correlation, reference, referred, with_quadrature
 from langevin_nn.types import Activation, InputError
 
@@ -58,8 +58,9 @@ def activation(choice: str | Activation | Callable[[Array], Array]) -> Activatio
     tangent kernels is taken from the jumps of that (`kinks`).
 
     Raises:
-        InputError: an unknown name, a callable that does not act on each element alone, or an
-            `Activation` of the user's own with the dual of another function, or another parity.
+        InputError: an unknown name, a callable that does not act on each element alone, one whose
+            derivative is not that of its values, or an `Activation` of the user's own with the dual
+            of another function, or another parity.
 
     >>> activation("erf").odd
     True
@@ -80,7 +81,12 @@ def activation(choice: str | Activation | Callable[[Array], Array]) -> Activatio
     if isinstance(choice, Activation):
         return require_own_dual(choice)
     name = getattr(choice, "__name__", type(choice).__name__)
-    return with_quadrature(name, choice, odd=is_odd(name, choice))
+    odd = is_odd(name, choice)
+    if complaint := complaint_on_slope(choice):
+        raise InputError(f"the activation {name!r} {complaint}")
+    if (known := ACTIVATIONS.get(name)) is not None and known.function is not choice:
+        name = f"own_{name}"
+    return with_quadrature(name, choice, odd)
 
 
 def _required_activation(path: str, value: Any) -> Activation | Callable[[Array], Array]:
@@ -103,8 +109,13 @@ def require_own_dual(chosen: Activation) -> Activation:
     Traceback (most recent call last):
     langevin_nn.errors.InputError: the activation 'sine' has the dual of another function: κ(0.5, 1, 0.566) = 0.3057, and E[σ(u)σ(v)] = 0.2817: write its own, or activation(function), whose dual is found by quadrature
     """  # noqa: E501
-    if ACTIVATIONS.get(chosen.name) is chosen:
+    if (known := ACTIVATIONS.get(chosen.name)) is chosen:
         return chosen
+    if known is not None and known.function is not chosen.function:
+        raise InputError(
+            f"the activation {chosen.name!r} has the name of the package's and is another "
+            f'function: write Activation("own_{chosen.name}", …)'
+        )
     try:
         hash(chosen)
     except TypeError as error:

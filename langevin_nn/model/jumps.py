@@ -5,7 +5,7 @@ of a grid, the interval is halved, again and again, and the half is kept in whic
 unexplained. If a change is left at the resolution of floating point, and the function changes much
 less on either side of it, it jumps there: a steep slope or a kink does not end so, nor a pole.
 
-An activation is looked at between −8 and 8. A module of the user's own is looked at along straight
+An activation is looked at between −8 and 8. A network of the user's own is looked at along straight
 lines in its weights, through draws of the prior, at some of the training inputs: jumps smaller than
 10⁻³ of the outputs, or that these lines do not cross, are not seen.
 """
@@ -73,11 +73,11 @@ def _jumps_on_the_line(function: Callable[[Array], Any]) -> tuple[Numbers, Numbe
     return _jumps(value, z[None, :], value(z)[None, :, None], MOST_INTERVALS, dtype)
 
 
-def jump_in_weights(posterior: Any) -> float | None:
-    """By how much an output of a module of the user's own jumps somewhere, or None.
+def jump_in_weights(posterior: Any, *, of_features: bool = False) -> float | None:
+    """By how much an output of a network of the user's own jumps somewhere, or None.
 
-    The posterior is one whose `sampled_leaves` are marked. One that is being traced is not looked
-    at.
+    The posterior is one whose `sampled_leaves` are marked, or `of_features` one of a `Network`,
+    whose features are then looked at. One that is being traced is not looked at.
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(posterior)):
         return None
@@ -98,7 +98,7 @@ def jump_in_weights(posterior: Any) -> float | None:
 
     def values(s: Numbers, line: Int[np.ndarray, " K"]) -> Float[np.ndarray, "K outputs"]:
         place = jnp.asarray(line), jnp.asarray(s, dtype)
-        f = _outputs_along(posterior, structure, start, direction, *place)
+        f = _outputs_along(posterior, structure, start, direction, *place, of_features)
         return np.asarray(f, dtype=float)
 
     s = np.tile(np.linspace(-1.0, 1.0, NUM_POINTS), (lines, 1))
@@ -121,6 +121,7 @@ def _outputs_along(
     direction: list[Array],
     line: Int[Array, " K"],
     s: Float[Array, " K"],
+    of_features: bool,
 ) -> Float[Array, "K outputs"]:
     """Outputs at some inputs of the networks on these lines, a distance s from their starts."""
     arrays = [
@@ -128,7 +129,9 @@ def _outputs_along(
         for w, d in zip(start, direction, strict=True)
     ]
     networks = posterior.networks(jax.tree.unflatten(structure, arrays))
-    return posterior.outputs_at(networks, posterior.x_train[:NUM_INPUTS]).reshape(len(s), -1)
+    x = posterior.x_train[:NUM_INPUTS]
+    outputs = networks.features(x) if of_features else posterior.outputs_at(networks, x)
+    return outputs.reshape(len(s), -1)
 
 
 def _jumps(

@@ -13,7 +13,6 @@ is above κ, which makes their T → 0 a problem of satisfaction: Geiger et al.,
 import abc
 import functools
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -25,6 +24,7 @@ from langevin_nn.config.losses import HINGE, LOGISTIC, SQUARED, LossUsage
 from langevin_nn.data.dataset import as_numbers
 from langevin_nn.import_paths import misfit, named
 from langevin_nn.model.jumps import jump_of
+from langevin_nn.model.own_losses import along_outputs, complaint_on, few_of, few_targets
 from langevin_nn.types import InputError
 from langevin_nn.values import (
     as_whole,
@@ -246,14 +246,35 @@ def require_loss(loss: Any, targets: Float[np.ndarray, " P *D"] | None = None) -
     """
     write = f"{loss.__name__}()" if isinstance(loss, type) else "Squared()"
     require_kind("loss", loss, Loss, write)
-    is_own = type(loss) not in LOSSES.values()
-    if is_own:
+    if is_own(loss):
         _require_identity(loss)
     if targets is not None:
         loss.check(targets)
-        if is_own and (complaint := _complaint(loss, _few_of(targets))):
+        if is_own(loss) and (complaint := complaint_on(loss, few_of(targets))):
             raise InputError(f"the loss {loss.name} {complaint}")
     return loss
+
+
+def is_own(loss: Loss) -> bool:
+    """Whether the loss is none of the package's.
+
+    >>> is_own(Hinge(power=1))
+    False
+    """
+    return type(loss) not in LOSSES.values()
+
+
+def jump_of_own_loss(loss: Loss, targets: Any) -> float | None:
+    """An output f where a loss of the user's own jumps, at some of the targets; None for none.
+
+    Targets that are being traced are not looked at.
+    """
+    if not is_own(loss) or isinstance(targets, jax.core.Tracer):
+        return None
+    for target in few_targets(np.asarray(targets)):
+        if (place := jump_of(along_outputs(loss, target, 1 + np.ndim(targets)))) is not None:
+            return place * max(1.0, abs(target) / 4)
+    return None
 
 
 def refuse_jumping_slope(loss: Loss, targets: Float[np.ndarray, " P *D"]) -> None:
@@ -263,7 +284,7 @@ def refuse_jumping_slope(loss: Loss, targets: Float[np.ndarray, " P *D"]) -> Non
     at some of the targets.
     """
     jumps = loss.slope_jumps
-    if not jumps and type(loss) not in LOSSES.values():
+    if not jumps and is_own(loss):
         for y in np.unique(as_numbers("targets", targets))[:2]:
             slope = jax.grad(lambda f, y=y: jnp.sum(loss(f, jnp.full(f.shape, y, f.dtype))))
             jumps = jumps or jump_of(slope) is not None
@@ -288,97 +309,3 @@ def _require_identity(loss: Loss) -> None:
             f"the loss {name} cannot be hashed, by which compiled programs know it ({error}): "
             f"write @dataclass(frozen=True) above class {kind}"
         ) from error
-
-
-def _few_of(targets: Any) -> tuple[Any, ...]:
-    """Eight of the different targets at most, nested tuples that a cache can go by."""
-    different = np.unique(as_numbers("targets", targets), axis=0)
-    few = different[:: -(-len(different) // 8)]
-    return tuple(few.tolist()) if few.ndim == 1 else tuple(map(tuple, few.tolist()))
-
-
-@functools.lru_cache(maxsize=256)
-def _complaint(loss: Loss, targets: tuple[Any, ...]) -> str:
-    """What a loss of the user's own does not do, and what to write; "" where all is well."""
-    y = np.array([targets])
-    places = np.arange(3 * y.size).reshape(3, *y.shape[1:])  # of three chains
-    f = 2 * max(1.0, float(np.abs(y).max())) * np.sin(1.0 + places**1.5)
-    if complaint := _complaint_on_types(loss, f, y):
-        return complaint
-    with jax.ensure_compile_time_eval():
-        probes = _probed(*map(jnp.asarray, (f, y)), loss)
-    rounding = float(jnp.finfo(probes["together"].dtype).eps)
-    values = {name: np.asarray(array, np.float64) for name, array in probes.items()}
-    together, slope, quotient = (values[name] for name in ("together", "slope", "quotient"))
-    size = np.max(np.abs(together), where=np.isfinite(together), initial=1.0)
-    close = partial(np.allclose, rtol=0, atol=rounding**0.5 * size, equal_nan=True)
-    if not close(together, values["alone"]):
-        return (
-            "does not act on each output and its target alone: write ℓ(f, y) without means, sums "
-            "or maxima over their axes"
-        )
-    missed = np.abs(slope - quotient) > 0.02 * np.abs(quotient) + rounding**0.5 * size
-    if np.mean(missed) > 0.25:
-        return (
-            "has a derivative that is not that of its values (jax.lax.stop_gradient, or rounding?),"
-            " so that gradients would lead elsewhere than the density says: write it without"
-        )
-    if "square" in values and not close(together, values["square"]):
-        return (
-            "is not half the square of its residual(f, y, factor): write r of ℓ = ½ r², or return "
-            "None"
-        )
-    return _complaint_on_margin(loss, y[np.abs(y) == 1])
-
-
-def _complaint_on_types(loss: Loss, f: np.ndarray, y: np.ndarray) -> str:
-    for dtype in {np.dtype(np.float32), np.dtype(jnp.zeros(()).dtype)}:
-        outputs, targets = (jax.ShapeDtypeStruct(array.shape, dtype) for array in (f, y))
-        value = jax.eval_shape(loss, outputs, targets)
-        if getattr(value, "shape", None) != f.shape or value.dtype != dtype:
-            return (
-                f"makes {shown(value)} of {dtype} outputs of shape {f.shape} and targets of shape "
-                f"{y.shape}: write one that acts on each of them alone, in its type"
-            )
-        residual = jax.eval_shape(loss.residual, outputs, targets, 1.0)
-        if residual is not None and getattr(residual, "shape", None) != f.shape:
-            return f"has a residual {shown(residual)}: write one of the shape of its outputs"
-    return ""
-
-
-@partial(jax.jit, static_argnames=("loss",))
-def _probed(f: Float[Array, "3 P *D"], y: Float[Array, "1 P *D"], loss: Loss) -> dict[str, Array]:
-    """ℓ of all outputs together and of each alone, ∂ℓ/∂f and its quotient, ½ r² if there is r."""
-    alone = (f.size, *(1,) * f.ndim)  # each by itself, with the axes of all
-    outputs, targets = f.reshape(alone), jnp.broadcast_to(y, f.shape).reshape(alone)
-    step = jnp.finfo(f.dtype).eps ** (1 / 3) * jnp.max(jnp.abs(f))
-    of_each = jax.vmap(loss)
-    ends = [of_each(outputs + sign * step, targets) for sign in (1, -1)]
-    probes = {
-        "together": loss(f, y),
-        "alone": of_each(outputs, targets),
-        "slope": jax.grad(lambda outputs: jnp.sum(of_each(outputs, targets)))(outputs),
-        "quotient": (ends[0] - ends[1]) / (2 * step),
-    }
-    if (residual := loss.residual(f, y, 1.0)) is not None:
-        probes["square"] = jnp.square(residual) / 2
-    return {name: array.ravel() for name, array in probes.items()}
-
-
-def _complaint_on_margin(loss: Loss, labels: Float[np.ndarray, " n"]) -> str:
-    """What a loss does not do with its margin κ; y f = κ/2, 3κ/2 and 5κ/2 are looked at."""
-    if (margin := loss.margin) is None:
-        return ""
-    if not require_positive(f"the margin of the loss {loss.name}", margin) or not labels.size:
-        return ""
-    below, above, far = (jnp.asarray(labels * margin * s) for s in (0.5, 1.5, 2.5))
-    y = jnp.asarray(labels)
-    if not (jnp.all(loss(below, y) > 0) and jnp.all(loss(above, y) == 0)):
-        return (
-            f"is to be zero from its margin y f = {margin:g} on, and positive below: write margin "
-            "= None, or where that is"
-        )
-    asked, met = (loss.residual(f, y, 2.0) for f in (above, far))
-    if asked is not None and not (jnp.all(asked != 0) and jnp.all(met == 0)):
-        return "has a residual without factor: write factor times the margin in it"
-    return ""

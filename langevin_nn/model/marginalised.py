@@ -25,7 +25,8 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.model import gaussian_readout
 from langevin_nn.model.gaussian_readout import Regression
 from langevin_nn.model.losses import Loss, Squared
-from langevin_nn.model.networks.base import Network, require_features
+from langevin_nn.model.networks.base import Network, is_own, require_features
+from langevin_nn.model.networks.modules import refuse_wrong_derivatives
 from langevin_nn.model.posterior import Posterior, require_keys
 from langevin_nn.model.precision import full_precision
 from langevin_nn.model.prior import GaussianPrior
@@ -62,8 +63,11 @@ class MarginalisedPosterior(Posterior):
         super().__init__(network, prior, data, temperature, loss)
         _require_readout(network)
         _require_squared(self.loss)
-        if not type(network).__module__.startswith("langevin_nn."):
+        if is_own(network):
             self._require_own_readout()
+
+    def __check_init__(self) -> None:
+        refuse_wrong_derivatives(self)
 
     @classmethod
     def of(cls, posterior: Posterior) -> "MarginalisedPosterior":

@@ -10,12 +10,18 @@ import numpy as np
 from jaxtyping import Array
 
 from langevin_nn.errors import first_line
-from langevin_nn.model.quadrature import QuadratureDual, plane_average
+from langevin_nn.model.gaussian_averages import line_averages, plane_average
+from langevin_nn.model.quadrature import QuadratureDual
+from langevin_nn.model.slopes import wrong_slope
 from langevin_nn.types import Activation, InputError
 from langevin_nn.values import shown
 
-__all__ = ["complaint_on", "is_odd"]
+__all__ = ["complaint_on", "complaint_on_slope", "is_odd"]
 
+WIDE_VARIANCES = np.array([1e-3, 0.03, 10.0, 100.0, 1e3])
+"""Variances at which a dual is looked at besides those around 1."""
+FAR_TOLERANCE = 0.02
+"""The relative error of a dual at most where a variance is above 100: that of quadrature."""
 DUAL_TOLERANCE = 5e-4
 """The relative error of a dual at most: that of quadrature for σ with kinks."""
 
@@ -58,11 +64,31 @@ def is_odd(name: str, function: Callable[[Array], Array]) -> bool:
 @lru_cache(maxsize=64)
 def complaint_on(chosen: Activation) -> str:
     """What an activation of the user's own is not, and what to write; "" where all is well."""
+    if complaint := complaint_on_slope(chosen.function):
+        return complaint
     if is_odd(chosen.name, chosen.function) != chosen.odd:
         return f"has odd={chosen.odd}, and its values do not: write odd={not chosen.odd}"
     if chosen.dual == QuadratureDual(chosen.function, chosen.odd):
         return ""
     return _complaint_on_dual(chosen)
+
+
+def complaint_on_slope(function: Callable[[Array], Array]) -> str:
+    """What is wrong with the derivative of σ, and what to write; "" where all is well."""
+    try:
+        wrong = _wrong_slope(function)
+    except TypeError:  # a callable object that cannot be hashed
+        wrong = wrong_slope(function)
+    if not wrong:
+        return ""
+    return (
+        f"has a derivative that is not that of its values, {wrong} (jax.lax.stop_gradient, "
+        "jax.custom_jvp, or rounding?), so that gradients would lead elsewhere than the density "
+        "says: write it without"
+    )
+
+
+_wrong_slope = lru_cache(maxsize=64)(wrong_slope)
 
 
 def _complaint_on_dual(chosen: Activation) -> str:
@@ -90,16 +116,54 @@ def _complaint_on_dual(chosen: Activation) -> str:
             f"has a dual of shape {values[0].shape} and {values[1].shape} where its arguments "
             f"broadcast to {rho.shape} and {variances.shape}: write κ(a, b, c) of each entry"
         )
+    if complaint := _complaint_on_range(chosen):
+        return complaint
     kappa = np.concatenate([value.ravel() for value in values])
     if np.any(wrong := ~(np.abs(kappa - expected) <= bound)):
         first = int(np.argmax(wrong))
-        place = ", ".join(f"{array[first]:.3g}" for array in at)
-        return (
-            f"has the dual of another function: κ({place}) = {kappa[first]:.4g}, and "
-            f"E[σ(u)σ(v)] = {expected[first]:.4g}: write its own, or activation(function), "
-            "whose dual is found by quadrature"
-        )
+        a_at, b_at, c_at = (float(array[first]) for array in at)
+        return _of_another(a_at, b_at, c_at, kappa[first], expected[first])
     return _complaint_on_forms(chosen, block, kappa)
+
+
+def _of_another(a: float, b: float, c: float, given: float, expected: float) -> str:
+    return (
+        f"has the dual of another function: κ({a:.3g}, {b:.3g}, {c:.3g}) = {given:.4g}, and "
+        f"E[σ(u)σ(v)] = {expected:.4g}: write its own, or activation(function), whose dual is "
+        "found by quadrature"
+    )
+
+
+def _complaint_on_range(chosen: Activation) -> str:
+    """What is wrong with a dual at small and large variances, as networks with other priors have.
+
+    What is not finite there, as of a formula that overflows, is told where it is used.
+    """
+    v, correlations = WIDE_VARIANCES, np.array([0.5, -0.3])
+    a, b = np.broadcast_arrays(v[:, None], v[None, :])
+    with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
+        averages = line_averages(chosen.function, v, tuple(correlations))
+        tolerance = np.where(v > 100, FAR_TOLERANCE, DUAL_TOLERANCE)
+        of_pairs = np.maximum(tolerance[:, None], tolerance[None, :])
+        power, unknown = averages.power, np.isinf(averages.power_error)
+        of_pairs = np.where(unknown[:, None] | unknown[None, :], np.inf, of_pairs)
+        of_pairs = of_pairs * np.sqrt(power[:, None] * power[None, :])
+        looked_at = [
+            (v, v, v, power, tolerance * power + 3 * averages.power_error),
+            *(
+                (a, b, rho * np.sqrt(a * b), dual, of_pairs + 3 * error)
+                for rho, dual, error in zip(
+                    correlations, averages.dual, averages.dual_error, strict=True
+                )
+            ),
+        ]
+        for *at, expected, bound in looked_at:
+            kappa = _dual_at(chosen.dual, tuple(at))
+            if np.any(wrong := np.abs(kappa - expected) > bound):
+                first = np.unravel_index(np.argmax(wrong), wrong.shape)
+                a_at, b_at, c_at = (float(array[first]) for array in at)
+                return _of_another(a_at, b_at, c_at, kappa[first], expected[first])
+    return ""
 
 
 def _dual_at(dual: Any, arguments: tuple[np.ndarray, ...]) -> np.ndarray:

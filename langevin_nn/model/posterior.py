@@ -309,8 +309,7 @@ class GibbsPosterior(Posterior):
     """
 
     def __check_init__(self) -> None:
-        if self.sampled_leaves is not None:
-            refuse_wrong_derivatives(self)
+        refuse_wrong_derivatives(self)
 
     def train_outputs(self, params: Any) -> Float[Array, "chains P *D"]:
         """f at the training inputs."""

@@ -29,7 +29,7 @@ from langevin_nn.model.kinks import Kink, kinks_of, slopes_of_kinked
 from langevin_nn.types import Activation, NotApplicable
 
 __all__ = [
-    "QuadratureDual", "correlation", "gaussian_mean", "plane_average", "with_quadrature",
+    "QuadratureDual", "correlation", "gaussian_mean",     "with_quadrature",
 ]  # fmt: skip
 
 _MAX_TERMS = 2048  # even; Hermite coefficients at most
@@ -41,8 +41,6 @@ _MEAN_NODES = 256  # on each side of zero
 _MOST_NODES = 10**6  # on each side of zero
 _MOST_VARIANCES = 2**15  # that are expanded at once
 _SAME = 1e-9  # 1 − ρ of inputs that are the same to rounding
-_PLANE_SPACING, _PLANE_NODES = 0.08, 88  # of a rule in the plane, on each side of zero
-_PLANE_SHIFT = 0.02  # of its nodes, which lie on no kink at zero
 
 
 def correlation(a: Any, b: Any, c: Any, xp: Any = jnp) -> tuple[Any, Any]:
@@ -75,41 +73,6 @@ def gaussian_mean(activation: Activation, variances: Float[Array, " P"]) -> Floa
     density = _NODE_RANGE / 2 * weights * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     h = _roots(variances)[:, None] * jnp.asarray(z)[None, :]
     return (activation(h) + activation(-h)) @ jnp.asarray(density)
-
-
-def plane_average(
-    function: Callable[[Array], Array],
-    a: Float[np.ndarray, " n"],
-    b: Float[np.ndarray, " n"],
-    c: Float[np.ndarray, " n"],
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """E[σ(u)σ(v)] of the Gaussian of variances a, b and covariance c, and an error of each.
-
-    By the trapezoidal rule in the plane, which takes no part of Mehler's formula. The error is the
-    difference to a rule with twice the spacing: small for smooth σ, and as large as that of σ with
-    kinks or jumps.
-
-    >>> one, half = np.ones(1), np.full(1, 0.5)
-    >>> value, error = plane_average(jnp.sin, one, one, half)  # exp(−1) sinh(½)
-    >>> print(f"{value[0]:.9f} {np.exp(-1) * np.sinh(0.5):.9f} {error[0] < 1e-9}")
-    0.191700250 0.191700250 True
-    """
-    z = _PLANE_SPACING * np.arange(-_PLANE_NODES, _PLANE_NODES + 1) + _PLANE_SHIFT
-    density = np.exp(-(z**2) / 2)
-    u = np.sqrt(a)[:, None] * z
-    apart = np.sqrt(np.maximum(b - c**2 / a, 0))
-    v = (c / np.sqrt(a))[:, None, None] * z[:, None] + apart[:, None, None] * z
-    dtype = jnp.zeros(()).dtype
-    values = np.asarray(function(jnp.asarray(np.concatenate([u.ravel(), v.ravel()]), dtype)))
-    values = values.astype(np.float64)
-    at_u, at_v = values[: u.size].reshape(u.shape), values[u.size :].reshape(v.shape)
-
-    def average(stride: int) -> Float[np.ndarray, " n"]:
-        w = density[::stride] / density[::stride].sum()
-        return np.einsum("ni,i,nij,j->n", at_u[:, ::stride], w, at_v[:, ::stride, ::stride], w)
-
-    fine = average(1)
-    return fine, np.abs(fine - average(2))
 
 
 def _roots(variances: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from langevin_nn import footprint
+from langevin_nn.config.dynamics import users_of
 from langevin_nn.config.losses import loss_usage
 from langevin_nn.config.record import RunConfig, SamplerConfig
 from langevin_nn.data.load import Dataset
@@ -15,6 +16,7 @@ from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.networks.named import KIND, network_named
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.runs.own_networks import require_as_asked
 from langevin_nn.sampling.base import Dynamics, dynamics_named
 from langevin_nn.theory.suite import THEORIES, theory_named
 from langevin_nn.types import InputError
@@ -45,9 +47,32 @@ def dynamics_of(settings: SamplerConfig) -> Dynamics:
                 f"[sampler] has no such key{nearest(str(name), keys) or ':'} write options among "
                 f"{', '.join(keys)}"
             )
+    _refuse_unused(settings, kind)
     options = {name: getattr(settings, name) for name in kind.usage.options}
     with explained("dynamics", settings.dynamics):
         return kind(**{name: None if value == "auto" else value for name, value in options.items()})
+
+
+def _refuse_unused(settings: SamplerConfig, kind: type[Dynamics]) -> None:
+    """Raise `InputError` for keys of [sampler] that are for a dynamics and not for this one.
+
+    Those of the package's are refused where the configuration is read.
+    """
+    usage, name = kind.usage, settings.dynamics
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        if users_of(item.name) and item.name not in usage.options and value != item.default:
+            has = f"that it has are {', '.join(usage.options)}" if usage.options else "it has none"
+            raise InputError(
+                f'sampler.{item.name} = {value} is no key of dynamics = "{name}": write it among '
+                f"usage.options of {kind.__name__}, or leave it out; the keys {has}"
+            )
+    step_size = settings.step_size
+    if not isinstance(step_size, str) and step_size > usage.largest_step_size:
+        raise InputError(
+            f'sampler.step_size = {step_size:g} of dynamics = "{name}" is above its largest, '
+            f'{usage.largest_step_size:g}: write step_size = "auto" or a smaller one'
+        )
 
 
 def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> str:
@@ -102,9 +127,10 @@ def sizes_of(config: RunConfig, data: Dataset) -> footprint.NetworkSizes:
 
 def network_of(config: RunConfig, data: Dataset, key: jax.Array) -> Network:
     """The network, drawn from a standard Gaussian. Raises `InputError` where data do not fit it."""
-    from_config = network_named(config.network.architecture).from_config
+    kind = network_named(config.network.architecture)
     with explained(KIND, config.network.architecture):
-        made = from_config(config.network, data, key=key, dtype=jnp.dtype(config.precision))
+        made = kind.from_config(config.network, data, key=key, dtype=jnp.dtype(config.precision))
         what = f"what {config.network.architecture}.from_config gives"
         network: Network = require_kind(what, made, Network, "return cls(…)")
+        require_as_asked(network, kind, config)
         return network

@@ -148,6 +148,7 @@ def chains_of(tree: xr.DataTree) -> Chains:
         wall_seconds=_attribute(posterior, "sampling_time"),
         temperature=_number(constant, "temperature") if "temperature" in constant else None,
         loss=_loss(posterior),
+        unadjusted=bool(_attribute(stats, "unadjusted")) if "unadjusted" in stats.attrs else None,
         step_size=step_size,
         curvature=curvature,
         y_train=_y_train(tree),

@@ -21,20 +21,24 @@ from langevin_nn.analysis.tempering import summarise_ladder
 from langevin_nn.config.record import RunConfig, SamplerConfig, modules_of
 from langevin_nn.data.load import Dataset, load_dataset
 from langevin_nn.footprint import without_warnings
-from langevin_nn.import_paths import ModuleFile, is_import_path
+from langevin_nn.import_paths import ModuleFile, explained, is_import_path
 from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.model.networks.named import KIND, network_named
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.plotting.style import require_style
 from langevin_nn.progress import Report
 from langevin_nn.runs.assemble import READOUTS, dynamics_of, loss_of, network_of, require_room
 from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.own_networks import require_layers
 from langevin_nn.runs.provenance import manifest
 from langevin_nn.runs.results import Result
 from langevin_nn.runs.summary import Experiment, Summary, plain, theory_part
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.chains import sample
 from langevin_nn.sampling.draws import Chains
+from langevin_nn.sampling.dynamics.step_size import Diverged
+from langevin_nn.sampling.engine.driver import require_start
 from langevin_nn.sampling.tempering import Ladder, temper
 from langevin_nn.theory.effective.one_layer import OneLayerSweep
 from langevin_nn.theory.ensemble import Decompositions
@@ -68,6 +72,8 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
         jax.random.key(config.seed, impl=THREEFRY), 3
     )
     settings, modules = config.data, modules_of(config)
+    if sampling:
+        dynamics_of(config.sampler)
     data = load_dataset(
         settings.source, key=key_data, num_train=settings.num_train, num_test=settings.num_test,
         classes=settings.classes, targets=settings.targets, standardize=settings.standardize,
@@ -84,7 +90,24 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     prior = GaussianPrior(config.prior.precisions, config.prior.bias_precisions or None)
     kind = READOUTS[config.posterior.readout]
     posterior = kind(network, prior, data, config.posterior.temperature, loss_of(config))
+    architecture = config.network.architecture
+    if is_import_path(architecture):
+        with explained(KIND, architecture):
+            require_layers(posterior, network_named(architecture), config, data)
     return Problem(config, data, posterior, key_chains, warning, modules)
+
+
+def try_start(problem: Problem) -> None:
+    """Raise what sampling would refuse at its start of code of the user's own; nothing moves.
+
+    A few chains are looked at. That they diverge is no mistake of the code's.
+    """
+    if problem.modules:
+        settings = problem.config.sampler
+        with contextlib.suppress(Diverged):
+            require_start(
+                problem.posterior, dynamics_of(settings), problem.key, settings.num_chains
+            )
 
 
 def prepare_theory(config: RunConfig) -> tuple[RunConfig, Ensemble]:

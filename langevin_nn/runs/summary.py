@@ -49,6 +49,7 @@ class Experiment:
     constant: tuple[str, ...] = ()
     converged: bool
     message: str
+    unadjusted: bool | None = None
     acceptance: float | None = None
     nonfinite_proposals: float | None = None
     step_size: float = math.nan
@@ -68,7 +69,7 @@ class Experiment:
         diagnostics = measured.diagnostics
         assert diagnostics is not None, "an experiment's result carries its diagnostics"
         bias, variance = measured.step_size_bias, measured.variance.value
-        shift = 0.0 if diagnostics.acceptance is not None else math.nan
+        shift = math.nan if chains.unadjusted else 0.0
         if bias is not None:
             shift = bias.variance.value
         numbers = cls(
@@ -85,6 +86,7 @@ class Experiment:
             constant=diagnostics.constant,
             converged=measured.converged,
             message=measured.message,
+            unadjusted=chains.unadjusted,
             acceptance=diagnostics.acceptance,
             nonfinite_proposals=diagnostics.nonfinite,
             step_size=chains.step_size,
@@ -102,6 +104,10 @@ class Experiment:
         assert isinstance(stored, cls)
         return stored
 
+    def __post_init__(self) -> None:
+        if self.unadjusted is None:  # earlier versions went by the acceptance
+            object.__setattr__(self, "unadjusted", self.acceptance is None)
+
     def estimate(self, name: str) -> Estimate:
         """The number of this name with its standard error."""
         if name == "test_accuracy":
@@ -113,7 +119,7 @@ class Experiment:
     def step_size_shift(self, name: str) -> Estimate:
         """The predicted shift of the number by the step size; 0 with an acceptance step."""
         if self.step_size_bias is None:
-            return UNKNOWN if self.acceptance is None else Estimate(0.0)
+            return UNKNOWN if self.unadjusted else Estimate(0.0)
         shift = getattr(self.step_size_bias, name)
         assert isinstance(shift, Estimate)
         return shift

@@ -121,9 +121,11 @@ def report(result: Result, data: Dataset) -> str:
     measured, chains, predictions = result.measured, result.chains, result.predictions
     diagnostics = measured.diagnostics
     assert diagnostics is not None, "an experiment's result carries its diagnostics"
-    acceptance = "none (unadjusted dynamics)"
-    if diagnostics.acceptance is not None:
-        acceptance = f"{diagnostics.acceptance:.3f}"
+    acceptance = (
+        "not recorded" if diagnostics.acceptance is None else f"{diagnostics.acceptance:.3f}"
+    )
+    if chains.unadjusted:
+        acceptance = "none (unadjusted dynamics)"
     if diagnostics.nonfinite:
         acceptance += f"  ({diagnostics.nonfinite:.2%} of the proposals left the finite numbers)"
     step_size = _step_size_text(measured, chains, ladder=result.tempering is not None)
@@ -210,13 +212,13 @@ def _in_errors(difference: float, mcse: float, quadrature: float) -> str:
 
 def _step_size_text(measured: Generalisation, chains: Chains, ladder: bool) -> str:
     """The meaning of the step size, and how it biases the numbers."""
-    if chains.trajectory_length is not None:
+    if chains.trajectory_length is not None and not chains.unadjusted:
         steps = max(1.0, chains.trajectory_length / chains.step_size)
         return (
             f"radians; trajectories of {chains.trajectory_length:.3g} on average, about "
             f"{steps:.1f} steps each; no bias"
         )
-    if chains.acceptance is not None:
+    if not chains.unadjusted:
         return "no bias"
     bias, predicted = "", measured.step_size_bias
     if predicted is not None and predicted.unknown:

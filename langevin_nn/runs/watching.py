@@ -104,11 +104,13 @@ def standing(folder: RunFolder, config: RunConfig, data: Dataset) -> Standing:
         draws=energy.shape[1],
         total_draws=counts.num_samples,
         seconds=state.seconds,
-        measured=_measured(state, data, counts.thinning),
+        measured=_measured(state, data, counts.thinning, dynamics_of(settings).unadjusted),
     )
 
 
-def _measured(state: Reached, data: Dataset, thinning: int) -> Generalisation | None:
+def _measured(
+    state: Reached, data: Dataset, thinning: int, unadjusted: bool
+) -> Generalisation | None:
     series = state.series
     if "energy" not in series or series["energy"].shape[1] < FEWEST_DRAWS:
         return None
@@ -127,5 +129,6 @@ def _measured(state: Reached, data: Dataset, thinning: int) -> Generalisation | 
         curvature=math.nan,
         thinning=thinning,
         wall_seconds=state.seconds,
+        unadjusted=unadjusted,
     )
     return None if chains.diverged.all() else summarise(chains)

@@ -21,7 +21,7 @@ from langevin_nn.footprint import Copies
 from langevin_nn.import_paths import load, misfit, named
 from langevin_nn.model.posterior import Target
 from langevin_nn.types import ChainKeys, InputError
-from langevin_nn.values import require_kind, require_signature, shown
+from langevin_nn.values import require_flag, require_kind, require_signature, shown
 
 
 class Settings(NamedTuple):
@@ -74,7 +74,17 @@ class Dynamics(eqx.Module):
     usage: ClassVar[Usage] = Usage()
     """The default counts, the unit of a step, and how a configuration makes the dynamics."""
     unadjusted: ClassVar[bool] = False
-    """Whether there is no acceptance step: curvature and step-size bias are then measured."""
+    """Whether there is no acceptance step, so that the step size shifts what is sampled.
+
+    This alone decides, whatever is recorded as `acceptance`: tables and reports call the numbers
+    free of step-size bias where it is False. Where it is True the curvature is measured, and jumps
+    are refused, of which gradients say nothing.
+    """
+    shifts_as_langevin: ClassVar[bool] = False
+    """Whether the leading shift of an unadjusted dynamics is that of θ' = θ − η∇𝓛 + √(2ηT) ξ.
+
+    It is predicted then; that of any other unadjusted dynamics is marked as not known.
+    """
     in_gaussian_prior: ClassVar[bool] = False
     """Whether the prior must be Gaussian; a NumPyro model is then whitened with its own prior."""
     copies: ClassVar[Copies] = Copies()
@@ -91,6 +101,8 @@ class Dynamics(eqx.Module):
             )
         require_kind(f"usage of {cls.__name__}", cls.usage, Usage, 'Usage(options=("step_size",))')
         require_kind(f"copies of {cls.__name__}", cls.copies, Copies, "Copies(…)")
+        for flag in ("unadjusted", "shifts_as_langevin", "in_gaussian_prior"):
+            require_flag(f"{flag} of {cls.__name__}", getattr(cls, flag))
         for method, arguments in METHODS.items():
             if method in vars(cls):
                 name = f"{cls.__name__}.{method}"

@@ -18,11 +18,12 @@ from langevin_nn.config.fields import LARGEST, shown
 from langevin_nn.errors import TRACING_ERRORS, InputError, first_line
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.jumps import jump_in_weights, jump_of
+from langevin_nn.model.losses import jump_of_own_loss
 from langevin_nn.model.networks.base import Network
+from langevin_nn.model.networks.base import is_own as is_own_network
 from langevin_nn.model.posterior import Posterior
-from langevin_nn.sampling.base import Dynamics, Stepper
-from langevin_nn.sampling.posterior_tree import COORDINATES, VARIABLES_OF_F
-from langevin_nn.values import as_path, as_whole, clipped, require_flag
+from langevin_nn.sampling.base import Dynamics
+from langevin_nn.values import as_path, as_whole, require_flag
 
 RECORDS = (
     "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",
@@ -140,90 +141,6 @@ def checked_dynamics(dynamics: Any) -> Dynamics:
     )
 
 
-def is_own(dynamics: Dynamics) -> bool:
-    """Whether a dynamics is of the user's own, and so is looked at before it moves chains."""
-    return not type(dynamics).__module__.startswith("langevin_nn.")
-
-
-def require_settings(dynamics: Dynamics, settings: Any, method: str) -> None:
-    """Raise `InputError` unless `method` of a dynamics has given numbers of its settings."""
-    kind, name = dynamics.settings, f"{type(dynamics).__name__}.{method}"
-    if not isinstance(settings, kind):
-        raise InputError(
-            f"{name} gives {shown(settings)}, and settings are a {kind.__name__}: write return "
-            "self.settings(…), of Python's numbers"
-        )
-    for field, value in zip(kind._fields, settings, strict=True):
-        if not isinstance(value, bool | int | float | np.number) or np.isnan(value):
-            raise InputError(
-                f"{name} gives {field} = {shown(value)}: write a number or a flag, float(…) of an "
-                "array"
-            )
-
-
-def require_own_step(
-    dynamics: Dynamics, stepper: Stepper, posterior: Posterior, params: Any, state: Any, keys: Any
-) -> None:
-    """Raise `InputError` unless a step keeps the state, which has the chains' `params`.
-
-    The step is traced, not computed; `state` is what `init` has made of `params`, at `keys`.
-    """
-    name = type(dynamics).__name__
-    if not hasattr(state, "_fields") or "params" not in state._fields:
-        raise InputError(
-            f"{name}.init gives {shown(state)}: write a NamedTuple of arrays (chains, …), params "
-            "among them"
-        )
-    if (change := _change(params, state.params)) is not None:
-        raise InputError(
-            f"{name}.init changes the shapes of the weights ({change}): write params = params"
-        )
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if np.shape(leaf)[:1] != keys.shape:
-            raise InputError(
-                f"{name}.init gives {shown(jax.tree_util.keystr(path))} of shape {np.shape(leaf)}: "
-                f"write an array whose first axis counts the {len(keys)} chains"
-            )
-    step, settings = stepper.dynamics.step, stepper.settings
-    moved = eqx.filter_eval_shape(step, posterior, state, settings, keys)
-    if not (isinstance(moved, tuple) and len(moved) == 2 and not hasattr(moved, "_fields")):
-        raise InputError(
-            f"{name}.step gives {shown(moved)}: write return state, info, a NamedTuple each"
-        )
-    after, info = moved
-    if (change := _change(state, after)) is not None:
-        raise InputError(
-            f"{name}.step changes the state ({change}): write state._replace(…), in its types"
-        )
-    fields = getattr(info, "_fields", None)
-    if fields is None or any(getattr(part, "shape", None) != keys.shape for part in info):
-        raise InputError(
-            f"{name}.step gives the info {shown(info)}: write a NamedTuple of arrays (chains,), "
-            "perhaps of none"
-        )
-    taken = {*RECORDS, *RESERVED, *VARIABLES_OF_F, *COORDINATES} - {"acceptance", "nonfinite"}
-    if wrong := sorted({*fields} & taken):
-        raise InputError(
-            f"{name}.step gives an info with {wrong[0]}, a name that a run has for something else: "
-            f"write another one, for example own_{wrong[0]}"
-        )
-
-
-def _change(before: Any, after: Any) -> str | None:
-    """In words, the first difference of structure, shape or type between two trees, or None."""
-    was, structure = (str(jax.tree.structure(tree)) for tree in (before, after))
-    if structure != was:
-        return f"its structure is {clipped(structure)} and was {clipped(was)}"
-    for (path, leaf), other in zip(
-        jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True
-    ):
-        there, here = ((np.shape(x), getattr(x, "dtype", type(x))) for x in (leaf, other))
-        if there != here:
-            place = jax.tree_util.keystr(path)
-            return f"{place} is of shape {here[0]} and {here[1]}, and was {there[0]} and {there[1]}"
-    return None
-
-
 def refuse_jumps(posterior: Posterior, dynamics: Dynamics) -> None:
     """Raise `InputError` where a dynamics that follows gradients alone meets a jump."""
     if dynamics.unadjusted:
@@ -232,28 +149,37 @@ def refuse_jumps(posterior: Posterior, dynamics: Dynamics) -> None:
 
 
 def refuse_jumps_for(follower: str, posterior: Posterior, instead: str = "") -> None:
-    """Raise `InputError` where what follows gradients alone meets an activation's jump.
+    """Raise `InputError` where what follows gradients alone meets a jump of the user's own.
 
     The gradient says nothing of a jump: without an acceptance step what is sampled is another
     measure, and what is minimised another function. `model.jumps` says which jumps are found.
     """
-    network = posterior.network
+    if jump := _jump(posterior):
+        what, write = jump
+        raise InputError(
+            f"{what}, of which the gradient that {follower} follows says nothing: write {instead}"
+            f"{write}"
+        )
+
+
+def _jump(posterior: Posterior) -> tuple[str, str] | None:
+    """In words, what is of the user's own and jumps, and what to write in its place; or None."""
+    network, loss = posterior.network, posterior.loss
+    is_class = is_own_network(network)
     if isinstance(network, Network):
         activation = network.activation
-        if (
-            ACTIVATIONS.get(activation.name) is activation
-            or (place := jump_of(activation.function)) is None
-        ):
-            return
-        jump = f"the activation {activation.name!r} jumps at z = {place:g}"
-    else:
-        if (size := jump_in_weights(posterior)) is None:
-            return
-        jump = f"an output of the network jumps by {size:.2g} as its weights move"
-    raise InputError(
-        f"{jump}, of which the gradient that {follower} follows says nothing: write {instead}a "
-        "continuous activation"
-    )
+        if ACTIVATIONS.get(activation.name) is not activation:
+            if (place := jump_of(activation.function)) is not None:
+                what = f"the activation {activation.name!r} jumps at z = {place:g}"
+                return what, "a continuous activation"
+    if not isinstance(network, Network) or is_class:
+        if (size := jump_in_weights(posterior, of_features=is_class)) is not None:
+            part = "a feature" if is_class else "an output"
+            what = f"{part} of the network jumps by {size:.2g} as its weights move"
+            return what, "a continuous activation"
+    if (place := jump_of_own_loss(loss, posterior.y_train)) is not None:
+        return f"the loss {loss.name} jumps at f = {place:g}", "a loss that is continuous"
+    return None
 
 
 def checked_saving(checkpoint: Any, resume: Any) -> Path | None:

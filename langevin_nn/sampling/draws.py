@@ -59,6 +59,9 @@ class Chains(Draws, Displayed):
     `acceptance` (chain, draw), the mean acceptance probability of the trajectories since the draw
     before, `nonfinite` (chain, draw), the fraction of them that left the finite numbers and were
     rejected, and the mean angle of its trajectories, `trajectory_length`.
+
+    `unadjusted` is what the dynamics says of itself, whether it has no acceptance step; where
+    nothing is said, as in files of earlier versions, it has none if it has no `acceptance`.
     """
 
     test_outputs: Float[np.ndarray, "chain draw P_test *D"]
@@ -82,6 +85,11 @@ class Chains(Draws, Displayed):
     loss: Loss | None = None
     slopes: Slopes | None = None
     y_train: Float[np.ndarray, " P *D"] | None = None
+    unadjusted: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.unadjusted is None:
+            object.__setattr__(self, "unadjusted", self.acceptance is None)
 
     def __repr__(self) -> str:
         return "; ".join(f"{name} {value}".strip() for name, value in self._table.rows)
@@ -133,11 +141,12 @@ def assemble(
     sloping: Int[np.ndarray, " S"],
     curvature: float,
     seconds: float,
+    unadjusted: bool,
 ) -> Chains:
     """The `Chains` of one point from its records (draw, chain, …).
 
-    `settings` are those of the dynamics; `slopes` are those of the draws numbered `sloping`, or
-    empty.
+    `settings` are those of the dynamics, which says whether it is `unadjusted`; `slopes` are those
+    of the draws numbered `sloping`, or empty.
     """
     series = {name: np.moveaxis(values, 0, 1) for name, values in draws.items()}
     data = posterior.beside.data
@@ -161,6 +170,7 @@ def assemble(
         wall_seconds=seconds,
         temperature=float(posterior.temperature),
         loss=posterior.loss,
+        unadjusted=unadjusted,
         y_train=np.asarray(posterior.y_train if data is None else data.y_train, np.float64),
         slopes=Slopes(
             draws=sloping,

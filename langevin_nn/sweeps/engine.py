@@ -120,7 +120,8 @@ def begin(wanted: Grid, output: Path, workers: int, *, prepare: bool = True) -> 
     """The folder of the grid, made or found.
 
     Raises `InputError`, before anything is written, if the folder is not free, and with `prepare`
-    if a sweep that begins has no point that could be run.
+    if a sweep that begins has no point that could be run, or code of the user's own that could
+    not be.
     """
     folder = SweepFolder(output)
     folder.check(wanted)
@@ -150,14 +151,19 @@ def expect(
 
 
 def check_points(wanted: Grid) -> None:
-    """Raise the error of the first point if none can be prepared."""
+    """Raise the error of the first point if none can be prepared.
+
+    Where a point can be, the user's own code is tried there, as a run tries it at its start.
+    """
     first: InputError | None = None
     for point in wanted.points:
         try:
-            run.prepare(point)
-            return
+            problem = run.prepare(point)
         except InputError as error:
             first = first or error
+            continue
+        run.try_start(problem)
+        return
     assert first is not None, "a grid has points"
     raise first
 

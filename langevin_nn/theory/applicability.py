@@ -26,11 +26,12 @@ def require_squared(ensemble: Ensemble) -> None:
     >>> data = two_points(1.0, -1.0)
     >>> require_squared(Ensemble(EnsembleSpec(2, (), None, (1.0,), 0.1, loss="hinge"), data))
     Traceback (most recent call last):
-    langevin_nn.errors.NotApplicable: the theories describe the squared loss, this ensemble has hinge
+    langevin_nn.errors.NotApplicable: the theories describe the squared loss, this ensemble has hinge: write loss = "squared", or theory = [] for none
     """  # noqa: E501
     if ensemble.spec.loss != "squared":
         raise NotApplicable(
-            f"the theories describe the squared loss, this ensemble has {ensemble.spec.loss}"
+            f"the theories describe the squared loss, this ensemble has {ensemble.spec.loss}: "
+            'write loss = "squared", or theory = [] for none'
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from langevin_nn.data.dataset import as_numbers
+from langevin_nn.data.dataset import Dataset, as_numbers
 from langevin_nn.footprint import Needs
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble
@@ -32,6 +32,9 @@ OWN_STYLE: Mapping[str, Any] = {"color": "#CC79A7", "linestyle": "-.", "marker":
 PREDICTIONS = ("predictive_mean", "predictive_variance")
 """The arrays of a result, one number for each test target."""
 ESTIMATES = ("bias2", "variance", "generalisation_error", "train_error", "test_accuracy")
+CONTRADICTION = 1e-3
+"""The difference of two numbers that are to be one, in units of the largest beside them, that is
+none: of averages in single precision."""
 MAY_BE_UNKNOWN = ("train_error", "test_accuracy")
 """The numbers of a result, and those of them that are NaN where they are not known."""
 
@@ -146,7 +149,7 @@ class Theory:
         """The theory's answer for an ensemble, under its own name; `options` go to its function.
 
         It has not converged, and says why, where its numbers are not finite or, but for an
-        expansion, negative.
+        expansion, negative, and where they contradict each other.
 
         Raises:
             InputError: no ensemble; a function that gives neither a Solution nor a Generalisation,
@@ -197,7 +200,8 @@ class Theory:
             order_parameters=_as_tuples(orders), converged=bool(numbers.converged),
             log_evidence=None if log_evidence is None else float(log_evidence),
         )  # fmt: skip
-        if not numbers.converged or not (complaint := self._complaint(numbers)):
+        complaint = self._complaint(numbers) or _contradiction(numbers, ensemble.data)
+        if not numbers.converged or not complaint:
             return replace(solution, generalisation=numbers)
         message = "; ".join(filter(None, (numbers.message, complaint)))
         return Solution(replace(numbers, converged=False, message=message))
@@ -219,6 +223,10 @@ class Theory:
                 return f"{name} = {value:.3g} is negative"
         if np.min(variances) < least:
             return f"predictive_variance = {np.min(variances):.3g} is negative at a test point"
+        if (accuracy := numbers.test_accuracy.value) > 1:
+            return f"test_accuracy = {accuracy:.3g} is above 1"
+        if np.isnan(np.ravel(np.array(numbers.order_parameters, float))).any():
+            return f"order_parameters = {shown(numbers.order_parameters)} are no numbers"
         if numbers.log_evidence is not None and not math.isfinite(numbers.log_evidence):
             return f"log_evidence = {numbers.log_evidence} is no finite number"
         return ""
@@ -231,6 +239,27 @@ class Theory:
         except NotApplicable as error:
             return str(error)
         return self.twin(ensemble)
+
+
+def _contradiction(numbers: Generalisation, data: Dataset) -> str:
+    """In words, which numbers of a theory are not those of its others; "" where all are.
+
+    bias² and variance are means over the test points, summed over the outputs, of what is predicted
+    there, and the generalisation error is their sum.
+    """
+    squares = np.sum(np.square(data.y_test - numbers.predictive_mean)) / data.num_test
+    variances = np.sum(numbers.predictive_variance) / data.num_test
+    total = numbers.bias2.value + numbers.variance.value
+    for name, expected, what in (
+        ("bias2", squares, "the mean of (y_test - predictive_mean)²"),
+        ("variance", variances, "the mean of predictive_variance"),
+        ("generalisation_error", total, "bias2 + variance"),
+    ):
+        value, size = getattr(numbers, name).value, abs(numbers.bias2.value) + abs(squares)
+        size = max(size, abs(expected), abs(numbers.variance.value))
+        if abs(value - expected) > CONTRADICTION * size:
+            return f"{name} = {value:.6g} is not {what}, {expected:.6g}"
+    return ""
 
 
 def _as_tuples(orders: Any) -> Any:

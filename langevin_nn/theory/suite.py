@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 
@@ -104,7 +105,7 @@ class Predictions(Displayed):
         return replace(self, solutions={name: Solution(g) for name, g in self.results.items()})
 
 
-def predict(ensemble: Ensemble, names: Iterable[str] | None = None) -> Predictions:
+def predict(ensemble: Ensemble, names: Iterable[Any] | None = None) -> Predictions:
     """What the theories of `names` (or of one name), else all that apply, say about an ensemble.
 
     All use one factorised Gram matrix. A theory that does not find its minimum, or fails in its
@@ -128,7 +129,7 @@ def predict(ensemble: Ensemble, names: Iterable[str] | None = None) -> Predictio
     names = (names,) if isinstance(names, str) else names
     if names is not None and not isinstance(names, Iterable):
         raise InputError(f'names are those of theories, got {shown(names)}: write ("one_layer",)')
-    chosen = list(THEORIES) if names is None else list(names)
+    chosen = list(THEORIES) if names is None else [_name_of(name) for name in names]
     theories = {name: theory_named(name) for name in chosen}
     patches = None if spec.patches is None else spec.patches.num_patches
     depth, needs = len(spec.hidden_widths or ()), [theory.needs for theory in theories.values()]
@@ -162,6 +163,19 @@ def predict(ensemble: Ensemble, names: Iterable[str] | None = None) -> Predictio
         solutions, not_applicable, criterion, why, (smallest, largest), at_temperature,
         spec.temperature,
     )  # fmt: skip
+
+
+def _name_of(name: Any) -> str:
+    """The name of a theory; `InputError` that says how to name one, for anything else."""
+    if isinstance(name, str):
+        return name
+    text = getattr(name, "name", getattr(name, "__name__", "mine"))
+    known = f'"{text}"' if THEORIES.get(text) is name else ""
+    raise InputError(
+        f"names are those of theories, got {shown(name)}: write "
+        + (known or f'THEORIES["{text}"] = … of langevin_nn.theory and names=("{text}",), or ')
+        + ("" if known else f'"module:{text}", where it is')
+    )
 
 
 def _check_covariance(solution: Solution) -> None:

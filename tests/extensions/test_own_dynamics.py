@@ -138,7 +138,36 @@ class NoSettings(Still):
         return None
 
 
+class Meeting(lnn.Langevin):
+    """Each chain is drawn to the mean of all."""
+
+    def step(self, posterior, state, settings, keys):
+        state, info = super().step(posterior, state, settings, keys)
+        centred = jax.tree.map(lambda w: w - 0.01 * w.mean(axis=0, keepdims=True), state.params)
+        return state._replace(params=centred), info
+
+
+class OneKey(Still):
+    """The noise of all chains is that of the first."""
+
+    def step(self, posterior, state, settings, keys):
+        def moved(w):
+            return w + 0.01 * jax.random.normal(keys[0], w.shape[1:], w.dtype)[None]
+
+        return state._replace(params=jax.tree.map(moved, state.params)), Info(jnp.ones(keys.shape))
+
+
+class JointInit(lnn.Langevin):
+    """The weights that chains begin with are those of the first."""
+
+    def init(self, posterior, params, settings):
+        return super().init(posterior, jax.tree.map(lambda w: 0 * w + w[:1], params), settings)
+
+
 CASES = {
+    Meeting: ["Meeting.step", "jax.vmap"],
+    OneKey: ["OneKey.step", "jax.vmap"],
+    JointInit: ["JointInit.step", "jax.vmap"],
     OtherSettings: ["OtherSettings.start", "0.1", "self.settings(…)"],
     ArraySettings: ["ArraySettings.start", "step_size"],
     UnknownSettings: ["UnknownSettings.start", "step_size", "nan"],
@@ -170,6 +199,17 @@ def test_a_step_that_stays_is_one():
     posterior = posterior_of(small_task(6, in_size=5), (2,), key=KEY)
     chains = lnn.sample(posterior, Still(), **COUNTS)
     assert float(chains.acceptance.mean()) == 1
+
+
+class Adapting(lnn.Split):
+    """A dynamics that adapts a step size of all chains together is one."""
+
+
+def test_chains_that_adapt_together_are_independent():
+    posterior = posterior_of(small_task(6, in_size=5), (2,), key=KEY)
+    for kind in (Adapting, Coin):
+        assert lnn.sample(posterior, kind(), **COUNTS).energy.shape == (3, 4)
+    assert lnn.sample(posterior, Coin(), **COUNTS | {"num_chains": 1}).energy.shape == (1, 4)
 
 
 def test_the_mean_of_yes_and_no_is_a_share():
@@ -240,8 +280,17 @@ RAISING = {
         "ADAPTED = []",
         ["line 21", "ZeroDivisionError"],
     ),
+    "not a number": (
+        "    def adapted(self, state, settings): return self.settings(float('nan'))",
+        ["Own.adapted", "step_size", "nan"],
+    ),
     "short": ("    def start(self): return 1", ["mine.py", "def start(self, posterior, params"]),
 }  # fmt: skip
+
+
+LATE = ("later", "not a number")
+"""What is known at the end of the warm-up alone."""
+OWN_KEYS = '    usage = Usage(options=("step_size", "refresh"))\n    refresh: float = 1.0'
 
 
 @pytest.mark.parametrize("kind", RAISING)
@@ -263,10 +312,81 @@ def test_a_mistake_at_the_command_line_is_one_line_and_leaves_nothing(
 def test_the_reason_of_a_point_that_failed_says_where(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     cli = CommandLine(tmp_path, capsys)
-    Path("mine.py").write_text(OWN + "    def init(self, posterior, params, settings): {}['x']\n")
-    answer = cli(
-        "sweep", "tiny.toml", "--sampler.dynamics", "mine:Own", "--theory", "[]", "--over",
-        "seed=1", "--executor", "serial", "--output", "out",
-    )  # fmt: skip
+    raising = "    def start(self, posterior, params, key): return {}['x']"
+    Path("mine.py").write_text(
+        OWN + f"{raising} if posterior.temperature > 1 else self.settings(0.1)\n"
+    )
+    words = ["sweep", "tiny.toml", "--sampler.dynamics", "mine:Own", "--theory", "[]", "--over"]
+    answer = cli(*words, "posterior.temperature=0.1,2", "--executor", "serial", "--output", "out")
     assert answer.code == 1
     says(" ".join(answer.out.split()), "mine.py", "line 21", "KeyError: 'x'")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words", "key"),
+    [
+        *((*RAISING[kind], "step_size") for kind in RAISING if kind not in LATE),
+        (OWN_KEYS, ["trajectory_length", "step_size", "refresh"], "trajectory_length"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_a_sweep_refuses_at_once_what_a_run_refuses(
+    command, lines, words, key, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(tmp_path, capsys)
+    Path("mine.py").write_text(OWN + lines + "\n")
+    axes = ["--over", "seed=1,2", "--executor", "serial"] if command == "sweep" else []
+    options = ["--sampler.dynamics", "mine:Own", f"--sampler.{key}", "0.1", "--theory", "[]"]
+    answer = cli(command, "tiny.toml", *options, "--output", "out", "--quiet", *axes)
+    refused(answer, *words)
+    assert not Path("out").exists()
+
+
+def test_the_largest_step_size_of_ones_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(tmp_path, capsys)
+    Path("mine.py").write_text(OWN + "    usage = Usage(largest_step_size=1.0)\n")
+    words = ["run", "tiny.toml", "--sampler.dynamics", "mine:Own", "--sampler.step_size", "1.5"]
+    refused(cli(*words), "step_size", "1.5", '"auto"')
+
+
+def test_settings_that_are_none_after_a_long_warm_up_leave_nothing(tmp_path, monkeypatch, capsys):
+    """A state has been saved by then, and is of no use to the code as it has to be."""
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(tmp_path, capsys)
+    Path("mine.py").write_text(
+        OWN + "    def adapted(self, state, settings): return self.settings(float('nan'))\n"
+    )
+    words = ["--sampler.dynamics", "mine:Own", "--sampler.num_warmup", "1000", "--theory", "[]"]
+    answer = cli("run", "tiny.toml", *words, "--output", "out", "--quiet")
+    refused(answer, "Own.adapted", "step_size", "nan")
+    assert not Path("out").exists()
+
+
+class Infinite(lnn.Loss):
+    name = "infinite"
+
+    def __call__(self, f, y):
+        return jnp.sqrt(-1 - (f - y) ** 2)
+
+    def check(self, targets):
+        pass
+
+
+class Lost(lnn.FullyConnected):
+    def features(self, x):
+        return super().features(x) + jnp.log(-1.0)
+
+
+@pytest.mark.parametrize("dynamics", [lnn.Langevin, lnn.Split, Still])
+@pytest.mark.parametrize("kind", [Infinite, Lost])
+def test_what_is_not_finite_where_chains_start_is_called_so(kind, dynamics):
+    data = small_task(6, in_size=5)
+    network = (Lost if kind is Lost else lnn.FullyConnected)(5, (2,), key=KEY, dtype=jnp.float64)
+    loss = Infinite() if kind is Infinite else None
+    prior = lnn.GaussianPrior((1.0, 1.0))
+    posterior = lnn.GibbsPosterior(network, prior, data, 0.1, loss)
+    with refuses("infinite" if kind is Infinite else "Lost", "finite") as caught:
+        lnn.sample(posterior, dynamics(), **COUNTS)
+    assert "step_size" not in str(caught.value)

@@ -55,7 +55,12 @@ def test_what_is_not_known_is_no_mistake():
     assert changed(train_error=unknown, test_accuracy=unknown, log_evidence=None)(
         ENSEMBLE
     ).converged
-    expansion = dataclasses.replace(changed(variance=lnn.Estimate(-1.0)), is_expansion=True)
+    negative = changed(
+        variance=lnn.Estimate(-1.0),
+        predictive_variance=one_of(-1.0, -1.0),
+        generalisation_error=lnn.Estimate(infinite_width(ENSEMBLE).bias2.value - 1),
+    )
+    expansion = dataclasses.replace(negative, is_expansion=True)
     assert expansion(ENSEMBLE).converged, "which is what expansions do"
 
 
@@ -81,3 +86,38 @@ def test_a_covariance_that_is_none_is_refused(monkeypatch):
 def _named(monkeypatch, function):
     monkeypatch.setitem(THEORIES, "own", Theory("own", function))
     return "own"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bias2": lnn.Estimate(0.123)},
+        {"variance": lnn.Estimate(0.123)},
+        {"generalisation_error": lnn.Estimate(0.123)},
+        {"test_accuracy": lnn.Estimate(1.5)},
+        {"order_parameters": (np.nan,)},
+        {"predictive_variance": one_of(0.75, 0.75)},
+        {"predictive_mean": one_of(3.0)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_numbers_that_contradict_each_other_have_not_converged(changes):
+    result = changed(**changes)(ENSEMBLE)
+    assert not result.converged and next(iter(changes)).partition("_")[0] in result.message
+
+
+def test_numbers_in_single_precision_do_not_contradict_each_other():
+    exact = infinite_width(ENSEMBLE)
+    rounded = {
+        name: np.float32(getattr(exact, name)).astype(float)
+        for name in ("predictive_mean", "predictive_variance")
+    }
+    assert changed(**rounded)(ENSEMBLE).converged
+
+
+def test_a_theory_itself_is_no_name():
+    own = changed()
+    with refuses("own", 'THEORIES["own"]', '"module:own"'):
+        predict(ENSEMBLE, (own,))
+    with refuses("infinite_width", '"infinite_width"'):
+        predict(ENSEMBLE, [infinite_width])

@@ -175,8 +175,26 @@ def layers_of(network: Any) -> tuple[Layer, ...] | None:
     """
     if not isinstance(network, Network):
         return None
-    changed = _overridden(network, "layers", "features", "batch", "preactivations", "__call__")
-    return None if changed else network.layers
+    if _overridden(network, "layers", "features", "batch", "preactivations", "__call__"):
+        return None
+    layers = network.layers
+    if is_own(network) and isinstance(layers, tuple) and len(layers) != len(network.weights):
+        raise InputError(
+            f"{type(network).__name__} has {len(layers)} layers and {len(network.weights)} arrays "
+            "of weights: write one layer for each of them in layers, the first an InputLayer"
+        )
+    return layers
+
+
+def says_layers(network: Any) -> bool:
+    """Whether a class of the user's own says the layers of its own."""
+    home = next(kind for kind in type(network).__mro__ if "layers" in vars(kind))
+    return not home.__module__.startswith("langevin_nn.") and layers_of(network) is not None
+
+
+def is_own(network: Any) -> bool:
+    """Whether the network is of a class of the user's own, derived from `Network`."""
+    return isinstance(network, Network) and not type(network).__module__.startswith("langevin_nn.")
 
 
 def _overridden(network: Network, inherited: str, *names: str) -> bool:
@@ -203,8 +221,7 @@ def reduced_on(network: Any, data: Dataset) -> tuple[Any, InputSpace | None]:
     """
     if not isinstance(network, Network):
         return network, None
-    is_own = not type(network).__module__.startswith("langevin_nn.")
-    if is_own:
+    if is_own(network):
         _require_apart(network, data.x_train[:3])
     pair: Any = network.reduced(data)
     if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Network)):
@@ -213,7 +230,7 @@ def reduced_on(network: Any, data: Dataset) -> tuple[Any, InputSpace | None]:
             "InputSpace.reduced(self, data)"
         )
     reduced, space = pair
-    if is_own and space is not None:
+    if is_own(network) and space is not None:
         _require_same(network, reduced, data.x_train[:8], space.train[:8])
     return reduced, space
 
@@ -225,7 +242,7 @@ def _require_apart(network: Network, x: np.ndarray) -> None:
     inputs = jnp.asarray(x, network.weights[0].dtype)
     with jax.ensure_compile_time_eval():
         together, apart = map(np.asarray, _outputs_of_two(network, inputs))
-    size = np.abs(apart).max(initial=0.0)
+    size = np.max(np.abs(apart), where=np.isfinite(apart), initial=0.0)
     if together.shape != apart.shape or not np.allclose(
         together, apart, rtol=0, atol=1e-3 * size, equal_nan=True
     ):
@@ -260,8 +277,8 @@ def _require_same(network: Network, reduced: Network, x: np.ndarray, coordinates
 
     dtype = network.weights[0].dtype
     f, f_reduced = outputs(network, x), outputs(reduced, coordinates)
-    size = np.abs(f).max(initial=0.0) + np.abs(f_reduced).max(initial=0.0)
-    if not np.allclose(f, f_reduced, rtol=0, atol=1e-3 * size):
+    size = sum(np.max(np.abs(a), where=np.isfinite(a), initial=0.0) for a in (f, f_reduced))
+    if not np.allclose(f, f_reduced, rtol=0, atol=1e-3 * size, equal_nan=True):
         raise InputError(
             f"{type(network).__name__} on the span of the training inputs is another network: it "
             "sees its inputs by more than weights[0]: write def reduced(self, data): return "

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.derivative import derivative_along
-from langevin_nn.model.networks.base import Network, of_each
+from langevin_nn.model.networks.base import Network, is_own, of_each
 from langevin_nn.types import InputError
 from langevin_nn.values import shown
 
@@ -32,6 +32,8 @@ MOST_PROBE_WEIGHTS = 2**20
 """Weights of all draws together; a larger network has fewer draws, two at least."""
 MOVE_SIZES = (1e-1, 1e-2, 1e-3, 1e-4)
 """Moves of the weights, in units of their prior, whose differences test the derivatives."""
+DEAD_SHARE = 0.01
+"""The mean relative change of the outputs for each 1 above which entries without a slope count."""
 SLOPE_TOLERANCE = 0.02
 """Relative difference from the quotient above which a derivative is wrong."""
 
@@ -151,14 +153,20 @@ def _refuse_shared(leaves: list[tuple[Any, Any]], marks: tuple[bool, ...]) -> No
 
 
 def refuse_wrong_derivatives(posterior: Any) -> None:
-    """Raise `InputError` where the derivatives of a module are not those of its values.
+    """Raise `InputError` where the derivatives of the user's own network are not of its values.
 
+    It is a module, or of a class derived from `Network`; the package's own are not looked at.
     A dynamics that follows the gradient alone would sample another measure than one with an
     acceptance step.
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(posterior)):
         return
     marks, dtype = posterior.sampled_leaves, posterior.x_train.dtype
+    is_module = marks is not None
+    if not is_module:
+        if not is_own(posterior.network):
+            return
+        marks = tuple(eqx.is_inexact_array(leaf) for leaf in jax.tree.leaves(posterior.network))
     leaves = [
         (jax.tree_util.keystr(path), leaf.shape)
         for (path, leaf), mark in zip(
@@ -199,10 +207,11 @@ def refuse_wrong_derivatives(posterior: Any) -> None:
     if not is_wrong(np.ones(len(leaves))):
         return
     wrong = [name for i, (name, _) in enumerate(leaves) if is_wrong(np.arange(len(leaves)) == i)]
+    advice = "to freeze arrays leave them out of sampled=…" if is_module else "write it without"
     raise InputError(
         f"the derivative of the network in {', '.join(wrong or [name for name, _ in leaves])} is "
         "not that of its values (jax.lax.stop_gradient, or rounding?), so that gradients would "
-        "lead elsewhere than the density says: to freeze arrays leave them out of sampled=…"
+        f"lead elsewhere than the density says: {advice}"
     )
 
 
@@ -242,12 +251,16 @@ def _derivatives_are_wrong(
     missed = jnp.mean(jnp.abs(quotient - slope[None]) > bound, axis=(1, 2), dtype=f.dtype)
     misses = jnp.any(jnp.min(missed, axis=0) > 0.25)
 
-    # Entries whose derivative is zero in all draws, and that do count.
+    # Entries whose derivative is zero in all draws, and that do count: a unit that is off in all of
+    # them counts as the square of the move where it is at an edge.
     gradient = jax.grad(lambda arrays: jnp.sum(signs.reshape(f.shape) * outputs(arrays)))(start)
-    move = MOVE_SIZES[1]
-    moved = [
-        w + move * jnp.where(jnp.all(g == 0, axis=0)[None], d, 0)
-        for w, d, g in zip(start, direction, gradient, strict=True)
-    ]
-    dead = jnp.max(jnp.abs(outputs(moved) - f)) > 1e-3 * move * jnp.max(jnp.abs(f)) + rounding
-    return misses | dead
+
+    def counts(move: float) -> Array:
+        moved = [
+            w + move * jnp.where(jnp.all(g == 0, axis=0)[None], d, 0)
+            for w, d, g in zip(start, direction, gradient, strict=True)
+        ]
+        change = jnp.mean(jnp.abs(outputs(moved) - f))
+        return change > DEAD_SHARE * move * jnp.mean(jnp.abs(f)) + rounding
+
+    return misses | (counts(MOVE_SIZES[1]) & counts(MOVE_SIZES[2]))

@@ -38,6 +38,7 @@ class Langevin(Dynamics):
 
     usage: ClassVar[Usage] = LANGEVIN
     unadjusted: ClassVar[bool] = True
+    shifts_as_langevin: ClassVar[bool] = True
     copies: ClassVar[Copies] = Copies(weights=12.0, activations=7.0, slopes=True)
 
     step_size: float | Array | None = None

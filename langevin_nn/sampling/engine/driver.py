@@ -74,6 +74,7 @@ class Driven:
     slopes: dict[str, np.ndarray]
     sloping: np.ndarray
     thinning: int
+    unadjusted: bool
 
     def chains(self, index: int) -> Chains:
         """The `Chains` of the point with this index."""
@@ -86,7 +87,7 @@ class Driven:
         assert curvatures is not None, "every draw comes after the warm-up"
         return assemble(
             self.posteriors[index], params, self.progress.settings[index], draws, self.thinning,
-            slopes, self.sloping, curvatures[index], self.progress.seconds,
+            slopes, self.sloping, curvatures[index], self.progress.seconds, self.unadjusted,
         )  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def drive(
         ThreadpoolController().select(user_api="blas"),
     )  # fmt: skip
     # Swaps mix the laws of the rungs: the bias of each is then another one.
-    sloping = dynamics.unadjusted and exchange is None
+    sloping = dynamics.unadjusted and dynamics.shifts_as_langevin and exchange is None
     slope_room = room_for_slopes(counts.num_samples) if sloping else None
     buffer, divisible = program.buffer(stepper, states, counts.num_samples, slope_room)
     capacity = len(buffer.draws["energy"])
@@ -162,7 +163,19 @@ def drive(
     slope_draws = np.arange(0, counts.num_samples, stride)
     if slopes:  # a checkpoint of an earlier version has none in the draws before it
         slope_draws = slope_draws[len(slope_draws) - len(slopes["train_error"]) :]
-    return Driven(posteriors, states, reached, draws, slopes, slope_draws, counts.thinning)
+    return Driven(
+        posteriors, states, reached, draws, slopes, slope_draws, counts.thinning,
+        dynamics.unadjusted,
+    )  # fmt: skip
+
+
+def require_start(
+    posterior: Posterior, dynamics: Dynamics, key: PRNGKeyArray, num_chains: int
+) -> None:
+    """Raise what `drive` raises before it moves chains, three of which are looked at."""
+    (posterior,), (key,) = _checked([posterior], dynamics, [key])
+    streams = Streams.of([key], min(num_chains, 3))
+    Start(dynamics, [as_arrays(unlifted(posterior))], streams, None).fresh()
 
 
 def _checked(

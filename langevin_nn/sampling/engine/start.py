@@ -14,13 +14,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from langevin_nn.errors import OwnFailure
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics, Stepper
-from langevin_nn.sampling.checks import is_own, require_own_step, require_settings
 from langevin_nn.sampling.dynamics.step_size import final_curvature
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, Progress
 from langevin_nn.sampling.engine.chunks import Buffer
 from langevin_nn.sampling.engine.program import Exchange, States, begin, point, stacked
+from langevin_nn.sampling.own_code import (
+    is_own,
+    require_finite_start,
+    require_own_step,
+    require_settings,
+    require_uncoupled,
+)
 from langevin_nn.types import InputError, PointKeys
 
 
@@ -106,6 +113,8 @@ class Start:
             posterior.sample_prior(key, self.num_chains)
             for posterior, key in zip(self.points, self.streams.start, strict=True)
         ]
+        for posterior, weights in zip(self.points, params, strict=True):
+            require_finite_start(posterior, weights)
         settings = [
             self.dynamics.start(*inputs)
             for inputs in zip(self.points, params, self.streams.host, strict=True)
@@ -124,6 +133,10 @@ class Start:
                 self.dynamics, self._stepper(settings[0]), self.points[0], params[0], states[0],
                 self.streams.moving[0][0],
             )  # fmt: skip
+            require_uncoupled(
+                self.dynamics, self._stepper(settings[0]), self.points[0], params[0],
+                self.streams.moving[0][0],
+            )  # fmt: skip
             self._try_adapted(states[0], settings[0])
         return States(stacked(states), self._between()), Progress(0, 0, 0.0, settings)
 
@@ -138,6 +151,13 @@ class Start:
             return
         if not isinstance(adapted, self.dynamics.settings):
             require_settings(self.dynamics, adapted, "adapted")
+
+    def _require_adapted(self, settings: Any) -> None:
+        """Raise `OwnFailure` for what `adapted` gives at the warm-up's end and is no setting."""
+        try:
+            require_settings(self.dynamics, settings, "adapted")
+        except InputError as error:
+            raise OwnFailure(str(error)) from error
 
     def resumed(self, saved: Checkpoint) -> tuple[States, Progress, list[Buffer]]:
         """The states and the progress as they were saved, and the draws before."""
@@ -179,7 +199,7 @@ class Start:
             state = jax.tree.map(jnp.asarray, point(chains, i))
             adapted.append(self.dynamics.adapted(state, progress.settings[i]))
             if is_own(self.dynamics):
-                require_settings(self.dynamics, adapted[-1], "adapted")
+                self._require_adapted(adapted[-1])
             curvatures.append(
                 final_curvature(posterior, state.params, key)
                 if self.dynamics.unadjusted

@@ -8,8 +8,8 @@ The module is one file. It is looked for, in this order,
     4. on Python's path, as `import mymodule` does.
 
 Modules of packages, `mypackage.waves:wave`, are on Python's path alone. What is in a folder is read
-as a file, whatever else is imported by that name; what it imports itself has to be installed. This
-module imports no JAX.
+as a file, whatever else is imported by that name; what it imports itself is a file beside it
+(`siblings`), or has to be installed. This module imports no JAX.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from langevin_nn import siblings as files_beside
 from langevin_nn.errors import InputError, OwnFailure
 from langevin_nn.values import nearest, shown
 
@@ -47,8 +48,6 @@ __all__ = [
 
 COPIES = "modules"
 """The name of the folder, in that of a run or a sweep, with copies of its modules' files."""
-_executed: dict[str, str] = {}
-"""The names of the modules of the user's own that this process has executed, by their files."""
 OF_YOUR_OWN = '"module:name" of your own'
 """How messages name what a user may write beside the known names."""
 
@@ -123,6 +122,21 @@ class ModuleFile:
         """
         return f"{self.path.name} sha256:{self.sha256}"
 
+    def siblings(self, kind: str, path: str) -> "list[ModuleFile]":
+        """The files beside this one that it imports, and those that they import."""
+        sources = self._siblings(kind, path)
+        return [ModuleFile(name, *source, installed=False) for name, source in sources.items()]
+
+    def _siblings(self, kind: str, path: str) -> files_beside.Sources:
+        """As `siblings`; `InputError` for one that is imported where no file is found any more."""
+        sources = {} if self.installed else files_beside.siblings(self.path, self.content)
+        if late := files_beside.imported_late(self.content, sources):
+            raise InputError(
+                f'{kind} = "{path}": {late}, a file beside {self.path.name}, is imported within a '
+                f"function: write import {late} at the top"
+            )
+        return sources
+
     def record(self) -> dict[str, str]:
         """The module's name, file and SHA-256, for a manifest."""
         return {"module": self.name, "file": str(self.path), "sha256": self.sha256}
@@ -133,22 +147,26 @@ class ModuleFile:
         Raises `InputError` for whatever is raised in it.
         """
         if not self.name.startswith("langevin_nn."):
-            _executed[str(self.path)] = self.path.name
-        key = f"{self.name}@{hashlib.sha256(str(self.path).encode() + self.content).hexdigest()}"
+            files_beside.EXECUTED[str(self.path)] = self.path.name
+        sources = self._siblings(kind, path)
+        content = b"".join([self.content, *(text for _, text in sources.values())])
+        digest = hashlib.sha256(str(self.path).encode() + content).hexdigest()
+        key = f"{self.name}@{digest}"
         try:
             if self.installed:
                 return importlib.import_module(self.name)
             if key in sys.modules:
                 return sys.modules[key]
             module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(key, None))
-            module.__file__ = str(self.path)
-            sys.modules[key] = module  # where dataclasses look for it
-            exec(compile(self.content, str(self.path), "exec"), module.__dict__)
+            with files_beside.importable(sources, digest):
+                files_beside.execute(key, self.path, self.content, module)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
             sys.modules.pop(key, None)
+            place = error.filename if isinstance(error, SyntaxError) else _own_file(error)
+            file = Path(place or self.path)
             raise InputError(
-                f'{kind} = "{path}": {self.path} cannot be imported '
-                f"({reason_in(self.path, error)}): correct it"
+                f'{kind} = "{path}": {file} cannot be imported ({reason_in(file, error)}): '
+                "correct it"
             ) from error
         return module
 
@@ -277,11 +295,21 @@ def explained(kind: str, path: str) -> Iterator[None]:
 
 
 def files_of(paths: Iterable[tuple[str, str]]) -> tuple[ModuleFile, ...]:
-    """The files of the import paths among these names, each with its kind; one for each module."""
+    """The files of the import paths among these names, each with its kind; one for each module.
+
+    With those beside them that they import. Raises `InputError` for two files of one name.
+    """
     files: dict[str, ModuleFile] = {}
     for kind, path in paths:
-        if is_import_path(path) and (name := path.partition(":")[0]) not in files:
-            files[name] = ModuleFile.of(kind, path)
+        if not is_import_path(path):
+            continue
+        module = ModuleFile.of(kind, path)
+        for file in (module, *module.siblings(kind, path)):
+            if (other := files.setdefault(file.name, file)).content != file.content:
+                raise InputError(
+                    f'{kind} = "{path}": {other.path} and {file.path} are two modules of one name: '
+                    "rename one of them"
+                )
     return tuple(files.values())
 
 
@@ -294,7 +322,7 @@ def reason_of(error: BaseException) -> str:
     file = _own_file(error)
     if file is None:
         return reason_in(Path(), error)
-    return f"{_executed[file]}, {reason_in(Path(file), error)}"
+    return f"{files_beside.EXECUTED[file]}, {reason_in(Path(file), error)}"
 
 
 def own_failure(error: BaseException) -> InputError | None:
@@ -305,7 +333,9 @@ def own_failure(error: BaseException) -> InputError | None:
     """
     if isinstance(error, InputError) or (file := _own_file(error)) is None:
         return None
-    return InputError(f"{_executed[file]} fails ({reason_in(Path(file), error)}): correct it")
+    return InputError(
+        f"{files_beside.EXECUTED[file]} fails ({reason_in(Path(file), error)}): correct it"
+    )
 
 
 def is_of_own_code(error: BaseException) -> bool:
@@ -322,7 +352,7 @@ def is_of_own_code(error: BaseException) -> bool:
 def _own_file(error: BaseException) -> str | None:
     """The file of the user's own that an error, or what has caused it, was raised in or through."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame.filename for frame in frames if frame.filename in _executed]
+    own = [frame.filename for frame in frames if frame.filename in files_beside.EXECUTED]
     if own or error.__cause__ is None:
         return own[-1] if own else None
     return _own_file(error.__cause__)

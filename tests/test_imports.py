@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 # `theory` share a line and never import each other.
 LAYERS = [
     {"errors"},
-    {"values"},
+    {"values", "siblings"},
     {"import_paths"},
     {"config", "display", "estimates", "files", "locks", "memory"},
     {"covariances", "footprint", "progress"},

@@ -29,7 +29,7 @@ from langevin_nn.model.kinks import Kink, kinks_of, slopes_of_kinked
 from langevin_nn.types import Activation, NotApplicable
 
 __all__ = [
-    "QuadratureDual", "correlation", "gaussian_mean",     "with_quadrature",
+    "QuadratureDual", "correlation", "gaussian_mean", "with_quadrature",
 ]  # fmt: skip
 
 _MAX_TERMS = 2048  # even; Hermite coefficients at most

@@ -21,6 +21,7 @@ import tomli_w
 
 from langevin_nn.config.fields import NAMES, Kind, choice, clipped, shown, toml, whole
 from langevin_nn.config.losses import DEFAULT
+from langevin_nn.config.sampler import SamplerConfig
 from langevin_nn.config.sections import (
     DEFAULT_CLASSES,
     DEFAULT_TARGETS,
@@ -30,7 +31,6 @@ from langevin_nn.config.sections import (
     NetworkConfig,
     PosteriorConfig,
     PriorConfig,
-    SamplerConfig,
     option,
     with_labels_as_used,
 )
@@ -323,7 +323,16 @@ def modules_of(config: RunConfig) -> tuple[ModuleFile, ...]:
 
 def _kind(name: str, known: Mapping[str, dataclasses.Field[Any]]) -> Kind:
     if name not in known:
-        hint = nearest(name, tuple(known)) or "; the keys are " + ", ".join(known)
+        section = name.partition(".")[0]
+        keys = [key for key in known if key.partition(".")[0] == section or "." not in key]
+        hint = nearest(name, tuple(known)) or (
+            f"; the keys are {', '.join(keys)}"
+            + (
+                f", and those of the tables {', '.join(SECTIONS)}"
+                if section not in SECTIONS
+                else ""
+            )
+        )
         raise InputError(f'unknown key "{clipped(name)}"{hint}')
     kind = known[name].metadata["kind"]
     assert isinstance(kind, Kind)

@@ -12,7 +12,7 @@ from langevin_nn.progress import Report
 from langevin_nn.runs.assemble import dynamics_of, memory_needs, sizes_of
 from langevin_nn.runs.run import Problem, counts_of, sample_problem
 from langevin_nn.runs.tables import heading, sampling
-from langevin_nn.sampling.checks import Counts
+from langevin_nn.sampling.counts import Counts
 
 MEASURED_SECONDS = 3.0
 """The time after the first chunk of steps for which the pace is measured."""

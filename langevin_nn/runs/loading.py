@@ -11,10 +11,10 @@ import xarray as xr
 
 from langevin_nn import plotting
 from langevin_nn.analysis.comparison import Comparison, Deviation, compare
-from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config.record import RunConfig, flat
 from langevin_nn.display import Displayed, Table
 from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.results import measured_by
 from langevin_nn.runs.summary import Summary
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.draws import Chains
@@ -104,7 +104,7 @@ def load_run(path: Path | str) -> Run:
     config = folder.load_config()  # first: it says what a folder that is no run's is
     summary, manifest = folder.load_summary(), folder.load_manifest()
     chains, theories = folder.load_results()
-    measured = summarise(chains)
+    measured = measured_by(config, chains)
     if (bias := summary.experiment.step_size_bias) is not None:
         measured = dataclasses.replace(measured, step_size_bias=bias)
     return Run(folder.path, config, chains, measured, theories, summary, manifest)

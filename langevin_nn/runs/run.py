@@ -16,7 +16,6 @@ import jax
 import numpy as np
 
 from langevin_nn import plotting
-from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.analysis.tempering import summarise_ladder
 from langevin_nn.config.record import RunConfig, SamplerConfig, modules_of
 from langevin_nn.data.load import Dataset, load_dataset
@@ -28,11 +27,18 @@ from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.plotting.style import require_style
 from langevin_nn.progress import Report
-from langevin_nn.runs.assemble import READOUTS, dynamics_of, loss_of, network_of, require_room
+from langevin_nn.runs.assemble import (
+    READOUTS,
+    dynamics_of,
+    loss_of,
+    network_of,
+    require_room,
+    until_of,
+)
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.own_networks import require_layers
 from langevin_nn.runs.provenance import manifest
-from langevin_nn.runs.results import Result
+from langevin_nn.runs.results import Result, measured_by
 from langevin_nn.runs.summary import Experiment, Summary, plain, theory_part
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.chains import sample
@@ -155,7 +161,8 @@ def run(
         tempering = summarise_ladder(sampled, key=jax.random.fold_in(problem.key, 1))
     else:
         chains, tempering = sampled, None
-    result = Result(problem.config, chains, summarise(chains), predictions, tempering)
+    measured = measured_by(problem.config, chains)
+    result = Result(problem.config, chains, measured, predictions, tempering)
     keep(problem, folder, result, began, figures=figures, formats=formats)
     return result
 
@@ -186,12 +193,13 @@ def expect(problem: Problem, decompositions: Decompositions | None = None) -> Pr
 
 
 def counts_of(settings: SamplerConfig) -> dict[str, Any]:
-    """The number of chains and their lengths, as keyword arguments of `sample`."""
+    """The number of chains and what ends them, as keyword arguments of `sample`."""
     return {
         "num_chains": settings.num_chains,
         "num_warmup": settings.num_warmup,
         "num_samples": settings.num_samples,
         "thinning": settings.thinning,
+        "until": until_of(settings),
     }
 
 

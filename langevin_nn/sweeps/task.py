@@ -17,7 +17,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.errors import InputError
 from langevin_nn.files import remove
 from langevin_nn.import_paths import reason_of
@@ -25,7 +24,7 @@ from langevin_nn.progress import Report
 from langevin_nn.runs import run
 from langevin_nn.runs.assemble import dynamics_of
 from langevin_nn.runs.folder import RunFolder
-from langevin_nn.runs.results import Result
+from langevin_nn.runs.results import Result, measured_by
 from langevin_nn.runs.run import Problem
 from langevin_nn.sampling.chains import sample_points
 from langevin_nn.sampling.draws import Chains
@@ -208,7 +207,9 @@ class _Batches:
         chains = dataclasses.replace(chains, wall_seconds=chains.wall_seconds / batch_size)
         run_folder, problem = self.folder.run(ready.point), ready.problem
         with _recorded(self.folder, ready.point):
-            result = Result(problem.config, chains, summarise(chains), ready.predictions)
+            result = Result(
+                problem.config, chains, measured_by(problem.config, chains), ready.predictions
+            )
             began = time.monotonic() - ready.seconds - chains.wall_seconds
             with run_folder.locked():
                 run_folder.write_config(problem.config, problem.modules)

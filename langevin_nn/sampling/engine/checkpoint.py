@@ -44,7 +44,9 @@ class Progress:
     """The progress of a run: steps made, draws recorded, the time, and each point's settings.
 
     `settings` are those of the dynamics, and `curvatures` the largest Λ_max(∇²𝓛) over each point's
-    chains at the end of the warm-up, NaN where it is not measured; None before that end.
+    chains at the end of the warm-up, NaN where it is not measured; None before that end. `warmup`
+    is the number of its steps, and None as long as a warm-up that ends by itself has not ended; its
+    `energies` (points, record, chain) are kept until then.
     """
 
     steps: int
@@ -52,6 +54,13 @@ class Progress:
     seconds: float
     settings: Sequence[Any]
     curvatures: Sequence[float] | None = None
+    warmup: int | None = None
+    energies: np.ndarray | None = None
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether all steps of the warm-up are done."""
+        return self.warmup is not None and self.steps >= self.warmup
 
     @property
     def settled(self) -> bool:
@@ -65,6 +74,10 @@ class Progress:
         columns = {name: [getattr(settings, name) for settings in self.settings] for name in fields}
         if self.curvatures is not None:
             columns |= {"curvature": list(self.curvatures), "settled": [1.0] * num_points}
+        if self.warmup is not None:
+            columns["warmup"] = [self.warmup] * num_points
+        if self.energies is not None:
+            columns["warmup_energies"] = list(self.energies)
         return columns | {"seconds": [self.seconds] * num_points}
 
 

@@ -1,5 +1,6 @@
 """The chunks of a run: the steps and draws of each chunk, and its records."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +40,11 @@ class Buffer(NamedTuple):
 
     draws: dict[str, Any]
     slopes: dict[str, Any]
+
+
+def of_point(records: Mapping[str, np.ndarray], index: int) -> dict[str, np.ndarray]:
+    """The records (draw, chain, …) of one point."""
+    return {name: values[:, index] for name, values in records.items()}
 
 
 def joined(chunks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from langevin_nn.errors import OwnFailure
@@ -28,6 +29,7 @@ from langevin_nn.sampling.own_code import (
     require_settings,
     require_uncoupled,
 )
+from langevin_nn.sampling.stopping import is_warm
 from langevin_nn.types import InputError, PointKeys
 
 
@@ -185,11 +187,26 @@ class Start:
         states, steps, draws, rows, chunks = saved.load(shapes)
         seconds = rows[0].get("seconds", 0.0)
         curvatures = [row["curvature"] for row in rows] if "settled" in rows[0] else None
-        progress = Progress(steps, draws, seconds, [settings(row) for row in rows], curvatures)
+        energies = [row["warmup_energies"] for row in rows if "warmup_energies" in row]
+        progress = Progress(
+            steps, draws, seconds, [settings(row) for row in rows], curvatures,
+            rows[0].get("warmup"), np.asarray(energies) if energies else None,
+        )  # fmt: skip
         if not set(fields) <= rows[0].keys():  # saved by an earlier version, which had fewer
             known = [{name: row[name] for name in fields if name in row} for row in rows]
             progress = self._completed(states, progress, known)
         return states, progress, chunks
+
+    def is_warm(self, states: States, progress: Progress) -> bool:
+        """Whether a warm-up that ends by itself may end now: nothing drifts at any point."""
+        assert progress.energies is not None
+        if not all(map(is_warm, progress.energies)):
+            return False
+        chains = jax.device_get(states.chains)
+        return all(
+            self.dynamics.settled(point(chains, i), settings)
+            for i, settings in enumerate(progress.settings)
+        )
 
     def settled(self, states: States, progress: Progress) -> Progress:
         """The progress with the settings and the curvatures that hold from the warm-up's end."""

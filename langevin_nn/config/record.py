@@ -168,13 +168,16 @@ class RunConfig(Checked):
         """Twelve hexadecimal digits that name this configuration whatever file it came from.
 
         They are those of version 0.1, so that old folders keep their names: without the squared
-        loss, and with the default classes and targets where a file's y is used as it is.
+        loss and without weights that are not kept, and with the default classes and targets where
+        a file's y is used as it is.
         """
         values = self.to_dict()
         if self.data.source == "npz" and self.data.classes is None:
             values["data"] |= UNUSED_LABELS
         if self.posterior.loss == DEFAULT:
             del values["posterior"]["loss"]
+        if not self.sampler.keep_weights:
+            del values["sampler"]["keep_weights"]
         content = json.dumps(values, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 

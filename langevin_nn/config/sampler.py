@@ -7,6 +7,7 @@ from langevin_nn.config.fields import (
     COUNT_OR_AUTO,
     ERROR_OR_ERRORS,
     ERRORS,
+    FLAG,
     FRACTION,
     LARGEST,
     POSITIVE,
@@ -95,6 +96,9 @@ class SamplerConfig(Checked):
     )
     max_seconds: float | None = option(
         None, POSITIVE, "with a target error: seconds of sampling at most"
+    )
+    keep_weights: bool = option(
+        False, FLAG, "keep all weights of each recorded draw, in weights.npy in the run's folder"
     )
 
     def __post_init__(self) -> None:

@@ -126,6 +126,7 @@ def memory_needs(
             counts.num_chains * (1 + len(counts.ladder)), counts.most_draws, itemsize,
             config.posterior.readout == "marginalised", dynamics_named(counts.dynamics).copies,
             counts.num_chains, written=True,
+            num_kept=network.num_drawn if counts.keep_weights else 0,
         )  # fmt: skip
         needs["sampling"] = (footprint.of_sampling(sizes), remedy)
     return needs

@@ -22,6 +22,7 @@ from langevin_nn.data.load import Dataset, load_dataset
 from langevin_nn.footprint import without_warnings
 from langevin_nn.import_paths import ModuleFile, explained, is_import_path
 from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.model.networks.base import Network
 from langevin_nn.model.networks.named import KIND, network_named
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
@@ -45,6 +46,7 @@ from langevin_nn.sampling.chains import sample
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.dynamics.step_size import Diverged
 from langevin_nn.sampling.engine.driver import require_start
+from langevin_nn.sampling.engine.kept_weights import KeptWeights
 from langevin_nn.sampling.tempering import Ladder, temper
 from langevin_nn.theory.effective.one_layer import OneLayerSweep
 from langevin_nn.theory.ensemble import Decompositions
@@ -74,21 +76,11 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     T = 0 is refused: there is nothing to sample, but a theory to ask (`prepare_theory`). What does
     not fit the memory is refused as well; `warning` is what there is to say where it fits just so.
     """
-    key_data, key_network, key_chains = jax.random.split(
-        jax.random.key(config.seed, impl=THREEFRY), 3
-    )
-    settings, modules = config.data, modules_of(config)
+    modules = modules_of(config)
     if sampling:
         dynamics_of(config.sampler)
-    data = load_dataset(
-        settings.source, key=key_data, num_train=settings.num_train, num_test=settings.num_test,
-        classes=settings.classes, targets=settings.targets, standardize=settings.standardize,
-        colour=settings.colour, path=settings.path or None, in_size=settings.in_size,
-        noise_variance=settings.noise_variance, teacher_width=settings.teacher_width,
-        num_components=settings.num_components,
-    )  # fmt: skip
-    resolved = dataclasses.replace(settings, num_train=data.num_train, num_test=data.num_test)
-    config = dataclasses.replace(config, data=resolved)
+    config, data = load_data(config)
+    _, key_network, key_chains = _keys(config)
     for name in filter(is_import_path, config.theory or ()):
         require_style(theory_named(name))
     warning = require_room(config, data, sampling=sampling)
@@ -114,6 +106,41 @@ def try_start(problem: Problem) -> None:
             require_start(
                 problem.posterior, dynamics_of(settings), problem.key, settings.num_chains
             )
+
+
+def load_data(config: RunConfig) -> tuple[RunConfig, Dataset]:
+    """The configuration with its numbers of examples resolved, and its data."""
+    settings, key = config.data, _keys(config)[0]
+    data = load_dataset(
+        settings.source, key=key, num_train=settings.num_train, num_test=settings.num_test,
+        classes=settings.classes, targets=settings.targets, standardize=settings.standardize,
+        colour=settings.colour, path=settings.path or None, in_size=settings.in_size,
+        noise_variance=settings.noise_variance, teacher_width=settings.teacher_width,
+        num_components=settings.num_components,
+    )  # fmt: skip
+    resolved = dataclasses.replace(settings, num_train=data.num_train, num_test=data.num_test)
+    return dataclasses.replace(config, data=resolved), data
+
+
+def template_of(config: RunConfig, data: Dataset) -> Network:
+    """The network of a configuration whose data are loaded, its weights not yet sampled."""
+    return network_of(config, data, _keys(config)[1])
+
+
+def _keys(config: RunConfig) -> jax.Array:
+    """The keys of the data, of the network and of the chains."""
+    return jax.random.split(jax.random.key(config.seed, impl=THREEFRY), 3)
+
+
+def weights_file(problem: Problem, path: Path) -> KeptWeights | None:
+    """The file at `path` for the weights of all draws of a problem; None where none are kept."""
+    settings = problem.config.sampler
+    if not settings.keep_weights:
+        return None
+    rungs = 1 + len(settings.ladder) if settings.ladder else None
+    counts = settings.num_chains, settings.most_draws
+    files = KeptWeights.of([path], problem.posterior, *counts, rungs)
+    return dataclasses.replace(files, at_most=settings.has_target)
 
 
 def prepare_theory(config: RunConfig) -> tuple[RunConfig, Ensemble]:
@@ -153,8 +180,9 @@ def run(
     """
     began = time.monotonic()
     predictions = predictions or expect(problem, decompositions)
+    saving = {"keep_weights": folder.weights} if problem.config.sampler.keep_weights else {}
     sampled = sample_problem(
-        problem, checkpoint=folder.checkpoint, resume=resume, progress=progress
+        problem, checkpoint=folder.checkpoint, resume=resume, progress=progress, **saving
     )  # fmt: skip
     if isinstance(sampled, Ladder):
         chains = sampled.chains[0]
@@ -170,8 +198,8 @@ def run(
 def sample_problem(problem: Problem, **saving: Any) -> Chains | Ladder:
     """The draws of a problem, of all its temperatures where it has a ladder.
 
-    `saving` are `checkpoint`, `resume` and `progress` of `sample`; without a `progress` there is no
-    bar.
+    `saving` are `checkpoint`, `resume`, `progress` and `keep_weights` of `sample`; without a
+    `progress` there is no bar.
     """
     settings = problem.config.sampler
     arguments = counts_of(settings) | {"key": problem.key} | saving
@@ -225,7 +253,10 @@ def keep(
     provenance = (*problem.data.provenance, f"targets: {problem.data.labelling}")
     experiment = Experiment.of(measured, chains)
     summary = Summary.of(problem.data.labelling, experiment, result.predictions, result.tempering)
-    folder.finish(manifest(config, provenance, seconds, problem.modules), summary)
+    folder.finish(
+        manifest(config, provenance, seconds, problem.modules), summary,
+        with_weights=config.sampler.keep_weights,
+    )  # fmt: skip
 
 
 def theory_json(ensemble: Ensemble, predictions: Predictions) -> dict[str, object]:

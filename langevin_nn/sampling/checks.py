@@ -151,6 +151,29 @@ def checked_saving(checkpoint: Any, resume: Any) -> Path | None:
     return None if checkpoint is None else as_path("checkpoint", checkpoint)
 
 
+def checked_files(paths: Any, number: int) -> list[Path | None]:
+    """The files for the weights of so many points, None for those that are not kept.
+
+    Raises `InputError` for another number of them, for one that is no path, for a folder and for a
+    file in a folder that is not there.
+    """
+    if paths is None:
+        return [None] * number
+    if isinstance(paths, str | Path) or not _is_iterable(paths) or len(paths) != number:
+        raise InputError(
+            f"keep_weights are {number} file(s), one for each posterior, got {shown(paths)}: write "
+            "[PATH, …]"
+        )
+    checked = [None if path is None else as_path("keep_weights", path) for path in paths]
+    for path in filter(None, checked):
+        if path.is_dir() or not path.parent.is_dir():
+            reason = "a folder" if path.is_dir() else "in a folder that is not there"
+            raise InputError(f"keep_weights = {path} is {reason}: write the name of a file")
+    if len({*filter(None, checked)}) < sum(path is not None for path in checked):
+        raise InputError(f"keep_weights has a file twice, got {shown(paths)}: write different ones")
+    return checked
+
+
 def checked_observables(
     posterior: Posterior, observables: Any
 ) -> dict[str, Callable[[Any], jax.Array]]:

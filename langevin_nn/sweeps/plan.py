@@ -49,15 +49,14 @@ def tasks(grid: Grid, points_per_task: int) -> list[Task]:
     """
     return [
         Task(tuple(point.content_hash for point in part))
-        for group in _groups(grid)
+        for group in groups(grid)
         for part in _parts(group, 1 if group[0].sampler.ladder else points_per_task)
     ]
 
 
 def points_per_task(grid: Grid, workers: int) -> int:
     """The largest number of points that fit the memory and leave no worker idle from the start."""
-    groups = _groups(grid)
-    fitting = min(int(TASK_BYTES / _bytes(group[0])) for group in groups)
+    fitting = min(int(TASK_BYTES / _bytes(group[0])) for group in groups(grid))
     shared_out = -(-len(grid.points) // workers) if workers > 1 else LARGEST_TASK
     return max(1, min(LARGEST_TASK, fitting, shared_out))
 
@@ -72,12 +71,12 @@ def fraction(config: RunConfig, steps: int) -> float:
     return steps / config.sampler.most_steps
 
 
-def _groups(grid: Grid) -> list[list[RunConfig]]:
+def groups(grid: Grid) -> list[list[RunConfig]]:
     """The points in groups that one program can run."""
-    groups: dict[tuple[Any, ...], list[RunConfig]] = {}
+    by_shape: dict[tuple[Any, ...], list[RunConfig]] = {}
     for point in grid.points:
-        groups.setdefault(_shape(point), []).append(point)
-    return list(groups.values())
+        by_shape.setdefault(_shape(point), []).append(point)
+    return list(by_shape.values())
 
 
 def _shape(config: RunConfig) -> tuple[Any, ...]:

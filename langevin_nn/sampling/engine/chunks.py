@@ -35,11 +35,13 @@ class Buffer(NamedTuple):
     """The records of a chunk, arrays (draw, point, chain, …) by name.
 
     `slopes` (`step_size.energy_slopes`) has entries for some draws only, and is empty where the
-    dynamics has no bias.
+    dynamics has no bias. `params` are the parameters of each draw, on the devices, None where no
+    weights are kept.
     """
 
     draws: dict[str, Any]
     slopes: dict[str, Any]
+    params: Any = None
 
 
 def of_point(records: Mapping[str, np.ndarray], index: int) -> dict[str, np.ndarray]:

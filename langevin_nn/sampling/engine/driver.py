@@ -1,15 +1,16 @@
 """The driver: all chains of all points in one compiled program, in chunks.
 
-Each chunk runs a number of steps and records observables into a buffer; weights are never stored,
-only carried. Points run side by side (`program`), chains are shared out over JAX's devices. Step s
-of chain c uses the key fold_in(key_c, s), so that chunked, resumed and uninterrupted runs agree to
-the last bit as long as they run on the same number of devices of one kind.
+Each chunk runs a number of steps and records observables into a buffer; weights are only carried,
+unless they are to be kept (`kept_weights`). Points run side by side (`program`), chains are shared
+out over JAX's devices. Step s of chain c uses the key fold_in(key_c, s), so that chunked, resumed
+and uninterrupted runs agree to the last bit as long as they run on the same number of devices of
+one kind.
 """
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from langevin_nn.sampling.draws import SERIES_BYTES, Chains, assemble
 from langevin_nn.sampling.dynamics.step_size import Diverged, room_for_slopes, slope_stride
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, Progress, fingerprint
 from langevin_nn.sampling.engine.chunks import Buffer, Chunk, joined, of_point
+from langevin_nn.sampling.engine.kept_weights import KeptWeights
 from langevin_nn.sampling.engine.pacing import Pace, next_chunk
 from langevin_nn.sampling.engine.program import (
     Exchange,
@@ -49,6 +51,7 @@ from langevin_nn.sampling.engine.program import (
     move,
     point,
     shared,
+    weights_of_draw,
 )
 from langevin_nn.sampling.engine.start import Start, Streams, as_arrays, side_by_side, unlifted
 from langevin_nn.sampling.stopping import (
@@ -110,10 +113,12 @@ def drive(
     resume: bool = False,
     progress: Callable[[Report], None] | None = None,
     until: Until | None = None,
+    keeping: KeptWeights | None = None,
 ) -> Driven:
     """Run the chains of all points at once; arguments as for `sample_points`.
 
-    Where a rule ends the draws (`until`), it ends those of all points together.
+    Where a rule ends the draws (`until`), it ends those of all points together. `keeping` are the
+    files that the draws' weights go into; the caller closes them.
     """
     start = time.monotonic()
     forget_programs()
@@ -128,14 +133,20 @@ def drive(
     if checkpoint is not None:
         names = (*counts.identity, sorted(functions), exchange is not None)
         names += () if until is None else (repr(until),)
+        names += ("weights",) if keeping else ()
         saver = Checkpoint(checkpoint, fingerprint(points, dynamics, keys, names))
     chunks: list[Buffer] = []
     if saver and resume and saver.exists:
-        states, reached, chunks = chains.resumed(saver)
+        states, reached, content = chains.resumed(saver)
+        chunks = content.chunks
+        if keeping and reached.draws:
+            keeping.go_on(content.sums)
     else:
         states, reached = chains.fresh()
     if reached.warmup is None and not counts.auto_warmup:
         reached = dataclasses.replace(reached, warmup=counts.num_warmup)
+    if keeping and not reached.draws:
+        keeping.begin()
     earlier = reached.seconds
 
     mesh = mesh_for(counts.num_chains)
@@ -143,9 +154,12 @@ def drive(
     target, stepper = copied(mesh, (target, chains.stepper(reached.settings)))
     expected = counts.num_samples if until is None else min(counts.num_samples, DEFAULT_SAMPLES)
     stride = slope_stride(expected, counts.thinning)
+    whole = None
+    if keeping:
+        whole = target if functions else copied(mesh, side_by_side([*map(as_arrays, posteriors)]))
     program = _Program(
         mesh, target, streams, functions, exchange, _kept_at_train(points[0], counts),
-        ThreadpoolController().select(user_api="blas"),
+        ThreadpoolController().select(user_api="blas"), whole,
     )  # fmt: skip
     # Swaps mix the laws of the rungs: the bias of each is then another one.
     sloping = dynamics.unadjusted and dynamics.shifts_as_langevin and exchange is None
@@ -183,16 +197,21 @@ def drive(
             finite = np.isfinite(chunk.draws["energy"]).all(axis=0)
             if not finite.any():
                 raise _diverged(counts, reached, dynamics, points[0].dtype)
+            sums = None
             if recorded:
                 chunks.append(chunk)
             if reached.warmup is None:
                 reached = _warmed(chains, states, reached, counts, chunk)
+            if recorded and keeping:
+                sums = keeping.keep(plan.first_draw, program.weights(plan, buffer))
             if saver:
-                saver.save(states, reached, chunk if recorded else None)
+                saver.save(states, reached, chunk if recorded else None, sums)
             if progress:
                 last = chunk.draws["train_error"][-1]
                 progress(_report(reached, counts, ending.expected, last, finite))
-    draws, slopes = (joined([getattr(chunk, plan) for chunk in chunks]) for plan in Buffer._fields)
+    if keeping:
+        keeping.finish(reached.draws)
+    draws, slopes = joined([chunk.draws for chunk in chunks]), joined([c.slopes for c in chunks])
     slope_draws = np.arange(0, reached.draws, stride)
     if slopes:  # a checkpoint of an earlier version has none in the draws before it
         slope_draws = slope_draws[len(slope_draws) - len(slopes["train_error"]) :]
@@ -243,6 +262,8 @@ class _Program:
     Cholesky factors of a few hundred rows are slower, up to forty times on a busy machine, where
     the threads of BLAS wait for each other.
     """
+    whole: Posterior | None
+    """The target with what its networks on the original inputs need; None: no weights are kept."""
 
     def buffer(
         self, stepper: Stepper, states: States, num_samples: int, slope_room: int | None
@@ -255,7 +276,7 @@ class _Program:
         with jax.set_mesh(self.mesh):
             zeros = buffer_for(
                 self.target, stepper, states, self.streams, first_step, self.extra, self.exchange,
-                self.at_train, num_samples, slope_room, BUFFER_BYTES,
+                self.at_train, num_samples, slope_room, BUFFER_BYTES, self.whole is not None,
             )  # fmt: skip
             moving = (self.target, stepper, states, self.streams[0], first_step, self.exchange)
             info = eqx.filter_eval_shape(move, *moving)[1]
@@ -277,6 +298,18 @@ class _Program:
                 {name: np.array(v[: len(part.slopes)]) for name, v in buffer.slopes.items()},
             )
         return states, buffer, chunk
+
+    def weights(self, part: Chunk, buffer: Buffer) -> Iterator[np.ndarray]:
+        """The weights (points, chains, weights) of each draw of the chunk that is in the buffer."""
+        assert self.whole is not None, "weights are kept"
+        traced = Chunk(*copied(self.mesh, tuple(map(jnp.int32, part))))
+        for i in range(part.count):
+            number = copied(self.mesh, jnp.int32(i))
+            with self.blas.limit(limits=1), jax.set_mesh(self.mesh):
+                weights = weights_of_draw(
+                    self.whole, buffer.params, self.streams[1], traced, number
+                )
+            yield np.asarray(weights)
 
 
 def _kept_at_train(first: Posterior, counts: Counts) -> bool:

@@ -19,8 +19,7 @@ from langevin_nn.errors import OwnFailure
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.dynamics.step_size import final_curvature
-from langevin_nn.sampling.engine.checkpoint import Checkpoint, Progress
-from langevin_nn.sampling.engine.chunks import Buffer
+from langevin_nn.sampling.engine.checkpoint import Checkpoint, Progress, Saved
 from langevin_nn.sampling.engine.program import Exchange, States, begin, point, stacked
 from langevin_nn.sampling.own_code import (
     is_own,
@@ -161,8 +160,8 @@ class Start:
         except InputError as error:
             raise OwnFailure(str(error)) from error
 
-    def resumed(self, saved: Checkpoint) -> tuple[States, Progress, list[Buffer]]:
-        """The states and the progress as they were saved, and the draws before."""
+    def resumed(self, saved: Checkpoint) -> tuple[States, Progress, Saved]:
+        """The states and the progress as they were saved, and all that was saved of the draws."""
         fields = self.dynamics.settings._fields
 
         def settings(row: dict[str, Any]) -> Any:
@@ -184,7 +183,8 @@ class Start:
                 self._between(),
             )
 
-        states, steps, draws, rows, chunks = saved.load(shapes)
+        content = saved.load(shapes)
+        states, steps, draws, rows = content[:4]
         seconds = rows[0].get("seconds", 0.0)
         curvatures = [row["curvature"] for row in rows] if "settled" in rows[0] else None
         energies = [row["warmup_energies"] for row in rows if "warmup_energies" in row]
@@ -195,7 +195,7 @@ class Start:
         if not set(fields) <= rows[0].keys():  # saved by an earlier version, which had fewer
             known = [{name: row[name] for name in fields if name in row} for row in rows]
             progress = self._completed(states, progress, known)
-        return states, progress, chunks
+        return states, progress, content
 
     def is_warm(self, states: States, progress: Progress) -> bool:
         """Whether a warm-up that ends by itself may end now: nothing drifts at any point."""

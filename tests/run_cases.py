@@ -1,16 +1,14 @@
 """Run folders with made-up numbers, which the tests of their files share."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
-import xarray as xr
 
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config.record import RunConfig, from_dict
 from langevin_nn.files import write_text
 from langevin_nn.runs.folder import RunFolder
-from langevin_nn.runs.summary import Experiment, Summary, Theory
+from langevin_nn.runs.summary import Experiment, Summary, TheoryRecord
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import Estimate, Generalisation
 
@@ -100,16 +98,6 @@ def some_config(num_train: int, num_test: int) -> RunConfig:
     return from_dict({"sampler": counts, "data": {"num_train": num_train, "num_test": num_test}})
 
 
-def arrays(folder) -> dict[str, np.ndarray]:
-    """Every array of posterior.nc by its path."""
-    with xr.open_datatree(Path(folder) / "posterior.nc", engine="h5netcdf") as tree:
-        return {
-            f"{node.path}/{name}": variable.to_numpy()
-            for node in tree.subtree
-            for name, variable in node.dataset.variables.items()
-        }
-
-
 def saved(tmp_path, chains, theories, y_train=(1.0, -1.0, 1.0)):
     """The folder after the files are written, as a run writes them."""
     folder = RunFolder(tmp_path)
@@ -119,7 +107,7 @@ def saved(tmp_path, chains, theories, y_train=(1.0, -1.0, 1.0)):
     folder.save_posterior(chains, np.array(y_train), theories, config.content_hash)
     summary = Summary(
         experiment=Experiment.of(summarise(chains), chains),
-        theory={name: Theory.of(theory) for name, theory in theories.items()},
+        theory={name: TheoryRecord.of(theory) for name, theory in theories.items()},
     )
     folder.save_json("summary.json", summary.to_json())
     return folder

@@ -39,7 +39,7 @@ def step_size_bias(chains: Chains) -> StepSizeBias | None:
     """
     slopes, keep = chains.slopes, ~chains.diverged
     if slopes is None or not keep.any():
-        return StepSizeBias.not_known() if chains.unadjusted else None
+        return None if chains.has_acceptance_step else StepSizeBias.not_known()
     if len(slopes.train_error) != len(keep) or slopes.draws[-1] >= chains.energy.shape[1]:
         return StepSizeBias.not_known()  # a selection of chains or draws: the slopes are of all
     y = chains.y_test.ravel()

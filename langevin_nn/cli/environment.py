@@ -97,7 +97,7 @@ def require_usable() -> None:
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def settings_explained() -> Iterator[None]:
     """A context in which a library's error about a variable or its settings is an `InputError`.
 
     It is for imports. Other errors are raised as they are.

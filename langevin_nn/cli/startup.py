@@ -98,7 +98,7 @@ def loading() -> Iterator[None]:
     if is_ours:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        with environment.explained():
+        with environment.settings_explained():
             yield
     finally:
         if is_ours:

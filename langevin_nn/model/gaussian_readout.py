@@ -35,7 +35,7 @@ from langevin_nn.model.precision import full_precision
 from langevin_nn.types import CHAIN_AXIS
 
 
-class Regression(NamedTuple):
+class ReadoutRegression(NamedTuple):
     """The posterior of the read-out given its features; made by `regress`.
 
     `factor` (…, k, k) is the lower Cholesky factor of A (k = P ≤ M) or of B (k = M < P), `weights`
@@ -181,7 +181,7 @@ class Regression(NamedTuple):
 @full_precision
 def regress(
     features: Float[Array, "... P M"], targets: Float[Array, "... P D"], temperature: Array
-) -> Regression:
+) -> ReadoutRegression:
     """The read-out's posterior given the features and the targets.
 
     `targets` have the leading axes of `features`, or none.
@@ -202,7 +202,9 @@ def regress(
     else:
         weights = _solve_both(factor, _transposed(features) @ targets)
         dual = (targets - features @ weights) / temperature
-    return Regression(features, factor, weights, dual, jnp.asarray(temperature, features.dtype))
+    return ReadoutRegression(
+        features, factor, weights, dual, jnp.asarray(temperature, features.dtype)
+    )
 
 
 @jax.custom_vjp

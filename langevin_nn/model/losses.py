@@ -24,7 +24,7 @@ from langevin_nn.config.losses import HINGE, LOGISTIC, SQUARED, LossUsage
 from langevin_nn.data.dataset import as_numbers
 from langevin_nn.import_paths import misfit, named
 from langevin_nn.model.jumps import jump_of
-from langevin_nn.model.own_losses import along_outputs, complaint_on, few_of, few_targets
+from langevin_nn.model.own_losses import along_outputs, complaint_on_loss, few_of, few_targets
 from langevin_nn.types import InputError
 from langevin_nn.values import (
     as_whole,
@@ -246,19 +246,19 @@ def require_loss(loss: Any, targets: Float[np.ndarray, " P *D"] | None = None) -
     """
     write = f"{loss.__name__}()" if isinstance(loss, type) else "Squared()"
     require_kind("loss", loss, Loss, write)
-    if is_own(loss):
+    if is_own_loss(loss):
         _require_identity(loss)
     if targets is not None:
         loss.check(targets)
-        if is_own(loss) and (complaint := complaint_on(loss, few_of(targets))):
+        if is_own_loss(loss) and (complaint := complaint_on_loss(loss, few_of(targets))):
             raise InputError(f"the loss {loss.name} {complaint}")
     return loss
 
 
-def is_own(loss: Loss) -> bool:
+def is_own_loss(loss: Loss) -> bool:
     """Whether the loss is none of the package's.
 
-    >>> is_own(Hinge(power=1))
+    >>> is_own_loss(Hinge(power=1))
     False
     """
     return type(loss) not in LOSSES.values()
@@ -269,7 +269,7 @@ def jump_of_own_loss(loss: Loss, targets: Any) -> float | None:
 
     Targets that are being traced are not looked at.
     """
-    if not is_own(loss) or isinstance(targets, jax.core.Tracer):
+    if not is_own_loss(loss) or isinstance(targets, jax.core.Tracer):
         return None
     for target in few_targets(np.asarray(targets)):
         if (place := jump_of(along_outputs(loss, target, 1 + np.ndim(targets)))) is not None:
@@ -284,7 +284,7 @@ def refuse_jumping_slope(loss: Loss, targets: Float[np.ndarray, " P *D"]) -> Non
     at some of the targets.
     """
     jumps = loss.slope_jumps
-    if not jumps and is_own(loss):
+    if not jumps and is_own_loss(loss):
         for y in np.unique(as_numbers("targets", targets))[:2]:
             slope = jax.grad(lambda f, y=y: jnp.sum(loss(f, jnp.full(f.shape, y, f.dtype))))
             jumps = jumps or jump_of(slope) is not None

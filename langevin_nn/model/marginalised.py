@@ -7,8 +7,8 @@ with M = N_L features, or n N_c of a convolutional layer, and a column for the r
 there is one. The D outputs share the hidden weights, and given those are independent of each other
 (Pacelli et al., arXiv:2209.04882, integrate the same read-out to get their effective action).
 
-Given W, f is Gaussian in closed form (`gaussian_readout.Regression`). Averages over the posterior
-are then E[f] = E_W[m_W] and Var[f] = E_W[s_W] + Var_W[m_W] (Rao–Blackwell), with far less
+Given W, f is Gaussian in closed form (`gaussian_readout.ReadoutRegression`). Averages over the
+posterior are then E[f] = E_W[m_W] and Var[f] = E_W[s_W] + Var_W[m_W] (Rao–Blackwell), with far less
 Monte-Carlo noise.
 """
 
@@ -23,9 +23,9 @@ from jaxtyping import Array, Float
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model import gaussian_readout
-from langevin_nn.model.gaussian_readout import Regression
+from langevin_nn.model.gaussian_readout import ReadoutRegression
 from langevin_nn.model.losses import Loss, Squared
-from langevin_nn.model.networks.base import Network, is_own, require_features
+from langevin_nn.model.networks.base import Network, is_own_network, require_features
 from langevin_nn.model.networks.modules import refuse_wrong_derivatives
 from langevin_nn.model.posterior import Posterior, require_keys
 from langevin_nn.model.precision import full_precision
@@ -63,7 +63,7 @@ class MarginalisedPosterior(Posterior):
         super().__init__(network, prior, data, temperature, loss)
         _require_readout(network)
         _require_squared(self.loss)
-        if is_own(network):
+        if is_own_network(network):
             self._require_own_readout()
 
     def __check_init__(self) -> None:
@@ -94,7 +94,7 @@ class MarginalisedPosterior(Posterior):
     def _template(self) -> Any:
         return _without_readout(super()._template)
 
-    def regression(self, params: Any) -> Regression:
+    def regression(self, params: Any) -> ReadoutRegression:
         """The read-out's posterior given the hidden weights of each chain."""
         return gaussian_readout.regress(
             self._train_features(params), self._targets, self._typed_temperature
@@ -171,7 +171,7 @@ class MarginalisedPosterior(Posterior):
         return self.temperature * (misfit + self.sampled_prior.energy(params))
 
     def _predictions(
-        self, regression: Regression, features: Float[Array, "chains P_test M"]
+        self, regression: ReadoutRegression, features: Float[Array, "chains P_test M"]
     ) -> dict[str, Array]:
         return {
             "test_outputs": self._as_outputs(regression.means(features)),

@@ -13,7 +13,7 @@ from langevin_nn.data.dataset import as_numbers
 from langevin_nn.model.slopes import wrong_slope
 from langevin_nn.values import require_positive, shown
 
-__all__ = ["along_outputs", "complaint_on", "few_of", "few_targets"]
+__all__ = ["along_outputs", "complaint_on_loss", "few_of", "few_targets"]
 
 
 def few_targets(targets: Float[np.ndarray, "..."]) -> list[float]:
@@ -51,7 +51,7 @@ def few_of(targets: Any) -> tuple[Any, ...]:
 
 
 @lru_cache(maxsize=256)
-def complaint_on(loss: Any, targets: tuple[Any, ...]) -> str:
+def complaint_on_loss(loss: Any, targets: tuple[Any, ...]) -> str:
     """What a loss of the user's own does not do, and what to write; "" where all is well."""
     y = np.array([targets])
     places = np.arange(3 * y.size).reshape(3, *y.shape[1:])  # of three chains

@@ -269,7 +269,7 @@ def places_of(coordinate: xr.DataArray) -> tuple[np.ndarray, list[str] | None]:
 
     Lists of one number, or of equal ones, such as "[100]" and "[100, 100]", lie at that number.
     """
-    values = [shown(value) for value in coordinate.to_numpy()]
+    values = [number_of(value) for value in coordinate.to_numpy()]
     if all(map(_is_number, values)) and len(set(values)) == len(values):
         return np.array(values, dtype=float), None
     return np.arange(len(values), dtype=float), [
@@ -309,7 +309,7 @@ def theories_of(results: xr.Dataset, names: Sequence[str] | None) -> list[str]:
     return available if names is None else list(names)
 
 
-def shown(value: Any) -> Any:
+def number_of(value: Any) -> Any:
     """A coordinate's value as a number if it is one or a list of equal numbers, else as it is."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -327,7 +327,7 @@ def written(value: Any) -> str:
     >>> written(0.0166810053), written(30.0), written("[100, 100]"), written("erf")
     ('0.01668', '30', '100', 'erf')
     """
-    number = shown(value)
+    number = number_of(value)
     return f"{number:.4g}" if isinstance(number, float) else str(number)
 
 

@@ -13,7 +13,7 @@ from langevin_nn import plotting
 from langevin_nn.analysis.comparison import grid_marks
 from langevin_nn.reports.formats import estimate
 from langevin_nn.reports.html import Markup, table
-from langevin_nn.runs.summary import Summary, Theory
+from langevin_nn.runs.summary import Summary, TheoryRecord
 from langevin_nn.sweeps import theories
 from langevin_nn.sweeps.folder import SweepFolder
 
@@ -59,7 +59,7 @@ class Points:
         return {place: self.folder.run(point).load_summary() for place, point in finished}
 
     @cached_property
-    def theories(self) -> dict[str, Theory]:
+    def theories(self) -> dict[str, TheoryRecord]:
         """The record of each theory at one of the points, by name."""
         summaries = [summary.theory for summary in self.summaries.values()]
         expected = [answer.theory for answer in theories.load(self.folder).values()]

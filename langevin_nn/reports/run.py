@@ -65,7 +65,7 @@ def run_page(folder: RunFolder, when: str) -> str:
         "Figures": figures(drawn, FIGURES),
     }
     if summary.tempering is not None:
-        sections["Ladder"] = _ladder(summary.tempering, bool(summary.experiment.unadjusted))
+        sections["Ladder"] = _ladder(summary.tempering, summary.experiment)
     sections["Convergence"] = _convergence(
         dataclasses.replace(
             Experiment.of(measured, run.chains),
@@ -165,12 +165,12 @@ def _predicted_bias(experiment: Experiment) -> list[list[str]]:
     return [["predicted bias of the variance by the step size", per_cent(relative)]]
 
 
-def _ladder(tempering: Tempered, unadjusted: bool) -> list[Markup]:
+def _ladder(tempering: Tempered, experiment: Experiment) -> list[Markup]:
     names = ("bias2", "variance", "train_error")
     rows, marks = [], []
     # A dynamics without an acceptance step is biased, and on a ladder it is not known by how much.
     for rung in tempering.rungs:
-        mark = UNKNOWN_MARK if unadjusted else ""
+        mark = "" if experiment.has_acceptance_step else UNKNOWN_MARK
         rows.append(
             [
                 f"{rung.temperature:g}", *(_written(getattr(rung, name)) + mark for name in names),

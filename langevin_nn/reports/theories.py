@@ -9,7 +9,7 @@ from langevin_nn.reports.formats import NOTHING, beside, number, per_cent, share
 from langevin_nn.reports.html import Markup, element, joined, listing, table
 from langevin_nn.reports.points import Points
 from langevin_nn.reports.sentences import COMPARED
-from langevin_nn.runs.summary import Summary, Theory
+from langevin_nn.runs.summary import Summary, TheoryRecord
 from langevin_nn.theory.suite import THEORIES
 from langevin_nn.types import QUANTITIES
 
@@ -36,7 +36,7 @@ def of_grid(points: Points) -> list[Markup]:
     ]
 
 
-def explanations(theories: Mapping[str, Theory]) -> list[Markup]:
+def explanations(theories: Mapping[str, TheoryRecord]) -> list[Markup]:
     """What each theory says, in a sentence; nothing of theories that have none.
 
     The sentence is that of the record, or where an earlier version wrote it that of the theory

@@ -17,11 +17,8 @@ from pathlib import Path
 
 from langevin_nn.files import is_absent_or_file, make_folder, move, remove
 from langevin_nn.import_paths import COPIES
-from langevin_nn.runs import weights
 
-FILES = (
-    "config.toml", "manifest.json", "posterior.nc", "summary.json", "report.html", weights.NAME,
-)  # fmt: skip
+FILES = ("config.toml", "manifest.json", "posterior.nc", "summary.json", "report.html")
 FIGURES = ("generalisation", "chains", "predictions")
 """The figures of a run, which may also be PDFs and SVGs; `plotting.run_figures` draws them."""
 FOLDERS = {
@@ -85,14 +82,14 @@ def foreign(folder: Path) -> str | None:
             )
             if inner := next(foreign_items, None):
                 return str(inner.relative_to(folder))
-        elif plain(item).name not in FILES or _is_filled(item):
+        elif target_of(item).name not in FILES or _is_filled(item):
             return item.name
     return None
 
 
 def _is_of(path: Path, names: tuple[str, ...]) -> bool:
     """Whether a path has one of these names or endings."""
-    return plain(path).name in names or plain(path).suffix in names
+    return target_of(path).name in names or target_of(path).suffix in names
 
 
 def _is_filled(item: Path) -> bool:
@@ -207,7 +204,7 @@ def _moving_order(item: Path) -> int:
     return {"config.toml": 1, "summary.json": 2}.get(item.name, 0)
 
 
-def plain(path: Path) -> Path:
+def target_of(path: Path) -> Path:
     """The file that a left-over temporary of `write_atomically` was to become: `.NAME.part`, or
     `.NAME.PROCESS.part`."""
     left_over = re.fullmatch(r"\.(.+?)(\.\d+)?\.part", path.name)

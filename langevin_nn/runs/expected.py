@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from langevin_nn.runs.summary import Theory, parsed, theory_fields
+from langevin_nn.runs.summary import TheoryRecord, parsed, theory_fields
 from langevin_nn.theory.suite import Predictions
 
 
@@ -16,7 +16,7 @@ class Expected:
     """
 
     reason: str = ""
-    theory: dict[str, Theory] = field(default_factory=dict)
+    theory: dict[str, TheoryRecord] = field(default_factory=dict)
     not_applicable: dict[str, str] = field(default_factory=dict)
     criterion: float | None = None
     criterion_at_temperature: float | None = None

@@ -3,7 +3,7 @@
 import dataclasses
 
 from langevin_nn.config.record import RunConfig
-from langevin_nn.runs.summary import plain
+from langevin_nn.runs.summary import as_json
 from langevin_nn.theory.evidence_maximum import EvidenceMaximum
 
 
@@ -24,7 +24,7 @@ def at_maximum(config: RunConfig, found: EvidenceMaximum) -> RunConfig:
 def maximum_json(found: EvidenceMaximum) -> dict[str, object]:
     """The largest log evidence as plain values; null for what is not a number."""
     names = [item.name for item in dataclasses.fields(found) if item.name != "ensemble"]
-    return {name: plain(getattr(found, name)) for name in names}
+    return {name: as_json(getattr(found, name)) for name in names}
 
 
 def options_to(config: RunConfig, found: EvidenceMaximum) -> str:

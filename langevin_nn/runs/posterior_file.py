@@ -13,7 +13,7 @@ import xarray as xr
 
 from langevin_nn.config.record import RunConfig
 from langevin_nn.model.losses import LOSSES, Loss, loss_named
-from langevin_nn.runs.summary import Theory
+from langevin_nn.runs.summary import TheoryRecord
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.posterior_tree import DRAWS, NUMBERS, VARIABLES_OF_F
 from langevin_nn.types import Generalisation
@@ -71,7 +71,7 @@ def verify(tree: xr.DataTree, config: RunConfig, run_id: str | None = None) -> N
     sampler, data = config.sampler, config.data
     expected = {
         "chain": sampler.num_chains,
-        "draw": sampler.num_samples or _num_draws(stats, sampler.most_draws),
+        "draw": sampler.num_samples,
         "test_point": data.num_test,
         "train_point": data.num_train,
     }
@@ -99,14 +99,6 @@ def verify(tree: xr.DataTree, config: RunConfig, run_id: str | None = None) -> N
                 values = _series(targets, name, name, (f"{name.removeprefix('y_')}_point",))
                 if not np.all(np.isfinite(values)):
                     raise ValueError(f"{name} has values that are not finite")
-
-
-def _num_draws(stats: xr.Dataset, most: int) -> int:
-    """The number of draws of a run that ended by its errors, of so many at most."""
-    number = stats.sizes.get("draw", 0)
-    if not 0 < number <= most:
-        raise ValueError(f"it has {number} draws, and the run {most} at most")
-    return number
 
 
 def chains_of(tree: xr.DataTree) -> Chains:
@@ -170,7 +162,9 @@ def _y_train(tree: xr.DataTree) -> np.ndarray | None:
     return _series(_group(tree, "observed_data"), "y_train", "y_train", ("train_point",))
 
 
-def theories_of(tree: xr.DataTree, theories: Mapping[str, Theory]) -> dict[str, Generalisation]:
+def theories_of(
+    tree: xr.DataTree, theories: Mapping[str, TheoryRecord]
+) -> dict[str, Generalisation]:
     """The theories of summary.json with their predictions at the test points, from the file.
 
     Raises `ValueError`, in one line, for a theory that the file lacks.

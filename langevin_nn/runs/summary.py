@@ -21,7 +21,7 @@ from langevin_nn.theory.suite import Predictions, theory_named
 from langevin_nn.types import Estimate, Generalisation, InputError, StepSizeBias
 
 __all__ = [
-    "UNKNOWN", "Experiment", "Rung", "Summary", "Tempered", "Theory", "parsed", "plain",
+    "UNKNOWN", "Experiment", "Rung", "Summary", "Tempered", "TheoryRecord", "parsed", "as_json",
     "theory_fields", "theory_part",
 ]  # fmt: skip
 
@@ -69,7 +69,7 @@ class Experiment:
         diagnostics = measured.diagnostics
         assert diagnostics is not None, "an experiment's result carries its diagnostics"
         bias, variance = measured.step_size_bias, measured.variance.value
-        shift = math.nan if chains.unadjusted else 0.0
+        shift = 0.0 if chains.has_acceptance_step else math.nan
         if bias is not None:
             shift = bias.variance.value
         numbers = cls(
@@ -86,7 +86,7 @@ class Experiment:
             constant=diagnostics.constant,
             converged=measured.converged,
             message=measured.message,
-            unadjusted=chains.unadjusted,
+            unadjusted=not chains.has_acceptance_step,
             acceptance=diagnostics.acceptance,
             nonfinite_proposals=diagnostics.nonfinite,
             step_size=chains.step_size,
@@ -100,13 +100,14 @@ class Experiment:
             diverged_chains=diagnostics.diverged_chains,
             wall_seconds=chains.wall_seconds,
         )
-        stored = parsed(cls, plain(numbers), "experiment")
+        stored = parsed(cls, as_json(numbers), "experiment")
         assert isinstance(stored, cls)
         return stored
 
-    def __post_init__(self) -> None:
-        if self.unadjusted is None:  # earlier versions went by the acceptance
-            object.__setattr__(self, "unadjusted", self.acceptance is None)
+    @property
+    def has_acceptance_step(self) -> bool:
+        """As the dynamics has said; earlier versions went by the acceptance."""
+        return self.acceptance is not None if self.unadjusted is None else not self.unadjusted
 
     def estimate(self, name: str) -> Estimate:
         """The number of this name with its standard error."""
@@ -119,14 +120,14 @@ class Experiment:
     def step_size_shift(self, name: str) -> Estimate:
         """The predicted shift of the number by the step size; 0 with an acceptance step."""
         if self.step_size_bias is None:
-            return UNKNOWN if self.unadjusted else Estimate(0.0)
+            return Estimate(0.0) if self.has_acceptance_step else UNKNOWN
         shift = getattr(self.step_size_bias, name)
         assert isinstance(shift, Estimate)
         return shift
 
 
 @dataclass(frozen=True, kw_only=True)
-class Theory:
+class TheoryRecord:
     """The numbers that a theory predicts; `mcse` has the standard errors of the sampled ones.
 
     `summary` is the sentence on what the theory says.
@@ -145,7 +146,7 @@ class Theory:
     summary: str = ""
 
     @classmethod
-    def of(cls, theory: Generalisation, summary: str = "") -> "Theory":
+    def of(cls, theory: Generalisation, summary: str = "") -> "TheoryRecord":
         numbers = {name: getattr(theory, name) for name in _ESTIMATED}
         return cls(
             **{name: number.value for name, number in numbers.items()},
@@ -253,7 +254,7 @@ class Summary:
 
     targets: str = ""
     experiment: Experiment
-    theory: dict[str, Theory]
+    theory: dict[str, TheoryRecord]
     not_applicable: dict[str, str] = field(default_factory=dict)
     criterion: float | None = None
     criterion_at_temperature: float | None = None
@@ -277,7 +278,7 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """The content of the file; without `tempering` where there was no ladder."""
-        content = plain(self)
+        content = as_json(self)
         if self.tempering is None:
             del content["tempering"]
         assert isinstance(content, dict)
@@ -293,7 +294,7 @@ class Summary:
 
 def theory_part(predictions: Predictions) -> dict[str, Any]:
     """The theories' part of a summary, under the same keys."""
-    part = plain(theory_fields(predictions))
+    part = as_json(theory_fields(predictions))
     assert isinstance(part, dict)
     return part
 
@@ -302,7 +303,7 @@ def theory_fields(predictions: Predictions) -> dict[str, Any]:
     """The fields of `Summary` that the theories fill."""
     return {
         "theory": {
-            name: Theory.of(result, theory_named(name).summary)
+            name: TheoryRecord.of(result, theory_named(name).summary)
             for name, result in predictions.results.items()
         },
         "not_applicable": predictions.not_applicable,
@@ -317,14 +318,14 @@ def _step_size_message(measured: Generalisation) -> str:
     return "" if measured.step_size_bias is None else measured.step_size_bias.message
 
 
-def plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Records, sequences and numbers as JSON has them: null for what is not a finite number."""
     if dataclasses.is_dataclass(value):
-        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {item.name: as_json(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {name: plain(item) for name, item in value.items()}
+        return {name: as_json(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [as_json(item) for item in value]
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return value

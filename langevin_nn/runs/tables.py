@@ -63,24 +63,9 @@ def sampling(*configs: RunConfig) -> str:
     return (
         f"{of('dynamics')} dynamics, read-out {_common(configs, 'posterior.readout')}{ladder}; "
         f"{of('num_chains')} chains of {of('num_warmup')} {unit} of warm-up and "
-        f"{_draws_text(configs)}, thinning {of('thinning')}, step size {of('step_size')}, "
+        f"{of('num_samples')} draws, thinning {of('thinning')}, step size {of('step_size')}, "
         f"{_common(configs, 'precision')}"
     )
-
-
-def _draws_text(configs: Sequence[RunConfig]) -> str:
-    """How many draws there are, or the errors that end them."""
-    if not any(config.sampler.has_target for config in configs):
-        return f"{_common(configs, 'sampler.num_samples')} draws"
-    targets = []
-    for sampler in (config.sampler for config in configs):
-        relative, absolute = sampler.target_error, sampler.target_absolute_error
-        if isinstance(relative, float | int):
-            relative = (f"{relative:.3g} of bias² and variance",)
-        targets.append(
-            ", ".join((*(relative or ()), *(f"{text} absolute" for text in absolute or ())))
-        )
-    return f"draws until standard errors of {_common_text(targets)}"
 
 
 def _layers_text(configs: Sequence[RunConfig]) -> str:
@@ -139,7 +124,7 @@ def report(result: Result, data: Dataset) -> str:
     acceptance = (
         "not recorded" if diagnostics.acceptance is None else f"{diagnostics.acceptance:.3f}"
     )
-    if chains.unadjusted:
+    if not chains.has_acceptance_step:
         acceptance = "none (unadjusted dynamics)"
     if diagnostics.nonfinite:
         acceptance += f"  ({diagnostics.nonfinite:.2%} of the proposals left the finite numbers)"
@@ -227,13 +212,13 @@ def _in_errors(difference: float, mcse: float, quadrature: float) -> str:
 
 def _step_size_text(measured: Generalisation, chains: Chains, ladder: bool) -> str:
     """The meaning of the step size, and how it biases the numbers."""
-    if chains.trajectory_length is not None and not chains.unadjusted:
+    if chains.trajectory_length is not None and chains.has_acceptance_step:
         steps = max(1.0, chains.trajectory_length / chains.step_size)
         return (
             f"radians; trajectories of {chains.trajectory_length:.3g} on average, about "
             f"{steps:.1f} steps each; no bias"
         )
-    if not chains.unadjusted:
+    if chains.has_acceptance_step:
         return "no bias"
     bias, predicted = "", measured.step_size_bias
     if predicted is not None and predicted.unknown:

@@ -1,8 +1,8 @@
 """The recorded draws of all chains: what `sample` returns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, SupportsIndex
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,14 +12,6 @@ from langevin_nn.footprint import SERIES_BYTES as SERIES_BYTES
 from langevin_nn.model.losses import Loss
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.posterior_tree import Draws
-from langevin_nn.types import InputError
-from langevin_nn.values import as_whole, shown
-
-BY_DRAW = (
-    "test_outputs", "train_error", "energy", "test_variances", "acceptance", "nonfinite",
-    "test_draws", "train_outputs",
-)  # fmt: skip
-"""The names of the arrays of `Chains` whose axes begin with chain and draw."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +60,9 @@ class Chains(Draws, Displayed):
     before, `nonfinite` (chain, draw), the fraction of them that left the finite numbers and were
     rejected, and the mean angle of its trajectories, `trajectory_length`.
 
-    `unadjusted` is what the dynamics says of itself, whether it has no acceptance step; where
-    nothing is said, as in files of earlier versions, it has none if it has no `acceptance`.
+    `unadjusted` is what the dynamics says of itself, whether it has no acceptance step; None where
+    nothing is said, as in files of earlier versions: `has_acceptance_step` then goes by
+    `acceptance`.
     """
 
     test_outputs: Float[np.ndarray, "chain draw P_test *D"]
@@ -95,10 +88,6 @@ class Chains(Draws, Displayed):
     y_train: Float[np.ndarray, " P *D"] | None = None
     unadjusted: bool | None = None
 
-    def __post_init__(self) -> None:
-        if self.unadjusted is None:
-            object.__setattr__(self, "unadjusted", self.acceptance is None)
-
     def __repr__(self) -> str:
         return "; ".join(f"{name} {value}".strip() for name, value in self._table.rows)
 
@@ -119,30 +108,6 @@ class Chains(Draws, Displayed):
             rows.append(("diverged chains", str(diverged)))
         return Table((), rows)
 
-    def first(self, num_draws: SupportsIndex) -> "Chains":
-        """The first `num_draws` draws of every chain, without slopes.
-
-        Raises `InputError` for a number that is not positive, or of more draws than there are.
-
-        >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
-        >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
-        >>> posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1, 1)), data, 0.1)
-        >>> chains = lnn.sample(posterior, lnn.Split(), key=key, num_warmup=10, num_samples=8)
-        >>> chains.first(5).energy.shape
-        (8, 5)
-        """
-        number, most = as_whole(num_draws), self.energy.shape[1]
-        if number is None or not 1 <= number <= most:
-            raise InputError(
-                f"num_draws is a whole number from 1 to {most}, got {shown(num_draws)}"
-            )
-        series: dict[str, Any] = {
-            name: None if (values := getattr(self, name)) is None else values[:, :number]
-            for name in BY_DRAW
-        }
-        observables = {name: values[:, :number] for name, values in self.observables.items()}
-        return replace(self, **series, observables=observables, slopes=None)
-
     @property
     def f(self) -> Float[np.ndarray, "chain draw P_test *D"] | None:
         """Draws of f at the test inputs.
@@ -156,6 +121,11 @@ class Chains(Draws, Displayed):
         """Whether any energy or output of a chain is not finite, (chain,)."""
         f = self.test_outputs.reshape(*self.energy.shape, -1)
         return ~(np.isfinite(self.energy).all(axis=1) & np.isfinite(f).all((1, 2)))
+
+    @property
+    def has_acceptance_step(self) -> bool:
+        """Whether the step size shifts nothing of what is sampled."""
+        return self.acceptance is not None if self.unadjusted is None else not self.unadjusted
 
     @property
     def stability_limit(self) -> float:

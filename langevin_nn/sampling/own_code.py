@@ -14,9 +14,8 @@ import numpy as np
 
 from langevin_nn.errors import InputError
 from langevin_nn.model.activations import ACTIVATIONS
-from langevin_nn.model.losses import is_own as is_own_loss
-from langevin_nn.model.networks.base import Network
-from langevin_nn.model.networks.base import is_own as is_own_network
+from langevin_nn.model.losses import is_own_loss
+from langevin_nn.model.networks.base import Network, is_own_network
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.checks import RECORDS, RESERVED
@@ -24,7 +23,7 @@ from langevin_nn.sampling.posterior_tree import COORDINATES, VARIABLES_OF_F
 from langevin_nn.values import clipped, shown
 
 
-def is_own(dynamics: Dynamics) -> bool:
+def is_own_dynamics(dynamics: Dynamics) -> bool:
     """Whether a dynamics is of the user's own, and so is looked at before it moves chains."""
     return not type(dynamics).__module__.startswith("langevin_nn.")
 

@@ -331,8 +331,8 @@ def _posterior_attributes(chains: Draws) -> dict[str, Any]:
 def _stats_attributes(chains: Draws) -> dict[str, float]:
     """The attributes of the group `sample_stats`: the numbers of the dynamics."""
     numbers = {name: float(getattr(chains, name)) for name in NUMBERS}
-    if chains.unadjusted != (chains.acceptance is None):  # which is how files say it otherwise
-        numbers["unadjusted"] = float(bool(chains.unadjusted))
+    if chains.unadjusted not in (None, chains.acceptance is None):  # as files say it otherwise
+        numbers["unadjusted"] = float(chains.unadjusted)
     if chains.trajectory_length is not None:
         numbers["trajectory_length"] = float(chains.trajectory_length)
     return numbers

@@ -76,7 +76,7 @@ def axis_of(name: str, listed: Any, folder: Path | None = None) -> Axis:
         raise InputError(f"a sweep over {name} takes a list of values, got {listed!r}")
     if not listed:
         raise InputError(f"a sweep over {name} has no values: write at least one")
-    values = [plain(value) for value in listed]
+    values = [as_toml(value) for value in listed]
     if field == "data.path" and folder is not None:
         values = [
             configuration.located(path, folder) if isinstance(path, str) else path
@@ -109,7 +109,7 @@ def over_of(words: Sequence[str]) -> dict[str, list[Any]]:
 
 def label(value: Any) -> Any:
     """A value of an axis as a coordinate: a number or a word; a list becomes its text."""
-    return json.dumps(plain(value)) if isinstance(value, tuple) else value
+    return json.dumps(as_toml(value)) if isinstance(value, tuple) else value
 
 
 def place(axes: Sequence[Axis], values: Sequence[Any]) -> str:
@@ -118,10 +118,10 @@ def place(axes: Sequence[Axis], values: Sequence[Any]) -> str:
     return ", ".join(f"{axis.name} = {label(value)}" for axis, value in pairs)
 
 
-def plain(value: Any) -> Any:
+def as_toml(value: Any) -> Any:
     """The value as TOML has it: tuples become lists, NumPy's numbers become Python's."""
     if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
+        return [as_toml(item) for item in value]
     return value.item() if hasattr(value, "item") else value
 
 

@@ -29,7 +29,7 @@ from langevin_nn.sweeps.slurm import (
     NO_PAGES,
     Jobs,
     checked,
-    explained,
+    dask_explained,
     slurm_cluster,
 )
 from langevin_nn.values import as_whole, shown
@@ -116,7 +116,7 @@ def check(executor: str, workers: int | None, slurm: Mapping[str, Any]) -> None:
             'executor = "local" or leave workers out'
         )
     if executor != "serial":
-        with explained():
+        with dask_explained():
             import distributed  # noqa: F401
         _require_startable(executor)
     if slurm and executor != "slurm" and importlib.util.find_spec("dask_jobqueue"):
@@ -194,7 +194,7 @@ def started(
     if executor == "serial":
         yield _serial
         return
-    with explained():
+    with dask_explained():
         import dask
         import distributed
     number = number_of_workers(executor, workers)

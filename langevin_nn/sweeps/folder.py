@@ -140,7 +140,7 @@ class SweepFolder:
 
     def _foreign(self) -> str | None:
         """The name of an entry, in a folder without sweep.toml, that no sweep has put there."""
-        names = {claims.plain(path).name for path in self.path.iterdir()}
+        names = {claims.target_of(path).name for path in self.path.iterdir()}
         known = PARTS | {self._definition.name} if "tasks" in names else {"tasks"}
         return min(names - known, default=None)
 
@@ -342,7 +342,7 @@ class SweepFolder:
         for points, state in states:
             steps = steps_in(state)
             for point in points:
-                done[point] = max(done[point], plan.fraction(self.points[point], steps))
+                done[point] = max(done[point], steps / plan.total_steps(self.points[point]))
         return done
 
     @property

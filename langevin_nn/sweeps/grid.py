@@ -20,7 +20,7 @@ import tomli_w
 from langevin_nn import config as configuration
 from langevin_nn.config.record import RunConfig
 from langevin_nn.errors import InputError
-from langevin_nn.sweeps.axes import Axis, axis_of, kind_of, label, normal, place, plain
+from langevin_nn.sweeps.axes import Axis, as_toml, axis_of, kind_of, label, normal, place
 from langevin_nn.values import nearest, shown
 
 LARGEST_GRID = 100_000
@@ -120,7 +120,7 @@ def grid(
     points = [_point(base, axes, combination, folder) for combination in combinations]
     _check_different(axes, combinations, points)
     kept_axes = tuple(_as_kept(axes, i, points) for i in range(len(axes)))
-    over_table = {axis.name: [plain(value) for value in axis.values] for axis in kept_axes}
+    over_table = {axis.name: [as_toml(value) for value in axis.values] for axis in kept_axes}
     return Grid(kept_axes, tuple(points), tomli_w.dumps(base | {"sweep": {"over": over_table}}))
 
 
@@ -239,7 +239,7 @@ def _point(
         for axis, value in pairs:
             section = nested.get(axis.field.split(".")[0], {})
             if "." not in axis.field or isinstance(section, dict):  # else from_dict complains
-                axis.put(nested, plain(value))
+                axis.put(nested, as_toml(value))
         return configuration.from_dict(nested, folder)
     except InputError as error:
         raise InputError(f"at the point {place(axes, values)}: {error}") from error

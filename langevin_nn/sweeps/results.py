@@ -25,7 +25,7 @@ from langevin_nn.errors import InputError
 from langevin_nn.files import write_bytes
 from langevin_nn.runs import provenance
 from langevin_nn.runs.expected import Expected
-from langevin_nn.runs.summary import UNKNOWN, Experiment, Summary, Theory
+from langevin_nn.runs.summary import UNKNOWN, Experiment, Summary, TheoryRecord
 from langevin_nn.sweeps import theories
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
@@ -191,7 +191,7 @@ def status_of(expected: Expected) -> tuple[str, str]:
     return ("failed", expected.reason) if expected.reason else ("theory", "")
 
 
-def _number(record: Summary | Expected | Experiment | Theory | None, name: str) -> float:
+def _number(record: Summary | Expected | Experiment | TheoryRecord | None, name: str) -> float:
     """The record's number of this name; NaN where there is no record or no such number."""
     value = getattr(record, name, None)
     return math.nan if value is None else float(value)
@@ -204,7 +204,7 @@ def _has_unknown_shift(experiment: Experiment | None) -> bool:
     )
 
 
-def _orders(theory: Theory | None) -> list[float]:
+def _orders(theory: TheoryRecord | None) -> list[float]:
     """The order parameters that are numbers; empty for those that are matrices."""
     orders = () if theory is None else theory.order_parameters
     return [number for number in orders if isinstance(number, float)]

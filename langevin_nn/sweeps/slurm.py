@@ -56,7 +56,7 @@ def slurm_cluster(settings: Mapping[str, Any]) -> Any:
 def checked(settings: Mapping[str, Any]) -> Any:
     """dask_jobqueue's module of SLURM. Raises `InputError` for settings that it does not know."""
     ctrl_c = signal.getsignal(signal.SIGINT)
-    with explained():
+    with dask_explained():
         from dask_jobqueue import core, slurm
     if signal.getsignal(signal.SIGINT) is not ctrl_c:
         signal.signal(signal.SIGINT, ctrl_c)  # importing dask_jobqueue made it a silent exit
@@ -139,7 +139,7 @@ def _present_jobs() -> set[str] | None:
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def dask_explained() -> Iterator[None]:
     """A context in which a failing import of Dask raises an `InputError`: what to install."""
     try:
         yield

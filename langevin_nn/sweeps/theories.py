@@ -20,7 +20,7 @@ from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.runs import run
 from langevin_nn.runs.expected import Expected
 from langevin_nn.runs.records import read_record, record, sealed
-from langevin_nn.runs.summary import plain
+from langevin_nn.runs.summary import as_json
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
 from langevin_nn.sweeps.status import Status
@@ -72,7 +72,7 @@ def _reason(grid: Grid, records: Mapping[str, Expected]) -> str:
 
 def save(folder: SweepFolder, records: Mapping[str, Expected]) -> None:
     """Write the theories' numbers of the points into the folder."""
-    write_text(folder.theories, record(sealed({"points": plain(dict(records))})))
+    write_text(folder.theories, record(sealed({"points": as_json(dict(records))})))
 
 
 def load(folder: SweepFolder) -> dict[str, Expected]:

@@ -11,7 +11,7 @@ from langevin_nn.data.dataset import Dataset, as_numbers
 from langevin_nn.footprint import Needs
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble
-from langevin_nn.theory.covariance import Covariance
+from langevin_nn.theory.covariance import OutputCovariance
 from langevin_nn.theory.saddles.average import ScaleAverage
 from langevin_nn.types import Generalisation, InputError, NotApplicable
 from langevin_nn.values import (
@@ -46,8 +46,8 @@ class Solution:
     Args:
         generalisation: the numbers, among them the order parameters, the log evidence, and whether
             the theory has converged.
-        covariance: makes the `theory.covariance.Covariance` that the log evidence depends on; None
-            where the posterior is neither a Gaussian process nor an average of some.
+        covariance: makes the `theory.covariance.OutputCovariance` that the log evidence depends on;
+            None where the posterior is neither a Gaussian process nor an average of some.
         mixture: the scales of K_L and their weights where the theory averages over them, else None.
 
     >>> from langevin_nn.theory import THEORIES
@@ -59,7 +59,7 @@ class Solution:
     """
 
     generalisation: Generalisation
-    covariance: Callable[[], Covariance] | None = None
+    covariance: Callable[[], OutputCovariance] | None = None
     mixture: ScaleAverage | None = None
 
     def __post_init__(self) -> None:
@@ -71,13 +71,13 @@ class Solution:
             write = "average_over_scale(…), or leave it out"
             require_kind("mixture", self.mixture, ScaleAverage, write)
 
-    def required_covariance(self) -> Covariance | None:
+    def required_covariance(self) -> OutputCovariance | None:
         """The covariance, made; None for a solution without. `InputError` for anything else."""
         if self.covariance is None:
             return None
         what = f"what the covariance of {self.generalisation.name} makes"
         write = "at_scales(…), of_infinite_width(…) or of_kernel(…) of theory.covariance"
-        made: Covariance = require_kind(what, self.covariance(), Covariance, write)
+        made: OutputCovariance = require_kind(what, self.covariance(), OutputCovariance, write)
         return made
 
 

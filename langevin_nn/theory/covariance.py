@@ -1,7 +1,7 @@
 """The covariance that a theory's posterior comes from, as its log evidence depends on it.
 
 log p(y) = log N(y; 0, A) with A = T I + K_R(λ; Q) + (read-out bias), K_R at the order parameters Q.
-A `Covariance` has K_R as a JAX function of the precisions, and ∂ log p/∂K_R.
+An `OutputCovariance` has K_R as a JAX function of the precisions, and ∂ log p/∂K_R.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from langevin_nn.theory.regression.resolvable import require_resolved_action
 from langevin_nn.types import EnsembleSpec
 
 __all__ = [
-    "Arrays", "Covariance", "InfiniteWidthKernel", "Kernel", "Lambdas", "at_scales",
+    "Arrays", "OutputCovariance", "InfiniteWidthKernel", "Kernel", "Lambdas", "at_scales",
     "of_infinite_width", "of_kernel", "precisions_of",
 ]  # fmt: skip
 
@@ -32,7 +32,7 @@ Arrays = tuple[Float[np.ndarray | Array, "n P M"], Float[np.ndarray | Array, " *
 Kernel = Callable[[Lambdas, Arrays], Float[Array, "P P"]]
 
 
-class Covariance(NamedTuple):
+class OutputCovariance(NamedTuple):
     """A Gram matrix of the precisions, kernel(λ, arrays), and ∂ log p/∂ of this matrix.
 
     It is K_R, or K_L where K_R = Q K_L has one scale (or an average over such). Made by
@@ -80,8 +80,8 @@ def at_scales(
     ensemble: Ensemble,
     outputs: list[Regression],
     scales: Float[np.ndarray, " D"],
-) -> Covariance:
-    """The `Covariance` of outputs j that are independent with Q_j K_L each: ∂ log p is their sum.
+) -> OutputCovariance:
+    """The covariance of outputs j that are independent with Q_j K_L each: ∂ log p is their sum.
 
     With A = 2 I and y = (1, 0), ∂ log p/∂K = ½ (a aᵀ − A⁻¹) = −diag(1, 2)/8:
 
@@ -103,8 +103,8 @@ def at_scales(
     return of_infinite_width(ensemble, summed)
 
 
-def of_infinite_width(ensemble: Ensemble, sensitivity: Sensitivity) -> Covariance:
-    """The `Covariance` with the kernel K_L, for a ∂ log p/∂K_L that is known.
+def of_infinite_width(ensemble: Ensemble, sensitivity: Sensitivity) -> OutputCovariance:
+    """The `OutputCovariance` with the kernel K_L, for a ∂ log p/∂K_L that is known.
 
     >>> data = two_points(1.0, 0.0)
     >>> linear = EnsembleSpec(2, (), None, prior_precisions=(0.5,), temperature=1.0)
@@ -113,15 +113,15 @@ def of_infinite_width(ensemble: Ensemble, sensitivity: Sensitivity) -> Covarianc
     2.0
     """
     arrays: Arrays = fields(ensemble.spec, ensemble.data.x_train), np.array(())
-    return Covariance(InfiniteWidthKernel(skeleton_of(ensemble.spec)), arrays, sensitivity)
+    return OutputCovariance(InfiniteWidthKernel(skeleton_of(ensemble.spec)), arrays, sensitivity)
 
 
 def of_kernel(
     kernel_of: Callable[[EnsembleSpec], Kernel],
     ensemble: Ensemble,
     orders: Any,
-) -> Covariance:
-    """The `Covariance` of a K_R that is not a scale times K_L, at the order parameters `orders`.
+) -> OutputCovariance:
+    """The covariance K_R that is not a scale times K_L, at the order parameters `orders`.
 
     `kernel_of` makes the kernel of what `skeleton_of` leaves of the ensemble. K_L vanishes where
     K_R does.
@@ -142,7 +142,7 @@ def of_kernel(
     num_null = int(np.sum(~gram_regression(ensemble).in_range))
     regression = decompose(blocks, data.y_train, num_null=num_null)
     require_resolved_action(regression, spec.temperature, 1.0)
-    return Covariance(
+    return OutputCovariance(
         kernel, arrays, regression.sensitivity(spec.temperature, np.ones(1), np.ones(1))
     )
 

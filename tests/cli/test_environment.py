@@ -104,7 +104,7 @@ def test_settings_of_other_libraries(tmp_path, kind):
 
 def test_other_errors_of_libraries_stay_what_they_are(monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
-    with pytest.raises(ValueError, match="^something else$"), environment.explained():
+    with pytest.raises(ValueError, match="^something else$"), environment.settings_explained():
         raise ValueError("something else")
 
 

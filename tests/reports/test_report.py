@@ -28,7 +28,7 @@ from langevin_nn.estimates import plus_minus
 from langevin_nn.reports import html, points
 from langevin_nn.reports import sweep as sweep_module
 from langevin_nn.runs.folder import RunFolder
-from langevin_nn.runs.summary import Tempered, plain
+from langevin_nn.runs.summary import Tempered, as_json
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.theory.suite import theory_named
@@ -407,7 +407,7 @@ def test_rungs_of_a_ladder(ran):
     measured = summarise(ran.load_results()[0])
     evidence = (Estimate(-3.25, 0.5), Estimate(-2.0, 0.1))
     integration = ThermodynamicIntegration((0.5, 1.5), evidence, (float("nan"), 0.0))
-    ladder = plain(Tempered.of(Tempering((measured, measured), integration, (0.031,), 0)))
+    ladder = as_json(Tempered.of(Tempering((measured, measured), integration, (0.031,), 0)))
     edit(ran.path / "summary.json", lambda content: content.update(tempering=ladder))
     page = Page(lnn.report(ran.path))
     cold, hot = page.rows("Every temperature")

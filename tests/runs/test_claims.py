@@ -28,7 +28,7 @@ from langevin_nn.runs import claims
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.sampling.base import Settings
 from langevin_nn.sampling.dynamics.step_size import Diverged
-from langevin_nn.sampling.engine.checkpoint import Checkpoint, Progress, writing
+from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress, writing
 from langevin_nn.sampling.engine.chunks import Buffer
 
 OLD, NEW, NEWER = (configuration.from_dict({"seed": seed}) for seed in (1, 2, 3))
@@ -46,10 +46,10 @@ def play(path, config, *, resume=False, overwrite=False, upto=2, diverges=False)
             saved = Checkpoint(folder.checkpoint, config.content_hash)
             steps, chunks = 0, []
             if resume and saved.exists:
-                _, steps, _, _, chunks, _ = saved.load(lambda _: [np.zeros(3)])
+                _, steps, _, _, chunks = saved.load(lambda _: [np.zeros(3)])
             for step in range(steps, upto):
                 chunks.append(Buffer({"energy": np.full((1, 1), config.seed)}, {}))
-                progress = Progress(step + 1, len(chunks), 1.0, [Settings(0.5)])
+                progress = EngineProgress(step + 1, len(chunks), 1.0, [Settings(0.5)])
                 saved.save([np.ones(3)], progress, chunks[-1])
         if diverges:
             raise Diverged("it diverged")

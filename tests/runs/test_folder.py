@@ -23,7 +23,7 @@ from langevin_nn.files import write_arrays, write_atomically, write_text
 from langevin_nn.runs.folder import chains_of, posterior_tree
 from langevin_nn.runs.summary import Experiment, Summary
 from langevin_nn.sampling.base import Settings
-from langevin_nn.sampling.engine.checkpoint import Checkpoint, Progress
+from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress
 from langevin_nn.sampling.engine.chunks import Buffer
 from langevin_nn.types import Estimate, InputError
 
@@ -211,8 +211,8 @@ def test_flipped_bits_of_a_checkpoint(tmp_path, number, name):  # FAULTS 3.6
     saved_here = Checkpoint(tmp_path, "0123")
     numbers = [Settings(0.5)]
     slopes = {"stiffness": rng.random((1, 2))}
-    saved_here.save(state, Progress(3, 3, 2.0, numbers), Buffer(chunks[0], slopes))
-    saved_here.save(state, Progress(5, 5, 2.0, numbers), Buffer(chunks[1], slopes))
+    saved_here.save(state, EngineProgress(3, 3, 2.0, numbers), Buffer(chunks[0], slopes))
+    saved_here.save(state, EngineProgress(5, 5, 2.0, numbers), Buffer(chunks[1], slopes))
 
     def assert_whole(found):
         again, *progress, draws = found

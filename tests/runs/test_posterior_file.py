@@ -24,7 +24,7 @@ from run_cases import (
 
 from langevin_nn.model.losses import Hinge, Logistic, Squared
 from langevin_nn.runs.posterior_file import chains_of, load, theories_of, verify
-from langevin_nn.runs.summary import Theory
+from langevin_nn.runs.summary import TheoryRecord
 from langevin_nn.sampling.posterior_tree import SERIES_BYTES, posterior_tree
 from langevin_nn.types import InputError
 
@@ -307,7 +307,7 @@ def test_what_is_not_the_runs_is_refused(what):
     theories = {"one_layer": some_theory("one_layer")}
     config = some_config(3, NUM_TEST)
     tree = posterior_tree(drawn_chains(), Y_TRAIN, theories, config.content_hash)
-    stored = {name: Theory.of(theory) for name, theory in theories.items()}
+    stored = {name: TheoryRecord.of(theory) for name, theory in theories.items()}
 
     def read():
         verify(tree, config, config.content_hash)

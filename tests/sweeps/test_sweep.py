@@ -232,7 +232,7 @@ def test_shifts_by_the_step_size_are_marked_in_the_table(whole, tmp_path):
     assert marks == [(4, 0), (0, 4)] and len(notes) == 2
     assert found.step_size_shift_unknown.values.tolist() == [False, True]
     assert found.variance_step_size_shift.values[0] == 9
-    metropolis = shift(1.0, 0.1) | {"step_size_bias": None, "acceptance": 0.9}
+    metropolis = {"step_size_bias": None, "acceptance": 0.9, "unadjusted": False}
     found, marks, notes = rows({"step_size_bias": None}, {**shift(0.0, 0.0), **metropolis})
     assert marks == [(0, 4), (0, 0)] and [note[0] for note in notes] == ["‡"]
     for name in names:

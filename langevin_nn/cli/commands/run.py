@@ -63,12 +63,9 @@ def execute(arguments: argparse.Namespace) -> int:
     folder = RunFolder(
         arguments.output or default_output(arguments.config, problem.config.content_hash)
     )
-    kept_weights = run.weights_file(problem, folder.weights)
-    if kept_weights:
-        kept_weights.require_disk()
     if arguments.dry_run:
         stages.begin("compiling and measuring the pace")
-        text = forecast.forecast(problem, kept_weights)
+        text = forecast.forecast(problem)
         stages.end()
         sys.stdout.write(f"{text}\n\nrun folder: {folder.path}, of which nothing was written\n")
         return 0
@@ -83,7 +80,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 write_unless_quiet(
                     arguments, f"{folder.path} is finished; its figures again: {plot_line}"
                 )
-                folder.check_finished(with_all_weights=True)
+                folder.check_finished()
                 converged = folder.load_summary().experiment.converged
                 return 0 if converged else NOT_CONVERGED
             if arguments.resume and not folder.has_state:
@@ -95,8 +92,6 @@ def execute(arguments: argparse.Namespace) -> int:
             if stages.is_shown:
                 stages.end()
                 lines = [tables.heading(problem.config, problem.data), "", predictions.table, ""]
-                if kept_weights:
-                    lines.append(f"all weights go into {folder.weights}: {kept_weights}")
                 sys.stderr.write("\n".join(map(str, lines)) + "\n")
             stages.begin("compiling")
             result = run.run(

@@ -178,7 +178,11 @@ def layers_of(network: Any) -> tuple[Layer, ...] | None:
     if _overridden(network, "layers", "features", "batch", "preactivations", "__call__"):
         return None
     layers = network.layers
-    if is_own(network) and isinstance(layers, tuple) and len(layers) != len(network.weights):
+    if (
+        is_own_network(network)
+        and isinstance(layers, tuple)
+        and len(layers) != len(network.weights)
+    ):
         raise InputError(
             f"{type(network).__name__} has {len(layers)} layers and {len(network.weights)} arrays "
             "of weights: write one layer for each of them in layers, the first an InputLayer"
@@ -192,7 +196,7 @@ def says_layers(network: Any) -> bool:
     return not home.__module__.startswith("langevin_nn.") and layers_of(network) is not None
 
 
-def is_own(network: Any) -> bool:
+def is_own_network(network: Any) -> bool:
     """Whether the network is of a class of the user's own, derived from `Network`."""
     return isinstance(network, Network) and not type(network).__module__.startswith("langevin_nn.")
 
@@ -221,7 +225,7 @@ def reduced_on(network: Any, data: Dataset) -> tuple[Any, InputSpace | None]:
     """
     if not isinstance(network, Network):
         return network, None
-    if is_own(network):
+    if is_own_network(network):
         _require_apart(network, data.x_train[:3])
     pair: Any = network.reduced(data)
     if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Network)):
@@ -230,7 +234,7 @@ def reduced_on(network: Any, data: Dataset) -> tuple[Any, InputSpace | None]:
             "InputSpace.reduced(self, data)"
         )
     reduced, space = pair
-    if is_own(network) and space is not None:
+    if is_own_network(network) and space is not None:
         _require_same(network, reduced, data.x_train[:8], space.train[:8])
     return reduced, space
 

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.derivative import derivative_along
-from langevin_nn.model.networks.base import Network, is_own, of_each
+from langevin_nn.model.networks.base import Network, is_own_network, of_each
 from langevin_nn.types import InputError
 from langevin_nn.values import shown
 
@@ -164,7 +164,7 @@ def refuse_wrong_derivatives(posterior: Any) -> None:
     marks, dtype = posterior.sampled_leaves, posterior.x_train.dtype
     is_module = marks is not None
     if not is_module:
-        if not is_own(posterior.network):
+        if not is_own_network(posterior.network):
             return
         marks = tuple(eqx.is_inexact_array(leaf) for leaf in jax.tree.leaves(posterior.network))
     leaves = [

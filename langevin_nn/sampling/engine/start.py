@@ -12,23 +12,22 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from langevin_nn.errors import OwnFailure
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.dynamics.step_size import final_curvature
-from langevin_nn.sampling.engine.checkpoint import Checkpoint, Progress, Saved
+from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress
+from langevin_nn.sampling.engine.chunks import Buffer
 from langevin_nn.sampling.engine.program import Exchange, States, begin, point, stacked
 from langevin_nn.sampling.own_code import (
-    is_own,
+    is_own_dynamics,
     require_finite_start,
     require_own_step,
     require_settings,
     require_uncoupled,
 )
-from langevin_nn.sampling.stopping import is_warm
 from langevin_nn.types import InputError, PointKeys
 
 
@@ -108,7 +107,7 @@ class Start:
         """The number of chains of each point."""
         return int(self.streams.moving[0].shape[1])
 
-    def fresh(self) -> tuple[States, Progress]:
+    def fresh(self) -> tuple[States, EngineProgress]:
         """The chains at draws of the prior, and the settings that they start with."""
         params = [
             posterior.sample_prior(key, self.num_chains)
@@ -120,7 +119,7 @@ class Start:
             self.dynamics.start(*inputs)
             for inputs in zip(self.points, params, self.streams.host, strict=True)
         ]
-        if is_own(self.dynamics):
+        if is_own_dynamics(self.dynamics):
             for point_settings in settings:
                 require_settings(self.dynamics, point_settings, "start")
         states = [
@@ -129,7 +128,7 @@ class Start:
                 self.points, settings, params, strict=True
             )
         ]
-        if is_own(self.dynamics):
+        if is_own_dynamics(self.dynamics):
             require_own_step(
                 self.dynamics, self._stepper(settings[0]), self.points[0], params[0], states[0],
                 self.streams.moving[0][0],
@@ -139,7 +138,7 @@ class Start:
                 self.streams.moving[0][0],
             )  # fmt: skip
             self._try_adapted(states[0], settings[0])
-        return States(stacked(states), self._between()), Progress(0, 0, 0.0, settings)
+        return States(stacked(states), self._between()), EngineProgress(0, 0, 0.0, settings)
 
     def _try_adapted(self, state: Any, settings: Any) -> None:
         """Raise what is wrong with `adapted` at once: it is asked at the end of the warm-up.
@@ -160,8 +159,8 @@ class Start:
         except InputError as error:
             raise OwnFailure(str(error)) from error
 
-    def resumed(self, saved: Checkpoint) -> tuple[States, Progress, Saved]:
-        """The states and the progress as they were saved, and all that was saved of the draws."""
+    def resumed(self, saved: Checkpoint) -> tuple[States, EngineProgress, list[Buffer]]:
+        """The states and the progress as they were saved, and the draws before."""
         fields = self.dynamics.settings._fields
 
         def settings(row: dict[str, Any]) -> Any:
@@ -183,39 +182,25 @@ class Start:
                 self._between(),
             )
 
-        content = saved.load(shapes)
-        states, steps, draws, rows = content[:4]
+        states, steps, draws, rows, chunks = saved.load(shapes)
         seconds = rows[0].get("seconds", 0.0)
         curvatures = [row["curvature"] for row in rows] if "settled" in rows[0] else None
-        energies = [row["warmup_energies"] for row in rows if "warmup_energies" in row]
-        progress = Progress(
-            steps, draws, seconds, [settings(row) for row in rows], curvatures,
-            rows[0].get("warmup"), np.asarray(energies) if energies else None,
-        )  # fmt: skip
+        progress = EngineProgress(
+            steps, draws, seconds, [settings(row) for row in rows], curvatures
+        )
         if not set(fields) <= rows[0].keys():  # saved by an earlier version, which had fewer
             known = [{name: row[name] for name in fields if name in row} for row in rows]
             progress = self._completed(states, progress, known)
-        return states, progress, content
+        return states, progress, chunks
 
-    def is_warm(self, states: States, progress: Progress) -> bool:
-        """Whether a warm-up that ends by itself may end now: nothing drifts at any point."""
-        assert progress.energies is not None
-        if not all(map(is_warm, progress.energies)):
-            return False
-        chains = jax.device_get(states.chains)
-        return all(
-            self.dynamics.settled(point(chains, i), settings)
-            for i, settings in enumerate(progress.settings)
-        )
-
-    def settled(self, states: States, progress: Progress) -> Progress:
+    def settled(self, states: States, progress: EngineProgress) -> EngineProgress:
         """The progress with the settings and the curvatures that hold from the warm-up's end."""
         adapted, curvatures = [], []
         chains = jax.device_get(states.chains)
         for i, (posterior, key) in enumerate(zip(self.points, self.streams.host, strict=True)):
             state = jax.tree.map(jnp.asarray, point(chains, i))
             adapted.append(self.dynamics.adapted(state, progress.settings[i]))
-            if is_own(self.dynamics):
+            if is_own_dynamics(self.dynamics):
                 self._require_adapted(adapted[-1])
             curvatures.append(
                 final_curvature(posterior, state.params, key)
@@ -237,8 +222,8 @@ class Start:
         return self.exchange.begin(len(self.points), self.num_chains) if self.exchange else None
 
     def _completed(
-        self, states: States, done: Progress, saved: Sequence[dict[str, Any]]
-    ) -> Progress:
+        self, states: States, done: EngineProgress, saved: Sequence[dict[str, Any]]
+    ) -> EngineProgress:
         """The progress with settings that an earlier version did not save found anew.
 
         They are those of the start, or from the end of the warm-up the adapted ones.

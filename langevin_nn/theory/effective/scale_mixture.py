@@ -8,7 +8,7 @@ import numpy as np
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
-from langevin_nn.theory.covariance import Covariance, of_infinite_width
+from langevin_nn.theory.covariance import OutputCovariance, of_infinite_width
 from langevin_nn.theory.effective.common import about_the_mean, scale_action
 from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.moments import as_resolved, generalisation, joined
@@ -57,7 +57,7 @@ def _solve(ensemble: Ensemble) -> Solution:
     )
 
 
-def _covariance(ensemble: Ensemble) -> Covariance:
+def _covariance(ensemble: Ensemble) -> OutputCovariance:
     spec, regression = ensemble.spec, replace(gram_regression(ensemble), beyond=None)
     average = average_over_scale(*scale_action(spec, regression, _domain(ensemble)), regression)
     in_scale, alone = (

@@ -17,7 +17,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from langevin_nn.theory.saddles.newton import Minimum, minimum_by_products
+from langevin_nn.theory.saddles.newton import SaddleMinimum, minimum_by_products
 from langevin_nn.theory.saddles.scale import ScaleAction, minima
 
 __all__ = ["OutputAction", "PatchAction", "matrix_of"]
@@ -59,7 +59,7 @@ class OutputAction:
     projected_targets: Float[np.ndarray, "P D"]
     projected_columns: Float[np.ndarray, "P r"]
 
-    def minimum(self, scale: float) -> Minimum:
+    def minimum(self, scale: float) -> SaddleMinimum:
         """The minimum that Newton's method reaches from `scale` times the identity."""
         last: dict[bytes, _AtMatrix] = {}
 
@@ -135,7 +135,7 @@ class PatchAction:
     targets: Float[np.ndarray, " P"]
     noise: Float[np.ndarray, "P P"]
 
-    def minimum(self, scale: float) -> Minimum:
+    def minimum(self, scale: float) -> SaddleMinimum:
         """The minimum that Newton's method reaches from `scale` times the identity."""
         numbers = (float(self.width), self.pairs, self.targets, self.noise)
         arrays = tuple(map(jnp.asarray, numbers))

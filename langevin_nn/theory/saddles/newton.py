@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy import optimize
 from scipy.sparse import linalg as sparse
 
-__all__ = ["Derivatives", "Minimum", "local_minimum", "lowest", "minimum_by_products"]
+__all__ = ["Derivatives", "SaddleMinimum", "local_minimum", "lowest", "minimum_by_products"]
 
 _MAX_ITERATIONS = 200
 _FINAL_STEPS = 8
@@ -29,7 +29,7 @@ Derivatives = Callable[
 
 
 @dataclass(frozen=True)
-class Minimum:
+class SaddleMinimum:
     """A minimum of S: its point, its value, and whether the last Newton step was below 1e-9.
 
     Made by `local_minimum` and `minimum_by_products`.
@@ -41,7 +41,7 @@ class Minimum:
     message: str = ""
 
 
-def local_minimum(derivatives: Derivatives, start: Float[np.ndarray, " n"]) -> Minimum:
+def local_minimum(derivatives: Derivatives, start: Float[np.ndarray, " n"]) -> SaddleMinimum:
     """The minimum of S that the trust-region Newton method reaches from `start`.
 
     >>> def derivatives(x):  # of Σ (exp(x) − 2x)
@@ -81,7 +81,7 @@ def minimum_by_products(
     value_and_gradient: Callable[[np.ndarray], tuple[float, np.ndarray]],
     product: Callable[[np.ndarray, np.ndarray], np.ndarray],
     start: Float[np.ndarray, " n"],
-) -> Minimum:
+) -> SaddleMinimum:
     """The minimum that the trust-region Newton method reaches by products of the Hessian.
 
     For many order parameters: it takes S and ∇S at x, and ∇²S(x) p.
@@ -125,7 +125,7 @@ def _minimum_from(
     start: np.ndarray,
     value: Callable[[np.ndarray], float],
     newton_step: Callable[[np.ndarray], np.ndarray | None],
-) -> Minimum:
+) -> SaddleMinimum:
     """The minimum that the search and full Newton steps end in; not converged where it fails."""
     if not np.isfinite(value(start)):
         reason = "the action is not a finite number where the search for its minimum begins"
@@ -135,14 +135,14 @@ def _minimum_from(
         except (ValueError, ArithmeticError) as error:  # of SciPy, for derivatives that are NaN
             text = " ".join(str(error).split())
             reason = f"the search for a minimum of the action failed ({text})"
-    return Minimum(np.full(start.shape, np.nan), np.nan, converged=False, message=reason)
+    return SaddleMinimum(np.full(start.shape, np.nan), np.nan, converged=False, message=reason)
 
 
 def _polished(
     x: np.ndarray,
     value: Callable[[np.ndarray], float],
     newton_step: Callable[[np.ndarray], np.ndarray | None],
-) -> Minimum:
+) -> SaddleMinimum:
     """The minimum after full Newton steps from x, converged if the last was small enough."""
     first, size = x, np.inf
     for _ in range(_FINAL_STEPS):
@@ -153,15 +153,15 @@ def _polished(
         if size < 1e-12:
             break
     if size <= _STEP_TOLERANCE:
-        return Minimum(x, value(x), converged=True)
+        return SaddleMinimum(x, value(x), converged=True)
     reason = f"Newton's method has not reached a minimum of the action (last step {size:.1e})"
-    return Minimum(first, value(first), converged=False, message=reason)
+    return SaddleMinimum(first, value(first), converged=False, message=reason)
 
 
-def lowest(found: Sequence[Minimum]) -> Minimum:
+def lowest(found: Sequence[SaddleMinimum]) -> SaddleMinimum:
     """The lowest of some minima, of those that converged if any did.
 
-    >>> high, low, nowhere = (Minimum(np.zeros(1), s, s > 0) for s in (2.0, 1.0, -1.0))
+    >>> high, low, nowhere = (SaddleMinimum(np.zeros(1), s, s > 0) for s in (2.0, 1.0, -1.0))
     >>> lowest([high, low, nowhere]).action
     1.0
     """

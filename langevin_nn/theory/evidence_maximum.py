@@ -6,6 +6,8 @@ several starts. Its slope λ ∂ log p/∂λ is exact (`evidence`) where the the
 a difference quotient for the others.
 """
 
+import contextlib
+import dataclasses
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -141,7 +143,8 @@ def maximise_evidence(
         raise InputError(
             f"the log evidence of {chosen.name} is not known at any of the starts ({reasons[0]})"
         )
-    return _maximum(objective, best)
+    found = _maximum(objective, best)
+    return _no_lower(objective, found) if found.initial_log_evidence > found.log_evidence else found
 
 
 class _Entry(NamedTuple):
@@ -268,6 +271,38 @@ def _maximum(objective: _Objective, best: optimize.OptimizeResult) -> EvidenceMa
         objective.theory.name, values, own, float(-best.fun), initial, there,
         at_bounds, converged, message,
     )  # fmt: skip
+
+
+def _no_lower(objective: _Objective, below: EvidenceMaximum) -> EvidenceMaximum:
+    """What stands for a maximum `below` the given values: these, what is zero held as it is.
+
+    T = 0 lies beyond the lower bound, and a climb may end where the theory has no evidence.
+    """
+    ensemble = objective.ensemble
+    zeros = tuple(name for name, value in below.initial_values.items() if value == 0)
+    others = [entry for entry in objective.entries if entry.name not in zeros]
+    given = dataclasses.replace(
+        below, values=below.initial_values, log_evidence=below.initial_log_evidence,
+        ensemble=ensemble,
+    )  # fmt: skip
+    if math.isclose(given.log_evidence, below.log_evidence, rel_tol=1e-12) and not zeros:
+        return given  # another rounding of the same values
+    message = "nothing above the given values was found"
+    if zeros:
+        message = f"no maximum between the bounds: log p is larger at {', '.join(zeros)} = 0"
+    found = dataclasses.replace(given, at_bounds=(), converged=bool(zeros) and not others)
+    if zeros and others:
+        rest = _Objective(ensemble, objective.theory, others, objective.bounds)
+        own = np.clip([entry.of(ensemble) for entry in others], *objective.bounds)
+        with contextlib.suppress(_NoEvidence):
+            at_zero = _maximum(rest, _climb(rest, np.log(own)))
+            if at_zero.log_evidence >= given.log_evidence:
+                values = given.values | at_zero.values
+                found = dataclasses.replace(
+                    at_zero, values=values, initial_values=below.initial_values
+                )
+                message = f"{message}; {at_zero.message}" if at_zero.message else message
+    return dataclasses.replace(found, at_bounds=(*zeros, *found.at_bounds), message=message)
 
 
 def _starts(

@@ -54,6 +54,25 @@ def test_linear_regression_with_orthogonal_inputs(variance, temperature, fields)
         assert found.initial_values[TEMPERATURE] == start
 
 
+@pytest.mark.parametrize("fields", [TEMPERATURE, (READOUT, TEMPERATURE)])
+@pytest.mark.parametrize("bounds", [(1e-6, 1e6), (0.05, 10.0)])
+def test_from_zero_temperature_it_never_ends_below(fields, bounds):
+    """K = diag(2, 1)/λ and y = (1, √½): T + k_μ/λ = y_μ² at T = 0 and λ = 2."""
+    data = Dataset("two", np.diag([2.0, 2**0.5]), np.array([1.0, 0.5**0.5]), np.eye(2), np.ones(2))
+    ensemble = Ensemble(EnsembleSpec(2, (), None, (2.0,), 0.0), data)
+    found = maximise_evidence(ensemble, fields, bounds=bounds)
+    own = evidence(ensemble, "infinite_width").log_evidence
+    assert found.initial_log_evidence == own <= found.log_evidence
+    assert (found.values[TEMPERATURE], found.ensemble.spec.temperature) == (0.0, 0.0)
+    assert found.at_bounds == (TEMPERATURE,) and TEMPERATURE in found.message
+    assert found.converged
+    if fields != TEMPERATURE:
+        (precision,) = found.ensemble.spec.prior_precisions
+        np.testing.assert_allclose(precision, 2.0, rtol=1e-3)
+        best = -np.sum(1 + np.log(2 * np.pi * data.y_train**2)) / 2
+        np.testing.assert_allclose(found.log_evidence, best, rtol=1e-9)
+
+
 def test_it_is_stationary_by_numpy_alone():
     """∂ log p = ½ (aᵀ ∂A a − tr A⁻¹∂A), a = A⁻¹y, in λ_1 (∂A = −K/λ_1) and in T (∂A = I)."""
     away = ensemble_of(task(), temperature=1.0)

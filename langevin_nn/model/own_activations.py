@@ -116,14 +116,12 @@ def _complaint_on_dual(chosen: Activation) -> str:
             f"has a dual of shape {values[0].shape} and {values[1].shape} where its arguments "
             f"broadcast to {rho.shape} and {variances.shape}: write κ(a, b, c) of each entry"
         )
-    if complaint := _complaint_on_range(chosen):
-        return complaint
     kappa = np.concatenate([value.ravel() for value in values])
     if np.any(wrong := ~(np.abs(kappa - expected) <= bound)):
         first = int(np.argmax(wrong))
         a_at, b_at, c_at = (float(array[first]) for array in at)
         return _of_another(a_at, b_at, c_at, kappa[first], expected[first])
-    return _complaint_on_forms(chosen, block, kappa)
+    return _complaint_on_range(chosen) or _complaint_on_forms(chosen, block, kappa)
 
 
 def _of_another(a: float, b: float, c: float, given: float, expected: float) -> str:

@@ -53,6 +53,7 @@ def random_networks():
     return data.x_train, posterior.spec, [np.asarray(each) for each in drawn]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "kernel"), [(0, nngp), (1, ntk)])
 def test_kernels_are_those_of_random_networks(random_networks, number, kernel):
     """And not those without the skip, or with a precision 20 % off."""

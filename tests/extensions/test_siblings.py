@@ -61,6 +61,7 @@ def test_what_is_installed_is_no_file_beside(here, monkeypatch):
     sys.modules.pop("factor")
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_files_and_goes_on_with_no_others(here):
     write(Path("home"))
     Path("home/own.toml").write_text(

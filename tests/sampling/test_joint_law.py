@@ -162,19 +162,26 @@ def largest(z: dict[str, float]) -> float:
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.exhaustive_except(*(str(sampler) for sampler in SAMPLERS if "64" in str(sampler)))
+in_float64_at_least = pytest.mark.exhaustive_except(
+    *(str(sampler) for sampler in SAMPLERS if "64" in str(sampler))
+)
+
+
+@in_float64_at_least
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 def test_the_joint_law_of_weights_and_targets_is_invariant(sampler, seed):
     z = geweke(sampler, joint_draws(sampler, seed))
     assert largest(z) < SIGMAS, z
 
 
+@in_float64_at_least
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 def test_the_joint_law_sees_a_temperature_ten_per_cent_off(sampler, seed):
     z = geweke(sampler, joint_draws(sampler, seed, 1.1))
     assert largest(z) > 2 * SIGMAS, z
 
 
+@in_float64_at_least
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 def test_ranks_of_the_truth_are_uniform(sampler, seed):
     z = calibration(joint_draws(sampler, seed), seed)

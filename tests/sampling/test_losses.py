@@ -138,6 +138,10 @@ def deviations(dynamics, loss, seed, *, kind=None, sampled_loss=None, step_size=
     return np.array([float(z_scores(q(found), q(w) @ weights)) for q in quantities])
 
 
+@pytest.mark.exhaustive_except(
+    "split-logistic", "langevin-squared", "langevin-hinge, γ = 2", "langevin-huber",
+    "split-hinge, γ = 1", "barker-logistic", "barker-hinge, γ = 2",
+)  # fmt: skip
 @pytest.mark.slow_except("split-logistic", "langevin-squared")
 @by_loss
 @pytest.mark.parametrize("dynamics", DYNAMICS)

@@ -95,7 +95,7 @@ GRIDS = {
 }
 
 
-@pytest.mark.slow_except("one_layer", "scale_mixture")
+@pytest.mark.slow_except("one_layer")
 @pytest.mark.parametrize("theory", GRIDS)
 def test_no_point_of_a_grid_has_more(theory):
     """And its own cell has the grid's best."""

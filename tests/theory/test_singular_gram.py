@@ -48,11 +48,18 @@ CASES = [
     ("convolutional", {"patches": PATCHES}),
 ]
 COMPILED = ("nested", "convolutional", "one_layer_nonodd", "infinite_width")
-DERIVATIVES = [
-    pytest.param(*case, marks=[pytest.mark.slow] if case[0] in COMPILED else [])
-    for case in CASES
-    if case[0] not in ("width_expansion", "matched")
-]
+
+
+def marked(slow, without=()):
+    """The cases, with some theories among the slow tests and some left out."""
+    return [
+        pytest.param(*case, marks=[pytest.mark.slow] if case[0] in slow else [])
+        for case in CASES
+        if case[0] not in without
+    ]
+
+
+DERIVATIVES = marked(COMPILED, without=("width_expansion", "matched"))
 
 
 def solve(theory, spec, data):
@@ -95,7 +102,7 @@ def assert_same(one, other, scale=1.0):
     )
 
 
-@pytest.mark.parametrize("theory, options", CASES)
+@pytest.mark.parametrize("theory, options", marked(("nested", "convolutional")))
 def test_linear_network_with_more_examples_than_inputs(theory, options):  # FAULTS 1.1, 1.2
     outputs = options.get("outputs", 1)
     data, few, noise = more_examples_than_inputs(outputs)
@@ -117,7 +124,7 @@ def test_linear_network_with_more_examples_than_inputs(theory, options):  # FAUL
 
 
 @pytest.mark.parametrize("opposite", [False, True], ids=["equal", "opposite"])
-@pytest.mark.parametrize("theory, options", CASES)
+@pytest.mark.parametrize("theory, options", marked(("nested", "convolutional")))
 def test_examples_that_are_there_twice(theory, options, opposite):  # FAULTS 1.1, 1.2
     outputs = options.get("outputs", 1)
     data, once, noise = twice(outputs, opposite)
@@ -421,7 +428,7 @@ def test_inputs_that_are_nearly_equal_against_a_linear_solver(activation):  # FA
             )
 
 
-@pytest.mark.parametrize("theory, options", CASES)
+@pytest.mark.parametrize("theory, options", marked(("nested", "convolutional")))
 def test_every_theory_of_inputs_that_are_nearly_equal(theory, options):  # FAULTS 1.1
     """A linear network sees X = U Σ Vᵀ as Σ Vᵀ with Uᵀy, whose Gram matrix Σ² has no rounding."""
     outputs = options.get("outputs", 1)

@@ -18,6 +18,7 @@ from langevin_nn.analysis.landscape.gradients import kernel_alignment as kernel_
 from langevin_nn.analysis.landscape.gradients import tangent_kernel as tangent_kernel
 from langevin_nn.analysis.landscape.spectra import spectral_density as spectral_density
 from langevin_nn.analysis.scaling import power_law as power_law
+from langevin_nn.analysis.stopping import TargetError as TargetError
 from langevin_nn.analysis.tempering import summarise_ladder as summarise_ladder
 from langevin_nn.analysis.variances import error_parts as error_parts
 from langevin_nn.data.load import Dataset as Dataset

@@ -25,6 +25,9 @@ SERIES_BYTES = 128e6
 """The most bytes of a series, beside f at the test inputs or following from it, that is kept."""
 GRAM_COPIES, CROSS_COPIES = 5.3, 1.4
 """Copies of matrices P × P and P × P_test in a theory."""
+KEPT_WEIGHT_COPIES, KEPT_PARAMS_COPIES, BUFFER_BYTES = 6.0, 3.0, 64e6
+"""Copies of the weights of one draw where these are kept, and of the parameters of several draws on
+their way, which take so many bytes at most."""
 PROGRAMS, PROGRAMS_OF_SLOPES = 15e6, 120e6
 """Bytes of compiled programs and of blocks that do not grow with P; the second where the bias of a
 dynamics is measured with the read-out marginalised, by curvatures and slopes of factors."""
@@ -51,7 +54,7 @@ class Sizes:
     `num_units` are the activations that one input takes, over all hidden layers (and patches).
     `copies` is what their dynamics carries (`sampling.base.Dynamics.copies`).
     `num_together` of the networks are the chains of one posterior; `written` says whether their
-    draws become a file.
+    draws become a file. `num_kept` are the weights of one network where each draw's are kept.
     """
 
     num_weights: int
@@ -66,6 +69,7 @@ class Sizes:
     copies: Copies = Copies(slopes=True)
     num_together: int | None = None
     written: bool = False
+    num_kept: int = 0
 
 
 def of_sampling(sizes: Sizes) -> dict[str, float]:
@@ -86,6 +90,10 @@ def of_sampling(sizes: Sizes) -> dict[str, float]:
         parts["factors"] = (
             MATRIX_COPIES * bytes_per_entry * min(sizes.num_train, sizes.num_units) ** 2
         )
+    if sizes.num_kept:
+        params = sizes.num_samples * bytes_per_entry * sizes.num_weights
+        parts["kept weights"] = KEPT_WEIGHT_COPIES * bytes_per_entry * sizes.num_kept
+        parts["kept weights"] += KEPT_PARAMS_COPIES * min(params, BUFFER_BYTES)
     return parts
 
 
@@ -217,12 +225,17 @@ def without_warnings() -> Iterator[None]:
 def in_words(num_bytes: float | int) -> str:
     """A number of bytes in the unit that suits it.
 
-    >>> in_words(3.2e9), in_words(15e6), in_words(8e15)
-    ('3.2 GB', '15 MB', '8e+06 GB')
+    >>> in_words(3.2e9), in_words(15e6), in_words(6080), in_words(8e15)
+    ('3.2 GB', '15 MB', '6.08 kB', '8e+06 GB')
     """
     if num_bytes >= sys.maxsize:
         return "more than any machine has"
-    return f"{num_bytes / 1e9:.3g} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.3g} MB"
+    size, unit = next((pair for pair in _UNITS if num_bytes >= pair[0]), _UNITS[-1])
+    return f"{num_bytes / size:.3g} {unit}"
+
+
+_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+"""The units of a number of bytes, the largest first."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,11 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class Report:
-    """The argument of the `progress` function, which the driver calls after each chunk."""
+    """The argument of the `progress` function, which the driver calls after each chunk.
+
+    `total_steps` and `warmup_steps` are those at the end as far as is known: a run that ends by
+    itself learns more of them as it goes.
+    """
 
     steps: int
     total_steps: int
@@ -104,6 +108,7 @@ class RunProgress(Progress):
         bar = self.bar_of(
             total=report.total_steps, initial=report.steps, unit="step", unit_scale=True
         )
+        bar.total = report.total_steps  # which a run that ends by its errors learns as it goes
         bar.set_description(phase, refresh=not self.delay)
         bar.set_postfix_str(numbers, refresh=not self.delay)
         bar.update(report.steps - bar.n)

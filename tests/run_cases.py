@@ -1,8 +1,10 @@
 """Run folders with made-up numbers, which the tests of their files share."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config.record import RunConfig, from_dict
@@ -96,6 +98,16 @@ def some_config(num_train: int, num_test: int) -> RunConfig:
     """The configuration of a run that has `some_chains`."""
     counts = {"num_chains": NUM_CHAINS, "num_samples": NUM_DRAWS}
     return from_dict({"sampler": counts, "data": {"num_train": num_train, "num_test": num_test}})
+
+
+def arrays(folder) -> dict[str, np.ndarray]:
+    """Every array of posterior.nc by its path."""
+    with xr.open_datatree(Path(folder) / "posterior.nc", engine="h5netcdf") as tree:
+        return {
+            f"{node.path}/{name}": variable.to_numpy()
+            for node in tree.subtree
+            for name, variable in node.dataset.variables.items()
+        }
 
 
 def saved(tmp_path, chains, theories, y_train=(1.0, -1.0, 1.0)):

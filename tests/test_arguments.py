@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
-import dataclasses, inspect, warnings
+import dataclasses, inspect, tempfile, warnings
 import jax, numpy as np
 import jax.numpy as jnp
 import langevin_nn as lnn
@@ -155,10 +155,17 @@ check(lnn.load_dataset, {"in_size": COUNT, "teacher_width": COUNT, "noise_varian
 check(lnn.load_dataset, {"path": PATH}, source="npz", **loaded)
 check(lnn.load_dataset, {"folder": PATH}, source="mnist", **loaded)
 
-check(lnn.sample, {"checkpoint": PATH, "resume": FLAG, "progress": (5, "x", [], lnn.Langevin)},
-      posterior=posterior, dynamics=lnn.Langevin(), key=key, num_samples=4)
-check(lnn.temper, {"checkpoint": PATH, "resume": FLAG, "progress": (5, "x", [], lnn.Langevin)},
+saving = {"checkpoint": PATH, "resume": FLAG, "progress": (5, "x", [], lnn.Langevin),
+          "keep_weights": (*PATH, ".", "none/w.npy")}
+check(lnn.sample, saving, posterior=posterior, dynamics=lnn.Langevin(), key=key, num_samples=4)
+check(lnn.temper, saving | {"until": (0.01, "x", lnn.TargetError, lnn.Split())},
       posterior=posterior, dynamics=lnn.Langevin(), temperatures=(1.0,), key=key)
+check(lnn.TargetError, {
+    "relative": (None, 0.0, -1, 2.0, "0.01", {"bias": 0.1}, {"bias2": "x"}, {"bias2": 0}, {1: 1.0}),
+    "absolute": (5, "x", {"f": 0.1}, {"variance": -1.0}), "max_draws": COUNT,
+    "max_seconds": NUMBER[1:]})
+check(lnn.sample_points, {"keep_weights": (*PATH, "x", [], [None, None])},
+      posteriors=[posterior], dynamics=lnn.Langevin(), keys=[key], num_samples=4)
 check(lnn.numpyro_model, {"posterior": without(RECORD, posterior), "test_outputs": FLAG},
       posterior=posterior)
 check(lnn.NumPyroKernel, {"target": without(OBJECT) + (network, data),
@@ -190,6 +197,11 @@ check(lnn.summarise_ladder, {"ladder": RECORD}, ladder=None, key=key)
 check(lnn.summarise, {"chains": RECORD, "name": TEXT}, chains=None)
 chains = lnn.sample(posterior, lnn.Langevin(), key=key, num_chains=2, num_warmup=1, num_samples=4,
                     thinning=1)
+rule = lnn.TargetError(0.1)
+check(rule.first_look, {"num_chains": COUNT})
+check(rule.draws_needed, {"chains": RECORD})
+check(rule.shortfall, {"measured": RECORD}, chains=chains)
+check(chains.first, {"num_draws": (*COUNT, 5)}, num_draws=3)
 check(chains.to_arviz, {"theories": (5, "x", [1], [None], chains, {"a": 1})}, theories=())
 for function in (lnn.collect, lnn.report, lnn.load_run):
     check(function, {"path": (None, *PATH)}, path=None)
@@ -201,6 +213,15 @@ check(lnn.sweep, {"config": (None, *PATH), "over": (5, "x", [1], object()), "out
                   "executor": OBJECT[1:], "workers": COUNT[1:], "slurm": (5, "x", [1], object()),
                   "theory_only": FLAG},
       config=config, over={"seed": [1]}, output="nowhere")
+folder = tempfile.TemporaryDirectory()
+small = {"num_chains": 2, "num_warmup": 1, "num_samples": 4, "thinning": 1, "keep_weights": True}
+small = {"theory": [], "sampler": small, "network": {"hidden_widths": [2]},
+         "data": {"source": "teacher_linear", "in_size": 3, "num_train": 4, "num_test": 4}}
+swept = lnn.sweep(small, {"seed": [1]}, output=folder.name)
+loaded_run = lnn.load_run(f"{folder.name}/points/{swept.point.item()}")
+PLACE = (*without(COUNT, 0), -5, 4)
+check(loaded_run.network, {"chain": (*PLACE, 2), "draw": PLACE, "rung": (*PLACE, 1)},
+      chain=0, draw=0)
 check(lnn.config.from_dict, {"values": (None, 5, "x", [1])}, values={})
 check(lnn.config.load, {"path": (None, *PATH)}, path="x")
 

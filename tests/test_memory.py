@@ -13,8 +13,9 @@ from refusals import refused
 
 import langevin_nn as lnn
 from langevin_nn import footprint, memory
-from langevin_nn.sampling import chains, checks
+from langevin_nn.sampling import chains
 from langevin_nn.sampling.base import dynamics_named
+from langevin_nn.sampling.counts import Counts
 
 HUGE = {
     "width": "--network.hidden_widths 2000000000",
@@ -62,7 +63,7 @@ def test_what_just_fits_is_said_with_numbers():
 def test_python_is_warned_of_what_just_fits(monkeypatch):
     data = lnn.load_dataset("random", in_size=3, num_train=5, num_test=4, key=jax.random.key(0))
     posterior = posterior_of(data, key=jax.random.key(0), dtype="float32")
-    counts = checks.Counts(2, 4, 4, 1)
+    counts = Counts(2, 4, 4, 1)
     parts = []
     with monkeypatch.context() as patch:
         patch.setattr(footprint, "require", lambda *words: parts.append(words[0]) or "")
@@ -151,6 +152,7 @@ from langevin_nn import config as configuration, summarise
 from langevin_nn.runs import assemble
 from langevin_nn.runs import run
 from langevin_nn.sampling import chains
+from langevin_nn.sampling.counts import Counts
 from langevin_nn.sampling.dynamics import langevin, step_size
 
 # One iteration of the curvature takes what two hundred do.

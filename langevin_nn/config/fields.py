@@ -225,6 +225,23 @@ FLAG = Kind(
 STEP_SIZE = Kind(
     'a positive number or "auto"', lambda value: value if value == "auto" else _positive(value)
 )
+COUNT_OR_AUTO = Kind(
+    f'a whole number from 0 to {LARGEST}, or "auto"',
+    lambda value: value if value == "auto" else whole(0).parse(value),
+    choices=("auto",),
+)
+ERROR_NAMES = ("bias2", "variance", "generalisation_error", "train_error", "predictions")
+"""The numbers whose standard errors a run may be asked for."""
+ERRORS = Kind(
+    'errors by name, for example ["bias2=1e-4", "predictions=0.05"]; names are '
+    + ", ".join(ERROR_NAMES),
+    lambda value: _errors(value), is_list=True,
+)  # fmt: skip
+ERROR_OR_ERRORS = Kind(
+    f"a positive number, for example 0.01, or {ERRORS.expected}",
+    lambda value: _errors(value) if isinstance(value, list | tuple) else _positive(value),
+    is_list=True,
+)
 CLASSES = Kind(
     'two or more classes [0, 1] or ["cat", "dog"], or groups of classes [[0, 2], [1, 3]]',
     _classes, is_list=True,
@@ -234,6 +251,25 @@ TARGETS = Kind(
     _targets, is_list=True, is_text=True,
 )  # fmt: skip
 NAMES = tuple_of(text("a name"), 'a list of names, for example ["one_layer"]')
+
+
+def errors_by_name(errors: Sequence[str]) -> dict[str, float]:
+    """What `ERRORS` accepts, as numbers by name.
+
+    >>> errors_by_name(["bias2=0.01", "predictions = .1"])
+    {'bias2': 0.01, 'predictions': 0.1}
+    """
+    pairs = (text.partition("=") for text in errors)
+    return {name.strip(): as_float(number) for name, _, number in pairs}
+
+
+def _errors(value: Any) -> tuple[str, ...]:
+    _require(value, isinstance(value, list | tuple) and len(value) > 0)
+    for text in value:
+        _require(text, isinstance(text, str) and text.count("=") == 1)
+    numbers = errors_by_name(value)
+    _require(value, len(numbers) == len(value) and set(numbers) <= set(ERROR_NAMES))
+    return tuple(f"{name}={_positive(number):g}" for name, number in numbers.items())
 
 
 def class_numbers(source: str, classes: Any) -> Any:

@@ -21,6 +21,7 @@ import tomli_w
 
 from langevin_nn.config.fields import NAMES, Kind, choice, clipped, shown, toml, whole
 from langevin_nn.config.losses import DEFAULT
+from langevin_nn.config.sampler import SamplerConfig
 from langevin_nn.config.sections import (
     DEFAULT_CLASSES,
     DEFAULT_TARGETS,
@@ -30,7 +31,6 @@ from langevin_nn.config.sections import (
     NetworkConfig,
     PosteriorConfig,
     PriorConfig,
-    SamplerConfig,
     option,
     with_labels_as_used,
 )
@@ -168,13 +168,16 @@ class RunConfig(Checked):
         """Twelve hexadecimal digits that name this configuration whatever file it came from.
 
         They are those of version 0.1, so that old folders keep their names: without the squared
-        loss, and with the default classes and targets where a file's y is used as it is.
+        loss and without weights that are not kept, and with the default classes and targets where
+        a file's y is used as it is.
         """
         values = self.to_dict()
         if self.data.source == "npz" and self.data.classes is None:
             values["data"] |= UNUSED_LABELS
         if self.posterior.loss == DEFAULT:
             del values["posterior"]["loss"]
+        if not self.sampler.keep_weights:
+            del values["sampler"]["keep_weights"]
         content = json.dumps(values, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
@@ -323,7 +326,16 @@ def modules_of(config: RunConfig) -> tuple[ModuleFile, ...]:
 
 def _kind(name: str, known: Mapping[str, dataclasses.Field[Any]]) -> Kind:
     if name not in known:
-        hint = nearest(name, tuple(known)) or "; the keys are " + ", ".join(known)
+        section = name.partition(".")[0]
+        keys = [key for key in known if key.partition(".")[0] == section or "." not in key]
+        hint = nearest(name, tuple(known)) or (
+            f"; the keys are {', '.join(keys)}"
+            + (
+                f", and those of the tables {', '.join(SECTIONS)}"
+                if section not in SECTIONS
+                else ""
+            )
+        )
         raise InputError(f'unknown key "{clipped(name)}"{hint}')
     kind = known[name].metadata["kind"]
     assert isinstance(kind, Kind)

@@ -5,16 +5,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from langevin_nn.config.architectures import ARCHITECTURES, check_widths, layer_names
-from langevin_nn.config.dynamics import DYNAMICS, usage_of, users_of
 from langevin_nn.config.fields import (
     CLASS_NAMES,
     CLASSES,
     FLAG,
-    FRACTION,
-    LARGEST,
     NOT_NEGATIVE,
     POSITIVE,
-    STEP_SIZE,
     TARGETS,
     Kind,
     choice,
@@ -27,7 +23,6 @@ from langevin_nn.config.fields import (
 )
 from langevin_nn.config.losses import DEFAULT, HINGE, LOSSES, loss_usage
 from langevin_nn.errors import InputError
-from langevin_nn.import_paths import is_import_path
 
 TEACHERS = ("teacher_linear", "teacher_network", "random")
 SOURCES = (*CLASS_NAMES, "npz", *TEACHERS)
@@ -268,94 +263,6 @@ class PosteriorConfig(Checked):
                         f'posterior.{key} = {value} is used by loss = "{usage.name}" only, got '
                         f'loss = "{self.loss}": write loss = "{usage.name}" or leave it out'
                     )
-
-
-def _by_dynamics(where: str, count: str) -> str:
-    """The help of a count of steps: what they are, and how many by default, of each dynamics."""
-    first, *others = DYNAMICS.values()
-    meanings = [f"{first.unit} {where} (default {getattr(first, count)})"]
-    meanings += [
-        f"{usage.name}: {usage.unit} (default {getattr(usage, count)})" for usage in others
-    ]
-    return "; ".join(meanings)
-
-
-@dataclass(frozen=True)
-class SamplerConfig(Checked):
-    prefix = "sampler."
-
-    dynamics: str = option(
-        "langevin",
-        choice_or_path(*DYNAMICS),
-        described(DYNAMICS),
-        of="dynamics",
-        usual=True,
-    )
-    step_size: float | str = option(
-        "auto",
-        STEP_SIZE,
-        "langevin: eta, auto a stated fraction of the stability limit; split: the largest angle of "
-        "a rotation, at most pi/2, auto adapted in the warm-up",
-    )
-    trajectory_length: float | str = option(
-        "auto", STEP_SIZE, "split: the mean angle of a trajectory; auto is pi/2"
-    )
-    refresh: float = option(
-        1.0, FRACTION, "split: the fraction of the momenta drawn afresh before each trajectory"
-    )
-    target_acceptance: float = option(
-        0.8, FRACTION, "split: the acceptance that step_size = auto adapts to"
-    )
-    ladder: tuple[float, ...] = option(
-        (),
-        tuple_of(POSITIVE, "a list of temperatures, for example [0.1, 1.0]"),
-        "temperatures above the posterior's to run together with it, with swaps (tempering)",
-    )
-    num_chains: int = option(8, whole(1), "independent chains", usual=True)
-    num_warmup: int | None = option(
-        None,
-        whole(0),
-        _by_dynamics("before the first recorded draw", "warmup"),
-    )
-    num_samples: int = option(1_000, whole(4), "recorded draws of each chain", usual=True)
-    thinning: int | None = option(
-        None,
-        whole(1),
-        _by_dynamics("between recorded draws", "thinning"),
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check_dynamics()
-        usage = usage_of(self.dynamics)
-        num_warmup = usage.warmup if self.num_warmup is None else self.num_warmup
-        thinning = usage.thinning if self.thinning is None else self.thinning
-        self._resolve(num_warmup=num_warmup, thinning=thinning)
-        steps = num_warmup + self.num_samples * thinning
-        if steps > LARGEST:
-            raise InputError(
-                f"sampler.num_warmup + num_samples × thinning = {steps} steps are more than can "
-                f"be counted: write smaller ones, {LARGEST} steps at most"
-            )
-
-    def _check_dynamics(self) -> None:
-        """Refuse what only another dynamics uses, so that nothing is silently ignored."""
-        if is_import_path(self.dynamics):  # its class says what it takes
-            return
-        usage = usage_of(self.dynamics)
-        if not isinstance(self.step_size, str) and self.step_size > usage.largest_step_size:
-            raise InputError(
-                f'sampler.step_size = {self.step_size:g} of dynamics = "{self.dynamics}" is '
-                f'{usage.step_size}: write step_size = "auto" or a smaller one'
-            )
-        for item in fields(self):
-            value, users = getattr(self, item.name), users_of(item.name)
-            if users and item.name not in usage.options and value != item.default:
-                known = " or ".join(f'"{name}"' for name in users)
-                raise InputError(
-                    f"sampler.{item.name} = {value} is used by dynamics = {known} only, got "
-                    f'dynamics = "{self.dynamics}": write dynamics = {known} or leave it out'
-                )
 
 
 DEFAULT_CLASSES, DEFAULT_TARGETS = (0, 1), (-1.0, 1.0)

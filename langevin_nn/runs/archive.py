@@ -4,10 +4,11 @@
 is believed that is not the one that the run has written. Runs of earlier versions have no sums.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from langevin_nn import config as configuration
 from langevin_nn.config.record import RunConfig
 from langevin_nn.files import Unreadable, sum_of, write_bytes, write_text
 from langevin_nn.import_paths import COPIES
-from langevin_nn.runs import claims
+from langevin_nn.runs import claims, weights
 from langevin_nn.runs.posterior_file import chains_of, content_of, load, theories_of, verify
 from langevin_nn.runs.records import read_record, record, sealed
 from langevin_nn.runs.summary import Summary
@@ -48,6 +49,11 @@ class Archive:
     @property
     def is_finished(self) -> bool:
         return claims.is_finished(self.path)
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights, which is there where they are kept."""
+        return self.path / weights.NAME
 
     def load_config(self) -> RunConfig:
         if not self.is_run:
@@ -83,21 +89,38 @@ class Archive:
     def save_json(self, name: str, content: Mapping[str, Any]) -> None:
         write_text(self.path / name, record(content))
 
-    def finish(self, manifest: Mapping[str, Any], summary: Summary) -> None:
+    def finish(
+        self, manifest: Mapping[str, Any], summary: Summary, *, with_weights: bool = False
+    ) -> None:
         """Write the manifest, with the sums of the other files, and last of all the summary.
 
-        Raises `InputError` where a file that was just written cannot be read.
+        `with_weights` says that the run has written weights.npy. Raises `InputError` where a file
+        that was just written cannot be read.
         """
         text = record(summary.to_json())
         copies = (f"{COPIES}/{path.name}" for path in sorted((self.path / COPIES).glob("*.py")))
-        sums = {name: self._sum_of(name) for name in ("config.toml", "posterior.nc", *copies)}
+        names = ("config.toml", "posterior.nc", *copies)
+        if with_weights:
+            names = (*names, weights.NAME)
+            manifest = {**manifest, "weights": self._described_weights()}
+        sums = {name: self._sum_of(name) for name in names}
         sums["summary.json"] = hashlib.sha256(text.encode()).hexdigest()
         self.save_json("manifest.json", sealed({**manifest, "files": sums}))
         write_text(self.path / "summary.json", text)
 
     def _sum_of(self, name: str) -> str:
-        try:
+        with self._readable(name):
             return sum_of(self.path / name)
+
+    def _described_weights(self) -> dict[str, Any]:
+        with self._readable(weights.NAME):
+            return weights.described(self.weights)
+
+    @contextlib.contextmanager
+    def _readable(self, name: str) -> Iterator[None]:
+        """A context that reads a file which was just written."""
+        try:
+            yield
         except Unreadable as error:
             raise InputError(
                 f"{self.path / name} was written and cannot be read ({error}): go on with "
@@ -152,10 +175,28 @@ class Archive:
         except ValueError as error:
             raise Damaged(self.path, "posterior.nc", error) from error
 
-    def check_finished(self) -> dict[str, Any]:
+    def load_weights(self) -> np.memmap[Any, Any]:
+        """The weights of a finished run's draws, mapped into memory.
+
+        Their size and the checksum of some blocks are compared with the manifest. Raises
+        `InputError` where they were not kept, and for a file that is not what the run has written.
+        """
+        manifest = self.load_manifest()
+        if not isinstance(stated := manifest.get("weights"), Mapping):
+            raise InputError(
+                f"{self.path} has kept no weights: write keep_weights = true under [sampler], and "
+                "run it again"
+            )
+        try:
+            return weights.opened(self.weights, stated)
+        except Unreadable as error:
+            raise Damaged(self.path, weights.NAME, error) from error
+
+    def check_finished(self, *, with_all_weights: bool = False) -> dict[str, Any]:
         """The manifest of a finished run, whose files have all been compared with their checksums.
 
-        Raises `InputError` where a file is not what the run has written.
+        Of weights.npy this is the quick one, unless the whole file is asked for. Raises
+        `InputError` where a file is not what the run has written.
         """
         manifest = self.load_manifest()
         sums = _sums(manifest)
@@ -164,6 +205,10 @@ class Archive:
             self.load_config()
         for name in ("config.toml", "summary.json", "posterior.nc", *_copies(sums)):
             self._compare(name, sums.get(name))
+        if "weights" in manifest:
+            self.load_weights()
+        if "weights" in manifest and with_all_weights:
+            self._compare(weights.NAME, sums.get(weights.NAME))
         return manifest
 
     def _record(self, name: str) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """The parts of a run that a configuration names: network, posterior and dynamics."""
 
+import math
 from dataclasses import fields
 
 import jax
 import jax.numpy as jnp
 
 from langevin_nn import footprint
+from langevin_nn.analysis.stopping import TargetError
 from langevin_nn.config.dynamics import users_of
+from langevin_nn.config.fields import errors_by_name
 from langevin_nn.config.losses import loss_usage
 from langevin_nn.config.record import RunConfig, SamplerConfig
 from langevin_nn.data.load import Dataset
@@ -75,6 +78,19 @@ def _refuse_unused(settings: SamplerConfig, kind: type[Dynamics]) -> None:
         )
 
 
+def until_of(settings: SamplerConfig) -> TargetError | None:
+    """The rule that ends the draws; None where their number is given."""
+    if not settings.has_target:
+        return None
+    relative, absolute = settings.target_error, settings.target_absolute_error
+    return TargetError(
+        relative if isinstance(relative, float | int) else errors_by_name(relative or ()),
+        errors_by_name(absolute) if absolute else None,
+        max_draws=settings.most_draws,
+        max_seconds=math.inf if settings.max_seconds is None else settings.max_seconds,
+    )
+
+
 def require_room(config: RunConfig, data: Dataset, *, sampling: bool = True) -> str:
     """The warning that what the configuration describes only just fits the memory, else "".
 
@@ -107,9 +123,10 @@ def memory_needs(
     if sampling:
         sizes = footprint.Sizes(
             network.num_weights, network.num_units, data.num_train, data.num_test, data.num_outputs,
-            counts.num_chains * (1 + len(counts.ladder)), counts.num_samples, itemsize,
+            counts.num_chains * (1 + len(counts.ladder)), counts.most_draws, itemsize,
             config.posterior.readout == "marginalised", dynamics_named(counts.dynamics).copies,
             counts.num_chains, written=True,
+            num_kept=network.num_drawn if counts.keep_weights else 0,
         )  # fmt: skip
         needs["sampling"] = (footprint.of_sampling(sizes), remedy)
     return needs

@@ -17,8 +17,11 @@ from pathlib import Path
 
 from langevin_nn.files import is_absent_or_file, make_folder, move, remove
 from langevin_nn.import_paths import COPIES
+from langevin_nn.runs import weights
 
-FILES = ("config.toml", "manifest.json", "posterior.nc", "summary.json", "report.html")
+FILES = (
+    "config.toml", "manifest.json", "posterior.nc", "summary.json", "report.html", weights.NAME,
+)  # fmt: skip
 FIGURES = ("generalisation", "chains", "predictions")
 """The figures of a run, which may also be PDFs and SVGs; `plotting.run_figures` draws them."""
 FOLDERS = {

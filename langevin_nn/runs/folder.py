@@ -3,6 +3,7 @@
     config.toml      the configuration with every default resolved
     manifest.json    versions, device, seed, git state, data, wall time; SHA-256 of the other files
     posterior.nc     draws in the ArviZ schema (`posterior_file`)
+    weights.npy      all weights of each draw, if they are kept (`weights`)
     summary.json     the numbers, with their standard errors
     figures/         PNG; PDF and SVG where they are asked for
     report.html      the page that `langevin-nn report` made of it, if it was asked to

@@ -12,7 +12,8 @@ from langevin_nn.progress import Report
 from langevin_nn.runs.assemble import dynamics_of, memory_needs, sizes_of
 from langevin_nn.runs.run import Problem, counts_of, sample_problem
 from langevin_nn.runs.tables import heading, sampling
-from langevin_nn.sampling.checks import Counts
+from langevin_nn.sampling.counts import Counts
+from langevin_nn.sampling.engine.kept_weights import KeptWeights
 
 MEASURED_SECONDS = 3.0
 """The time after the first chunk of steps for which the pace is measured."""
@@ -27,8 +28,9 @@ class Forecast(Displayed):
     """The sizes of a run, and what it takes; made by `forecast`.
 
     `num_weights` are those that one network samples, `bytes_needed` the memory of the stage that
-    takes most. `start_seconds` is the time to the end of the first chunk of steps, most of it of
-    compiling, `steps_per_second` the pace behind it, of all chains together.
+    takes most, `kept_weights` what weights.npy takes of the disk where weights are kept. Writing
+    them is not in the time. `start_seconds` is the time to the end of the first chunk of steps,
+    most of it of compiling, `steps_per_second` the pace behind it, of all chains together.
     """
 
     title: str
@@ -41,6 +43,7 @@ class Forecast(Displayed):
     bytes_left: float
     start_seconds: float
     steps_per_second: float
+    kept_weights: str = ""
 
     @property
     def seconds(self) -> float:
@@ -58,15 +61,18 @@ class Forecast(Displayed):
             ("steps", f"{self.steps:,} {self.unit} of every chain"),
             ("time", f"about {whole}, {start} of these to compile and begin"),
         ]
+        if self.kept_weights:
+            rows.append(("weights.npy", f"{self.kept_weights} (writing it is not in the time)"))
         if math.isfinite(self.steps_per_second):
             pace = f"{self.steps_per_second:.3g} {self.unit} of all chains a second, measured"
-            rows.insert(-1, ("pace", pace))
+            rows.insert(4, ("pace", pace))
         return Table((), rows, title=self.title)
 
 
-def forecast(problem: Problem) -> Forecast:
+def forecast(problem: Problem, kept_weights: KeptWeights | None = None) -> Forecast:
     """What the run of a problem will take; it is sampled for some seconds, and nothing is written.
 
+    `kept_weights` is the file of its weights, where they are kept.
     A dynamics that adapts in its warm-up, as `Split` does the length of its trajectories, may be
     slower or faster after it.
     """
@@ -98,4 +104,5 @@ def forecast(problem: Problem) -> Forecast:
         bytes_left=float(available_memory()),
         start_seconds=max(start - first / pace, 0.0),
         steps_per_second=pace,
+        kept_weights=str(kept_weights or ""),
     )

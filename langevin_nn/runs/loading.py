@@ -5,16 +5,26 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
 import xarray as xr
+from jax.flatten_util import ravel_pytree
 
 from langevin_nn import plotting
 from langevin_nn.analysis.comparison import Comparison, Deviation, compare
-from langevin_nn.analysis.generalisation import summarise
-from langevin_nn.config.record import RunConfig, flat
+from langevin_nn.config.record import RunConfig, flat, modules_of
+from langevin_nn.data.load import Dataset
 from langevin_nn.display import Displayed, Table
+from langevin_nn.model.networks.base import Network
+from langevin_nn.model.precision import require_float64
 from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.modules import module_differences
+from langevin_nn.runs.provenance import data_differences
+from langevin_nn.runs.results import measured_by
+from langevin_nn.runs.run import load_data, template_of
 from langevin_nn.runs.summary import Summary
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.draws import Chains
@@ -23,7 +33,7 @@ from langevin_nn.types import (
     Generalisation,
     InputError,
 )
-from langevin_nn.values import as_path
+from langevin_nn.values import as_path, as_whole, shown
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,7 +42,8 @@ class Run(Displayed):
 
     `config` made it, `chains` are its draws without the last weights, `measured` are the numbers of
     the experiment and `theories` those of the theories by name. `summary` is what summary.json
-    says, `manifest` the versions, the device, the data and the time.
+    says, `manifest` the versions, the device, the data and the time. With `keep_weights` in the
+    configuration, `weights` are those of all draws, and `network` makes networks of them.
     """
 
     path: Path
@@ -42,6 +53,94 @@ class Run(Displayed):
     theories: dict[str, Generalisation]
     summary: Summary
     manifest: dict[str, Any]
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data set of the run, loaded again.
+
+        Raises `InputError` where it cannot be loaded, or is not the one that the run had.
+        """
+        _, data = load_data(self.config)
+        stated = self.manifest.get("data")
+        theirs = list(map(str, stated)) if isinstance(stated, list) else []
+        if differences := data_differences(theirs, data.provenance):
+            raise InputError(
+                f"the data of {self.path} have changed ({', '.join(differences)}): put back the "
+                "files that the run had"
+            )
+        return data
+
+    @cached_property
+    def weights(self) -> np.memmap[Any, Any] | None:
+        """The weights of all draws, (chain, draw, weight), on a ladder (chain, draw, rung, weight).
+
+        They are those of the whole network on the original inputs, N_0 of them, with its read-out:
+        its arrays one after the other, W⁰ … Wᴸ and then the biases, each row by row (a fully
+        connected network's W^ℓ are N_{ℓ+1} × N_ℓ). The array is mapped into memory from
+        weights.npy, in the precision of the sampling: what is not looked at is not read. None
+        without `keep_weights` in the configuration.
+
+        Raises `InputError` for a file that is not there, is cut, or is not the one that the run
+        has written.
+        """
+        if not self.config.sampler.keep_weights:
+            return None
+        return RunFolder(self.path).load_weights()
+
+    def network(self, chain: SupportsIndex, draw: SupportsIndex, rung: SupportsIndex = 0) -> Any:
+        """The network of one draw, an Equinox module: `network(x)` is f at one input (N_0,).
+
+        At the training and the test inputs its f is the f that the run has recorded with this draw,
+        up to the rounding of the sampling's precision: `chains.f[chain, draw]` at those of
+        `data.x_test`. Where the read-out is marginalised, it is drawn from its posterior given the
+        hidden weights, and f with it, while `chains.test_outputs` are averages over it. Outside the
+        span of the training inputs the first layer is drawn from its prior, as the posterior has
+        it. `rung` counts the temperatures of a ladder, from the posterior's own, 0, upwards.
+
+        Raises `InputError` where no weights were kept, for a draw that is not there, where the
+        data, which say what the network is like, cannot be loaded, and as `weights` does.
+
+        >>> import tempfile, jax
+        >>> sampler = {"num_chains": 2, "num_warmup": 9, "num_samples": 5, "keep_weights": True}
+        >>> data = {"source": "teacher_linear", "in_size": 3, "num_train": 5, "num_test": 4}
+        >>> config = lnn.config.from_dict({"data": data, "sampler": sampler})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     swept = lnn.sweep(config, {"seed": [1]}, output=folder, progress=False)
+        ...     run = lnn.load_run(f"{folder}/points/{swept.point.item()}")
+        ...     network = run.network(chain=0, draw=-1)
+        >>> run.weights.shape, network.weights[0].shape
+        ((2, 5, 800), (200, 3))
+        >>> f = network.batch(jnp.asarray(run.data.x_test, jnp.float32))
+        >>> bool(np.allclose(f, run.chains.f[0, -1], atol=1e-5))
+        True
+        """
+        weights = self.weights
+        if weights is None:
+            weights = RunFolder(self.path).load_weights()  # says that there are none
+        index = tuple(
+            _place(name, value, size)
+            for name, value, size in zip(
+                ("chain", "draw", "rung"), (chain, draw, rung), (*weights.shape[:-1], 1),
+                strict=False,
+            )
+        )  # fmt: skip
+        arrays, rest = eqx.partition(self._template, eqx.is_inexact_array)
+        unflattened = ravel_pytree(arrays)[1]
+        row = np.array(weights[index[: weights.ndim - 1]])
+        return eqx.combine(unflattened(jnp.asarray(row)), rest)
+
+    @cached_property
+    def _template(self) -> Network:
+        """A network of the run's kind, in the run's precision."""
+        if self.config.precision == "float64":
+            require_float64(f"the networks of {self.path} are")
+        changed = module_differences(self.manifest.get("modules"), modules_of(self.config))
+        if changed:
+            raise InputError(
+                f"the modules of {self.path} are not those that the run had "
+                f"({', '.join(changed)}): put back its files, which are in modules/"
+            )
+        return template_of(self.config, self.data)
 
     @property
     def comparison(self) -> Comparison:
@@ -58,7 +157,6 @@ class Run(Displayed):
         `result` is "experiment" or the name of a theory; `log_evidence` is NaN where there is none.
         `bias2_step_size_shift`, … are the shifts of the experiment's numbers by the step size, 0
         with an acceptance step and NaN where they are not known.
-        `bias2_step_size_shift` and `…_mcse`, … are how far the step size shifts the experiment.
         """
         results = {self.measured.name: self.measured, **self.theories}
         variables = {}
@@ -71,11 +169,6 @@ class Run(Displayed):
             shift = self.summary.experiment.step_size_shift(key)
             variables[f"{key}_step_size_shift"] = [shift.value, *of_theories]
             variables[f"{key}_step_size_shift_mcse"] = [shift.mcse, *of_theories]
-        for key in QUANTITIES:
-            shift = self.summary.experiment.step_size_shift(key)
-            unknown = [math.nan] * len(self.theories)
-            variables[f"{key}_step_size_shift"] = [shift.value, *unknown]
-            variables[f"{key}_step_size_shift_mcse"] = [shift.mcse, *unknown]
         evidence = [result.log_evidence for result in results.values()]
         variables["log_evidence"] = [math.nan if number is None else number for number in evidence]
         variables["converged"] = [result.converged for result in results.values()]
@@ -104,7 +197,7 @@ def load_run(path: Path | str) -> Run:
     config = folder.load_config()  # first: it says what a folder that is no run's is
     summary, manifest = folder.load_summary(), folder.load_manifest()
     chains, theories = folder.load_results()
-    measured = summarise(chains)
+    measured = measured_by(config, chains)
     if (bias := summary.experiment.step_size_bias) is not None:
         measured = dataclasses.replace(measured, step_size_bias=bias)
     return Run(folder.path, config, chains, measured, theories, summary, manifest)
@@ -215,6 +308,17 @@ def compare_runs(*runs: Run | Path | str) -> RunsComparison:
     )
     names = ["/".join(path.parts[-depth:]) for path in paths]
     return RunsComparison(tuple(loaded), tuple(names))
+
+
+def _place(name: str, given: Any, size: int) -> int:
+    """An index below `size`, from the end if negative; `InputError` for any other."""
+    place = as_whole(given)
+    if place is None or not -size <= place < size:
+        raise InputError(
+            f"{name} must be a whole number from 0 to {size - 1} (or from -{size}, counted from "
+            f"the end), got {shown(given)}"
+        )
+    return place
 
 
 def _text(value: Any) -> str:

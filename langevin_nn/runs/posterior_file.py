@@ -71,7 +71,7 @@ def verify(tree: xr.DataTree, config: RunConfig, run_id: str | None = None) -> N
     sampler, data = config.sampler, config.data
     expected = {
         "chain": sampler.num_chains,
-        "draw": sampler.num_samples,
+        "draw": sampler.num_samples or _num_draws(stats, sampler.most_draws),
         "test_point": data.num_test,
         "train_point": data.num_train,
     }
@@ -99,6 +99,14 @@ def verify(tree: xr.DataTree, config: RunConfig, run_id: str | None = None) -> N
                 values = _series(targets, name, name, (f"{name.removeprefix('y_')}_point",))
                 if not np.all(np.isfinite(values)):
                     raise ValueError(f"{name} has values that are not finite")
+
+
+def _num_draws(stats: xr.Dataset, most: int) -> int:
+    """The number of draws of a run that ended by its errors, of so many at most."""
+    number = stats.sizes.get("draw", 0)
+    if not 0 < number <= most:
+        raise ValueError(f"it has {number} draws, and the run {most} at most")
+    return number
 
 
 def chains_of(tree: xr.DataTree) -> Chains:

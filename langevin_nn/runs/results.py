@@ -1,9 +1,11 @@
 """The result of a run, with its draws and what the theories predict."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.config.record import RunConfig
+from langevin_nn.runs.assemble import until_of
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.suite import Predictions
 from langevin_nn.types import Generalisation
@@ -18,3 +20,13 @@ class Result:
     measured: Generalisation
     predictions: Predictions
     tempering: Tempering | None = None
+
+
+def measured_by(config: RunConfig, chains: Chains) -> Generalisation:
+    """The numbers of a run's draws; a target error that was not reached counts as not converged."""
+    measured, until = summarise(chains), until_of(config.sampler)
+    shortfall = until.shortfall(chains, measured) if until is not None else ""
+    if not shortfall:
+        return measured
+    message = "; ".join(filter(None, (measured.message, shortfall)))
+    return replace(measured, converged=False, message=message)

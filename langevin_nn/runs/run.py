@@ -16,29 +16,37 @@ import jax
 import numpy as np
 
 from langevin_nn import plotting
-from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.analysis.tempering import summarise_ladder
 from langevin_nn.config.record import RunConfig, SamplerConfig, modules_of
 from langevin_nn.data.load import Dataset, load_dataset
 from langevin_nn.footprint import without_warnings
 from langevin_nn.import_paths import ModuleFile, explained, is_import_path
 from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.model.networks.base import Network
 from langevin_nn.model.networks.named import KIND, network_named
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.plotting.style import require_style
 from langevin_nn.progress import Report
-from langevin_nn.runs.assemble import READOUTS, dynamics_of, loss_of, network_of, require_room
+from langevin_nn.runs.assemble import (
+    READOUTS,
+    dynamics_of,
+    loss_of,
+    network_of,
+    require_room,
+    until_of,
+)
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.own_networks import require_layers
 from langevin_nn.runs.provenance import manifest
-from langevin_nn.runs.results import Result
+from langevin_nn.runs.results import Result, measured_by
 from langevin_nn.runs.summary import Experiment, Summary, as_json, theory_part
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.chains import sample
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.dynamics.step_size import Diverged
 from langevin_nn.sampling.engine.driver import require_start
+from langevin_nn.sampling.engine.kept_weights import KeptWeights
 from langevin_nn.sampling.tempering import Ladder, temper
 from langevin_nn.theory.effective.one_layer import OneLayerSweep
 from langevin_nn.theory.ensemble import Decompositions
@@ -68,21 +76,11 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     T = 0 is refused: there is nothing to sample, but a theory to ask (`prepare_theory`). What does
     not fit the memory is refused as well; `warning` is what there is to say where it fits just so.
     """
-    key_data, key_network, key_chains = jax.random.split(
-        jax.random.key(config.seed, impl=THREEFRY), 3
-    )
-    settings, modules = config.data, modules_of(config)
+    modules = modules_of(config)
     if sampling:
         dynamics_of(config.sampler)
-    data = load_dataset(
-        settings.source, key=key_data, num_train=settings.num_train, num_test=settings.num_test,
-        classes=settings.classes, targets=settings.targets, standardize=settings.standardize,
-        colour=settings.colour, path=settings.path or None, in_size=settings.in_size,
-        noise_variance=settings.noise_variance, teacher_width=settings.teacher_width,
-        num_components=settings.num_components,
-    )  # fmt: skip
-    resolved = dataclasses.replace(settings, num_train=data.num_train, num_test=data.num_test)
-    config = dataclasses.replace(config, data=resolved)
+    config, data = load_data(config)
+    _, key_network, key_chains = _keys(config)
     for name in filter(is_import_path, config.theory or ()):
         require_style(theory_named(name))
     warning = require_room(config, data, sampling=sampling)
@@ -108,6 +106,41 @@ def try_start(problem: Problem) -> None:
             require_start(
                 problem.posterior, dynamics_of(settings), problem.key, settings.num_chains
             )
+
+
+def load_data(config: RunConfig) -> tuple[RunConfig, Dataset]:
+    """The configuration with its numbers of examples resolved, and its data."""
+    settings, key = config.data, _keys(config)[0]
+    data = load_dataset(
+        settings.source, key=key, num_train=settings.num_train, num_test=settings.num_test,
+        classes=settings.classes, targets=settings.targets, standardize=settings.standardize,
+        colour=settings.colour, path=settings.path or None, in_size=settings.in_size,
+        noise_variance=settings.noise_variance, teacher_width=settings.teacher_width,
+        num_components=settings.num_components,
+    )  # fmt: skip
+    resolved = dataclasses.replace(settings, num_train=data.num_train, num_test=data.num_test)
+    return dataclasses.replace(config, data=resolved), data
+
+
+def template_of(config: RunConfig, data: Dataset) -> Network:
+    """The network of a configuration whose data are loaded, its weights not yet sampled."""
+    return network_of(config, data, _keys(config)[1])
+
+
+def _keys(config: RunConfig) -> jax.Array:
+    """The keys of the data, of the network and of the chains."""
+    return jax.random.split(jax.random.key(config.seed, impl=THREEFRY), 3)
+
+
+def weights_file(problem: Problem, path: Path) -> KeptWeights | None:
+    """The file at `path` for the weights of all draws of a problem; None where none are kept."""
+    settings = problem.config.sampler
+    if not settings.keep_weights:
+        return None
+    rungs = 1 + len(settings.ladder) if settings.ladder else None
+    counts = settings.num_chains, settings.most_draws
+    files = KeptWeights.of([path], problem.posterior, *counts, rungs)
+    return dataclasses.replace(files, at_most=settings.has_target)
 
 
 def prepare_theory(config: RunConfig) -> tuple[RunConfig, Ensemble]:
@@ -147,15 +180,17 @@ def run(
     """
     began = time.monotonic()
     predictions = predictions or expect(problem, decompositions)
+    saving = {"keep_weights": folder.weights} if problem.config.sampler.keep_weights else {}
     sampled = sample_problem(
-        problem, checkpoint=folder.checkpoint, resume=resume, progress=progress
+        problem, checkpoint=folder.checkpoint, resume=resume, progress=progress, **saving
     )  # fmt: skip
     if isinstance(sampled, Ladder):
         chains = sampled.chains[0]
         tempering = summarise_ladder(sampled, key=jax.random.fold_in(problem.key, 1))
     else:
         chains, tempering = sampled, None
-    result = Result(problem.config, chains, summarise(chains), predictions, tempering)
+    measured = measured_by(problem.config, chains)
+    result = Result(problem.config, chains, measured, predictions, tempering)
     keep(problem, folder, result, began, figures=figures, formats=formats)
     return result
 
@@ -163,8 +198,8 @@ def run(
 def sample_problem(problem: Problem, **saving: Any) -> Chains | Ladder:
     """The draws of a problem, of all its temperatures where it has a ladder.
 
-    `saving` are `checkpoint`, `resume` and `progress` of `sample`; without a `progress` there is no
-    bar.
+    `saving` are `checkpoint`, `resume`, `progress` and `keep_weights` of `sample`; without a
+    `progress` there is no bar.
     """
     settings = problem.config.sampler
     arguments = counts_of(settings) | {"key": problem.key} | saving
@@ -186,12 +221,13 @@ def expect(problem: Problem, decompositions: Decompositions | None = None) -> Pr
 
 
 def counts_of(settings: SamplerConfig) -> dict[str, Any]:
-    """The number of chains and their lengths, as keyword arguments of `sample`."""
+    """The number of chains and what ends them, as keyword arguments of `sample`."""
     return {
         "num_chains": settings.num_chains,
         "num_warmup": settings.num_warmup,
         "num_samples": settings.num_samples,
         "thinning": settings.thinning,
+        "until": until_of(settings),
     }
 
 
@@ -217,7 +253,10 @@ def keep(
     provenance = (*problem.data.provenance, f"targets: {problem.data.labelling}")
     experiment = Experiment.of(measured, chains)
     summary = Summary.of(problem.data.labelling, experiment, result.predictions, result.tempering)
-    folder.finish(manifest(config, provenance, seconds, problem.modules), summary)
+    folder.finish(
+        manifest(config, provenance, seconds, problem.modules), summary,
+        with_weights=config.sampler.keep_weights,
+    )  # fmt: skip
 
 
 def theory_json(ensemble: Ensemble, predictions: Predictions) -> dict[str, object]:

@@ -63,9 +63,24 @@ def sampling(*configs: RunConfig) -> str:
     return (
         f"{of('dynamics')} dynamics, read-out {_common(configs, 'posterior.readout')}{ladder}; "
         f"{of('num_chains')} chains of {of('num_warmup')} {unit} of warm-up and "
-        f"{of('num_samples')} draws, thinning {of('thinning')}, step size {of('step_size')}, "
+        f"{_draws_text(configs)}, thinning {of('thinning')}, step size {of('step_size')}, "
         f"{_common(configs, 'precision')}"
     )
+
+
+def _draws_text(configs: Sequence[RunConfig]) -> str:
+    """How many draws there are, or the errors that end them."""
+    if not any(config.sampler.has_target for config in configs):
+        return f"{_common(configs, 'sampler.num_samples')} draws"
+    targets = []
+    for sampler in (config.sampler for config in configs):
+        relative, absolute = sampler.target_error, sampler.target_absolute_error
+        if isinstance(relative, float | int):
+            relative = (f"{relative:.3g} of bias² and variance",)
+        targets.append(
+            ", ".join((*(relative or ()), *(f"{text} absolute" for text in absolute or ())))
+        )
+    return f"draws until standard errors of {_common_text(targets)}"
 
 
 def _layers_text(configs: Sequence[RunConfig]) -> str:

@@ -16,7 +16,7 @@ from langevin_nn.runs.assemble import dynamics_of
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.run import counts_of
 from langevin_nn.runs.tables import caption
-from langevin_nn.sampling.checks import Counts
+from langevin_nn.sampling.counts import Counts
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.checkpoint import Reached, reached
 from langevin_nn.types import QUANTITIES, Generalisation, InputError

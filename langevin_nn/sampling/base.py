@@ -57,6 +57,7 @@ METHODS = {
     "start": ("posterior", "params", "key"),
     "init": ("posterior", "params", "settings"),
     "step": ("posterior", "state", "settings", "keys"),
+    "settled": ("state", "settings"),
     "adapted": ("state", "settings"),
 }
 """The methods of a dynamics, and the arguments that they are called with."""
@@ -126,6 +127,13 @@ class Dynamics(eqx.Module):
         means between two draws are recorded with the second. `acceptance` and `nonfinite` have a
         meaning to summaries and reports.
         """
+
+    def settled(self, state: Any, settings: Any) -> bool:
+        """Whether the numbers that the warm-up adapts no longer drift, so that it may end.
+
+        Asked where the warm-up ends by itself (`num_warmup = "auto"`).
+        """
+        return True
 
     def adapted(self, state: Any, settings: Any) -> Any:
         """The settings that hold from the end of the warm-up, given the state there."""

@@ -5,16 +5,15 @@ given and what to write.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from langevin_nn.config.fields import LARGEST, shown
+from langevin_nn.config.fields import shown
 from langevin_nn.errors import TRACING_ERRORS, InputError, first_line
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.jumps import jump_in_weights, jump_of
@@ -22,7 +21,7 @@ from langevin_nn.model.losses import jump_of_own_loss
 from langevin_nn.model.networks.base import Network, is_own_network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics
-from langevin_nn.values import as_path, as_whole, require_flag
+from langevin_nn.values import as_path, require_flag
 
 RECORDS = (
     "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",
@@ -32,46 +31,6 @@ RECORDS = (
 
 RESERVED = ("file", "allow_pickle")
 """The names of arguments of `numpy.savez`, under which no series can be saved."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """The number of chains, and their lengths. Raises `InputError` for counts out of range."""
-
-    num_chains: Any
-    num_warmup: Any
-    num_samples: Any
-    thinning: Any
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("num_chains", 1), ("num_warmup", 0), ("num_samples", 4), ("thinning", 1)
-        ):  # fmt: skip
-            object.__setattr__(self, name, checked_count(name, getattr(self, name), least))
-        checked_count("num_warmup + num_samples × thinning", self.steps, 4)
-
-    @classmethod
-    def of(
-        cls,
-        dynamics: Dynamics,
-        num_chains: SupportsIndex,
-        num_warmup: SupportsIndex | None,
-        num_samples: SupportsIndex,
-        thinning: SupportsIndex | None,
-    ) -> "Counts":
-        """The counts with the dynamics' own defaults in place of None."""
-        checked_dynamics(dynamics)
-        return cls(
-            num_chains,
-            dynamics.usage.warmup if num_warmup is None else num_warmup,
-            num_samples,
-            dynamics.usage.thinning if thinning is None else thinning,
-        )
-
-    @property
-    def steps(self) -> int:
-        """The steps of each chain, warm-up and thinning included."""
-        return self.num_warmup + self.num_samples * self.thinning
 
 
 def checked_posterior(posterior: Any) -> Posterior:
@@ -191,14 +150,27 @@ def checked_saving(checkpoint: Any, resume: Any) -> Path | None:
     return None if checkpoint is None else as_path("checkpoint", checkpoint)
 
 
-def checked_count(name: str, value: Any, least: int) -> int:
-    """The count `name` as a Python int, also from a NumPy integer; `InputError` below `least`."""
-    number = as_whole(value)
-    if number is None or not least <= number:
-        raise InputError(f"{name} must be a whole number of at least {least}, got {shown(value)}")
-    if number > LARGEST:
-        raise InputError(f"{name} must be at most {LARGEST}, got {shown(value)}")
-    return number
+def checked_files(paths: Any, number: int) -> list[Path | None]:
+    """The files for the weights of so many points, None for those that are not kept.
+
+    Raises `InputError` for another number of them, for one that is no path, for a folder and for a
+    file in a folder that is not there.
+    """
+    if paths is None:
+        return [None] * number
+    if isinstance(paths, str | Path) or not _is_iterable(paths) or len(paths) != number:
+        raise InputError(
+            f"keep_weights are {number} file(s), one for each posterior, got {shown(paths)}: write "
+            "[PATH, …]"
+        )
+    checked = [None if path is None else as_path("keep_weights", path) for path in paths]
+    for path in filter(None, checked):
+        if path.is_dir() or not path.parent.is_dir():
+            reason = "a folder" if path.is_dir() else "in a folder that is not there"
+            raise InputError(f"keep_weights = {path} is {reason}: write the name of a file")
+    if len({*filter(None, checked)}) < sum(path is not None for path in checked):
+        raise InputError(f"keep_weights has a file twice, got {shown(paths)}: write different ones")
+    return checked
 
 
 def checked_observables(

@@ -1,8 +1,8 @@
 """The recorded draws of all chains: what `sample` returns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,6 +12,14 @@ from langevin_nn.footprint import SERIES_BYTES as SERIES_BYTES
 from langevin_nn.model.losses import Loss
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.posterior_tree import Draws
+from langevin_nn.types import InputError
+from langevin_nn.values import as_whole, shown
+
+BY_DRAW = (
+    "test_outputs", "train_error", "energy", "test_variances", "acceptance", "nonfinite",
+    "test_draws", "train_outputs",
+)  # fmt: skip
+"""The names of the arrays of `Chains` whose axes begin with chain and draw."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,30 @@ class Chains(Draws, Displayed):
         if diverged := int(self.diverged.sum()):
             rows.append(("diverged chains", str(diverged)))
         return Table((), rows)
+
+    def first(self, num_draws: SupportsIndex) -> "Chains":
+        """The first `num_draws` draws of every chain, without slopes.
+
+        Raises `InputError` for a number that is not positive, or of more draws than there are.
+
+        >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
+        >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
+        >>> posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1, 1)), data, 0.1)
+        >>> chains = lnn.sample(posterior, lnn.Split(), key=key, num_warmup=10, num_samples=8)
+        >>> chains.first(5).energy.shape
+        (8, 5)
+        """
+        number, most = as_whole(num_draws), self.energy.shape[1]
+        if number is None or not 1 <= number <= most:
+            raise InputError(
+                f"num_draws is a whole number from 1 to {most}, got {shown(num_draws)}"
+            )
+        series: dict[str, Any] = {
+            name: None if (values := getattr(self, name)) is None else values[:, :number]
+            for name in BY_DRAW
+        }
+        observables = {name: values[:, :number] for name, values in self.observables.items()}
+        return replace(self, **series, observables=observables, slopes=None)
 
     @property
     def f(self) -> Float[np.ndarray, "chain draw P_test *D"] | None:

@@ -29,11 +29,14 @@ from langevin_nn.model.posterior import Posterior
 from langevin_nn.progress import Report, RunProgress, shown_progress
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.chains import require_room
-from langevin_nn.sampling.checks import Counts, checked_posterior, checked_saving
+from langevin_nn.sampling.checks import checked_files, checked_posterior, checked_saving
+from langevin_nn.sampling.counts import Counts
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.checkpoint import writing
 from langevin_nn.sampling.engine.driver import drive
+from langevin_nn.sampling.engine.kept_weights import KeptWeights, kept
 from langevin_nn.sampling.engine.program import Observable, States
+from langevin_nn.sampling.stopping import Until
 from langevin_nn.types import PointKeys, random_key
 from langevin_nn.values import require_ladder
 
@@ -73,18 +76,22 @@ def temper(
     *,
     key: PRNGKeyArray,
     num_chains: SupportsIndex = 8,
-    num_warmup: SupportsIndex | None = None,
-    num_samples: SupportsIndex = 1_000,
+    num_warmup: SupportsIndex | str | None = None,
+    num_samples: SupportsIndex | None = None,
     thinning: SupportsIndex | None = None,
     observables: Mapping[str, Observable] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
     progress: Callable[[Report], None] | bool | None = None,
+    until: Until | None = None,
+    keep_weights: Path | str | None = None,
 ) -> Ladder:
     """Draws at the posterior's temperature and at `temperatures` above it, with swaps.
 
-    Each rung adapts its own numbers in the warm-up. Other arguments and errors as for `sample`;
-    `InputError` also for temperatures that are not above the posterior's or not all different.
+    Each rung adapts its own numbers in the warm-up. `until` looks at the coldest rung. The file
+    that `keep_weights` names is of an array (chain, draw, rung, weight). Other arguments and errors
+    as for `sample`; `InputError` also for temperatures that are not above the posterior's or not
+    all different.
 
     >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
@@ -96,14 +103,24 @@ def temper(
     ((0.01, 0.1, 1.0), (2,))
     """
     rungs = ladder_of(checked_posterior(posterior), temperatures)
-    counts = Counts.of(dynamics, num_chains, num_warmup, num_samples, thinning)
+    counts = Counts.of(dynamics, num_chains, num_warmup, num_samples, thinning, until)
     checkpoint = checked_saving(checkpoint, resume)
-    require_room(rungs, dynamics, counts)
+    keeping = None
+    if keep_weights is not None:
+        paths = checked_files([keep_weights], 1)
+        sizes = counts.num_chains, counts.num_samples, len(rungs)
+        keeping = KeptWeights.of(paths, rungs[0], *sizes)
+    require_room(rungs, dynamics, counts, keeping)
     keys = list(jax.random.split(random_key(key), len(rungs)))
-    with writing(checkpoint), shown_progress(progress, RunProgress) as tell:
+    with (
+        writing(checkpoint),
+        kept(keeping, checkpoint),
+        shown_progress(progress, RunProgress) as tell,
+    ):
         driven = drive(
             rungs, dynamics, keys, counts, exchange=swaps,
             observables=observables, checkpoint=checkpoint, resume=resume, progress=tell,
+            until=until, keeping=keeping,
         )  # fmt: skip
     names = ("swap_acceptance", "round_trips", "data_energy", "energy_variance")
     acceptances, trips, energies, variances = (driven.draws.pop(name) for name in names)

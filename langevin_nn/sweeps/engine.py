@@ -18,7 +18,8 @@ from langevin_nn.errors import InputError
 from langevin_nn.model.precision import require_float64
 from langevin_nn.progress import Status, SweepProgress, shown_progress
 from langevin_nn.runs import run
-from langevin_nn.sweeps import executors, grid, plan, report, results, theories
+from langevin_nn.sampling.engine.kept_weights import require_disk
+from langevin_nn.sweeps import executors, grid, kept_weights, plan, report, results, theories
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
 from langevin_nn.sweeps.plan import Task
@@ -108,7 +109,9 @@ def sweep(
     num_workers = executors.number_of_workers(settings["executor"], settings["workers"])
     output = as_path("output", output)
     # Preparing a point takes a GPU, which is for the workers.
-    folder = begin(wanted, output, num_workers, prepare=settings["executor"] == "serial")
+    if is_serial := settings["executor"] == "serial":
+        require_disk(kept_weights.planned(SweepFolder(output), wanted))
+    folder = begin(wanted, output, num_workers, prepare=is_serial)
     for line in report.damaged(folder, folder.tasks):
         warnings.warn(line, stacklevel=2)
     with shown_progress(progress, SweepProgress) as tell:

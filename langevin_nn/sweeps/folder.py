@@ -342,7 +342,7 @@ class SweepFolder:
         for points, state in states:
             steps = steps_in(state)
             for point in points:
-                done[point] = max(done[point], steps / plan.total_steps(self.points[point]))
+                done[point] = max(done[point], plan.fraction(self.points[point], steps))
         return done
 
     @property

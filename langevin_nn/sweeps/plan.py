@@ -49,32 +49,34 @@ def tasks(grid: Grid, points_per_task: int) -> list[Task]:
     """
     return [
         Task(tuple(point.content_hash for point in part))
-        for group in _groups(grid)
+        for group in groups(grid)
         for part in _parts(group, 1 if group[0].sampler.ladder else points_per_task)
     ]
 
 
 def points_per_task(grid: Grid, workers: int) -> int:
     """The largest number of points that fit the memory and leave no worker idle from the start."""
-    groups = _groups(grid)
-    fitting = min(int(TASK_BYTES / _bytes(group[0])) for group in groups)
+    fitting = min(int(TASK_BYTES / _bytes(group[0])) for group in groups(grid))
     shared_out = -(-len(grid.points) // workers) if workers > 1 else LARGEST_TASK
     return max(1, min(LARGEST_TASK, fitting, shared_out))
 
 
-def total_steps(config: RunConfig) -> int:
-    """The number of steps of each chain, of warm-up and sampling together."""
-    sampler = config.sampler
-    assert sampler.num_warmup is not None and sampler.thinning is not None
-    return sampler.num_warmup + sampler.num_samples * sampler.thinning
+def fraction(config: RunConfig, steps: int) -> float:
+    """The fraction of a point that is done after so many steps of each chain, from 0 to 1.
+
+    Where the errors end the draws, 0 until it is done: how many steps there will be is not known.
+    """
+    if config.sampler.has_target:
+        return 0.0
+    return steps / config.sampler.most_steps
 
 
-def _groups(grid: Grid) -> list[list[RunConfig]]:
+def groups(grid: Grid) -> list[list[RunConfig]]:
     """The points in groups that one program can run."""
-    groups: dict[tuple[Any, ...], list[RunConfig]] = {}
+    by_shape: dict[tuple[Any, ...], list[RunConfig]] = {}
     for point in grid.points:
-        groups.setdefault(_shape(point), []).append(point)
-    return list(groups.values())
+        by_shape.setdefault(_shape(point), []).append(point)
+    return list(by_shape.values())
 
 
 def _shape(config: RunConfig) -> tuple[Any, ...]:
@@ -94,7 +96,7 @@ def _bytes(config: RunConfig) -> float:
     data, widths, sampler = config.data, config.network.hidden_widths, config.sampler
     num_train, num_test = data.num_train or 1000, data.num_test or 1000
     outputs = len(data.classes or ()) if isinstance(data.targets, str) else 1
-    draws = sampler.num_samples * num_test * (outputs + 1)
+    draws = sampler.most_draws * num_test * (outputs + 1)
     sizes = (num_train, *widths, outputs)
     weights = sum(before * after for before, after in zip(sizes, sizes[1:], strict=False))
     units = num_train * sum(widths)

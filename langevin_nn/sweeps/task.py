@@ -17,19 +17,19 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.errors import InputError
-from langevin_nn.files import remove
+from langevin_nn.files import make_folder, remove
 from langevin_nn.import_paths import reason_of
 from langevin_nn.progress import Report
 from langevin_nn.runs import run
 from langevin_nn.runs.assemble import dynamics_of
 from langevin_nn.runs.folder import RunFolder
-from langevin_nn.runs.results import Result
+from langevin_nn.runs.results import Result, measured_by
 from langevin_nn.runs.run import Problem
 from langevin_nn.sampling.chains import sample_points
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.dynamics.step_size import Diverged
+from langevin_nn.sampling.engine.kept_weights import KeptWeights, WeightsFile
 from langevin_nn.sweeps.data_files import difference, of_modules, source_of
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.plan import Task
@@ -165,6 +165,8 @@ class _Batches:
             sampled = self._sampled(batch, checkpoint)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is recorded
             remove(checkpoint)
+            for path in filter(None, self._weights(batch) or ()):
+                WeightsFile.remove_begun(path)
             wanted_batch = [ready for ready in batch if ready.point in wanted]
             if len(batch) == 1:
                 self.folder.record_failure(wanted_batch[0].point, _reason(error))
@@ -180,13 +182,21 @@ class _Batches:
     def _sampled(self, batch: Sequence[_Prepared], checkpoint: Path) -> list[Chains]:
         """The chains of each point, from the checkpoint on or, where it is damaged, anew."""
         settings = batch[0].problem.config.sampler
+        posteriors = [ready.problem.posterior for ready in batch]
+        paths = self._weights(batch)
+        if paths:
+            counts = settings.num_chains, settings.most_draws
+            KeptWeights.of(paths, posteriors[0], *counts).require_disk()
+            for path in filter(None, paths):
+                make_folder(path.parent)
         sample = functools.partial(
             sample_points,
-            [ready.problem.posterior for ready in batch],
+            posteriors,
             dynamics_of(settings),
             keys=[ready.problem.key for ready in batch],
             checkpoint=checkpoint,
             progress=self.tell,
+            keep_weights=paths,
             **run.counts_of(settings),
         )
         try:
@@ -200,6 +210,18 @@ class _Batches:
                 remove(path)
             return sample(resume=False)
 
+    def _weights(self, batch: Sequence[_Prepared]) -> list[Path | None] | None:
+        """The file of each point's weights, None for points that have theirs.
+
+        None instead of a list where no weights are kept.
+        """
+        if not batch[0].problem.config.sampler.keep_weights:
+            return None
+        return [
+            None if self.folder.is_done(ready.point) else self.folder.run(ready.point).weights
+            for ready in batch
+        ]
+
     def _write(self, ready: _Prepared, chains: Chains, batch_size: int) -> bool:
         """Whether the point's run folder could be written; a failure is recorded.
 
@@ -208,7 +230,9 @@ class _Batches:
         chains = dataclasses.replace(chains, wall_seconds=chains.wall_seconds / batch_size)
         run_folder, problem = self.folder.run(ready.point), ready.problem
         with _recorded(self.folder, ready.point):
-            result = Result(problem.config, chains, summarise(chains), ready.predictions)
+            result = Result(
+                problem.config, chains, measured_by(problem.config, chains), ready.predictions
+            )
             began = time.monotonic() - ready.seconds - chains.wall_seconds
             with run_folder.locked():
                 run_folder.write_config(problem.config, problem.modules)
@@ -227,6 +251,8 @@ class _Ladder(_Batches):
         run_folder = self.folder.run(point)
         with _recorded(self.folder, point):
             problem = _prepared(self.folder, point)
+            if kept_weights := run.weights_file(problem, run_folder.weights):
+                kept_weights.require_disk()
             try:
                 self._go_on(problem, run_folder)
             except Diverged:

@@ -46,7 +46,7 @@ def play(path, config, *, resume=False, overwrite=False, upto=2, diverges=False)
             saved = Checkpoint(folder.checkpoint, config.content_hash)
             steps, chunks = 0, []
             if resume and saved.exists:
-                _, steps, _, _, chunks = saved.load(lambda _: [np.zeros(3)])
+                _, steps, _, _, chunks, _ = saved.load(lambda _: [np.zeros(3)])
             for step in range(steps, upto):
                 chunks.append(Buffer({"energy": np.full((1, 1), config.seed)}, {}))
                 progress = EngineProgress(step + 1, len(chunks), 1.0, [Settings(0.5)])

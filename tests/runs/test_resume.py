@@ -18,9 +18,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import xarray as xr
 from cases import TINY, write_npz
 from command_line import CommandLine, unsealed
+from run_cases import arrays
 
 from langevin_nn import files
 from langevin_nn.cli import main
@@ -29,7 +29,7 @@ from langevin_nn.runs import run
 from langevin_nn.sampling.dynamics import langevin
 from langevin_nn.sampling.engine import driver
 
-QUICK = 'theory = ["infinite_width", "scale_mixture"]' + TINY
+QUICK = 'theory = ["infinite_width", "scale_mixture"]' + TINY + "keep_weights = true\n"
 SHORT = QUICK.replace("num_warmup = 30", "num_warmup = 6")
 
 
@@ -49,16 +49,6 @@ def cli(tmp_path, capsys, monkeypatch):
     return line
 
 
-def arrays(folder) -> dict[str, np.ndarray]:
-    """Every array of posterior.nc by its path."""
-    with xr.open_datatree(Path(folder) / "posterior.nc", engine="h5netcdf") as tree:
-        return {
-            f"{node.path}/{name}": variable.to_numpy()
-            for node in tree.subtree
-            for name, variable in node.dataset.variables.items()
-        }
-
-
 def assert_same_run(folder, reference) -> None:
     """To the last bit; wall times differ."""
     mine, theirs = arrays(folder), arrays(reference)
@@ -67,6 +57,9 @@ def assert_same_run(folder, reference) -> None:
     for name, values in mine.items():
         assert values.dtype == theirs[name].dtype, name
         assert np.array_equal(values, theirs[name]), name
+    weights = [(Path(f) / "weights.npy").read_bytes() for f in (folder, reference)]
+    assert weights[0] == weights[1]
+    assert not list(Path(folder).rglob("*.part"))
     summaries = [json.loads((Path(f) / "summary.json").read_text()) for f in (folder, reference)]
     for summary in summaries:
         assert summary["experiment"].pop("wall_seconds") > 0
@@ -302,6 +295,7 @@ def test_a_limit_on_the_size_of_files(cli, monkeypatch, limit, what):
     left = cli.files("out") if (cli.folder / "out").exists() else set()
     saved = {"config.toml"}
     saved |= {f"checkpoint/{name}" for name in ("state.npz", "draws-00000000.npz", "data.json")}
+    saved |= {"weights.npy"}
     expected = {"config.toml": set(), "state": set(), "posterior.nc": saved}
     assert left == expected[what]
 
@@ -498,6 +492,7 @@ def test_a_replaced_run_comes_back_unless_the_new_one_has_saved_something(stoppe
         "manifest.json",
         "posterior.nc",
         "summary.json",
+        "weights.npy",
     }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import functools, jax, jax.numpy as jnp, numpy as np, langevin_nn as lnn
-from langevin_nn.sampling.checks import Counts
+from langevin_nn.sampling.counts import Counts
 
 key = jax.random.key(0)
 x = np.random.default_rng(0).normal(size=(6, 3))

@@ -22,9 +22,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Draw the figures, and print their paths."""
     with loading():
-        from langevin_nn.analysis.generalisation import summarise
         from langevin_nn.runs import run
         from langevin_nn.runs.folder import RunFolder
+        from langevin_nn.runs.results import measured_by
 
         configure_jax()
     folder = RunFolder(arguments.folder)
@@ -32,7 +32,7 @@ def execute(arguments: argparse.Namespace) -> int:
     chains, theories = folder.load_results()
     formats = arguments.format or ["png"]
     try:
-        run.draw_figures(folder, config, chains, summarise(chains), theories, formats)
+        run.draw_figures(folder, config, chains, measured_by(config, chains), theories, formats)
     except OSError as error:
         raise InputError(
             f"cannot write into {folder.figures} ({error.strerror or error}): copy the run folder "

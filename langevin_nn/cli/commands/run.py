@@ -63,9 +63,12 @@ def execute(arguments: argparse.Namespace) -> int:
     folder = RunFolder(
         arguments.output or default_output(arguments.config, problem.config.content_hash)
     )
+    kept_weights = run.weights_file(problem, folder.weights)
+    if kept_weights:
+        kept_weights.require_disk()
     if arguments.dry_run:
         stages.begin("compiling and measuring the pace")
-        text = forecast.forecast(problem)
+        text = forecast.forecast(problem, kept_weights)
         stages.end()
         sys.stdout.write(f"{text}\n\nrun folder: {folder.path}, of which nothing was written\n")
         return 0
@@ -80,7 +83,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 write_unless_quiet(
                     arguments, f"{folder.path} is finished; its figures again: {plot_line}"
                 )
-                folder.check_finished()
+                folder.check_finished(with_all_weights=True)
                 converged = folder.load_summary().experiment.converged
                 return 0 if converged else NOT_CONVERGED
             if arguments.resume and not folder.has_state:
@@ -92,6 +95,8 @@ def execute(arguments: argparse.Namespace) -> int:
             if stages.is_shown:
                 stages.end()
                 lines = [tables.heading(problem.config, problem.data), "", predictions.table, ""]
+                if kept_weights:
+                    lines.append(f"all weights go into {folder.weights}: {kept_weights}")
                 sys.stderr.write("\n".join(map(str, lines)) + "\n")
             stages.begin("compiling")
             result = run.run(

@@ -12,6 +12,7 @@ from langevin_nn.cli.fields import add_fields, fields_of
 from langevin_nn.cli.output import default_output, obstacle_advice, write_unless_quiet
 from langevin_nn.cli.progress import SweepProgress, tell
 from langevin_nn.cli.startup import configure_jax, loading, not_swallowed
+from langevin_nn.cli.streams import stages
 from langevin_nn.cli.words import Once, count, path
 from langevin_nn.config.fields import clipped
 from langevin_nn.errors import InputError
@@ -80,7 +81,9 @@ def execute(arguments: argparse.Namespace) -> int:
     # A task of a job array is worked off by its own process, whatever the table says.
     table = {} if arguments.task else grid.execution(arguments.config)
     with loading():
-        from langevin_nn.sweeps import engine, executors, report
+        from langevin_nn.sampling.engine.kept_weights import require_disk
+        from langevin_nn.sweeps import engine, executors, kept_weights, report
+        from langevin_nn.sweeps.folder import SweepFolder
 
         settings = executors.chosen(table, arguments.executor, arguments.workers)
         executors.check(**settings)
@@ -88,7 +91,11 @@ def execute(arguments: argparse.Namespace) -> int:
         configure_jax(workers=executor != "serial")
     index, num_parts = arguments.task or (0, executors.number_of_workers(executor, workers))
     output = arguments.output or default_output(arguments.config, wanted.content_hash, "sweeps")
+    weights_files = kept_weights.planned(SweepFolder(output), wanted)
+    require_disk(weights_files)
     folder = engine.begin(wanted, output, num_parts)
+    if weights_files and stages.is_shown:
+        tell(kept_weights.in_line(weights_files, folder))
     tasks = folder.tasks[index::num_parts] if arguments.task else folder.tasks
     for line in report.damaged(folder, tasks):
         tell(line)

@@ -31,6 +31,8 @@ DEFAULT_TRAJECTORY = math.pi / 2
 """The angle τ at which an open trajectory length starts: the rotation that puts p for q."""
 SHORTEST_TRAJECTORY, LONGEST_TRAJECTORY = 0.01, 4 * math.pi
 """The bounds of an open trajectory length, in radians."""
+SETTLED_ACCEPTANCE, SETTLED_LENGTH = 0.1, 0.15
+"""The lack of acceptance, and the logarithm of τ over its average, below which none drifts."""
 
 
 class Adaptation(NamedTuple):

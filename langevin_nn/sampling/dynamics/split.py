@@ -31,6 +31,8 @@ from langevin_nn.sampling.dynamics.adaptation import (
     DEFAULT_TRAJECTORY,
     FIRST_STEP_SIZE,
     LARGEST_STEP_SIZE,
+    SETTLED_ACCEPTANCE,
+    SETTLED_LENGTH,
     Adaptation,
     adapt_length,
     adapt_step,
@@ -126,6 +128,14 @@ class Split(Dynamics):
             adapting_step=step is None,
             adapting_length=length is None,
         )
+
+    def settled(self, state: SplitState, settings: SplitSettings) -> bool:
+        """Whether acceptance and length of the trajectories have come to where they stay."""
+        adaptation = state.adaptation
+        drift = adaptation.log_length[0] - adaptation.log_length_average[0]
+        step_settled = self.step_size is not None or abs(adaptation.error[0]) < SETTLED_ACCEPTANCE
+        length_settled = self.trajectory_length is not None or abs(drift) < SETTLED_LENGTH
+        return bool(step_settled and length_settled)
 
     def adapted(self, state: SplitState, settings: SplitSettings) -> SplitSettings:
         """Settings with the averages that the warm-up found for the open numbers, now frozen."""

@@ -31,6 +31,8 @@ SLOPE_PREFIX = "slope_"
 
 FINGERPRINT_ENTRY, FIRST_DRAW_ENTRY = "chunk/fingerprint", "chunk/first"
 """The names, in a chunk's file, of the run's fingerprint and of the number of the first draw."""
+WEIGHTS_ENTRY = "chunk/weights"
+"""The name, in a chunk's file, of the checksums of the weights that are kept of its draws."""
 
 NUMBER_PREFIX = "number_"
 """The prefix of the names of a point's numbers in `state.npz`."""
@@ -44,7 +46,9 @@ class EngineProgress:
     """The progress of a run: steps made, draws recorded, the time, and each point's settings.
 
     `settings` are those of the dynamics, and `curvatures` the largest Λ_max(∇²𝓛) over each point's
-    chains at the end of the warm-up, NaN where it is not measured; None before that end.
+    chains at the end of the warm-up, NaN where it is not measured; None before that end. `warmup`
+    is the number of its steps, and None as long as a warm-up that ends by itself has not ended; its
+    `energies` (points, record, chain) are kept until then.
     """
 
     steps: int
@@ -52,6 +56,13 @@ class EngineProgress:
     seconds: float
     settings: Sequence[Any]
     curvatures: Sequence[float] | None = None
+    warmup: int | None = None
+    energies: np.ndarray | None = None
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether all steps of the warm-up are done."""
+        return self.warmup is not None and self.steps >= self.warmup
 
     @property
     def settled(self) -> bool:
@@ -65,6 +76,10 @@ class EngineProgress:
         columns = {name: [getattr(settings, name) for settings in self.settings] for name in fields}
         if self.curvatures is not None:
             columns |= {"curvature": list(self.curvatures), "settled": [1.0] * num_points}
+        if self.warmup is not None:
+            columns["warmup"] = [self.warmup] * num_points
+        if self.energies is not None:
+            columns["warmup_energies"] = list(self.energies)
         return columns | {"seconds": [self.seconds] * num_points}
 
 
@@ -72,6 +87,8 @@ class Saved(NamedTuple):
     """A checkpoint's content: state, steps, draws, each point's numbers by name, chunks of draws.
 
     Settings that are younger than the version that has written it are not among the numbers.
+    `sums` are the first draw, the number of draws and the checksums of the kept weights of each
+    chunk, as far as weights are kept.
     """
 
     state: Any
@@ -79,6 +96,7 @@ class Saved(NamedTuple):
     draws: int
     numbers: list[dict[str, Any]]
     chunks: list[Buffer]
+    sums: list[tuple[int, int, np.ndarray]]
 
 
 class Checkpoint:
@@ -93,15 +111,24 @@ class Checkpoint:
         """Whether the folder holds a state, be it readable or not."""
         return os.path.lexists(self.folder / "state.npz")
 
-    def save(self, state: Any, progress: EngineProgress, chunk: Buffer | None) -> None:
-        """Write the draws of one chunk (arrays (draw, point, chain, …)), then the state after."""
+    def save(
+        self,
+        state: Any,
+        progress: EngineProgress,
+        chunk: Buffer | None,
+        sums: np.ndarray | None = None,
+    ) -> None:
+        """Write the draws of one chunk (arrays (draw, point, chain, …)), then the state after.
+
+        `sums` are the checksums of the weights that are kept of these draws.
+        """
         if chunk:
             first = progress.draws - len(next(iter(chunk.draws.values())))
             slopes = {SLOPE_PREFIX + name: values for name, values in chunk.slopes.items()}
             origin = {
                 FINGERPRINT_ENTRY: np.array(self.fingerprint),
                 FIRST_DRAW_ENTRY: np.array(first),
-            }
+            } | ({} if sums is None else {WEIGHTS_ENTRY: sums})
             write_arrays(self.folder / f"draws-{first:08d}.npz", chunk.draws | slopes | origin)
         leaves = jax.tree.leaves(state)
         arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
@@ -137,6 +164,7 @@ class Checkpoint:
         except (KeyError, ValueError, TypeError) as error:
             raise self._damaged("state.npz", error) from error
         chunks: list[Buffer] = []
+        sums: list[tuple[int, int, np.ndarray]] = []
         num_loaded = 0
         while num_loaded < draws:
             name = f"draws-{num_loaded:08d}.npz"
@@ -148,6 +176,7 @@ class Checkpoint:
             )
             if origin != (self.fingerprint, str(num_loaded)):
                 raise self._damaged(name, "it holds draws of another run, or other draws")
+            weight_sums = arrays.pop(WEIGHTS_ENTRY, None)
             slopes = {k: arrays.pop(k) for k in list(arrays) if k.startswith(SLOPE_PREFIX)}
             slopes = {k.removeprefix(SLOPE_PREFIX): values for k, values in slopes.items()}
             chunks.append(Buffer(arrays, slopes))
@@ -156,8 +185,10 @@ class Checkpoint:
                 raise self._damaged(name, f"{lengths} draws, of {draws - num_loaded}")
             if chunks[-1].draws.keys() != chunks[0].draws.keys():
                 raise self._damaged(name, "it holds other series than the draws before")
+            if weight_sums is not None:
+                sums.append((num_loaded, min(lengths), weight_sums))
             num_loaded += lengths.pop()
-        return Saved(state, steps, draws, numbers, chunks)
+        return Saved(state, steps, draws, numbers, chunks, sums)
 
     def _read(self, name: str) -> dict[str, np.ndarray]:
         try:
@@ -214,6 +245,7 @@ def reached(folder: Path) -> Reached | None:
         if str(arrays.pop(FINGERPRINT_ENTRY, fingerprint)) != fingerprint:
             break
         arrays.pop(FIRST_DRAW_ENTRY, None)
+        arrays.pop(WEIGHTS_ENTRY, None)
         chunks.append({k: v for k, v in arrays.items() if not k.startswith(SLOPE_PREFIX)})
         length = max(len(values) for values in chunks[-1].values())
         if not length:

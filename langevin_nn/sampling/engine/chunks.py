@@ -1,5 +1,6 @@
 """The chunks of a run: the steps and draws of each chunk, and its records."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,11 +35,18 @@ class Buffer(NamedTuple):
     """The records of a chunk, arrays (draw, point, chain, …) by name.
 
     `slopes` (`step_size.energy_slopes`) has entries for some draws only, and is empty where the
-    dynamics has no bias.
+    dynamics has no bias. `params` are the parameters of each draw, on the devices, None where no
+    weights are kept.
     """
 
     draws: dict[str, Any]
     slopes: dict[str, Any]
+    params: Any = None
+
+
+def of_point(records: Mapping[str, np.ndarray], index: int) -> dict[str, np.ndarray]:
+    """The records (draw, chain, …) of one point."""
+    return {name: values[:, index] for name, values in records.items()}
 
 
 def joined(chunks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -1,14 +1,16 @@
 """The driver: all chains of all points in one compiled program, in chunks.
 
-Each chunk runs a number of steps and records observables into a buffer; weights are never stored,
-only carried. Points run side by side (`program`), chains are shared out over JAX's devices. Step s
-of chain c uses the key fold_in(key_c, s), so that chunked, resumed and uninterrupted runs agree to
-the last bit as long as they run on the same number of devices of one kind.
+Each chunk runs a number of steps and records observables into a buffer; weights are only carried,
+unless they are to be kept (`kept_weights`). Points run side by side (`program`), chains are shared
+out over JAX's devices. Step s of chain c uses the key fold_in(key_c, s), so that chunked, resumed
+and uninterrupted runs agree to the last bit as long as they run on the same number of devices of
+one kind.
 """
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,16 +28,17 @@ from langevin_nn.model.posterior import Posterior
 from langevin_nn.progress import Report
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.checks import (
-    Counts,
     checked_keys,
     checked_observables,
     checked_posteriors,
     refuse_jumps,
 )
+from langevin_nn.sampling.counts import DEFAULT_SAMPLES, Counts
 from langevin_nn.sampling.draws import SERIES_BYTES, Chains, assemble
 from langevin_nn.sampling.dynamics.step_size import Diverged, room_for_slopes, slope_stride
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress, fingerprint
-from langevin_nn.sampling.engine.chunks import Buffer, Chunk, joined
+from langevin_nn.sampling.engine.chunks import Buffer, Chunk, joined, of_point
+from langevin_nn.sampling.engine.kept_weights import KeptWeights
 from langevin_nn.sampling.engine.pacing import Pace, next_chunk
 from langevin_nn.sampling.engine.program import (
     Exchange,
@@ -48,8 +51,16 @@ from langevin_nn.sampling.engine.program import (
     move,
     point,
     shared,
+    weights_of_draw,
 )
 from langevin_nn.sampling.engine.start import Start, Streams, as_arrays, side_by_side, unlifted
+from langevin_nn.sampling.stopping import (
+    FIRST_WARMUP_LOOK,
+    Ending,
+    Until,
+    is_look,
+    next_look,
+)
 from langevin_nn.types import InputError, PointKeys, random_key
 
 FIRST_CHUNK_STEPS = 100
@@ -78,8 +89,7 @@ class Driven:
 
     def chains(self, index: int) -> Chains:
         """The `Chains` of the point with this index."""
-        draws = {name: values[:, index] for name, values in self.draws.items()}
-        slopes = {name: values[:, index] for name, values in self.slopes.items()}
+        draws, slopes = of_point(self.draws, index), of_point(self.slopes, index)
         # The weights are shared out over the devices as the chains were.
         mesh = mesh_for(self.draws["energy"].shape[2])
         params = shared(mesh, point(self.states.chains.params, index), axis=0)
@@ -102,8 +112,14 @@ def drive(
     checkpoint: Path | None = None,
     resume: bool = False,
     progress: Callable[[Report], None] | None = None,
+    until: Until | None = None,
+    keeping: KeptWeights | None = None,
 ) -> Driven:
-    """Run the chains of all points at once; arguments as for `sample_points`."""
+    """Run the chains of all points at once; arguments as for `sample_points`.
+
+    Where a rule ends the draws (`until`), it ends those of all points together. `keeping` are the
+    files that the draws' weights go into; the caller closes them.
+    """
     start = time.monotonic()
     forget_programs()
     posteriors, keys = _checked(posteriors, dynamics, keys)
@@ -115,34 +131,62 @@ def drive(
     chains = Start(dynamics, points, Streams.of(keys, counts.num_chains), exchange)
     saver = None
     if checkpoint is not None:
-        names = (*dataclasses.astuple(counts), sorted(functions), exchange is not None)
+        names = (*counts.identity, sorted(functions), exchange is not None)
+        names += () if until is None else (repr(until),)
+        names += ("weights",) if keeping else ()
         saver = Checkpoint(checkpoint, fingerprint(points, dynamics, keys, names))
     chunks: list[Buffer] = []
     if saver and resume and saver.exists:
-        states, reached, chunks = chains.resumed(saver)
+        states, reached, content = chains.resumed(saver)
+        chunks = content.chunks
+        if keeping and reached.draws:
+            keeping.go_on(content.sums)
     else:
         states, reached = chains.fresh()
+    if reached.warmup is None and not counts.auto_warmup:
+        reached = dataclasses.replace(reached, warmup=counts.num_warmup)
+    if keeping and not reached.draws:
+        keeping.begin()
     earlier = reached.seconds
 
     mesh = mesh_for(counts.num_chains)
     states, streams = shared(mesh, (states, chains.streams.moving), axis=1)
     target, stepper = copied(mesh, (target, chains.stepper(reached.settings)))
-    stride = slope_stride(counts.num_samples, counts.thinning)
+    expected = counts.num_samples if until is None else min(counts.num_samples, DEFAULT_SAMPLES)
+    stride = slope_stride(expected, counts.thinning)
+    whole = None
+    if keeping:
+        whole = target if functions else copied(mesh, side_by_side([*map(as_arrays, posteriors)]))
     program = _Program(
         mesh, target, streams, functions, exchange, _kept_at_train(points[0], counts),
-        ThreadpoolController().select(user_api="blas"),
+        ThreadpoolController().select(user_api="blas"), whole,
     )  # fmt: skip
     # Swaps mix the laws of the rungs: the bias of each is then another one.
     sloping = dynamics.unadjusted and dynamics.shifts_as_langevin and exchange is None
-    slope_room = room_for_slopes(counts.num_samples) if sloping else None
+    slope_room = room_for_slopes(expected) if sloping else None
     buffer, divisible = program.buffer(stepper, states, counts.num_samples, slope_room)
     capacity = len(buffer.draws["energy"])
     pace = Pace(FIRST_CHUNK_STEPS, CHUNK_SECONDS)
-    while reached.steps < counts.steps:
-        plan, recorded = next_chunk(reached, counts, pace.steps, capacity, stride, divisible)
+    ending = Ending(until, counts.num_chains, counts.num_samples)
+
+    def judged() -> list[Chains]:
+        """The draws so far of each point; of a ladder, of its coldest rung."""
+        draws = joined([chunk.draws for chunk in chunks])
+        return [
+            assemble(
+                posterior, None, reached.settings[i], of_point(draws, i), counts.thinning, {},
+                np.arange(0), math.nan, reached.seconds, dynamics.unadjusted,
+            )
+            for i, posterior in enumerate(posteriors[:1] if exchange else posteriors)
+        ]  # fmt: skip
+
+    while not ending.is_reached(reached.draws, reached.seconds, judged):
+        plan, recorded = next_chunk(
+            reached, counts, pace.steps, capacity, stride, divisible, ending.look(reached.draws)
+        )
         steps = plan.stride * plan.count
         with pace.timed(steps):
-            if reached.steps >= counts.num_warmup and not reached.settled:
+            if reached.is_warm and not reached.settled:
                 reached = chains.settled(states, reached)
                 stepper = copied(mesh, chains.stepper(reached.settings))
             states, buffer, chunk = program.run(plan, stepper, states, buffer)
@@ -153,14 +197,22 @@ def drive(
             finite = np.isfinite(chunk.draws["energy"]).all(axis=0)
             if not finite.any():
                 raise _diverged(counts, reached, dynamics, points[0].dtype)
+            sums = None
             if recorded:
                 chunks.append(chunk)
+            if reached.warmup is None:
+                reached = _warmed(chains, states, reached, counts, chunk)
+            if recorded and keeping:
+                sums = keeping.keep(plan.first_draw, program.weights(plan, buffer))
             if saver:
-                saver.save(states, reached, chunk if recorded else None)
+                saver.save(states, reached, chunk if recorded else None, sums)
             if progress:
-                progress(_report(reached, counts, chunk.draws["train_error"][-1], finite))
-    draws, slopes = (joined([getattr(chunk, plan) for chunk in chunks]) for plan in Buffer._fields)
-    slope_draws = np.arange(0, counts.num_samples, stride)
+                last = chunk.draws["train_error"][-1]
+                progress(_report(reached, counts, ending.expected, last, finite))
+    if keeping:
+        keeping.finish(reached.draws)
+    draws, slopes = joined([chunk.draws for chunk in chunks]), joined([c.slopes for c in chunks])
+    slope_draws = np.arange(0, reached.draws, stride)
     if slopes:  # a checkpoint of an earlier version has none in the draws before it
         slope_draws = slope_draws[len(slope_draws) - len(slopes["train_error"]) :]
     return Driven(
@@ -210,6 +262,8 @@ class _Program:
     Cholesky factors of a few hundred rows are slower, up to forty times on a busy machine, where
     the threads of BLAS wait for each other.
     """
+    whole: Posterior | None
+    """The target with what its networks on the original inputs need; None: no weights are kept."""
 
     def buffer(
         self, stepper: Stepper, states: States, num_samples: int, slope_room: int | None
@@ -222,7 +276,7 @@ class _Program:
         with jax.set_mesh(self.mesh):
             zeros = buffer_for(
                 self.target, stepper, states, self.streams, first_step, self.extra, self.exchange,
-                self.at_train, num_samples, slope_room, BUFFER_BYTES,
+                self.at_train, num_samples, slope_room, BUFFER_BYTES, self.whole is not None,
             )  # fmt: skip
             moving = (self.target, stepper, states, self.streams[0], first_step, self.exchange)
             info = eqx.filter_eval_shape(move, *moving)[1]
@@ -245,17 +299,51 @@ class _Program:
             )
         return states, buffer, chunk
 
+    def weights(self, part: Chunk, buffer: Buffer) -> Iterator[np.ndarray]:
+        """The weights (points, chains, weights) of each draw of the chunk that is in the buffer."""
+        assert self.whole is not None, "weights are kept"
+        traced = Chunk(*copied(self.mesh, tuple(map(jnp.int32, part))))
+        for i in range(part.count):
+            number = copied(self.mesh, jnp.int32(i))
+            with self.blas.limit(limits=1), jax.set_mesh(self.mesh):
+                weights = weights_of_draw(
+                    self.whole, buffer.params, self.streams[1], traced, number
+                )
+            yield np.asarray(weights)
+
 
 def _kept_at_train(first: Posterior, counts: Counts) -> bool:
     """Whether draws of f at the training inputs are small enough to be kept."""
     return counts.num_chains * counts.num_samples * first.y_train.nbytes <= SERIES_BYTES
 
 
-def _report(done: EngineProgress, counts: Counts, last: np.ndarray, finite: np.ndarray) -> Report:
-    """The report on a chunk with the last training errors `last` (point, chain)."""
+def _report(
+    done: EngineProgress, counts: Counts, num_samples: int, last: np.ndarray, finite: np.ndarray
+) -> Report:
+    """The report on a chunk with the last training errors `last` (point, chain).
+
+    `num_samples` is the number of draws at the end, as far as is known.
+    """
     error = float(np.mean(last[:1][finite[:1]] if finite[0].any() else last[finite]))
-    lost = int(np.sum(~finite))
-    return Report(done.steps, counts.steps, counts.num_warmup, error, lost)
+    warmup = done.warmup
+    if warmup is None:
+        records = next_look(FIRST_WARMUP_LOOK, done.steps // counts.thinning)
+        warmup = min(records * counts.thinning, counts.num_warmup)
+    total = warmup + num_samples * counts.thinning
+    return Report(done.steps, total, warmup, error, int(np.sum(~finite)))
+
+
+def _warmed(
+    chains: Start, states: States, done: EngineProgress, counts: Counts, chunk: Buffer
+) -> EngineProgress:
+    """The progress after a chunk of a warm-up that ends by itself, and whether it ends here."""
+    new = np.moveaxis(chunk.draws["energy"], 0, 1)
+    energies = new if done.energies is None else np.concatenate([done.energies, new], axis=1)
+    done = dataclasses.replace(done, energies=energies)
+    is_over = done.steps >= counts.num_warmup
+    if is_over or is_look(FIRST_WARMUP_LOOK, energies.shape[1]) and chains.is_warm(states, done):
+        return dataclasses.replace(done, warmup=done.steps, energies=None)
+    return done
 
 
 def _diverged(counts: Counts, done: EngineProgress, dynamics: Dynamics, dtype: Any) -> Diverged:

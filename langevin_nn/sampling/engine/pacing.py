@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from langevin_nn.sampling.checks import Counts
+from langevin_nn.sampling.counts import Counts
 from langevin_nn.sampling.engine.checkpoint import EngineProgress
 from langevin_nn.sampling.engine.chunks import Chunk
+from langevin_nn.sampling.stopping import FIRST_WARMUP_LOOK, next_look
 
 NO_SLOPES_STRIDE = 2**30
 """A stride of slopes so large that no record of the warm-up has slopes."""
@@ -40,20 +41,28 @@ def next_chunk(
     capacity: int,
     slope_stride: int,
     divisible: bool,
+    last_draw: int,
 ) -> tuple[Chunk, bool]:
-    """The next chunk, and whether its draws are recorded.
+    """The next chunk, and whether its draws are recorded; there are `last_draw` draws at most.
 
-    A chunk of the warm-up ends in a record that tells whether the chains are finite. A chunk
-    that is recorded has as many draws as `pace` steps make and the buffer has room for; where the
-    steps of one draw would take far longer, it ends between two draws, if a draw is `divisible`.
+    A chunk of the warm-up ends in a record that tells whether the chains are finite; one that ends
+    by itself has a record in each `thinning` steps. A chunk that is recorded has as many draws as
+    `pace` steps make and the buffer has room for; where the steps of one draw would take far
+    longer, it ends between two draws, if a draw is `divisible`.
     """
-    if done.steps < counts.num_warmup:
-        stride = min(pace, counts.num_warmup - done.steps)
+    if done.warmup is None:
+        records = done.steps // counts.thinning
+        count = min(pace // counts.thinning, next_look(FIRST_WARMUP_LOOK, records) - records)
+        left = -(-(counts.num_warmup - done.steps) // counts.thinning)
+        count = min(max(count, 1), left, capacity)
+        return Chunk(done.steps, counts.thinning, count, 1, NO_SLOPES_STRIDE), False
+    if done.steps < done.warmup:
+        stride = min(pace, done.warmup - done.steps)
         return Chunk(done.steps, stride, 1, 1, NO_SLOPES_STRIDE), False
-    since_draw = done.steps - counts.num_warmup - done.draws * counts.thinning
+    since_draw = done.steps - done.warmup - done.draws * counts.thinning
     stride = counts.thinning - since_draw
     if divisible and stride > 2 * pace:
         return Chunk(done.steps, pace, 1, 1, NO_SLOPES_STRIDE), False
-    max_count = min(capacity, counts.num_samples - done.draws)
+    max_count = min(capacity, last_draw - done.draws)
     count = 1 if since_draw else min(max(pace // stride, 1), max_count)
     return Chunk(done.steps, stride, count, done.draws, slope_stride), True

@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from langevin_nn.model.posterior import Posterior, Target
 from langevin_nn.sampling.base import Stepper
 from langevin_nn.sampling.dynamics.step_size import energy_slopes
 from langevin_nn.sampling.engine.chunks import Buffer, Chunk
+from langevin_nn.sampling.engine.kept_weights import flat_weights
 from langevin_nn.types import CHAIN_AXIS, ChainKeys, PointKeys, is_key
 
 Observable = Callable[[Any], Array]
@@ -107,7 +108,7 @@ def advance(
         return slopes
 
     def one_draw(i: Array, carry: tuple[States, Buffer]) -> tuple[States, Buffer]:
-        states, (draws, slopes) = carry
+        states, (draws, slopes, params) = carry
         begin = first_step + i * stride
         states, sums = jax.lax.fori_loop(begin, begin + stride, one_step, (states, zeros))
         keys = fold(record_keys, begin + stride)
@@ -120,7 +121,9 @@ def advance(
                 has_slopes, with_slopes, without_slopes, states, keys, slopes, draw
             )
         draws = {name: draws[name].at[i].set(value) for name, value in values.items()}
-        return states, Buffer(draws, slopes)
+        if params is not None:
+            params = jax.tree.map(lambda kept, w: kept.at[i].set(w), params, states.chains.params)
+        return states, Buffer(draws, slopes, params)
 
     return jax.lax.fori_loop(0, chunk.count, one_draw, (states, buffer))
 
@@ -156,6 +159,20 @@ def move(
 def _as_real(part: Array) -> Array:
     """A part of a step's info as real numbers, since a draw has its mean over many steps."""
     return part if jnp.issubdtype(part.dtype, jnp.inexact) else part.astype(jnp.float32)
+
+
+@eqx.filter_jit
+def weights_of_draw(
+    posterior: Posterior, kept: Any, keys: PointKeys, chunk: Chunk, i: Array
+) -> Float[Array, "points chains weights"]:
+    """The weights of the whole networks of the draw `i` of a chunk, whose parameters are `kept`.
+
+    This is a program of its own: what a run records is the same whether weights are kept or not.
+    """
+    params = jax.tree.map(lambda of_draws: of_draws[i], kept)
+    drawn_with = fold(keys, chunk.first_step + (i + 1) * chunk.stride)
+    weights: Array = eqx.filter_vmap(flat_weights)(posterior, params, drawn_with)
+    return weights
 
 
 @eqx.filter_jit
@@ -262,10 +279,12 @@ def buffer_for(
     num_samples: int,
     slope_stride: int | None,
     max_bytes: float,
+    with_params: bool = False,
 ) -> Buffer:
     """Zeros for as many draws as are worth keeping on the device between two chunks.
 
-    There is room for the slopes of every `slope_stride`-th draw, or more; for none if it is None.
+    There is room for the slopes of every `slope_stride`-th draw, or more; for none if it is None;
+    for the parameters of each draw if they are asked for.
     With the arguments placed as for `advance`, the functions traced here are not traced again.
     """
     step_keys, record_keys = keys
@@ -278,9 +297,12 @@ def buffer_for(
         of_points = (eqx.filter_vmap(energy_slopes), posterior, states.chains.params, record_keys)
         slope_shapes = eqx.filter_eval_shape(*of_points)
     bytes_per_draw = _bytes(shapes) + _bytes(slope_shapes) / (slope_stride or 1)
+    params = states.chains.params if with_params else None
+    bytes_per_draw += sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     capacity = min(max(int(max_bytes / bytes_per_draw), 1), num_samples)
     rows = min(capacity // (slope_stride or 1) + 1, num_samples)
-    return Buffer(_zeros(capacity, shapes), _zeros(rows, slope_shapes))
+    kept = jax.tree.map(lambda leaf: np.zeros((capacity, *leaf.shape), leaf.dtype), params)
+    return Buffer(_zeros(capacity, shapes), _zeros(rows, slope_shapes), kept)
 
 
 def _bytes(shapes: Mapping[str, Any]) -> float:

@@ -12,14 +12,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from langevin_nn.errors import OwnFailure
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.dynamics.step_size import final_curvature
-from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress
-from langevin_nn.sampling.engine.chunks import Buffer
+from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress, Saved
 from langevin_nn.sampling.engine.program import Exchange, States, begin, point, stacked
 from langevin_nn.sampling.own_code import (
     is_own_dynamics,
@@ -28,6 +28,7 @@ from langevin_nn.sampling.own_code import (
     require_settings,
     require_uncoupled,
 )
+from langevin_nn.sampling.stopping import is_warm
 from langevin_nn.types import InputError, PointKeys
 
 
@@ -159,8 +160,8 @@ class Start:
         except InputError as error:
             raise OwnFailure(str(error)) from error
 
-    def resumed(self, saved: Checkpoint) -> tuple[States, EngineProgress, list[Buffer]]:
-        """The states and the progress as they were saved, and the draws before."""
+    def resumed(self, saved: Checkpoint) -> tuple[States, EngineProgress, Saved]:
+        """The states and the progress as they were saved, and all that was saved of the draws."""
         fields = self.dynamics.settings._fields
 
         def settings(row: dict[str, Any]) -> Any:
@@ -182,16 +183,30 @@ class Start:
                 self._between(),
             )
 
-        states, steps, draws, rows, chunks = saved.load(shapes)
+        content = saved.load(shapes)
+        states, steps, draws, rows = content[:4]
         seconds = rows[0].get("seconds", 0.0)
         curvatures = [row["curvature"] for row in rows] if "settled" in rows[0] else None
+        energies = [row["warmup_energies"] for row in rows if "warmup_energies" in row]
         progress = EngineProgress(
-            steps, draws, seconds, [settings(row) for row in rows], curvatures
-        )
+            steps, draws, seconds, [settings(row) for row in rows], curvatures,
+            rows[0].get("warmup"), np.asarray(energies) if energies else None,
+        )  # fmt: skip
         if not set(fields) <= rows[0].keys():  # saved by an earlier version, which had fewer
             known = [{name: row[name] for name in fields if name in row} for row in rows]
             progress = self._completed(states, progress, known)
-        return states, progress, chunks
+        return states, progress, content
+
+    def is_warm(self, states: States, progress: EngineProgress) -> bool:
+        """Whether a warm-up that ends by itself may end now: nothing drifts at any point."""
+        assert progress.energies is not None
+        if not all(map(is_warm, progress.energies)):
+            return False
+        chains = jax.device_get(states.chains)
+        return all(
+            self.dynamics.settled(point(chains, i), settings)
+            for i, settings in enumerate(progress.settings)
+        )
 
     def settled(self, states: States, progress: EngineProgress) -> EngineProgress:
         """The progress with the settings and the curvatures that hold from the warm-up's end."""

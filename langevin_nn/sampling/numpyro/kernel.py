@@ -22,11 +22,11 @@ from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior, Target
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.checks import (
-    checked_count,
     checked_dynamics,
     checked_observables,
     refuse_jumps,
 )
+from langevin_nn.sampling.counts import checked_count
 from langevin_nn.sampling.engine.program import Observable, begin, record
 from langevin_nn.sampling.numpyro.models import (
     NumPyroModel,

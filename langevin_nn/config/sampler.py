@@ -1,0 +1,180 @@
+"""The table [sampler] of a configuration: the dynamics, its numbers, and what ends a run."""
+
+from dataclasses import dataclass, fields
+
+from langevin_nn.config.dynamics import DYNAMICS, usage_of, users_of
+from langevin_nn.config.fields import (
+    COUNT_OR_AUTO,
+    ERROR_OR_ERRORS,
+    ERRORS,
+    FLAG,
+    FRACTION,
+    LARGEST,
+    POSITIVE,
+    STEP_SIZE,
+    choice_or_path,
+    described,
+    tuple_of,
+    whole,
+)
+from langevin_nn.config.sections import Checked, option
+from langevin_nn.errors import InputError
+from langevin_nn.import_paths import is_import_path
+
+MOST_DRAWS = 20_000
+"""The largest number of draws of each chain with a target error, where nothing else is said."""
+
+
+def _by_dynamics(where: str, count: str) -> str:
+    """The help of a count of steps: what they are, and how many by default, of each dynamics."""
+    first, *others = DYNAMICS.values()
+    meanings = [f"{first.unit} {where} (default {getattr(first, count)})"]
+    meanings += [
+        f"{usage.name}: {usage.unit} (default {getattr(usage, count)})" for usage in others
+    ]
+    return "; ".join(meanings)
+
+
+@dataclass(frozen=True)
+class SamplerConfig(Checked):
+    prefix = "sampler."
+
+    dynamics: str = option(
+        "langevin",
+        choice_or_path(*DYNAMICS),
+        described(DYNAMICS),
+        of="dynamics",
+        usual=True,
+    )
+    step_size: float | str = option(
+        "auto",
+        STEP_SIZE,
+        "langevin: eta, auto a stated fraction of the stability limit; split: the largest angle of "
+        "a rotation, at most pi/2, auto adapted in the warm-up",
+    )
+    trajectory_length: float | str = option(
+        "auto", STEP_SIZE, "split: the mean angle of a trajectory; auto is pi/2"
+    )
+    refresh: float = option(
+        1.0, FRACTION, "split: the fraction of the momenta drawn afresh before each trajectory"
+    )
+    target_acceptance: float = option(
+        0.8, FRACTION, "split: the acceptance that step_size = auto adapts to"
+    )
+    ladder: tuple[float, ...] = option(
+        (),
+        tuple_of(POSITIVE, "a list of temperatures, for example [0.1, 1.0]"),
+        "temperatures above the posterior's to run together with it, with swaps (tempering)",
+    )
+    num_chains: int = option(8, whole(1), "independent chains", usual=True)
+    num_warmup: int | str | None = option(
+        None,
+        COUNT_OR_AUTO,
+        _by_dynamics("before the first recorded draw", "warmup")
+        + "; auto: until nothing drifts, these at most",
+    )
+    num_samples: int | None = option(
+        None, whole(4), "recorded draws of each chain (default 1000)", usual=True
+    )
+    thinning: int | None = option(
+        None,
+        whole(1),
+        _by_dynamics("between recorded draws", "thinning"),
+    )
+    target_error: float | tuple[str, ...] | None = option(
+        None,
+        ERROR_OR_ERRORS,
+        "in place of num_samples: sample until the standard errors of bias2 and variance over "
+        "their values are as small as that, or those of the numbers that are named (predictions: "
+        "in units of the predictive standard deviation)",
+    )
+    target_absolute_error: tuple[str, ...] | None = option(
+        None, ERRORS, "as target_error, the errors themselves"
+    )
+    max_draws: int | None = option(
+        None, whole(4), f"with a target error: draws of each chain at most (default {MOST_DRAWS})"
+    )
+    max_seconds: float | None = option(
+        None, POSITIVE, "with a target error: seconds of sampling at most"
+    )
+    keep_weights: bool = option(
+        False, FLAG, "keep all weights of each recorded draw, in weights.npy in the run's folder"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_dynamics()
+        usage = usage_of(self.dynamics)
+        num_warmup = usage.warmup if self.num_warmup is None else self.num_warmup
+        thinning = usage.thinning if self.thinning is None else self.thinning
+        self._resolve(num_warmup=num_warmup, thinning=thinning)
+        self._check_target()
+        steps = self.most_steps
+        if steps > LARGEST:
+            raise InputError(
+                f"sampler.num_warmup + num_samples × thinning = {steps} steps are more than can "
+                f"be counted: write smaller ones, {LARGEST} steps at most"
+            )
+
+    @property
+    def has_target(self) -> bool:
+        """Whether the draws end where the errors are small enough, and not at a number."""
+        return self.target_error is not None or self.target_absolute_error is not None
+
+    @property
+    def most_draws(self) -> int:
+        """The number of draws of each chain; with a target error, the largest."""
+        number = self.max_draws if self.has_target else self.num_samples
+        assert number is not None
+        return number
+
+    @property
+    def most_steps(self) -> int:
+        """The number of steps of each chain, warm-up and sampling together; the largest."""
+        warmup = self.num_warmup
+        if not isinstance(warmup, int):
+            warmup = usage_of(self.dynamics).warmup
+        assert self.thinning is not None
+        return warmup + self.most_draws * self.thinning
+
+    def _check_target(self) -> None:
+        """Refuse counts that do not go with each other; give those that were left open theirs."""
+        if not self.has_target:
+            for name in ("max_draws", "max_seconds"):
+                if (value := getattr(self, name)) is not None:
+                    raise InputError(
+                        f"sampler.{name} = {value} is used with a target_error only: write "
+                        f"target_error = 0.01, or leave {name} out"
+                    )
+            self._resolve(num_samples=1_000 if self.num_samples is None else self.num_samples)
+            return
+        if self.num_samples is not None:
+            raise InputError(
+                f"sampler.num_samples = {self.num_samples} does not go with a target error, which "
+                f"ends the draws: leave it out, or write max_draws = {self.num_samples}"
+            )
+        if self.num_chains < 2:
+            raise InputError(
+                "sampler.num_chains = 1 cannot tell whether it has converged, and a target error "
+                "waits for that: write num_chains = 2 or more, or num_samples in place of the error"
+            )
+        self._resolve(max_draws=MOST_DRAWS if self.max_draws is None else self.max_draws)
+
+    def _check_dynamics(self) -> None:
+        """Refuse what only another dynamics uses, so that nothing is silently ignored."""
+        if is_import_path(self.dynamics):  # its class says what it takes
+            return
+        usage = usage_of(self.dynamics)
+        if not isinstance(self.step_size, str) and self.step_size > usage.largest_step_size:
+            raise InputError(
+                f'sampler.step_size = {self.step_size:g} of dynamics = "{self.dynamics}" is '
+                f'{usage.step_size}: write step_size = "auto" or a smaller one'
+            )
+        for item in fields(self):
+            value, users = getattr(self, item.name), users_of(item.name)
+            if users and item.name not in usage.options and value != item.default:
+                known = " or ".join(f'"{name}"' for name in users)
+                raise InputError(
+                    f"sampler.{item.name} = {value} is used by dynamics = {known} only, got "
+                    f'dynamics = "{self.dynamics}": write dynamics = {known} or leave it out'
+                )

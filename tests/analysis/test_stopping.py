@@ -1,0 +1,133 @@
+"""Target errors: the intervals that they end with cover, and what they ask for is what they say."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import gaussian_task, posterior_of
+
+import langevin_nn as lnn
+from langevin_nn.analysis.diagnostics import mcse
+from langevin_nn.sampling.stopping import FIRST_WARMUP_LOOK, Ending
+
+KEY = jax.random.key(11)
+DATA = gaussian_task(6, 3, 4)
+
+
+def sampled(num_samples=1_500, key=KEY, dynamics=None, **changes):
+    posterior = posterior_of(DATA, temperature=0.2, key=KEY, dtype=jnp.float64)
+    counts = {"num_chains": 8, "num_warmup": 40, "num_samples": num_samples} | changes
+    return lnn.sample(posterior, dynamics or lnn.Split(), key=key, **counts)
+
+
+CHAINS = sampled()
+
+
+def stopped(chains, rule):
+    """The first draws of `chains`, up to where the rule would have ended the sampling."""
+    ending = Ending(rule, *chains.energy.shape)
+    draws = 0
+    while not ending.is_reached(draws, 0.0, lambda draws=draws: [chains.first(draws)]):
+        draws = ending.look(draws)
+    return chains.first(draws)
+
+
+@pytest.mark.parametrize(
+    ("rule", "of"),
+    [
+        (lnn.TargetError(0.06), {"bias2": 0.06, "variance": 0.06}),
+        (lnn.TargetError({"train_error": 0.01}), {"train_error": 0.01}),
+        (lnn.TargetError({}, {"generalisation_error": 0.0012}), {"generalisation_error": None}),
+    ],
+    ids=["bias² and variance", "one number", "absolute"],
+)
+def test_the_errors_are_as_small_as_was_asked_for(rule, of):
+    ended = stopped(CHAINS, rule)
+    measured = lnn.summarise(ended)
+    assert measured.converged and rule.shortfall(ended, measured) == ""
+    for name, relative in of.items():
+        estimate = getattr(measured, name)
+        limit = 0.0012 if relative is None else relative * estimate.value
+        assert estimate.mcse <= limit, name
+
+
+def test_errors_of_every_prediction():
+    """In units of the predictive standard deviation: 1/√ESS, at the worst of the inputs."""
+    rule = lnn.TargetError({"predictions": 0.03})
+    ended = stopped(CHAINS, rule)
+    of_f = mcse(ended.test_outputs.astype(float))
+    deviation = np.sqrt(lnn.summarise(ended).predictive_variance)
+    assert 0.02 < np.max(of_f / deviation) <= 0.03
+    assert rule.draws_needed(ended) == pytest.approx(
+        ended.energy.shape[1] * np.max(of_f / deviation) ** 2 / 0.03**2, rel=0.2
+    )
+    strict = lnn.TargetError({"predictions": 0.03}, {"predictions": float(of_f.max()) / 2})
+    assert strict.draws_needed(ended) == pytest.approx(4 * ended.energy.shape[1], rel=1e-9)
+    assert "predictions" in strict.shortfall(ended, lnn.summarise(ended))
+
+
+def test_half_the_error_takes_four_times_the_draws():
+    needed = [lnn.TargetError(error).draws_needed(CHAINS) for error in (0.02, 0.01)]
+    assert needed[1] == pytest.approx(4 * needed[0])
+    assert needed[0] > CHAINS.energy.shape[1]
+
+
+def test_what_has_not_converged_goes_on():
+    """However small its errors: chains apart, and an ESS that is too small."""
+    lax = lnn.TargetError(1.0)
+    assert lax.draws_needed(CHAINS) <= 1_500
+    apart = dataclasses.replace(
+        CHAINS, test_outputs=CHAINS.test_outputs + np.arange(8.0)[:, None, None]
+    )
+    assert lax.draws_needed(apart) > 1_500
+    assert lax.draws_needed(CHAINS.first(40)) > 40, "8 × 40 draws have no ESS of 400"
+    energy = np.where(np.arange(8)[:, None] == 3, np.nan, CHAINS.energy)
+    one_lost = dataclasses.replace(CHAINS, energy=energy)
+    assert math.isfinite(lax.draws_needed(one_lost)) and one_lost.diverged.sum() == 1
+    all_lost = dataclasses.replace(CHAINS, energy=CHAINS.energy * np.nan)
+    assert lax.draws_needed(all_lost) == 0, "more draws of them are no better"
+
+
+REPETITIONS = 200
+
+
+@pytest.fixture(scope="module")
+def repeated():
+    """Chains of 200 samplings that begin in the prior, with a warm-up as short as it can be."""
+    posterior = posterior_of(DATA, temperature=0.2, key=KEY, dtype=jnp.float64)
+    keys = jax.random.split(jax.random.key(2), REPETITIONS)
+    return [
+        chains
+        for batch in np.split(np.arange(REPETITIONS), 10)
+        for chains in lnn.sample_points(
+            [posterior] * len(batch), lnn.Split(), keys=[keys[i] for i in batch], num_chains=8,
+            num_warmup=FIRST_WARMUP_LOOK, num_samples=800,
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [0.08, 0.15])
+def test_the_intervals_cover(repeated, target):
+    """What is exact are the averages over all draws of all repetitions, an error 20 times less."""
+    f = np.concatenate([chains.test_outputs for chains in repeated])
+    mean = f.mean(axis=(0, 1))
+    exact = {"bias2": np.square(mean - DATA.y_test).mean(), "variance": f.var(axis=(0, 1)).mean()}
+    scores, draws = {"bias2": [], "variance": []}, []
+    for chains in repeated:
+        ended = stopped(chains, lnn.TargetError(target))
+        measured = lnn.summarise(ended)
+        assert measured.converged
+        draws.append(ended.energy.shape[1])
+        for name, values in scores.items():
+            estimate = getattr(measured, name)
+            values.append((estimate.value - exact[name]) / estimate.mcse)
+    assert len(set(draws)) > 1 and np.mean(np.array(draws) == 800) < 0.1, "the rule ends them"
+    for name, values in scores.items():
+        z = np.array(values)
+        assert abs(z.mean()) < 3 / math.sqrt(REPETITIONS), (name, z.mean())
+        assert 0.85 < z.std() < 1.15, (name, z.std())  # ± 3/√(2 · 200)
+        assert np.mean(np.abs(z) < 1.96) > 0.90, name  # 0.95 − 3 √(0.05 · 0.95/200)

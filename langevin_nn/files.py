@@ -128,6 +128,18 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
+def require_writable(folder: Path, write: str) -> None:
+    """Raise `InputError` where no file can be made in the folder, or the folder not be made.
+
+    `write` is the advice. Nothing is touched.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"{there} is a file where a folder is to be: {write}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write into {there}: {write}")
+
+
 def require_no_folder(path: Path, instead: str = "") -> None:
     """Raise `InputError` where a folder stands in the place of a file that is to be written."""
     if _is_folder(path):

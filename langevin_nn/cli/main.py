@@ -1,8 +1,9 @@
 """The entry point of the command line, and the exit code of every way in which a command may end.
 
 Bad input ends in one line and exit code 2, a run that has not converged in exit code 3, a sweep
-with points that failed, and `theory` where every one failed, in 1, Ctrl-C in 130. JAX is imported
-only inside the commands, after the arguments are understood.
+with points that failed, and `theory` where every one failed, in 1, Ctrl-C in 130, output whose
+reader has gone in 141. JAX is imported only inside the commands, after the arguments are
+understood.
 """
 
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 from langevin_nn.cli import environment
 from langevin_nn.cli.arguments import parse
-from langevin_nn.cli.codes import BAD_INPUT, FAILED, INTERRUPTED
+from langevin_nn.cli.codes import BAD_INPUT, INTERRUPTED, UNREAD
 from langevin_nn.cli.commands import COMMANDS
 from langevin_nn.cli.startup import begin_process, not_swallowed
 from langevin_nn.cli.streams import (
@@ -63,7 +64,7 @@ def _execute(words: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         discard_broken()
-        return FAILED
+        return UNREAD
     except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             complain(f"not enough memory ({error}): write fewer examples, units or chains")

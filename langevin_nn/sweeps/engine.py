@@ -15,6 +15,7 @@ import xarray as xr
 
 from langevin_nn.config.record import RunConfig
 from langevin_nn.errors import InputError
+from langevin_nn.files import require_writable
 from langevin_nn.model.precision import require_float64
 from langevin_nn.progress import Status, SweepProgress, shown_progress
 from langevin_nn.runs import run
@@ -143,6 +144,7 @@ def expect(
     """
     if output is not None:
         SweepFolder(output).check(wanted)
+        require_writable(output, "write --output with a folder that can be written")
     records = theories.expected(wanted, progress)
     if output is None:
         status = [results.status_of(expected) for expected in records.values()]

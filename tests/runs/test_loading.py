@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
+import os
 
 import numpy as np
 import pytest
-from refusals import refuses
+from refusals import refused, refuses, untouched
 from run_cases import saved, some_chains, some_theory
 
 import langevin_nn as lnn
+from langevin_nn.runs import loading
 from langevin_nn.types import QUANTITIES, InputError
 
 
@@ -86,3 +88,14 @@ def test_what_is_no_run_is_named_as_such(tmp_path):
     for path in (tmp_path / "nowhere", tmp_path):
         with refuses(path.name, "not a run folder"):
             lnn.load_run(path)
+
+
+def test_a_figure_that_cannot_be_written_is_refused_before_the_work(cli, monkeypatch):
+    run_in(cli.folder / "a"), run_in(cli.folder / "b")
+    monkeypatch.setattr(loading, "compare_runs", lambda *_: pytest.fail("it works"))
+    with monkeypatch.context() as patch, untouched():
+        patch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+        refused(cli("compare", "a", "b", "--plot", "f.png"), "--plot")
+    with untouched():
+        for name, word in (("none/f.png", "none/f.png"), ("f.jpg", ".png")):
+            refused(cli("compare", "a", "b", "--plot", name), word)

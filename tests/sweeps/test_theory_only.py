@@ -1,6 +1,7 @@
 """`sweep --theory-only`: the theories' numbers, in a folder that can become a sampled sweep's."""
 
 import json
+import os
 import shlex
 
 import numpy as np
@@ -12,7 +13,7 @@ from refusals import refused, refuses, untouched
 import langevin_nn as lnn
 from langevin_nn.config.record import from_dict
 from langevin_nn.runs import run
-from langevin_nn.sweeps import results
+from langevin_nn.sweeps import engine, results
 from langevin_nn.sweeps.grid import grid
 from langevin_nn.theory import predict
 
@@ -152,3 +153,13 @@ def test_a_damaged_record_of_theories_is_as_none(cli):
     for text in (json.dumps(content), "{", ""):
         path.write_text(text)
         assert set(lnn.collect("out")["status"].values.ravel()) == {"missing"}
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(cli, monkeypatch):
+    words = ["sweep", "tiny.toml", "--seeds", "2", "--theory-only", "--output"]
+    monkeypatch.setattr(engine.theories, "expected", lambda *_: pytest.fail("it works"))
+    with untouched():
+        refused(cli(*words, "tiny.toml/grid"), "tiny.toml is a file")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+            refused(cli(*words, "new/grid"), "--output")

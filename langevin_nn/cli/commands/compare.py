@@ -33,12 +33,13 @@ def execute(arguments: argparse.Namespace) -> int:
         raise InputError(f"--plot {plot}: its folder does not exist")
     with loading():
         from langevin_nn import plotting
-        from langevin_nn.files import require_no_folder
+        from langevin_nn.files import require_no_folder, require_writable
         from langevin_nn.runs.loading import compare_runs
 
         configure_jax()
     if plot is not None:
         require_no_folder(plot, "another name")
+        require_writable(plot.parent, "write --plot with a file in another folder")
     comparison = compare_runs(*arguments.folders)
     sys.stdout.write(f"{comparison}\n")
     if plot is not None:

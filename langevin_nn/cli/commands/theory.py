@@ -49,7 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     stages.begin("loading JAX")
     with loading():
-        from langevin_nn.files import require_no_folder
+        from langevin_nn.files import require_no_folder, require_writable
         from langevin_nn.model.ensemble import Ensemble
         from langevin_nn.runs import run, tables
         from langevin_nn.runs.maximum import at_maximum, maximum_json, options_to
@@ -63,6 +63,7 @@ def execute(arguments: argparse.Namespace) -> int:
         raise InputError(f"--plot {arguments.plot}: its folder does not exist")
     if arguments.plot is not None:
         require_no_folder(arguments.plot, "another name")
+        require_writable(arguments.plot.parent, "write --plot with a file in another folder")
     stages.begin("theories")
     with warnings_as_lines(TightMemory):
         predictions = predict(ensemble, config.theory)

@@ -17,7 +17,9 @@ import pytest
 import scipy.linalg  # noqa: F401  (its BLAS is one of those that are limited)
 import threadpoolctl
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of the processes that tests start
+# Of the processes that tests start; XLA's lines on programs that it finds compiled fill a pipe.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 threadpoolctl.threadpool_limits(1, user_api="blas")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

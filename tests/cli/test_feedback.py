@@ -17,9 +17,10 @@ from langevin_nn.progress import Report
 
 def process(folder, *words, **variables):
     """The command line as a process of its own, in `folder`."""
+    here = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.run(
         [sys.executable, "-m", "langevin_nn", *words], cwd=folder, capture_output=True, text=True,
-        env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder)} | variables,
+        env=here | {"XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder)} | variables,
     )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ class Forecast(Displayed):
     takes most, `kept_weights` what weights.npy takes of the disk where weights are kept. Writing
     them is not in the time. `start_seconds` is the time to the end of the first chunk of steps,
     most of it of compiling, `steps_per_second` the pace behind it, of all chains together.
+    Where a run ends by its errors (`ends_by_errors`), `steps` is the largest number.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Forecast(Displayed):
     start_seconds: float
     steps_per_second: float
     kept_weights: str = ""
+    ends_by_errors: bool = False
 
     @property
     def seconds(self) -> float:
@@ -53,13 +55,14 @@ class Forecast(Displayed):
     @property
     def _table(self) -> Table:
         memory = f"about {in_words(self.bytes_needed)}; {in_words(self.bytes_left)} are left"
+        most = "at most " if self.ends_by_errors else ""
         start, whole = duration(self.start_seconds), duration(self.seconds)
         rows = [
             ("sampling", self.description),
             ("weights", f"{self.num_weights:,} of each of {self.num_chains} networks"),
             ("memory", memory),
-            ("steps", f"{self.steps:,} {self.unit} of every chain"),
-            ("time", f"about {whole}, {start} of these to compile and begin"),
+            ("steps", f"{most}{self.steps:,} {self.unit} of every chain"),
+            ("time", f"{most or 'about '}{whole}, {start} of these to compile and begin"),
         ]
         if self.kept_weights:
             rows.append(("weights.npy", f"{self.kept_weights} (writing it is not in the time)"))
@@ -105,4 +108,5 @@ def forecast(problem: Problem, kept_weights: KeptWeights | None = None) -> Forec
         start_seconds=max(start - first / pace, 0.0),
         steps_per_second=pace,
         kept_weights=str(kept_weights or ""),
+        ends_by_errors=config.sampler.has_target,
     )

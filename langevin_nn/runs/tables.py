@@ -20,6 +20,7 @@ from langevin_nn.estimates import plus_minus, shifted
 from langevin_nn.model.networks.named import network_named
 from langevin_nn.runs.results import Result
 from langevin_nn.sampling.draws import Chains
+from langevin_nn.sampling.stopping import AUTO
 from langevin_nn.theory.suite import Predictions, theory_named
 from langevin_nn.types import QUANTITIES, Generalisation, bias_mark
 
@@ -59,10 +60,13 @@ def sampling(*configs: RunConfig) -> str:
 
     units = {usage_of(config.sampler.dynamics).unit for config in configs}
     unit = units.pop() if len(units) == 1 else "steps"
+    warmup = f"{of('num_warmup')} {unit} of warm-up"
+    if of("num_warmup") == AUTO:
+        warmup = f"as many {unit} of warm-up as it takes"
     ladder = f", ladder T = {of('ladder')}" if any(c.sampler.ladder for c in configs) else ""
     return (
         f"{of('dynamics')} dynamics, read-out {_common(configs, 'posterior.readout')}{ladder}; "
-        f"{of('num_chains')} chains of {of('num_warmup')} {unit} of warm-up and "
+        f"{of('num_chains')} chains of {warmup} and "
         f"{_draws_text(configs)}, thinning {of('thinning')}, step size {of('step_size')}, "
         f"{_common(configs, 'precision')}"
     )

@@ -884,16 +884,14 @@ def test_costs_of_accuracy():  # FAULTS 2.8
         run.says(f"| {name} | {' | '.join(cells)} | {memory:.2f} |")
 
 
-def test_sampled_points_of_accuracy():  # FAULTS 2.8
-    run = Experiment("accuracy", "sampled")
-    done = run["status"] == "done"
+def says_each_sampled_point(run: Experiment, remark: str = "") -> None:
+    """The rows of the sampled points, with a remark on their data."""
     units, sources, sizes = (
         run.coordinate(name) for name in ("network.activation", "data.source", "data.num_train")
     )
-    num_test = run.group["attrs"]["num_test"]
-    accuracy = run["test_accuracy"]
+    accuracy, num_test = run["test_accuracy"], run.group["attrs"]["num_test"]
     error = np.hypot(run["test_accuracy_mcse"], np.sqrt(accuracy * (1 - accuracy) / num_test))
-    for place in np.argwhere(done):
+    for place in np.argwhere(run["status"] == "done"):
         u, source, p = here = tuple(place)
         slowest = f"{run['rhat_max'][here]:.3f} | {run['ess_min'][here]:.0f}"
         rows = [
@@ -911,9 +909,16 @@ def test_sampled_points_of_accuracy():  # FAULTS 2.8
             rows.append((label, sampled, predicted, own))
         for label, sampled, predicted, own in rows:
             run.says(
-                f"| {sources[source]} | {units[u]} | {sizes[p]} | {label} | {sampled} |"
+                f"| {sources[source]}{remark} | {units[u]} | {sizes[p]} | {label} | {sampled} |"
                 f" {' | '.join(predicted)} | {own} | {slowest} |"
             )
+
+
+def test_sampled_points_of_accuracy():  # FAULTS 2.8
+    run = Experiment("accuracy", "sampled")
+    says_each_sampled_point(run)
+    done, accuracy = run["status"] == "done", run["test_accuracy"]
+    units, sources = (run.coordinate(name) for name in ("network.activation", "data.source"))
     mnist, cifar = (
         (list(units).index("erf"), list(sources).index(source), 0)
         for source in ("mnist", "cifar10")
@@ -954,7 +959,6 @@ def test_sampled_points_of_accuracy():  # FAULTS 2.8
     )
     (missing,) = np.argwhere(~done)
     assert (units[missing[0]], sources[missing[1]]) == ("relu", "cifar10")
-    run.says("relu units on grey CIFAR-10 at P = 500 are in `config.toml` too and have not been")
 
     infinite, one_layer = (
         run.theory(name, "test_accuracy")[cifar] for name in ("infinite_width", "one_layer")
@@ -1033,3 +1037,61 @@ def test_smaller_points_of_accuracy():  # FAULTS 2.8
     warm = np.concatenate(gaps)
     assert warm.max() < cold.min()
     run.says(f"while at T = 0.1 it is {warm.min():.0f} to {warm.max():.0f} % below in")
+
+
+def against_the_network(run: Experiment, name: str, quantity: str) -> tuple[float, float]:
+    """By how many per cent, and by how many standard errors, a theory is above the network."""
+    difference = run.theory(name, quantity) - run[quantity]
+    above = 100 * difference / run[quantity]
+    return float(above.item()), float((difference / run[f"{quantity}_mcse"]).item())
+
+
+def test_relu_units_on_grey_images_of_accuracy():
+    run = Experiment("accuracy", "sampled, relu")
+    says_each_sampled_point(run)
+    assert run["status"].item() == "done" and not run["converged"].item()
+    (bias, bias_away), (variance, variance_away) = (
+        against_the_network(run, "one_layer", name) for name in ("bias2", "variance")
+    )
+    ratio = (run["variance"] / run.theory("infinite_width", "variance")).item()
+    points = run.theory("infinite_width", "test_accuracy") - run.theory(
+        "one_layer", "test_accuracy"
+    )
+    run.says(
+        f"Its bias² is {bias:.1f} % above the network's, {bias_away:.1f} standard errors, its"
+        f" variance {-variance:.0f} % below, {-variance_away:.0f} standard errors",
+        f"bias² is {-against_the_network(run, 'infinite_width', 'bias2')[0]:.0f} % too low and",
+        f"{ratio:.1f} times too small. `matched` has bias²"
+        f" {against_the_network(run, 'matched', 'bias2')[0]:.0f} % too",
+        f"The accuracy is {100 * run['test_accuracy'].item():.1f} %, and the"
+        f" {100 * points.item():.2f} points",
+        f"R̂ is {run['bias2_rhat'].item():.3f} and {run['variance_rhat'].item():.3f} for the two"
+        f" numbers, with an ESS of {run['bias2_ess'].item():.0f} and"
+        f" {run['variance_ess'].item():.0f}",
+        f"draws at most, {run['seconds'].item() / 60:.0f} minutes for the former",
+    )
+
+
+def test_colours_of_accuracy():
+    run = Experiment("accuracy", "sampled, colour")
+    says_each_sampled_point(run, ", colour")
+    assert (run["status"] == "done").all() and not run["converged"].any()
+    assert list(run.coordinate("network.activation")) == ["relu", "erf"]
+    above, away = {}, {}
+    for name in ("bias2", "variance"):
+        difference = (run.theory("one_layer", name) - run[name]).ravel()
+        above[name] = 100 * difference / run[name].ravel()
+        away[name] = difference / run[f"{name}_mcse"].ravel()
+    ratio = (run["variance"] / run.theory("infinite_width", "variance")).ravel()
+    minutes = (run["seconds"] / 60).ravel()
+    assert max(-above["bias2"][0], -above["variance"][0]) < 1.15
+    largest = max(run[f"{name}_rhat"].ravel()[0] for name in ("bias2", "variance"))
+    run.says(
+        f"{-above['bias2'][0]:.1f} % below the network in bias² and {-above['variance'][0]:.1f} %"
+        f" in the variance, {-away['bias2'][0]:.0f} and {-away['variance'][0]:.0f} standard errors",
+        f"for erf units it is {above['bias2'][1]:.1f} and {above['variance'][1]:.1f} % above",
+        f"{ratio[0]:.1f} (relu)", f"and {ratio[1]:.1f} (erf) times too small",
+        f"{minutes[0]:.0f} and {minutes[1]:.0f} minutes",
+        f"R̂ is {largest:.3f} at most for the numbers of relu units,"
+        f" {run['variance_rhat'].ravel()[1]:.3f} for the variance of erf units",
+    )  # fmt: skip

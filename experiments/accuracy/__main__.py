@@ -28,6 +28,7 @@ import langevin_nn as lnn
 from experiments.accuracy.checks import SMALLER, as_wide_as_many, from_elsewhere
 from experiments.accuracy.points import COSTS, NUMBERS, compute, configured, stored
 from experiments.common import Call, Results, experiment, keep, kept, markdown
+from langevin_nn import config as configuration
 from langevin_nn.config.record import RunConfig
 from langevin_nn.estimates import plus_minus
 from langevin_nn.plotting import CHAIN_COLOURS, style_of
@@ -62,6 +63,8 @@ SIZES = {
     "full": (500, 1000, 2000, 4000, ALL),
 }
 AXES = ("task", "activation", "size", "seed", "theory")
+FURTHER = {"sampled, relu": "cifar10_relu.toml", "sampled, colour": "colour.toml"}
+"""Further sampled points by the name of their results: sweeps with fewer draws than config.toml."""
 ELSEWHERE = {source: f"from other weights, {source}" for source in IMAGES}
 SMALLER_POINTS = "smaller points"
 CHECKS = (*ELSEWHERE.values(), SMALLER_POINTS)
@@ -162,13 +165,21 @@ def point_line(point: dict[str, Any], content: dict[str, Any]) -> str:
     )
 
 
-def sampled(results: xr.Dataset, task: str, activation: str) -> xr.Dataset | None:
-    """The sampled points of a task along P; None where there are none."""
-    task_settings = TASKS[task]
-    axes = {"data.source": task_settings["source"], "network.activation": activation}
-    if "colour" in task_settings or any(value not in results[axis] for axis, value in axes.items()):
-        return None
-    return results.sel(axes)
+def sampled(results: Results, task: str, activation: str) -> list[xr.Dataset]:
+    """The sampled points of a task along P, of each sweep that has some."""
+    settings = TASKS[task]
+    axes = {"data.source": settings["source"], "network.activation": activation}
+    return [
+        points.sel(axes)
+        for name, points in sampled_sweeps(results).items()
+        if ("colour" in settings) == ("colour" in name)
+        and all(value in points[axis] for axis, value in axes.items())
+    ]
+
+
+def sampled_sweeps(results: Results) -> dict[str, xr.Dataset]:
+    """The Datasets of sampled points among the results."""
+    return {name: results[name] for name in ("sampled", *FURTHER) if name in results}
 
 
 def draw(results: Results) -> Figure:
@@ -180,10 +191,7 @@ def draw(results: Results) -> Figure:
         for colour, activation in zip(CHAIN_COLOURS, theory.activation.values, strict=False):
             task_results = theory.sel(task=task, activation=activation)
             lines(ax, task_results, colour, activation, int(theory.num_test))
-            sampled_points = (
-                None if measured is None else sampled(measured, str(task), str(activation))
-            )
-            if sampled_points is not None:
+            for sampled_points in sampled(results, str(task), str(activation)):
                 diamonds(ax, sampled_points, colour, str(activation))
         error = 100 * (1 - SOURCE[TASKS[task]["source"]])
         ax.axhline(error, color="black", linewidth=1, linestyle=":", label="Pacelli et al. 2023")
@@ -324,17 +332,28 @@ def with_earlier(measured: xr.Dataset, earlier: xr.Dataset) -> xr.Dataset:
     return measured.assign(shared)[list(shared)].assign_attrs(earlier.attrs)
 
 
-def sampled_table(points: xr.Dataset) -> str:
+def sampled_table(sweeps: Results) -> str:
     """A table of the sampled points and of the theories on the same images."""
-    heads = ["data", "units", "P", "", "sampled", *points.theory.values]
+    heads = ["data", "units", "P", "", "sampled", *next(iter(sweeps.values())).theory.values]
     heads += ["R̂", "ESS", "R̂ max", "ESS min"]
+    rows = [
+        cells
+        for name, points in sweeps.items()
+        for cells in sampled_rows(points, ", colour" if "colour" in name else "")
+    ]
+    return markdown(heads, rows)
+
+
+def sampled_rows(points: xr.Dataset, remark: str) -> list[list[str]]:
+    """The rows of one sweep, with a remark on its data."""
     rows = []
     axes = ("data.source", "network.activation", "data.num_train")
     for place in np.ndindex(*(points.sizes[axis] for axis in axes)):
         point = points.isel(dict(zip(axes, place, strict=True)))
         if str(point.status.item()) != "done":
             continue
-        labels = [str(point[axis].item()) for axis in axes]
+        source, *others = (str(point[axis].item()) for axis in axes)
+        labels = [source + remark, *others]
         accuracy = float(point.test_accuracy)
         error = float(np.hypot(point.test_accuracy_mcse, binomial(accuracy, points.num_test)))
         slowest = [f"{float(point.rhat_max):.3f}", f"{float(point.ess_min):.0f}"]
@@ -357,7 +376,7 @@ def sampled_table(points: xr.Dataset) -> str:
                 *slowest,
             ]
             rows.append(cells)
-    return markdown(heads, rows)
+    return rows
 
 
 def percent(accuracy: Any, error: Any) -> str:
@@ -378,18 +397,22 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
     with threadpoolctl.threadpool_limits(1):  # on busy cores two are slower than one
         for results["theories"] in theories(call, values):
             keep(call.results, results)
-    folder, measured = call.sweep_folder(values), None
-    if call.size != "collect":
-        measured = call.swept(values)
-    elif folder.is_dir():
-        measured = lnn.collect(folder)
-    if measured is not None:
-        attributes = {"num_test": values["data"]["num_test"]}
-        measured = with_own_diagnostics(measured.drop_dims("order"), folder)
-        if call.size == "collect" and "sampled" in earlier:
-            measured = with_earlier(measured, earlier["sampled"])
-        results["sampled"] = measured.assign_attrs(attributes)
-    keep(call.results, results)
+    sweeps = {"sampled": values}
+    if as_configured:
+        sweeps |= {name: configuration.read(call.here / file) for name, file in FURTHER.items()}
+    for name, of_sweep in sweeps.items():
+        folder, measured = call.sweep_folder(of_sweep), None
+        if call.size != "collect":
+            measured = call.swept(of_sweep)
+        elif folder.is_dir():
+            measured = lnn.collect(folder)
+        if measured is not None:
+            attributes = {"num_test": of_sweep["data"]["num_test"]}
+            measured = with_own_diagnostics(measured.drop_dims("order"), folder)
+            if call.size == "collect" and name in earlier:
+                measured = with_earlier(measured, earlier[name])
+            results[name] = measured.assign_attrs(attributes)
+        keep(call.results, results)
     if call.size == "smoke":
         check(call, values, results, (5, 6))
     return results
@@ -397,8 +420,8 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
 
 def report(results: Results) -> str:
     tables = [table(results["theories"])]
-    if "sampled" in results:
-        tables.append(sampled_table(results["sampled"]))
+    if sweeps := sampled_sweeps(results):
+        tables.append(sampled_table(sweeps))
     tables += [from_other_weights(results[name]) for name in ELSEWHERE.values() if name in results]
     if SMALLER_POINTS in results:
         tables.append(smaller_table(results[SMALLER_POINTS]))

@@ -103,6 +103,7 @@ def test_linear_skips_are_a_linear_network():
     )
 
 
+@pytest.mark.slow
 def test_sampled_it_is_the_process_of_infinite_width():
     """As N_1 = 100 is, with P/N_1 = 4 %, to the precision of these draws."""
     posterior = posterior_of(task(num_train=4), width=100, kind=lnn.MarginalisedPosterior)

@@ -53,6 +53,7 @@ def test_a_run_that_ends_before_says_which_error_is_too_large(cli):
     assert not measured.converged
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed(cli, monkeypatch):
     words = ["run", "tiny.toml", "--quiet", "--output"]
     assert cli(*words, "whole").code == 0
@@ -77,6 +78,7 @@ def interrupting(next_chunk, monkeypatch):
     return asked
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_each_point_by_its_errors(cli):
     words = ["sweep", "tiny.toml", "--over", "prior.precisions[-1]=0.5,2", "--output", "out"]
     answer = cli(*words, "--quiet")

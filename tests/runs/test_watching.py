@@ -108,8 +108,8 @@ def test_ctrl_c_after_the_summary_leaves_a_finished_run(cli, monkeypatch):
     """Nothing of the checkpoint stays, and what is said names the folder."""
     finish = RunFolder.finish
 
-    def finished_and_interrupted(*arguments):
-        finish(*arguments)
+    def finished_and_interrupted(*arguments, **options):
+        finish(*arguments, **options)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(RunFolder, "finish", finished_and_interrupted)

@@ -218,6 +218,7 @@ class Enough:
         return 4.0
 
 
+@pytest.mark.slow_except("number")
 @pytest.mark.parametrize("options", [{}, {"until": Enough()}], ids=["number", "rule"])
 def test_killed_at_every_moment_the_file_is_the_same_to_the_last_byte(run, tmp_path, options):
     with disk() as counted:

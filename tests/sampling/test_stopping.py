@@ -74,6 +74,7 @@ def test_where_it_ends_does_not_depend_on_the_chunks(monkeypatch, first, seconds
     same(run(), whole)
 
 
+@pytest.mark.slow_except("split")
 @pytest.mark.parametrize("dynamics", [lnn.Split(), lnn.Langevin(0.02)], ids=["split", "langevin"])
 def test_an_interrupted_run_ends_where_it_would_have(tmp_path, monkeypatch, dynamics):
     """Interrupted after each chunk of the warm-up, and after each that is recorded."""

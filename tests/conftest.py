@@ -17,9 +17,10 @@ import pytest
 import scipy.linalg  # noqa: F401  (its BLAS is one of those that are limited)
 import threadpoolctl
 
-# Of the processes that tests start; XLA's lines on programs that it finds compiled fill a pipe.
+# Of the processes that tests start; XLA's lines on programs that it finds compiled fill a pipe, and
+# JAX has set their level when it was imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 threadpoolctl.threadpool_limits(1, user_api="blas")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -89,7 +89,8 @@ def test_short_forms_leave_what_the_readmes_quote(name):
 def test_configuration_of_an_experiment(path):
     values = configuration.read(path)
     if "sweep" in values:
-        assert len(grid(values, folder=path.parent).points) > 1
+        beside_config = path.name == "cifar10_relu.toml"  # a point to those of config.toml
+        assert len(grid(values, folder=path.parent).points) >= (1 if beside_config else 2)
     else:
         configuration.from_dict(values)
 

@@ -25,6 +25,7 @@ from langevin_nn.types import Generalisation, InputError
 from langevin_nn.values import as_number, as_whole, nearest, require_kind, require_positive, shown
 
 PREDICTIONS = "predictions"
+"""The name of f̄ at every test input among the numbers whose errors are asked for."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,8 @@ class TargetError:
             diagnostics = measured.diagnostics
             assert diagnostics is not None
             lack = _lack_of_convergence(diagnostics.rhat_max, diagnostics.ess_min)
-            for error, target in self._errors(chains, measured).values():
-                lack = max(lack, (error / target) ** 2 if error else 0.0)
+            errors = self._errors(chains, measured).values()
+            lack = max([lack, *(float(_in_targets(*pair)) ** 2 for pair in errors)])
         return lack * chains.energy.shape[1]
 
     def shortfall(self, chains: Chains, measured: Generalisation) -> str:
@@ -146,9 +147,16 @@ class TargetError:
             deviation = np.sqrt(measured.predictive_variance).ravel()
             of_f = mcse(outputs.reshape(*outputs.shape[:2], -1))
             targets = np.minimum(absolute, relative * deviation)
-            worst = int(np.argmax(np.divide(of_f, targets, where=targets > 0, out=of_f * 0)))
+            worst = int(np.argmax(_in_targets(of_f, targets)))
             errors[name] = float(of_f[worst]), float(targets[worst])
         return errors
+
+
+def _in_targets(error: np.ndarray | float, target: np.ndarray | float) -> np.ndarray:
+    """Errors in units of what they may be; 0 where there is none, ∞ where one is not known."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(np.equal(error, 0), 0.0, np.divide(error, target))
+    return np.asarray(np.nan_to_num(ratio, nan=np.inf, posinf=np.inf))
 
 
 def _lack_of_convergence(rhat_max: float, ess_min: float) -> float:

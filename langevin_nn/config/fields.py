@@ -238,8 +238,8 @@ ERRORS = Kind(
     lambda value: _errors(value), is_list=True,
 )  # fmt: skip
 ERROR_OR_ERRORS = Kind(
-    f"a positive number, for example 0.01, or {ERRORS.expected}",
-    lambda value: _errors(value) if isinstance(value, list | tuple) else _positive(value),
+    f"{FRACTION.expected}, for example 0.01, or {ERRORS.expected}",
+    lambda value: _errors(value) if isinstance(value, list | tuple) else FRACTION.parse(value),
     is_list=True,
 )
 CLASSES = Kind(
@@ -269,7 +269,7 @@ def _errors(value: Any) -> tuple[str, ...]:
         _require(text, isinstance(text, str) and text.count("=") == 1)
     numbers = errors_by_name(value)
     _require(value, len(numbers) == len(value) and set(numbers) <= set(ERROR_NAMES))
-    return tuple(f"{name}={_positive(number):g}" for name, number in numbers.items())
+    return tuple(f"{name}={_positive(number)!r}" for name, number in numbers.items())
 
 
 def class_numbers(source: str, classes: Any) -> Any:

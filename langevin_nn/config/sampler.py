@@ -21,6 +21,8 @@ from langevin_nn.config.sections import Checked, option
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import is_import_path
 
+DEFAULT_SAMPLES = 1_000
+"""The number of draws of each chain, where nothing else is said."""
 MOST_DRAWS = 20_000
 """The largest number of draws of each chain with a target error, where nothing else is said."""
 
@@ -74,7 +76,7 @@ class SamplerConfig(Checked):
         + "; auto: until nothing drifts, these at most",
     )
     num_samples: int | None = option(
-        None, whole(4), "recorded draws of each chain (default 1000)", usual=True
+        None, whole(4), f"recorded draws of each chain (default {DEFAULT_SAMPLES})", usual=True
     )
     thinning: int | None = option(
         None,
@@ -146,7 +148,9 @@ class SamplerConfig(Checked):
                         f"sampler.{name} = {value} is used with a target_error only: write "
                         f"target_error = 0.01, or leave {name} out"
                     )
-            self._resolve(num_samples=1_000 if self.num_samples is None else self.num_samples)
+            self._resolve(
+                num_samples=DEFAULT_SAMPLES if self.num_samples is None else self.num_samples
+            )
             return
         if self.num_samples is not None:
             raise InputError(

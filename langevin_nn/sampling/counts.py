@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
 from langevin_nn.config.fields import LARGEST
+from langevin_nn.config.sampler import DEFAULT_SAMPLES
 from langevin_nn.errors import InputError
 from langevin_nn.sampling.base import Dynamics
 from langevin_nn.sampling.checks import checked_dynamics
 from langevin_nn.sampling.stopping import AUTO, Until
 from langevin_nn.values import as_whole, shown
-
-DEFAULT_SAMPLES = 1_000
-"""The number of draws of each chain, where nothing else is said."""
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,7 @@ def test_a_sweep_ends_each_point_by_its_errors(cli):
     ("sampler", "words"),
     [
         ({"target_error": 0.0}, "0.01"),
+        ({"target_error": 1.5}, "at most 1"),
         ({"target_error": ["bias=0.1"]}, "bias2"),
         ({"target_error": ["bias2=0.1", "bias2=0.2"]}, "bias2"),
         ({"target_error": []}, "0.01"),
@@ -118,3 +119,8 @@ def test_a_configuration_without_a_target_is_what_it_was():
         known <= config.to_dict()["sampler"].keys() and not new & config.to_dict()["sampler"].keys()
     )
     assert from_dict({}).sampler.num_samples == 1_000
+
+
+def test_errors_by_name_keep_all_their_digits():
+    config = from_dict({"sampler": {"target_error": ["bias2 = 0.0123456789", "variance=1e-2"]}})
+    assert config.sampler.target_error == ("bias2=0.0123456789", "variance=0.01")

@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 from threadpoolctl import ThreadpoolController
 
+from langevin_nn.config.sampler import DEFAULT_SAMPLES
 from langevin_nn.memory import forget_programs
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.progress import Report
@@ -33,7 +34,7 @@ from langevin_nn.sampling.checks import (
     checked_posteriors,
     refuse_jumps,
 )
-from langevin_nn.sampling.counts import DEFAULT_SAMPLES, Counts
+from langevin_nn.sampling.counts import Counts
 from langevin_nn.sampling.draws import SERIES_BYTES, Chains, assemble
 from langevin_nn.sampling.dynamics.step_size import Diverged, room_for_slopes, slope_stride
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress, fingerprint

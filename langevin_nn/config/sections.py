@@ -71,6 +71,10 @@ class Checked:
             object.__setattr__(self, name, value)
 
 
+PLACEHOLDER_PATH = "YOUR_FILE.npz"
+"""The `data.path` of a configuration that was begun without one: a name to be written over."""
+
+
 @dataclass(frozen=True)
 class DataConfig(Checked):
     prefix = "data."

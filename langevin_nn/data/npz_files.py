@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from langevin_nn.config.sections import PLACEHOLDER_PATH
 from langevin_nn.memory import require_memory
 from langevin_nn.types import InputError
 
@@ -43,6 +44,11 @@ def read_npz(path: Path, names: Iterable[str] = ARRAY_NAMES) -> tuple[np.ndarray
     """
     names = tuple(names)
     if not _is_file(path):
+        if path.name == PLACEHOLDER_PATH:
+            raise InputError(
+                f'data.path = "{path}" is a placeholder, and no file: write the path of your own '
+                f".npz file in its place, or {ADVICE}"
+            )
         raise InputError(f"there is no file {path}: write the path of an .npz file, or {ADVICE}")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -64,6 +64,19 @@ class RunFolder(Archive):
         return claims.has_state(self.path)
 
     @property
+    def is_vacant(self) -> bool:
+        """Whether there is nothing yet, or no more than a run begins with; no folder counts, too.
+
+        False where the folder cannot be looked into.
+        """
+        try:
+            return not os.path.lexists(self.path) or (
+                self.path.is_dir() and not self.is_run and claims.is_remnant(self.path)
+            )
+        except OSError:
+            return False
+
+    @property
     def worker(self) -> str:
         """Who works on the run: process, host and since when; empty where nobody does."""
         return locks.holder(self._lock) or ""
@@ -88,11 +101,7 @@ class RunFolder(Archive):
         saved a state, leaves no trace: what it replaced comes back.
         """
         wanted = _Wanted(config, data, modules)
-        try:
-            settled = self._is_settled(wanted, resume, overwrite)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        if settled:
+        if self._is_settled(wanted, resume, overwrite):
             yield
             return
         with self.locked():
@@ -133,6 +142,15 @@ class RunFolder(Archive):
                 raise self._in_use()
             yield
 
+    def require_resumable(
+        self, config: RunConfig, data: Sequence[str] = (), modules: Sequence[ModuleFile] = ()
+    ) -> None:
+        """Raise the `InputError` that `claimed` raises where it is to resume; touch nothing.
+
+        A folder that is not there is begun, and a finished run is left as it is.
+        """
+        self._is_settled(_Wanted(config, data, modules), resume=True, overwrite=False)
+
     def settle(self) -> None:
         """Remove the checkpoint of a finished run, and the run that it has replaced."""
         claims.settle(self.path)
@@ -152,6 +170,12 @@ class RunFolder(Archive):
         Raises `InputError` for a folder that is in use, and for one that `_check` refuses where
         this can be told without touching it.
         """
+        try:
+            return self._settled(wanted, resume, overwrite)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _settled(self, wanted: "_Wanted", resume: bool, overwrite: bool) -> bool:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: write --output FOLDER")
         outer = claims.enclosing(self.path)

@@ -3,9 +3,11 @@
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from langevin_nn.config.dynamics import usage_of
 from langevin_nn.display import Displayed, Table, duration
+from langevin_nn.files import Unreadable
 from langevin_nn.footprint import in_words
 from langevin_nn.memory import available_memory
 from langevin_nn.progress import Report
@@ -13,7 +15,9 @@ from langevin_nn.runs.assemble import dynamics_of, memory_needs, sizes_of
 from langevin_nn.runs.run import Problem, counts_of, sample_problem
 from langevin_nn.runs.tables import heading, sampling
 from langevin_nn.sampling.counts import Counts
+from langevin_nn.sampling.engine.checkpoint import START_AGAIN, Reached, reached
 from langevin_nn.sampling.engine.kept_weights import KeptWeights
+from langevin_nn.types import InputError
 
 MEASURED_SECONDS = 3.0
 """The time after the first chunk of steps for which the pace is measured."""
@@ -32,6 +36,9 @@ class Forecast(Displayed):
     them is not in the time. `start_seconds` is the time to the end of the first chunk of steps,
     most of it of compiling, `steps_per_second` the pace behind it, of all chains together.
     Where a run ends by its errors (`ends_by_errors`), `steps` is the largest number.
+
+    Of a run that is gone on with, `steps_left` are those that its saved state has not made yet, and
+    `seconds_so_far` is the time that it has taken; they are all of its steps, and 0, of another.
     """
 
     title: str
@@ -40,6 +47,8 @@ class Forecast(Displayed):
     num_weights: int
     num_chains: int
     steps: int
+    steps_left: int
+    seconds_so_far: float
     bytes_needed: float
     bytes_left: float
     start_seconds: float
@@ -49,20 +58,25 @@ class Forecast(Displayed):
 
     @property
     def seconds(self) -> float:
-        """The time of the sampling, at the pace that was measured."""
-        return self.start_seconds + self.steps / self.steps_per_second
+        """The time of what is left of the sampling, at the pace that was measured."""
+        return self.start_seconds + self.steps_left / self.steps_per_second
 
     @property
     def _table(self) -> Table:
         memory = f"about {in_words(self.bytes_needed)}; {in_words(self.bytes_left)} are left"
         most = "at most " if self.ends_by_errors else ""
-        start, whole = duration(self.start_seconds), duration(self.seconds)
+        start, left = duration(self.start_seconds), duration(self.seconds)
+        steps = f"{most}{self.steps:,} {self.unit} of every chain"
+        if self.seconds_so_far:
+            so_far = duration(self.seconds_so_far)
+            steps += f", {most}{self.steps_left:,} of them left after {so_far}"
+            left += " left"
         rows = [
             ("sampling", self.description),
             ("weights", f"{self.num_weights:,} of each of {self.num_chains} networks"),
             ("memory", memory),
-            ("steps", f"{most}{self.steps:,} {self.unit} of every chain"),
-            ("time", f"{most or 'about '}{whole}, {start} of these to compile and begin"),
+            ("steps", steps),
+            ("time", f"{most or 'about '}{left}, {start} of these to compile and begin"),
         ]
         if self.kept_weights:
             rows.append(("weights.npy", f"{self.kept_weights} (writing it is not in the time)"))
@@ -72,14 +86,22 @@ class Forecast(Displayed):
         return Table((), rows, title=self.title)
 
 
-def forecast(problem: Problem, kept_weights: KeptWeights | None = None) -> Forecast:
+def forecast(
+    problem: Problem, kept_weights: KeptWeights | None = None, checkpoint: Path | None = None
+) -> Forecast:
     """What the run of a problem will take; it is sampled for some seconds, and nothing is written.
 
-    `kept_weights` is the file of its weights, where they are kept.
-    A dynamics that adapts in its warm-up, as `Split` does the length of its trajectories, may be
-    slower or faster after it.
+    `kept_weights` is the file of its weights, where they are kept, `checkpoint` the folder of the
+    saved state from which the run is to be gone on with. The pace is that of the first steps: a
+    dynamics that adapts in its warm-up, as `Split` does the length of its trajectories, may be
+    slower or faster after it. Raises `InputError` for a state that cannot be read.
     """
     config = problem.config
+    counts = Counts.of(dynamics_of(config.sampler), **counts_of(config.sampler))
+    state = _state_in(checkpoint)
+    steps_left = counts.steps - state.steps
+    if counts.auto_warmup and (draws := state.num_draws):  # which has ended, maybe early
+        steps_left = (counts.num_samples - draws) * counts.thinning
     began = time.monotonic()
     reports: list[tuple[float, int]] = []
 
@@ -102,7 +124,9 @@ def forecast(problem: Problem, kept_weights: KeptWeights | None = None) -> Forec
         unit=usage_of(config.sampler.dynamics).unit,
         num_weights=sizes_of(config, problem.data).num_weights,
         num_chains=config.sampler.num_chains * (1 + len(config.sampler.ladder)),
-        steps=Counts.of(dynamics_of(config.sampler), **counts_of(config.sampler)).steps,
+        steps=counts.steps,
+        steps_left=steps_left,
+        seconds_so_far=state.seconds,
         bytes_needed=max(math.fsum(parts.values()) for parts, _ in needs.values()),
         bytes_left=float(available_memory()),
         start_seconds=max(start - first / pace, 0.0),
@@ -110,3 +134,15 @@ def forecast(problem: Problem, kept_weights: KeptWeights | None = None) -> Forec
         kept_weights=str(kept_weights or ""),
         ends_by_errors=config.sampler.has_target,
     )
+
+
+def _state_in(checkpoint: Path | None) -> Reached:
+    """How far the run with this checkpoint is; not begun where there is none."""
+    if checkpoint is None:
+        return Reached()
+    try:
+        return reached(checkpoint) or Reached()
+    except Unreadable as error:
+        raise InputError(
+            f"the saved state in {checkpoint} cannot be read ({error}): {START_AGAIN}"
+        ) from error

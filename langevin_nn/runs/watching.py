@@ -3,8 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config.dynamics import usage_of
 from langevin_nn.config.record import RunConfig
@@ -56,9 +54,10 @@ class Standing(Displayed):
     def _table(self) -> Table:
         phase = "warm-up" if self.steps < self.warmup_steps else "sampling"
         steps = f"{self.steps:,} of {self.total_steps:,} {self.unit} ({phase})"
+        stage = "under way" if self.steps else "beginning (theories, compiling, first steps)"
         left = self.seconds_left
         rows = [
-            ("state", self.worker and f"under way, {self.worker}" or "nobody works on it"),
+            ("state", f"{stage}, {self.worker}" if self.worker else "nobody works on it"),
             ("steps", steps if self.steps else "no checkpoint yet"),
             ("draws", f"{self.draws:,} of {self.total_draws:,} of each chain"),
             ("time", f"{duration(self.seconds)} so far"
@@ -86,14 +85,13 @@ def standing(folder: RunFolder, config: RunConfig, data: Dataset) -> Standing:
     `InputError` where the run's state cannot be read.
     """
     try:
-        state = reached(folder.checkpoint) or Reached(0, 0.0, {})
+        state = reached(folder.checkpoint) or Reached()
     except Unreadable as error:
         raise InputError(
             f"cannot read the state of the run in {folder.path} ({error}): look again later"
         ) from error
     settings = config.sampler
     counts = Counts.of(dynamics_of(settings), **counts_of(settings))
-    energy = state.series.get("energy", np.empty((counts.num_chains, 0)))
     return Standing(
         title=caption(config),
         unit=usage_of(settings.dynamics).unit,
@@ -101,7 +99,7 @@ def standing(folder: RunFolder, config: RunConfig, data: Dataset) -> Standing:
         steps=state.steps,
         warmup_steps=counts.num_warmup,
         total_steps=counts.steps,
-        draws=energy.shape[1],
+        draws=state.num_draws,
         total_draws=counts.num_samples,
         seconds=state.seconds,
         measured=_measured(state, data, counts.thinning, dynamics_of(settings).unadjusted),
@@ -112,7 +110,7 @@ def _measured(
     state: Reached, data: Dataset, thinning: int, unadjusted: bool
 ) -> Generalisation | None:
     series = state.series
-    if "energy" not in series or series["energy"].shape[1] < FEWEST_DRAWS:
+    if state.num_draws < FEWEST_DRAWS:
         return None
     chains = Chains(
         test_outputs=series["test_outputs"],

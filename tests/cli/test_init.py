@@ -10,7 +10,7 @@ from cases import write_npz
 from refusals import refused
 
 from langevin_nn import config as configuration
-from langevin_nn.config.sections import SOURCES
+from langevin_nn.config.sections import PLACEHOLDER_PATH, SOURCES
 from langevin_nn.errors import InputError
 
 LINE = re.compile(r"^(#?)(\w+) =(.*)$", re.MULTILINE)
@@ -81,8 +81,21 @@ def test_fields_that_the_source_reads_are_there(cli, source):
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
+@pytest.mark.parametrize("command", ["run", "theory"])
+def test_a_file_of_ones_own_has_a_placeholder_until_it_is_named(cli, command):
+    """The path is the one line to write; what is not written over is told by its name."""
+    text = told(cli, ["--data", "npz"])
+    (cli.folder / "my.toml").write_text(text)
+    answer = cli(command, "my.toml")
+    refused(answer, "data.path", PLACEHOLDER_PATH, "placeholder", "your own")
+    write_npz("mine.npz")
+    (cli.folder / "my.toml").write_text(text.replace(PLACEHOLDER_PATH, "mine.npz"))
+    config = configuration.load(cli.folder / "my.toml")
+    assert config.data.path == str(cli.folder / "mine.npz")
+    refused(cli("init", "--data", "npz", "--data.path", ""), "data.path")
+
+
 def test_what_makes_no_configuration_prints_none(cli):
-    refused(cli("init", "--data", "npz"), "data.path")
     refused(cli("init", "--data", "mnist", "--data.source", "digits"), "--data.source", "twice")
     refused(cli("init", "--network.hidden_width", "3"), "--network.hidden_widths")
     refused(cli("init", "--sampler.num_chains", "0"), "0")

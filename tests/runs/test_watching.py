@@ -1,9 +1,11 @@
 """A run under way, and one that is not begun: what is said of them is what they are."""
 
+import contextlib
 import dataclasses
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from refusals import refused, untouched
@@ -11,9 +13,9 @@ from refusals import refused, untouched
 import langevin_nn as lnn
 from langevin_nn import config as configuration
 from langevin_nn.cli.commands import run as run_command
-from langevin_nn.runs import run
+from langevin_nn.cli.commands import watch as watch_command
+from langevin_nn.runs import forecast, run
 from langevin_nn.runs.folder import RunFolder
-from langevin_nn.runs.forecast import forecast
 from langevin_nn.runs.watching import standing
 from langevin_nn.sampling.engine import driver
 
@@ -42,7 +44,7 @@ def interrupted(request, cli, monkeypatch):
     return words
 
 
-def test_the_numbers_so_far_are_those_of_the_draws_so_far(cli, interrupted):
+def test_the_numbers_so_far_are_those_of_the_draws_so_far(cli, interrupted, monkeypatch):
     folder = RunFolder(cli.folder / "out")
     config = folder.load_config()
     with untouched():
@@ -52,7 +54,16 @@ def test_the_numbers_so_far_are_those_of_the_draws_so_far(cli, interrupted):
     assert 10 <= state.draws < state.total_draws == 40
     assert state.steps == state.warmup_steps + 2 * state.draws
     assert state.seconds_left > 0
-    assert cli("run", *interrupted, "--output", "out", "--resume").code == 3
+    monkeypatch.setattr(forecast, "MEASURED_SECONDS", 0.0)
+    again = ["run", *interrupted, "--output", "out", "--resume"]
+    with untouched():
+        answer = cli(*again, "--dry-run")
+    left = f"{state.total_steps - state.steps} of them left"
+    assert answer.code == 0 and f"{state.total_steps} " in answer.out and left in answer.out
+    assert cli(*again).code == 3
+    with untouched():
+        answer = cli(*again, "--dry-run")
+    assert answer.code == 0 and "out is finished" in answer.out
     chains = lnn.load_run("out").chains
     cut = {
         field.name: value[:, : state.draws]
@@ -70,9 +81,41 @@ def test_the_numbers_so_far_are_those_of_the_draws_so_far(cli, interrupted):
 def test_what_cannot_be_watched_is_refused(cli):
     cli.folder.joinpath("empty").mkdir()
     with untouched():
-        refused(cli("watch", "empty"), "empty")
-        refused(cli("watch", "nowhere"), "nowhere")
+        refused(cli("watch", "empty", "--once"), "empty")
+        refused(cli("watch", "nowhere", "--once"), "nowhere")
+        refused(cli("watch", "."), ".")  # it holds other things: no run will begin there
         refused(cli("watch", "empty", "--every", "0"), "--every")
+
+
+def test_a_run_that_is_being_started_is_waited_for(cli, monkeypatch):
+    """No folder yet; then the folder of a run that has saved no state."""
+    folder = RunFolder(cli.folder / "out")
+    config = run.prepare(configuration.load(cli.folder / "tiny.toml")).config
+
+    def wait(seconds):
+        """The run begins in the first wait, and is left alone in that after the first look."""
+        if not folder.path.exists():
+            claim.enter_context(folder.claimed(config, resume=False, overwrite=False))
+        elif folder.worker:
+            assert seconds == 5
+            claim.close()
+
+    with contextlib.ExitStack() as claim:
+        monkeypatch.setattr(watch_command.time, "sleep", wait)
+        answer = cli("watch", "out")
+    assert answer.code == 0 and "out holds no run yet: waiting" in answer.err
+    first, _, second = answer.out.partition("\n\n")
+    assert "beginning" in first and "no checkpoint yet" in first
+    assert "nobody works on it" in answer.out
+
+
+def test_a_run_that_is_not_begun_is_not_waited_for_without_end(cli, monkeypatch):
+    monkeypatch.setattr(watch_command, "START_SECONDS", 0.3)
+    began = time.monotonic()
+    with untouched():
+        answer = cli("watch", "nowhere")
+    assert answer.code == 2 and 0.3 <= time.monotonic() - began
+    assert answer.err.splitlines()[-1].startswith("langevin-nn: error: nowhere is not a run folder")
 
 
 @pytest.mark.slow
@@ -96,12 +139,27 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(cli):
         answer = cli("run", *words, "--dry-run")
     assert answer.code == 0 and "630 steps" in answer.out and "4 networks" in answer.out
     problem = run.prepare(configuration.load(cli.folder / "tiny.toml"))
-    result = forecast(problem)
+    result = forecast.forecast(problem)
     # 3 × 3 weights of the first layer and 3 of the read-out, two chains of 30 + 8 × 2 steps.
     assert (result.num_weights, result.num_chains, result.steps) == (12, 2, 46)
     assert 0 < result.bytes_needed < result.bytes_left and result.seconds >= result.start_seconds
+    assert result.steps_left == 46
+
+
+def test_a_dry_run_says_what_is_left_only_of_the_run_that_is_there(cli, monkeypatch):
+    monkeypatch.setattr(forecast, "MEASURED_SECONDS", 0.0)
+    RunFolder(cli.folder / "out").checkpoint.mkdir(parents=True)
+    config = run.prepare(configuration.load(cli.folder / "tiny.toml")).config
+    (cli.folder / "out" / "config.toml").write_text(config.to_toml())
+    words = ["run", "tiny.toml", "--output", "out", "--dry-run"]
     with untouched():
-        refused(cli("run", "tiny.toml", "--dry-run", "--resume"), "--resume")
+        answer = cli(*words, "--resume")
+        refused(cli(*words, "--resume", "--seed", "2"), "seed", "2", "1")
+    assert answer.code == 0 and "46 steps" in answer.out and "left after" not in answer.out
+    assert "out has no saved state" in answer.err
+    (cli.folder / "out" / "checkpoint" / "state.npz").write_bytes(b"cut")
+    with untouched():
+        refused(cli(*words, "--resume"), "checkpoint", "--overwrite")
 
 
 def test_ctrl_c_after_the_summary_leaves_a_finished_run(cli, monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any
 from langevin_nn import config as configuration
 from langevin_nn.cli.fields import add_fields, fields_of
 from langevin_nn.cli.words import Once
-from langevin_nn.config.sections import SOURCES
+from langevin_nn.config.sections import PLACEHOLDER_PATH, SOURCES
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import is_import_path
 from langevin_nn.values import nearest, shown
@@ -23,8 +23,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Give the parser the configuration's fields, and a short name for the data source."""
     parser.add_argument(
         "--data", action=Once, dest="field:data.source", metavar="NAME",
-        help="the same as --data.source: fields that it does not read are left out; npz with "
-        "--data.path FILE.npz",
+        help="the same as --data.source: fields that it does not read are left out; npz is your "
+        "own file, --data.path FILE.npz",
     )  # fmt: skip
     add_fields(parser, "Each is written with the value that is given.")
 
@@ -41,5 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
             f"unknown data source {shown(source)}{hint} known are {', '.join(SOURCES)}, or "
             "module:name of your own"
         )
+    if source == "npz":
+        values["data"].setdefault("path", PLACEHOLDER_PATH)
     sys.stdout.write(configuration.commented(values, Path()))
     return 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "sample a posterior and compare it with the theories"
 USAGE = """CONFIG.toml [--output DIR] [--SECTION.FIELD VALUE ...]
-                       [--resume | --overwrite | --dry-run]
+                       [--resume | --overwrite] [--dry-run]
                        [--format FORMAT ...] [--quiet]"""
 EXAMPLE = """an example:
   langevin-nn run my.toml --posterior.temperature 0.01 --output runs/cold"""
@@ -39,9 +39,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     existing.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
-    existing.add_argument(
+    parser.add_argument(
         "--dry-run", action="store_true",
-        help="say what it would take: sizes, memory, and the time by some seconds of sampling",
+        help="say what it would take: sizes, memory, and the time by some seconds of sampling; "
+        "with --resume what is left of it",
     )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="no progress, no table")
     add_formats(parser)
@@ -67,8 +68,15 @@ def execute(arguments: argparse.Namespace) -> int:
     if kept_weights:
         kept_weights.require_disk()
     if arguments.dry_run:
+        if arguments.resume:
+            folder.require_resumable(problem.config, problem.data.provenance, problem.modules)
+            if folder.is_finished:
+                sys.stdout.write(f"{folder.path} is finished: nothing is left to do\n")
+                return 0
+            _tell_if_anew(folder)
         stages.begin("compiling and measuring the pace")
-        text = forecast.forecast(problem, kept_weights)
+        checkpoint = folder.checkpoint if arguments.resume else None
+        text = forecast.forecast(problem, kept_weights, checkpoint)
         stages.end()
         sys.stdout.write(f"{text}\n\nrun folder: {folder.path}, of which nothing was written\n")
         return 0
@@ -86,8 +94,8 @@ def execute(arguments: argparse.Namespace) -> int:
                 folder.check_finished(with_all_weights=True)
                 converged = folder.load_summary().experiment.converged
                 return 0 if converged else NOT_CONVERGED
-            if arguments.resume and not folder.has_state:
-                tell(f"{folder.path} has no saved state to go on from: the run begins anew")
+            if arguments.resume:
+                _tell_if_anew(folder)
             stages.begin("theories")
             predictions = run.expect(problem)
             if config.theory:
@@ -120,6 +128,12 @@ def execute(arguments: argparse.Namespace) -> int:
         arguments, f"{tables.report(result, problem.data)}\n\nrun folder: {folder.path}"
     )
     return 0 if result.measured.converged else NOT_CONVERGED
+
+
+def _tell_if_anew(folder: "RunFolder") -> None:
+    """Say on stderr that a run that is to be resumed has nothing to go on from."""
+    if not folder.has_state:
+        tell(f"{folder.path} has no saved state to go on from: the run begins anew")
 
 
 def _resume_advice(

@@ -3,12 +3,20 @@
 import argparse
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from langevin_nn.cli.codes import NOT_CONVERGED
+from langevin_nn.cli.progress import tell
 from langevin_nn.cli.startup import configure_jax, loading, not_swallowed
 from langevin_nn.cli.streams import stages
 from langevin_nn.cli.words import Once, count, path
 from langevin_nn.errors import InputError
+
+if TYPE_CHECKING:
+    from langevin_nn.runs.folder import RunFolder
+
+START_SECONDS = 60.0
+"""The time for which a run is waited for that is being started and has no folder yet."""
 
 SUMMARY = "a run while it is under way: progress, R̂, ESS and the numbers so far"
 USAGE = "RUN_DIR [--every SECONDS] [--once]"
@@ -38,6 +46,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
         configure_jax()
     folder = RunFolder(arguments.folder)
+    if not arguments.once:
+        _await_start(folder)
     config = folder.load_config()
     data = None
     shown_lines = 0
@@ -60,6 +70,24 @@ def execute(arguments: argparse.Namespace) -> int:
     finished = load_run(folder.path)
     sys.stdout.write(f"{_over(shown_lines)}{finished}\n")
     return 0 if finished.measured.converged else NOT_CONVERGED
+
+
+def _await_start(folder: "RunFolder") -> None:
+    """Wait until the folder holds a run, for `START_SECONDS` at most; say so on stderr.
+
+    A run that is being started has no folder before it has read its data. A folder that holds
+    anything else is not waited for.
+    """
+    if not folder.is_vacant:
+        return
+    tell(
+        f"{folder.path} holds no run yet: waiting {START_SECONDS:.0f} s for one that is being "
+        "started"
+    )
+    deadline = time.monotonic() + START_SECONDS
+    while folder.is_vacant and time.monotonic() < deadline:
+        with not_swallowed():
+            time.sleep(0.2)
 
 
 def _over(lines: int) -> str:

@@ -8,9 +8,10 @@ file is renamed into place, so a process killed at any moment loses at most one 
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -215,9 +216,14 @@ class Reached(NamedTuple):
     The draws are those of the first point, (chain, draw, …); a run that has none yet has no names.
     """
 
-    steps: int
-    seconds: float
-    series: dict[str, np.ndarray]
+    steps: int = 0
+    seconds: float = 0.0
+    series: Mapping[str, np.ndarray] = MappingProxyType({})
+
+    @property
+    def num_draws(self) -> int:
+        """The number of draws of each chain."""
+        return self.series["energy"].shape[1] if "energy" in self.series else 0
 
 
 def reached(folder: Path) -> Reached | None:

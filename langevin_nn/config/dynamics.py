@@ -16,7 +16,10 @@ class Usage:
         name: as in configurations; none where it has no row in `DYNAMICS`.
         place: its class, as "module:Class".
         summary: a few words on it.
-        warmup: steps of the warm-up, where nothing else is said.
+        warmup: steps of the warm-up, where nothing else is said; the most that one that ends by
+            itself takes.
+        until_known: whether, where nothing else is said, the warm-up ends by itself, and a run
+            where its errors are small enough.
         thinning: steps between two draws, where nothing else is said.
         unit: what one step is, in the plural.
         options: the keys of [sampler] that are arguments of its class, "auto" for None.
@@ -33,6 +36,7 @@ class Usage:
     options: tuple[str, ...] = ("step_size",)
     largest_step_size: float = math.inf
     step_size: str = ""
+    until_known: bool = False
 
 
 LANGEVIN = Usage(
@@ -49,6 +53,7 @@ SPLIT = Usage(
     options=("step_size", "trajectory_length", "refresh", "target_acceptance"),
     largest_step_size=math.pi / 2,
     step_size="the angle of a rotation, at most π/2",
+    until_known=True,
 )
 
 DYNAMICS: dict[str, Usage] = {usage.name: usage for usage in (LANGEVIN, SPLIT)}

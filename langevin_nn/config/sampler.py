@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from langevin_nn.config.dynamics import DYNAMICS, usage_of, users_of
+from langevin_nn.config.dynamics import DYNAMICS, Usage, usage_of, users_of
 from langevin_nn.config.fields import (
     COUNT_OR_AUTO,
     ERROR_OR_ERRORS,
@@ -23,18 +23,27 @@ from langevin_nn.import_paths import is_import_path
 
 DEFAULT_SAMPLES = 1_000
 """The number of draws of each chain, where nothing else is said."""
-MOST_DRAWS = 20_000
+MOST_DRAWS = 4_000
 """The largest number of draws of each chain with a target error, where nothing else is said."""
+DEFAULT_TARGET = 0.01
+"""The target error of a dynamics that samples until the answer is known, if nothing else is said.
+
+One chain alone, which cannot tell, has `DEFAULT_SAMPLES` draws."""
+AUTO = "auto"
+"""The number of steps of a warm-up that ends by itself."""
 
 
 def _by_dynamics(where: str, count: str) -> str:
     """The help of a count of steps: what they are, and how many by default, of each dynamics."""
     first, *others = DYNAMICS.values()
-    meanings = [f"{first.unit} {where} (default {getattr(first, count)})"]
-    meanings += [
-        f"{usage.name}: {usage.unit} (default {getattr(usage, count)})" for usage in others
-    ]
+    meanings = [f"{first.unit} {where} (default {_default(first, count)})"]
+    meanings += [f"{usage.name}: {usage.unit} (default {_default(usage, count)})" for usage in others]
     return "; ".join(meanings)
+
+
+def _default(usage: Usage, count: str) -> str:
+    number = str(getattr(usage, count))
+    return f"{AUTO}, {number} at most" if usage.until_known and count == "warmup" else number
 
 
 @dataclass(frozen=True)
@@ -73,10 +82,14 @@ class SamplerConfig(Checked):
         None,
         COUNT_OR_AUTO,
         _by_dynamics("before the first recorded draw", "warmup")
-        + "; auto: until nothing drifts, these at most",
+        + "; auto: until nothing drifts",
     )
     num_samples: int | None = option(
-        None, whole(4), f"recorded draws of each chain (default {DEFAULT_SAMPLES})", usual=True
+        None,
+        whole(4),
+        f"recorded draws of each chain (default {DEFAULT_SAMPLES}; split: as many as "
+        f"target_error = {DEFAULT_TARGET} takes)",
+        usual=True,
     )
     thinning: int | None = option(
         None,
@@ -88,7 +101,7 @@ class SamplerConfig(Checked):
         ERROR_OR_ERRORS,
         "in place of num_samples: sample until the standard errors of bias2 and variance over "
         "their values are as small as that, or those of the numbers that are named (predictions: "
-        "in units of the predictive standard deviation)",
+        f"in units of the predictive standard deviation); split: default {DEFAULT_TARGET}",
     )
     target_absolute_error: tuple[str, ...] | None = option(
         None, ERRORS, "as target_error, the errors themselves"
@@ -107,7 +120,8 @@ class SamplerConfig(Checked):
         super().__post_init__()
         self._check_dynamics()
         usage = usage_of(self.dynamics)
-        num_warmup = usage.warmup if self.num_warmup is None else self.num_warmup
+        usual_warmup = AUTO if usage.until_known else usage.warmup
+        num_warmup = usual_warmup if self.num_warmup is None else self.num_warmup
         thinning = usage.thinning if self.thinning is None else self.thinning
         self._resolve(num_warmup=num_warmup, thinning=thinning)
         self._check_target()
@@ -141,6 +155,9 @@ class SamplerConfig(Checked):
 
     def _check_target(self) -> None:
         """Refuse counts that do not go with each other; give those that were left open theirs."""
+        is_open = not self.has_target and self.num_samples is None and self.num_chains > 1
+        if is_open and usage_of(self.dynamics).until_known:
+            self._resolve(target_error=DEFAULT_TARGET)
         if not self.has_target:
             for name in ("max_draws", "max_seconds"):
                 if (value := getattr(self, name)) is not None:

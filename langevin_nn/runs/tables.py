@@ -12,6 +12,7 @@ from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.config.dynamics import usage_of
 from langevin_nn.config.losses import DEFAULT, loss_usage
 from langevin_nn.config.record import RunConfig
+from langevin_nn.config.sampler import AUTO
 from langevin_nn.data.image_files import UNPUBLISHED
 from langevin_nn.data.load import Dataset
 from langevin_nn.data.teachers import TEACHERS
@@ -20,7 +21,6 @@ from langevin_nn.estimates import plus_minus, shifted
 from langevin_nn.model.networks.named import network_named
 from langevin_nn.runs.results import Result
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.sampling.stopping import AUTO
 from langevin_nn.theory.suite import Predictions, theory_named
 from langevin_nn.types import QUANTITIES, Generalisation, bias_mark
 

@@ -50,8 +50,9 @@ def sample(
 
     `num_warmup` steps come before the first recorded draw; a step of `Split` is a trajectory. Left
     out, `num_warmup` and `thinning` are the dynamics' own defaults, and `num_samples` is 1,000. A
-    `num_warmup` of "auto" ends the warm-up when nothing drifts any more, at that default at the
-    latest; `until`, a `TargetError`, ends the draws, in place of `num_samples`. An observable is a
+    `num_warmup` of "auto", the default of `Split`, ends the warm-up when nothing drifts any more,
+    after `Usage.warmup` steps at the latest; `until`, a `TargetError`, ends the draws, in place of
+    `num_samples`. An observable is a
     function of one network (as given to the posterior: on inputs (N_0,)) that returns an array: the
     network whose f the same draw has at the training and the test inputs, with its read-out drawn
     where that is marginalised. With a `checkpoint` folder the run is saved after each chunk of

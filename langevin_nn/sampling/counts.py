@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
 from langevin_nn.config.fields import LARGEST
-from langevin_nn.config.sampler import DEFAULT_SAMPLES
+from langevin_nn.config.sampler import AUTO, DEFAULT_SAMPLES
 from langevin_nn.errors import InputError
 from langevin_nn.sampling.base import Dynamics
 from langevin_nn.sampling.checks import checked_dynamics
-from langevin_nn.sampling.stopping import AUTO, Until
+from langevin_nn.sampling.stopping import Until
 from langevin_nn.values import as_whole, shown
 
 
@@ -45,9 +45,11 @@ class Counts:
     ) -> "Counts":
         """The counts with the dynamics' own defaults in place of None.
 
-        A warm-up that ends by itself ("auto") takes the dynamics' default number of steps at most.
+        A warm-up that ends by itself ("auto") takes the steps of `Usage.warmup` at most.
         """
         checked_dynamics(dynamics)
+        if num_warmup is None and dynamics.usage.until_known:
+            num_warmup = AUTO
         if isinstance(num_warmup, str) and num_warmup != AUTO:
             raise InputError(
                 f'num_warmup is a whole number or "auto", got {shown(num_warmup)}: write "auto"'

@@ -22,8 +22,6 @@ from jaxtyping import Float
 
 from langevin_nn.sampling.draws import Chains
 
-AUTO = "auto"
-"""The number of steps of a warm-up that ends by itself."""
 FIRST_WARMUP_LOOK = 24
 """The number of records of the warm-up at which is looked first."""
 FEWEST_DRAWS = 4

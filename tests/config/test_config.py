@@ -168,8 +168,30 @@ def test_counts_left_open_are_those_of_the_dynamics(tmp_path):
         loaded(tmp_path, f'[sampler]\ndynamics = "{d}"') for d in ("langevin", "split")
     )
     assert (langevin.sampler.num_warmup, langevin.sampler.thinning) == (20_000, 100)
-    assert (split.sampler.num_warmup, split.sampler.thinning) == (1_000, 1)
+    assert (langevin.sampler.num_samples, langevin.sampler.target_error) == (1_000, None)
+    assert (split.sampler.num_warmup, split.sampler.thinning) == ("auto", 1)
+    assert (split.sampler.target_error, split.sampler.max_draws) == (0.01, 4_000)
     assert split.sampler.trajectory_length == "auto" and split.sampler.refresh == 1.0
+
+
+@pytest.mark.parametrize(
+    ("counts", "samples", "target"),
+    [("num_samples = 30", 30, None), ("num_chains = 1", 1_000, None),
+     ("target_error = 0.5", None, 0.5), ('target_absolute_error = ["bias2=0.1"]', None, None)],
+)  # fmt: skip
+def test_split_has_a_target_error_unless_something_else_ends_its_draws(
+    tmp_path, counts, samples, target
+):
+    sampler = loaded(tmp_path, f'[sampler]\ndynamics = "split"\n{counts}').sampler
+    assert (sampler.num_samples, sampler.target_error) == (samples, target)
+
+
+def test_counts_that_a_run_folder_has_stay(tmp_path):
+    text = '[sampler]\ndynamics = "split"\nnum_warmup = 1000\nnum_samples = 1000\nthinning = 1'
+    config = loaded(tmp_path, text)
+    assert (config.sampler.num_warmup, config.sampler.num_samples) == (1_000, 1_000)
+    assert not config.sampler.has_target
+    assert config.content_hash == "6667a99c5cc9"
 
 
 def test_what_only_split_dynamics_has_is_refused_elsewhere(tmp_path):

@@ -109,6 +109,10 @@ def test_the_warm_up_ends_by_itself_and_is_then_like_any_other():
     same(run(num_warmup=steps), ended)
 
 
+def test_left_open_the_warm_up_of_split_ends_by_itself():
+    same(run(num_warmup=None), run())
+
+
 def test_the_warm_up_waits_for_what_the_dynamics_adapts(monkeypatch):
     monkeypatch.setattr(lnn.Split, "settled", lambda self, state, settings: False)
     monkeypatch.setattr(lnn.Split, "usage", dataclasses.replace(lnn.Split.usage, warmup=70))

@@ -11,6 +11,7 @@ import glob
 import hashlib
 import io
 import os
+import shutil
 import stat
 import struct
 import time
@@ -44,7 +45,7 @@ def at_home(name: str, given: Any) -> Path:
         ) from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], None], *, shared: bool = False) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], *, shared: bool = False) -> None:
     """Call `write` on a temporary file beside `path`, flush it to disk, rename it to `path`.
 
     If `write` raises, `path` is as it was and the temporary file is gone. What several processes
@@ -106,6 +107,16 @@ def make_folder(path: Path) -> None:
 def move(old: Path, new: Path) -> None:
     """Rename a file or a folder, at once."""
     os.rename(old, new)
+
+
+def link(old: Path, new: Path) -> None:
+    """Give a file a second name; where the file system cannot, write a copy of it there."""
+    try:
+        os.link(old, new)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        write_atomically(new, lambda temporary: shutil.copyfile(old, temporary))
 
 
 def remove(path: Path) -> None:

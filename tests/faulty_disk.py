@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "ftruncate")
+CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "ftruncate", "link")
 """What changes something; files that come to be through `os.open` count too."""
 READS = ("listdir", "scandir", "read", "pread")
 """What reads; files that are opened for reading count too."""

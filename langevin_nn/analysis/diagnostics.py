@@ -124,13 +124,18 @@ def diagnose(
 
 _START_WITH = "a finished run cannot be extended: start anew with"
 START_ANEW = f"{_START_WITH} more num_warmup or num_samples × thinning"
-"""The advice for chains that have not mixed, wherever they were sampled."""
+"""The advice for chains that have not mixed and cannot go on, wherever they were sampled."""
+EXTEND = (
+    "go on with more draws by --extend (in Python by resume), or start anew with more num_warmup"
+)
+"""The advice for chains that have not mixed and can go on."""
 
 
-def complaint(diagnostics: Diagnostics, slow: str = "") -> str:
+def complaint(diagnostics: Diagnostics, slow: str = "", *, extendable: bool = False) -> str:
     """The reasons why the chains have not converged, with advice; empty where they have.
 
-    `slow` is a further reason: that the step size is too small for more steps to help.
+    `slow` is a further reason: that the step size is too small for more steps to help. Whether the
+    chains are `extendable` says what helps.
     """
     reasons = []
     if diagnostics.diverged_chains:
@@ -157,12 +162,14 @@ def complaint(diagnostics: Diagnostics, slow: str = "") -> str:
         reasons.append(
             f"acceptance = {diagnostics.acceptance:.2f} is low (write a smaller step_size)"
         )
-    remedy = START_ANEW
+    remedy, start_with = START_ANEW, _START_WITH
+    if extendable:
+        remedy, start_with = EXTEND, "start anew with"
     if diagnostics.num_chains < 2:
-        remedy = f"{_START_WITH} num_chains = 4 or more"
+        remedy = f"{start_with} num_chains = 4 or more"
     if slow:
         reasons.append(slow)
-        remedy = f'{_START_WITH} a larger step_size, or "auto"'
+        remedy = f'{start_with} a larger step_size, or "auto"'
     return f"{'; '.join(reasons)}; {remedy}"
 
 

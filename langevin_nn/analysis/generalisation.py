@@ -84,7 +84,8 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
         acceptance=None if acceptance is None else float(acceptance[keep].mean()),
         nonfinite=None if nonfinite is None else float(nonfinite[keep].mean()),
     )
-    message = complaint(diagnostics, _too_small(chains, diagnostics.acceptance))
+    slow = _too_small(chains, diagnostics.acceptance)
+    message = complaint(diagnostics, slow, extendable=chains.extendable)
     bias2 = num_outputs * float(np.square(residual).mean()) - excess
     variance = num_outputs * float(plug_in_variance.mean()) + excess
     if num_outputs == 1:

@@ -49,7 +49,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.analysis.diagnostics import START_ANEW, mcse
+from langevin_nn.analysis.diagnostics import EXTEND, START_ANEW, mcse
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.model.losses import Squared
 from langevin_nn.model.marginalised import MarginalisedPosterior
@@ -94,12 +94,14 @@ class Tempering:
 
     `swap_acceptance` is the mean acceptance of swaps between neighbours, `round_trips` the number
     of times that weights came down to the coldest rung from the hottest, over all chains.
+    `extendable` says whether the chains can go on.
     """
 
     measured: tuple[Generalisation, ...]
     integration: ThermodynamicIntegration
     swap_acceptance: tuple[float, ...]
     round_trips: int
+    extendable: bool = False
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -117,7 +119,8 @@ class Tempering:
                 f"{self.swap_acceptance[worst]:.2g} only: put {math.sqrt(low * high):.2g} between"
             )
         if self.round_trips == 0:
-            return f"nothing came down from the hottest rung; {START_ANEW}"
+            advice = EXTEND if self.extendable else START_ANEW
+            return f"nothing came down from the hottest rung; {advice}"
         quadrature = self.integration.quadrature
         if quadrature[-1] > 0:
             hottest = self.temperatures[-1]
@@ -144,6 +147,7 @@ def summarise_ladder(ladder: Ladder, *, key: PRNGKeyArray) -> Tempering:
         integration=thermodynamic_integration(ladder, key=key),
         swap_acceptance=tuple(float(x) for x in ladder.swap_acceptance),
         round_trips=round(float(ladder.round_trips.sum())),
+        extendable=ladder.chains[0].extendable,
     )
 
 

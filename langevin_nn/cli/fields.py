@@ -3,11 +3,13 @@
 import argparse
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from langevin_nn import config as configuration
 from langevin_nn.cli.words import Once
 from langevin_nn.config.record import RunConfig
+from langevin_nn.config.sampler import in_place_of_length
 
 WIDTH = 76
 """The letters of a line of the help that an option and its values may take."""
@@ -57,10 +59,14 @@ def config_of(arguments: argparse.Namespace) -> RunConfig:
     return configuration.load(arguments.config, fields_of(arguments))
 
 
-def fields_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """The configuration's fields that were given as options, each with its words."""
-    return {
+def fields_of(arguments: argparse.Namespace) -> dict[str, Sequence[str] | None]:
+    """The configuration's fields that were given as options, each with its words.
+
+    Of an extension, a number of draws or a rule that ends them takes the place of the other one.
+    """
+    given = {
         key.removeprefix("field:"): value if isinstance(value, list) else [value]
         for key, value in vars(arguments).items()
         if key.startswith("field:") and value is not None
     }
+    return in_place_of_length(given) if getattr(arguments, "extend", False) else {**given}

@@ -239,7 +239,7 @@ ERRORS = Kind(
 )  # fmt: skip
 ERROR_OR_ERRORS = Kind(
     f"{FRACTION.expected}, for example 0.01, or {ERRORS.expected}",
-    lambda value: _errors(value) if isinstance(value, list | tuple) else FRACTION.parse(value),
+    lambda value: _error_or_errors(value),
     is_list=True,
 )
 CLASSES = Kind(
@@ -261,6 +261,15 @@ def errors_by_name(errors: Sequence[str]) -> dict[str, float]:
     """
     pairs = (text.partition("=") for text in errors)
     return {name.strip(): as_float(number) for name, _, number in pairs}
+
+
+def _error_or_errors(value: Any) -> float | tuple[str, ...]:
+    """One error, on a command line a list of it alone, or errors by name."""
+    if not isinstance(value, list | tuple):
+        return FRACTION.parse(value)
+    if len(value) == 1 and isinstance(value[0], int | float):
+        return FRACTION.parse(value[0])
+    return _errors(value)
 
 
 def _errors(value: Any) -> tuple[str, ...]:

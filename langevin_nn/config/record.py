@@ -168,8 +168,8 @@ class RunConfig(Checked):
         """Twelve hexadecimal digits that name this configuration whatever file it came from.
 
         They are those of version 0.1, so that old folders keep their names: without the squared
-        loss and without weights that are not kept, and with the default classes and targets where
-        a file's y is used as it is.
+        loss, without weights that are not kept and a state that is, and with the default classes
+        and targets where a file's y is used as it is.
         """
         values = self.to_dict()
         if self.data.source == "npz" and self.data.classes is None:
@@ -178,6 +178,8 @@ class RunConfig(Checked):
             del values["posterior"]["loss"]
         if not self.sampler.keep_weights:
             del values["sampler"]["keep_weights"]
+        if self.sampler.keep_state:
+            del values["sampler"]["keep_state"]
         content = json.dumps(values, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
@@ -234,8 +236,8 @@ def from_dict(values: Mapping[str, Any], folder: Path | None = None) -> RunConfi
     return RunConfig(**arguments)
 
 
-def load(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> RunConfig:
-    """Read a TOML file; `overrides` are command-line words by dotted name.
+def load(path: Path, overrides: Mapping[str, Sequence[str] | None] | None = None) -> RunConfig:
+    """Read a TOML file; `overrides` are command-line words by dotted name, None for none.
 
     A relative `data.path` is looked for beside the file first, then in the current folder.
     Raises `InputError` if the file cannot be read or is not TOML, and as `from_dict` does.
@@ -249,7 +251,7 @@ def load(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> Ru
     return from_dict(values, path.parent)
 
 
-def read(path: Path, overrides: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+def read(path: Path, overrides: Mapping[str, Sequence[str] | None] | None = None) -> dict[str, Any]:
     """The values of the file and of `overrides`, as `load` has them before they are checked."""
     content = _content(path)
     try:
@@ -342,13 +344,15 @@ def _kind(name: str, known: Mapping[str, dataclasses.Field[Any]]) -> Kind:
     return kind
 
 
-def override(values: dict[str, Any], name: str, words: Sequence[str]) -> None:
-    """Put command-line words into nested values, where the TOML would have them."""
+def override(values: dict[str, Any], name: str, words: Sequence[str] | None) -> None:
+    """Put command-line words into nested values, where the TOML would have them; None removes."""
     kind = _kind(name, options())
     *section, key = name.split(".")
     table = values.setdefault(section[0], {}) if section else values
-    if isinstance(table, dict):  # else from_dict says what is wrong
-        table[key] = kind.from_words(words)
+    if isinstance(table, dict) and words is None:
+        table.pop(key, None)
+    elif isinstance(table, dict):  # else from_dict says what is wrong
+        table[key] = kind.from_words(words or ())
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

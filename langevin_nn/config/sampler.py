@@ -1,5 +1,6 @@
 """The table [sampler] of a configuration: the dynamics, its numbers, and what ends a run."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from langevin_nn.config.dynamics import DYNAMICS, Usage, usage_of, users_of
@@ -32,12 +33,36 @@ One chain alone, which cannot tell, has `DEFAULT_SAMPLES` draws."""
 AUTO = "auto"
 """The number of steps of a warm-up that ends by itself."""
 
+RULE = ("target_error", "target_absolute_error", "max_draws", "max_seconds")
+"""The fields of a rule that ends the draws."""
+FIELDS_OF_LENGTH = tuple(f"sampler.{name}" for name in ("num_samples", *RULE))
+"""The fields in which a run that goes on may differ from the run that has ended."""
+
+
+def in_place_of_length(given: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str] | None]:
+    """Command-line words by field, with None for what an extension's file says in their place.
+
+    A number of draws takes the place of a rule, and a rule that of a number.
+
+    >>> in_place_of_length({"sampler.target_error": ["0.01"]})
+    {'sampler.num_samples': None, 'sampler.target_error': ['0.01']}
+    """
+    replaced: tuple[str, ...] = ()
+    number, *rule = FIELDS_OF_LENGTH
+    if number in given:
+        replaced = tuple(rule)
+    elif any(name in given for name in rule[:2]):
+        replaced = (number,)
+    return {**dict.fromkeys(replaced), **given}
+
 
 def _by_dynamics(where: str, count: str) -> str:
     """The help of a count of steps: what they are, and how many by default, of each dynamics."""
     first, *others = DYNAMICS.values()
     meanings = [f"{first.unit} {where} (default {_default(first, count)})"]
-    meanings += [f"{usage.name}: {usage.unit} (default {_default(usage, count)})" for usage in others]
+    meanings += [
+        f"{usage.name}: {usage.unit} (default {_default(usage, count)})" for usage in others
+    ]
     return "; ".join(meanings)
 
 
@@ -81,8 +106,7 @@ class SamplerConfig(Checked):
     num_warmup: int | str | None = option(
         None,
         COUNT_OR_AUTO,
-        _by_dynamics("before the first recorded draw", "warmup")
-        + "; auto: until nothing drifts",
+        _by_dynamics("before the first recorded draw", "warmup") + "; auto: until nothing drifts",
     )
     num_samples: int | None = option(
         None,
@@ -114,6 +138,9 @@ class SamplerConfig(Checked):
     )
     keep_weights: bool = option(
         False, FLAG, "keep all weights of each recorded draw, in weights.npy in the run's folder"
+    )
+    keep_state: bool = option(
+        True, FLAG, "keep what --extend goes on from, in last_state.npz in the run's folder"
     )
 
     def __post_init__(self) -> None:

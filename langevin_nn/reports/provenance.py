@@ -11,7 +11,10 @@ from langevin_nn.reports.html import Markup, element, table
 
 MOST_NAMED_POINTS = 3
 """The largest number of points that are named beside a value that not all points have."""
-KINDS = {"git": "git ", "precision": "", "device": "device ", "data": "", "versions": ""}
+KINDS = {
+    "git": "git ", "precision": "", "device": "device ", "data": "", "versions": "",
+    "extensions": "",
+}  # fmt: skip
 """The parts of a manifest that are shown, in order, with the prefixes of their names."""
 
 
@@ -79,7 +82,8 @@ def _by_name(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
     places_by_value: dict[str, dict[str, list[str]]] = {}
     for kind, prefix in KINDS.items():
         for place, manifest in manifests.items():
-            for name, value in _entries(kind, manifest.get(kind)).items():
+            content = manifest.get(kind, {} if kind == "extensions" else None)
+            for name, value in _entries(kind, content).items():
                 places_by_value.setdefault(prefix + name, {}).setdefault(value, []).append(place)
     return places_by_value
 
@@ -97,6 +101,10 @@ def _text(value: Any) -> str:
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping) and "to_draws" in value:
+        by = f"langevin_nn {value.get('version')}"
+        numbers = f"from {value.get('from_draws')} to {value['to_draws']} draws of each chain"
+        return f"{numbers}, {value.get('when')}, {by}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -23,6 +23,7 @@ from langevin_nn.runs.posterior_file import chains_of, content_of, load, theorie
 from langevin_nn.runs.records import read_record, record, sealed
 from langevin_nn.runs.summary import Summary
 from langevin_nn.sampling.draws import Chains
+from langevin_nn.sampling.engine.last_state import LastState
 from langevin_nn.sampling.posterior_tree import posterior_tree
 from langevin_nn.types import Generalisation, InputError
 
@@ -54,6 +55,11 @@ class Archive:
     def weights(self) -> Path:
         """The file of the weights, which is there where they are kept."""
         return self.path / weights.NAME
+
+    @property
+    def last_state(self) -> Path:
+        """The file of the last state, which is there where it is kept."""
+        return self.path / claims.LAST_STATE
 
     def load_config(self) -> RunConfig:
         if not self.is_run:
@@ -90,16 +96,21 @@ class Archive:
         write_text(self.path / name, record(content))
 
     def finish(
-        self, manifest: Mapping[str, Any], summary: Summary, *, with_weights: bool = False
+        self,
+        manifest: Mapping[str, Any],
+        summary: Summary,
+        *,
+        with_weights: bool = False,
+        with_state: bool = False,
     ) -> None:
         """Write the manifest, with the sums of the other files, and last of all the summary.
 
-        `with_weights` says that the run has written weights.npy. Raises `InputError` where a file
-        that was just written cannot be read.
+        `with_weights` and `with_state` say that the run has written weights.npy and last_state.npz.
+        Raises `InputError` where a file that was just written cannot be read.
         """
         text = record(summary.to_json())
         copies = (f"{COPIES}/{path.name}" for path in sorted((self.path / COPIES).glob("*.py")))
-        names = ("config.toml", "posterior.nc", *copies)
+        names = ("config.toml", "posterior.nc", *copies, *[claims.LAST_STATE] * with_state)
         if with_weights:
             names = (*names, weights.NAME)
             manifest = {**manifest, "weights": self._described_weights()}
@@ -169,11 +180,26 @@ class Archive:
                 str(name): name for name in config.theory or ()
             }  # paths with their folder
             theories = theories_of(tree, summary.theory)
-            return chains_of(tree), {
-                configured.get(name, name): theory for name, theory in theories.items()
-            }
+            chains = dataclasses.replace(chains_of(tree), extendable=self.keeps_state(manifest))
+            return chains, {configured.get(name, name): theory for name, theory in theories.items()}
         except ValueError as error:
             raise Damaged(self.path, "posterior.nc", error) from error
+
+    def keeps_state(self, manifest: Mapping[str, Any] | None = None) -> bool:
+        """Whether a finished run has kept its last state, from which it can be extended."""
+        sums = _sums(manifest or self.load_manifest())
+        return claims.LAST_STATE in sums and self.last_state.is_file()
+
+    def load_last_state(self, chains: Chains) -> LastState:
+        """What a finished run with these chains goes on from when it is extended.
+
+        Raises `InputError` for a file that is not the one that the run has written.
+        """
+        self._verify(claims.LAST_STATE)
+        try:
+            return LastState.load(self.last_state, chains)
+        except Unreadable as error:
+            raise Damaged(self.path, claims.LAST_STATE, error) from error
 
     def load_weights(self) -> np.memmap[Any, Any]:
         """The weights of a finished run's draws, mapped into memory.
@@ -192,11 +218,25 @@ class Archive:
         except Unreadable as error:
             raise Damaged(self.path, weights.NAME, error) from error
 
+    def checksums_of_weights(self) -> np.ndarray:
+        """The CRC-32 (chains,) of the draws' weights; the whole file is compared with its SHA-256.
+
+        Raises `InputError` for a file that is not the one that the run has written.
+        """
+        try:
+            sums, digest = weights.checksums(self.weights)
+        except Unreadable as error:
+            raise Damaged(self.path, weights.NAME, error) from error
+        if digest != _sums(self.load_manifest()).get(weights.NAME):
+            reason = "it is not the file that the run has written"
+            raise Damaged(self.path, weights.NAME, reason)
+        return sums
+
     def check_finished(self, *, with_all_weights: bool = False) -> dict[str, Any]:
         """The manifest of a finished run, whose files have all been compared with their checksums.
 
-        Of weights.npy this is the quick one, unless the whole file is asked for. Raises
-        `InputError` where a file is not what the run has written.
+        Of weights.npy this is the quick one, and last_state.npz is left out, unless the whole files
+        are asked for. Raises `InputError` where a file is not what the run has written.
         """
         manifest = self.load_manifest()
         sums = _sums(manifest)
@@ -209,6 +249,8 @@ class Archive:
             self.load_weights()
         if "weights" in manifest and with_all_weights:
             self._compare(weights.NAME, sums.get(weights.NAME))
+        if with_all_weights and self.keeps_state(manifest):
+            self._compare(claims.LAST_STATE, sums.get(claims.LAST_STATE))
         return manifest
 
     def _record(self, name: str) -> dict[str, Any]:

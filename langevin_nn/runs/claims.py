@@ -6,9 +6,12 @@ What is aside in a run's folder says how far that has come:
     .replaced/    the earlier run, whole: what is beside it is the run that replaces it
     .restoring/   the earlier run, whole: what is beside it is of no use
     .discarded/   of no use
+    .extending/   a run that goes on where the run beside it has ended, which stays as it is
+    .extended/    the same when it is finished: it is on its way to take the place of that run
 
 The first three become each other by one renaming. `recover` takes up what a killed process left:
-an earlier run comes back unless the one that replaces it is finished or has saved a state.
+an earlier run comes back unless the one that replaces it is finished or has saved a state, and a
+run that has been extended to its end takes its place.
 """
 
 import os
@@ -19,8 +22,11 @@ from langevin_nn.files import is_absent_or_file, make_folder, move, remove
 from langevin_nn.import_paths import COPIES
 from langevin_nn.runs import weights
 
+LAST_STATE = "last_state.npz"
+"""The name of the file with what a run goes on from when it is extended."""
 FILES = (
     "config.toml", "manifest.json", "posterior.nc", "summary.json", "report.html", weights.NAME,
+    LAST_STATE,
 )  # fmt: skip
 FIGURES = ("generalisation", "chains", "predictions")
 """The figures of a run, which may also be PDFs and SVGs; `plotting.run_figures` draws them."""
@@ -32,7 +38,8 @@ FOLDERS = {
 """The files and folders of a run's folder; each folder with its files, or the endings of them."""
 LOCK = ".lock"
 REPLACING, REPLACED, RESTORING, DISCARDED = ".replacing", ".replaced", ".restoring", ".discarded"
-FOLDERS_ASIDE = (REPLACING, REPLACED, RESTORING, DISCARDED)
+EXTENDING, EXTENDED = ".extending", ".extended"
+FOLDERS_ASIDE = (REPLACING, REPLACED, RESTORING, DISCARDED, EXTENDING, EXTENDED)
 
 
 def is_run(folder: Path) -> bool:
@@ -65,7 +72,8 @@ def is_remnant(folder: Path) -> bool:
 
 def is_unsettled(folder: Path) -> bool:
     """Whether a killed process left something in the folder to `recover` from."""
-    return any((folder / name).exists() for name in FOLDERS_ASIDE)
+    aside = (name for name in FOLDERS_ASIDE if name != EXTENDING)
+    return any((folder / name).exists() for name in aside) or is_finished(folder / EXTENDING)
 
 
 def contents(folder: Path) -> list[Path]:
@@ -132,7 +140,7 @@ def set_aside(folder: Path) -> None:
         return
     make_folder(folder / REPLACING)
     for item in sorted(folder.iterdir(), key=_moving_order, reverse=True):
-        if item.name not in (REPLACING, LOCK):
+        if item.name not in (REPLACING, EXTENDED, LOCK):
             move(item, folder / REPLACING / item.name)
     move(folder / REPLACING, folder / REPLACED)
 
@@ -152,6 +160,8 @@ def recover(folder: Path, *, keep: bool = False) -> None:
     With `keep`, a run in the folder that has saved no state yet stays.
     """
     remove(folder / DISCARDED)
+    if (folder / EXTENDED).exists() or is_finished(folder / EXTENDING):
+        promote(folder)
     if (folder / RESTORING).exists():
         clear(folder)
         move(folder / RESTORING, folder / REPLACING)
@@ -175,6 +185,25 @@ def settle(folder: Path) -> None:
         move(folder / REPLACED, folder / DISCARDED)
     remove(folder / DISCARDED)
     remove(folder / "checkpoint")
+
+
+def promote(folder: Path) -> None:
+    """Let the run that was extended, and is finished, take the place of the one that it extends.
+
+    From the first renaming on, `recover` does what is left of it.
+    """
+    aside = folder / EXTENDED
+    if not aside.exists():
+        move(folder / EXTENDING, aside)
+    if (folder / REPLACING).exists():
+        _bring_back(folder)
+    if is_finished(aside) and not (folder / REPLACED).exists():
+        set_aside(folder)
+    for item in sorted(aside.iterdir(), key=_moving_order):
+        if item.name != "checkpoint":
+            move(item, folder / item.name)
+    remove(aside)
+    settle(folder)
 
 
 def clear(folder: Path) -> None:

@@ -4,12 +4,14 @@
     manifest.json    versions, device, seed, git state, data, wall time; SHA-256 of the other files
     posterior.nc     draws in the ArviZ schema (`posterior_file`)
     weights.npy      all weights of each draw, if they are kept (`weights`)
+    last_state.npz   what the run goes on from when it is extended (`extending`)
     summary.json     the numbers, with their standard errors
     figures/         PNG; PDF and SVG where they are asked for
     report.html      the page that `langevin-nn report` made of it, if it was asked to
     modules/         copies of the files of the user's own code that the configuration names
     checkpoint/      while the run lasts: its data files, the state and the draws so far
     .replaced/       while the run lasts: the run that it replaces
+    .extending/      while the run is extended: the longer one, as it is then in its place
     .lock            while a process works on the run: which one
 
 A folder is a run's if it holds `config.toml` and, while the run is unfinished, `checkpoint/`, or
@@ -26,17 +28,21 @@ from typing import Any
 
 from langevin_nn import locks
 from langevin_nn.config.record import RunConfig, flat
+from langevin_nn.config.sampler import FIELDS_OF_LENGTH
 from langevin_nn.files import Unreadable, make_folder, write_text
 from langevin_nn.import_paths import ModuleFile, is_of_own_code
 from langevin_nn.runs import claims
 from langevin_nn.runs.archive import Archive
 from langevin_nn.runs.modules import copy_files, module_differences
 from langevin_nn.runs.posterior_file import chains_of, theories_of
-from langevin_nn.runs.provenance import data_differences
+from langevin_nn.runs.provenance import data_differences, extension
 from langevin_nn.runs.records import read_record, record
 from langevin_nn.sampling.dynamics.step_size import Diverged
 from langevin_nn.sampling.posterior_tree import posterior_tree
 from langevin_nn.types import InputError
+
+RESUME_HINT = "--resume to go on, "
+"""The advice beside --overwrite where a run is not finished."""
 
 __all__ = [
     "RunFolder",
@@ -77,9 +83,18 @@ class RunFolder(Archive):
             return False
 
     @property
+    def extension(self) -> "RunFolder":
+        """The folder, in this one, of the longer run to which it is being extended."""
+        return RunFolder(self.path / claims.EXTENDING)
+
+    @property
     def worker(self) -> str:
-        """Who works on the run: process, host and since when; empty where nobody does."""
-        return locks.holder(self._lock) or ""
+        """Who works on the run: process, host and since when; empty where nobody does.
+
+        On one to which another is being extended works who has locked that.
+        """
+        is_extension = self.path.name == claims.EXTENDING
+        return locks.holder(self.path.parent / claims.LOCK if is_extension else self._lock) or ""
 
     @contextlib.contextmanager
     def claimed(
@@ -90,8 +105,8 @@ class RunFolder(Archive):
         overwrite: bool,
         data: Sequence[str] = (),
         modules: Sequence[ModuleFile] = (),
-    ) -> Iterator[None]:
-        """A context in which the folder belongs to this run alone.
+    ) -> Iterator["RunFolder"]:
+        """A context in which the folder, which it gives, belongs to this run alone.
 
         `data` is the data's provenance, `modules` are the files of the user's own code.
 
@@ -100,27 +115,27 @@ class RunFolder(Archive):
         run that diverges, that the user's own code ends, or that ends in an error before it has
         saved a state, leaves no trace: what it replaced comes back.
         """
-        wanted = _Wanted(config, data, modules)
+        wanted = Wanted(config, data, modules)
         if self._is_settled(wanted, resume, overwrite):
-            yield
+            yield self
             return
         with self.locked():
             try:
                 self._take(wanted, resume, overwrite)
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise self.unwritable(error) from error
             goes_on = self.has_state
             try:
-                yield
+                yield self
             except BaseException as error:
                 # What the user's own code has ended is not gone on with when that has changed.
                 ended = isinstance(error, Diverged) or (is_of_own_code(error) and not goes_on)
                 if ended or not (self.is_finished or self.has_state):
-                    _quietly(claims.take_back, self.path)
+                    quietly(claims.take_back, self.path)
                 elif self.is_finished:  # interrupted after the summary, which comes last
-                    _quietly(claims.settle, self.path)
+                    quietly(claims.settle, self.path)
                 raise
-            _quietly(claims.settle, self.path)
+            quietly(claims.settle, self.path)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -134,10 +149,10 @@ class RunFolder(Archive):
             try:
                 for folder in reversed(absent):
                     make_folder(folder)
-                    stack.callback(_quietly, os.rmdir, folder)
+                    stack.callback(quietly, os.rmdir, folder)
                 is_acquired = stack.enter_context(locks.held(self._lock))
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise self.unwritable(error) from error
             if not is_acquired:
                 raise self._in_use()
             yield
@@ -149,7 +164,7 @@ class RunFolder(Archive):
 
         A folder that is not there is begun, and a finished run is left as it is.
         """
-        self._is_settled(_Wanted(config, data, modules), resume=True, overwrite=False)
+        self._is_settled(Wanted(config, data, modules), resume=True, overwrite=False)
 
     def settle(self) -> None:
         """Remove the checkpoint of a finished run, and the run that it has replaced."""
@@ -164,7 +179,7 @@ class RunFolder(Archive):
         """The file with the provenance of an unfinished run's data and modules."""
         return self.checkpoint / "data.json"
 
-    def _is_settled(self, wanted: "_Wanted", resume: bool, overwrite: bool) -> bool:
+    def _is_settled(self, wanted: "Wanted", resume: bool, overwrite: bool) -> bool:
         """Whether the run is finished and nothing is to be written. Touches nothing.
 
         Raises `InputError` for a folder that is in use, and for one that `_check` refuses where
@@ -173,9 +188,9 @@ class RunFolder(Archive):
         try:
             return self._settled(wanted, resume, overwrite)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
 
-    def _settled(self, wanted: "_Wanted", resume: bool, overwrite: bool) -> bool:
+    def _settled(self, wanted: "Wanted", resume: bool, overwrite: bool) -> bool:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: write --output FOLDER")
         outer = claims.enclosing(self.path)
@@ -192,9 +207,9 @@ class RunFolder(Archive):
         remains = self.checkpoint.exists() or self._lock.exists()
         return resume and self.is_finished and not remains
 
-    def _take(self, wanted: "_Wanted", resume: bool, overwrite: bool) -> None:
+    def _take(self, wanted: "Wanted", resume: bool, overwrite: bool) -> None:
         """Prepare the locked folder: to go on with the run that it holds, or to begin this one."""
-        keep = resume and self.is_run and not self._differences(wanted)
+        keep = resume and self.is_run and not self.differences(wanted)
         claims.recover(self.path, keep=keep)
         self._check(wanted, resume, overwrite)
         if resume and self.is_finished:
@@ -204,18 +219,22 @@ class RunFolder(Archive):
         try:
             claims.set_aside(self.path)
         except OSError:
-            _quietly(claims.recover, self.path)
+            quietly(claims.recover, self.path)
             raise
         try:
-            make_folder(self.checkpoint)
-            modules = {"modules": [module.record() for module in wanted.modules]}
-            write_text(self._data, record({"data": list(wanted.data)} | modules))
-            self.write_config(wanted.config, wanted.modules)
+            self.begin(wanted)
         except OSError:
-            _quietly(claims.take_back, self.path)
+            quietly(claims.take_back, self.path)
             raise
 
-    def _check(self, wanted: "_Wanted", resume: bool, overwrite: bool) -> None:
+    def begin(self, wanted: "Wanted", origin: Mapping[str, Any] | None = None) -> None:
+        """Write what makes the folder that of an unfinished run; `origin` is what it extends."""
+        make_folder(self.checkpoint)
+        modules = {"modules": [module.record() for module in wanted.modules]}
+        write_text(self._data, record({"data": list(wanted.data)} | modules | dict(origin or {})))
+        self.write_config(wanted.config, wanted.modules)
+
+    def _check(self, wanted: "Wanted", resume: bool, overwrite: bool) -> None:
         """Raise `InputError` where the folder is neither free nor to be gone on with or replaced.
 
         Nothing is touched.
@@ -227,7 +246,7 @@ class RunFolder(Archive):
                 f"{self.path} holds files that are not a run's: write --output with another folder"
             )
         if resume:
-            if differences := self._differences(wanted):
+            if differences := self.differences(wanted):
                 raise InputError(
                     f"{self.path} is a run of another configuration or of other data "
                     f"({', '.join(differences)}): write the same ones to go on, or --output with "
@@ -242,7 +261,7 @@ class RunFolder(Archive):
                 )
         elif not overwrite:
             state = "a finished run" if self.is_finished else "an unfinished run"
-            resume_hint = "" if self.is_finished else "--resume to go on, "
+            resume_hint = self._extension_hint(wanted) if self.is_finished else RESUME_HINT
             raise InputError(
                 f"{self.path} holds {state}: write {resume_hint}--overwrite to replace it, "
                 "or --output with another folder"
@@ -253,15 +272,29 @@ class RunFolder(Archive):
                 "delete: move it elsewhere, or write --output with another folder"
             )
 
+    def _extension_hint(self, wanted: "Wanted") -> str:
+        """The advice to extend a finished run, where the wanted one has other draws alone."""
+        with contextlib.suppress(InputError):
+            if not self.differences(wanted, FIELDS_OF_LENGTH) and self.differences(wanted):
+                return "--extend to go on with it, " if self.keeps_state() else ""
+        return ""
+
     def write_config(self, config: RunConfig, modules: Sequence[ModuleFile] = ()) -> None:
         """Write the configuration, and before it the user's own code that it names."""
         copy_files(self.path, modules)
         write_text(self.path / "config.toml", config.to_toml())
 
-    def _differences(self, wanted: "_Wanted") -> list[str]:
-        """In words, where the run in the folder differs from the wanted one."""
+    def differences(self, wanted: "Wanted", but_for: Sequence[str] = ()) -> list[str]:
+        """In words, where the run in the folder differs from the wanted one.
+
+        Fields of the configuration with the names `but_for` may differ.
+        """
         mine, theirs = flat(wanted.config.to_dict()), flat(self.load_config().to_dict())
-        names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
+        names = sorted(
+            name
+            for name in {*mine, *theirs}.difference(but_for)
+            if mine.get(name) != theirs.get(name)
+        )
         differences = [
             f"{name} = {theirs.get(name)!r} there, {mine.get(name)!r} here" for name in names
         ]
@@ -277,6 +310,15 @@ class RunFolder(Archive):
             return read_record(self._data)
         return {}
 
+    def extensions(self, num_draws: int) -> list[Any]:
+        """The records of how often the unfinished run was extended, if it ends with these draws."""
+        begun_with = self._begun_with()
+        earlier, extends = begun_with.get("extensions"), begun_with.get("extends")
+        records = [*earlier] if isinstance(earlier, list) else []
+        if isinstance(extends, Mapping):
+            records.append(extension(extends, num_draws))
+        return records
+
     def _in_use(self) -> InputError:
         user = locks.holder(self._lock) or "another process"
         return InputError(
@@ -284,7 +326,8 @@ class RunFolder(Archive):
             "another folder"
         )
 
-    def _unwritable(self, error: OSError) -> InputError:
+    def unwritable(self, error: OSError) -> InputError:
+        """The error that says why nothing can be written into the folder."""
         if error.errno == errno.EISDIR and self._lock.is_dir():
             return InputError(
                 f"{self._lock} is a folder, and a run has a file of that name there: move it away, "
@@ -297,7 +340,7 @@ class RunFolder(Archive):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Wanted:
+class Wanted:
     """The run that claims a folder: its configuration, data's provenance and user's modules."""
 
     config: RunConfig
@@ -305,7 +348,7 @@ class _Wanted:
     modules: Sequence[ModuleFile]
 
 
-def _quietly(function: Callable[[Path], None], path: Path) -> None:
+def quietly(function: Callable[[Path], None], path: Path) -> None:
     """Apply the function and ignore its `OSError`: an earlier error is the one to report."""
     with contextlib.suppress(OSError):
         function(path)

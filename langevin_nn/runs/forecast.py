@@ -15,8 +15,10 @@ from langevin_nn.runs.assemble import dynamics_of, memory_needs, sizes_of
 from langevin_nn.runs.run import Problem, counts_of, sample_problem
 from langevin_nn.runs.tables import heading, sampling
 from langevin_nn.sampling.counts import Counts
+from langevin_nn.sampling.draws import SERIES_BYTES
 from langevin_nn.sampling.engine.checkpoint import START_AGAIN, Reached, reached
 from langevin_nn.sampling.engine.kept_weights import KeptWeights
+from langevin_nn.sampling.engine.start import shapes_of_state
 from langevin_nn.types import InputError
 
 MEASURED_SECONDS = 3.0
@@ -36,6 +38,7 @@ class Forecast(Displayed):
     them is not in the time. `start_seconds` is the time to the end of the first chunk of steps,
     most of it of compiling, `steps_per_second` the pace behind it, of all chains together.
     Where a run ends by its errors (`ends_by_errors`), `steps` is the largest number.
+    `bytes_of_state` is about the size of last_state.npz, 0 where that is not kept.
 
     Of a run that is gone on with, `steps_left` are those that its saved state has not made yet, and
     `seconds_so_far` is the time that it has taken; they are all of its steps, and 0, of another.
@@ -54,6 +57,7 @@ class Forecast(Displayed):
     start_seconds: float
     steps_per_second: float
     kept_weights: str = ""
+    bytes_of_state: float = 0.0
     ends_by_errors: bool = False
 
     @property
@@ -78,6 +82,9 @@ class Forecast(Displayed):
             ("steps", steps),
             ("time", f"{most or 'about '}{left}, {start} of these to compile and begin"),
         ]
+        if self.bytes_of_state:
+            size = in_words(self.bytes_of_state)
+            rows.append(("last_state.npz", f"about {size}, from which --extend goes on"))
         if self.kept_weights:
             rows.append(("weights.npy", f"{self.kept_weights} (writing it is not in the time)"))
         if math.isfinite(self.steps_per_second):
@@ -87,18 +94,22 @@ class Forecast(Displayed):
 
 
 def forecast(
-    problem: Problem, kept_weights: KeptWeights | None = None, checkpoint: Path | None = None
+    problem: Problem,
+    kept_weights: KeptWeights | None = None,
+    checkpoint: Path | None = None,
+    ended: Reached | None = None,
 ) -> Forecast:
     """What the run of a problem will take; it is sampled for some seconds, and nothing is written.
 
     `kept_weights` is the file of its weights, where they are kept, `checkpoint` the folder of the
-    saved state from which the run is to be gone on with. The pace is that of the first steps: a
-    dynamics that adapts in its warm-up, as `Split` does the length of its trajectories, may be
-    slower or faster after it. Raises `InputError` for a state that cannot be read.
+    saved state from which the run is to be gone on with; or it goes on where one has `ended`. The
+    pace is that of the first steps: a dynamics that adapts in its warm-up, as `Split` does the
+    length of its trajectories, may be slower or faster after it. Raises `InputError` for a state
+    that cannot be read.
     """
     config = problem.config
     counts = Counts.of(dynamics_of(config.sampler), **counts_of(config.sampler))
-    state = _state_in(checkpoint)
+    state = _state_in(checkpoint) if ended is None else ended
     steps_left = counts.steps - state.steps
     if counts.auto_warmup and (draws := state.num_draws):  # which has ended, maybe early
         steps_left = (counts.num_samples - draws) * counts.thinning
@@ -132,8 +143,27 @@ def forecast(
         start_seconds=max(start - first / pace, 0.0),
         steps_per_second=pace,
         kept_weights=str(kept_weights or ""),
+        bytes_of_state=_bytes_of_state(problem) if config.sampler.keep_state else 0.0,
         ends_by_errors=config.sampler.has_target,
     )
+
+
+def _bytes_of_state(problem: Problem) -> float:
+    """The bytes of the file of the last state, about: most are the chains' state and the records.
+
+    The slopes, of some draws, are left out.
+    """
+    config, data, posterior = problem.config, problem.data, problem.posterior
+    sampler, itemsize = config.sampler, posterior.dtype.itemsize
+    shapes = shapes_of_state(posterior, dynamics_of(sampler), sampler.num_chains)
+    of_chains = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in shapes)
+    draws = sampler.num_chains * sampler.most_draws
+    records = draws * data.num_train * data.num_outputs * itemsize
+    if records > SERIES_BYTES:
+        records = 0
+    if sampler.ladder:
+        records += 2 * draws * data.num_test * data.num_outputs * itemsize
+    return float((1 + len(sampler.ladder)) * (of_chains + records))
 
 
 def _state_in(checkpoint: Path | None) -> Reached:

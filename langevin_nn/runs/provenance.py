@@ -5,13 +5,15 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
 
+import langevin_nn
 from langevin_nn.config.record import RunConfig
 from langevin_nn.import_paths import ModuleFile
 from langevin_nn.model.precision import MATMUL_PRECISION
@@ -28,8 +30,12 @@ def manifest(
     provenance: tuple[str, ...],
     wall_seconds: float,
     modules: Sequence[ModuleFile] = (),
+    extensions: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The content of a run's manifest: what, besides the configuration, its numbers depend on."""
+    """The content of a run's manifest: what, besides the configuration, its numbers depend on.
+
+    `extensions` are the records (`extension`) of how often the run was extended.
+    """
     user_modules = {"modules": [module.record() for module in modules]} if modules else {}
     return {
         "run_id": config.content_hash,
@@ -38,10 +44,25 @@ def manifest(
         "matmul_precision": MATMUL_PRECISION,
         "data": list(provenance),
         **user_modules,
+        **({"extensions": list(extensions)} if extensions else {}),
         "versions": versions(),
         "device": device(),
         "git": _own_git_state(),
         "wall_seconds": wall_seconds,
+    }
+
+
+def extension(extends: Mapping[str, Any], num_draws: int) -> dict[str, Any]:
+    """The record of an extension that ends now: draws of each chain, when, and by which version.
+
+    `extends` says what run was extended, and how many draws it had.
+    """
+    return {
+        "from_run": extends.get("run_id"),
+        "from_draws": extends.get("draws"),
+        "to_draws": num_draws,
+        "when": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "version": langevin_nn.__version__,
     }
 
 

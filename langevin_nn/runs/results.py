@@ -22,11 +22,21 @@ class Result:
     tempering: Tempering | None = None
 
 
+def as_kept(config: RunConfig, chains: Chains) -> Chains:
+    """The chains as a run keeps them: without their last state where the configuration says so."""
+    if config.sampler.keep_state:
+        return chains
+    return replace(chains, extendable=False, last_state=None)
+
+
 def measured_by(config: RunConfig, chains: Chains) -> Generalisation:
     """The numbers of a run's draws; a target error that was not reached counts as not converged."""
     measured, until = summarise(chains), until_of(config.sampler)
     shortfall = until.shortfall(chains, measured) if until is not None else ""
     if not shortfall:
         return measured
-    message = "; ".join(filter(None, (measured.message, shortfall)))
+    advice = "go on with more max_draws by --extend"
+    if measured.message or not chains.extendable:
+        advice = ""
+    message = "; ".join(filter(None, (measured.message, shortfall, advice)))
     return replace(measured, converged=False, message=message)

@@ -7,7 +7,7 @@ config ─► data ─► network, prior ─► posterior ─► chains ─► m
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from langevin_nn.runs.assemble import (
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.own_networks import require_layers
 from langevin_nn.runs.provenance import manifest
-from langevin_nn.runs.results import Result, measured_by
+from langevin_nn.runs.results import Result, as_kept, measured_by
 from langevin_nn.runs.summary import Experiment, Summary, as_json, theory_part
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.chains import sample
@@ -185,13 +185,19 @@ def run(
         problem, checkpoint=folder.checkpoint, resume=resume, progress=progress, **saving
     )  # fmt: skip
     if isinstance(sampled, Ladder):
+        sampled = dataclasses.replace(
+            sampled, chains=tuple(as_kept(problem.config, chains) for chains in sampled.chains)
+        )
         chains = sampled.chains[0]
         tempering = summarise_ladder(sampled, key=jax.random.fold_in(problem.key, 1))
     else:
-        chains, tempering = sampled, None
+        chains, tempering = as_kept(problem.config, sampled), None
     measured = measured_by(problem.config, chains)
     result = Result(problem.config, chains, measured, predictions, tempering)
-    keep(problem, folder, result, began, figures=figures, formats=formats)
+    extensions = folder.extensions(chains.energy.shape[1])
+    keep(
+        problem, folder, result, began, figures=figures, formats=formats, extensions=extensions
+    )  # fmt: skip
     return result
 
 
@@ -239,14 +245,18 @@ def keep(
     *,
     figures: bool = True,
     formats: Sequence[str] = ("png",),
+    extensions: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the result of a run into its folder. `began` is its start, by `time.monotonic`.
 
-    The summary, which makes the run a finished one, comes last.
+    `extensions` are the records of how often it was extended. The summary, which makes the run a
+    finished one, comes last.
     """
     config, chains, measured = result.config, result.chains, result.measured
     theories = result.predictions.results
     folder.save_posterior(chains, problem.data.y_train, theories, config.content_hash)
+    if chains.last_state is not None:
+        chains.last_state.save(folder.last_state)
     if figures:
         draw_figures(folder, config, chains, measured, theories, formats)
     seconds = time.monotonic() - began
@@ -254,8 +264,8 @@ def keep(
     experiment = Experiment.of(measured, chains)
     summary = Summary.of(problem.data.labelling, experiment, result.predictions, result.tempering)
     folder.finish(
-        manifest(config, provenance, seconds, problem.modules), summary,
-        with_weights=config.sampler.keep_weights,
+        manifest(config, provenance, seconds, problem.modules, extensions), summary,
+        with_weights=config.sampler.keep_weights, with_state=chains.last_state is not None,
     )  # fmt: skip
 
 

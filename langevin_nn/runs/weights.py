@@ -7,6 +7,7 @@ whole: a file may have far more bytes than a look at it is worth reading.
 """
 
 import hashlib
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from langevin_nn.files import Unreadable, require_file
+from langevin_nn.sampling.engine.kept_weights import READ_BYTES
 
 NAME = "weights.npy"
 """The name of the file in a run's folder."""
@@ -44,6 +46,31 @@ def opened(path: Path, stated: Mapping[str, Any]) -> np.memmap[Any, Any]:
     if _sum_of_blocks(path) != stated.get("blocks_sha256"):
         raise Unreadable("it is not the file that the run has written")
     return _mapped(path)
+
+
+def checksums(path: Path) -> tuple[np.ndarray, str]:
+    """The CRC-32 (chains,) of all draws of each chain, and the SHA-256 of the whole file.
+
+    The file is read once. Raises `Unreadable` where it cannot be.
+    """
+    array = _mapped(path)
+    row_bytes = array.nbytes // len(array)
+    sums = np.zeros(len(array), np.uint32)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256(file.read(array.offset))
+            for chain in range(len(array)):
+                left = row_bytes
+                while left:
+                    content = file.read(min(left, READ_BYTES))
+                    if not content:
+                        raise Unreadable("it ends too early")
+                    digest.update(content)
+                    sums[chain] = zlib.crc32(content, int(sums[chain]))
+                    left -= len(content)
+    except OSError as error:
+        raise Unreadable(error.strerror or str(error)) from error
+    return sums, digest.hexdigest()
 
 
 def _mapped(path: Path) -> np.memmap[Any, Any]:

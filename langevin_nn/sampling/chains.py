@@ -56,7 +56,8 @@ def sample(
     function of one network (as given to the posterior: on inputs (N_0,)) that returns an array: the
     network whose f the same draw has at the training and the test inputs, with its read-out drawn
     where that is marginalised. With a `checkpoint` folder the run is saved after each chunk of
-    about two seconds; `resume` goes on from what is there, bit for bit as if it had never stopped.
+    about two seconds; `resume` goes on from what is there, bit for bit as if it had never stopped,
+    also where what is there has ended and `num_samples` or `until` ask for more.
     After each chunk `progress`, a function, gets a `Report`; left out, a terminal or a notebook has
     a bar (True: a log has lines, too; False: nothing).
 

@@ -76,6 +76,11 @@ class Counts:
         counts = (self.num_chains, self.num_warmup, self.num_samples, self.thinning)
         return (*counts, AUTO) if self.auto_warmup else counts
 
+    @property
+    def but_for_draws(self) -> tuple[Any, ...]:
+        """The counts that stay the same in a run that goes on longer."""
+        return (self.num_chains, self.num_warmup, self.thinning, self.auto_warmup)
+
 
 def _checked_until(until: Any, num_chains: Any, num_samples: Any) -> int:
     """The number of chains; `InputError` for what is no rule, or does not go with one."""

@@ -71,6 +71,9 @@ class Chains(Draws, Displayed):
     `unadjusted` is what the dynamics says of itself, whether it has no acceptance step; None where
     nothing is said, as in files of earlier versions: `has_acceptance_step` then goes by
     `acceptance`.
+
+    `extendable` says whether a sampling that asks for more draws can go on from the last ones: with
+    `resume` from its checkpoint, a run by --extend. `last_state` is what a run keeps for that.
     """
 
     test_outputs: Float[np.ndarray, "chain draw P_test *D"]
@@ -95,6 +98,8 @@ class Chains(Draws, Displayed):
     slopes: Slopes | None = None
     y_train: Float[np.ndarray, " P *D"] | None = None
     unadjusted: bool | None = None
+    extendable: bool = False
+    last_state: Any = None
 
     def __repr__(self) -> str:
         return "; ".join(f"{name} {value}".strip() for name, value in self._table.rows)
@@ -138,7 +143,15 @@ class Chains(Draws, Displayed):
             for name in BY_DRAW
         }
         observables = {name: values[:, :number] for name, values in self.observables.items()}
-        return replace(self, **series, observables=observables, slopes=None)
+        return replace(
+            self, **series, observables=observables, slopes=None, extendable=False, last_state=None
+        )
+
+    def records(self) -> dict[str, np.ndarray]:
+        """The records (draw, chain, …) by the engine's names, but for f at the training inputs."""
+        series = {name: getattr(self, name) for name in BY_DRAW if name != "train_outputs"}
+        series |= self.observables
+        return {name: np.moveaxis(v, 0, 1) for name, v in series.items() if v is not None}
 
     @property
     def f(self) -> Float[np.ndarray, "chain draw P_test *D"] | None:
@@ -176,6 +189,8 @@ def assemble(
     curvature: float,
     seconds: float,
     unadjusted: bool,
+    extendable: bool = False,
+    last_state: Any = None,
 ) -> Chains:
     """The `Chains` of one point from its records (draw, chain, …).
 
@@ -205,6 +220,8 @@ def assemble(
         temperature=float(posterior.temperature),
         loss=posterior.loss,
         unadjusted=unadjusted,
+        extendable=extendable,
+        last_state=last_state,
         y_train=np.asarray(posterior.y_train if data is None else data.y_train, np.float64),
         slopes=Slopes(
             draws=sloping,

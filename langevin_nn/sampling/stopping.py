@@ -125,6 +125,21 @@ class Ending:
             self.until.draws_needed(point.first(before)) <= before for point in points
         )  # fmt: skip
 
+    def earlier_end(self, draws: int, chains: Callable[[], Sequence[Chains]]) -> int | None:
+        """The number of draws, below `draws`, at which this sampling would have ended.
+
+        None where it would not: what has so many draws may go on as this one.
+        """
+        if self.until is None:
+            return None
+        points = chains()
+        for number in itertools.takewhile(lambda look: look < draws, looks(self._first)):
+            firsts = [point.first(number) for point in points]
+            if self.is_reached(number, 0.0, lambda firsts=firsts: firsts):  # type: ignore[misc]
+                return number
+        self._seen = 0
+        return None
+
 
 def is_warm(energies: Float[np.ndarray, "record chain"]) -> bool:
     """Whether the energies of the second half of these records are those of one law.

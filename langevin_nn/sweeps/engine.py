@@ -20,7 +20,16 @@ from langevin_nn.model.precision import require_float64
 from langevin_nn.progress import Status, SweepProgress, shown_progress
 from langevin_nn.runs import run
 from langevin_nn.sampling.engine.kept_weights import require_disk
-from langevin_nn.sweeps import executors, grid, kept_weights, plan, report, results, theories
+from langevin_nn.sweeps import (
+    executors,
+    extending,
+    grid,
+    kept_weights,
+    plan,
+    report,
+    results,
+    theories,
+)
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
 from langevin_nn.sweeps.plan import Task
@@ -43,6 +52,7 @@ def sweep(
     slurm: Mapping[str, Any] | None = None,
     progress: Callable[[Status], None] | bool | None = None,
     theory_only: bool = False,
+    extend: bool = False,
 ) -> xr.Dataset:
     """Run a grid of configurations; its numbers as a Dataset over the grid.
 
@@ -71,10 +81,17 @@ def sweep(
             is allowed. `status` is then "theory", and what is measured NaN. Points of the folder
             that are sampled already stay as they are; the others may be later, by the same call
             without this.
+        extend: go on with the finished sweep in the folder, whose grid differs in the number of
+            draws or the target error alone. Points that have not converged, or whose errors are
+            larger than the target, go on from the last states that their runs have kept; the others
+            stay as they are. Points that one program runs side by side have the draws of a sweep
+            that was that long from the start up to rounding, and bit for bit where all of them go
+            on.
 
     Raises:
         InputError: a grid that makes no sense, a folder that is not this sweep's, an executor that
-            does not exist, data that do not fit any point; float64 switched off.
+            does not exist, data that do not fit any point; float64 switched off; a sweep that
+            cannot be extended so.
 
     >>> import tempfile
     >>> sampler = {"num_chains": 2, "num_warmup": 10, "num_samples": 5, "thinning": 1}
@@ -93,6 +110,11 @@ def sweep(
         path = as_path("config", config)
         wanted, table = grid.load(path, None, over, seeds), grid.execution(path)
     require_flag("theory_only", theory_only)
+    require_flag("extend", extend)
+    if extend and theory_only:
+        raise InputError(
+            "theories are not extended, got theory_only and extend: write one of the two"
+        )
     if theory_only:
         require_float64()
         given = {"executor": executor, "workers": workers, "slurm": slurm}
@@ -110,9 +132,11 @@ def sweep(
     num_workers = executors.number_of_workers(settings["executor"], settings["workers"])
     output = as_path("output", output)
     # Preparing a point takes a GPU, which is for the workers.
-    if is_serial := settings["executor"] == "serial":
-        require_disk(kept_weights.planned(SweepFolder(output), wanted))
-    folder = begin(wanted, output, num_workers, prepare=is_serial)
+    is_serial = settings["executor"] == "serial"
+    planned = extending.plan(SweepFolder(output), wanted) if extend else None
+    if is_serial:
+        require_disk(kept_weights.planned(SweepFolder(output), wanted, planned))
+    folder = begin(wanted, output, num_workers, prepare=is_serial, planned=planned)
     for line in report.damaged(folder, folder.tasks):
         warnings.warn(line, stacklevel=2)
     with shown_progress(progress, SweepProgress) as tell:
@@ -120,14 +144,24 @@ def sweep(
     return gather(folder)
 
 
-def begin(wanted: Grid, output: Path, workers: int, *, prepare: bool = True) -> SweepFolder:
-    """The folder of the grid, made or found.
+def begin(
+    wanted: Grid,
+    output: Path,
+    workers: int,
+    *,
+    prepare: bool = True,
+    planned: extending.Plan | None = None,
+) -> SweepFolder:
+    """The folder of the grid, made or found; with what is `planned`, that of one to be extended.
 
     Raises `InputError`, before anything is written, if the folder is not free, and with `prepare`
     if a sweep that begins has no point that could be run, or code of the user's own that could
     not be.
     """
     folder = SweepFolder(output)
+    if planned is not None:
+        extending.begin(folder, wanted, planned)
+        folder = SweepFolder(output)
     folder.check(wanted)
     if prepare and not folder.has_begun:
         check_points(wanted)
@@ -221,6 +255,8 @@ def gather(folder: SweepFolder) -> xr.Dataset:
     One process at a time does this, so that the last one writes what all have found.
     """
     with folder.gathering():
+        for point in folder.points:
+            folder.forget_earlier(point)
         dataset = results.collected(folder)
         results.save(folder, dataset)
     return dataset

@@ -5,6 +5,7 @@
     points/HASH/           the run folder of each point, its name the configuration's hash
     failed/HASH.json       why a point could not be run, until it can
     tasks/plan.json        how many points run side by side
+    tasks/extended.json    which runs stand for the points, of a sweep that was extended
     tasks/NAME/lock        held by the process that works on the task
     tasks/NAME/BATCH/      while it lasts: members.json and the checkpoint of a batch
     theories.json          the theories' numbers alone, of a sweep with --theory-only
@@ -45,6 +46,7 @@ from langevin_nn.runs.records import read_json, read_record, record, sealed
 from langevin_nn.sampling.engine.checkpoint import steps_in
 from langevin_nn.sweeps import data_files, plan
 from langevin_nn.sweeps.grid import Grid, differences, load
+from langevin_nn.sweeps.lineage import PointFolders
 from langevin_nn.sweeps.plan import Task
 
 PARTS = {
@@ -54,10 +56,8 @@ PARTS = {
 
 
 @dataclass(frozen=True)
-class SweepFolder:
+class SweepFolder(PointFolders):
     """The folder of one sweep; made by `begin`, found by `existing`."""
-
-    path: Path
 
     @classmethod
     def begin(cls, path: Path, grid: Grid, points_per_task: int) -> "SweepFolder":
@@ -168,6 +168,10 @@ class SweepFolder:
             )
         return plan.tasks(self.grid, number)
 
+    def preparing(self) -> "contextlib.AbstractContextManager[bool]":
+        """A context in which no other process changes what the sweep is; waits for its turn."""
+        return locks.held(self._tasks / "lock", wait=True, keep=True)
+
     @functools.cached_property
     def data(self) -> data_files.Sums:
         """The data files that the sweep was begun with, as far as they are known."""
@@ -234,7 +238,7 @@ class SweepFolder:
         is_whole = None not in (config.data.num_train, config.data.num_test)
         try:
             manifest = folder.check_finished()
-            if is_whole and manifest["run_id"] != point:
+            if is_whole and manifest["run_id"] != folder.path.name:
                 return f"{folder.path} holds another run"
             source, sums = data_files.source_of(config), folder.data(manifest)
             return data_files.difference(source, self.data.get(source, ()), sums) or ""
@@ -259,10 +263,6 @@ class SweepFolder:
     def definition(self) -> str:
         """The text of sweep.toml."""
         return self._definition.read_text(encoding="utf-8")
-
-    def run(self, point: str) -> RunFolder:
-        """The run folder of a point."""
-        return RunFolder(self.path / "points" / point)
 
     def failure(self, point: str) -> dict[str, str] | None:
         """The reason of the point's failure and that attempt's mark; None without a failure."""
@@ -366,10 +366,6 @@ class SweepFolder:
     @property
     def _failed(self) -> Path:
         return self.path / "failed"
-
-    @property
-    def _tasks(self) -> Path:
-        return self.path / "tasks"
 
 
 def _has_files(path: Path) -> bool:

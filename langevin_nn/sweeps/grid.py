@@ -126,7 +126,7 @@ def grid(
 
 def load(
     path: Path,
-    overrides: Mapping[str, Sequence[str]] | None = None,
+    overrides: Mapping[str, Sequence[str] | None] | None = None,
     over: Mapping[str, Any] | None = None,
     seeds: int | None = None,
 ) -> Grid:

@@ -7,14 +7,17 @@ from langevin_nn.footprint import in_words
 from langevin_nn.runs import run
 from langevin_nn.sampling.engine.kept_weights import WeightsFile, disk_left, existing
 from langevin_nn.sweeps import plan
+from langevin_nn.sweeps.extending import Plan
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
 
 __all__ = ["in_line", "planned"]
 
 
-def planned(folder: SweepFolder, wanted: Grid) -> list[WeightsFile]:
+def planned(folder: SweepFolder, wanted: Grid, extension: Plan | None = None) -> list[WeightsFile]:
     """The files of the points that are not finished; empty where no weights are kept.
+
+    Where the sweep is extended, points that stay as they are do not count.
 
     One point of each shape is prepared; points of a shape that cannot be prepared are left out.
     """
@@ -23,9 +26,12 @@ def planned(folder: SweepFolder, wanted: Grid) -> list[WeightsFile]:
         if not group[0].sampler.keep_weights:
             continue
         points = [point.content_hash for point in group]
+        if extension is not None:
+            points = [point for point in points if point not in extension.kept]
         paths = [folder.run(point).weights for point in points if not folder.is_done(point)]
         try:
-            first = run.weights_file(run.prepare(group[0]), folder.run(points[0]).weights)
+            some = folder.run(group[0].content_hash).weights
+            first = run.weights_file(run.prepare(group[0]), some)
         except InputError:
             continue
         if first and (like := first.files[0]):

@@ -55,7 +55,8 @@ def collected(folder: SweepFolder) -> xr.Dataset:
         for point, summary in zip(points, summaries, strict=True)
     ]
     status = [_status(folder, *pair) for pair in zip(points, records, strict=True)]
-    return dataset(folder.grid, records, status, folder.definition)
+    names = [folder.name_of(point) for point in points]
+    return dataset(folder.grid, records, status, folder.definition, names)
 
 
 def dataset(
@@ -63,9 +64,13 @@ def dataset(
     summaries: Sequence[Summary | Expected | None],
     status: Sequence[tuple[str, str]],
     definition: str,
+    names: Sequence[str] | None = None,
 ) -> xr.Dataset:
-    """The numbers of a grid's points, with the status of each and the reason for it, in C order."""
-    points = [point.content_hash for point in grid.points]
+    """The numbers of a grid's points, with the status of each and the reason for it, in C order.
+
+    `names` are those of their runs; left out, those that the points have.
+    """
+    points = names or [point.content_hash for point in grid.points]
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
 
     def add(name: str, values: Sequence[Any], extra_sizes: Mapping[str, int] | None = None) -> None:
@@ -170,17 +175,20 @@ def load(path: Path | str) -> xr.Dataset:
 
 
 def _summary(folder: SweepFolder, point: str) -> Summary | None:
-    """The summary of a point that is done, None for another."""
-    return folder.run(point).load_summary() if folder.is_done(point) else None
+    """The summary of a point that is done, or of the run that it goes on from; else None."""
+    if folder.is_done(point):
+        return folder.run(point).load_summary()
+    earlier = folder.earlier(point)
+    return None if earlier is None else earlier.load_summary()
 
 
 def _status(folder: SweepFolder, point: str, summary: Summary | Expected | None) -> tuple[str, str]:
     """The status of a point and, where it is not done, the reason."""
-    if isinstance(summary, Summary):
-        return "done", ""
-    failure = folder.failure(point)
+    failure = None if folder.is_done(point) else folder.failure(point)
     if failure is not None:
         return "failed", failure["reason"]
+    if isinstance(summary, Summary):
+        return "done", ""
     if summary is not None and not folder.damage(point):
         return status_of(summary)
     return "missing", folder.damage(point)

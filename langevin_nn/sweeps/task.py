@@ -23,8 +23,9 @@ from langevin_nn.import_paths import reason_of
 from langevin_nn.progress import Report
 from langevin_nn.runs import run
 from langevin_nn.runs.assemble import dynamics_of
-from langevin_nn.runs.folder import RunFolder
-from langevin_nn.runs.results import Result, measured_by
+from langevin_nn.runs.extending import Ended, begin_checkpoint
+from langevin_nn.runs.folder import RunFolder, Wanted
+from langevin_nn.runs.results import Result, as_kept, measured_by
 from langevin_nn.runs.run import Problem
 from langevin_nn.sampling.chains import sample_points
 from langevin_nn.sampling.draws import Chains
@@ -91,20 +92,26 @@ def shared_decompositions() -> Decompositions:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A point that is ready to be sampled, and the seconds that its preparation took."""
+    """A point that is ready to be sampled, and the seconds that its preparation took.
+
+    `ended` is the shorter run that it goes on from, None for one that begins.
+    """
 
     point: str
     problem: Problem
     predictions: Predictions
     seconds: float
+    ended: Ended | None = None
 
     @property
     def shapes(self) -> tuple[object, ...]:
         """The shapes of the posterior's arrays, which points of one program share.
 
-        The rank of the inputs, say, differs with seeds.
+        The rank of the inputs, say, differs with seeds. Points that go on share their numbers of
+        steps and draws, too.
         """
-        return tuple(np.shape(leaf) for leaf in jax.tree.leaves(self.problem.posterior))
+        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(self.problem.posterior))
+        return (shapes, None if self.ended is None else self.ended.progress)
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,8 @@ class _Batches:
             began = time.monotonic()
             problem = _prepared(self.folder, point)
             predictions = run.expect(problem, shared_decompositions())
-            return _Prepared(point, problem, predictions, time.monotonic() - began)
+            ended = _ended(self.folder, point, problem)
+            return _Prepared(point, problem, predictions, time.monotonic() - began, ended)
         return None
 
     def _batches(
@@ -199,6 +207,9 @@ class _Batches:
             keep_weights=paths,
             **run.counts_of(settings),
         )
+        ended = [ready.ended for ready in batch if ready.ended is not None]
+        if ended and not os.path.lexists(checkpoint / "state.npz"):
+            begin_checkpoint(checkpoint, ended, paths, looks=False)
         try:
             return sample(resume=True)
         except Diverged:
@@ -208,7 +219,9 @@ class _Batches:
                 raise
             for path in checkpoint.glob("*.npz"):  # some of them are damaged
                 remove(path)
-            return sample(resume=False)
+            if ended:
+                begin_checkpoint(checkpoint, ended, paths, looks=False)
+            return sample(resume=bool(ended))
 
     def _weights(self, batch: Sequence[_Prepared]) -> list[Path | None] | None:
         """The file of each point's weights, None for points that have theirs.
@@ -227,17 +240,22 @@ class _Batches:
 
         The seconds of the run are its share of the batch's.
         """
-        chains = dataclasses.replace(chains, wall_seconds=chains.wall_seconds / batch_size)
         run_folder, problem = self.folder.run(ready.point), ready.problem
+        chains = dataclasses.replace(chains, wall_seconds=chains.wall_seconds / batch_size)
+        chains = as_kept(problem.config, chains)
         with _recorded(self.folder, ready.point):
             result = Result(
                 problem.config, chains, measured_by(problem.config, chains), ready.predictions
             )
             began = time.monotonic() - ready.seconds - chains.wall_seconds
+            extensions = ready.ended.extensions(chains) if ready.ended else []
             with run_folder.locked():
                 run_folder.write_config(problem.config, problem.modules)
-                run.keep(problem, run_folder, result, began, figures=False)
+                run.keep(
+                    problem, run_folder, result, began, figures=False, extensions=extensions
+                )  # fmt: skip
             self.folder.remove_failure(ready.point)
+            self.folder.forget_earlier(ready.point)
             return True
         return False
 
@@ -263,6 +281,7 @@ class _Ladder(_Batches):
                 remove(run_folder.path)  # the checkpoint was damaged
                 self._go_on(problem, run_folder)
             self.folder.remove_failure(point)
+            self.folder.forget_earlier(point)
             return (point,)
         return ()
 
@@ -270,14 +289,16 @@ class _Ladder(_Batches):
         """Run the point from its saved state on, or anew where there is none."""
         if run_folder.path.exists() and not run_folder.has_state:
             remove(run_folder.path)
+        ended = _ended(self.folder, run_folder.path.name, problem)
         claim = run_folder.claimed(
-            problem.config,
-            resume=True,
-            overwrite=False,
-            data=problem.data.provenance,
+            problem.config, resume=True, overwrite=False, data=problem.data.provenance,
             modules=problem.modules,
-        )
+        )  # fmt: skip
         with claim:
+            if ended and not run_folder.has_state:
+                run_folder.begin(_wanted(problem), ended.origin)
+                paths = [run_folder.weights] if problem.config.sampler.keep_weights else None
+                begin_checkpoint(run_folder.checkpoint, [ended], paths, looks=False)
             run.run(
                 problem, run_folder, resume=True, progress=self.tell, figures=False,
                 decompositions=shared_decompositions(),
@@ -293,6 +314,19 @@ def _prepared(folder: SweepFolder, point: str) -> Problem:
         if change := difference(source, folder.data.get(source, ()), sums):
             raise InputError(change)
     return problem
+
+
+def _ended(folder: SweepFolder, point: str, problem: Problem) -> Ended | None:
+    """The shorter run that a point goes on from, None for a point that begins.
+
+    Raises `InputError` where that cannot go on as the point's.
+    """
+    earlier = folder.earlier(point)
+    return None if earlier is None else Ended.of(earlier, _wanted(problem))
+
+
+def _wanted(problem: Problem) -> Wanted:
+    return Wanted(problem.config, problem.data.provenance, problem.modules)
 
 
 @contextlib.contextmanager

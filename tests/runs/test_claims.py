@@ -30,6 +30,7 @@ from langevin_nn.sampling.base import Settings
 from langevin_nn.sampling.dynamics.step_size import Diverged
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress, writing
 from langevin_nn.sampling.engine.chunks import Buffer
+from langevin_nn.sampling.engine.identity import Identity
 
 OLD, NEW, NEWER = (configuration.from_dict({"seed": seed}) for seed in (1, 2, 3))
 DATA = ("task.npz sha256:0123456789ab",)
@@ -43,7 +44,7 @@ def play(path, config, *, resume=False, overwrite=False, upto=2, diverges=False)
             folder.check_finished()
             return
         with writing(folder.checkpoint):
-            saved = Checkpoint(folder.checkpoint, config.content_hash)
+            saved = Checkpoint(folder.checkpoint, Identity(config.content_hash))
             steps, chunks = 0, []
             if resume and saved.exists:
                 _, steps, _, _, chunks, _ = saved.load(lambda _: [np.zeros(3)])

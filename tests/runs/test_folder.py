@@ -25,6 +25,7 @@ from langevin_nn.runs.summary import Experiment, Summary
 from langevin_nn.sampling.base import Settings
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress
 from langevin_nn.sampling.engine.chunks import Buffer
+from langevin_nn.sampling.engine.identity import Identity
 from langevin_nn.types import Estimate, InputError
 
 
@@ -208,7 +209,7 @@ def test_flipped_bits_of_a_checkpoint(tmp_path, number, name):  # FAULTS 3.6
     rng = np.random.default_rng(0)
     state = {"w": rng.random((2, 5)), "steps": np.arange(3)}
     chunks = [{"energy": rng.random((n, 2)), "f": rng.random((n, 2, 4))} for n in (3, 2)]
-    saved_here = Checkpoint(tmp_path, "0123")
+    saved_here = Checkpoint(tmp_path, Identity("0123"))
     numbers = [Settings(0.5)]
     slopes = {"stiffness": rng.random((1, 2))}
     saved_here.save(state, EngineProgress(3, 3, 2.0, numbers), Buffer(chunks[0], slopes))

@@ -7,7 +7,7 @@ import pytest
 from cases import TINY
 
 import langevin_nn as lnn
-from langevin_nn.config.record import from_dict
+from langevin_nn.config.record import from_dict, load
 from langevin_nn.runs import run
 from langevin_nn.sampling.engine import driver
 
@@ -124,3 +124,16 @@ def test_a_configuration_without_a_target_is_what_it_was():
 def test_errors_by_name_keep_all_their_digits():
     config = from_dict({"sampler": {"target_error": ["bias2 = 0.0123456789", "variance=1e-2"]}})
     assert config.sampler.target_error == ("bias2=0.0123456789", "variance=0.01")
+
+
+def test_an_error_on_the_command_line(tmp_path):
+    """It is a number, and errors by name are several words."""
+    path = tmp_path / "my.toml"
+    path.write_text("")
+    for words, expected in (
+        (["0.2"], 0.2), (["bias2=0.1"], ("bias2=0.1",)),
+        (["bias2=0.1", "variance=0.2"], ("bias2=0.1", "variance=0.2")),
+    ):  # fmt: skip
+        assert load(path, {"sampler.target_error": words}).sampler.target_error == expected
+    with pytest.raises(lnn.InputError, match="at most 1"):
+        load(path, {"sampler.target_error": ["1.5"]})

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langevin_nn.cli.codes import INTERRUPTED, NOT_CONVERGED
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
 
 SUMMARY = "sample a posterior and compare it with the theories"
 USAGE = """CONFIG.toml [--output DIR] [--SECTION.FIELD VALUE ...]
-                       [--resume | --overwrite] [--dry-run]
+                       [--resume | --extend | --overwrite] [--dry-run]
                        [--format FORMAT ...] [--quiet]"""
-EXAMPLE = """an example:
-  langevin-nn run my.toml --posterior.temperature 0.01 --output runs/cold"""
+EXAMPLE = """an example, and the same run with more draws:
+  langevin-nn run my.toml --posterior.temperature 0.01 --output runs/cold
+  langevin-nn run runs/cold/config.toml --extend --sampler.num_samples 4000"""
+FLAGS = ("--resume", "--extend", "--overwrite")
+"""The options that say what becomes of the run in the folder."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +42,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    existing.add_argument(
+        "--extend", action="store_true",
+        help="go on with the finished run in the folder, to more draws or a smaller target_error",
+    )  # fmt: skip
     existing.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     parser.add_argument(
         "--dry-run", action="store_true",
@@ -54,39 +62,47 @@ def execute(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     stages.begin("loading JAX")
     with loading():
-        from langevin_nn.runs import forecast, run, tables
+        from langevin_nn.runs import extending, forecast, run, tables
         from langevin_nn.runs.folder import RunFolder
 
         configure_jax()
     stages.begin(f"reading {config.data.source}")
     problem = run.prepare(config)
     warn("" if arguments.quiet else problem.warning)
-    folder = RunFolder(
-        arguments.output or default_output(arguments.config, problem.config.content_hash)
+    folder = RunFolder(_output(arguments, problem.config))
+    extends = arguments.extend or (
+        arguments.resume and extending.is_under_way(folder, problem.config)
     )
+    data, modules = problem.data.provenance, problem.modules
     kept_weights = run.weights_file(problem, folder.weights)
     if kept_weights:
         kept_weights.require_disk()
     if arguments.dry_run:
-        if arguments.resume:
+        if arguments.resume and not extends:
             folder.require_resumable(problem.config, problem.data.provenance, problem.modules)
             if folder.is_finished:
                 sys.stdout.write(f"{folder.path} is finished: nothing is left to do\n")
                 return 0
             _tell_if_anew(folder)
+        checkpoint, ended = folder.checkpoint if arguments.resume else None, None
+        if extends and folder.extension.has_state:
+            checkpoint = folder.extension.checkpoint
+        elif extends:
+            ended = extending.ended(folder, problem.config, data=data, modules=modules).reached
         stages.begin("compiling and measuring the pace")
-        checkpoint = folder.checkpoint if arguments.resume else None
-        text = forecast.forecast(problem, kept_weights, checkpoint)
+        text = forecast.forecast(problem, kept_weights, checkpoint, ended)
         stages.end()
         sys.stdout.write(f"{text}\n\nrun folder: {folder.path}, of which nothing was written\n")
         return 0
-    flags = {"resume": arguments.resume, "overwrite": arguments.overwrite}
     claim = folder.claimed(
-        problem.config, **flags, data=problem.data.provenance, modules=problem.modules
-    )
+        problem.config, resume=arguments.resume, overwrite=arguments.overwrite, data=data,
+        modules=modules,
+    )  # fmt: skip
+    if extends:
+        claim = extending.claimed(folder, problem.config, data=data, modules=modules)
     try:
-        with not_swallowed(), claim, RunProgress(arguments.quiet) as progress:
-            if folder.is_finished:
+        with not_swallowed(), claim as target, RunProgress(arguments.quiet) as progress:
+            if target.is_finished:
                 plot_line = shlex.join(["langevin-nn", "plot", str(folder.path)])
                 write_unless_quiet(
                     arguments, f"{folder.path} is finished; its figures again: {plot_line}"
@@ -95,7 +111,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 converged = folder.load_summary().experiment.converged
                 return 0 if converged else NOT_CONVERGED
             if arguments.resume:
-                _tell_if_anew(folder)
+                _tell_if_anew(target)
             stages.begin("theories")
             predictions = run.expect(problem)
             if config.theory:
@@ -108,7 +124,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 sys.stderr.write("\n".join(map(str, lines)) + "\n")
             stages.begin("compiling")
             result = run.run(
-                problem, folder, resume=arguments.resume, progress=progress,
+                problem, target, resume=arguments.resume or extends, progress=progress,
                 predictions=predictions, formats=arguments.format or ["png"],
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -136,6 +152,20 @@ def _tell_if_anew(folder: "RunFolder") -> None:
         tell(f"{folder.path} has no saved state to go on from: the run begins anew")
 
 
+def _output(arguments: argparse.Namespace, config: "RunConfig") -> Path:
+    """The folder of the run; what is extended must be named, or be that of its config.toml."""
+    if arguments.output:
+        return arguments.output
+    if not arguments.extend:
+        return default_output(arguments.config, config.content_hash)
+    if arguments.config.name == "config.toml":
+        return arguments.config.parent
+    raise InputError(
+        "--extend needs the run: write --output with its folder, or DIR/config.toml as the "
+        "configuration"
+    )
+
+
 def _resume_advice(
     arguments: argparse.Namespace,
     folder: "RunFolder",
@@ -150,11 +180,13 @@ def _resume_advice(
         )
     if _has_finished(folder, config):
         return f"the run in {folder.path} is finished"
-    if not folder.has_state:
+    extension = folder.extension
+    if not (folder.has_state or extension.has_state):
         return "nothing had been saved yet, and nothing is left behind"
-    words = [word for word in arguments.words if word not in ("--resume", "--overwrite")]
+    words = [word for word in arguments.words if word not in FLAGS]
     output = [] if arguments.output else ["--output", str(folder.path)]
-    command = shlex.join(["langevin-nn", *words, *output, "--resume"])
+    flag = "--extend" if extension.has_state else "--resume"
+    command = shlex.join(["langevin-nn", *words, *output, flag])
     return f"what was saved stays; go on with: {command}"
 
 

@@ -23,12 +23,15 @@ from langevin_nn.sweeps.executors import EXECUTORS
 SUMMARY = "run a grid of configurations, or say where one stands"
 USAGE = """CONFIG.toml --over FIELD=VALUES ... [--seeds N]
                          [--output DIR] [--executor serial|local|slurm]
-                         [--workers N] [--task I/N] [--theory-only] [--quiet]
+                         [--workers N] [--task I/N] [--theory-only | --extend]
+                         [--quiet]
                          [--SECTION.FIELD VALUE ...]
        langevin-nn sweep --status DIR"""
-EXAMPLE = """an example, over temperatures and the read-out's prior precision:
+EXAMPLE = """an example, over temperatures and the read-out's prior precision; and more
+draws of the points that have not converged:
   langevin-nn sweep my.toml --over posterior.temperature=0.01,0.1,1 \\
-    --over prior.precisions[-1]=0.5,2 --seeds 3 --output sweeps/mine"""
+    --over prior.precisions[-1]=0.5,2 --seeds 3 --output sweeps/mine
+  langevin-nn sweep sweeps/mine/sweep.toml --extend --sampler.num_samples 4000"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +65,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--status", type=path, action=Once, metavar="DIR", help="where the sweep in DIR stands"
     )
-    parser.add_argument(
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument(
+        "--extend", action="store_true",
+        help="go on with the points of a finished sweep that have not converged, or whose errors "
+        "are larger than the target, to more draws or a smaller target_error",
+    )  # fmt: skip
+    kinds.add_argument(
         "--theory-only", action="store_true",
         help="the theories' numbers at each point, without sampling, in seconds; T = 0 is allowed",
     )  # fmt: skip
@@ -82,7 +91,7 @@ def execute(arguments: argparse.Namespace) -> int:
     table = {} if arguments.task else grid.execution(arguments.config)
     with loading():
         from langevin_nn.sampling.engine.kept_weights import require_disk
-        from langevin_nn.sweeps import engine, executors, kept_weights, report
+        from langevin_nn.sweeps import engine, executors, extending, kept_weights, report
         from langevin_nn.sweeps.folder import SweepFolder
 
         settings = executors.chosen(table, arguments.executor, arguments.workers)
@@ -90,10 +99,13 @@ def execute(arguments: argparse.Namespace) -> int:
         executor, workers = settings["executor"], settings["workers"]
         configure_jax(workers=executor != "serial")
     index, num_parts = arguments.task or (0, executors.number_of_workers(executor, workers))
-    output = arguments.output or default_output(arguments.config, wanted.content_hash, "sweeps")
-    weights_files = kept_weights.planned(SweepFolder(output), wanted)
+    output = _output(arguments, wanted)
+    planned = extending.plan(SweepFolder(output), wanted) if arguments.extend else None
+    weights_files = kept_weights.planned(SweepFolder(output), wanted, planned)
     require_disk(weights_files)
-    folder = engine.begin(wanted, output, num_parts)
+    folder = engine.begin(wanted, output, num_parts, planned=planned)
+    if planned and not arguments.quiet:
+        tell(extending.in_line(folder, planned))
     if weights_files and stages.is_shown:
         tell(kept_weights.in_line(weights_files, folder))
     tasks = folder.tasks[index::num_parts] if arguments.task else folder.tasks
@@ -115,10 +127,25 @@ def execute(arguments: argparse.Namespace) -> int:
             f"{obstacle_advice(error)}what was saved stays{_remedy(error, output)}"
         ) from error
     write_unless_quiet(arguments, report.report(folder, results, len(done)))
-    selected = results.point.isin([point for task in tasks for point in task.points])
+    names = [folder.name_of(point) for task in tasks for point in task.points]
+    selected = results.point.isin(names)
     if bool((selected & (results.status != "done")).any()):
         return FAILED
     return NOT_CONVERGED if bool((selected & ~results.converged).any()) else 0
+
+
+def _output(arguments: argparse.Namespace, wanted: grid.Grid) -> Path:
+    """The folder of the sweep; what is extended must be named, or be that of its sweep.toml."""
+    if arguments.output:
+        return arguments.output
+    if not arguments.extend:
+        return default_output(arguments.config, wanted.content_hash, "sweeps")
+    if arguments.config.name == "sweep.toml":
+        return arguments.config.parent
+    raise InputError(
+        "--extend needs the sweep: write --output with its folder, or DIR/sweep.toml as the "
+        "configuration"
+    )
 
 
 def _theory_only(arguments: argparse.Namespace, wanted: grid.Grid) -> int:
@@ -172,7 +199,7 @@ def _require_status_alone(arguments: argparse.Namespace) -> None:
     """Raise `InputError` for words beside `sweep --status DIR`, which would have no effect."""
     others = [f"--{name}" for name in fields_of(arguments)]
     own_options = (
-        "over", "seeds", "output", "executor", "workers", "task", "theory_only", "quiet"
+        "over", "seeds", "output", "executor", "workers", "task", "theory_only", "extend", "quiet"
     )  # fmt: skip
     given = (name for name in own_options if getattr(arguments, name))
     others += [f"--{name.replace('_', '-')}" for name in given]

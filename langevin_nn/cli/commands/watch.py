@@ -45,13 +45,15 @@ def execute(arguments: argparse.Namespace) -> int:
         from langevin_nn.runs.watching import standing
 
         configure_jax()
-    folder = RunFolder(arguments.folder)
+    top = folder = RunFolder(arguments.folder)
     if not arguments.once:
         _await_start(folder)
+    if top.extension.has_state:
+        folder = top.extension
     config = folder.load_config()
     data = None
     shown_lines = 0
-    while not folder.is_finished:
+    while folder.is_run and not folder.is_finished:
         if data is None:
             stages.begin(f"reading {config.data.source}")
             data = run.prepare(config, sampling=False).data
@@ -67,7 +69,9 @@ def execute(arguments: argparse.Namespace) -> int:
         with not_swallowed():
             time.sleep(arguments.every or 5)
     stages.end()
-    finished = load_run(folder.path)
+    while top.extension.is_run and top.worker:  # which takes its place now
+        time.sleep(0.1)
+    finished = load_run(top.path)
     sys.stdout.write(f"{_over(shown_lines)}{finished}\n")
     return 0 if finished.measured.converged else NOT_CONVERGED
 

@@ -19,7 +19,7 @@ It costs a gradient and a derivative along one direction, at some of the recorde
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -139,6 +139,40 @@ def slope_stride(num_samples: int, thinning: int) -> int:
     """The number of draws from one with slopes to the next."""
     stride = min(STEPS_BETWEEN_SLOPES // thinning, num_samples // LEAST_SLOPES)
     return max(room_for_slopes(num_samples), stride, 1)
+
+
+class SlopePlan(NamedTuple):
+    """Which draws have slopes in chains of `num_samples` draws, as far as is known at their start.
+
+    >>> from langevin_nn.sampling.dynamics.step_size import SlopePlan
+    >>> SlopePlan(1_000, 100).stride, SlopePlan(1_500, 100).stride
+    (4, 6)
+    >>> SlopePlan(1_500, 100).nearest(4, more_than=1_000)
+    (1024, 1793)
+    """
+
+    num_samples: int
+    thinning: int
+    by_rule: bool = False
+    """Whether a rule ends the chains, of which this is a guess then."""
+
+    @property
+    def stride(self) -> int:
+        """The number of draws from one with slopes to the next."""
+        return slope_stride(self.num_samples, self.thinning)
+
+    def nearest(self, stride: int, more_than: int) -> tuple[int, ...]:
+        """The nearest numbers of draws, below and above, with slopes of every `stride`-th at most.
+
+        They are larger than `more_than`; where there is none below, that above is alone.
+        """
+        above = max(self.num_samples, more_than + 1)
+        while slope_stride(above, self.thinning) % stride:
+            above += 1
+        below = self.num_samples
+        while below > more_than and slope_stride(below, self.thinning) % stride:
+            below -= 1
+        return (below, above) if more_than < below < above else (above,)
 
 
 def energy_slopes(posterior: Posterior, params: Any, keys: ChainKeys) -> dict[str, Array]:

@@ -6,7 +6,6 @@ file is renamed into place, so a process killed at any moment loses at most one 
 """
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +13,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import PRNGKeyArray
 
 from langevin_nn import locks
 from langevin_nn.files import Unreadable, make_folder, read_arrays, write_arrays
-from langevin_nn.model.networks.base import Network
-from langevin_nn.model.posterior import Posterior
-from langevin_nn.sampling.base import Dynamics
+from langevin_nn.sampling.dynamics.step_size import SlopePlan
 from langevin_nn.sampling.engine.chunks import Buffer, joined
-from langevin_nn.types import InputError, is_key
+from langevin_nn.sampling.engine.identity import Identity
+from langevin_nn.types import InputError
 
 SLOPE_PREFIX = "slope_"
 """The prefix of the names of slopes in a chunk's file, which has fewer of them than draws."""
@@ -34,6 +30,15 @@ FINGERPRINT_ENTRY, FIRST_DRAW_ENTRY = "chunk/fingerprint", "chunk/first"
 """The names, in a chunk's file, of the run's fingerprint and of the number of the first draw."""
 WEIGHTS_ENTRY = "chunk/weights"
 """The name, in a chunk's file, of the checksums of the weights that are kept of its draws."""
+STRIDE_ENTRY = "chunk/slope_stride"
+"""The name, in a chunk's file, of the number of draws from one with slopes to the next."""
+CORES_ENTRY, LINEAGE_ENTRY = "cores", "lineage"
+"""The names, in `state.npz`, of the points' cores and of the fingerprints of shorter runs before.
+
+A run that goes on longer than it was to has draws of both (`identity`).
+"""
+NO_LOOKS_ENTRY = "no_looks"
+"""The name, in `state.npz`, of a mark: a rule is not asked whether it would have ended before."""
 
 NUMBER_PREFIX = "number_"
 """The prefix of the names of a point's numbers in `state.npz`."""
@@ -101,11 +106,25 @@ class Saved(NamedTuple):
 
 
 class Checkpoint:
-    """The checkpoints in `folder` of the run with this `fingerprint`."""
+    """The checkpoints in `folder` of the run with this `identity`.
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
+    What a run of another length has saved is gone on with where everything else is the same.
+    """
+
+    def __init__(self, folder: Path, identity: Identity) -> None:
         self.folder = folder
-        self.fingerprint = fingerprint
+        self.identity = identity
+        self.lineage: tuple[str, ...] = ()
+        """The fingerprints of the runs of other lengths that the first draws are of."""
+        self.is_of_another_length = False
+        """Whether the state that was loaded was saved by a run of another length."""
+        self.looks_back = True
+        """Whether a rule is asked, of a run of another length, if it would have ended before."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the run."""
+        return self.identity.fingerprint
 
     @property
     def exists(self) -> bool:
@@ -130,12 +149,12 @@ class Checkpoint:
                 FINGERPRINT_ENTRY: np.array(self.fingerprint),
                 FIRST_DRAW_ENTRY: np.array(first),
             } | ({} if sums is None else {WEIGHTS_ENTRY: sums})
+            if self.identity.slopes:
+                origin[STRIDE_ENTRY] = np.array(self.identity.slopes.stride)
             write_arrays(self.folder / f"draws-{first:08d}.npz", chunk.draws | slopes | origin)
-        leaves = jax.tree.leaves(state)
-        arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        arrays |= {NUMBER_PREFIX + name: np.array(row) for name, row in progress.columns().items()}
-        arrays["progress"] = np.array([progress.steps, progress.draws])
-        arrays["fingerprint"] = np.array(self.fingerprint)
+        arrays = state_arrays(state, progress, self.identity)
+        if self.lineage:
+            arrays[LINEAGE_ENTRY] = np.array(self.lineage)
         write_arrays(self.folder / "state.npz", arrays)
 
     def load(self, like: Callable[[list[dict[str, Any]]], Any]) -> Saved:
@@ -144,11 +163,7 @@ class Checkpoint:
         Raises `InputError` if a file cannot be read or belongs to another run.
         """
         saved = self._read("state.npz")
-        if str(saved.get("fingerprint")) != self.fingerprint:
-            raise InputError(
-                f"the checkpoint in {self.folder} is of another run (its data or configuration "
-                f"differ): use the configuration that it was made with, or {START_AGAIN}"
-            )
+        self._compare(saved)
         columns = {
             k.removeprefix(NUMBER_PREFIX): v
             for k, v in saved.items()
@@ -175,11 +190,18 @@ class Checkpoint:
                 str(arrays.pop(FINGERPRINT_ENTRY, self.fingerprint)),
                 str(arrays.pop(FIRST_DRAW_ENTRY, num_loaded)),
             )
-            if origin != (self.fingerprint, str(num_loaded)):
+            if origin[0] not in (self.fingerprint, *self.lineage) or origin[1] != str(num_loaded):
                 raise self._damaged(name, "it holds draws of another run, or other draws")
             weight_sums = arrays.pop(WEIGHTS_ENTRY, None)
+            stride = arrays.pop(STRIDE_ENTRY, None)
             slopes = {k: arrays.pop(k) for k in list(arrays) if k.startswith(SLOPE_PREFIX)}
             slopes = {k.removeprefix(SLOPE_PREFIX): values for k, values in slopes.items()}
+            if self.lineage and not self.identity.at_train:
+                arrays.pop("train_outputs", None)
+            if stride is not None:
+                slopes = self._at_stride(slopes, num_loaded, int(stride), draws)
+            elif slopes and self.is_of_another_length:
+                raise self._damaged(name, "an earlier version has written it, for this length only")
             chunks.append(Buffer(arrays, slopes))
             lengths = {len(values) if values.ndim else 0 for values in arrays.values()}
             if len(lengths) != 1 or not 0 < min(lengths) <= draws - num_loaded:
@@ -191,6 +213,37 @@ class Checkpoint:
             num_loaded += lengths.pop()
         return Saved(state, steps, draws, numbers, chunks, sums)
 
+    def _compare(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Raise `InputError` unless the state is of this run, or of one of another length."""
+        stated, cores = str(saved.get("fingerprint")), saved.get(CORES_ENTRY)
+        self.lineage = tuple(map(str, saved.get(LINEAGE_ENTRY, ())))
+        if stated == self.fingerprint:
+            return
+        if not self.identity.cores or cores is None or cores.tolist() != [*self.identity.cores]:
+            raise InputError(
+                f"the checkpoint in {self.folder} is of another run (its data or configuration "
+                f"differ): use the configuration that it was made with, or {START_AGAIN}"
+            )
+        self.lineage = tuple(dict.fromkeys((*self.lineage, stated)))
+        self.is_of_another_length = True
+        self.looks_back = NO_LOOKS_ENTRY not in saved
+
+    def _at_stride(
+        self, slopes: dict[str, np.ndarray], first: int, stride: int, draws: int
+    ) -> dict[str, np.ndarray]:
+        """The slopes that this run has of the draws from `first` on.
+
+        Of all draws, as many as `draws`, each `stride`-th has some. Raises `InputError` where this
+        run has slopes of others.
+        """
+        plan = self.identity.slopes
+        if plan is None or not slopes or plan.stride == stride:
+            return slopes
+        require_slopes(plan, stride, draws)
+        number = len(next(iter(slopes.values())))
+        numbers = (-(-first // stride) + np.arange(number)) * stride
+        return {name: values[numbers % plan.stride == 0] for name, values in slopes.items()}
+
     def _read(self, name: str) -> dict[str, np.ndarray]:
         try:
             return read_arrays(self.folder / name)
@@ -201,6 +254,34 @@ class Checkpoint:
         return InputError(
             f"the checkpoint file {self.folder / name} cannot be read ({reason}): {START_AGAIN}"
         )
+
+
+def state_arrays(state: Any, progress: EngineProgress, identity: Identity) -> dict[str, np.ndarray]:
+    """The content of `state.npz` by name, but for the lineage."""
+    leaves = jax.tree.leaves(state)
+    arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    arrays |= {NUMBER_PREFIX + name: np.array(row) for name, row in progress.columns().items()}
+    arrays["progress"] = np.array([progress.steps, progress.draws])
+    arrays["fingerprint"] = np.array(identity.fingerprint)
+    if identity.cores:
+        arrays[CORES_ENTRY] = np.array(identity.cores)
+    return arrays
+
+
+def require_slopes(plan: SlopePlan, stride: int, draws: int) -> None:
+    """Raise `InputError` where one in `stride` of the draws has slopes and this plan needs others.
+
+    The advice are numbers of draws with which they can go on.
+    """
+    if plan.stride % stride == 0:
+        return
+    numbers = " or ".join(f"{number:,}" for number in plan.nearest(stride, draws))
+    asked = "until errors are small enough" if plan.by_rule else f"with {plan.num_samples:,} draws"
+    raise InputError(
+        f"the bias of the step size is estimated from one in {stride} draws of the run, and "
+        f"{asked} from one in {plan.stride}, others than these: write num_samples = {numbers}, "
+        "with which it can go on"
+    )
 
 
 def steps_in(state: Path) -> int:
@@ -238,7 +319,7 @@ def reached(folder: Path) -> Reached | None:
     try:
         steps, draws = (int(number) for number in saved["progress"])
         seconds = float(saved[f"{NUMBER_PREFIX}seconds"].ravel()[0])
-        fingerprint = str(saved["fingerprint"])
+        fingerprints = {*map(str, (saved["fingerprint"], *saved.get(LINEAGE_ENTRY, ())))}
     except (KeyError, ValueError, IndexError) as error:
         raise Unreadable(f"it lacks {error}") from error
     chunks: list[dict[str, np.ndarray]] = []
@@ -248,10 +329,10 @@ def reached(folder: Path) -> Reached | None:
             arrays = read_arrays(folder / f"draws-{first:08d}.npz")
         except Unreadable:
             break
-        if str(arrays.pop(FINGERPRINT_ENTRY, fingerprint)) != fingerprint:
+        if str(arrays.pop(FINGERPRINT_ENTRY, saved["fingerprint"])) not in fingerprints:
             break
-        arrays.pop(FIRST_DRAW_ENTRY, None)
-        arrays.pop(WEIGHTS_ENTRY, None)
+        for entry in (FIRST_DRAW_ENTRY, WEIGHTS_ENTRY, STRIDE_ENTRY):
+            arrays.pop(entry, None)
         chunks.append({k: v for k, v in arrays.items() if not k.startswith(SLOPE_PREFIX)})
         length = max(len(values) for values in chunks[-1].values())
         if not length:
@@ -294,29 +375,3 @@ def _check_same_shapes(like: Any, state: Any) -> None:
     for expected, saved in zip(jax.tree.leaves(like), jax.tree.leaves(state), strict=True):
         if expected.shape != saved.shape or expected.dtype != saved.dtype:
             raise ValueError(f"an array {saved.dtype}{saved.shape} for one {expected.shape}")
-
-
-def fingerprint(
-    points: Sequence[Posterior], dynamics: Dynamics, keys: Sequence[PRNGKeyArray], counts: Any
-) -> str:
-    """A hash of everything that the draws depend on; `keys` are typed."""
-    digest = hashlib.sha256()
-    for leaf in (*jax.tree.leaves(points), *keys):
-        if eqx.is_array_like(leaf):
-            array = jax.random.key_data(leaf) if is_key(leaf) else leaf
-            digest.update(np.asarray(array).tobytes())
-    if points[0].sampled_leaves is not None and not all(
-        mark or not eqx.is_inexact_array(leaf)
-        for leaf, mark in zip(
-            jax.tree.leaves(points[0].network), points[0].sampled_leaves, strict=True
-        )
-    ):
-        digest.update(repr(points[0].sampled_leaves).encode())
-    for spec, network in ((posterior.spec, posterior.network) for posterior in points):
-        is_ours = isinstance(network, Network)
-        activation = network.activation.name if is_ours and network.activation else ""
-        sizes = (spec.architecture, network.hidden_widths if is_ours else None, activation)
-        digest.update(repr((sizes, spec.patches, spec.num_outputs, spec.bias_precisions)).encode())
-    classes = (type(points[0]).__name__, type(dynamics).__name__)
-    digest.update(repr((classes, dynamics.identity, counts)).encode())
-    return digest.hexdigest()

@@ -36,10 +36,12 @@ from langevin_nn.sampling.checks import (
 )
 from langevin_nn.sampling.counts import Counts
 from langevin_nn.sampling.draws import SERIES_BYTES, Chains, assemble
-from langevin_nn.sampling.dynamics.step_size import Diverged, room_for_slopes, slope_stride
-from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress, fingerprint
+from langevin_nn.sampling.dynamics.step_size import Diverged, SlopePlan, room_for_slopes
+from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress
 from langevin_nn.sampling.engine.chunks import Buffer, Chunk, joined, of_point
+from langevin_nn.sampling.engine.identity import Identity
 from langevin_nn.sampling.engine.kept_weights import KeptWeights
+from langevin_nn.sampling.engine.last_state import LastState, require_longer
 from langevin_nn.sampling.engine.pacing import Pace, next_chunk
 from langevin_nn.sampling.engine.program import (
     Exchange,
@@ -76,7 +78,9 @@ BUFFER_BYTES = 64e6
 class Driven:
     """The result of `drive`: last states, progress, and draws (draw, point, chain, …) by name.
 
-    `slopes` are those of the draws numbered `sloping`, empty where none were recorded.
+    `slopes` are those of the draws numbered `sloping`, empty where none were recorded. `last` is
+    what all points together go on from, None without a checkpoint; the points of a ladder do not go
+    on apart, so that the first has it for all.
     """
 
     posteriors: Sequence[Posterior]
@@ -87,6 +91,7 @@ class Driven:
     sloping: np.ndarray
     thinning: int
     unadjusted: bool
+    last: LastState | None = None
 
     def chains(self, index: int) -> Chains:
         """The `Chains` of the point with this index."""
@@ -99,6 +104,7 @@ class Driven:
         return assemble(
             self.posteriors[index], params, self.progress.settings[index], draws, self.thinning,
             slopes, self.sloping, curvatures[index], self.progress.seconds, self.unadjusted,
+            extendable=self.last is not None, last_state=self.last and self.last.of_point(index),
         )  # fmt: skip
 
 
@@ -130,12 +136,15 @@ def drive(
     ]
     target = side_by_side(points)
     chains = Start(dynamics, points, Streams.of(keys, counts.num_chains), exchange)
+    expected = counts.num_samples if until is None else min(counts.num_samples, DEFAULT_SAMPLES)
+    plan_of_slopes = SlopePlan(expected, counts.thinning, until is not None)
+    stride, at_train = plan_of_slopes.stride, _kept_at_train(points[0], counts)
     saver = None
     if checkpoint is not None:
-        names = (*counts.identity, sorted(functions), exchange is not None)
-        names += () if until is None else (repr(until),)
-        names += ("weights",) if keeping else ()
-        saver = Checkpoint(checkpoint, fingerprint(points, dynamics, keys, names))
+        saver = Checkpoint(checkpoint, Identity.of(
+            points, dynamics, keys, counts, until, functions, exchange=exchange is not None,
+            weights=keeping is not None, slopes=plan_of_slopes, at_train=at_train,
+        ))  # fmt: skip
     chunks: list[Buffer] = []
     if saver and resume and saver.exists:
         states, reached, content = chains.resumed(saver)
@@ -153,13 +162,11 @@ def drive(
     mesh = mesh_for(counts.num_chains)
     states, streams = shared(mesh, (states, chains.streams.moving), axis=1)
     target, stepper = copied(mesh, (target, chains.stepper(reached.settings)))
-    expected = counts.num_samples if until is None else min(counts.num_samples, DEFAULT_SAMPLES)
-    stride = slope_stride(expected, counts.thinning)
     whole = None
     if keeping:
         whole = target if functions else copied(mesh, side_by_side([*map(as_arrays, posteriors)]))
     program = _Program(
-        mesh, target, streams, functions, exchange, _kept_at_train(points[0], counts),
+        mesh, target, streams, functions, exchange, at_train,
         ThreadpoolController().select(user_api="blas"), whole,
     )  # fmt: skip
     # Swaps mix the laws of the rungs: the bias of each is then another one.
@@ -181,6 +188,8 @@ def drive(
             for i, posterior in enumerate(posteriors[:1] if exchange else posteriors)
         ]  # fmt: skip
 
+    if saver and saver.is_of_another_length:
+        require_longer(ending, reached.draws, judged, looks=saver.looks_back)
     while not ending.is_reached(reached.draws, reached.seconds, judged):
         plan, recorded = next_chunk(
             reached, counts, pace.steps, capacity, stride, divisible, ending.look(reached.draws)
@@ -216,9 +225,12 @@ def drive(
     slope_draws = np.arange(0, reached.draws, stride)
     if slopes:  # a checkpoint of an earlier version has none in the draws before it
         slope_draws = slope_draws[len(slope_draws) - len(slopes["train_error"]) :]
+    last = None
+    if saver and (not slopes or not slope_draws[0]):
+        last = LastState.of(states, reached, saver.identity, draws, slopes, exchange is not None)
     return Driven(
         posteriors, states, reached, draws, slopes, slope_draws, counts.thinning,
-        dynamics.unadjusted,
+        dynamics.unadjusted, last,
     )  # fmt: skip
 
 

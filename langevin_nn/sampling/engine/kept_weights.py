@@ -8,6 +8,7 @@ The file is made at its largest size under a temporary name. Each draw is writte
 those of a chunk are on the disk before the state that counts them, and the checkpoint has their
 checksums (CRC-32), with which a run that goes on compares what it finds. At the end the file is
 renamed; one of a run that has ended before its largest number of draws is copied without the rest.
+Where a run that has ended goes on, its file is copied into a longer one, and stays until then.
 """
 
 import contextlib
@@ -66,6 +67,7 @@ class WeightsFile:
         self.part = _begun(path)
         self.dtype = np.dtype(dtype)
         self._descriptor = -1
+        self._num_whole: int | None = None
         self._set_shape(tuple(shape))
 
     def _set_shape(self, shape: tuple[int, ...]) -> None:
@@ -108,10 +110,12 @@ class WeightsFile:
         `sums` are the first draw, the number of draws and the sums (chains,) of each chunk. Raises
         `InputError` for a file that is not there or does not hold these draws.
         """
-        path = self.part
+        path, wanted = self.part, self.shape[1]
+        self._num_whole = None
         if not os.path.lexists(path):  # it is whole, without the draws that a rule has spared
             path = self.path
             num_draws = sum(count for _, count, _ in sums)
+            self._num_whole = wanted
             self._set_shape((self.shape[0], num_draws, *self.shape[2:]))
         try:
             require_file(path)
@@ -131,6 +135,8 @@ class WeightsFile:
 
     def write(self, draw: int, rows: np.ndarray, sums: np.ndarray) -> None:
         """Write a draw of all chains, (chains, …); it is added to the sums (chains,)."""
+        if draw >= self.shape[1] and self._num_whole:
+            self._lengthen(self._num_whole)
         for chain, row in enumerate(rows):
             content = np.ascontiguousarray(row, self.dtype).tobytes()
             self._write(content, self._place(chain, draw))
@@ -163,26 +169,44 @@ class WeightsFile:
 
     def _copy(self, num_draws: int) -> None:
         """Write the first draws as a file of their own, and remove this one."""
-        shorter = WeightsFile(self.path, (self.shape[0], num_draws, *self.shape[2:]), self.dtype)
-        shorter.part = self.path.with_name(f".{self.path.name}.0.part")
+        with self._copied(num_draws, num_draws) as shorter:
+            shorter.finish(num_draws)
+        remove(self.part)
+
+    def _lengthen(self, num_draws: int) -> None:
+        """Go on in a file that was begun, with room for so many draws; this one stays as it is."""
+        with self._copied(self.shape[1], num_draws) as longer:
+            longer.flush()
+            os.replace(longer.part, self.part)
+        self._set_shape(longer.shape)
+        self._open(self.part, os.O_RDWR)
+        self._num_whole = None
+
+    @contextlib.contextmanager
+    def _copied(self, num_copied: int, num_draws: int) -> Iterator["WeightsFile"]:
+        """A context with a file of `num_draws` that has the first `num_copied` draws of this one.
+
+        It has a temporary name; what still has that at the end of the context is removed.
+        """
+        other = WeightsFile(self.path, (self.shape[0], num_draws, *self.shape[2:]), self.dtype)
+        other.part = self.path.with_name(f".{self.path.name}.0.part")
         try:
-            shorter.begin()
+            other.begin()
             for chain in range(self.shape[0]):
-                place, left = self._place(chain, 0), num_draws * self.row_bytes
-                target = shorter._place(chain, 0)
+                place, left = self._place(chain, 0), num_copied * self.row_bytes
+                target = other._place(chain, 0)
                 while left:
                     content = os.pread(self._descriptor, min(left, READ_BYTES), place)
                     if not content:
                         raise OSError(errno.EIO, "it ends too early", str(self.part))
-                    shorter._write(content, target)
+                    other._write(content, target)
                     place, target = place + len(content), target + len(content)
                     left -= len(content)
-            shorter.finish(num_draws)
+            yield other
         finally:
-            shorter.close()
+            other.close()
             with contextlib.suppress(OSError):
-                remove(shorter.part)
-        remove(self.part)
+                remove(other.part)
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -70,6 +70,17 @@ def side_by_side(points: Sequence[Posterior]) -> Posterior:
     return target
 
 
+def shapes_of_state(posterior: Posterior, dynamics: Dynamics, num_chains: int) -> list[Any]:
+    """The shapes and types of the arrays of a dynamics' state of so many chains; not computed."""
+    settings = dynamics.settings(**dict.fromkeys(dynamics.settings._fields, 0.0))
+
+    def initial_state(key: PRNGKeyArray) -> Any:
+        stepper = Stepper.of(dynamics, settings, posterior.dtype)
+        return begin(posterior, stepper, posterior.sample_prior(key, num_chains))
+
+    return jax.tree.leaves(eqx.filter_eval_shape(initial_state, jax.random.key(0)))
+
+
 @dataclass(frozen=True)
 class Streams:
     """The keys of each point: for its start, for measurements on the host, and for its chains."""

@@ -1,0 +1,179 @@
+"""A sampling that asks for more draws goes on from its checkpoint, as one long one would."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from cases import gaussian_task, posterior_of
+from refusals import refuses
+
+import langevin_nn as lnn
+from langevin_nn.sampling import draws
+from langevin_nn.sampling.engine import driver
+
+KEY = jax.random.key(5)
+DATA = gaussian_task(num_train=4, num_test=3, in_size=6)
+POSTERIORS = {
+    "sampled": posterior_of(DATA, (3,), key=KEY, kind=lnn.GibbsPosterior),
+    "marginalised": posterior_of(DATA, (3,), key=KEY, kind=lnn.MarginalisedPosterior),
+}
+COUNTS = {"key": KEY, "num_chains": 2, "num_warmup": 6, "thinning": 2, "progress": False}
+RULE = lnn.TargetError(0.5, max_draws=400)
+
+
+def norm(network):
+    return sum((weight**2).sum() for weight in network.weights)
+
+
+@pytest.fixture(autouse=True)
+def in_chunks(monkeypatch):
+    """Saved after a few steps, so that the parts end where the whole has other chunks."""
+    monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 10)
+    monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
+
+
+def assert_same(mine, theirs, but=("wall_seconds", "last_state", "extendable", "loss")):
+    """All arrays of two `Chains`, slopes and last weights included, to the last bit."""
+    for field in dataclasses.fields(theirs):
+        if field.name not in but:
+            pair = getattr(mine, field.name), getattr(theirs, field.name)
+            leaves = [jax.tree.leaves(as_tree(part)) for part in pair]
+            assert len(leaves[0]) == len(leaves[1]), field.name
+            for a, b in zip(*leaves, strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=field.name)
+
+
+def as_tree(part):
+    return dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part
+
+
+def both(tmp_path, posterior, dynamics, lengths, **options):
+    """The draws in as many parts as there are lengths, and at once."""
+    kept = {"checkpoint": tmp_path / "parts"}
+    if "keep_weights" in options:
+        kept["keep_weights"] = tmp_path / "parts.npy"
+        options["keep_weights"] = tmp_path / "whole.npy"
+    options = COUNTS | options
+    for length in lengths:
+        parts = lnn.sample(posterior, dynamics, **options | kept | length, resume=True)
+    return parts, lnn.sample(posterior, dynamics, **options | lengths[-1])
+
+
+CASES = {
+    "langevin": ("sampled", lnn.Langevin(), [8, 32], {}),
+    "langevin, weights and observables": (
+        "sampled", lnn.Langevin(), [6, 12], {"keep_weights": True, "observables": {"norm": norm}},
+    ),
+    "split, marginalised": ("marginalised", lnn.Split(), [5, 6, 11], {"num_warmup": "auto"}),
+    "langevin, marginalised": ("marginalised", lnn.Langevin(), [7, 16], {}),
+    "split, weights": ("sampled", lnn.Split(), [5, 9], {"keep_weights": True}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case", [
+        pytest.param(name, marks=pytest.mark.slow if i else ()) for i, name in enumerate(CASES)
+    ],
+)  # fmt: skip
+def test_more_draws_are_those_of_one_long_sampling(tmp_path, case):
+    kind, dynamics, numbers, options = CASES[case]
+    lengths = [{"num_samples": number} for number in numbers]
+    parts, whole = both(tmp_path, POSTERIORS[kind], dynamics, lengths, **options)
+    assert parts.energy.shape[1] == numbers[-1]
+    assert_same(parts, whole)
+    assert parts.extendable and not whole.extendable
+    if "keep_weights" in options:
+        files = [(tmp_path / name).read_bytes() for name in ("parts.npy", "whole.npy")]
+        assert files[0] == files[1]
+        assert not list(tmp_path.glob(".*.part"))
+    if kind == "sampled" and isinstance(dynamics, lnn.Langevin):
+        strides = [draws_with.slopes.draws for draws_with in (parts, whole)]
+        assert strides[0].tolist() == strides[1].tolist() and len(strides[0]) > 3
+
+
+@pytest.mark.slow
+def test_a_target_goes_on_where_a_number_ended_and_one_where_a_larger_one_did(tmp_path):
+    """The looks are those of one long sampling."""
+    lengths = [{"num_samples": 30}, {"until": RULE}, {"until": lnn.TargetError(0.3)}]
+    parts, whole = both(tmp_path, POSTERIORS["marginalised"], lnn.Split(), lengths)
+    assert_same(parts, whole)
+    assert parts.energy.shape[1] > 60
+
+
+@pytest.mark.slow
+def test_a_ladder_goes_on(tmp_path):
+    def tempered(number, **options):
+        counts = COUNTS | {"num_samples": number} | options
+        return lnn.temper(POSTERIORS["marginalised"], lnn.Split(), (1.0, 3.0), **counts)
+
+    for number in (4, 7):
+        parts = tempered(number, checkpoint=tmp_path / "saved", resume=True)
+    whole = tempered(7)
+    for mine, theirs in zip(parts.chains, whole.chains, strict=True):
+        assert_same(mine, theirs)
+    for name in ("data_energies", "energy_variances", "swap_acceptance", "round_trips"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+@pytest.mark.slow
+def test_f_at_the_training_inputs_is_dropped_where_a_long_sampling_has_none(tmp_path, monkeypatch):
+    posterior = POSTERIORS["sampled"]
+    monkeypatch.setattr(driver, "SERIES_BYTES", 2 * 6 * posterior.y_train.nbytes)
+    lengths = [{"num_samples": 6}, {"num_samples": 9}, {"num_samples": 10}]
+    first = lnn.sample(posterior, lnn.Split(), **COUNTS, num_samples=6)
+    parts, whole = both(tmp_path, posterior, lnn.Split(), lengths)
+    assert first.train_outputs is not None and parts.train_outputs is None
+    assert_same(parts, whole)
+
+
+def test_what_cannot_go_on_is_refused_in_one_line(tmp_path):
+    posterior, saved = POSTERIORS["marginalised"], {"checkpoint": tmp_path / "saved"}
+    lnn.sample(posterior, lnn.Split(), **COUNTS, **saved, num_samples=30)
+    before = {path: path.read_bytes() for path in saved["checkpoint"].iterdir()}
+
+    def resumed(dynamics=None, **options):
+        counts = COUNTS | saved | options
+        lnn.sample(posterior, dynamics or lnn.Split(), **counts, resume=True)
+
+    for other in (
+        {"thinning": 3}, {"num_warmup": 7}, {"num_warmup": "auto"}, {"num_chains": 3},
+        {"key": jax.random.key(6)}, {"dynamics": lnn.Split(step_size=0.3)},
+        {"keep_weights": tmp_path / "w.npy"}, {"observables": {"norm": norm}},
+    ):  # fmt: skip
+        with refuses("is of another run"):
+            resumed(num_samples=31, **other)
+    with refuses("30 draws of each chain already, and 29 are asked for: write more"):
+        resumed(num_samples=29)
+    with refuses("30 draws of each chain already, and 20 are asked for"):
+        resumed(until=dataclasses.replace(RULE, max_draws=20))
+    assert {path: path.read_bytes() for path in saved["checkpoint"].iterdir()} == before
+
+
+@pytest.mark.slow
+def test_errors_that_were_reached_before_are_refused(tmp_path):
+    """One long sampling would have had fewer draws."""
+    posterior, saved = POSTERIORS["marginalised"], {"checkpoint": tmp_path / "saved"}
+    whole = lnn.sample(posterior, lnn.Split(), **COUNTS, until=RULE)
+    number = whole.energy.shape[1]
+    lnn.sample(posterior, lnn.Split(), **COUNTS, **saved, num_samples=number + 1)
+    with refuses(f"{number + 1} draws of each chain already", "errors", f"after {number}:"):
+        lnn.sample(posterior, lnn.Split(), **COUNTS, **saved, until=RULE, resume=True)
+
+
+def test_draws_without_the_slopes_of_a_long_sampling_are_refused_with_the_nearest_numbers(tmp_path):
+    """With 96 draws each sixth has slopes, with 144 each ninth."""
+    counts = COUNTS | {"checkpoint": tmp_path / "saved", "resume": True, "thinning": 1}
+    posterior = POSTERIORS["sampled"]
+    lnn.sample(posterior, lnn.Langevin(), **counts, num_samples=96)
+    with refuses(
+        "from one in 6 draws of the run", "with 144 draws", "one in 9", "num_samples = 111 or 192"
+    ):
+        lnn.sample(posterior, lnn.Langevin(), **counts, num_samples=144)
+    longer = lnn.sample(posterior, lnn.Langevin(), **counts, num_samples=192)
+    assert longer.slopes.draws.tolist() == list(range(0, 192, 12))
+
+
+def test_first_draws_do_not_go_on():
+    chains = lnn.sample(POSTERIORS["sampled"], lnn.Split(), **COUNTS, num_samples=6)
+    assert draws.Chains.first(dataclasses.replace(chains, extendable=True), 5).extendable is False

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 from cases import TINY
@@ -42,6 +43,12 @@ class CommandLine:
             for path in top.rglob("*")
             if path.is_file() or not any(path.iterdir())
         }
+
+
+def with_own_cache(folder: Path) -> dict[str, str]:
+    """The environment of a process that keeps its programs as a user's does, below `folder`."""
+    others = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_COMPIL", "JAX_PERS"))}
+    return others | {"XDG_CACHE_HOME": str(folder / "cache")}
 
 
 def unsealed(run_folder) -> None:

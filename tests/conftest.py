@@ -7,15 +7,22 @@ of each would wait for those of the others, at twice the time and more.
 Compilation is most of what the fast tests take, and XLA's optimisations most of that: these tests
 run with none of the backend's. The slow ones, and the package in use, have them all;
 LANGEVIN_NN_OPTIMISED=1 gives them to the fast tests as well, as in CI (FAULTS 5, optimisations).
+
+What one process has compiled the others need not: all processes of a session, and those that tests
+start, keep their programs in one folder that is made for it (JAX_COMPILATION_CACHE_DIR names
+another). Tests of the package's own cache leave it (`command_line.with_own_cache`).
 """
 
 import os
+import shutil
 import signal
+import tempfile
 
 import jax
 import pytest
 import scipy.linalg  # noqa: F401  (its BLAS is one of those that are limited)
 import threadpoolctl
+import typechecks
 
 # Of the processes that tests start; XLA's lines on programs that it finds compiled fill a pipe, and
 # JAX has set their level when it was imported.
@@ -26,10 +33,35 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+typechecks.remember()
+
 FEW_OPTIMISATIONS = "--xla_backend_optimization_level=0"
 
 
+PROGRAMS = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+"""The settings with which every program is kept, however small."""
+
+
+def keep_programs(config: pytest.Config) -> None:
+    """Let this process, its workers and what they start share compiled programs in one folder."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="programs-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    for name, value in PROGRAMS.items():
+        os.environ.setdefault(name, value)
+    # JAX was imported before.
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    seconds, num_bytes = (os.environ[name] for name in PROGRAMS)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", float(seconds))
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", int(num_bytes))
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    keep_programs(config)
     flags = os.environ.get("XLA_FLAGS", "")
     if os.environ.get("LANGEVIN_NN_OPTIMISED", "0") not in ("", "0"):
         return

@@ -53,6 +53,10 @@ def modules():
             yield name.removesuffix(".__init__"), ast.parse(path.read_text())
 
 
+MODULES = dict(modules())
+"""The syntax trees of the package's modules, by name."""
+
+
 def imported(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -69,7 +73,7 @@ def layer(part):
     return found[0]
 
 
-@pytest.mark.parametrize(("name", "tree"), list(modules()), ids=[name for name, _ in modules()])
+@pytest.mark.parametrize(("name", "tree"), MODULES.items(), ids=MODULES)
 def test_imports_point_one_way(name, tree):
     mine = name.split(".")[0]
     for target in imported(tree):
@@ -86,12 +90,11 @@ def test_imports_point_one_way(name, tree):
 
 def test_rooms_and_modules_import_in_no_circle():
     """Rooms within rooms, such as theory.saddles, are one node; a module beside them is another."""
-    trees = dict(modules())
     arrows = {}
-    for name, tree in trees.items():
+    for name, tree in MODULES.items():
         mine = ".".join(name.split(".")[:2])
         targets = (target.removeprefix("langevin_nn.") for target in imported(tree))
-        others = {".".join(target.split(".")[:2]) for target in targets if target in trees}
+        others = {".".join(target.split(".")[:2]) for target in targets if target in MODULES}
         arrows.setdefault(mine, set()).update(others - {mine})
     assert len(arrows) > 80
     graphlib.TopologicalSorter(arrows).prepare()  # CycleError names the circle
@@ -138,7 +141,7 @@ def test_no_branch_on_the_name_of(names):
     """What others ask of a theory, of a network, of a dynamics, its object says."""
     found = {
         f"{name}:{constant.lineno} {constant.value}"
-        for name, tree in modules()
+        for name, tree in MODULES.items()
         for constant in compared(tree)
         if isinstance(constant.value, str) and constant.value in names
     }
@@ -149,7 +152,7 @@ def test_no_branch_on_the_name_of(names):
 def test_no_branch_on_the_class_of(table):
     found = [
         f"{name}:{node.lineno}"
-        for name, tree in modules()
+        for name, tree in MODULES.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Compare)
         or (isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"))

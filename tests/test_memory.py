@@ -145,6 +145,8 @@ def test_compiled_programs_are_forgotten_before_the_system_refuses_more():
     assert memory.forget_programs((grown - 1) / limit) and maps() < before + (grown - before) / 2
 
 
+PLAIN = os.environ | {"XLA_FLAGS": "", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+"""The environment of processes whose memory is measured: programs that are kept take some, too."""
 MEASURED = """
 import json, jax, sys
 jax.config.update("jax_enable_x64", True)
@@ -206,7 +208,7 @@ def test_the_estimate_is_what_a_run_takes(
     words = [widths, num_train, dynamics, readout, num_samples, num_test]
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, json.dumps(words)],
-        capture_output=True, text=True, check=True, env=os.environ | {"XLA_FLAGS": ""},
+        capture_output=True, text=True, check=True, env=PLAIN,
     )  # fmt: skip
     weights = footprint.num_weights((20, *widths, 1), biases=False)
     sizes = footprint.Sizes(
@@ -279,7 +281,7 @@ def test_the_estimate_is_what_a_theory_takes(num_train, num_test, theory, depth)
     """To 30 per cent, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", THEORY, json.dumps([num_train, num_test, theory, depth])],
-        capture_output=True, text=True, check=True, env=os.environ | {"XLA_FLAGS": ""},
+        capture_output=True, text=True, check=True, env=PLAIN,
     )  # fmt: skip
     patches = 4 if theory == "convolutional" else None
     parts = footprint.of_theories(

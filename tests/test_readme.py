@@ -43,10 +43,10 @@ assert doctest.DocTestRunner().run(SET_UP, clear_globs=False).failed == 0
 NAMESPACE |= SET_UP.globs
 
 LONG = (
-    "analysis.ensembles analysis.landscape.gradients analysis.landscape.spectra model.marginalised "
-    "reports.report sampling.chains sampling.dynamics.split sampling.numpyro.kernel "
-    "sampling.tempering sweeps.engine theory.lazy.kernel_machines training.gradient_flow "
-    "training.minimum training.random_features"
+    "analysis.ensembles analysis.landscape.gradients analysis.landscape.spectra analysis.stopping "
+    "model.marginalised reports.report runs.loading sampling.chains sampling.draws "
+    "sampling.dynamics.split sampling.numpyro.kernel sampling.tempering sweeps.engine "
+    "theory.lazy.kernel_machines training.gradient_flow training.minimum training.random_features"
 )
 """What these examples compile takes longer than all the others together."""
 

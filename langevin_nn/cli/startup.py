@@ -148,6 +148,7 @@ def _keep_compiled() -> None:
         getattr(jax.config, name)
         for name in ("jax_enable_compilation_cache", "jax_compilation_cache_dir")
     )
+    warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
     if not is_on or chosen is not None:
         return
     kind = hashlib.sha256(_cpu().encode()).hexdigest()[:8]
@@ -162,7 +163,6 @@ def _keep_compiled() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
 
 
 def _cpu() -> str:

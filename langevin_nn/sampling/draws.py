@@ -129,7 +129,7 @@ class Chains(Draws, Displayed):
         >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
         >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
         >>> posterior = lnn.MarginalisedPosterior(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
-        >>> chains = lnn.sample(posterior, lnn.Split(), key=key, num_warmup=10, num_samples=8)
+        >>> chains = lnn.sample(posterior, lnn.Split(), key=key, num_warmup=20, num_samples=10)
         >>> chains.first(5).energy.shape
         (8, 5)
         """

@@ -1,13 +1,13 @@
 """What a process says before its first numbers, and the programs that it keeps compiled."""
 
 import io
-import os
 import subprocess
 import sys
 import time
 
 import pytest
 from cases import TINY
+from command_line import with_own_cache
 
 import langevin_nn as lnn
 from langevin_nn.cli.progress import RunProgress
@@ -17,10 +17,11 @@ from langevin_nn.progress import Report
 
 def process(folder, *words, **variables):
     """The command line as a process of its own, in `folder`."""
-    here = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    here = with_own_cache(folder)
+    del here["TF_CPP_MIN_LOG_LEVEL"]
     return subprocess.run(
         [sys.executable, "-m", "langevin_nn", *words], cwd=folder, capture_output=True, text=True,
-        env=here | {"XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder)} | variables,
+        env=here | {"HOME": str(folder)} | variables,
     )  # fmt: skip
 
 

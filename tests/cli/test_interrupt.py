@@ -4,7 +4,6 @@ XLA compiles in threads of its own, which go on after the signal: the process en
 SIGSEGV, in 7 of 18. It ends at once, with code 130 and a word on what is left.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cases import TINY
+from command_line import with_own_cache
 
 from langevin_nn.cli import startup
 
@@ -44,7 +44,7 @@ def start(folder, *words):
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *WORDS, *words], cwd=folder, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONFAULTHANDLER": "1", "XDG_CACHE_HOME": str(folder / "cache")},
+        env=with_own_cache(folder) | {"PYTHONFAULTHANDLER": "1"},
     )  # fmt: skip
     wait_for(folder / "compiling", process)
     return process
@@ -113,7 +113,7 @@ def test_where_python_ignores_exceptions(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", SWALLOWING, "run", "tiny.toml", "--output", "out"], cwd=tmp_path,
         capture_output=True, text=True, timeout=180,
-        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
+        env=with_own_cache(tmp_path),
     )  # fmt: skip
     assert done.returncode == 130 and "Traceback" not in done.stderr
     assert "interrupted: what was saved stays; go on with:" in done.stderr

@@ -38,6 +38,7 @@ RUN_FILES = {
     "manifest.json",
     "posterior.nc",
     "summary.json",
+    "last_state.npz",
     "figures/chains.png",
     "figures/generalisation.png",
     "figures/predictions.png",
@@ -157,7 +158,7 @@ def test_run_that_does_not_converge_says_so_everywhere(cli, finished, no_figures
     message = cli.summary("out")["experiment"]["message"]
     assert "R̂" in message and "ESS" in message and f"NOT CONVERGED: {message}" in answer.out
     # FAULTS 3.5: what is advised can be done, by the options that there are.
-    assert "num_warmup" in message and "num_samples" in message
+    assert "num_warmup" in message and "--extend" in message
     more = ("run", "tiny.toml", "--sampler.num_samples", "9", "--output")
     refused(cli(*more, "out", "--resume"), "num_samples", "8", "9", "another folder")
     assert cli(*more, "longer").code == 3
@@ -392,7 +393,7 @@ def test_existing_runs_are_replaced_on_request_only(cli, out, no_figures):
     refused(answer, "out", "--overwrite", "--output")
     assert cli("run", "tiny.toml", "--output", "out", "--seed", "5", "--overwrite").code == 3
     assert configuration.load(out / "config.toml").seed == 5
-    assert cli.files("out") == {"config.toml", "manifest.json", "posterior.nc", "summary.json"}
+    assert cli.files("out") == {name for name in RUN_FILES if not name.startswith("figures/")}
 
 
 def test_a_run_that_cannot_begin_replaces_nothing(cli, out):

@@ -74,7 +74,8 @@ def execute(arguments: argparse.Namespace) -> int:
         arguments.resume and extending.is_under_way(folder, problem.config)
     )
     data, modules = problem.data.provenance, problem.modules
-    kept_weights = run.weights_file(problem, folder.weights)
+    begun = folder.extension if extends and folder.extension.has_state else folder
+    kept_weights = run.weights_file(problem, begun.weights)
     if kept_weights:
         kept_weights.require_disk()
     if arguments.dry_run:

@@ -70,6 +70,7 @@ class Sizes:
     num_together: int | None = None
     written: bool = False
     num_kept: int = 0
+    num_controls: int = 0
 
 
 def of_sampling(sizes: Sizes) -> dict[str, float]:
@@ -107,7 +108,7 @@ def _draws_bytes(sizes: Sizes) -> float:
     if at_train > SERIES_BYTES:  # not kept
         at_train = 0.0
     if sizes.marginalised:  # f, its mean and its variance
-        at_test *= 3
+        at_test *= 3 + sizes.num_controls
     kept_bytes = KEPT_COPIES * num_posteriors * (at_test + at_train)
     return max(
         DRAW_COPIES * num_posteriors * (at_test + at_train),

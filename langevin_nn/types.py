@@ -279,7 +279,9 @@ class Generalisation(Displayed):
     and `message` say whether the result may be used and why not. `diagnostics` is the
     experiment's, and so is `step_size_bias`, None where there is none; where there is one that is
     not known (with a ladder), its shifts are NaN and its `message` says so. The numbers have not
-    been corrected by it.
+    been corrected by it. `variance_reduction` says by how much control variates have made the
+    variance of Monte-Carlo errors smaller, of bias² ("bias2") and of f̄ at the median test point
+    ("predictions"); None where none were recorded, or none helped.
     """
 
     name: str
@@ -296,6 +298,7 @@ class Generalisation(Displayed):
     message: str = ""
     diagnostics: Diagnostics | None = None
     step_size_bias: StepSizeBias | None = None
+    variance_reduction: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         require_text("the name of a result", self.name)

@@ -16,6 +16,11 @@ to second order it has ⟨δ²⟩_x, of variance 2 Σ_xx' Cov(δ_x, δ_x')²/P_t
 Draws of marginalised read-outs are means m_cs(x) with variances s_cs(x). f_cs is then m_cs above,
 and ⟨mean_cs s_cs⟩_x is added to the variance and to the sum: E[s_W] + Var[m_W] (Rao–Blackwell).
 
+Where control variates were recorded, f̄ is the mean of draws with less noise than f_cs
+(`variance_reduction`), and MCSE(x) and the series of bias² are theirs; the variance is that of f_cs
+around it, and the generalisation error has 2⟨(y − f̄)(f_cs − their draws)⟩_x added, so that it is
+the sum still.
+
 With D outputs every square is summed over them: the outputs are P_test·D further points, and an
 average over them is multiplied by D.
 """
@@ -27,6 +32,7 @@ from jaxtyping import Float
 
 from langevin_nn.analysis.diagnostics import complaint, constant, diagnose, mcse
 from langevin_nn.analysis.step_size_bias import step_size_bias
+from langevin_nn.analysis.variance_reduction import less_noisy
 from langevin_nn.data.labels import is_right
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.dynamics.adaptation import FIRST_STEP_SIZE
@@ -55,10 +61,15 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     num_outputs = y.size // num_test
     mean = f.mean(axis=(0, 1))
     f = np.where(constant(chains.test_outputs[keep].reshape(f.shape)), mean, f)
+    averaged, reduction = f, None
+    if chains.control_variates is not None:
+        averaged, reduction = less_noisy(f, chains.control_variates[keep].astype(np.float64), y)
+        mean = averaged.mean(axis=(0, 1))
     centred = f - mean
+    averaged_centred = centred if averaged is f else averaged - mean
     residual = y - mean
     plug_in_variance = np.square(centred).mean(axis=(0, 1))
-    error = mcse(f)
+    error = mcse(averaged)
     within: np.ndarray | float = 0.0
     predictions = {"f": chains.test_outputs[keep].reshape(f.shape)}
     if chains.test_variances is not None:
@@ -69,16 +80,21 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     excess = num_outputs * float(np.square(error).mean())
 
     series = {
-        "bias2": -2 * (centred @ residual) / num_test,
+        "bias2": -2 * (averaged_centred @ residual) / num_test,
         "variance": num_outputs * np.square(centred).mean(axis=2) + within,
         "generalisation_error": num_outputs * np.square(y - f).mean(axis=2) + within,
         "train_error": chains.train_error[keep].astype(np.float64),
     }
+    raw = dict(series)
+    if averaged is not f:
+        raw["bias2"] = -2 * (centred @ residual) / num_test
+        noise = 2 * ((f - averaged) @ residual) / num_test
+        series["generalisation_error"] = series["generalisation_error"] + noise
     errors = {key: float(mcse(values)) for key, values in series.items()}
-    second_order = math.sqrt(2 * _sum_of_squared_correlations(centred, error)) / num_test
+    second_order = math.sqrt(2 * _sum_of_squared_correlations(averaged_centred, error)) / num_test
     acceptance, nonfinite = chains.acceptance, chains.nonfinite
     diagnostics = diagnose(
-        series,
+        raw,
         predictions,
         diverged_chains=int(np.sum(~keep)),
         acceptance=None if acceptance is None else float(acceptance[keep].mean()),
@@ -105,6 +121,7 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
         message=message,
         diagnostics=diagnostics,
         step_size_bias=step_size_bias(chains),
+        variance_reduction=reduction,
     )
 
 

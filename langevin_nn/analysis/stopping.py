@@ -16,6 +16,7 @@ import numpy as np
 
 from langevin_nn.analysis.diagnostics import ESS_LIMIT, RHAT_LIMIT, ess, mcse, rhat
 from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.analysis.variance_reduction import averaged_outputs
 from langevin_nn.config.fields import ERROR_NAMES
 from langevin_nn.config.sampler import MOST_DRAWS
 from langevin_nn.estimates import Estimate
@@ -143,9 +144,9 @@ class TargetError:
                 target = min(absolute, relative * abs(estimate.value))
                 errors[name] = estimate.mcse, target
                 continue
-            outputs = chains.test_outputs[~chains.diverged].astype(np.float64)
+            outputs = averaged_outputs(chains)
             deviation = np.sqrt(measured.predictive_variance).ravel()
-            of_f = mcse(outputs.reshape(*outputs.shape[:2], -1))
+            of_f = mcse(outputs)
             targets = np.minimum(absolute, relative * deviation)
             worst = int(np.argmax(_in_targets(of_f, targets)))
             errors[name] = float(of_f[worst]), float(targets[worst])

@@ -89,6 +89,12 @@ class RunConfig(Checked):
         super().__post_init__()
         self._check_precisions()
         self._check_ladder()
+        if self.sampler.control_variates and self.posterior.readout != "marginalised":
+            raise InputError(
+                "sampler.control_variates = true is known for a read-out that is integrated out, "
+                f'got posterior.readout = "{self.posterior.readout}": write readout = '
+                '"marginalised", or control_variates = false'
+            )
         if self.data.source != "npz":
             if self.data.path and not is_import_path(self.data.source):
                 raise InputError(
@@ -168,18 +174,19 @@ class RunConfig(Checked):
         """Twelve hexadecimal digits that name this configuration whatever file it came from.
 
         They are those of version 0.1, so that old folders keep their names: without the squared
-        loss, without weights that are not kept and a state that is, and with the default classes
-        and targets where a file's y is used as it is.
+        loss, and without flags of [sampler] that are younger and at their defaults, and with the
+        default classes and targets where a file's y is used as it is.
         """
         values = self.to_dict()
         if self.data.source == "npz" and self.data.classes is None:
             values["data"] |= UNUSED_LABELS
         if self.posterior.loss == DEFAULT:
             del values["posterior"]["loss"]
-        if not self.sampler.keep_weights:
-            del values["sampler"]["keep_weights"]
-        if self.sampler.keep_state:
-            del values["sampler"]["keep_state"]
+        for name, default in (
+            ("keep_weights", False), ("keep_state", True), ("control_variates", False)
+        ):  # fmt: skip
+            if values["sampler"][name] == default:
+                del values["sampler"][name]
         content = json.dumps(values, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 

@@ -136,6 +136,12 @@ class SamplerConfig(Checked):
     max_seconds: float | None = option(
         None, POSITIVE, "with a target error: seconds of sampling at most"
     )
+    control_variates: bool = option(
+        False,
+        FLAG,
+        "take noise out of f̄ and bias2 by functions of the weights whose posterior mean is zero; "
+        "read-out marginalised, one hidden layer",
+    )
     keep_weights: bool = option(
         False, FLAG, "keep all weights of each recorded draw, in weights.npy in the run's folder"
     )

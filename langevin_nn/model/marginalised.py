@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 
 from langevin_nn.data.load import Dataset
 from langevin_nn.model import gaussian_readout
+from langevin_nn.model.control_variates import Layer, Reference, control_variates, require_known
 from langevin_nn.model.gaussian_readout import ReadoutRegression
 from langevin_nn.model.losses import Loss, Squared
 from langevin_nn.model.networks.base import Network, is_own_network, require_features
@@ -33,6 +34,8 @@ from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, InputError
 from langevin_nn.values import require_kind
 
+REFERENCE_UNITS = 4_000
+"""The number of hidden units that the reference of control variates is an average over."""
 READOUT_STREAM = 1
 """What is folded into a record's key for the read-out; the part outside the span takes the key."""
 
@@ -52,6 +55,9 @@ class MarginalisedPosterior(Posterior):
     ((4,), [(4, 30, 20)])
     """
 
+    reference: Reference | None
+    """What control variates are made from (`with_control_variates`); None where there are none."""
+
     def __init__(
         self,
         network: Any,
@@ -61,6 +67,7 @@ class MarginalisedPosterior(Posterior):
         loss: Loss | None = None,
     ) -> None:
         super().__init__(network, prior, data, temperature, loss)
+        self.reference = None
         _require_readout(network)
         _require_squared(self.loss)
         if is_own_network(network):
@@ -80,6 +87,25 @@ class MarginalisedPosterior(Posterior):
             network if space is None else space.whole(network), posterior.prior,
             posterior.ensemble.data, float(posterior.temperature), posterior.loss,
         )  # fmt: skip
+
+    def with_control_variates(self) -> "MarginalisedPosterior":
+        """The posterior whose records have control variates (`model.control_variates`).
+
+        Raises `InputError` where they are not known.
+        """
+        require_known(self.network, self.y_train)
+        number = max(REFERENCE_UNITS // self.network.hidden_widths[0], 8)
+        key = jax.random.key(0)  # the same for each posterior: a reference of its own gains nothing
+        params = self.sample_prior(key, number)
+        at_test = self._test_features(params, jax.random.split(key, number))
+        reference = Reference.of(
+            self._train_features(params), at_test, self.y_train, float(self.temperature)
+        )
+        of_posterior = eqx.tree_at(
+            lambda posterior: posterior.reference, self, reference, is_leaf=lambda x: x is None
+        )
+        assert isinstance(of_posterior, MarginalisedPosterior)
+        return of_posterior
 
     @property
     def sampled_prior(self) -> GaussianPrior:
@@ -150,6 +176,8 @@ class MarginalisedPosterior(Posterior):
         }
         if train_outputs:
             values["train_outputs"] = self._as_outputs(regression.features @ drawn)
+        if self.reference is not None:
+            values["control_variates"] = self._control_variates(params, keys, regression, at_test)
         return values
 
     @full_precision
@@ -166,6 +194,34 @@ class MarginalisedPosterior(Posterior):
             "test_variances": regression.variances_along(moved, features, features_moved),
             "train_error": regression.squared_error_along(moved),
         }
+
+    def _control_variates(
+        self, params: Any, keys: ChainKeys, regression: ReadoutRegression, at_test: Array
+    ) -> Float[Array, "chains 3 P_test"]:
+        networks = self.networks(params)
+        gradient = jax.grad(lambda params: jnp.sum(self.misfit(params)))(params)
+        parts = zip(jax.tree.leaves(gradient), self.sampled_prior.by_array, strict=True)
+        drift = [leaf / jnp.asarray(precision, leaf.dtype) for leaf, precision in parts]
+        pushed = self.networks(jax.tree.unflatten(jax.tree.structure(gradient), drift))
+        h = networks.preactivations(0, self.x_train)
+        h_at_test = self._extended(networks, keys).preactivations(0, self.x_test)
+        within = self.x_test[:, : self.x_train.shape[1]]  # ∇Φ has no part outside of their span
+        scale = 1 / jnp.sqrt(self._number(self.prior.precisions[0]) * self.network.fan_ins[0])
+        inputs = [scale * x for x in (self.x_train, within)]
+        norms = [jnp.sum(jnp.square(scale * x), axis=1) for x in (self.x_train, self.x_test)]
+        if self.prior.bias_precisions is not None:
+            variance = 1 / self._number(self.prior.bias_precisions[0])
+            inputs = [
+                jnp.pad(x, ((0, 0), (0, 1)), constant_values=jnp.sqrt(variance)) for x in inputs
+            ]
+            norms = [squares + variance for squares in norms]
+        assert self.reference is not None
+        return control_variates(
+            self.reference, regression, at_test, networks.activation,
+            1 / jnp.sqrt(self._number(self.prior.precisions[-1]) * h.shape[-1]),
+            Layer(h, h + pushed.preactivations(0, self.x_train), inputs[0], norms[0]),
+            Layer(h_at_test, h_at_test + pushed.preactivations(0, within), inputs[1], norms[1]),
+        )  # fmt: skip
 
     def _energy(self, misfit: Float[Array, " chains"], params: Any) -> Float[Array, " chains"]:
         return self.temperature * (misfit + self.sampled_prior.energy(params))

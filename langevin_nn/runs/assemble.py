@@ -14,6 +14,7 @@ from langevin_nn.config.losses import loss_usage
 from langevin_nn.config.record import RunConfig, SamplerConfig
 from langevin_nn.data.load import Dataset
 from langevin_nn.import_paths import explained
+from langevin_nn.model.control_variates import NUM_CONTROLS
 from langevin_nn.model.losses import Loss, loss_named
 from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
@@ -127,6 +128,7 @@ def memory_needs(
             config.posterior.readout == "marginalised", dynamics_named(counts.dynamics).copies,
             counts.num_chains, written=True,
             num_kept=network.num_drawn if counts.keep_weights else 0,
+            num_controls=NUM_CONTROLS if counts.control_variates else 0,
         )  # fmt: skip
         needs["sampling"] = (footprint.of_sampling(sizes), remedy)
     return needs

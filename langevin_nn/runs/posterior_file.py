@@ -133,6 +133,10 @@ def chains_of(tree: xr.DataTree) -> Chains:
             series[name] = _series(stats, stored, current_name, DRAWS)
             if series[name].shape != means.shape[:2]:
                 raise ValueError(f"{name} and f do not fit each other")
+    controls = None
+    if "control_variates" in stats:
+        dims = (*DRAWS, "control", "test_point")
+        controls = _series(stats, "control_variates", "control_variates", dims)
     step_size, curvature = (_attribute(stats, name) for name in NUMBERS)
     has_trajectory = "trajectory_length" in stats.attrs
     return Chains(
@@ -148,6 +152,7 @@ def chains_of(tree: xr.DataTree) -> Chains:
         },
         acceptance=series.get("acceptance_rate"),
         nonfinite=series.get("nonfinite"),
+        control_variates=controls,
         trajectory_length=_attribute(stats, "trajectory_length") if has_trajectory else None,
         y_test=y_test,
         targets_midpoint=_number(constant, "targets_midpoint"),

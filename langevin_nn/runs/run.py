@@ -22,6 +22,7 @@ from langevin_nn.data.load import Dataset, load_dataset
 from langevin_nn.footprint import without_warnings
 from langevin_nn.import_paths import ModuleFile, explained, is_import_path
 from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.networks.named import KIND, network_named
 from langevin_nn.model.posterior import Posterior
@@ -43,6 +44,7 @@ from langevin_nn.runs.results import Result, as_kept, measured_by
 from langevin_nn.runs.summary import Experiment, Summary, as_json, theory_part
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.chains import sample
+from langevin_nn.sampling.checks import refuse_biased_controls
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.dynamics.step_size import Diverged
 from langevin_nn.sampling.engine.driver import require_start
@@ -79,6 +81,7 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     modules = modules_of(config)
     if sampling:
         dynamics_of(config.sampler)
+    with_controls = sampling and config.sampler.control_variates
     config, data = load_data(config)
     _, key_network, key_chains = _keys(config)
     for name in filter(is_import_path, config.theory or ()):
@@ -92,6 +95,10 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     if is_import_path(architecture):
         with explained(KIND, architecture):
             require_layers(posterior, network_named(architecture), config, data)
+    if with_controls:
+        assert isinstance(posterior, MarginalisedPosterior), "the configuration has checked it"
+        posterior = posterior.with_control_variates()
+        refuse_biased_controls(posterior, dynamics_of(config.sampler))
     return Problem(config, data, posterior, key_chains, warning, modules)
 
 

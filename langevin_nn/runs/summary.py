@@ -58,6 +58,7 @@ class Experiment:
     step_size_relative_bias: float | None = None
     step_size_bias: StepSizeBias | None = None
     step_size_message: str = ""
+    variance_reduction: dict[str, float] = field(default_factory=dict)
     num_chains: int = 0
     num_draws: int = 0
     diverged_chains: int = 0
@@ -95,6 +96,7 @@ class Experiment:
             step_size_relative_bias=shift / variance if variance else None,
             step_size_bias=bias,
             step_size_message=_step_size_message(measured),
+            variance_reduction=measured.variance_reduction or {},
             num_chains=diagnostics.num_chains,
             num_draws=diagnostics.num_draws,
             diverged_chains=diagnostics.diverged_chains,

@@ -157,6 +157,7 @@ def report(result: Result, data: Dataset) -> str:
         f"ESS min    {diagnostics.ess_min:.0f}  ({diagnostics.num_chains} chains × "
         f"{diagnostics.num_draws} draws)",
         *_constant_lines(diagnostics.constant),
+        *_reduction_lines(measured),
         f"acceptance {acceptance}",
         f"step size  {chains.step_size:.3g}  ({step_size})",
         *remarks(predictions, reasons=False),
@@ -165,6 +166,14 @@ def report(result: Result, data: Dataset) -> str:
         lines += ["", *_ladder_lines(result.tempering, predictions, result.config)]
     verdict = "converged" if measured.converged else f"NOT CONVERGED: {measured.message}"
     return "\n".join([*lines, "", f"{verdict}  ({chains.wall_seconds:.0f} s of sampling)"])
+
+
+def _reduction_lines(measured: Generalisation) -> list[str]:
+    """By how much control variates have made the variances of errors smaller, if they have."""
+    if measured.variance_reduction is None:
+        return []
+    gains = (f"{name} {factor:.1f}" for name, factor in measured.variance_reduction.items())
+    return [f"controls   the variance of errors is smaller by factors: {', '.join(gains)}"]
 
 
 def _constant_lines(names: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from langevin_nn import footprint
+from langevin_nn.model.control_variates import NUM_CONTROLS
 from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
@@ -162,6 +163,7 @@ def require_room(
             counts.num_samples, first.y_train.dtype.itemsize,
             isinstance(first, MarginalisedPosterior), dynamics.copies,
             counts.num_chains, num_kept=number_of_weights(first) if keeping else 0,
+            num_controls=0 if getattr(first, "reference", None) is None else NUM_CONTROLS,
         )
     )  # fmt: skip
     remedy = "write fewer units, examples, chains or draws, or fewer posteriors side by side"

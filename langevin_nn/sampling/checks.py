@@ -25,7 +25,8 @@ from langevin_nn.values import as_path, require_flag
 
 RECORDS = (
     "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",
-    "acceptance", "nonfinite", "data_energy", "energy_variance", "swap_acceptance", "round_trips",
+    "control_variates", "acceptance", "nonfinite", "data_energy", "energy_variance",
+    "swap_acceptance", "round_trips",
 )  # fmt: skip
 """The names of the series that every run records, which no observable may bear."""
 
@@ -104,6 +105,16 @@ def refuse_jumps(posterior: Posterior, dynamics: Dynamics) -> None:
     if dynamics.unadjusted:
         follower = f"{type(dynamics).__name__} dynamics"
         refuse_jumps_for(follower, posterior, "Split(), whose acceptance step knows of it, or ")
+
+
+def refuse_biased_controls(posterior: Posterior, dynamics: Dynamics) -> None:
+    """Raise `InputError` where control variates do not have the mean zero that they have by law."""
+    if dynamics.unadjusted and getattr(posterior, "reference", None) is not None:
+        raise InputError(
+            f"the control variates have the mean zero under the posterior, which "
+            f"{type(dynamics).__name__} dynamics samples up to its step size only: write "
+            'Split() (dynamics = "split"), or leave control variates out'
+        )
 
 
 def refuse_jumps_for(follower: str, posterior: Posterior, instead: str = "") -> None:

@@ -17,7 +17,7 @@ from langevin_nn.values import as_whole, shown
 
 BY_DRAW = (
     "test_outputs", "train_error", "energy", "test_variances", "acceptance", "nonfinite",
-    "test_draws", "train_outputs",
+    "test_draws", "train_outputs", "control_variates",
 )  # fmt: skip
 """The names of the arrays of `Chains` whose axes begin with chain and draw."""
 
@@ -68,6 +68,10 @@ class Chains(Draws, Displayed):
     before, `nonfinite` (chain, draw), the fraction of them that left the finite numbers and were
     rejected, and the mean angle of its trajectories, `trajectory_length`.
 
+    `control_variates` (chain, draw, K, P_test) are functions of the weights of each draw whose
+    posterior mean is zero at each test input (`MarginalisedPosterior.with_control_variates`), by
+    which `summarise` takes noise out of averages of `test_outputs`; None where none were recorded.
+
     `unadjusted` is what the dynamics says of itself, whether it has no acceptance step; None where
     nothing is said, as in files of earlier versions: `has_acceptance_step` then goes by
     `acceptance`.
@@ -98,6 +102,7 @@ class Chains(Draws, Displayed):
     slopes: Slopes | None = None
     y_train: Float[np.ndarray, " P *D"] | None = None
     unadjusted: bool | None = None
+    control_variates: Float[np.ndarray, "chain draw K P_test"] | None = None
     extendable: bool = False
     last_state: Any = None
 
@@ -208,6 +213,7 @@ def assemble(
         nonfinite=series.pop("nonfinite", None),
         test_draws=series.pop("test_draws", None),
         train_outputs=series.pop("train_outputs", None),
+        control_variates=series.pop("control_variates", None),
         observables=series,
         y_test=np.asarray(posterior.y_test, np.float64),
         targets_midpoint=float(posterior.targets_midpoint),

@@ -42,6 +42,7 @@ COORDINATES = {
     "train_point": "training example",
     "test_point": "test example",
     "output": "output of the network",
+    "control": "control variate",
 }
 """Every dimension with what it counts, in the order in which the variables have them."""
 VARIABLES_OF_F = ("f", "f_mean", "f_variance")
@@ -74,6 +75,10 @@ MEANING = {
         "rejected as not finite",
         "fraction of the trajectories since the draw before that left the finite numbers",
     ),
+    "control_variates": (
+        "control variates of f_mean",
+        "functions of the weights of a draw whose posterior mean is zero, for each test input",
+    ),
     "y_train": ("training targets", "what the weights are conditioned on"),
     "y_test": ("test targets", "held out: nothing is conditioned on them"),
     "targets_midpoint": ("midpoint of the targets", "between the two classes, for the accuracy"),
@@ -103,6 +108,7 @@ class Draws(abc.ABC):
     test_outputs: np.ndarray
     test_variances: np.ndarray | None
     train_outputs: np.ndarray | None
+    control_variates: np.ndarray | None
     train_error: np.ndarray
     energy: np.ndarray
     observables: dict[str, np.ndarray]
@@ -315,7 +321,13 @@ def _sample_stats(chains: Draws) -> dict[str, Any]:
     if chains.temperature is not None:
         with np.errstate(over="ignore"):  # of chains that have diverged
             series["lp"] = -chains.energy / np.asarray(chains.temperature, chains.energy.dtype)
-    return {name: (DRAWS, values) for name, values in series.items() if values is not None}
+    variables: dict[str, Any] = {
+        name: (DRAWS, values) for name, values in series.items() if values is not None
+    }
+    if chains.control_variates is not None:
+        dims = (*DRAWS, "control", "test_point")
+        variables["control_variates"] = (dims, chains.control_variates)
+    return variables
 
 
 def _posterior_attributes(chains: Draws) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from langevin_nn.sampling.checks import (
     checked_keys,
     checked_observables,
     checked_posteriors,
+    refuse_biased_controls,
     refuse_jumps,
 )
 from langevin_nn.sampling.counts import Counts
@@ -256,6 +257,7 @@ def _checked(
         )
     for posterior in posteriors:
         refuse_jumps(posterior, dynamics)
+        refuse_biased_controls(posterior, dynamics)
     return posteriors, keys
 
 

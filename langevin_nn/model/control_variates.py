@@ -33,7 +33,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
 from langevin_nn.errors import InputError
@@ -195,10 +194,7 @@ def _of_mean(
 ) -> Float[Array, "chains P_test"]:
     """L of m_W itself."""
     features, dual = regression.features, regression.dual[..., 0]
-    kernel = features @ jnp.swapaxes(features, 1, 2)
-    identity = jnp.broadcast_to(jnp.eye(kernel.shape[-1], dtype=kernel.dtype), kernel.shape)
-    factor = jnp.linalg.cholesky(kernel + regression.temperature * identity)
-    inverse = cho_solve((factor, True), identity)
+    inverse = regression.inverse
     sides = _Sides(train, test, features_at_test @ jnp.swapaxes(features, 1, 2) @ inverse)
 
     u = sides.of_u("values", dual)

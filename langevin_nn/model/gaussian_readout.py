@@ -82,6 +82,18 @@ class ReadoutRegression(NamedTuple):
 
     @property
     @full_precision
+    def inverse(self) -> Float[Array, "... P P"]:
+        """A⁻¹, or (1 − F B⁻¹Fᵀ)/T of fewer features than examples."""
+        num_train = self.features.shape[-2]
+        identity = jnp.eye(num_train, dtype=self.features.dtype)
+        identity = jnp.broadcast_to(identity, (*self.features.shape[:-1], num_train))
+        if self.factor.shape[-1] < num_train:
+            explained = self.features @ _solve_both(self.factor, _transposed(self.features))
+            return (identity - explained) / self.temperature
+        return _solve_both(self.factor, identity)
+
+    @property
+    @full_precision
     def energy_variance(self) -> Float[Array, "..."]:
         """The variance of ½ Σ_d |y_d − F w_d|², D ½ Tr S² + Σ_d r_dᵀ S r_d.
 

@@ -119,6 +119,7 @@ def _measured(
         energy=series["energy"],
         acceptance=series.get("acceptance"),
         nonfinite=series.get("nonfinite"),
+        control_variates=series.get("control_variates"),
         observables={},
         y_test=data.y_test,
         targets_midpoint=data.targets_midpoint,

@@ -126,7 +126,7 @@ class LastState:
 
 RESTORED = (
     "test_outputs", "train_error", "energy", "test_variances", "acceptance", "nonfinite",
-    "test_draws",
+    "test_draws", "control_variates",
 )  # fmt: skip
 """The names of the records that `Chains` which were read from a file give back."""
 

@@ -38,8 +38,9 @@ from jaxtyping import Array, Float
 from langevin_nn.errors import InputError
 from langevin_nn.model.gaussian_readout import ReadoutRegression
 from langevin_nn.model.kinks import kinks_of
-from langevin_nn.model.networks.fully_connected import FullyConnected
+from langevin_nn.model.networks.base import is_own_network
 from langevin_nn.model.precision import full_precision
+from langevin_nn.wide_layers import DenseLayer, InputLayer
 
 NUM_CONTROLS = 3
 """The number of control variates at each test input."""
@@ -76,8 +77,8 @@ def require_known(network: Any, targets: Float[Array, " P *D"]) -> None:
     They are for fully connected networks with one hidden layer, one output, and an activation
     whose slope has no jump.
     """
-    reason = ""
-    if type(network) is not FullyConnected:
+    reason, layers = "", getattr(network, "layers", None) or ()
+    if is_own_network(network) or {*map(type, layers)} != {InputLayer, DenseLayer}:
         reason = f"a {type(network).__name__}"
     elif len(network.hidden_widths) != 1:
         reason = f"{len(network.hidden_widths)} hidden layers"

@@ -35,6 +35,8 @@ from langevin_nn.sweeps.grid import grid
 from langevin_nn.types import QUANTITIES, Estimate
 
 SMOKE_SAMPLER = {"num_chains": 2, "num_warmup": 4, "num_samples": 6, "thinning": 1}
+OF_TARGETS = ("target_error", "target_absolute_error", "max_draws", "max_seconds")
+"""The keys of [sampler] that do not go with a number of draws."""
 SMOKE_DATA = {"num_train": 10, "num_test": 10}
 Values = dict[str, Any]
 Results = Mapping[str, xr.Dataset]
@@ -178,7 +180,8 @@ def shrunk(values: Mapping[str, Any]) -> Values:
             over[name] = [[5], [5, 5]]
     seeds = {"seeds": 2} if "seeds" in values.get("sweep", {}) else {}
     shrunk_values["sweep"] = {"over": over} | seeds
-    shrunk_values["sampler"] = dict(values.get("sampler", {})) | SMOKE_SAMPLER
+    sampler = {k: v for k, v in values.get("sampler", {}).items() if k not in OF_TARGETS}
+    shrunk_values["sampler"] = sampler | SMOKE_SAMPLER
     shrunk_values["data"] = dict(values.get("data", {})) | SMOKE_DATA
     return shrunk_values
 

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 import langevin_nn as lnn
 from experiments.accuracy.checks import SMALLER, as_wide_as_many, from_elsewhere
 from experiments.accuracy.points import COSTS, NUMBERS, compute, configured, stored
-from experiments.common import Call, Results, experiment, keep, kept, markdown
+from experiments.common import Call, Results, experiment, keep, kept, markdown, shrunk
 from langevin_nn import config as configuration
 from langevin_nn.config.record import RunConfig
 from langevin_nn.estimates import plus_minus
@@ -398,8 +398,11 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
         for results["theories"] in theories(call, values):
             keep(call.results, results)
     sweeps = {"sampled": values}
-    if as_configured:
-        sweeps |= {name: configuration.read(call.here / file) for name, file in FURTHER.items()}
+    if as_configured or call.size == "smoke":
+        further = {name: configuration.read(call.here / file) for name, file in FURTHER.items()}
+        if call.size == "smoke":
+            further = {name: shrunk(of_sweep) for name, of_sweep in further.items()}
+        sweeps |= further
     for name, of_sweep in sweeps.items():
         folder, measured = call.sweep_folder(of_sweep), None
         if call.size != "collect":

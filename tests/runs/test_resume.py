@@ -491,6 +491,7 @@ def test_a_replaced_run_comes_back_unless_the_new_one_has_saved_something(stoppe
     assert stopped(*words).code == 3
     assert stopped.files("whole") == {
         "config.toml",
+        "last_state.npz",
         "manifest.json",
         "posterior.nc",
         "summary.json",

@@ -52,7 +52,11 @@ def absent(path):
 
 
 def cut(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    content = path.read_bytes()
+    half = len(content) // 2
+    if path.suffix == ".toml":  # within a line: at the end of one it would be whole TOML
+        half = content.index(b"= ", half) + 1
+    path.write_bytes(content[:half])
 
 
 def flipped(path):

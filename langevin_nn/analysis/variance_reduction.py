@@ -30,11 +30,12 @@ Outputs = Float[np.ndarray, "chain draw P_test"]
 def less_noisy(
     outputs: Outputs, controls: Float[np.ndarray, "chain draw K P_test"], y: np.ndarray
 ) -> tuple[Outputs, dict[str, float] | None]:
-    """Draws whose averages are f̄ with less noise, and by how much less its variances are.
+    """Draws whose averages are f̄ with less noise, and the factors by which variances are smaller.
 
-    The factors are those of the variance of the Monte-Carlo error of bias² ("bias2") and, at the
-    median test point, of f̄ ("predictions"). Where there is nothing gained the outputs are returned
-    as they are, with None.
+    `outputs` are m(x) in any units, `controls` the c_k(x) of the same draws and `y` (P_test,) the
+    targets of the test inputs. The factors are those of the variance of the Monte-Carlo error of
+    bias² ("bias2") and, at the median test point, of f̄ ("predictions"). Where there is nothing
+    gained the outputs are returned as they are, with None.
     """
     num_chains, num_draws, num_controls, _ = controls.shape
     too_few = (num_chains - 1) * num_draws < DRAWS_PER_COEFFICIENT * num_controls

@@ -24,7 +24,7 @@ those of unit i's weights, the second derivatives of m_W are those of Woodbury's
     Δm = Σ_i u_i (Δφ_i(x) − g·Δφ_i) + d_i α·Δφ_i + 2 (1 − b_i·φ_i) ∇d_i·∇u_i
          − 2 u_i ∇d_i·(∇φ_i b_i) − 2 d_i ∇u_i·(∇φ_i b_i) − 2 d_i u_i tr(A_W⁻¹ ∇φ_iᵀ∇φ_i).
 
-It takes about what two gradients of Φ take, for each draw that is recorded.
+For each draw that is recorded it takes the products of a gradient of Φ, at the test inputs as well.
 """
 
 from typing import Any, NamedTuple

@@ -35,7 +35,7 @@ from langevin_nn.types import ChainKeys, InputError
 from langevin_nn.values import require_kind
 
 REFERENCE_UNITS = 4_000
-"""The number of hidden units that the reference of control variates is an average over."""
+"""The least number of hidden units that the reference of control variates is an average over."""
 READOUT_STREAM = 1
 """What is folded into a record's key for the read-out; the part outside the span takes the key."""
 
@@ -94,7 +94,7 @@ class MarginalisedPosterior(Posterior):
         Raises `InputError` where they are not known.
         """
         require_known(self.network, self.y_train)
-        number = max(REFERENCE_UNITS // self.network.hidden_widths[0], 8)
+        number = math.ceil(REFERENCE_UNITS / self.network.hidden_widths[0])
         key = jax.random.key(0)  # the same for each posterior: a reference of its own gains nothing
         params = self.sample_prior(key, number)
         at_test = self._test_features(params, jax.random.split(key, number))

@@ -142,6 +142,10 @@ def _convergence(experiment: Experiment) -> list[Markup]:
         ["trajectory length", number(experiment.trajectory_length, ".3g")],
         ["share of proposals not finite", number(experiment.nonfinite_proposals, ".2g")],
         *_predicted_bias(experiment),
+        *(
+            [f"variance of the error of {name}, smaller by control variates", number(gain, ".2f")]
+            for name, gain in experiment.variance_reduction.items()
+        ),
         ["the same in every draw", ", ".join(experiment.constant) or "nothing"],
         ["time of sampling", time_of(experiment.wall_seconds)],
     ]  # fmt: skip

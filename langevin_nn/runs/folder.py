@@ -135,7 +135,8 @@ class RunFolder(Archive):
                 elif self.is_finished:  # interrupted after the summary, which comes last
                     quietly(claims.settle, self.path)
                 raise
-            quietly(claims.settle, self.path)
+            if self.is_finished:
+                quietly(claims.settle, self.path)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

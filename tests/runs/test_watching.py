@@ -109,6 +109,21 @@ def test_a_run_that_is_being_started_is_waited_for(cli, monkeypatch):
     assert "nobody works on it" in answer.out
 
 
+def test_a_run_that_leaves_no_trace_is_told_of(cli, monkeypatch):
+    """One that ends before it has saved a state, while it is watched."""
+    folder = RunFolder(cli.folder / "out")
+    config = run.prepare(configuration.load(cli.folder / "tiny.toml")).config
+
+    def wait(seconds):
+        claim.__exit__(ValueError, ValueError("it fails"), None)
+
+    claim = folder.claimed(config, resume=False, overwrite=False)
+    claim.__enter__()
+    monkeypatch.setattr(watch_command.time, "sleep", wait)
+    answer = cli("watch", "out")
+    assert answer.code == 2 and "beginning" in answer.out and "no run any more" in answer.err
+
+
 def test_a_run_that_is_not_begun_is_not_waited_for_without_end(cli, monkeypatch):
     monkeypatch.setattr(watch_command, "START_SECONDS", 0.3)
     began = time.monotonic()

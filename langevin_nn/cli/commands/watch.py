@@ -71,6 +71,11 @@ def execute(arguments: argparse.Namespace) -> int:
     stages.end()
     while top.extension.is_run and top.worker:  # which takes its place now
         time.sleep(0.1)
+    if shown_lines and not top.is_run:
+        raise InputError(
+            f"{top.path} holds no run any more: it was removed, or it diverged or ended in an "
+            "error before it saved a state, which is told where it was started"
+        )
     finished = load_run(top.path)
     sys.stdout.write(f"{_over(shown_lines)}{finished}\n")
     return 0 if finished.measured.converged else NOT_CONVERGED

@@ -76,6 +76,7 @@ def test_useless_ones_leave_the_numbers_as_they_are(chains, name):
         assert name == "noise" and measured.variance_reduction["bias2"] < 1.05
 
 
+@pytest.mark.slow
 def test_too_few_draws_or_one_chain_have_no_regression(chains):
     for part in (chains.first(4), sampled(num_chains=1, num_samples=40)):
         few = dataclasses.replace(part, **{

@@ -29,6 +29,7 @@ def draws(folder):
     return lnn.load_run(folder).chains.f.tobytes()
 
 
+@pytest.mark.slow
 def test_a_second_run_takes_the_programs_of_the_first_with_the_same_bits(tmp_path):
     """The theories come before the sampling; damaged programs are compiled once more."""
     (tmp_path / "tiny.toml").write_text(TINY)

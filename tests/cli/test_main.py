@@ -908,6 +908,7 @@ def test_dollars_are_dollars_in_figures(cli):
     assert b"<svg" in (cli.folder / "$x_{$.svg").read_bytes()
 
 
+@pytest.mark.slow
 def test_home_that_cannot_be_written():
     """FAULTS 5, HOME: as in containers; ArviZ notes there when it was used last."""
     code = "import langevin_nn.analysis.diagnostics, os; print(os.environ.get('XDG_CACHE_HOME'))"

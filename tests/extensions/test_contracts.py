@@ -297,6 +297,8 @@ class Bounded(lnn.FullyConnected):
         return jnp.tanh(super().batch(x))
 
 
+@pytest.mark.slow_except("False-1-Louder", "True-1-Bounded")
+@pytest.mark.exhaustive_except("False-1-Louder", "True-1-Bounded")
 @pytest.mark.parametrize("kind", [Louder, Bounded])
 @pytest.mark.parametrize(("biases", "outputs"), [(False, 1), (True, 1), (True, 3)])
 def test_a_readout_that_features_do_not_have_is_not_integrated_out(kind, biases, outputs):

@@ -257,6 +257,7 @@ def test_a_function_says_in_its_docstring_what_it_is(here):
     assert theory_named("waves:silent").summary == ""
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_code_and_is_gone_on_with_by_no_other(here):
     home = here.folder.parent / "home"
     (home / "mine.py").write_text(WAVE.format(2))

@@ -205,6 +205,7 @@ class Adapting(lnn.Split):
     """A dynamics that adapts a step size of all chains together is one."""
 
 
+@pytest.mark.slow
 def test_chains_that_adapt_together_are_independent():
     posterior = posterior_of(small_task(6, in_size=5), (2,), key=KEY)
     for kind in (Adapting, Coin):

@@ -146,7 +146,7 @@ def test_features_with_another_slope_are_refused(posterior):
 SAMPLED = {"key": KEY, "num_chains": 2, "num_warmup": 2, "num_samples": 4, "thinning": 1}
 
 
-@pytest.mark.slow_except("GibbsPosterior")
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", [lnn.GibbsPosterior, lnn.MarginalisedPosterior])
 def test_features_that_jump_are_not_followed_by_gradients_alone(posterior):
     stepped = posterior_of(Stepped, posterior=posterior)
@@ -156,6 +156,7 @@ def test_features_that_jump_are_not_followed_by_gradients_alone(posterior):
     lnn.sample(posterior_of(posterior=posterior), lnn.Langevin(), **SAMPLED)
 
 
+@pytest.mark.slow
 def test_a_loss_that_jumps_is_not_followed_by_gradients_alone():
     with refuses("huber", "f = 0", "Split()"):
         lnn.sample(posterior_of(loss=Step()), lnn.Langevin(), **SAMPLED)

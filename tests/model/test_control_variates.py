@@ -51,6 +51,7 @@ def functions(posterior, q, biases):
     return jnp.stack([mean, bilinear(features), bilinear(h) / WIDTH]), misfit
 
 
+@pytest.mark.slow_except("gelu-")
 @pytest.mark.parametrize("biases", [False, True], ids=["", "biases"])
 @pytest.mark.parametrize("activation", ["erf", "gelu"])
 def test_they_are_the_generator_of_the_dynamics_on_the_whole_weights(activation, biases):
@@ -84,6 +85,7 @@ def test_nothing_else_of_a_record_changes():
         np.testing.assert_array_equal(values, more[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_their_posterior_mean_is_zero():
     """That of draws by an exact dynamics, whatever the reference; of the prior it is not."""
     posterior = posterior_of(

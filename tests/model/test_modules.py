@@ -254,7 +254,7 @@ def everything_posterior(dtype, temperature=0.3):
     )
 
 
-@pytest.mark.slow_except("split")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dynamics", "dtype", "keys"),
     [

@@ -30,6 +30,12 @@ def numpy_outputs(weights, biases, activation, x):
 INSIDE, BEYOND = (12, 5), (4, 9)  # P and N_0: inputs that span their space, and inputs that do not
 
 
+@pytest.mark.slow_except(
+    "12-5-widths0-True-3", "4-9-widths2-False-1", "4-9-widths6-True-1", "4-9-widths7-False-3",
+)  # fmt: skip
+@pytest.mark.exhaustive_except(
+    "12-5-widths0-True-3", "4-9-widths2-False-1", "4-9-widths6-True-1", "4-9-widths7-False-3",
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("num_train", "in_size", "widths", "biases", "outputs"),
     [
@@ -226,6 +232,12 @@ def network_of(name, width, dtype=jnp.float64):
 NETWORKS = ["biases", "outputs", "outputs, biases", "convolution", "convolution, biases"]
 
 
+@pytest.mark.slow_except(
+    "float32-0.0003-convolution, biases", "float64-1e-07-biases", "float64-1e-07-outputs, biases",
+)  # fmt: skip
+@pytest.mark.exhaustive_except(
+    "float32-0.0003-convolution, biases", "float64-1e-07-biases", "float64-1e-07-outputs, biases",
+)  # fmt: skip
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 1e-7), (jnp.float32, 3e-4)])
 def test_potential_and_gradient_of_each_network_equal_numpy(name, dtype, tolerance):

@@ -87,6 +87,7 @@ def test_the_figures_of_a_run_are_those_that_its_folder_may_have(ran):
     assert names == {f"{name}.{ending}" for name in claims.FIGURES for ending in ("pdf", "svg")}
 
 
+@pytest.mark.slow
 def test_plot_draws_the_formats_that_are_asked_for(ran, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cli = CommandLine(tmp_path, capsys)

@@ -498,6 +498,7 @@ def test_each_theory_is_explained(whole, ran):
     assert Page(lnn.report(ran.path)).explained["scale_mixture"] == "What I <think>."
 
 
+@pytest.mark.slow_except("run")
 @pytest.mark.parametrize("kind", ["run", "sweep"])
 def test_its_command_makes_the_numbers_again(kind, cli, ran, whole, drawn):
     folder, path = (ran, ran.path) if kind == "run" else (whole, whole.path)

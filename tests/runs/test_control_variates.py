@@ -52,6 +52,7 @@ def test_a_run_has_them_in_its_file_and_its_numbers(cli, folder):
     assert answer.code == 0 and "smaller by control variates" in (folder / "page.html").read_text()
 
 
+@pytest.mark.slow
 def test_an_extended_run_is_the_long_one(cli, folder):
     longer = words(sampler__num_samples="60")
     cli(*words(), "--output", "out")

@@ -347,6 +347,7 @@ def test_chains_that_diverged_are_named(tmp_path):
     assert again.diverged.tolist() == [False, True, False]
 
 
+@pytest.mark.slow_except("True-10")
 @pytest.mark.parametrize("number", [10, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("checksums", [True, False])
 def test_flipped_bytes_are_refused_in_one_line(tmp_path, checksums, number):

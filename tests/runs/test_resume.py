@@ -418,6 +418,14 @@ def test_resume_with_other_data_in_the_same_file(cli, monkeypatch):  # FAULTS 1.
     assert answer.code == 2 and "of other data (task.npz sha256:" in answer.err
 
 
+@pytest.mark.slow_except(
+    "truncated-state.npz", "one bit-draws-00000001.npz",
+    "absent-draws-00000000.npz", "another format-state.npz",
+)  # fmt: skip
+@pytest.mark.exhaustive_except(
+    "truncated-state.npz", "one bit-draws-00000001.npz",
+    "absent-draws-00000000.npz", "another format-state.npz",
+)  # fmt: skip
 @pytest.mark.parametrize("name", ["state.npz", "draws-00000000.npz", "draws-00000001.npz"])
 @pytest.mark.parametrize("damage", ["absent", "empty", "truncated", "one bit", "another format"])
 def test_damaged_checkpoints(stopped, name, damage):

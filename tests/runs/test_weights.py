@@ -53,6 +53,7 @@ def cli(runs, tmp_path, capsys, monkeypatch):
     return CommandLine(tmp_path, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_networks_of_a_run_have_the_f_that_it_has_recorded(runs, way):
     loaded = lnn.load_run(runs / way)
@@ -176,6 +177,7 @@ def test_data_that_have_changed_are_not_taken_for_the_runs(cli):
         loaded.network(0, 0)
 
 
+@pytest.mark.slow
 def test_a_sweep_keeps_the_weights_of_each_point(cli, monkeypatch):
     words = ["sweep", "tiny.toml", "--over", "posterior.temperature=0.5,1.0", *KEEP[:-1]]
     size = 2 * (2 * 8 * 12 * 4 + 128)

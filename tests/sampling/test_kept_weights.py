@@ -96,6 +96,7 @@ def error_of(weights, chains, posterior):
     return np.abs(f.reshape(recorded.shape) - recorded).max()
 
 
+@pytest.mark.slow_except("langevin")
 @pytest.mark.parametrize("case", [name for name in CASES if name != "module"])
 def test_the_weights_have_the_recorded_f_and_leave_it_as_it_is(tmp_path, case):
     posterior, dynamics = CASES[case]
@@ -131,6 +132,8 @@ def test_the_weights_have_the_recorded_f_and_leave_it_as_it_is(tmp_path, case):
         assert error_of(mistake, chains, posterior) > 1e-3
 
 
+@pytest.mark.slow_except("langevin")
+@pytest.mark.exhaustive_except("langevin")
 @pytest.mark.parametrize("case", CASES)
 def test_the_weights_are_those_that_observables_see(tmp_path, case):
     """Beyond all inputs as well, where the first layer is as in its prior."""
@@ -143,6 +146,7 @@ def test_the_weights_are_those_that_observables_see(tmp_path, case):
     np.testing.assert_allclose(kept, chains.observables["all"], rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_ladder_has_the_weights_of_each_rung(tmp_path):
     posterior, path = connected(DATA, lnn.MarginalisedPosterior), tmp_path / "w.npy"
     ladder = lnn.temper(posterior, lnn.Split(), (1.0, 3.0), **COUNTS, keep_weights=path)
@@ -153,6 +157,7 @@ def test_a_ladder_has_the_weights_of_each_rung(tmp_path):
         assert error_of(weights[:, :, rung - 1], chains, posterior) > 1e-3
 
 
+@pytest.mark.slow
 def test_several_posteriors_have_a_file_each(tmp_path):
     posteriors = [connected(DATA).at_temperature(t) for t in (0.1, 1.0, 10.0)]
     paths = [tmp_path / "0.npy", None, tmp_path / "2.npy"]
@@ -218,7 +223,7 @@ class Enough:
         return 4.0
 
 
-@pytest.mark.slow_except("number")
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"until": Enough()}], ids=["number", "rule"])
 def test_killed_at_every_moment_the_file_is_the_same_to_the_last_byte(run, tmp_path, options):
     with disk() as counted:

@@ -54,6 +54,7 @@ def test_each_point_is_what_it_is_alone(kind, dynamics):
     assert lnn.summarise(together[2]).bias2 != lnn.summarise(together[1]).bias2
 
 
+@pytest.mark.slow
 def test_points_go_on_after_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
     keys = jax.random.split(KEY, 3)
@@ -84,6 +85,7 @@ class Poisoned(lnn.Langevin):
         return type(moved)(jax.tree.map(lambda w: w + bad, moved.params)), info
 
 
+@pytest.mark.slow
 def test_a_point_that_diverges_does_not_stop_the_others():
     keys = jax.random.split(KEY, 3)
     found = lnn.sample_points(points("sampled", *THREE), Poisoned(0.02), keys=keys, **COUNTS)

@@ -327,6 +327,7 @@ def test_few_draws_have_slopes(counts, stride):
     assert slope_stride(*counts) == stride
 
 
+@pytest.mark.slow
 def test_none_where_there_is_none_and_where_it_is_not_known():
     """Swaps bring the bias of other rungs: half and twice the prediction were seen on two."""
     settings = {"key": KEY, "num_chains": 2, "num_warmup": 5, "num_samples": 4, "thinning": 1}

@@ -138,6 +138,7 @@ def test_what_is_warm():
     assert is_warm(np.ones((48, 8))), "nothing moves: nothing to wait for"
 
 
+@pytest.mark.slow
 def test_a_ladder_ends_by_its_coldest_rung():
     asked = []
 
@@ -155,6 +156,7 @@ def test_a_ladder_ends_by_its_coldest_rung():
     assert all(chains.energy.shape == (4, 17) for chains in ladder.chains)
 
 
+@pytest.mark.slow
 def test_points_end_together():
     """Where the last of them would: none has fewer draws than it needs."""
     points = [POSTERIOR, POSTERIOR.at_temperature(0.4)]

@@ -123,6 +123,7 @@ def test_a_point_is_what_it_is_alone(whole, tmp_path):
     assert manifest["run_id"] == point and manifest["wall_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_another_seed_has_its_own_data_and_noise_in_a_batch(tmp_path):
     config = configuration.from_dict(values() | {"posterior": {"temperature": 0.5}})
     lnn.sweep(config, seeds=2, output=tmp_path / "sweep")
@@ -328,6 +329,7 @@ def test_an_interrupted_batch_goes_on_from_its_checkpoint(begun, whole, monkeypa
     }
 
 
+@pytest.mark.slow
 def test_interrupted_between_the_points_of_a_batch(begun, whole, monkeypatch):
     """The finished one stays as it is, the other one comes from the same draws."""
     _, (first, second) = cold_and_warm(begun)

@@ -92,6 +92,8 @@ def test_a_damaged_point_is_missing(whole, name, damage):  # FAULTS 3.3
         assert "--overwrite" not in line and "\n" not in line
 
 
+@pytest.mark.slow_except("summary.json-cut", "posterior.nc-nonsense", "manifest.json-cut")
+@pytest.mark.exhaustive_except("summary.json-cut", "posterior.nc-nonsense", "manifest.json-cut")
 @pytest.mark.parametrize("damage", [cut, nonsense])
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_point_of_an_earlier_version(whole, name, damage):  # FAULTS 3.3
@@ -245,6 +247,14 @@ AXES = {
 DRAWN = ("theory", "data.classes", "network.biases")
 
 
+@pytest.mark.slow_except(
+    "network.activation", "data.targets", "posterior.loss",
+    "sampler.ladder", "seed", "network.hidden_widths",
+)  # fmt: skip
+@pytest.mark.exhaustive_except(
+    "network.activation", "data.targets", "posterior.loss",
+    "sampler.ladder", "seed", "network.hidden_widths",
+)  # fmt: skip
 @pytest.mark.parametrize("field", AXES)
 def test_a_sweep_over_any_kind_of_field(whole, tmp_path, field, monkeypatch):  # FAULTS 3.4
     """Points with the numbers of another sweep's, at these places: collected, shown and drawn."""
@@ -371,6 +381,8 @@ def test_what_each_point_costs_a_status_and_a_report(cli, whole, monkeypatch):
         assert files and max(files.count(name) for name in files) <= 3 and len(files) <= 9, files
 
 
+@pytest.mark.slow_except("folder", "link_to_nowhere")
+@pytest.mark.exhaustive_except("folder", "link_to_nowhere")
 @pytest.mark.parametrize("put", [folder, link_to_nowhere, pipe, file])
 def test_what_is_no_file_of_the_sweep_is_sampled_over(whole, put):  # FAULTS 3.3
     """Everywhere at once: whatever is there of these two points, and of how they had failed."""

@@ -36,6 +36,7 @@ def of_theory(dataset):
     return dataset[[name for name in dataset.data_vars if str(name).startswith(names)]]
 
 
+@pytest.mark.slow
 def test_it_has_the_theories_of_the_sampled_sweep_which_the_folder_can_become(cli):
     answer = cli("sweep", "tiny.toml", *WORDS, "--theory-only", "--output", "out")
     assert answer.code == 0 and "100 %" in answer.err

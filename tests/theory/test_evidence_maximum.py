@@ -30,6 +30,8 @@ def ensemble_of(data, widths=(12,), temperature=0.1, biases=None):
     return Ensemble(spec, data)
 
 
+@pytest.mark.slow_except("fields0-1.0-1.0")
+@pytest.mark.exhaustive_except("fields0-1.0-1.0")
 @pytest.mark.parametrize(("variance", "temperature"), [(1.0, 1.0), (0.04, 3.0), (50.0, 2.0)])
 @pytest.mark.parametrize("fields", [(READOUT, TEMPERATURE), (TEMPERATURE, "prior.precisions")])
 def test_linear_regression_with_orthogonal_inputs(variance, temperature, fields):
@@ -95,7 +97,7 @@ GRIDS = {
 }
 
 
-@pytest.mark.slow_except("one_layer")
+@pytest.mark.slow
 @pytest.mark.parametrize("theory", GRIDS)
 def test_no_point_of_a_grid_has_more(theory):
     """And its own cell has the grid's best."""

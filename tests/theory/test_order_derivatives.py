@@ -35,6 +35,7 @@ def test_derivatives_in_the_orders_are_those_of_the_recursion(name, biases, monk
     np.testing.assert_allclose(second, curved, rtol=1e-7 if name == "relu" else 1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [7, 4])
 def test_derivatives_of_the_action_of_nested(rank):
     """S of the recursion in JAX, differentiated by it; the second case sees K in a subspace."""

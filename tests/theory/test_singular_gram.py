@@ -283,6 +283,8 @@ def with_targets(data, size, y):
     return made
 
 
+@pytest.mark.slow_except("0.0-1-1.5", "1e-12-6-1.5", "0.1-6-0.0")
+@pytest.mark.exhaustive_except("0.0-1-1.5", "1e-12-6-1.5", "0.1-6-0.0")
 @pytest.mark.parametrize("size, target", [(1, 1.5), (6, 1.5), (6, 0.0)])
 @pytest.mark.parametrize("temperature", [0.0, 1e-12, 0.1])
 def test_one_example_and_constant_targets(size, target, temperature):  # FAULTS 5, P = 1
@@ -486,6 +488,10 @@ def test_large_inputs_are_right_or_refused(activation, size, resolved):  # FAULT
         assert "if they are large, scale them" in result.message
 
 
+@pytest.mark.slow_except(
+    "one_layer-options0", "scale_mixture-options1",
+    "one_layer_nonodd-options2", "multi_output-options6",
+)  # fmt: skip
 @pytest.mark.parametrize(
     "theory, options",
     [

@@ -309,8 +309,7 @@ class _Program:
                 self.exchange, self.at_train,
             )  # fmt: skip
             chunk = Buffer(
-                {name: np.array(values[: part.count]) for name, values in buffer.draws.items()},
-                {name: np.array(v[: len(part.slopes)]) for name, v in buffer.slopes.items()},
+                _first(part.count, buffer.draws), _first(len(part.slopes), buffer.slopes)
             )
         return states, buffer, chunk
 
@@ -325,6 +324,11 @@ class _Program:
                     self.whole, buffer.params, self.streams[1], traced, number
                 )
             yield np.asarray(weights)
+
+
+def _first(number: int, series: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The first rows, cut on the host: for JAX each number of them would be another program."""
+    return {name: np.asarray(values)[:number].copy() for name, values in series.items()}
 
 
 def _kept_at_train(first: Posterior, counts: Counts) -> bool:

@@ -18,6 +18,7 @@ from langevin_nn.model.posterior import Posterior, Target
 from langevin_nn.sampling.base import Stepper
 from langevin_nn.sampling.dynamics.step_size import energy_slopes
 from langevin_nn.sampling.engine.chunks import Buffer, Chunk
+from langevin_nn.sampling.engine.compiling import compiled
 from langevin_nn.sampling.engine.kept_weights import flat_weights
 from langevin_nn.types import CHAIN_AXIS, ChainKeys, PointKeys, is_key
 
@@ -56,7 +57,7 @@ class States(NamedTuple):
     between: Any = None
 
 
-@eqx.filter_jit
+@compiled
 def begin(posterior: Target, stepper: Stepper, params: Any) -> Any:
     """The dynamics' state of one point's chains at `params`.
 
@@ -65,7 +66,7 @@ def begin(posterior: Target, stepper: Stepper, params: Any) -> Any:
     return stepper.dynamics.init(posterior, params, stepper.settings)
 
 
-@eqx.filter_jit
+@compiled
 def advance(
     posterior: Posterior,
     stepper: Stepper,
@@ -161,7 +162,7 @@ def _as_real(part: Array) -> Array:
     return part if jnp.issubdtype(part.dtype, jnp.inexact) else part.astype(jnp.float32)
 
 
-@eqx.filter_jit
+@compiled
 def weights_of_draw(
     posterior: Posterior, kept: Any, keys: PointKeys, chunk: Chunk, i: Array
 ) -> Float[Array, "points chains weights"]:

@@ -1,0 +1,38 @@
+"""How the driver's programs are compiled."""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+LEVEL = "xla_backend_optimization_level"
+CPU_OPTIONS = {LEVEL: 2}
+"""What XLA is told on CPUs.
+
+At its default, level 3, it takes 1.5 to 2 times as long, and the programs are no faster
+(experiments/benchmark, part g). The level changes the last bits of what they compute.
+"""
+
+
+def compiled(function: Function) -> Function:
+    """The function compiled by `equinox.filter_jit`, on CPUs with `CPU_OPTIONS`.
+
+    A level in XLA_FLAGS counts for more.
+    """
+
+    @functools.cache
+    def program(backend: str) -> Callable[..., Any]:
+        is_set = LEVEL in os.environ.get("XLA_FLAGS", "")
+        options = {} if is_set or backend != "cpu" else {"compiler_options": CPU_OPTIONS}
+        return eqx.filter_jit(function, **options)  # type: ignore[call-overload]
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        return program(jax.default_backend())(*arguments)
+
+    return call  # type: ignore[return-value]

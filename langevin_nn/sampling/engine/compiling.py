@@ -1,4 +1,4 @@
-"""How the driver's programs are compiled."""
+"""How the driver's program is compiled."""
 
 import functools
 import os
@@ -15,14 +15,15 @@ CPU_OPTIONS = {LEVEL: 2}
 """What XLA is told on CPUs.
 
 At its default, level 3, it takes 1.5 to 2 times as long, and the programs are no faster
-(experiments/benchmark, part g). The level changes the last bits of what they compute.
+(experiments/benchmark, part e). The level changes the last bits of what they compute.
 """
 
 
 def compiled(function: Function) -> Function:
     """The function compiled by `equinox.filter_jit`, on CPUs with `CPU_OPTIONS`.
 
-    A level in XLA_FLAGS counts for more.
+    A level in XLA_FLAGS counts for more. It must be no part of another compiled function, nor be
+    asked for shapes: JAX takes options for a program as a whole only.
     """
 
     @functools.cache

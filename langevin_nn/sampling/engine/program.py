@@ -57,7 +57,7 @@ class States(NamedTuple):
     between: Any = None
 
 
-@compiled
+@eqx.filter_jit
 def begin(posterior: Target, stepper: Stepper, params: Any) -> Any:
     """The dynamics' state of one point's chains at `params`.
 
@@ -162,7 +162,7 @@ def _as_real(part: Array) -> Array:
     return part if jnp.issubdtype(part.dtype, jnp.inexact) else part.astype(jnp.float32)
 
 
-@compiled
+@eqx.filter_jit
 def weights_of_draw(
     posterior: Posterior, kept: Any, keys: PointKeys, chunk: Chunk, i: Array
 ) -> Float[Array, "points chains weights"]:

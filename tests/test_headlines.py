@@ -675,7 +675,8 @@ def test_what_convergence_cannot_see_is_said():  # FAULTS 2.6
     checked = text[text.index("**Convergence is checked**") :][:1200]
     assert "Converged means that the chains agree, not that they have found everything" in checked
     assert (
-        "R̂ = 1.000 at bias² = 1.56, exact is 7.17" in checked and "`ladder` is the check" in checked
+        "R̂ = 1.000 at bias² = 1.56, exact is 7.17" in checked
+        and '`ladder = "auto"` is the check' in checked
     )
 
 

@@ -120,6 +120,16 @@ def is_plain(word: str) -> bool:
         return False
 
 
+def tuple_of_or_auto(item: Kind, expected: str) -> Kind:
+    """A list of what `item` accepts, kept as a tuple, or "auto"."""
+    listed = tuple_of(item, expected)
+
+    def parse(value: Any) -> Any:
+        return value if value == "auto" else listed.parse(value)
+
+    return Kind(f'{expected}, or "auto"', parse, is_list=True, is_text=True, choices=("auto",))
+
+
 def tuple_of(item: Kind, expected: str, length: int | None = None) -> Kind:
     """A list of what `item` accepts, of so many if `length` is given, kept as a tuple."""
 

@@ -21,7 +21,7 @@ import tomli_w
 
 from langevin_nn.config.fields import NAMES, Kind, choice, clipped, shown, toml, whole
 from langevin_nn.config.losses import DEFAULT
-from langevin_nn.config.sampler import SamplerConfig
+from langevin_nn.config.sampler import AUTO, SamplerConfig
 from langevin_nn.config.sections import (
     DEFAULT_CLASSES,
     DEFAULT_TARGETS,
@@ -146,11 +146,17 @@ class RunConfig(Checked):
 
     def _check_ladder(self) -> None:
         """Sort the ladder; refuse temperatures that are equal, or not above the posterior's."""
-        if not self.sampler.ladder:
-            return
         given, lowest = self.sampler.ladder, self.posterior.temperature
-        require_ladder("sampler.ladder", given, lowest, "posterior.temperature")
-        sampler = dataclasses.replace(self.sampler, ladder=tuple(sorted(given)))
+        if given == AUTO and self.sampler.keep_weights:
+            raise InputError(
+                "sampler.keep_weights = true needs the number of temperatures, which ladder = "
+                '"auto" chooses: write the temperatures that a run without the weights has chosen, '
+                "or keep_weights = false"
+            )
+        if not given or given == AUTO:
+            return
+        rungs = require_ladder("sampler.ladder", given, lowest, "posterior.temperature")
+        sampler = dataclasses.replace(self.sampler, ladder=rungs)
         self._resolve(sampler=sampler)
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from langevin_nn.config.fields import (
     STEP_SIZE,
     choice_or_path,
     described,
-    tuple_of,
+    tuple_of_or_auto,
     whole,
 )
 from langevin_nn.config.sections import Checked, option
@@ -32,6 +32,9 @@ DEFAULT_TARGET = 0.01
 One chain alone, which cannot tell, has `DEFAULT_SAMPLES` draws."""
 AUTO = "auto"
 """The number of steps of a warm-up that ends by itself."""
+
+PILOT_RUNGS = 8
+"""The number of temperatures of the pilot runs that choose a ladder."""
 
 RULE = ("target_error", "target_absolute_error", "max_draws", "max_seconds")
 """The fields of a rule that ends the draws."""
@@ -97,10 +100,11 @@ class SamplerConfig(Checked):
     target_acceptance: float = option(
         0.8, FRACTION, "split: the acceptance that step_size = auto adapts to"
     )
-    ladder: tuple[float, ...] = option(
+    ladder: tuple[float, ...] | str = option(
         (),
-        tuple_of(POSITIVE, "a list of temperatures, for example [0.1, 1.0]"),
-        "temperatures above the posterior's to run together with it, with swaps (tempering)",
+        tuple_of_or_auto(POSITIVE, "a list of temperatures, for example [0.1, 1.0]"),
+        "temperatures above the posterior's to run together with it, with swaps (tempering); auto: "
+        "chosen by pilot runs",
     )
     num_chains: int = option(8, whole(1), "independent chains", usual=True)
     num_warmup: int | str | None = option(
@@ -169,6 +173,11 @@ class SamplerConfig(Checked):
     def has_target(self) -> bool:
         """Whether the draws end where the errors are small enough, and not at a number."""
         return self.target_error is not None or self.target_absolute_error is not None
+
+    @property
+    def num_rungs(self) -> int:
+        """The number of temperatures; of a ladder that is still to be chosen, its pilot runs'."""
+        return PILOT_RUNGS if self.ladder == AUTO else 1 + len(self.ladder)
 
     @property
     def most_draws(self) -> int:

@@ -124,7 +124,7 @@ def memory_needs(
     if sampling:
         sizes = footprint.Sizes(
             network.num_weights, network.num_units, data.num_train, data.num_test, data.num_outputs,
-            counts.num_chains * (1 + len(counts.ladder)), counts.most_draws, itemsize,
+            counts.num_chains * counts.num_rungs, counts.most_draws, itemsize,
             config.posterior.readout == "marginalised", dynamics_named(counts.dynamics).copies,
             counts.num_chains, written=True,
             num_kept=network.num_drawn if counts.keep_weights else 0,

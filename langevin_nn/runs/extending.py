@@ -27,6 +27,7 @@ from langevin_nn.sampling.dynamics.step_size import Diverged, SlopePlan
 from langevin_nn.sampling.engine.checkpoint import Reached, require_slopes, steps_in
 from langevin_nn.sampling.engine.kept_weights import WeightsFile
 from langevin_nn.sampling.engine.last_state import LastState, write_checkpoint
+from langevin_nn.sampling.ladders import save_ladder
 from langevin_nn.types import InputError
 
 MORE = (
@@ -70,6 +71,12 @@ class Ended:
             slopes = SlopePlan(expected, sampler.thinning, sampler.has_target)
             require_slopes(slopes, state.stride, state.num_draws)
         return cls(folder, state, chains, folder.load_manifest())
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """The temperatures of its ladder above its own, none without one."""
+        tempering = self.folder.load_summary().tempering
+        return tuple(rung.temperature for rung in tempering.rungs[1:]) if tempering else ()
 
     @property
     def reached(self) -> Reached:
@@ -253,5 +260,7 @@ def begin_checkpoint(
             WeightsFile.remove_begun(path)
             remove(path)
             link(runs[index].folder.weights, path)
+    if runs[0].temperatures:
+        save_ladder(checkpoint, runs[0].temperatures)
     seconds = sum(run.chains.wall_seconds for run in runs)
     write_checkpoint(checkpoint, [run.state for run in runs], seconds, sums, looks=looks)

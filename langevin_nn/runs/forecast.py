@@ -134,7 +134,7 @@ def forecast(
         description=sampling(config),
         unit=usage_of(config.sampler.dynamics).unit,
         num_weights=sizes_of(config, problem.data).num_weights,
-        num_chains=config.sampler.num_chains * (1 + len(config.sampler.ladder)),
+        num_chains=config.sampler.num_chains * config.sampler.num_rungs,
         steps=counts.steps,
         steps_left=steps_left,
         seconds_so_far=state.seconds,
@@ -163,7 +163,7 @@ def _bytes_of_state(problem: Problem) -> float:
         records = 0
     if sampler.ladder:
         records += 2 * draws * data.num_test * data.num_outputs * itemsize
-    return float((1 + len(sampler.ladder)) * (of_chains + records))
+    return float(sampler.num_rungs * (of_chains + records))
 
 
 def _state_in(checkpoint: Path | None) -> Reached:

@@ -144,7 +144,7 @@ def weights_file(problem: Problem, path: Path) -> KeptWeights | None:
     settings = problem.config.sampler
     if not settings.keep_weights:
         return None
-    rungs = 1 + len(settings.ladder) if settings.ladder else None
+    rungs = settings.num_rungs if settings.ladder else None
     counts = settings.num_chains, settings.most_draws
     files = KeptWeights.of([path], problem.posterior, *counts, rungs)
     return dataclasses.replace(files, at_most=settings.has_target)

@@ -64,6 +64,8 @@ def sampling(*configs: RunConfig) -> str:
     if of("num_warmup") == AUTO:
         warmup = f"as many {unit} of warm-up as it takes"
     ladder = f", ladder T = {of('ladder')}" if any(c.sampler.ladder for c in configs) else ""
+    if of("ladder") == AUTO:
+        ladder = ", a ladder of temperatures that pilot runs choose"
     return (
         f"{of('dynamics')} dynamics, read-out {_common(configs, 'posterior.readout')}{ladder}; "
         f"{of('num_chains')} chains of {warmup} and "

@@ -87,11 +87,19 @@ def look_before(first: int, number: int) -> int | None:
 class Ending:
     """Where the draws of one sampling end: at `num_samples`, or before by a rule.
 
-    `chains` gives the draws so far of each point that counts.
+    `chains` gives the draws so far of each point that counts, and `besides` the number of draws
+    that something else needs, as far as so many draws tell.
     """
 
-    def __init__(self, until: Until | None, num_chains: int, num_samples: int) -> None:
+    def __init__(
+        self,
+        until: Until | None,
+        num_chains: int,
+        num_samples: int,
+        besides: Callable[[int], float] = lambda draws: 0.0,
+    ) -> None:
         self.until = until
+        self.besides = besides
         self.num_samples = num_samples
         self.expected = num_samples
         """The number of draws at the end, as far as is known."""
@@ -118,10 +126,10 @@ class Ending:
             return False
         self._seen = draws
         points = chains()
-        needed = max(map(self.until.draws_needed, points))
+        needed = max([self.besides(draws), *map(self.until.draws_needed, points)])
         self.expected = math.ceil(min(max(needed, self.look(draws)), self.num_samples))
         before = look_before(self._first, draws)
-        return needed <= draws and before is not None and all(
+        return needed <= draws and before is not None and self.besides(before) <= before and all(
             self.until.draws_needed(point.first(before)) <= before for point in points
         )  # fmt: skip
 

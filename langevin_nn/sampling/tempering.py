@@ -14,6 +14,7 @@ Doucet, J. R. Stat. Soc. B 84, 321, 2022).
 A chain of the ladder is one such set of rungs; chains are independent of each other.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from langevin_nn.config.sampler import AUTO
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.progress import Report, RunProgress, shown_progress
 from langevin_nn.sampling.base import Dynamics, Stepper
@@ -36,10 +38,20 @@ from langevin_nn.sampling.engine.checkpoint import writing
 from langevin_nn.sampling.engine.driver import drive
 from langevin_nn.sampling.engine.kept_weights import KeptWeights, kept
 from langevin_nn.sampling.engine.program import Observable, States
+from langevin_nn.sampling.ladders import (
+    PILOT_DRAWS,
+    PILOT_WARMUP,
+    Energies,
+    chosen_ladder,
+    save_ladder,
+    saved_ladder,
+)
 from langevin_nn.sampling.stopping import Until
 from langevin_nn.types import PointKeys, random_key
 from langevin_nn.values import require_ladder
 
+FEWEST_ROUND_TRIPS = 10
+"""The number of round trips, of all chains together, before which a rule does not end a ladder."""
 STREAM = 0x5A4B
 """The number folded into a step's key for the swaps; the dynamics splits the key instead."""
 
@@ -72,7 +84,7 @@ class Ladder:
 def temper(
     posterior: Posterior,
     dynamics: Dynamics,
-    temperatures: Sequence[float],
+    temperatures: Sequence[float] | str,
     *,
     key: PRNGKeyArray,
     num_chains: SupportsIndex = 8,
@@ -88,10 +100,12 @@ def temper(
 ) -> Ladder:
     """Draws at the posterior's temperature and at `temperatures` above it, with swaps.
 
-    Each rung adapts its own numbers in the warm-up. `until` looks at the coldest rung. The file
-    that `keep_weights` names is of an array (chain, draw, rung, weight). Other arguments and errors
-    as for `sample`; `InputError` also for temperatures that are not above the posterior's or not
-    all different.
+    "auto" chooses these by pilot runs, so that swaps are accepted equally often and the hottest is
+    where the prior sees the data (`sampling.ladders`). Each rung adapts its own numbers in the
+    warm-up. `until` looks at the coldest rung, and waits for `FEWEST_ROUND_TRIPS`. The file that
+    `keep_weights` names is of an array (chain, draw, rung, weight). Other arguments and errors as
+    for `sample`; `InputError` also for temperatures that are not above the posterior's or not all
+    different.
 
     >>> data = lnn.load_dataset("digits", num_train=20, num_test=10, key=key)
     >>> network = lnn.FullyConnected(data.in_size, (30,), activation="erf", key=key)
@@ -102,9 +116,14 @@ def temper(
     >>> ladder.temperatures, ladder.swap_acceptance.shape
     ((0.01, 0.1, 1.0), (2,))
     """
-    rungs = ladder_of(checked_posterior(posterior), temperatures)
+    posterior = checked_posterior(posterior)
     counts = Counts.of(dynamics, num_chains, num_warmup, num_samples, thinning, until)
-    checkpoint = checked_saving(checkpoint, resume)
+    checkpoint, chosen = checked_saving(checkpoint, resume), None
+    if isinstance(temperatures, str) and temperatures == AUTO:
+        saved = saved_ladder(checkpoint) if checkpoint and resume else None
+        temperatures = saved or _chosen(posterior, dynamics, random_key(key), counts)
+        chosen = temperatures
+    rungs = ladder_of(posterior, temperatures)
     keeping = None
     if keep_weights is not None:
         paths = checked_files([keep_weights], 1)
@@ -117,6 +136,8 @@ def temper(
         kept(keeping, checkpoint),
         shown_progress(progress, RunProgress) as tell,
     ):
+        if chosen and checkpoint:
+            save_ladder(checkpoint, chosen)
         driven = drive(
             rungs, dynamics, keys, counts, exchange=swaps,
             observables=observables, checkpoint=checkpoint, resume=resume, progress=tell,
@@ -139,7 +160,24 @@ def temper(
     )
 
 
-def ladder_of(posterior: Posterior, temperatures: Sequence[float]) -> list[Posterior]:
+def _chosen(
+    posterior: Posterior, dynamics: Dynamics, key: PRNGKeyArray, counts: Counts
+) -> tuple[float, ...]:
+    """The temperatures that pilot runs of the same chains and thinning choose."""
+
+    def pilot(temperatures: Sequence[float], key: PRNGKeyArray) -> Energies:
+        ladder = temper(
+            posterior, dynamics, temperatures, key=key, num_chains=counts.num_chains,
+            num_warmup=PILOT_WARMUP * counts.thinning, num_samples=PILOT_DRAWS,
+            thinning=counts.thinning, progress=False,
+        )  # fmt: skip
+        return ladder.data_energies
+
+    pilot_key = jax.random.fold_in(key, STREAM)
+    return chosen_ladder(posterior, pilot, key=pilot_key, num_chains=counts.num_chains)
+
+
+def ladder_of(posterior: Posterior, temperatures: Sequence[float] | str) -> list[Posterior]:
     """The posterior at its own temperature and at each higher one, in increasing order."""
     lowest = float(posterior.temperature)
     higher = require_ladder("temperatures", temperatures, lowest, "the posterior's temperature")
@@ -200,6 +238,11 @@ class _Swaps:
             stepper, posterior, chains
         )
         return values
+
+    def draws_needed(self, draws: Mapping[str, np.ndarray], thinning: int) -> float:
+        """The number of draws in which there are `FEWEST_ROUND_TRIPS`, as far as these tell."""
+        trips = float(draws["round_trips"][:, 0].sum(dtype=np.float64)) * thinning
+        return len(draws["round_trips"]) * FEWEST_ROUND_TRIPS / trips if trips else math.inf
 
     def observe(self, posterior: Posterior, states: States) -> dict[str, Array]:
         params = states.chains.params

@@ -13,6 +13,7 @@ import pytest
 from cases import gaussian_task, posterior_of
 
 import langevin_nn as lnn
+from langevin_nn.sampling import tempering
 from langevin_nn.sampling.engine import driver
 from langevin_nn.sampling.stopping import Ending, is_look, is_warm, look_before, looks
 from langevin_nn.types import InputError
@@ -139,7 +140,9 @@ def test_what_is_warm():
 
 
 @pytest.mark.slow
-def test_a_ladder_ends_by_its_coldest_rung():
+@pytest.mark.parametrize(("trips", "draws"), [(0, 17), (10**9, 60)])
+def test_a_ladder_ends_by_its_coldest_rung_and_its_round_trips(monkeypatch, trips, draws):
+    monkeypatch.setattr(tempering, "FEWEST_ROUND_TRIPS", trips)
     asked = []
 
     @dataclasses.dataclass(frozen=True)
@@ -153,7 +156,7 @@ def test_a_ladder_ends_by_its_coldest_rung():
         until=Asking(12),
     )  # fmt: skip
     assert {round(t, 6) for t in asked} == {0.1}
-    assert all(chains.energy.shape == (4, 17) for chains in ladder.chains)
+    assert all(chains.energy.shape == (4, draws) for chains in ladder.chains)
 
 
 @pytest.mark.slow

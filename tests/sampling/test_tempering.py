@@ -125,8 +125,10 @@ def test_chains_that_are_caught_in_one_well_agree_until_a_ladder_runs_beside_the
     assert (outputs[..., 1] > 0).all()
     alone = lnn.summarise(lnn.sample(two_wells(), lnn.Split(), key=key, **settings))
     assert alone.converged and alone.diagnostics.rhat_max < 1.01
-    ladder = lnn.temper(two_wells(), lnn.Split(), (0.12, 0.4, 1.0, 3.0), key=key, **settings)
+    ladder = lnn.temper(two_wells(), lnn.Split(), "auto", key=key, **settings)
     measured = lnn.summarise(ladder.chains[0])
+    right = ladder.chains[0].test_outputs[..., 1] > 0
+    assert abs(right.mean() - 0.5) < SIGMAS * 0.5 / np.sqrt(measured.diagnostics.ess_min)
     off = abs(alone.bias2.value - measured.bias2.value)
     assert off > 20 * np.hypot(alone.bias2.mcse, measured.bias2.mcse)
 

@@ -16,6 +16,7 @@ from langevin_nn.cli.progress import RunProgress, tell
 from langevin_nn.cli.startup import configure_jax, loading, not_swallowed
 from langevin_nn.cli.streams import stages, warn
 from langevin_nn.cli.words import Once, add_formats, path
+from langevin_nn.config.sampler import AUTO
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import own_failure
 
@@ -123,7 +124,8 @@ def execute(arguments: argparse.Namespace) -> int:
                 if kept_weights:
                     lines.append(f"all weights go into {folder.weights}: {kept_weights}")
                 sys.stderr.write("\n".join(map(str, lines)) + "\n")
-            stages.begin("compiling")
+            chooses = problem.config.sampler.ladder == AUTO and not target.has_state
+            stages.begin("pilot runs for the ladder" if chooses else "compiling")
             result = run.run(
                 problem, target, resume=arguments.resume or extends, progress=progress,
                 predictions=predictions, formats=arguments.format or ["png"],

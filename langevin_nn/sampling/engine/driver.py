@@ -176,7 +176,14 @@ def drive(
     buffer, divisible = program.buffer(stepper, states, counts.num_samples, slope_room)
     capacity = len(buffer.draws["energy"])
     pace = Pace(FIRST_CHUNK_STEPS, CHUNK_SECONDS)
-    ending = Ending(until, counts.num_chains, counts.num_samples)
+
+    def of_exchange(number: int) -> float:
+        """The number of draws that the exchange needs, by the first ones so far."""
+        draws = joined([chunk.draws for chunk in chunks])
+        first = {name: values[:number] for name, values in draws.items()}
+        return exchange.draws_needed(first, counts.thinning) if exchange else 0.0
+
+    ending = Ending(until, counts.num_chains, counts.num_samples, of_exchange)
 
     def judged() -> list[Chains]:
         """The draws so far of each point; of a ladder, of its coldest rung."""

@@ -45,6 +45,10 @@ class Exchange(Protocol):
         """The states after the exchange, and its records by name, each (points, chains)."""
         ...
 
+    def draws_needed(self, draws: Mapping[str, np.ndarray], thinning: int) -> float:
+        """The number of draws that its records ask for, with these draws (draw, point, chain)."""
+        ...
+
     def observe(self, posterior: Posterior, states: "States") -> dict[str, Array]:
         """The exchange's records of the states at a draw by name, each (points, chains)."""
         ...

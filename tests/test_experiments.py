@@ -30,9 +30,7 @@ def run(name, *words, cwd=ROOT, **environment):
     )  # fmt: skip
 
 
-@pytest.mark.exhaustive_except(
-    "benchmark", "convolution", "depth", "double_descent", "jamming", "prior_sweep", "tempering"
-)
+@pytest.mark.exhaustive_except("benchmark", "depth", "prior_sweep", "tempering")
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.parent.name)
 def test_short_form_of_an_experiment(script, tmp_path):

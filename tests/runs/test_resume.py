@@ -170,7 +170,7 @@ def killed(folder, words, wanted):
     return err
 
 
-@pytest.mark.exhaustive_except("langevin, ladder", "split, marginalised")
+@pytest.mark.exhaustive_except("langevin, ladder")
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_in_the_warmup_and_while_sampling(cli, monkeypatch, way):

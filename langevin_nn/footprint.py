@@ -28,6 +28,8 @@ GRAM_COPIES, CROSS_COPIES = 5.3, 1.4
 KEPT_WEIGHT_COPIES, KEPT_PARAMS_COPIES, BUFFER_BYTES = 6.0, 3.0, 64e6
 """Copies of the weights of one draw where these are kept, and of the parameters of several draws on
 their way, which take so many bytes at most."""
+CONTROL_COPIES = 15.0
+"""Copies of the activations at training and test inputs while control variates are recorded."""
 PROGRAMS, PROGRAMS_OF_SLOPES = 15e6, 120e6
 """Bytes of compiled programs and of blocks that do not grow with P; the second where the bias of a
 dynamics is measured with the read-out marginalised, by curvatures and slopes of factors."""
@@ -91,6 +93,9 @@ def of_sampling(sizes: Sizes) -> dict[str, float]:
         parts["factors"] = (
             MATRIX_COPIES * bytes_per_entry * min(sizes.num_train, sizes.num_units) ** 2
         )
+    if sizes.num_controls:
+        examples = sizes.num_train + sizes.num_test
+        parts["control variates"] = CONTROL_COPIES * bytes_per_entry * sizes.num_units * examples
     if sizes.num_kept:
         params = sizes.num_samples * bytes_per_entry * sizes.num_weights
         parts["kept weights"] = KEPT_WEIGHT_COPIES * bytes_per_entry * sizes.num_kept

@@ -13,6 +13,7 @@ from refusals import refused
 
 import langevin_nn as lnn
 from langevin_nn import footprint, memory
+from langevin_nn.model.control_variates import NUM_CONTROLS
 from langevin_nn.sampling import chains
 from langevin_nn.sampling.base import dynamics_named
 from langevin_nn.sampling.counts import Counts
@@ -168,6 +169,8 @@ def peak():
 def sampled(widths, num_train, dynamics, readout, num_samples=4, num_test=20):
     sampler = {"num_chains": 4, "num_warmup": 2, "num_samples": num_samples, "thinning": 1}
     sampler |= {"dynamics": dynamics} | ({"step_size": 1e-6} if dynamics == "langevin" else {})
+    if readout == "with control variates":
+        readout, sampler["control_variates"] = "marginalised", True
     one = run.prepare(configuration.from_dict({
         "data": {"source": "random", "in_size": 20, "num_train": num_train, "num_test": num_test},
         "network": {"hidden_widths": widths}, "theory": [], "sampler": sampler,
@@ -198,6 +201,8 @@ print(peak() - before)
         ([1000], 4000, "langevin", "sampled", 4, 20),
         ([1000], 4000, "split", "sampled", 4, 20),
         ([1000], 1000, "split", "marginalised", 4, 20),
+        ([1000], 1000, "split", "with control variates", 4, 20),
+        ([1000], 1000, "split", "with control variates", 4, 1000),
         ([5], 10, "langevin", "marginalised", 1500, 300),
     ],
 )
@@ -213,7 +218,8 @@ def test_the_estimate_is_what_a_run_takes(
     weights = footprint.num_weights((20, *widths, 1), biases=False)
     sizes = footprint.Sizes(
         weights, sum(widths), num_train, num_test, num_networks=4, num_samples=num_samples,
-        copies=dynamics_named(dynamics).copies, marginalised=readout == "marginalised",
+        copies=dynamics_named(dynamics).copies, marginalised=readout != "sampled",
+        num_controls=NUM_CONTROLS if readout == "with control variates" else 0,
     )  # fmt: skip
     estimate = sum(footprint.of_sampling(sizes).values())
     assert estimate == pytest.approx(json.loads(done.stdout), rel=0.3)

@@ -7,7 +7,8 @@ of each would wait for those of the others, at twice the time and more.
 Compilation is most of what the fast tests take, and XLA's optimisations most of that: these tests
 run with few of the backend's, and with its older way to write loops, which computes as fast and
 takes a third of the time to compile. The slow ones are compiled as the package in use;
-LANGEVIN_NN_OPTIMISED=1 is that for the fast tests as well, as in CI (FAULTS 5, optimisations).
+LANGEVIN_NN_OPTIMISED=1 is that for the fast tests as well, as in CI (FAULTS 5, optimisations), and
+LANGEVIN_NN_OPTIMISED=0 compiles the slow ones quickly too, as CI does.
 
 What one process has compiled the others need not: all processes of a session, and those that tests
 start, keep their programs in one folder that is made for it (JAX_COMPILATION_CACHE_DIR names
@@ -66,9 +67,11 @@ def keep_programs(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     keep_programs(config)
     flags = os.environ.get("XLA_FLAGS", "")
-    if os.environ.get("LANGEVIN_NN_OPTIMISED", "0") not in ("", "0"):
+    optimised = os.environ.get("LANGEVIN_NN_OPTIMISED", "")
+    if optimised not in ("", "0"):
         return
-    if config.option.markexpr == "not slow" and "optimization_level" not in flags:
+    is_quick = optimised == "0" or config.option.markexpr == "not slow"
+    if is_quick and "optimization_level" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {FEW_OPTIMISATIONS}".strip()
 
 

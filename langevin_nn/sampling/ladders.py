@@ -90,9 +90,14 @@ def prior_temperature(posterior: Posterior, key: PRNGKeyArray, num_chains: int) 
 
 
 def rejection_rate(beta: float, energies: Float[np.ndarray, "chain draw"]) -> float:
-    """The rate λ = ½ β ⟨|E − E'|⟩ of rejections of swaps per d log T, E and E' any two draws."""
+    """The rate λ = ½ β ⟨|E − E'|⟩ of rejections of swaps per d log T, E and E' any two draws.
+
+    Chains that have diverged do not count; it is 0 where none is left.
+    """
     values = np.sort(energies[np.isfinite(energies).all(axis=1)].astype(np.float64), axis=None)
     n = len(values)
+    if not n:
+        return 0.0
     ranks = 2 * np.arange(n) - n + 1
     return float(beta * (ranks @ values) / (n * (n - 1)))
 
@@ -139,8 +144,11 @@ def save_ladder(checkpoint: Path, temperatures: Sequence[float]) -> None:
 def saved_ladder(checkpoint: Path) -> tuple[float, ...] | None:
     """The temperatures kept in the folder of a checkpoint; None where there are none to be read.
 
-    They are then chosen anew, and are the same.
+    They are then chosen anew, and are the same. Without a state beside them, which says of which
+    run it is, they may be another run's, and are not taken.
     """
+    if not (checkpoint / "state.npz").is_file():
+        return None
     try:
         content = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))
         numbers = [as_number(temperature) for temperature in content["temperatures"]]

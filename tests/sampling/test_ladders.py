@@ -34,6 +34,14 @@ def test_rate_of_rejections_is_that_of_pairs_and_of_gaussian_energies(seed):
     energies[1, 3] = np.nan  # a chain that has diverged does not count
     kept = np.delete(energies, 1, axis=0)
     assert rejection_rate(3.0, energies) == rejection_rate(3.0, kept)
+    assert rejection_rate(3.0, energies * np.nan) == 0
+
+
+def test_temperatures_without_a_state_may_be_of_another_run(tmp_path):
+    ladders.save_ladder(tmp_path, (0.1, 0.2))
+    assert ladders.saved_ladder(tmp_path) is None
+    (tmp_path / "state.npz").touch()
+    assert ladders.saved_ladder(tmp_path) == (0.1, 0.2)
 
 
 def test_the_hottest_temperature_is_the_lowest_at_which_the_prior_sees_the_data():

@@ -7,6 +7,7 @@ Python's path (but for the current folder) is installed, and no sibling. This mo
 
 import ast
 import contextlib
+import functools
 import importlib.abc
 import importlib.machinery
 import sys
@@ -57,11 +58,12 @@ def _content(file: Path) -> bytes:
         ) from error
 
 
-def _imports(content: bytes) -> list[tuple[str, bool]]:
+@functools.lru_cache(maxsize=64)  # a sweep asks it of each of its points
+def _imports(content: bytes) -> tuple[tuple[str, bool], ...]:
     """The first parts of the names that are imported, and whether that is within a function.
 
     >>> _imports(b"import a.b, c; from d import e; f = lambda: 0")
-    [('a', False), ('c', False), ('d', False)]
+    (('a', False), ('c', False), ('d', False))
     """
     names: list[tuple[str, bool]] = []
 
@@ -76,7 +78,7 @@ def _imports(content: bytes) -> list[tuple[str, bool]]:
 
     with contextlib.suppress(SyntaxError, ValueError):  # told where it is executed
         visit(ast.parse(content), False)
-    return names
+    return tuple(names)
 
 
 def _is_beside(name: str, file: Path) -> bool:

@@ -10,9 +10,10 @@ takes a third of the time to compile. The slow ones are compiled as the package 
 LANGEVIN_NN_OPTIMISED=1 is that for the fast tests as well, as in CI (FAULTS 5, optimisations), and
 LANGEVIN_NN_OPTIMISED=0 compiles the slow ones quickly too, as CI does.
 
-What one process has compiled the others need not: all processes of a session, and those that tests
-start, keep their programs in one folder that is made for it (JAX_COMPILATION_CACHE_DIR names
-another). Tests of the package's own cache leave it (`command_line.with_own_cache`).
+What one process has compiled the others need not, nor the next session: all processes, and those
+that tests start, keep their programs in one folder of pytest's cache, without which a session takes
+twice the time (`pytest --cache-clear` empties it; JAX_COMPILATION_CACHE_DIR names another). Tests
+of the package's own cache leave it (`command_line.with_own_cache`).
 """
 
 import os
@@ -51,10 +52,15 @@ PROGRAMS = {
 
 def keep_programs(config: pytest.Config) -> None:
     """Let this process, its workers and what they start share compiled programs in one folder."""
+    from langevin_nn.cli.startup import program_folder  # here, where its types are checked
+
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = tempfile.mkdtemp(prefix="programs-")
-        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        cache = getattr(config, "cache", None)  # none with -p no:cacheprovider
+        folder = None if cache is None else program_folder(cache.mkdir("programs"))
+        if folder is None:
+            temporary = tempfile.mkdtemp(prefix="programs-")
+            config.add_cleanup(lambda: shutil.rmtree(temporary, ignore_errors=True))
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder or temporary)
     for name, value in PROGRAMS.items():
         os.environ.setdefault(name, value)
     # JAX was imported before.
@@ -64,6 +70,7 @@ def keep_programs(config: pytest.Config) -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", int(num_bytes))
 
 
+@pytest.hookimpl(trylast=True)  # after jaxtyping's, where that checks types
 def pytest_configure(config: pytest.Config) -> None:
     keep_programs(config)
     flags = os.environ.get("XLA_FLAGS", "")

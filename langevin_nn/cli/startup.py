@@ -151,18 +151,30 @@ def _keep_compiled() -> None:
     warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
     if not is_on or chosen is not None:
         return
+    folder = program_folder(Path(platformdirs.user_cache_dir("langevin_nn")) / "compiled")
+    if folder is None:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def program_folder(cache: Path) -> Path | None:
+    """The folder in `cache` of the programs of this JAX for this CPU, which is not too full.
+
+    None where nothing can be written.
+    """
+    import jax
+
     kind = hashlib.sha256(_cpu().encode()).hexdigest()[:8]
-    cache = Path(platformdirs.user_cache_dir("langevin_nn")) / "compiled"
     folder = cache / f"jax-{jax.__version__}-{kind}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
-            return
+            return None
         _prune(folder)
     except OSError:
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        return None
+    return folder
 
 
 def _cpu() -> str:

@@ -11,6 +11,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import dataclasses, inspect, tempfile, warnings
@@ -390,6 +392,7 @@ print(number)
 """
 
 
+@pytest.mark.slow
 def test_arguments_of_the_wrong_kind_are_refused_in_one_line():
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM)], capture_output=True, text=True,

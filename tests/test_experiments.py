@@ -81,6 +81,43 @@ def test_short_forms_leave_what_the_readmes_quote(name):
     assert (EXPERIMENTS / name / "results.json").read_bytes() == kept
 
 
+@pytest.mark.slow_except(
+    "accuracy/cifar10_relu.toml",
+    "accuracy/colour.toml",
+    "accuracy/config.toml",
+    "accuracy/full.toml",
+    "bayes_triple_descent/config.toml",
+    "cifar10/config.toml",
+    "convolution/config.toml",
+    "convolution/full.toml",
+    "deep_linear/config.toml",
+    "deep_linear/full.toml",
+    "depth/config.toml",
+    "depth/full.toml",
+    "digits/config.toml",
+    "digits/split.toml",
+    "double_descent/config.toml",
+    "double_descent/full.toml",
+    "jamming_temperature/config.toml",
+    "mnist/config.toml",
+    "nonodd/config.toml",
+    "phase_diagram/cifar10.toml",
+    "phase_diagram/config.toml",
+    "posterior_vs_flow/config.toml",
+    "posterior_vs_flow/full.toml",
+    "prior_sweep/config.toml",
+    "prior_sweep/full.toml",
+    "student_t/config.toml",
+    "temperature/config.toml",
+    "tempering/config.toml",
+    "validity_map/config.toml",
+    "validity_map/full.toml",
+    "width_expansion/config.toml",
+    "width_expansion/low_temperature.toml",
+    "width_expansion/mnist.toml",
+    "width_sweep/config.toml",
+    "width_sweep/full.toml",
+)
 @pytest.mark.parametrize(
     "path", sorted(EXPERIMENTS.glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.name}"
 )

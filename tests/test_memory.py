@@ -127,6 +127,7 @@ def test_the_limits_of_every_group_above_count(tmp_path, groups, files, left):
     assert memory._left_in_container(tmp_path) // MB == left
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of maps")
 def test_compiled_programs_are_forgotten_before_the_system_refuses_more():
     """A process that samples at 100 shapes and more ends in a segmentation fault otherwise."""

@@ -37,7 +37,7 @@ def gaussian_rates(shared):
     return found, np.array([single, ensemble, single - ensemble])
 
 
-@pytest.mark.slow_except("True")
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True])
 def test_rates_of_gaussian_outputs(shared):
     """In the mean of repetitions the closed form, with the standard errors that these have."""

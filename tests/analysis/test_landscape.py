@@ -178,7 +178,7 @@ def exact_part(found, part):
     return np.linalg.eigvalsh(parts[part])
 
 
-@pytest.mark.slow_except("whole-Squared()")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "loss"),
     [("whole", loss) for loss in LOSSES]

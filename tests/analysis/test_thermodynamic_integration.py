@@ -142,6 +142,15 @@ def misses(posterior, model, temperatures, draws=None):
     return np.abs(off[:-1]), np.array(found.quadrature[:-1]), found
 
 
+@pytest.mark.slow_except(
+    "two phases",
+    "tanh, N_1 = 1, P = 3",
+    "tanh, N_1 = 1, P = 3, large targets",
+    "relu, N_1 = 1, P = 3",
+    "erf, N_1 = 1, P = 5",
+    "tanh, N_1 = 2, P = 5",
+    "relu, N_1 = 2, P = 4",
+)
 @pytest.mark.parametrize("name", MODELS)
 def test_error_of_the_quadrature_covers_coarse_ladders(name, any_posterior):
     """FAULTS 1.15: ⟨E⟩ and Var E as they are, so that nothing but the quadrature is off."""
@@ -173,6 +182,7 @@ def test_error_of_the_quadrature_falls_as_the_rungs_get_close(name, any_posterio
     assert 13 < coarse[1][0] / fine[1][0] < 20
 
 
+@pytest.mark.slow
 def test_evidence_of_a_hottest_rung_that_is_too_cold_for_draws_of_the_prior():
     """One of them carries the weight: a standard error of 1 where the log evidence is off by 20."""
     data = gaussian_task(num_train=12, num_test=1, in_size=10)

@@ -32,6 +32,7 @@ def without(chains):
     return dataclasses.replace(chains, control_variates=None)
 
 
+@pytest.mark.slow
 def test_errors_are_smaller_by_what_is_said(chains):
     plain, reduced = lnn.summarise(without(chains)), lnn.summarise(chains)
     assert plain.variance_reduction is None

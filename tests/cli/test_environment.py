@@ -82,6 +82,7 @@ def test_variables_with_which_a_command_would_end(monkeypatch, variable, value, 
             environment.require_usable()
 
 
+@pytest.mark.slow_except("arvizrc")
 @pytest.mark.parametrize(
     "kind", [pytest.param("arvizrc", marks=pytest.mark.slow), "dask"]
 )  # fmt: skip
@@ -128,6 +129,7 @@ def test_an_offset_of_seeds_does_not_change_what_a_seed_is(tmp_path):
     assert plain.returncode == 0 and plain.stdout == other.stdout
 
 
+@pytest.mark.slow
 def test_a_process_settles_matplotlib_and_random_numbers_itself(tmp_path):
     """A notebook's backend that is not installed, and a matplotlibrc that is no text: either one
     let `import matplotlib` fail. Here the folder is what is wrong."""

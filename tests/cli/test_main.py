@@ -148,6 +148,7 @@ def test_run_of_split_dynamics_on_a_ladder_with_the_readout_marginalised(cli):
     assert cli("plot", "out").code == 0
 
 
+@pytest.mark.slow
 def test_run_that_does_not_converge_says_so_everywhere(cli, finished, no_figures):
     folder, _, titles = finished
     own = json.loads((folder / "summary.json").read_text())["experiment"]
@@ -301,7 +302,7 @@ OTHER_NETWORKS = {
 SOME = ["infinite_width", "multi_output", "convolutional"]
 
 
-@pytest.mark.slow_except("three classes, biases-no theory")
+@pytest.mark.slow
 @pytest.mark.parametrize("theory", [SOME, ["[]"]], ids=["theories", "no theory"])
 @pytest.mark.parametrize(("words", "outputs"), OTHER_NETWORKS.values(), ids=OTHER_NETWORKS)
 def test_other_networks_are_run_and_drawn_again(cli, words, outputs, theory):
@@ -490,7 +491,7 @@ def test_theory_json_is_the_theory_of_the_summary_and_more(cli, no_figures):
             assert any(number == pytest.approx(theory[name], rel=1e-3) for number in table), name
 
 
-@pytest.mark.slow_except("deep", "outputs", "by name")
+@pytest.mark.slow_except("by name")
 @pytest.mark.parametrize(
     "words",
     [
@@ -827,6 +828,7 @@ def shell(line, **environment):
     )  # fmt: skip
 
 
+@pytest.mark.slow_except("/dev/full")
 @pytest.mark.parametrize("sink", ["/dev/full", "&-"])
 def test_output_that_goes_nowhere_is_an_error(sink):
     """FAULTS 5, /dev/full: the table is lost, so the code is not 0."""

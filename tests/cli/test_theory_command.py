@@ -153,6 +153,7 @@ def test_the_largest_evidence_is_that_of_the_options_it_ends_in(tmp_path, capsys
     assert f"{found['log_evidence']:.6g}" in text.out
 
 
+@pytest.mark.slow
 def test_a_maximum_that_is_not_there(tmp_path, capsys, monkeypatch):
     """At a bound it is said; where no slope ends, the code says it as well."""
     monkeypatch.chdir(tmp_path)

@@ -188,6 +188,7 @@ class Absolute(Huber):
         return jnp.abs(y - f)
 
 
+@pytest.mark.slow
 def test_a_flow_looks_at_the_slope_of_a_loss():
     network, data, posterior = posterior_on(lnn.FullyConnected)
     jumping = lnn.GibbsPosterior(network, posterior.prior, data, 0.1, Absolute())
@@ -297,7 +298,7 @@ class Bounded(lnn.FullyConnected):
         return jnp.tanh(super().batch(x))
 
 
-@pytest.mark.slow_except("False-1-Louder", "True-1-Bounded")
+@pytest.mark.slow
 @pytest.mark.exhaustive_except("False-1-Louder", "True-1-Bounded")
 @pytest.mark.parametrize("kind", [Louder, Bounded])
 @pytest.mark.parametrize(("biases", "outputs"), [(False, 1), (True, 1), (True, 3)])

@@ -26,6 +26,7 @@ def posterior():
     return lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0,)), data, 0.5)
 
 
+@pytest.mark.slow
 def test_its_averages_are_those_of_the_theory(posterior):
     chains = lnn.sample(
         posterior, Barker(0.5), key=KEY, num_warmup=200, num_samples=500, thinning=5

@@ -56,6 +56,9 @@ def test_an_example_is_short_and_stands_in_the_documentation(name):
     assert text in (ROOT / "docs/extending.md").read_text()
 
 
+@pytest.mark.slow_except(
+    "dynamics_barker", "loss_huber", "source_stripes", "theory_shrunk", "theory_mixed"
+)
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_in_python(name, folder):
     """The module is beside the configuration; what is made of it is the user's own."""
@@ -70,7 +73,7 @@ def test_an_example_in_python(name, folder):
     assert all(result.converged for result in predictions.results.values())
 
 
-@pytest.mark.slow_except("theory_mixed", "loss_huber")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_from_the_command_line_with_its_report(name, folder):
     shutil.copy(HERE / f"{name}.py", ".")
@@ -157,7 +160,7 @@ def test_a_theory_with_its_solution_has_derivatives_and_a_distribution():
     np.testing.assert_array_equal(law.mean, infinite_width(wide).predictive_mean)
 
 
-@pytest.mark.slow_except("--smoke")
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--smoke", "--draw"])
 def test_an_experiment_that_cannot_be_done_says_so_in_one_line(option, tmp_path):
     text = (HERE / "experiment_width.py").read_text()

@@ -67,6 +67,7 @@ def test_kernels_are_those_of_random_networks(random_networks, number, kernel):
         assert worst(z_scores(drawn[number], kernel(planted, x))) > SIGMAS
 
 
+@pytest.mark.slow
 def test_theories_that_are_derived_for_it_and_no_others():
     ensemble = posterior_of(task(), activation="erf").ensemble
     predictions = predict(ensemble)

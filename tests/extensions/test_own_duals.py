@@ -37,6 +37,7 @@ def cubic_dual(xp, a, b, c):
     return 9 * a * b * c + 6 * c**3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x64", [True, False])
 def test_duals_that_are_right_at_all_variances(x64):
     """Also those that overflow, or whose average no grid has."""

@@ -187,6 +187,24 @@ CASES = {
 }
 
 
+@pytest.mark.slow_except(
+    "OtherSettings",
+    "ArraySettings",
+    "UnknownSettings",
+    "BareState",
+    "FirstChain",
+    "StateAlone",
+    "OtherState",
+    "OtherType",
+    "OtherShape",
+    "NoInfo",
+    "MeanInfo",
+    "RecordedInfo",
+    "FileInfo",
+    "DrawInfo",
+    "ScalarSettings",
+    "NoSettings",
+)
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
 def test_a_step_that_cannot_be_made_is_refused_before_it_is(kind, tmp_path):
     posterior = posterior_of(small_task(6, in_size=5), (2,), key=KEY)
@@ -380,6 +398,7 @@ class Lost(lnn.FullyConnected):
         return super().features(x) + jnp.log(-1.0)
 
 
+@pytest.mark.slow_except("Infinite-Langevin", "Infinite-Split", "Infinite-Still", "Lost-Still")
 @pytest.mark.parametrize("dynamics", [lnn.Langevin, lnn.Split, Still])
 @pytest.mark.parametrize("kind", [Infinite, Lost])
 def test_what_is_not_finite_where_chains_start_is_called_so(kind, dynamics):

@@ -86,6 +86,15 @@ def words(name):
     return ["tiny.toml", "--network.architecture", "mine:wave", "--network.hidden_widths", *widths]
 
 
+@pytest.mark.slow_except(
+    "another function",
+    "another activation",
+    "too many",
+    "another class",
+    "other widths",
+    "another type",
+    "biases",
+)
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_another_network_is_refused(name, cli):
     Path("mine.py").write_text(WRONG[name][0])
@@ -93,6 +102,15 @@ def test_what_is_another_network_is_refused(name, cli):
     assert not Path("out").exists()
 
 
+@pytest.mark.slow_except(
+    "more0-nothing new",
+    "more0-the same",
+    "more0-the same features",
+    "more0-skip",
+    "more1-nothing new",
+    "more1-the same",
+    "more1-the same features",
+)
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("more", [(), ("--network.biases", "true", "--network.activation", "relu")])
 def test_what_is_the_network_is_not(name, more, cli):

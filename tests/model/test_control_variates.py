@@ -51,7 +51,7 @@ def functions(posterior, q, biases):
     return jnp.stack([mean, bilinear(features), bilinear(h) / WIDTH]), misfit
 
 
-@pytest.mark.slow_except("gelu-")
+@pytest.mark.slow
 @pytest.mark.parametrize("biases", [False, True], ids=["", "biases"])
 @pytest.mark.parametrize("activation", ["erf", "gelu"])
 def test_they_are_the_generator_of_the_dynamics_on_the_whole_weights(activation, biases):
@@ -76,6 +76,7 @@ def test_they_are_the_generator_of_the_dynamics_on_the_whole_weights(activation,
         )
 
 
+@pytest.mark.slow
 def test_nothing_else_of_a_record_changes():
     posterior = posterior_with(biases=True)
     params, keys = posterior.sample_prior(KEY, 2), jax.random.split(KEY, 2)

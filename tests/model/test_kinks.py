@@ -62,6 +62,7 @@ def integral(function, a, ends):
     return sum(scipy.integrate.quad(weighted, *piece, epsabs=1e-12)[0] for piece in pieces)
 
 
+@pytest.mark.slow
 def test_kinks_beside_zero():
     """One variance at ρ = 1 has P(|u| < 1); it was 4.5 % off at a = 100."""
     for a in (0.1, 1.0, 10.0, 100.0):
@@ -72,6 +73,7 @@ def test_kinks_beside_zero():
         np.testing.assert_allclose(slope(clip, a, b, rho), exact, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_kink_between_curves():
     for a, b, rho in ((1.0, 1.0, 0.5), (1.0, 1.1, 0.999), (10.0, 9.9, 0.9), (3.0, 0.2, -0.9)):
         c = rho * np.sqrt(a * b)
@@ -85,6 +87,7 @@ def test_a_kink_between_curves():
         np.testing.assert_allclose(slope(jax.nn.selu, a, b, rho), exact, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("biases", [False, True])
 def test_tangent_kernel_of_a_callable_and_of_the_closed_form(biases):
     data = small_task()
@@ -102,6 +105,7 @@ def test_tangent_kernel_of_a_callable_and_of_the_closed_form(biases):
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.max(expected))
 
 
+@pytest.mark.slow
 def test_what_has_no_kink_and_what_jumps():
     """Smooth ones as before; the tangent kernel of a step is infinite: it was 25."""
     assert lnn.activation("tanh").dual.slope_on_host(*np.ones((3, 1, 1))) is None

@@ -99,7 +99,7 @@ def numbers_of(posterior, params):
     }
 
 
-@pytest.mark.slow_except("more features than data", "convolution, few channels")
+@pytest.mark.slow_except("more features than data")
 def test_potential_predictions_and_errors_equal_numpy(case):
     posterior = marginalised(case)
     params = some_params(posterior, CHAINS)

@@ -281,6 +281,7 @@ def test_a_module_of_every_kind_of_leaf_is_sampled(dynamics, dtype, keys):
         assert chains.params.frozen is None
 
 
+@pytest.mark.slow
 def test_density_of_a_module_in_numpyro_is_the_posterior_s():
     """What NUTS samples: its potential is β𝓛 up to a constant."""
     posterior = everything_posterior(jnp.float64)

@@ -82,6 +82,7 @@ def test_svg_of_a_page_has_its_text_and_ids_of_its_own():
     assert {*re.findall(r'(?:href="|url\()#(\w+)', first)} <= {*ids}
 
 
+@pytest.mark.slow
 def test_the_figures_of_a_run_are_those_that_its_folder_may_have(ran):
     names = {path.name for path in (ran / "figures").iterdir()}
     assert names == {f"{name}.{ending}" for name in claims.FIGURES for ending in ("pdf", "svg")}

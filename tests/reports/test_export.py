@@ -26,6 +26,7 @@ def swept(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_sweep_has_a_row_for_the_experiment_and_each_theory_of_a_point(swept, tmp_path):
     results = lnn.collect(swept)
     table = pd.read_csv(io.BytesIO(lnn.export(swept)))

@@ -181,6 +181,7 @@ def edit(path, change):
 # --- the page
 
 
+@pytest.mark.slow_except("run")
 @pytest.mark.parametrize("kind", ["sweep", "run"])
 def test_page_is_whole_and_needs_nothing_else(kind, whole, ran, drawn):
     path = lnn.report(whole.path if kind == "sweep" else ran.path)
@@ -498,7 +499,7 @@ def test_each_theory_is_explained(whole, ran):
     assert Page(lnn.report(ran.path)).explained["scale_mixture"] == "What I <think>."
 
 
-@pytest.mark.slow_except("run")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["run", "sweep"])
 def test_its_command_makes_the_numbers_again(kind, cli, ran, whole, drawn):
     folder, path = (ran, ran.path) if kind == "run" else (whole, whole.path)

@@ -196,6 +196,19 @@ def total(scenes, tmp_path, scene, kinds=CHANGES):
     return counted.count
 
 
+@pytest.mark.slow_except(
+    "over a finished run",
+    "resumed, over a finished run",
+    "over an unfinished run over a finished one",
+    "first",
+    "first, into an emptied checkpoint",
+    "over an unfinished run",
+    "resumed",
+    "over a finished run over another",
+    "diverging",
+    "diverging, over a finished run",
+    "diverging, over an unfinished run",
+)
 @pytest.mark.parametrize("scene", EVERY)
 def test_killed_at_every_moment(scenes, tmp_path, scene):  # FAULTS 3.1, 3.2
     """Whatever one writes then goes on as documented, and no finished run is lost or hidden."""
@@ -250,10 +263,14 @@ def test_refused_by_the_system_at_every_moment(scenes, tmp_path, scene, code, ag
     refused_at_every_moment(scenes, tmp_path, scene, code, again=again)
 
 
+@pytest.mark.slow
 def test_no_space_at_every_moment_over_a_finished_run(scenes, tmp_path):  # FAULTS 3.2
     refused_at_every_moment(scenes, tmp_path, "over a finished run", errno.ENOSPC, again=False)
 
 
+@pytest.mark.slow_except(
+    "resumed-True", "resumed, over a finished run-False", "over a finished run-True"
+)
 @pytest.mark.parametrize(
     ("scene", "again"),
     [

@@ -33,6 +33,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_run_has_them_in_its_file_and_its_numbers(cli, folder):
     cli(*words(), "--output", "out")
     cli(*words(controls=False), "--output", "plain")
@@ -64,6 +65,7 @@ def test_an_extended_run_is_the_long_one(cli, folder):
     np.testing.assert_array_equal(one.test_outputs, other.test_outputs)
 
 
+@pytest.mark.slow_except("sampled", "kinks", "deep")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

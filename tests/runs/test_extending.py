@@ -91,7 +91,7 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.slow_except("langevin, weights")
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_an_extended_run_is_the_long_one(cli, case):
     options, numbers = CASES[case]

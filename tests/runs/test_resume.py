@@ -302,6 +302,7 @@ def test_a_limit_on_the_size_of_files(cli, monkeypatch, limit, what):
     assert left == expected[what]
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_files_met_by_a_figure(cli, monkeypatch):
     """posterior.nc is larger than figures: drawn anew, they meet the limit first."""
     monkeypatch.undo()
@@ -366,6 +367,7 @@ def test_resume_takes_up_where_it_stopped(stopped):
     assert not (stopped.folder / "out/checkpoint").exists()
 
 
+@pytest.mark.slow
 def test_long_draws_are_saved_between_their_steps(cli, monkeypatch):
     """Of dynamics whose steps tell nothing; a draw may take longer than a job."""
     words = ["run", "tiny.toml", "--sampler.thinning", "9", "--quiet", "--output"]
@@ -418,10 +420,7 @@ def test_resume_with_other_data_in_the_same_file(cli, monkeypatch):  # FAULTS 1.
     assert answer.code == 2 and "of other data (task.npz sha256:" in answer.err
 
 
-@pytest.mark.slow_except(
-    "truncated-state.npz", "one bit-draws-00000001.npz",
-    "absent-draws-00000000.npz", "another format-state.npz",
-)  # fmt: skip
+@pytest.mark.slow_except("truncated-state.npz")
 @pytest.mark.exhaustive_except(
     "truncated-state.npz", "one bit-draws-00000001.npz",
     "absent-draws-00000000.npz", "another format-state.npz",
@@ -507,6 +506,7 @@ def test_a_replaced_run_comes_back_unless_the_new_one_has_saved_something(stoppe
     }
 
 
+@pytest.mark.slow
 def test_chains_that_diverge_after_a_state_was_saved_leave_nothing_behind(cli, monkeypatch):
     """What a diverged run has saved is of no use, and would be in the way."""
     monkeypatch.setattr(langevin, "stable_step_size", lambda *_: 30.0)

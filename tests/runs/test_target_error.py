@@ -42,6 +42,7 @@ def test_a_run_ends_where_its_errors_are_small_enough(cli):
     assert cli("run", "tiny.toml", "--output", "out", "--resume").code == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_before_says_which_error_is_too_large(cli):
     words = ["--sampler.target_error", "bias2=1e-4", "--sampler.max_draws", "250", "--quiet"]
     assert cli("run", "tiny.toml", "--output", "out", *words).code == 3

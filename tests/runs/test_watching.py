@@ -44,6 +44,7 @@ def interrupted(request, cli, monkeypatch):
     return words
 
 
+@pytest.mark.slow
 def test_the_numbers_so_far_are_those_of_the_draws_so_far(cli, interrupted, monkeypatch):
     folder = RunFolder(cli.folder / "out")
     config = folder.load_config()
@@ -177,6 +178,7 @@ def test_a_dry_run_says_what_is_left_only_of_the_run_that_is_there(cli, monkeypa
         refused(cli(*words, "--resume"), "checkpoint", "--overwrite")
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_the_summary_leaves_a_finished_run(cli, monkeypatch):
     """Nothing of the checkpoint stays, and what is said names the folder."""
     finish = RunFolder.finish

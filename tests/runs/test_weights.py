@@ -75,6 +75,7 @@ def test_networks_of_a_run_have_the_f_that_it_has_recorded(runs, way):
             loaded.network(*place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_the_draws_are_those_of_a_run_without(runs, way):
     mine, theirs = arrays(runs / way), arrays(runs / f"{way} without")
@@ -111,6 +112,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow_except("cut", "folder")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_file_that_is_not_the_runs_is_refused_where_it_is_read(cli, damage):
     path = Path("sampled/weights.npy")
@@ -166,6 +168,7 @@ def test_the_size_is_said_before(cli, monkeypatch):
             refused(cli(*words, *more, "--output", "new2"), f"{size / 1e3:.3g} kB", "1 kB")
 
 
+@pytest.mark.slow
 def test_data_that_have_changed_are_not_taken_for_the_runs(cli):
     own = ["--data.source", "npz", "--data.path", "task.npz"]
     assert cli("run", "tiny.toml", *own, *KEEP, "--output", "own").code == 3

@@ -102,7 +102,7 @@ def other_posterior(name):
     return lnn.GibbsPosterior(network, prior, data, 0.2)
 
 
-@pytest.mark.slow_except("three outputs")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["convolution", "three outputs"])
 def test_other_networks_go_on_after_an_interruption_as_if_it_had_not_been(
     name, tmp_path, monkeypatch
@@ -260,6 +260,7 @@ def test_noise_is_standard_normal(seed):
     assert abs(np.corrcoef(z, other.ravel())[0, 1]) * np.sqrt(n) < 5
 
 
+@pytest.mark.slow_except("True-None-sampling", "False-None-", "True-False-", "False-True-100 %")
 @pytest.mark.parametrize(
     ("is_terminal", "progress", "words"),
     [

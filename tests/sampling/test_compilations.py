@@ -57,6 +57,7 @@ class Interrupted(Exception):
     pass
 
 
+@pytest.mark.slow_except("langevin-sampled", "langevin-marginalised", "split-sampled")
 @pytest.mark.parametrize(
     ("dynamics", "readout"),
     [

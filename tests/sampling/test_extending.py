@@ -71,6 +71,12 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow_except(
+    "langevin, weights and observables",
+    "split, marginalised",
+    "langevin, marginalised",
+    "split, weights",
+)
 @pytest.mark.parametrize(
     "case", [
         pytest.param(name, marks=pytest.mark.slow if i else ()) for i, name in enumerate(CASES)
@@ -127,6 +133,7 @@ def test_f_at_the_training_inputs_is_dropped_where_a_long_sampling_has_none(tmp_
     assert_same(parts, whole)
 
 
+@pytest.mark.slow
 def test_what_cannot_go_on_is_refused_in_one_line(tmp_path):
     posterior, saved = POSTERIORS["marginalised"], {"checkpoint": tmp_path / "saved"}
     lnn.sample(posterior, lnn.Split(), **COUNTS, **saved, num_samples=30)
@@ -161,6 +168,7 @@ def test_errors_that_were_reached_before_are_refused(tmp_path):
         lnn.sample(posterior, lnn.Split(), **COUNTS, **saved, until=RULE, resume=True)
 
 
+@pytest.mark.slow
 def test_draws_without_the_slopes_of_a_long_sampling_are_refused_with_the_nearest_numbers(tmp_path):
     """With 96 draws each sixth has slopes, with 144 each ninth."""
     counts = COUNTS | {"checkpoint": tmp_path / "saved", "resume": True, "thinning": 1}
@@ -174,6 +182,7 @@ def test_draws_without_the_slopes_of_a_long_sampling_are_refused_with_the_neares
     assert longer.slopes.draws.tolist() == list(range(0, 192, 12))
 
 
+@pytest.mark.slow
 def test_first_draws_do_not_go_on():
     chains = lnn.sample(POSTERIORS["sampled"], lnn.Split(), **COUNTS, num_samples=6)
     assert draws.Chains.first(dataclasses.replace(chains, extendable=True), 5).extendable is False

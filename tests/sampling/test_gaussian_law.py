@@ -213,6 +213,20 @@ MISTAKES = {
 QUICK_MISTAKES = ("precision", "split, temperature")
 
 
+@pytest.mark.slow_except(
+    "noise",
+    "own module, noise",
+    "prior twice",
+    "temperature",
+    "temperature, float32",
+    "temperature, outputs",
+    "outputs that share noise",
+    "biases' precision",
+    "precision",
+    "split, no Metropolis",
+    "split, precision",
+    "barker, temperature",
+)
 @pytest.mark.parametrize(
     ("name", "dynamics", "planted"),
     [slow_unless(QUICK_MISTAKES, name, *values) for name, values in MISTAKES.items()],

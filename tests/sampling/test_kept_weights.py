@@ -96,7 +96,7 @@ def error_of(weights, chains, posterior):
     return np.abs(f.reshape(recorded.shape) - recorded).max()
 
 
-@pytest.mark.slow_except("langevin")
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [name for name in CASES if name != "module"])
 def test_the_weights_have_the_recorded_f_and_leave_it_as_it_is(tmp_path, case):
     posterior, dynamics = CASES[case]
@@ -132,7 +132,7 @@ def test_the_weights_have_the_recorded_f_and_leave_it_as_it_is(tmp_path, case):
         assert error_of(mistake, chains, posterior) > 1e-3
 
 
-@pytest.mark.slow_except("langevin")
+@pytest.mark.slow
 @pytest.mark.exhaustive_except("langevin")
 @pytest.mark.parametrize("case", CASES)
 def test_the_weights_are_those_that_observables_see(tmp_path, case):
@@ -242,6 +242,7 @@ def test_killed_at_every_moment_the_file_is_the_same_to_the_last_byte(run, tmp_p
         assert np.array_equal(chains.f, whole.f)
 
 
+@pytest.mark.slow
 def test_no_room_for_a_draw(run, tmp_path, monkeypatch):
     """What is written again on going on is what had no room."""
     run("whole")
@@ -261,6 +262,7 @@ def test_no_room_for_a_draw(run, tmp_path, monkeypatch):
     assert (tmp_path / "full/w.npy").read_bytes() == (tmp_path / "whole/w.npy").read_bytes()
 
 
+@pytest.mark.slow_except("cut")
 @pytest.mark.parametrize("damage", ["absent", "cut", "one bit", "another run's", "another shape"])
 def test_a_damaged_file_is_not_gone_on_with(run, tmp_path, damage):
     run("other", seed=4)
@@ -286,6 +288,7 @@ def test_a_damaged_file_is_not_gone_on_with(run, tmp_path, damage):
     assert (tmp_path / "out/w.npy").read_bytes() == (tmp_path / "whole/w.npy").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_kept_no_weights_is_not_gone_on_with_by_one_that_does(run, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run("out", keep_weights=None, progress=stopping_after(4))

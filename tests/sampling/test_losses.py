@@ -142,14 +142,14 @@ def deviations(dynamics, loss, seed, *, kind=None, sampled_loss=None, step_size=
     "split-logistic", "langevin-squared", "langevin-hinge, γ = 2", "langevin-huber",
     "split-hinge, γ = 1", "barker-logistic", "barker-hinge, γ = 2",
 )  # fmt: skip
-@pytest.mark.slow_except("split-logistic", "langevin-squared")
+@pytest.mark.slow_except("langevin-squared")
 @by_loss
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 def test_one_weight_has_its_density(dynamics, loss, seed):
     assert worst(deviations(dynamics, loss, seed)) < SIGMAS
 
 
-@pytest.mark.slow_except("langevin-logistic-planted2", "split-logistic-planted5")
+@pytest.mark.slow_except("langevin-logistic-planted2")
 @pytest.mark.parametrize(
     ("dynamics", "loss", "planted"),
     [

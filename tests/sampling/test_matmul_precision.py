@@ -38,6 +38,9 @@ def posterior_of(kind, name, num_train=6, in_size=8):
     return KINDS[kind](NETWORKS[name](in_size), lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
 
 
+@pytest.mark.slow_except(
+    "sampled-dense", "sampled-convolution", "sampled-own", "marginalised-dense"
+)
 @pytest.mark.parametrize(("kind", "name"), ROWS)
 def test_every_product_of_a_step_and_a_record_is_asked_for_in_full(kind, name):
     """In the program as it is handed to XLA: `Precision.HIGHEST` is float32, never TF32."""

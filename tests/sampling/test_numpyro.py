@@ -521,6 +521,7 @@ def promoting():
     numpyro.sample("dice", dist.Multinomial(3, logits=w), obs=np.array([1, 2]))
 
 
+@pytest.mark.slow_except("split")
 @pytest.mark.parametrize(
     "transition",
     [lnn.Langevin(0.05), pytest.param(lnn.Split(), marks=pytest.mark.slow)],

@@ -86,7 +86,7 @@ def unit_deviations(
     )
 
 
-@pytest.mark.slow_except("split, marginalised, float64")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sampler",
     [

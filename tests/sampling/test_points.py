@@ -105,6 +105,7 @@ def test_points_of_different_shapes_are_refused():
         lnn.sample_points([first], lnn.Langevin(), keys=jax.random.split(KEY, 2), **COUNTS)
 
 
+@pytest.mark.slow
 def test_other_numbers_of_the_points_compile_nothing(caplog):
     def compilations(*changes):
         caplog.clear()

@@ -94,6 +94,7 @@ def test_where_there_is_no_curvature_the_step_size_must_be_given():
             stable_step_size(given, np.zeros(2))
 
 
+@pytest.mark.slow
 def test_a_step_size_that_diverges_on_the_way_is_reported():
     """Stable at the prior's draws, where it was measured, and not where the chains then go."""
     posterior = small_posterior((), (100.0,))

@@ -204,7 +204,7 @@ def chains_of(posterior, seed, **settings):
     return lnn.sample(posterior, lnn.Langevin(0.01), key=jax.random.key(seed), **settings)
 
 
-@pytest.mark.slow_except("12-False")
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_train", "biases"), [(4, True), (12, False)])
 def test_derivatives_of_a_marginalised_record(num_train, biases):
     """In closed form, by either of the two factors, against differences."""
@@ -353,6 +353,7 @@ def table_of(chains):
     return str(lnn.compare(lnn.summarise(chains)))
 
 
+@pytest.mark.slow
 def test_numbers_are_marked_where_the_shift_is_larger_than_the_error():
     chains = chains_of(tiny(), 0, num_samples=8, thinning=1)
     known = lnn.summarise(chains).step_size_bias

@@ -95,6 +95,7 @@ def test_where_all_points_fall_short_it_is_the_long_sweep_bit_for_bit(cli, weigh
         assert len(files[0]) == 4 and files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_only_points_that_fall_short_go_on_and_go_on_again(cli, monkeypatch):
     swept(cli, "--quiet")
     out = cli.folder / "out"
@@ -156,6 +157,7 @@ def test_a_ladder_of_each_point_goes_on(cli):
     assert_all_points_are_those_of_a_long_sweep(cli)
 
 
+@pytest.mark.slow
 def test_an_interrupted_extension_has_the_numbers_of_before_and_goes_on(cli, monkeypatch):
     swept(cli, "--quiet")
     out, first = cli.folder / "out", lnn.collect(cli.folder / "out")
@@ -198,6 +200,7 @@ def test_a_point_that_cannot_go_on_has_failed_and_keeps_its_numbers(cli, monkeyp
     assert (lnn.collect(out).status == "done").all()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_extended_is_refused_before_anything_is_written(cli, monkeypatch):
     swept(cli, "--quiet")
     words = ["sweep", "tiny.toml", "--output", "out", "--extend"]
@@ -243,6 +246,7 @@ def test_points_without_their_states_cannot_go_on(cli):
         refused(cli(*words), "keep_state = false", "another folder by --output")
 
 
+@pytest.mark.slow
 def test_killed_at_every_moment_of_its_beginning_a_sweep_loses_nothing(cli, monkeypatch):
     swept(cli, "--quiet")
     short_at(monkeypatch, (0.1,))

@@ -134,6 +134,7 @@ def test_another_seed_has_its_own_data_and_noise_in_a_batch(tmp_path):
     np.testing.assert_allclose(second, draws(alone), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_failed_points_have_their_reason_and_no_folder(whole):
     cold, _ = cold_and_warm(whole)
     for point in cold:
@@ -585,6 +586,11 @@ def test_how_to_work_off_a_grid_as_the_table_has_it(cli, table, words):
         refused(cli("sweep", "grid.toml", "--output", "sweep"), *words)
 
 
+@pytest.mark.slow_except(
+    "JAX_ENABLE_X64-maybe-truth value",
+    "XLA_FLAGS---nosuch-Unknown flag",
+    "JAX_TRANSFER_GUARD-disallow-Disallowed",
+)
 @pytest.mark.parametrize(
     ("variable", "value", "reason"),
     [

@@ -181,6 +181,7 @@ def at_every_moment(scenes, tmp_path, wanted, scene, error, *, again=True, kinds
         shutil.rmtree(path)
 
 
+@pytest.mark.slow_except("begin again", "gather", "page", "points")
 @pytest.mark.parametrize(
     "scene",
     ["begin", "begin again", "gather", "page", pytest.param("points", marks=pytest.mark.slow)],

@@ -129,6 +129,7 @@ def test_damaged_points_are_sampled_again_and_said(cli, whole):  # FAULTS 3.3
     assert not list(Path("out/points").rglob(".*"))
 
 
+@pytest.mark.slow
 def test_damaged_files_of_the_sweep_itself(whole, monkeypatch):  # FAULTS 3.3
     monkeypatch.setattr(task, "sample_points", None)
     values = tomllib.loads(SHORT_GRID)
@@ -182,6 +183,7 @@ def with_data(path):
     return tomllib.loads(SHORT_GRID) | {"data": data}
 
 
+@pytest.mark.slow
 def test_a_sweep_never_goes_on_with_other_data(tmp_path, monkeypatch):  # FAULTS 1.11
     path = tmp_path / "task.npz"
     write_npz(path)
@@ -247,10 +249,7 @@ AXES = {
 DRAWN = ("theory", "data.classes", "network.biases")
 
 
-@pytest.mark.slow_except(
-    "network.activation", "data.targets", "posterior.loss",
-    "sampler.ladder", "seed", "network.hidden_widths",
-)  # fmt: skip
+@pytest.mark.slow_except("data.targets", "network.hidden_widths")
 @pytest.mark.exhaustive_except(
     "network.activation", "data.targets", "posterior.loss",
     "sampler.ladder", "seed", "network.hidden_widths",

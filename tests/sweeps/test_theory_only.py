@@ -63,6 +63,7 @@ def test_it_has_the_theories_of_the_sampled_sweep_which_the_folder_can_become(cl
     xr.testing.assert_identical(stored(cli.folder / "out"), sampled)
 
 
+@pytest.mark.slow_except("depth", "data", "biases")
 @pytest.mark.parametrize(
     "over",
     [
@@ -97,6 +98,7 @@ def test_each_point_is_what_the_theory_says_of_its_own_configuration(over):
             np.testing.assert_allclose(row["theory_log_evidence"], result.log_evidence, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_zero_temperature_is_asked_and_not_sampled(cli):
     words = ["sweep", "tiny.toml", "--over", "posterior.temperature=0,1", "--output", "out"]
     assert cli(*words, "--theory-only", "--quiet").code == 0
@@ -108,6 +110,7 @@ def test_zero_temperature_is_asked_and_not_sampled(cli):
     xr.testing.assert_identical(of_theory(sampled), of_theory(expected))
 
 
+@pytest.mark.slow
 def test_from_python_nothing_is_written_without_a_folder(cli):
     config = from_dict({"data": {"source": "teacher_linear", "in_size": 3, "num_train": 5}})
     with untouched():

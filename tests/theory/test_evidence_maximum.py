@@ -56,6 +56,7 @@ def test_linear_regression_with_orthogonal_inputs(variance, temperature, fields)
         assert found.initial_values[TEMPERATURE] == start
 
 
+@pytest.mark.slow_except("bounds0-posterior.temperature", "bounds1-posterior.temperature")
 @pytest.mark.parametrize("fields", [TEMPERATURE, (READOUT, TEMPERATURE)])
 @pytest.mark.parametrize("bounds", [(1e-6, 1e6), (0.05, 10.0)])
 def test_from_zero_temperature_it_never_ends_below(fields, bounds):

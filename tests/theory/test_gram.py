@@ -119,6 +119,24 @@ def test_without_hidden_layers_the_gram_matrix_is_the_input_covariance():
     np.testing.assert_allclose(input_covariance(x, x, 2.0), x @ x.T / 6, rtol=1e-15)
 
 
+@pytest.mark.slow_except(
+    "0-biases-erf",
+    "0-biases-relu",
+    "0-biases-identity",
+    "0-biases-tanh",
+    "0-biases-gelu",
+    "0-biases-swish10",
+    "0-biases-softplus5",
+    "1-none-erf",
+    "1-none-relu",
+    "1-none-identity",
+    "1-none-gelu",
+    "3-biases-erf",
+    "3-biases-relu",
+    "3-biases-identity",
+    "3-biases-gelu",
+    "3-biases-softplus5",
+)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("depth, kind", [(0, "biases"), (1, "none"), (3, "biases")])
 def test_blocks_are_those_of_the_whole(name, depth, kind):

@@ -13,6 +13,7 @@ from langevin_nn.theory.kernels.layers import feature_gram, host_gram, skeleton_
 from langevin_nn.types import EnsembleSpec
 
 
+@pytest.mark.slow_except("erf-True", "identity-True")
 @pytest.mark.parametrize(
     ("name", "biases"), [("erf", True), ("relu", False), ("identity", True), ("gelu", False)]
 )
@@ -73,6 +74,7 @@ def test_a_deep_network_is_compiled_no_longer_than_a_shallow_one():
     assert len(tangents) == 90
 
 
+@pytest.mark.slow
 def test_programs_do_not_grow_with_the_depth():
     """Twelve layers of tanh took `evidence` 74 s to compile: each had κ and its derivatives."""
     x, counts = np.random.default_rng(2).normal(size=(1, 5, 3)), []

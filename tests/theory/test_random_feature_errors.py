@@ -135,7 +135,7 @@ def test_infinitely_many_features_are_the_kernel():
     assert parts.initialisation < 1e-5
 
 
-@pytest.mark.slow_except("3.0")
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [1.0, 3.0])
 def test_infinitely_many_features_are_the_infinitely_wide_network(precision):
     """bias² and variance of Gaussian-process regression with the tanh kernel on drawn data."""
@@ -192,7 +192,7 @@ def test_where_the_peaks_are(row):
         assert peak.parts.total == pytest.approx(peak.test_error, rel=1e-6)
 
 
-@pytest.mark.slow_except("negative-0.5")
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [0.5, 3.0])
 @pytest.mark.parametrize("which", [TANH, ABSOLUTE, NEGATIVE], ids=lambda each: each.name)
 def test_weights_are_the_limits_without_a_ridge(which, features):
@@ -260,7 +260,7 @@ def regressions(
     return np.array(rows)
 
 
-@pytest.mark.slow_except("tanh-1.5")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("which", "quadratic"), [("tanh", 0.0), ("relu", 0.0), ("identity", 0.0), ("tanh", 1.5)]
 )

@@ -136,6 +136,21 @@ def test_large_widths_are_infinite_width(theory, options):
     assert abs(distances[0] / distances[1] - 10) < 0.1
 
 
+@pytest.mark.slow_except(
+    "infinite_width-options0",
+    "infinite_width-options1",
+    "scale_mixture-options2",
+    "scale_mixture-options3",
+    "one_layer-options4",
+    "one_layer-options5",
+    "global-options6",
+    "global-options7",
+    "nested-options8",
+    "one_layer_nonodd-options10",
+    "multi_output-options12",
+    "multi_output-options13",
+    "convolutional-options15",
+)
 @pytest.mark.parametrize("theory, options", EVIDENCES)
 def test_derivatives_of_the_evidence(theory, options):
     """Those in λ, along one direction, against differences; that in T against the training error.
@@ -293,6 +308,9 @@ DRAWN = [
 ]
 
 
+@pytest.mark.slow_except(
+    "one_layer-options0", "one_layer_nonodd-options1", "global-options2", "multi_output-options3"
+)
 @pytest.mark.parametrize("theory, options", DRAWN)
 def test_evidence_against_networks_drawn_from_the_prior(theory, options):
     """For a Gaussian s̄·σ the saddle point misses O(1/N): twice the width, half the distance.

@@ -63,7 +63,7 @@ def test_deep_linear_flow_conserves_its_balance():
 
 
 @pytest.mark.exhaustive_except("loss1-0.4", "loss2-None", "loss5-0.4", "loss6-3.0")
-@pytest.mark.slow_except("loss1-0.4")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "scale"),
     [(loss, scale) for loss in (lnn.Squared(), lnn.Hinge(2, 0.8), lnn.Logistic())
@@ -120,6 +120,7 @@ def test_hinge_ends_where_the_margins_are_reached():
     assert np.all(np.isfinite(flow.time))
 
 
+@pytest.mark.slow
 def test_flow_ends_once_a_part_is_fitted():
     """Hinge losses at most the tolerance: of a part of the examples, then of all."""
     posterior = posterior_of(LABELLED, (30,), loss=lnn.Hinge(2, 0.5))
@@ -323,6 +324,16 @@ def test_ensemble_of_known_outputs():
     assert np.all(np.abs(ratio - 1) < 0.2), ratio
 
 
+@pytest.mark.slow_except(
+    "<lambda>-GibbsPosterior",
+    "<lambda>-output_scale must be",
+    "<lambda>-num_initialisations",
+    "<lambda>-max_time must be positive",
+    "<lambda>-must not be negative",
+    "<lambda>-at most 1, got 1.2",
+    "<lambda>-unknown solver 'euler': write",
+    "<lambda>-must be positive, got 0.0",
+)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -354,6 +365,7 @@ def test_flow_of_float32_weights():
     assert flow.converged and np.all(np.isfinite(flow.test_outputs))
 
 
+@pytest.mark.slow
 def test_flow_that_did_not_get_there_says_so():
     flow = lnn.gradient_flow(posterior_of(TASK, (4,)), key=KEY, max_steps=3)
     assert not flow.converged and "after 3 steps" in flow.message and "max_steps" in flow.message

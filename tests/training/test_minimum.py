@@ -118,7 +118,7 @@ def test_gradients_are_those_of_automatic_differentiation(loss, max_steps):
     assert np.any(found.converged) == (max_steps == 1000)
 
 
-@pytest.mark.slow_except("widths0")
+@pytest.mark.slow
 @pytest.mark.parametrize("widths", [(10,), (6, 5)])
 def test_hinge_that_can_be_satisfied_ends_at_exactly_zero(widths):
     data = first(LABELLED, 20)

@@ -38,7 +38,7 @@ def test_regression_is_that_of_the_normal_equations(width):
     np.testing.assert_allclose(found.mean(ridge, several)[:, 0], z_test @ weights, rtol=1e-9)
 
 
-@pytest.mark.slow_except("deep")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
     [

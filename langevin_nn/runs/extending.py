@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from langevin_nn.config.record import RunConfig
-from langevin_nn.config.sampler import DEFAULT_SAMPLES, FIELDS_OF_LENGTH
+from langevin_nn.config.sampler import FIELDS_OF_LENGTH
 from langevin_nn.files import link, make_folder, remove
 from langevin_nn.import_paths import ModuleFile, is_of_own_code
 from langevin_nn.runs import claims
 from langevin_nn.runs.folder import RunFolder, Wanted, quietly
 from langevin_nn.runs.provenance import extension
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.sampling.dynamics.step_size import Diverged, SlopePlan
-from langevin_nn.sampling.engine.checkpoint import Reached, require_slopes, steps_in
+from langevin_nn.sampling.dynamics.step_size import Diverged
+from langevin_nn.sampling.engine.checkpoint import Reached, steps_in
 from langevin_nn.sampling.engine.kept_weights import WeightsFile
 from langevin_nn.sampling.engine.last_state import LastState, write_checkpoint
 from langevin_nn.sampling.ladders import save_ladder
@@ -64,12 +64,6 @@ class Ended:
                 f"{folder.path} has {state.num_draws:,} draws of each chain already, and "
                 f"{sampler.most_draws:,} are asked for: {MORE}"
             )
-        if state.slopes:
-            most = sampler.most_draws
-            expected = min(most, DEFAULT_SAMPLES) if sampler.has_target else most
-            assert sampler.thinning is not None
-            slopes = SlopePlan(expected, sampler.thinning, sampler.has_target)
-            require_slopes(slopes, state.stride, state.num_draws)
         return cls(folder, state, chains, folder.load_manifest())
 
     @property
@@ -85,9 +79,9 @@ class Ended:
         return Reached(int(self.state.state["progress"][0]), self.chains.wall_seconds, series)
 
     @property
-    def progress(self) -> tuple[int, int]:
-        """The numbers of draws and of the warm-up's steps, which runs that go on together share."""
-        return self.state.num_draws, self.state.warmup
+    def progress(self) -> tuple[int, int, int]:
+        """What runs that go on together share: numbers of draws, of the warm-up's steps, stride."""
+        return self.state.num_draws, self.state.warmup, self.state.stride
 
     def extensions(self, chains: Chains) -> list[Any]:
         """The records of how often the longer run with these chains was extended."""

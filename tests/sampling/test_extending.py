@@ -169,17 +169,71 @@ def test_errors_that_were_reached_before_are_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_draws_without_the_slopes_of_a_long_sampling_are_refused_with_the_nearest_numbers(tmp_path):
-    """With 96 draws each sixth has slopes, with 144 each ninth."""
-    counts = COUNTS | {"checkpoint": tmp_path / "saved", "resume": True, "thinning": 1}
-    posterior = POSTERIORS["sampled"]
-    lnn.sample(posterior, lnn.Langevin(), **counts, num_samples=96)
-    with refuses(
-        "from one in 6 draws of the run", "with 144 draws", "one in 9", "num_samples = 111 or 192"
-    ):
-        lnn.sample(posterior, lnn.Langevin(), **counts, num_samples=144)
-    longer = lnn.sample(posterior, lnn.Langevin(), **counts, num_samples=192)
-    assert longer.slopes.draws.tolist() == list(range(0, 192, 12))
+def test_any_number_of_draws_has_slopes_of_a_part_of_those_that_had_some(tmp_path):
+    """With 96 draws each fourth, with 144 each eighth; 1,000 and 1,500 could not go on before."""
+    lengths = [{"num_samples": number, "thinning": 1} for number in (20, 96, 144)]
+    parts, whole = both(tmp_path, POSTERIORS["sampled"], lnn.Langevin(), lengths)
+    assert parts.slopes.draws.tolist() == list(range(0, 144, 8))
+    assert_same(parts, whole)
+
+
+@pytest.mark.slow
+def test_a_rule_after_a_long_number_has_the_slopes_of_the_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "DEFAULT_SAMPLES", 20)
+    lengths = [{"num_samples": 100, "thinning": 1}, {"until": RULE, "thinning": 1}]
+    parts, whole = both(tmp_path, POSTERIORS["sampled"], lnn.Langevin(), lengths)
+    assert parts.slopes.draws.tolist() == list(range(0, parts.energy.shape[1], 4))
+    assert whole.slopes.draws.tolist() == list(range(parts.energy.shape[1]))
+    np.testing.assert_array_equal(parts.slopes.test_outputs, whole.slopes.test_outputs[:, ::4])
+    assert_same(parts, whole, but=("slopes", "wall_seconds", "last_state", "extendable", "loss"))
+
+
+SLOPED = COUNTS | {"thinning": 1, "num_samples": 96}
+"""Each fourth of these draws has slopes."""
+
+
+def interrupted(folder):
+    """Some 60 of the draws in a checkpoint."""
+
+    def interrupt(report):
+        if report.steps > 60:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        options = SLOPED | {"checkpoint": folder, "progress": interrupt}
+        lnn.sample(POSTERIORS["sampled"], lnn.Langevin(), **options)
+
+
+def resumed_and_whole(folder):
+    options = [SLOPED | {"checkpoint": folder, "resume": True}, SLOPED]
+    return [lnn.sample(POSTERIORS["sampled"], lnn.Langevin(), **each) for each in options]
+
+
+@pytest.mark.slow
+def test_slopes_of_an_earlier_version_are_thinned_to_what_all_draws_have(tmp_path, monkeypatch):
+    """It had them of each sixth of 96 draws."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(driver, "slope_stride", lambda number, thinning: 6)
+        interrupted(tmp_path)
+    resumed, whole = resumed_and_whole(tmp_path)
+    assert resumed.slopes.draws.tolist() == list(range(0, 96, 12))
+    np.testing.assert_array_equal(resumed.slopes.stiffness, whole.slopes.stiffness[:, ::3])
+    assert_same(resumed, whole, but=("slopes", "wall_seconds", "last_state", "extendable", "loss"))
+
+
+@pytest.mark.slow
+def test_slopes_of_a_version_that_does_not_say_which_draws_they_are_of_are_left_out(tmp_path):
+    interrupted(tmp_path)
+    num_saved = 0
+    for path in tmp_path.glob("draws-*.npz"):
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file if name != "chunk/slope_stride"}
+        num_saved += len(arrays["energy"])
+        np.savez(path, **arrays)
+    resumed, whole = resumed_and_whole(tmp_path)
+    assert resumed.slopes.draws.tolist() == [i for i in range(0, 96, 4) if i >= num_saved]
+    last = whole.slopes.stiffness[:, -len(resumed.slopes.draws) :]
+    np.testing.assert_array_equal(resumed.slopes.stiffness, last)
 
 
 @pytest.mark.slow

@@ -320,10 +320,11 @@ def test_slopes_go_on_after_an_interruption(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("counts", "stride"),
-    [((1000, 100), 4), ((1000, 1), 62), ((4, 1), 1), ((100_000, 1), 400), ((100_000, 100), 391)],
+    [((1000, 100), 4), ((1000, 1), 32), ((4, 1), 1), ((100_000, 1), 512), ((65_536, 100), 256)],
 )
 def test_few_draws_have_slopes(counts, stride):
-    """At most 256 of each chain, 400 steps apart or more where that leaves 16."""
+    """At most 256 of each chain, no more than 400 steps apart where that is not to be less, 16 at
+    least where there are as many draws."""
     assert slope_stride(*counts) == stride
 
 

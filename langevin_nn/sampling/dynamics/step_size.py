@@ -19,7 +19,7 @@ It costs a gradient and a derivative along one direction, at some of the recorde
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -121,13 +121,13 @@ def final_curvature(posterior: Target, params: Any, key: PRNGKeyArray) -> float:
 
 
 MOST_SLOPES = 256
-"""The approximate number of draws with slopes of a long chain."""
+"""The largest number of draws with slopes of a chain."""
 
 LEAST_SLOPES = 16
 """The least number of draws with slopes of a chain that has as many draws."""
 
 STEPS_BETWEEN_SLOPES = 400
-"""The least number of steps between two draws with slopes of a chain that is not short."""
+"""The number of steps between two draws with slopes that is enough, where there are many draws."""
 
 
 def room_for_slopes(num_samples: int) -> int:
@@ -136,43 +136,17 @@ def room_for_slopes(num_samples: int) -> int:
 
 
 def slope_stride(num_samples: int, thinning: int) -> int:
-    """The number of draws from one with slopes to the next."""
-    stride = min(STEPS_BETWEEN_SLOPES // thinning, num_samples // LEAST_SLOPES)
-    return max(room_for_slopes(num_samples), stride, 1)
+    """The number of draws from one with slopes to the next, a power of two.
 
+    So a chain that goes on to more draws has slopes of a part of those that had some.
 
-class SlopePlan(NamedTuple):
-    """Which draws have slopes in chains of `num_samples` draws, as far as is known at their start.
-
-    >>> from langevin_nn.sampling.dynamics.step_size import SlopePlan
-    >>> SlopePlan(1_000, 100).stride, SlopePlan(1_500, 100).stride
-    (4, 6)
-    >>> SlopePlan(1_500, 100).nearest(4, more_than=1_000)
-    (1024, 1793)
+    >>> from langevin_nn.sampling.dynamics.step_size import slope_stride
+    >>> slope_stride(1_000, 100), slope_stride(1_500, 100)
+    (4, 8)
     """
-
-    num_samples: int
-    thinning: int
-    by_rule: bool = False
-    """Whether a rule ends the chains, of which this is a guess then."""
-
-    @property
-    def stride(self) -> int:
-        """The number of draws from one with slopes to the next."""
-        return slope_stride(self.num_samples, self.thinning)
-
-    def nearest(self, stride: int, more_than: int) -> tuple[int, ...]:
-        """The nearest numbers of draws, below and above, with slopes of every `stride`-th at most.
-
-        They are larger than `more_than`; where there is none below, that above is alone.
-        """
-        above = max(self.num_samples, more_than + 1)
-        while slope_stride(above, self.thinning) % stride:
-            above += 1
-        below = self.num_samples
-        while below > more_than and slope_stride(below, self.thinning) % stride:
-            below -= 1
-        return (below, above) if more_than < below < above else (above,)
+    enough = max(min(STEPS_BETWEEN_SLOPES // thinning, num_samples // LEAST_SLOPES), 1)
+    at_least = (room_for_slopes(num_samples) - 1).bit_length()
+    return 1 << max(at_least, enough.bit_length() - 1)
 
 
 def energy_slopes(posterior: Posterior, params: Any, keys: ChainKeys) -> dict[str, Array]:

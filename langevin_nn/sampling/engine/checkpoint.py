@@ -6,6 +6,7 @@ file is renamed into place, so a process killed at any moment loses at most one 
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ import numpy as np
 
 from langevin_nn import locks
 from langevin_nn.files import Unreadable, make_folder, read_arrays, write_arrays
-from langevin_nn.sampling.dynamics.step_size import SlopePlan
 from langevin_nn.sampling.engine.chunks import Buffer, joined
 from langevin_nn.sampling.engine.identity import Identity
 from langevin_nn.types import InputError
@@ -120,6 +120,8 @@ class Checkpoint:
         """Whether the state that was loaded was saved by a run of another length."""
         self.looks_back = True
         """Whether a rule is asked, of a run of another length, if it would have ended before."""
+        self.slope_stride = identity.slope_stride
+        """The number of draws from one with slopes to the next, also of those that were loaded."""
 
     @property
     def fingerprint(self) -> str:
@@ -149,8 +151,7 @@ class Checkpoint:
                 FINGERPRINT_ENTRY: np.array(self.fingerprint),
                 FIRST_DRAW_ENTRY: np.array(first),
             } | ({} if sums is None else {WEIGHTS_ENTRY: sums})
-            if self.identity.slopes:
-                origin[STRIDE_ENTRY] = np.array(self.identity.slopes.stride)
+            origin[STRIDE_ENTRY] = np.array(self.slope_stride)
             write_arrays(self.folder / f"draws-{first:08d}.npz", chunk.draws | slopes | origin)
         arrays = state_arrays(state, progress, self.identity)
         if self.lineage:
@@ -181,6 +182,7 @@ class Checkpoint:
             raise self._damaged("state.npz", error) from error
         chunks: list[Buffer] = []
         sums: list[tuple[int, int, np.ndarray]] = []
+        origins: list[tuple[int, np.ndarray | None]] = []
         num_loaded = 0
         while num_loaded < draws:
             name = f"draws-{num_loaded:08d}.npz"
@@ -199,9 +201,12 @@ class Checkpoint:
             if self.lineage and not self.identity.at_train:
                 arrays.pop("train_outputs", None)
             if stride is not None:
-                slopes = self._at_stride(slopes, num_loaded, int(stride), draws)
+                self.slope_stride = math.lcm(self.slope_stride, int(stride))
             elif slopes and self.is_of_another_length:
                 raise self._damaged(name, "an earlier version has written it, for this length only")
+            else:
+                slopes = {}  # an earlier version's, of draws that it does not name
+            origins.append((num_loaded, stride))
             chunks.append(Buffer(arrays, slopes))
             lengths = {len(values) if values.ndim else 0 for values in arrays.values()}
             if len(lengths) != 1 or not 0 < min(lengths) <= draws - num_loaded:
@@ -211,6 +216,12 @@ class Checkpoint:
             if weight_sums is not None:
                 sums.append((num_loaded, min(lengths), weight_sums))
             num_loaded += lengths.pop()
+        chunks = [
+            chunk
+            if stride is None
+            else Buffer(chunk.draws, self._at_stride(chunk.slopes, first, int(stride)))
+            for chunk, (first, stride) in zip(chunks, origins, strict=True)
+        ]
         return Saved(state, steps, draws, numbers, chunks, sums)
 
     def _compare(self, saved: Mapping[str, np.ndarray]) -> None:
@@ -229,20 +240,19 @@ class Checkpoint:
         self.looks_back = NO_LOOKS_ENTRY not in saved
 
     def _at_stride(
-        self, slopes: dict[str, np.ndarray], first: int, stride: int, draws: int
+        self, slopes: dict[str, np.ndarray], first: int, stride: int
     ) -> dict[str, np.ndarray]:
-        """The slopes that this run has of the draws from `first` on.
+        """The slopes that all draws have, of those from `first` on, each `stride`-th with some.
 
-        Of all draws, as many as `draws`, each `stride`-th has some. Raises `InputError` where this
-        run has slopes of others.
+        These are the slopes of one long run, whose stride is a multiple of a shorter one's. Where
+        it is none (a version before had others than powers of two, and a rule follows a run with
+        more draws than it is expected to take), they are fewer.
         """
-        plan = self.identity.slopes
-        if plan is None or not slopes or plan.stride == stride:
+        if not slopes or self.slope_stride == stride:
             return slopes
-        require_slopes(plan, stride, draws)
         number = len(next(iter(slopes.values())))
         numbers = (-(-first // stride) + np.arange(number)) * stride
-        return {name: values[numbers % plan.stride == 0] for name, values in slopes.items()}
+        return {name: values[numbers % self.slope_stride == 0] for name, values in slopes.items()}
 
     def _read(self, name: str) -> dict[str, np.ndarray]:
         try:
@@ -266,22 +276,6 @@ def state_arrays(state: Any, progress: EngineProgress, identity: Identity) -> di
     if identity.cores:
         arrays[CORES_ENTRY] = np.array(identity.cores)
     return arrays
-
-
-def require_slopes(plan: SlopePlan, stride: int, draws: int) -> None:
-    """Raise `InputError` where one in `stride` of the draws has slopes and this plan needs others.
-
-    The advice are numbers of draws with which they can go on.
-    """
-    if plan.stride % stride == 0:
-        return
-    numbers = " or ".join(f"{number:,}" for number in plan.nearest(stride, draws))
-    asked = "until errors are small enough" if plan.by_rule else f"with {plan.num_samples:,} draws"
-    raise InputError(
-        f"the bias of the step size is estimated from one in {stride} draws of the run, and "
-        f"{asked} from one in {plan.stride}, others than these: write num_samples = {numbers}, "
-        "with which it can go on"
-    )
 
 
 def steps_in(state: Path) -> int:

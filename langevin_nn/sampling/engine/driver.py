@@ -37,7 +37,7 @@ from langevin_nn.sampling.checks import (
 )
 from langevin_nn.sampling.counts import Counts
 from langevin_nn.sampling.draws import SERIES_BYTES, Chains, assemble
-from langevin_nn.sampling.dynamics.step_size import Diverged, SlopePlan, room_for_slopes
+from langevin_nn.sampling.dynamics.step_size import Diverged, room_for_slopes, slope_stride
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress
 from langevin_nn.sampling.engine.chunks import Buffer, Chunk, joined, of_point
 from langevin_nn.sampling.engine.identity import Identity
@@ -138,18 +138,17 @@ def drive(
     target = side_by_side(points)
     chains = Start(dynamics, points, Streams.of(keys, counts.num_chains), exchange)
     expected = counts.num_samples if until is None else min(counts.num_samples, DEFAULT_SAMPLES)
-    plan_of_slopes = SlopePlan(expected, counts.thinning, until is not None)
-    stride, at_train = plan_of_slopes.stride, _kept_at_train(points[0], counts)
+    stride, at_train = slope_stride(expected, counts.thinning), _kept_at_train(points[0], counts)
     saver = None
     if checkpoint is not None:
         saver = Checkpoint(checkpoint, Identity.of(
             points, dynamics, keys, counts, until, functions, exchange=exchange is not None,
-            weights=keeping is not None, slopes=plan_of_slopes, at_train=at_train,
+            weights=keeping is not None, slope_stride=stride, at_train=at_train,
         ))  # fmt: skip
     chunks: list[Buffer] = []
     if saver and resume and saver.exists:
         states, reached, content = chains.resumed(saver)
-        chunks = content.chunks
+        chunks, stride = content.chunks, saver.slope_stride
         if keeping and reached.draws:
             keeping.go_on(content.sums)
     else:
@@ -235,7 +234,7 @@ def drive(
         slope_draws = slope_draws[len(slope_draws) - len(slopes["train_error"]) :]
     last = None
     if saver and (not slopes or not slope_draws[0]):
-        last = LastState.of(states, reached, saver.identity, draws, slopes, exchange is not None)
+        last = LastState.of(states, reached, saver, draws, slopes, exchange is not None)
     return Driven(
         posteriors, states, reached, draws, slopes, slope_draws, counts.thinning,
         dynamics.unadjusted, last,

@@ -19,7 +19,6 @@ from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics
 from langevin_nn.sampling.counts import Counts
-from langevin_nn.sampling.dynamics.step_size import SlopePlan
 from langevin_nn.sampling.stopping import Until
 from langevin_nn.types import is_key
 
@@ -28,13 +27,13 @@ from langevin_nn.types import is_key
 class Identity:
     """The hashes that name a run, and what its length decides of what is recorded.
 
-    `slopes` are the draws that have slopes; `at_train` says whether f at the training inputs is
-    kept of each draw.
+    One in `slope_stride` draws has slopes; `at_train` says whether f at the training inputs is kept
+    of each draw.
     """
 
     fingerprint: str
     cores: tuple[str, ...] = ()
-    slopes: SlopePlan | None = None
+    slope_stride: int = 1
     at_train: bool = True
 
     @classmethod
@@ -49,7 +48,7 @@ class Identity:
         *,
         exchange: bool,
         weights: bool,
-        slopes: SlopePlan,
+        slope_stride: int,
         at_train: bool,
     ) -> "Identity":
         """The identity of a run of these points with observables of these names.
@@ -65,7 +64,7 @@ class Identity:
             for point, key in zip(points, keys, strict=True)
         ]
         whole = fingerprint(points, dynamics, keys, (*names, *kept))
-        return cls(whole, tuple(cores), slopes, at_train)
+        return cls(whole, tuple(cores), slope_stride, at_train)
 
 
 def fingerprint(

@@ -27,10 +27,10 @@ from langevin_nn.sampling.engine.checkpoint import (
     SLOPE_PREFIX,
     STRIDE_ENTRY,
     WEIGHTS_ENTRY,
+    Checkpoint,
     EngineProgress,
     state_arrays,
 )
-from langevin_nn.sampling.engine.identity import Identity
 from langevin_nn.sampling.stopping import Ending
 from langevin_nn.types import InputError
 
@@ -57,16 +57,14 @@ class LastState:
         cls,
         states: Any,
         progress: EngineProgress,
-        identity: Identity,
+        checkpoint: Checkpoint,
         records: Mapping[str, np.ndarray],
         slopes: Mapping[str, np.ndarray],
         coupled: bool,
     ) -> "LastState":
         """What the points of a sampling go on from after its last draw."""
-        assert identity.slopes is not None, "every sampling has a plan of its slopes"
-        stride = identity.slopes.stride
-        state = state_arrays(jax.device_get(states), progress, identity)
-        return cls(state, dict(records), dict(slopes), stride, coupled)
+        state = state_arrays(jax.device_get(states), progress, checkpoint.identity)
+        return cls(state, dict(records), dict(slopes), checkpoint.slope_stride, coupled)
 
     def of_point(self, index: int) -> "LastState | None":
         """What one of the points goes on from; of coupled ones the first has it for all."""

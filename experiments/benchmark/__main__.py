@@ -50,10 +50,12 @@ class Settings:
     rival_seconds: float
     """The seconds of each measurement of a rival in part a."""
     budgets: dict[tuple[str, str], Budget]
-    rival_budgets: dict[str, Budget]
+    rival_budgets: dict[tuple[str, str], Budget]
     efficiency: Size = Size("mnist", 100, 200, 8)
-    one_percent: tuple[Size, int, int] = (Size("mnist", 500, 500, 4), 30, 80)
-    """The run of part c: (size, warm-up, draws)."""
+    one_percent: tuple[tuple[Size, int], ...] = (
+        (Size("mnist", 100, 400, 8), 1000), (Size("mnist", 500, 500, 4), 400),
+    )  # fmt: skip
+    """The runs of part c: (size, most draws); the last is compared with `langevin`."""
     langevin_seconds: float = 0.0
     growth: tuple[Size, tuple[float, ...], int, tuple[str, ...]] = (
         Size("random", 250, 250, 4, 500), (0.5, 2), 20, DYNAMICS,
@@ -73,9 +75,17 @@ SMOKE = Settings(
     speed=((replace(TINY, num_chains=2), 2, 2),),
     rival_seconds=0.01,
     budgets={MARGINALISED_SPLIT: Budget(0, 8)},
-    rival_budgets={"BlackJAX MALA": Budget(0.01, 4, thinning=2)},
+    rival_budgets={
+        (name, readout): Budget(0.01, 8, thinning=2)
+        for name, readout in (
+            ("BlackJAX MALA", "sampled"),
+            ("BlackJAX MCLMC", "sampled"),
+            ("BlackJAX MAMS", "marginalised"),
+            ("NumPyro HMC", "sampled"),
+        )
+    },
     efficiency=TINY,
-    one_percent=(TINY, 8, 8),
+    one_percent=((TINY, 40),),
     growth=(TINY, (), 2, DYNAMICS[:1]),
     compilation=(TINY, CASES[-1:]),
     factors=(2, (8,), 1, 2),
@@ -91,9 +101,15 @@ DEFAULT = Settings(
         ("langevin", "marginalised"): Budget(20, 100, share=0.4, thinning=20),
     },
     rival_budgets={
-        "NumPyro NUTS": Budget(20, 40),
-        "BlackJAX NUTS": Budget(20, 40),
-        "BlackJAX MALA": Budget(15, 200, thinning=50),
+        ("NumPyro NUTS", "sampled"): Budget(20, 40),
+        ("NumPyro HMC", "sampled"): Budget(20, 40),
+        ("BlackJAX NUTS", "sampled"): Budget(20, 40),
+        ("BlackJAX MALA", "sampled"): Budget(15, 200, thinning=50),
+        ("BlackJAX MCLMC", "sampled"): Budget(20, 2000, thinning=20),
+        ("BlackJAX MAMS", "sampled"): Budget(20, 1000, thinning=10),
+        ("BlackJAX NUTS", "marginalised"): Budget(15, 40),
+        ("BlackJAX MCLMC", "marginalised"): Budget(15, 2000, thinning=5),
+        ("BlackJAX MAMS", "marginalised"): Budget(15, 500, thinning=2),
     },
 )
 FULL = replace(
@@ -107,11 +123,12 @@ FULL = replace(
         ("langevin", "marginalised"): Budget(600, 100, share=0.4, thinning=20),
     },
     rival_budgets={
-        "NumPyro NUTS": Budget(300, 100),
-        "BlackJAX NUTS": Budget(300, 100),
-        "BlackJAX MALA": Budget(300, 400, thinning=50),
+        (name, readout): replace(
+            budget, seconds=300 if readout == "sampled" else 60, warmup=2 * budget.warmup
+        )
+        for (name, readout), budget in DEFAULT.rival_budgets.items()
     },
-    one_percent=(Size("mnist", 500, 500, 4), 60, 300),
+    one_percent=tuple((size, 4 * draws) for size, draws in DEFAULT.one_percent),
     growth=(Size("random", 500, 500, 8, 784), (0.25, 0.5, 2, 4), 50, DYNAMICS),
     factors=(16, (100, 500, 2000), 5, 20),
 )
@@ -140,7 +157,7 @@ def part_b(settings: Settings, results: dict[str, Any]) -> Any:
 
 
 def part_c(settings: Settings, results: dict[str, Any]) -> Any:
-    size, num_warmup, num_samples = settings.one_percent
+    size, _ = settings.one_percent[-1]
     rows = results.get("a", {}).get("found", [])
     same_size = [
         row for row in rows
@@ -149,7 +166,11 @@ def part_c(settings: Settings, results: dict[str, Any]) -> Any:
         )
     ]  # fmt: skip
     runs = {
-        "split": efficiency.one_percent(size, num_warmup, num_samples),
+        "runs": [
+            efficiency.one_percent(task, has_control_variates, most_draws)
+            for task, most_draws in settings.one_percent
+            for has_control_variates in (False, True)
+        ],
         "langevin_extrapolated": efficiency.langevin_extrapolated(
             size,
             results.get("b", {}).get("found", []),

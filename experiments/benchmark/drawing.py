@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.benchmark.report import SYMBOLS, Results
+from experiments.benchmark.report import SYMBOLS, Results, runs_to_one_percent
 
 OURS, THEIRS, BIAS2, VARIANCE = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 
@@ -95,20 +95,27 @@ def _draw_efficiency(ax: Axes, results: Any) -> None:
 
 
 def _draw_one_percent(ax: Axes, results: Any) -> None:
-    split = results["split"]
-    seconds = [point["seconds"] for point in split["course"]]
-    for key, label, colour, marker in (
-        ("bias2", "bias²", BIAS2, "o"), ("variance", "variance", VARIANCE, "s"),
-    ):  # fmt: skip
-        errors = [100 * point["errors"][key] for point in split["course"]]
-        ax.plot(seconds, errors, color=colour, marker=marker, markersize=4, label=label)
+    """The errors of the last size; with control variates, where there are, as full lines."""
+    runs = runs_to_one_percent(results)
+    size = runs[-1]["size"]
+    for run in (run for run in runs if run["size"] == size):
+        is_last = run is runs[-1]
+        seconds = [point["seconds"] for point in run["course"]]
+        for key, label, colour, marker in (
+            ("bias2", "bias²", BIAS2, "o"), ("variance", "variance", VARIANCE, "s"),
+        ):  # fmt: skip
+            errors = [100 * point["errors"][key] for point in run["course"]]
+            ax.plot(
+                seconds, errors, color=colour, marker=marker, markersize=4,
+                linestyle="-" if is_last else ":", fillstyle="full" if is_last else "none",
+                label=label if is_last else f"{label}, without control variates",
+            )  # fmt: skip
     ax.axhline(1, color="black", linewidth=0.8, linestyle="--")
     ax.set_yscale("log")
     ax.set_xlim(left=0)
     ax.set_xlabel("seconds from the call, compilation and warm-up included")
     ax.set_ylabel("standard error, % of the value")
     ax.legend(frameon=False, fontsize="small")
-    size = split["size"]
     title = f"c  marginalised split, P = {size['num_train']}, N_1 = {size['width']}"
     ax.set_title(title, loc="left", fontsize="medium")
 

@@ -6,6 +6,7 @@ smaller of bulk and tail, as everywhere in this package. How many independent dr
 give the mean the same error, Var f(x)/MCSE², can be compared between the two.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -41,7 +42,7 @@ class Budget:
 
 
 def effective_samples(
-    size: Size, budgets: dict[tuple[str, str], Budget], others: dict[str, Budget]
+    size: Size, budgets: dict[tuple[str, str], Budget], others: dict[tuple[str, str], Budget]
 ) -> list[dict[str, Any]]:
     """Part b: a row for each dynamics on each read-out with a budget, and for each rival.
 
@@ -58,16 +59,17 @@ def effective_samples(
         row(f"{name}, {readout}", *run, variance) | {"size": asdict(size)}
         for (name, readout), run in runs.items()
     ]
-    if not others:
-        return rows
-    posterior = posterior_of(size)
-    start = equilibrium(posterior, posterior_of(size, "marginalised"), best.params)
-    first = runs.get(("split", "sampled"), (None,))[0]
-    step_size = 0.02 if first is None else first.step_size
-    for name, budget in others.items():
-        run = run_rival(name, posterior, start, step_size, budget)
+    weights, hidden = posterior_of(size), posterior_of(size, "marginalised")
+    posteriors = {"sampled": weights, "marginalised": hidden}
+    last = jax.device_get(best.params)
+    starts = {"sampled": equilibrium(weights, hidden, last), "marginalised": last}
+    for (name, readout), budget in others.items():
+        ours = runs.get(("split", readout), (None,))[0]
+        step_size = 0.02 if ours is None else ours.step_size
+        run = run_rival(name, posteriors[readout], starts[readout], step_size, budget)
         if run is not None:
-            rows.append(row(name, *run, variance) | {"size": asdict(size)})
+            shown = name if readout == "sampled" else f"{name}, {readout}"
+            rows.append(row(shown, *run, variance) | {"size": asdict(size)})
     return rows
 
 
@@ -116,7 +118,7 @@ def equilibrium(posterior: Any, marginalised: Any, hidden: Any) -> Any:
     """The weights of all layers of draws of the posterior, on the span of the training inputs."""
     num_chains = jax.tree.leaves(hidden)[0].shape[0]
     keys = jax.random.split(jax.random.key(5), num_chains)
-    networks = marginalised.lifted_networks(jax.device_get(hidden), keys)
+    networks = marginalised.lifted_networks(hidden, keys)
     return eqx.filter(posterior.space.reduce(networks), eqx.is_inexact_array)
 
 
@@ -126,18 +128,29 @@ def run_rival(
     """The (chains, seconds, gradients) of a rival's run; None where BlackJAX is not installed."""
     if name.startswith("BlackJAX") and find_spec("blackjax") is None:
         return None
-    if name == "NumPyro NUTS":
-        rival = rivals.numpyro_nuts(posterior, step_size, budget.warmup)
-    elif name == "BlackJAX NUTS":
-        rival = rivals.blackjax_nuts(posterior, budget.warmup)
-    else:
-        rival, step_size = rivals.blackjax_mala(posterior, budget.warmup), step_size**2 / 10
+    makers = {
+        "NumPyro NUTS": lambda: rivals.numpyro_nuts(posterior, step_size, budget.warmup),
+        "NumPyro HMC": lambda: rivals.numpyro_hmc(posterior, step_size, budget.warmup),
+        "BlackJAX NUTS": lambda: rivals.blackjax_nuts(posterior, budget.warmup),
+        "BlackJAX MALA": lambda: rivals.blackjax_mala(posterior, budget.warmup),
+        "BlackJAX MCLMC": lambda: rivals.blackjax_mclmc(posterior, start, budget.warmup),
+        "BlackJAX MAMS": lambda: rivals.blackjax_mams(posterior, start, budget.warmup),
+    }
+    rival = makers[name]()
+    if rival.step_size is not None:
+        step_size = rival.step_size
+    elif name == "BlackJAX MALA":
+        step_size = step_size**2 / 10
     run = rivals.run(rival, posterior, start, step_size, budget.thinning, budget.seconds)
+    records = dict(run.records)
+    is_adjusted = not np.isnan(records["acceptance"]).any()
+    if not is_adjusted:
+        del records["acceptance"]
     chains = lnn.Chains(
-        test_outputs=run.test_outputs, train_error=run.train_error, energy=run.energy,
-        observables={}, y_test=posterior.y_test, targets_midpoint=posterior.targets_midpoint,
-        params=None, step_size=run.step_size, curvature=float("nan"),
-        thinning=run.thinning, wall_seconds=run.seconds, acceptance=run.acceptance,
+        **records, observables={}, y_test=posterior.y_test,
+        targets_midpoint=posterior.targets_midpoint, params=None, step_size=run.step_size,
+        curvature=float("nan"), thinning=run.thinning, wall_seconds=run.seconds,
+        unadjusted=not is_adjusted,
     )  # fmt: skip
     return chains, run.seconds, run.gradients
 
@@ -180,62 +193,60 @@ def relative_errors(measured: Any) -> dict[str, float]:
     }
 
 
-def one_percent(size: Size, num_warmup: int, num_samples: int) -> dict[str, Any]:
-    """Part c: the time until both errors of the marginalised split stay below 1 %.
+def one_percent(size: Size, has_control_variates: bool, most_draws: int) -> dict[str, Any]:
+    """Part c: a run of the marginalised split that ends by itself at errors of 1 %.
 
-    It is counted from the call on, compilation included. The errors are those of the first n draws,
-    whose time is interpolated between the driver's reports.
+    Seconds are counted from the call on, compilation, control variates and warm-up included. The
+    run ends where R̂ and ESS are there too; `reached` is where both errors had come below 1 % for
+    good, from the errors of the first n draws, whose time is interpolated between the driver's
+    reports.
     """
+    posterior = posterior_of(size, "marginalised")
+    began = time.perf_counter()
+    if has_control_variates:
+        posterior = posterior.with_control_variates()
+    prepared = time.perf_counter() - began
     stopwatch = Stopwatch()
-    chains = drive(
-        posterior_of(size, "marginalised"), lnn.Split(), stopwatch, num_chains=size.num_chains,
-        num_warmup=num_warmup, num_samples=num_samples, thinning=1,
-    )  # fmt: skip
-    gradients_of_step = size.num_chains * gradients_a_step(chains)
+    until = lnn.TargetError(ONE_PERCENT, max_draws=most_draws)
+    chains = drive(posterior, lnn.Split(), stopwatch, num_chains=size.num_chains, until=until)
+    measured, num_draws = lnn.summarise(chains), chains.energy.shape[1]
     steps, seconds = np.array([(0, 0.0), *stopwatch.reports]).T
-    course = []
-    for count in np.unique(np.geomspace(min(10, num_samples), num_samples, 14).astype(int)):
-        errors = relative_errors(lnn.summarise(first_draws(chains, int(count))))
-        time_reached = float(np.interp(num_warmup + count, steps, seconds))
-        course.append({"draws": int(count), "seconds": time_reached, "errors": errors})
+    num_warmup = int(steps[-1]) - num_draws * chains.thinning
+    counts = np.geomspace(min(10, num_draws), num_draws, 20).astype(int)
+    course = [
+        {
+            "draws": int(count),
+            "seconds": prepared
+            + float(np.interp(num_warmup + count * chains.thinning, steps, seconds)),
+            "errors": relative_errors(lnn.summarise(chains.first(int(count)))),
+        }
+        for count in np.unique(counts)
+    ]
     reached = None
     for point in reversed(course):
         if max(point["errors"].values()) > ONE_PERCENT:
             break
         reached = point
-    measured = lnn.summarise(chains)
-    last_error = max(course[-1]["errors"].values())
+    gradients_of_step = size.num_chains * gradients_a_step(chains)
+    draws_reached = reached["draws"] if reached else num_draws
     return {
         "size": asdict(size),
+        "has_control_variates": has_control_variates,
         "num_warmup": num_warmup,
-        "num_samples": num_samples,
+        "num_samples": num_draws,
         "step_size": chains.step_size,
         "gradients_a_step": gradients_of_step / size.num_chains,
         "acceptance": measured.diagnostics.acceptance,
         "rhat": measured.diagnostics.rhat_max,
+        "converged": measured.converged,
         "seconds_a_step": stopwatch.pace,
-        "first_report": stopwatch.reports[0][1],
+        "first_report": prepared + stopwatch.reports[0][1],
+        "seconds": prepared + stopwatch.reports[-1][1],
         "measured": {quantity: asdict(getattr(measured, quantity)) for quantity in QUANTITIES},
         "course": course,
         "reached": reached,
-        "gradients": gradients_of_step
-        * (num_warmup + (reached["draws"] if reached else num_samples)),
-        "gradients_to_one_percent": gradients_of_step
-        * num_samples
-        * (last_error / ONE_PERCENT) ** 2,
+        "gradients": gradients_of_step * (num_warmup + draws_reached * chains.thinning),
     }
-
-
-def first_draws(chains: Any, count: int) -> Any:
-    names = (
-        "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",
-        "acceptance", "nonfinite",
-    )  # fmt: skip
-    cut = {name: getattr(chains, name) for name in names}
-    return replace(
-        chains,
-        **{field: None if array is None else array[:, :count] for field, array in cut.items()},
-    )
 
 
 def langevin_extrapolated(

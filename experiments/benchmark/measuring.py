@@ -22,6 +22,7 @@ from langevin_nn.runs import provenance
 
 PRECISIONS = (1.0, 1.0)
 NUM_TEST = 100
+AXIS = "chains of a rival"
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,14 @@ def on_gpu() -> bool:
 
 
 def chain_sharding(num_chains: int) -> jax.sharding.NamedSharding:
-    """A sharding of chains over as many devices as divide their number, as in the driver."""
+    """A sharding of chains over as many devices as divide their number, as in the driver.
+
+    Its axis has another name: what the package does on the driver's mesh is not done on this one.
+    """
     devices = jax.devices()
     num_devices = max(n for n in range(1, len(devices) + 1) if num_chains % n == 0)
-    mesh = jax.sharding.Mesh(np.array(devices[:num_devices]), ("chains",))
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chains"))
+    mesh = jax.sharding.Mesh(np.array(devices[:num_devices]), (AXIS,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
 
 
 def machine() -> dict[str, Any]:

@@ -52,7 +52,7 @@ def _efficiency(results: Any) -> tuple[list[str], list[list[str]]]:
     head = [
         "sampler", "s", "draws", "gradients a chain", "acceptance", "R̂ max", "ESS min, median",
         "ESS/s min, median", "Var f/MCSE² a second, min, median",
-        "gradients to 1 %: bias², variance",
+        "gradients to 1 %: bias², variance", "bias²", "variance",
     ]  # fmt: skip
     best = next(row for row in results if row["sampler"] == "split, marginalised")
     rows = []
@@ -73,43 +73,57 @@ def _efficiency(results: Any) -> tuple[list[str], list[list[str]]]:
                     f"{needed:.1e} (×{needed / best['gradients_to_one_percent'][key]:.3g})"
                     for key, needed in row["gradients_to_one_percent"].items()
                 ),
+                *(_estimate(row["measured"][quantity]) for quantity in ("bias2", "variance")),
             ]
         )
     return head, rows
 
 
+def runs_to_one_percent(results: Any) -> list[Any]:
+    """The runs of part c of the marginalised split; one in earlier results, without a target."""
+    return results["runs"] if "runs" in results else [results["split"]]
+
+
 def _one_percent(results: Any) -> tuple[list[str], list[list[str]]]:
-    split, extrapolated, measured = (
-        results[name] if name in results else None
-        for name in ("split", "langevin_extrapolated", "langevin")
-    )
-    head = ["sampler", "1 % reached after", "of which the first chunk, with compilation", "draws",
-            "gradients", "R̂ max", "bias²", "variance"]  # fmt: skip
-    reached = split["reached"]
-    draws = reached["draws"] if reached else split["num_samples"]
-    rows = [
-        [
-            "split, marginalised",
-            f"{reached['seconds']:.0f} s" if reached else "not reached",
-            f"{split['first_report']:.0f} s",
-            f"{split['size']['num_chains']} × {draws}",
-            f"{split['gradients']:.2e}",
-            f"{split['rhat']:.3f}",
-            *(_estimate(split["measured"][quantity]) for quantity in ("bias2", "variance")),
-        ]
-    ]
+    head = ["sampler", "P, N_1, chains", "errors below 1 % after", "the run ends after",
+            "first report", "draws: then, at the end", "gradients to 1 %", "R̂ max", "bias²",
+            "variance"]  # fmt: skip
+    runs = runs_to_one_percent(results)
+    rows = []
+    for run in runs:
+        reached, size = run["reached"], run["size"]
+        draws = f"{reached['draws']}, " if reached else ""
+        ended = f"{run['seconds']:.1f} s" if "seconds" in run else ""
+        is_helped = run.get("has_control_variates", False)
+        rows.append(
+            [
+                "split, marginalised" + (", control variates" if is_helped else ""),
+                f"{size['num_train']}, {size['width']}, {size['num_chains']}",
+                f"{reached['seconds']:.1f} s" if reached else "not reached",
+                ended if run.get("converged", True) else f"{ended}, not converged",
+                f"{run['first_report']:.1f} s",
+                draws + str(run["num_samples"]),
+                f"{run['gradients']:.2e}" if reached else "",
+                f"{run['rhat']:.3f}",
+                *(_estimate(run["measured"][quantity]) for quantity in ("bias2", "variance")),
+            ]
+        )
+    extrapolated, measured = results.get("langevin_extrapolated"), results.get("langevin")
+    last = runs[-1]
     if extrapolated is not None:
         hours = "" if extrapolated["hours"] is None else _duration(3600 * extrapolated["hours"])
         mixing = f"{extrapolated['from_rhat']:.3f} in part b"
-        ratio = extrapolated["gradients"] / split["gradients"]
-        cells = [hours, "", "", f"{extrapolated['gradients']:.2e} (×{ratio:.3g})", mixing, "", ""]
-        rows.append(["langevin, **extrapolated**", *cells])
+        gradients = f"{extrapolated['gradients']:.2e}"
+        if last["reached"]:
+            gradients += f" (×{extrapolated['gradients'] / last['gradients']:.3g})"
+        rows.append(["langevin, **extrapolated**", rows[-1][1], hours, "", "", "", gradients,
+                     mixing, "", ""])  # fmt: skip
     if measured is not None:
         gradients = max(measured["gradients_to_one_percent"].values())
         seconds = max(measured["seconds_to_one_percent"].values())
         rows.append(
-            ["langevin, measured", _duration(seconds), "", "", f"{gradients:.2e}",
-             f"{measured['rhat']:.3f}",
+            ["langevin, measured", rows[-1][1], _duration(seconds), "", "", "",
+             f"{gradients:.2e}", f"{measured['rhat']:.3f}",
              *(_estimate(measured["measured"][quantity]) for quantity in ("bias2", "variance"))]
         )  # fmt: skip
     return head, rows

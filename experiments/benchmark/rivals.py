@@ -1,13 +1,18 @@
-"""NumPyro's NUTS, BlackJAX's NUTS and MALA on all weights, under the conditions best for them.
+"""The samplers of NumPyro and BlackJAX, under the conditions best for them.
 
-They sample the same `GibbsPosterior`, on the span of the training inputs alone, start from draws of
-the posterior (`efficiency.equilibrium`), know the unit mass matrix that the prior with λ = 1 has,
-and adapt their step sizes by their own dual averaging (Hoffman, Gelman, JMLR 15, 1593, 2014). Their
+They sample the same posteriors, with all weights or with the read-out marginalised, on the span of
+the training inputs alone, start from draws of the posterior (`efficiency.equilibrium`), and know
+the unit mass matrix that the prior with λ = 1 has. NUTS, HMC and MALA adapt their step sizes by
+their own dual averaging (Hoffman, Gelman, JMLR 15, 1593, 2014); MCLMC (Robnik et al., JMLR 24, 311,
+2023) and MAMS, which adjusts it by a Metropolis step (Robnik, Cohn-Gordon, Seljak, 2503.01707),
+find step size and length of a trajectory by
+BlackJAX's functions for that, with their defaults. Their
 chains are shared out over the devices, where each device waits for no other; on a CPU a device runs
 one after the other (measured 2.5 times faster for NUTS than as a batch), on a GPU all as a batch.
 Predictions are recorded as the driver of this package does it.
 """
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,16 +22,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
-from numpyro.infer import NUTS
+from numpyro.infer import HMC, NUTS
 
-from experiments.benchmark.measuring import chain_sharding, on_gpu
+from experiments.benchmark.measuring import AXIS, chain_sharding, on_gpu
 
 
 class Rival(NamedTuple):
     """A sampler of one chain by its `init` and `step`.
 
-    A step returns state, acceptance and gradient evaluations. Without a `target_acceptance` the
-    sampler adapts by itself in its first `warmup` steps.
+    A step returns state, acceptance (None without an acceptance step) and gradient evaluations.
+    Without a `target_acceptance` the sampler adapts by itself in its first `warmup` steps, or has
+    been tuned.
     """
 
     init: Callable[[Any, Any], Any]
@@ -34,15 +40,17 @@ class Rival(NamedTuple):
     position: Callable[[Any], Any]
     warmup: int
     target_acceptance: float | None
+    step_size: float | None = None
+    """The one that tuning has found."""
 
 
 class Run(NamedTuple):
-    """The records of a run, arrays (chain, draw, …), with seconds and gradients of the sampling."""
+    """The `records` of a run, arrays (chain, draw, …), with seconds and gradients of the sampling.
 
-    test_outputs: np.ndarray
-    train_error: np.ndarray
-    energy: np.ndarray
-    acceptance: np.ndarray
+    A record has `acceptance` where the sampler has an acceptance step.
+    """
+
+    records: dict[str, np.ndarray]
     seconds: float
     gradients: float
     step_size: float
@@ -57,7 +65,19 @@ def potential(posterior: Any) -> Callable[[Any], jax.Array]:
 def numpyro_nuts(posterior: Any, step_size: float, warmup: int) -> Rival:
     """NumPyro's NUTS, which adapts a step size for each chain and takes none from outside."""
     kernel = NUTS(potential_fn=potential(posterior), step_size=step_size, adapt_mass_matrix=False)
+    return _numpyro(kernel, warmup)
 
+
+def numpyro_hmc(posterior: Any, step_size: float, warmup: int) -> Rival:
+    """NumPyro's HMC with trajectories of π/2, after which a draw of the prior is a new one."""
+    kernel = HMC(
+        potential_fn=potential(posterior), step_size=step_size, adapt_mass_matrix=False,
+        trajectory_length=math.pi / 2,
+    )  # fmt: skip
+    return _numpyro(kernel, warmup)
+
+
+def _numpyro(kernel: Any, warmup: int) -> Rival:
     def step(key: Any, state: Any, step_size: Any) -> tuple[Any, Any, Any]:
         state = kernel.sample(state, (), {})
         return state, state.accept_prob, state.num_steps
@@ -108,6 +128,76 @@ def blackjax_mala(posterior: Any, warmup: int) -> Rival:
     )  # fmt: skip
 
 
+MAMS_ACCEPTANCE = 0.9
+GRADIENTS_OF_MCLMC = 2
+"""Gradients of a step of `isokinetic_mclachlan`, MCLMC's and MAMS's integrator."""
+
+
+def blackjax_mclmc(posterior: Any, start: Any, warmup: int) -> Rival:
+    """BlackJAX's MCLMC, which has no acceptance step: its averages have a bias.
+
+    Step size and length are tuned on one chain, over some `warmup` steps.
+    """
+    import blackjax
+
+    kernel, log_density = blackjax.mcmc.mclmc.build_kernel(), _log_density(posterior)
+    position = _first_chain(start)
+    state = blackjax.mcmc.mclmc.init(position, log_density, jax.random.key(6))
+    state, tuned, _ = blackjax.mclmc_find_L_and_step_size(
+        mclmc_kernel=kernel, num_steps=3 * warmup, state=state, rng_key=jax.random.key(7),
+        logdensity_fn=log_density, diagonal_preconditioning=False,
+    )  # fmt: skip
+
+    def step(key: Any, state: Any, step_size: Any) -> tuple[Any, Any, Any]:
+        state, _ = kernel(key, state, log_density, jnp.ones(()), tuned.L, step_size)
+        return state, None, GRADIENTS_OF_MCLMC
+
+    return Rival(
+        lambda key, params: blackjax.mcmc.mclmc.init(params, log_density, key),
+        step, lambda state: state.position, 0, None, float(tuned.step_size),
+    )  # fmt: skip
+
+
+def blackjax_mams(posterior: Any, start: Any, warmup: int) -> Rival:
+    """BlackJAX's adjusted MCLMC (MAMS), with random numbers of steps, two in the mean.
+
+    The step size is tuned on one chain, over some `warmup` steps, for the acceptance of 0.9 that
+    BlackJAX's documentation recommends.
+    """
+    import blackjax
+    from blackjax.mcmc import adjusted_mclmc_dynamic as mams
+
+    kernel = mams.build_kernel(mams.make_random_trajectory_length_fn(True))
+    log_density, tuning_key = _log_density(posterior), jax.random.key(6)
+    state = mams.init(_first_chain(start), log_density, tuning_key)
+    state, tuned, _ = blackjax.adjusted_mclmc_find_L_and_step_size(
+        mclmc_kernel=kernel, logdensity_fn=log_density, num_steps=5 * warmup, state=state,
+        rng_key=jax.random.key(7), target=MAMS_ACCEPTANCE, diagonal_preconditioning=False,
+    )  # fmt: skip
+    average = float(tuned.L / tuned.step_size)
+
+    def step(key: Any, state: Any, step_size: Any) -> tuple[Any, Any, Any]:
+        state, info = kernel(
+            key, state, log_density, step_size, integration_steps_params=(average,)
+        )
+        gradients = GRADIENTS_OF_MCLMC * info.num_integration_steps
+        return state, info.acceptance_rate, gradients
+
+    return Rival(
+        lambda key, params: mams.init(params, log_density, key),
+        step, lambda state: state.position, 0, None, float(tuned.step_size),
+    )  # fmt: skip
+
+
+def _log_density(posterior: Any) -> Callable[[Any], jax.Array]:
+    energy = potential(posterior)
+    return lambda params: -energy(params)
+
+
+def _first_chain(start: Any) -> Any:
+    return jax.tree.map(lambda array: jnp.asarray(array[0]), start)
+
+
 def run(
     rival: Rival, posterior: Any, start: Any, step_size: float, thinning: int, seconds: float
 ) -> Run:
@@ -136,9 +226,7 @@ def run(
     gradients = float(arrays.pop("gradients").sum())
     # NumPyro has its own step sizes.
     step_size = float(np.mean(getattr(getattr(state, "adapt_state", None), "step_size", step_size)))
-    return Run(
-        **arrays, seconds=seconds_taken, gradients=gradients, step_size=step_size, thinning=thinning
-    )
+    return Run(arrays, seconds_taken, gradients, step_size, thinning)
 
 
 def _adapted(
@@ -161,7 +249,7 @@ def _adapted(
 
 def _program(rival: Rival, posterior: Any, mesh: Any) -> Callable[..., Any]:
     """The compiled function of `steps` steps and one record of the chains, device by device."""
-    chains = PartitionSpec("chains")
+    chains = PartitionSpec(AXIS)
 
     @jax.jit
     @partial(
@@ -174,6 +262,7 @@ def _program(rival: Rival, posterior: Any, mesh: Any) -> Callable[..., Any]:
                 state, acceptance, gradients = carry
                 step_key = jax.random.fold_in(state_and_key[1], i)
                 state, accepted, evaluated = rival.step(step_key, state, step_size)
+                accepted = jnp.nan if accepted is None else accepted
                 return state, acceptance + accepted, gradients + evaluated
 
             zero = jnp.zeros(())

@@ -131,7 +131,8 @@ def test_configuration_of_an_experiment(path):
 
 
 def test_each_experiment_has_its_readme_and_small_figures():
-    for folder in {path.parent for path in EXPERIMENTS.glob("*/*")}:
+    folders = {path.parent for path in EXPERIMENTS.glob("*/*")}
+    for folder in folders - {EXPERIMENTS / "__pycache__"}:
         assert (folder / "README.md").is_file(), folder
         assert all(figure.stat().st_size < 200_000 for figure in folder.glob("*.png")), folder
 

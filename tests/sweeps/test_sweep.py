@@ -117,7 +117,7 @@ def test_a_point_is_what_it_is_alone(whole, tmp_path):
         assert mine["theory"][name]["variance"] == pytest.approx(theory["variance"], rel=1e-9)
     assert mine.keys() == alone.keys() and mine["experiment"].keys() == alone["experiment"].keys()
     assert whole.run(point).load_config() == folder.load_config()
-    names = {"config.toml", "manifest.json", "posterior.nc", "summary.json"}
+    names = {"config.toml", "manifest.json", "posterior.nc", "summary.json", "last_state.npz"}
     assert {p.name for p in whole.run(point).path.iterdir()} == names
     manifest = json.loads((whole.run(point).path / "manifest.json").read_text())
     assert manifest["run_id"] == point and manifest["wall_seconds"] > 0

@@ -143,7 +143,7 @@ def run_rival(
         step_size = step_size**2 / 10
     run = rivals.run(rival, posterior, start, step_size, budget.thinning, budget.seconds)
     records = dict(run.records)
-    is_adjusted = not np.isnan(records["acceptance"]).any()
+    is_adjusted = not np.isnan(records["acceptance"]).all()
     if not is_adjusted:
         del records["acceptance"]
     chains = lnn.Chains(

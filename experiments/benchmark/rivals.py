@@ -5,11 +5,10 @@ the training inputs alone, start from draws of the posterior (`efficiency.equili
 the unit mass matrix that the prior with λ = 1 has. NUTS, HMC and MALA adapt their step sizes by
 their own dual averaging (Hoffman, Gelman, JMLR 15, 1593, 2014); MCLMC (Robnik et al., JMLR 24, 311,
 2023) and MAMS, which adjusts it by a Metropolis step (Robnik, Cohn-Gordon, Seljak, 2503.01707),
-find step size and length of a trajectory by
-BlackJAX's functions for that, with their defaults. Their
-chains are shared out over the devices, where each device waits for no other; on a CPU a device runs
-one after the other (measured 2.5 times faster for NUTS than as a batch), on a GPU all as a batch.
-Predictions are recorded as the driver of this package does it.
+find step size and length of a trajectory by BlackJAX's functions for that, with their defaults.
+Their chains are shared out over the devices, where each device waits for no other; on a CPU a
+device runs one after the other (measured 2.5 times faster for NUTS than as a batch), on a GPU all
+as a batch. Predictions are recorded as the driver of this package does it.
 """
 
 import math
@@ -47,7 +46,7 @@ class Rival(NamedTuple):
 class Run(NamedTuple):
     """The `records` of a run, arrays (chain, draw, …), with seconds and gradients of the sampling.
 
-    A record has `acceptance` where the sampler has an acceptance step.
+    The `acceptance` among them is NaN where the sampler has no acceptance step.
     """
 
     records: dict[str, np.ndarray]
@@ -129,6 +128,8 @@ def blackjax_mala(posterior: Any, warmup: int) -> Rival:
 
 
 MAMS_ACCEPTANCE = 0.9
+"""The acceptance for which the step size of MAMS is tuned."""
+
 GRADIENTS_OF_MCLMC = 2
 """Gradients of a step of `isokinetic_mclachlan`, MCLMC's and MAMS's integrator."""
 

@@ -192,11 +192,11 @@ SLOPED = COUNTS | {"thinning": 1, "num_samples": 96}
 """Each fourth of these draws has slopes."""
 
 
-def interrupted(folder):
-    """Some 60 of the draws in a checkpoint."""
+def interrupted(folder, steps=60):
+    """The draws of some `steps` in a checkpoint."""
 
     def interrupt(report):
-        if report.steps > 60:
+        if report.steps > steps:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -222,8 +222,12 @@ def test_slopes_of_an_earlier_version_are_thinned_to_what_all_draws_have(tmp_pat
 
 
 @pytest.mark.slow
-def test_slopes_of_a_version_that_does_not_say_which_draws_they_are_of_are_left_out(tmp_path):
-    interrupted(tmp_path)
+@pytest.mark.parametrize("steps", [60, 99])
+def test_slopes_of_a_version_that_does_not_say_which_draws_they_are_of_are_left_out(
+    tmp_path, steps
+):
+    """After 99 steps no draw that is left has any."""
+    interrupted(tmp_path, steps)
     num_saved = 0
     for path in tmp_path.glob("draws-*.npz"):
         with np.load(path) as file:
@@ -231,6 +235,10 @@ def test_slopes_of_a_version_that_does_not_say_which_draws_they_are_of_are_left_
         num_saved += len(arrays["energy"])
         np.savez(path, **arrays)
     resumed, whole = resumed_and_whole(tmp_path)
+    if steps == 99:
+        assert num_saved > 92 and resumed.slopes is None
+        np.testing.assert_array_equal(resumed.test_outputs, whole.test_outputs)
+        return
     assert resumed.slopes.draws.tolist() == [i for i in range(0, 96, 4) if i >= num_saved]
     last = whole.slopes.stiffness[:, -len(resumed.slopes.draws) :]
     np.testing.assert_array_equal(resumed.slopes.stiffness, last)

@@ -230,6 +230,8 @@ def drive(
         keeping.finish(reached.draws)
     draws, slopes = joined([chunk.draws for chunk in chunks]), joined([c.slopes for c in chunks])
     slope_draws = np.arange(0, reached.draws, stride)
+    if not all(map(len, slopes.values())):  # those that had some were an earlier version's
+        slopes = {}
     if slopes:  # a checkpoint of an earlier version has none in the draws before it
         slope_draws = slope_draws[len(slope_draws) - len(slopes["train_error"]) :]
     last = None

@@ -1,12 +1,13 @@
 """The documentation's site: `sphinx-build -W --keep-going -n -j auto docs SITE` makes it, offline.
 
-Its tutorials are executed when it is built. Readers need a network for equations alone, which
-MathJax sets.
+Its tutorials are executed when it is built. Readers need no network: MathJax, which sets the
+equations, is part of the site.
 """
 
 import os
 import sys
 import tomllib
+from importlib import resources
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -53,7 +54,9 @@ toc_object_entries_show_parents = "hide"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "langevin_nn"
-html_static_path = ["_static"]
+# The package is used for its files: as an extension it would forbid to build in parallel.
+html_static_path = ["_static", str(resources.files("sphinx-mathjax-offline") / "static")]
+mathjax_path = "mathjax/tex-chtml.js"
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
 html_theme_options = {

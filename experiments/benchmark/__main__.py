@@ -13,6 +13,7 @@ only makes the figure and the tables from results.json.
     e  compilation
     f  Cholesky factors as a batch and one by one (not in the default)
     g  what a sweep adds to each of its points, and how long its status and its report take
+    h  a sweep over 36 points to one per cent at each, by one command
 
 PyTorch and BlackJAX are optional: pip install -e ".[benchmark]". What is not installed is left out.
 """
@@ -66,6 +67,8 @@ class Settings:
     """The factorisations of part f: (matrices, sizes, repeats, times in one program)."""
     sweep: tuple[int, int] = (1000, 3)
     """The sweep of part g: (points, repeats of the commands that read them)."""
+    one_percent_sweep: tuple[str, ...] = ()
+    """Options of the command of part h."""
 
 
 GPU_STEPS = 50
@@ -90,6 +93,11 @@ SMOKE = Settings(
     compilation=(TINY, CASES[-1:]),
     factors=(2, (8,), 1, 2),
     sweep=(2, 1),
+    one_percent_sweep=tuple(
+        "--data.source digits --data.num_train 10 --data.num_test 10 --theory one_layer "
+        "--sampler.max_draws 8 --sampler.num_warmup 4 --over network.hidden_widths[0]=5 "
+        "--over prior.precisions[-1]=1,3".split()
+    ),
 )
 DEFAULT = Settings(
     speed=((Size("mnist", 500, 500, 8), 100, 5), (Size("cifar10", 500, 500, 8), 100, 3)),
@@ -201,9 +209,13 @@ def part_g(settings: Settings, results: dict[str, Any]) -> Any:
     return folders.sweep_overhead(*settings.sweep)
 
 
+def part_h(settings: Settings, results: dict[str, Any]) -> Any:
+    return folders.to_one_percent(settings.one_percent_sweep)
+
+
 PARTS: dict[str, Callable[[Settings, dict[str, Any]], Any]] = {
     "a": part_a, "b": part_b, "c": part_c, "d": part_d, "e": part_e, "f": part_f,
-    "g": part_g,
+    "g": part_g, "h": part_h,
 }  # fmt: skip
 
 
@@ -217,7 +229,7 @@ def main() -> None:
         "--parts",
         nargs="+",
         choices=PARTS,
-        help="a to e and g if left out; all for --full, a to d for --smoke",
+        help="a to e, g and h if left out; all for --full, a to d for --smoke",
     )
     parser.add_argument("--draw", action="store_true", help="only the figure and the tables")
     arguments = parser.parse_args()
@@ -232,7 +244,7 @@ def main() -> None:
             one_percent=FULL.one_percent,
             langevin_seconds=GPU_LANGEVIN_SECONDS if arguments.full else 0.0,
         )
-    default_parts = "abcd" if arguments.smoke else "abcdefg" if arguments.full else "abcdeg"
+    default_parts = "abcd" if arguments.smoke else "abcdefgh" if arguments.full else "abcdegh"
     chosen = arguments.parts or list(default_parts)
     parts = [name for name in PARTS if name in chosen]
     arguments.folder.mkdir(exist_ok=True, parents=True)

@@ -1,10 +1,12 @@
-"""The overhead of a sweep over the sampling of its points, and the time to read its folder."""
+"""Sweeps: what they add to the sampling of their points, and how long a whole map takes."""
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ POINT = {
     "sampler": {"num_chains": 2, "num_warmup": 6, "num_samples": 8, "thinning": 2},
 }
 """A point so small that hardly any of its time is sampling."""
+MAP = Path(__file__).parents[1] / "validity_map" / "config.toml"
+EXECUTORS = ("serial", "local")
 
 
 def sweep_overhead(num_points: int, repeats: int) -> dict[str, Any]:
@@ -50,6 +54,41 @@ def sweep_overhead(num_points: int, repeats: int) -> dict[str, Any]:
     }
 
 
+def to_one_percent(options: Sequence[str]) -> list[dict[str, Any]]:
+    """Part h: the seconds of `langevin-nn sweep` on the map of (N_1, λ_1), to 1 % at each point.
+
+    With each executor the command runs twice: in a home without programs, where all that it
+    samples is compiled, and again, in another folder, with these.
+    """
+    rows = []
+    for executor in EXECUTORS:
+        with tempfile.TemporaryDirectory() as name:
+            programs = Path(name) / "programs"
+            for attempt in ("first", "again"):
+                folder = Path(name) / attempt
+                seconds = _command(
+                    "sweep", MAP, "--sampler.target_error", "0.01", *options, "--quiet",
+                    "--executor", executor, "--output", folder, programs=programs,
+                )  # fmt: skip
+                results = lnn.collect(folder)
+                errors = [
+                    float((results[f"{key}_mcse"] / results[key]).max())
+                    for key in ("bias2", "variance")
+                ]
+                rows.append(
+                    {
+                        "executor": executor,
+                        "attempt": attempt,
+                        "seconds": seconds,
+                        "points": int(results.status.size),
+                        "converged": int(results.converged.sum()),
+                        "largest_error": max(errors),
+                        "sampling_seconds": float(results.seconds.sum()),
+                    }
+                )
+    return rows
+
+
 def _sweep(folder: Path, num_points: int) -> tuple[float, float]:
     """The seconds of the clock and of the processor that a sweep takes."""
     over = {"prior.precisions[-1]": np.geomspace(0.1, 10, num_points).tolist()}
@@ -59,10 +98,13 @@ def _sweep(folder: Path, num_points: int) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - processor_began
 
 
-def _command(*arguments: object) -> float:
+def _command(*arguments: object, programs: Path | None = None) -> float:
+    """The seconds of a command, with the compiled programs of that folder where one is given."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "langevin_nn.cli", *map(str, arguments)]
-    process = subprocess.run(command, capture_output=True, text=True)
+    of_programs = {} if programs is None else {"JAX_COMPILATION_CACHE_DIR": str(programs)}
+    environment = os.environ | of_programs
+    process = subprocess.run(command, capture_output=True, text=True, env=environment)
     if process.returncode not in (0, 3):
         raise RuntimeError(f"{' '.join(command)} failed:\n{process.stderr}")
     return time.perf_counter() - began

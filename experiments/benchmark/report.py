@@ -10,7 +10,7 @@ def tables(results: Results) -> str:
     """The tables in Markdown, one for each part that was measured."""
     writers = {
         "a": _speed, "b": _efficiency, "c": _one_percent, "d": _growth, "e": _compilation,
-        "f": _factorisations, "g": _sweep,
+        "f": _factorisations, "g": _sweep, "h": _sweep_to_one_percent,
     }  # fmt: skip
     texts = []
     for name, write in writers.items():
@@ -180,6 +180,22 @@ def _sweep(results: Any) -> tuple[list[str], list[list[str]]]:
     names = ["wall_seconds_a_point", "processor_seconds_a_point", "status_seconds",
              "report_seconds", "start_seconds"]  # fmt: skip
     return head, [[str(results["points"]), *(f"{results[name]:.2f}" for name in names)]]
+
+
+def _sweep_to_one_percent(results: Any) -> tuple[list[str], list[list[str]]]:
+    head = ["executor", "programs", "s", "points converged", "largest error", "s of sampling"]
+    rows = [
+        [
+            row["executor"],
+            "compiled" if row["attempt"] == "first" else "there",
+            f"{row['seconds']:.0f}",
+            f"{row['converged']} of {row['points']}",
+            f"{row['largest_error']:.2%}",
+            f"{row['sampling_seconds']:.0f}",
+        ]
+        for row in results
+    ]
+    return head, rows
 
 
 def _interval(spread: dict[str, float], unit: float) -> str:

@@ -31,8 +31,9 @@ from langevin_nn.analysis.comparison import grid_deviations
 from langevin_nn.cli.progress import SweepProgress
 from langevin_nn.estimates import plus_minus
 from langevin_nn.files import write_text
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.sweeps.grid import grid
-from langevin_nn.types import QUANTITIES, Estimate
+from langevin_nn.types import Estimate
 
 SMOKE_SAMPLER = {"num_chains": 2, "num_warmup": 4, "num_samples": 6, "thinning": 1}
 OF_TARGETS = ("target_error", "target_absolute_error", "max_draws", "max_seconds")

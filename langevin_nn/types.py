@@ -7,9 +7,7 @@ Shapes: P training examples, P_test test examples, N_0 inputs, N_1 … N_L hidde
 With one output, arrays over examples have no axis for it: y is (P,), and (P, D) for D > 1.
 """
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +23,7 @@ from langevin_nn.errors import InputError as InputError
 from langevin_nn.errors import NotApplicable as NotApplicable
 from langevin_nn.estimates import Estimate as Estimate
 from langevin_nn.estimates import StepSizeBias as StepSizeBias
-from langevin_nn.estimates import plus_minus, shifted
+from langevin_nn.result_text import results_table, with_messages
 from langevin_nn.values import as_number, as_whole, is_ordered, require_kind, require_text
 from langevin_nn.wide_layers import DenseLayer, InputLayer, Layer, PatchLayer
 from langevin_nn.wide_layers import Patches as Patches
@@ -84,26 +82,6 @@ def random_key(key: Any) -> PRNGKeyArray:
         f"key must be one random key of JAX, got {description}: write jax.random.key(0)"
     )
 
-
-MARK = " †"
-"""The mark of a number that the step size shifts by more than its standard error."""
-
-UNKNOWN_MARK = " ‡"
-"""The mark of a number that the step size shifts by an unknown amount."""
-
-SHIFTED = "shifted by the step size by more than the standard error"
-SHIFT_ADVICE = 'write a smaller step_size, or dynamics = "split"'
-
-NOT_FOUND = "not found"
-"""The text in place of a theory's number that does not exist; the theory's message says why."""
-
-QUANTITIES = {
-    "bias2": "bias²",
-    "variance": "variance",
-    "generalisation_error": "generalisation error",
-    "train_error": "training error",
-}
-"""The names of compared quantities in tables and figures, by their names in results."""
 
 CHAIN_AXIS = "chains"
 """The axis of the device mesh over which chains are shared out."""
@@ -315,83 +293,3 @@ class Generalisation(Displayed):
     @property
     def _table(self) -> Table:
         return with_messages(results_table([self]), [self])
-
-
-def bias_mark(measured: Generalisation, key: str) -> str:
-    """The mark of the number `key`, for a step-size shift beyond its error or an unknown one."""
-    if key in measured.biased:
-        return MARK
-    bias = measured.step_size_bias
-    return UNKNOWN_MARK if bias is not None and key in bias.unknown else ""
-
-
-def bias_note(measured: Generalisation) -> list[str]:
-    """The lines that explain the marks of numbers; none where no number has a mark."""
-    bias = measured.step_size_bias
-    if bias is None:
-        return []
-    not_known = [f"{UNKNOWN_MARK.strip()} {bias.message}"] if bias.message else []
-    if not measured.biased:
-        return not_known
-    shifts = (f"{QUANTITIES[key]} by {shifted(getattr(bias, key))}" for key in measured.biased)
-    return not_known + [
-        f"{MARK.strip()} {SHIFTED}: {', '.join(shifts)} (predicted to leading order): "
-        f"{SHIFT_ADVICE}"
-    ]
-
-
-def results_table(results: Iterable[Generalisation]) -> Table:
-    """A table of the numbers of theories or experiments, a row for each.
-
-    Columns that all leave empty, the log evidence say, are left out.
-    """
-    results = list(results)
-    header = ["", *QUANTITIES.values(), "test accuracy", "log evidence", "order parameters"]
-    rows = []
-    for result in results:
-        estimates = {key: getattr(result, key) for key in QUANTITIES}
-        evidence = result.log_evidence
-        rows.append(
-            [
-                result.name,
-                *(
-                    NOT_FOUND
-                    if math.isnan(estimate.value)
-                    else plus_minus(estimate) + bias_mark(result, key)
-                    for key, estimate in estimates.items()
-                ),
-                number_or_not_found(result.test_accuracy.value, ".4f"),
-                "" if evidence is None else number_or_not_found(evidence, ".6g"),
-                orders(result),
-            ]
-        )
-    used = [place for place in range(len(header)) if place < 6 or any(row[place] for row in rows)]
-    return Table(
-        [header[place] for place in used], [[row[place] for place in used] for row in rows]
-    )
-
-
-def with_messages(table: Table, results: Iterable[Generalisation]) -> Table:
-    """The table with the notes on marks and the messages of these results under it."""
-    notes = []
-    for result in results:
-        notes += bias_note(result)
-        if result.message:
-            state = "" if result.converged else "not converged: "
-            notes.append(f"{result.name}: {state}{result.message}")
-    return replace(table, notes=[*table.notes, *notes])
-
-
-def orders(theory: Generalisation) -> str:
-    """The order parameters as text; of a matrix its smallest and its largest eigenvalue."""
-    orders = np.array(theory.order_parameters)
-    if orders.ndim < 2 or not np.all(np.isfinite(orders)):
-        return ", ".join(number_or_not_found(float(q), ".5g") for q in orders.ravel())
-    eigenvalues = np.linalg.eigvalsh(orders)
-    size = len(orders)
-    return f"{size} × {size}, eigenvalues {eigenvalues[0]:.4g} … {eigenvalues[-1]:.4g}"
-
-
-def number_or_not_found(value: float, form: str) -> str:
-    """A theory's number as text, or `NOT_FOUND` for NaN."""
-    return NOT_FOUND if math.isnan(value) else format(value, form)

@@ -8,6 +8,7 @@ import pytest
 
 from langevin_nn.config.architectures import ARCHITECTURES
 from langevin_nn.config.dynamics import DYNAMICS
+from langevin_nn.model.losses import LOSSES
 from langevin_nn.sampling.base import dynamics_named
 from langevin_nn.theory import THEORIES
 
@@ -20,7 +21,7 @@ LAYERS = [
     {"values", "siblings"},
     {"import_paths"},
     {"config", "display", "estimates", "files", "locks", "memory"},
-    {"covariances", "footprint", "progress"},
+    {"covariances", "footprint", "progress", "result_text"},
     {"wide_layers"},
     {"types"},
     {"data"},
@@ -133,12 +134,13 @@ NAMES = {
     "theory": {*THEORIES},
     "network": {*ARCHITECTURES, *classes(ARCHITECTURES)},
     "dynamics": {*DYNAMICS, *classes(DYNAMICS)},
+    "loss": {*LOSSES, *(kind.__name__ for kind in LOSSES.values())},
 }
 
 
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
 def test_no_branch_on_the_name_of(names):
-    """What others ask of a theory, of a network, of a dynamics, its object says."""
+    """What others ask of a theory, a network, a dynamics or a loss, its object says."""
     found = {
         f"{name}:{constant.lineno} {constant.value}"
         for name, tree in MODULES.items()
@@ -148,8 +150,15 @@ def test_no_branch_on_the_name_of(names):
     assert not found
 
 
-@pytest.mark.parametrize("table", [ARCHITECTURES, DYNAMICS], ids=["network", "dynamics"])
-def test_no_branch_on_the_class_of(table):
+CLASSES = {
+    "network": classes(ARCHITECTURES),
+    "dynamics": classes(DYNAMICS),
+    "loss": {kind.__name__ for kind in LOSSES.values()},
+}
+
+
+@pytest.mark.parametrize("names", CLASSES.values(), ids=CLASSES)
+def test_no_branch_on_the_class_of(names):
     found = [
         f"{name}:{node.lineno}"
         for name, tree in MODULES.items()
@@ -158,7 +167,7 @@ def test_no_branch_on_the_class_of(table):
         or (isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"))
         for part in ast.walk(node)
         if isinstance(part, ast.Name | ast.Attribute)
-        and ast.unparse(part).rpartition(".")[2] in classes(table)
+        and ast.unparse(part).rpartition(".")[2] in names
     ]
     assert not found
 

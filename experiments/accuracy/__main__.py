@@ -32,9 +32,10 @@ from langevin_nn import config as configuration
 from langevin_nn.config.record import RunConfig
 from langevin_nn.estimates import plus_minus
 from langevin_nn.plotting import CHAIN_COLOURS, style_of
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.sweeps.grid import grid
-from langevin_nn.types import QUANTITIES, Estimate
+from langevin_nn.types import Estimate
 
 TASKS: dict[str, dict[str, Any]] = {
     "MNIST 0/1": {"source": "mnist"},

@@ -22,7 +22,7 @@ from experiments.common import (
     table,
 )
 from langevin_nn.analysis.comparison import grid_deviations
-from langevin_nn.types import QUANTITIES
+from langevin_nn.result_text import QUANTITIES
 
 THEORIES = ("infinite_width", "global", "scale_mixture")
 SHOWN = ("bias2", "variance")

@@ -17,7 +17,8 @@ from experiments.common import Call, Results, experiment, legend_below, markdown
 from langevin_nn.analysis.comparison import grid_deviations
 from langevin_nn.estimates import plus_minus
 from langevin_nn.plotting import style_of
-from langevin_nn.types import QUANTITIES, Estimate
+from langevin_nn.result_text import QUANTITIES
+from langevin_nn.types import Estimate
 
 ACTIVATION, SIZE, WIDTH = "network.activation", "data.num_train", "network.hidden_widths[0]"
 SHOWN = ("bias2", "variance")

@@ -17,8 +17,9 @@ import langevin_nn as lnn
 from experiments.common import Call, Results, experiment, frame, legend_below, markdown
 from langevin_nn import config as configuration
 from langevin_nn.estimates import plus_minus
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs import run
-from langevin_nn.types import QUANTITIES, Estimate
+from langevin_nn.types import Estimate
 
 WIDTH = "network.hidden_widths[0]"
 KEYS = ("bias2", "variance", "generalisation_error")

@@ -18,8 +18,9 @@ from experiments.common import Call, Results, experiment, frame, legend_below, m
 from langevin_nn import config as configuration
 from langevin_nn.estimates import plus_minus
 from langevin_nn.plotting import style_of
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs import assemble, run
-from langevin_nn.types import QUANTITIES, Estimate
+from langevin_nn.types import Estimate
 
 SOURCES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
 THEORIES = ("infinite_width", "one_layer", "scale_mixture", "matched")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 import langevin_nn as lnn
 from experiments.common import Call, Results, experiment, markdown, mnist_caption, table, verdicts
 from langevin_nn.analysis.comparison import grid_deviations
-from langevin_nn.types import QUANTITIES
+from langevin_nn.result_text import QUANTITIES
 
 WIDTH, PRECISION = "network.hidden_widths[0]", "prior.precisions[-1]"
 SHOWN = ("bias2", "variance")

@@ -10,18 +10,18 @@ import xarray as xr
 
 from langevin_nn.display import Displayed, Table
 from langevin_nn.estimates import UNKNOWN_SHIFT_MESSAGE, is_shifted, plus_minus
-from langevin_nn.types import (
+from langevin_nn.result_text import (
     MARK,
     QUANTITIES,
     SHIFT_ADVICE,
     SHIFTED,
+    UNCONVERGED,
     UNKNOWN_MARK,
-    Estimate,
-    Generalisation,
     bias_mark,
     bias_note,
     number_or_not_found,
 )
+from langevin_nn.types import Estimate, Generalisation
 from langevin_nn.values import require_kind
 
 
@@ -89,7 +89,7 @@ class Comparison(Displayed):
         rows = [[self.measured.name, *measured, f"{self.measured.test_accuracy.value:.4f}"]]
         deviations = iter(self.deviations)
         for theory in self.expected:
-            cells = [_with_deviation(next(deviations)) for _ in QUANTITIES]
+            cells = [_with_deviation(next(deviations), theory.converged) for _ in QUANTITIES]
             rows.append(
                 [theory.name, *cells, number_or_not_found(theory.test_accuracy.value, ".4f")]
             )
@@ -212,7 +212,12 @@ def _mean(values: np.ndarray, average: Callable[[np.ndarray], Any] = np.mean) ->
     return float(average(values)) if values.size else math.nan
 
 
-def _with_deviation(deviation: Deviation) -> str:
-    """A theory's number as text, with the experiment's deviation from it in standard errors."""
+def _with_deviation(deviation: Deviation, has_converged: bool) -> str:
+    """A theory's number as text, with the experiment's deviation from it in standard errors.
+
+    What has not converged is compared with nothing.
+    """
     number = number_or_not_found(deviation.expected.value, ".5f")
+    if not has_converged:
+        return number if math.isnan(deviation.expected.value) else number + UNCONVERGED
     return f"{number} ({deviation.in_sigmas})" if deviation.in_sigmas else number

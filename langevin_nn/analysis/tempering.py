@@ -51,7 +51,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.analysis.diagnostics import EXTEND, START_ANEW, mcse
 from langevin_nn.analysis.generalisation import summarise
-from langevin_nn.model.losses import Squared
 from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.posterior import Posterior
@@ -165,7 +164,7 @@ def thermodynamic_integration(
     if not keep.any():
         raise InputError("every chain diverged: there is nothing to integrate")
     hottest = ladder.posteriors[-1]
-    normalised = isinstance(hottest.loss, Squared)
+    normalised = hottest.loss.is_gaussian
     misfit, normalisation = _prior_misfits(hottest, key, num_prior)
     start = _log_mean(misfit, normalisation)
     beta = 1 / np.array(ladder.temperatures)
@@ -309,7 +308,7 @@ def _prior_misfits(
     The read-out is integrated out where it can be.
     """
     network = posterior.network
-    squared = isinstance(posterior.loss, Squared)
+    squared = posterior.loss.is_gaussian
     if squared and isinstance(network, Network) and network.hidden_widths:
         posterior = MarginalisedPosterior.of(posterior)
     shape = (posterior.num_train, *jax.tree.leaves(posterior.sample_prior(key, 1))[0].shape)

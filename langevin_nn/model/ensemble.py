@@ -2,16 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int
 
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.activations import require_own_dual
 from langevin_nn.types import EnsembleSpec, InputError
 from langevin_nn.values import nearest, require_kind
 
-__all__ = ["Beside", "Ensemble"]
+__all__ = ["Beside", "Drawn", "Ensemble"]
 
 T = TypeVar("T")
+
+
+class Drawn(NamedTuple):
+    """What networks of the user's own class `kind`, drawn from the prior, are.
+
+    `grams(places, n)` are the Gram matrices (n, P, P) of n networks at the training inputs of these
+    indices.
+    """
+
+    kind: type
+    grams: Callable[[Int[np.ndarray, " P"], int], Float[np.ndarray, "n P P"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +34,8 @@ class Ensemble:
 
     A posterior has its own, `posterior.ensemble`. What several theories need of it, such as the
     decomposed Gram matrix, they make once and keep here (`once`). An ensemble that comes from an
-    `origin`, as `at` makes it, may take over what is common to both.
+    `origin`, as `at` makes it, may take over what is common to both. `drawn`, of a network of the
+    user's own, is what its layers are held against.
 
     Raises `InputError` for anything but an EnsembleSpec and a Dataset, in this order, and for an
     activation whose dual is another function's.
@@ -34,6 +49,7 @@ class Ensemble:
     spec: EnsembleSpec
     data: Dataset
     origin: "Ensemble | None" = field(default=None, repr=False)
+    drawn: Drawn | None = field(default=None, repr=False)
     _made: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.config.losses import HINGE, LOGISTIC, SQUARED, LossUsage
+from langevin_nn.config.losses import HINGE, LOGISTIC, SQUARED, LossUsage, loss_usage
 from langevin_nn.data.dataset import as_numbers
 from langevin_nn.import_paths import misfit, named
 from langevin_nn.model.jumps import jump_of
@@ -77,6 +77,11 @@ class Loss(abc.ABC):
         for method, arguments in METHODS.items():
             if method in vars(cls):
                 require_signature(f"{cls.__name__}.{method}", vars(cls)[method], *arguments)
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether exp(−βℓ) is a Gaussian of f with the variance T: with the squared loss alone."""
+        return self.usage.is_gaussian and self.usage is loss_usage(self.name)
 
     margin: float | None = None
     """κ, from which on the loss is exactly 0; None for a loss that is 0 at the target alone."""

@@ -25,7 +25,7 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.model import gaussian_readout
 from langevin_nn.model.control_variates import Layer, Reference, control_variates, require_known
 from langevin_nn.model.gaussian_readout import ReadoutRegression
-from langevin_nn.model.losses import Loss, Squared
+from langevin_nn.model.losses import Loss
 from langevin_nn.model.networks.base import Network, is_own_network, require_features
 from langevin_nn.model.networks.modules import refuse_wrong_derivatives
 from langevin_nn.model.posterior import Posterior, require_keys
@@ -348,7 +348,7 @@ class MarginalisedPosterior(Posterior):
 
 
 def _require_squared(loss: Loss) -> None:
-    if not isinstance(loss, Squared):
+    if not loss.is_gaussian:
         raise InputError(
             f"the read-out is Gaussian given the hidden weights with the squared loss alone, got "
             f'loss {loss.name}: write GibbsPosterior (in a configuration readout = "sampled")'

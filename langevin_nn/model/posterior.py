@@ -33,6 +33,7 @@ from langevin_nn.model.losses import Loss, Squared, require_loss
 from langevin_nn.model.networks.base import evaluate, layers_of, of_each, reduced_on, require_output
 from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivatives
 from langevin_nn.model.prior import GaussianPrior
+from langevin_nn.model.prior_grams import drawn_of
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, is_key, random_key
 from langevin_nn.values import as_number, require_count, require_kind
 
@@ -149,7 +150,8 @@ class Posterior(Target):
         """
         if self.beside.data is None:
             raise InputError(f"{type(self).__name__} has no data set: give a GibbsPosterior")
-        return Ensemble(self.spec, self.beside.data)
+        drawn = drawn_of(self.network, self.prior, self.x_train)
+        return Ensemble(self.spec, self.beside.data, drawn=drawn)
 
     @property
     def dtype(self) -> Any:
@@ -326,7 +328,7 @@ class GibbsPosterior(Posterior):
 
     def data_energy(self, params: Any) -> Float[Array, " chains"]:
         """Σ_μ ℓ(f(x_μ), y_μ), summed over the outputs where there are several."""
-        if isinstance(self.loss, Squared):  # rounded as the squared errors are
+        if self.loss.is_gaussian:  # rounded as the squared errors are
             return 0.5 * jnp.sum(self.squared_errors(params), axis=1)
         return jnp.sum(self.loss(self.train_outputs(params), self.y_train[None]), axis=1)
 
@@ -349,7 +351,7 @@ class GibbsPosterior(Posterior):
     @property
     def log_normalisation(self) -> float:
         """(PD/2) log 2πT with the squared loss; 0 with others, whose weights are as they are."""
-        if not isinstance(self.loss, Squared):
+        if not self.loss.is_gaussian:
             return 0.0
         return 0.5 * self.y_train.size * math.log(2 * math.pi * float(self.temperature))
 

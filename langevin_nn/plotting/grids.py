@@ -21,7 +21,7 @@ from matplotlib.collections import QuadMesh
 from langevin_nn.analysis.comparison import grid_deviations, grid_marks, shift_names
 from langevin_nn.errors import InputError
 from langevin_nn.plotting.style import EXPERIMENT_COLOUR, literal, style_of
-from langevin_nn.types import MARK, QUANTITIES, UNKNOWN_MARK
+from langevin_nn.result_text import MARK, QUANTITIES, UNKNOWN_MARK
 from langevin_nn.values import require_kind
 
 MOST_TICKS = 8

@@ -19,7 +19,7 @@ from langevin_nn.plotting.grids import (
     written,
 )
 from langevin_nn.plotting.style import CHAIN_COLOURS, is_first, literal, style_of
-from langevin_nn.types import QUANTITIES
+from langevin_nn.result_text import QUANTITIES
 
 MOST_ROWS = 8
 """The largest number of rows of panels."""

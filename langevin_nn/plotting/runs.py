@@ -9,9 +9,10 @@ from matplotlib.ticker import MaxNLocator
 
 from langevin_nn.analysis.diagnostics import mcse
 from langevin_nn.plotting.style import CHAIN_COLOURS, EXPERIMENT_COLOUR, is_limit, literal, style_of
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.effective.one_layer import OneLayerSweep
-from langevin_nn.types import QUANTITIES, Generalisation
+from langevin_nn.types import Generalisation
 
 
 def plot_generalisation(

@@ -11,11 +11,11 @@ from langevin_nn.analysis.comparison import shift_names
 from langevin_nn.errors import InputError
 from langevin_nn.estimates import Estimate, is_shifted
 from langevin_nn.files import require_no_folder, write_bytes
+from langevin_nn.result_text import MARK, QUANTITIES, SHIFTED, UNKNOWN_MARK
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.loading import load_run
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.results import NUMBERS, collected
-from langevin_nn.types import MARK, QUANTITIES, SHIFTED, UNKNOWN_MARK
 from langevin_nn.values import as_path, shown
 
 FORMATS = {".csv": "csv", ".tex": "latex", ".parquet": "parquet"}

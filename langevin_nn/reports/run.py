@@ -11,19 +11,12 @@ from langevin_nn.reports.formats import beside, estimate, legend, number, per_ce
 from langevin_nn.reports.html import Markup, element, figures, findings, page, table
 from langevin_nn.reports.provenance import provenance, reproduction
 from langevin_nn.reports.theories import explanations, remarks_on
+from langevin_nn.result_text import QUANTITIES, UNKNOWN_MARK, bias_mark, bias_note, orders
 from langevin_nn.runs import tables
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.loading import load_run
 from langevin_nn.runs.summary import Experiment, Summary, Tempered
-from langevin_nn.types import (
-    QUANTITIES,
-    UNKNOWN_MARK,
-    Estimate,
-    Generalisation,
-    bias_mark,
-    bias_note,
-    orders,
-)
+from langevin_nn.types import Estimate, Generalisation
 
 FIGURES = {
     "generalisation": (

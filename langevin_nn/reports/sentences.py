@@ -20,7 +20,8 @@ from langevin_nn.analysis.comparison import (
     shift_names,
 )
 from langevin_nn.reports.formats import number
-from langevin_nn.types import MARK, QUANTITIES, UNKNOWN_MARK, Generalisation, bias_mark
+from langevin_nn.result_text import MARK, QUANTITIES, UNKNOWN_MARK, bias_mark
+from langevin_nn.types import Generalisation
 
 COMPARED = ("bias2", "variance")
 """The quantities in which theories are held against the experiment."""

@@ -7,12 +7,12 @@ from langevin_nn.reports.formats import legend, number, share, time_of
 from langevin_nn.reports.html import Markup, element, figures, findings, listing, page, table
 from langevin_nn.reports.points import MARKS, MOST_ROWS, Points
 from langevin_nn.reports.provenance import provenance, reproduction
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs import tables
 from langevin_nn.sweeps import report
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.results import collected
 from langevin_nn.sweeps.status import status
-from langevin_nn.types import QUANTITIES
 
 FIGURES = {
     "lines": (

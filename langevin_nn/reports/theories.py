@@ -9,9 +9,9 @@ from langevin_nn.reports.formats import NOTHING, beside, number, per_cent, share
 from langevin_nn.reports.html import Markup, element, joined, listing, table
 from langevin_nn.reports.points import Points
 from langevin_nn.reports.sentences import COMPARED
+from langevin_nn.result_text import QUANTITIES, message_of
 from langevin_nn.runs.summary import Summary, TheoryRecord
 from langevin_nn.theory.suite import THEORIES
-from langevin_nn.types import QUANTITIES
 
 
 def of_grid(points: Points) -> list[Markup]:
@@ -132,7 +132,7 @@ def remarks_on(summaries: Mapping[str, Summary]) -> list[Markup]:
     for place, summary in summaries.items():
         for name, theory in summary.theory.items():
             if theory.message:
-                places_by_remark.setdefault(f"{name}: {theory.message}", []).append(place)
+                places_by_remark.setdefault(message_of(name, theory), []).append(place)
         for name, reason in summary.not_applicable.items():
             places_by_remark.setdefault(f"{name}: left out ({reason})", []).append(place)
     if not places_by_remark:

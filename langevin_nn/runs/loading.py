@@ -20,6 +20,7 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.display import Displayed, Table
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.precision import require_float64
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.modules import module_differences
 from langevin_nn.runs.provenance import data_differences
@@ -28,11 +29,7 @@ from langevin_nn.runs.run import load_data, template_of
 from langevin_nn.runs.summary import Summary
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.types import (
-    QUANTITIES,
-    Generalisation,
-    InputError,
-)
+from langevin_nn.types import Generalisation, InputError
 from langevin_nn.values import as_path, as_whole, shown
 
 

@@ -1,23 +1,20 @@
 """A network of the user's own, held against the configuration that makes it and against itself."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from langevin_nn.config.record import RunConfig
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.import_paths import is_import_path
 from langevin_nn.model.networks.base import Network, layers_of, says_layers
 from langevin_nn.model.posterior import Posterior
-from langevin_nn.model.prior import GaussianPrior
-from langevin_nn.theory.kernels.nngp import nngp
-from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
+from langevin_nn.model.prior_grams import drawn_grams
+from langevin_nn.theory.own_layers import NUM_DRAWS, NUM_INPUTS, require_agreement
+from langevin_nn.types import InputError
 from langevin_nn.values import shown
 
 __all__ = ["require_as_asked", "require_layers"]
@@ -26,11 +23,6 @@ LEAST_WIDTH = 300
 """The width of the narrowest layer of the networks that are drawn, but for very large ones."""
 MOST_WEIGHTS = 4_000_000
 """Weights of the largest network that is drawn."""
-NUM_DRAWS, NUM_INPUTS = 12, 3
-"""Networks that are drawn from the prior, and the inputs that they are looked at."""
-TOLERANCE, STANDARD_ERRORS = 0.15, 8.0
-"""The deviation of a Gram matrix that is none: of finite widths, and of so few draws."""
-
 _agreeing: set[Any] = set()
 """What this process has found to agree, by all that it depends on."""
 
@@ -77,21 +69,7 @@ def require_layers(
     )
     draws = np.random.default_rng(0).standard_normal((NUM_INPUTS, data.in_size))
     x = draws + 0.7 * draws[:1]  # correlated, and of different lengths
-    try:
-        expected = np.asarray(nngp(spec, x))
-    except NotApplicable:
-        return
-    grams = _sampled_grams(wide, posterior.prior, spec, x)
-    mean, error = grams.mean(axis=0), grams.std(axis=0, ddof=1) / math.sqrt(NUM_DRAWS)
-    size = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
-    excess = np.abs(mean - expected) - TOLERANCE * size - STANDARD_ERRORS * error
-    if np.max(np.nan_to_num(excess)) > 0:
-        i, j = np.unravel_index(np.argmax(np.nan_to_num(excess)), excess.shape)
-        raise InputError(
-            f"the layers of {kind.__name__} are another network's: E[f(x)f(x')] is "
-            f"{expected[i, j]:.3g} by them, and {mean[i, j]:.3g} by the features of random "
-            "networks: write what features(x) does in layers, or def layers(self) that returns None"
-        )
+    require_agreement(kind, spec, x, drawn_grams(wide, posterior.prior, x, NUM_DRAWS))
     _agreeing.add(key)
 
 
@@ -106,21 +84,3 @@ def _widened(kind: type[Network], config: RunConfig, data: Dataset) -> Network |
         if factor == 1:
             return None
         factor //= 2
-
-
-def _sampled_grams(
-    network: Network, prior: GaussianPrior, spec: EnsembleSpec, x: Float[np.ndarray, "P N_0"]
-) -> Float[np.ndarray, "draws P P"]:
-    """FFᵀ/(λ_L M) + 1/λ_b of networks that are drawn from the prior."""
-    arrays, rest = eqx.partition(network, eqx.is_inexact_array)
-    inputs = jnp.asarray(x, jnp.float32)
-
-    @eqx.filter_jit
-    def features(arrays: Any) -> Any:
-        return eqx.combine(jax.tree.map(lambda w: w[0], arrays), rest).features(inputs)
-
-    keys = jax.random.split(jax.random.key(1), NUM_DRAWS)
-    drawn = [np.asarray(features(prior.sample(key, arrays, 1)), np.float64) for key in keys]
-    bias = 0.0 if spec.bias_precisions is None else 1 / spec.bias_precisions[-1]
-    readout = spec.prior_precisions[-1]
-    return np.stack([f @ f.T / (readout * f.shape[-1]) + bias for f in drawn])

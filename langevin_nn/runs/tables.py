@@ -19,10 +19,11 @@ from langevin_nn.data.teachers import TEACHERS
 from langevin_nn.display import aligned
 from langevin_nn.estimates import plus_minus, shifted
 from langevin_nn.model.networks.named import network_named
+from langevin_nn.result_text import QUANTITIES, bias_mark, message_of
 from langevin_nn.runs.results import Result
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.suite import Predictions, theory_named
-from langevin_nn.types import QUANTITIES, Generalisation, bias_mark
+from langevin_nn.types import Generalisation
 
 
 def caption(*configs: RunConfig) -> str:
@@ -270,9 +271,7 @@ def remarks(predictions: Predictions, *, reasons: bool = True) -> list[str]:
     elif left_out:
         lines.append(f"left out   {', '.join(left_out)}  (summary.json says why)")
     return lines + [
-        f"{result.name}: {result.message}"
-        for result in predictions.results.values()
-        if result.message
+        message_of(result.name, result) for result in predictions.results.values() if result.message
     ]
 
 

@@ -10,6 +10,7 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.display import Displayed, Table, duration
 from langevin_nn.estimates import plus_minus
 from langevin_nn.files import Unreadable
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs.assemble import dynamics_of
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.run import counts_of
@@ -17,7 +18,7 @@ from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.counts import Counts
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.checkpoint import Reached, reached
-from langevin_nn.types import QUANTITIES, Generalisation, InputError
+from langevin_nn.types import Generalisation, InputError
 
 FEWEST_DRAWS = 10
 """The number of draws of each chain from which on there are numbers."""

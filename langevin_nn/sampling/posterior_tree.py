@@ -30,7 +30,7 @@ import xarray as xr
 
 import langevin_nn
 from langevin_nn.footprint import SERIES_BYTES
-from langevin_nn.model.losses import Loss, Squared
+from langevin_nn.model.losses import Loss
 from langevin_nn.types import Generalisation, InputError
 from langevin_nn.values import as_number, require_kind, shown
 
@@ -259,7 +259,7 @@ def _posterior_predictive(
     chains: Draws, output: tuple[str, ...], run_id: str, left_out: list[str]
 ) -> dict[str, Any]:
     """Draws of targets f + √T ε, the stream of ε seeded with the run's name."""
-    if not isinstance(chains.loss, Squared) or chains.temperature is None:
+    if chains.loss is None or not chains.loss.is_gaussian or chains.temperature is None:
         left_out.append("posterior_predictive: exp(−ℓ/T) is no density of y, or not known")
         return {}
     rng = np.random.default_rng([*run_id.encode()])
@@ -282,7 +282,7 @@ def _log_likelihood(chains: Draws, y_train: np.ndarray, left_out: list[str]) -> 
     loss, temperature = chains.loss, chains.temperature
     values = [_log_density(loss, f, y_train, temperature) for f in chains.train_outputs]
     description = "log N(y; f, temperature), summed over the outputs"
-    if not isinstance(loss, Squared):
+    if not loss.is_gaussian:
         description = (
             f"−ℓ(f, y)/temperature of the {loss.name} loss: a log likelihood for the logistic one "
             "at temperature 1 alone, else a weight that is not normalised over y"
@@ -295,7 +295,7 @@ def _log_density(loss: Loss, f: np.ndarray, y: np.ndarray, temperature: float) -
     """−ℓ/T of one chain, with the squared loss less ½ log 2πT, summed over the outputs."""
     losses = loss(jnp.asarray(f), jnp.asarray(y[None], f.dtype))
     values = -np.asarray(losses, np.float64) / temperature
-    if isinstance(loss, Squared):
+    if loss.is_gaussian:
         values = values - 0.5 * np.log(2 * np.pi * temperature)
     with np.errstate(over="ignore", invalid="ignore"):  # of chains that have diverged
         return (values if y.ndim == 1 else values.sum(axis=-1)).astype(f.dtype)

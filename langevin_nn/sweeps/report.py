@@ -10,11 +10,12 @@ import xarray as xr
 from langevin_nn.analysis.comparison import grid_marks, grid_note
 from langevin_nn.display import aligned
 from langevin_nn.estimates import plus_minus
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.sweeps.axes import place
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.plan import Task
 from langevin_nn.sweeps.status import Status
-from langevin_nn.types import QUANTITIES, Estimate
+from langevin_nn.types import Estimate
 
 
 def report(folder: SweepFolder, results: xr.Dataset, num_finished: int) -> str:

@@ -23,13 +23,13 @@ import xarray as xr
 
 from langevin_nn.errors import InputError
 from langevin_nn.files import write_bytes
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs import provenance
 from langevin_nn.runs.expected import Expected
 from langevin_nn.runs.summary import UNKNOWN, Experiment, Summary, TheoryRecord
 from langevin_nn.sweeps import theories
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
-from langevin_nn.types import QUANTITIES
 from langevin_nn.values import as_path
 
 NUMBERS = (*QUANTITIES, "test_accuracy")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from langevin_nn.config.losses import loss_usage
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.types import EnsembleSpec, NotApplicable
 from langevin_nn.values import require_kind
@@ -28,7 +29,7 @@ def require_squared(ensemble: Ensemble) -> None:
     Traceback (most recent call last):
     langevin_nn.errors.NotApplicable: the theories describe the squared loss, this ensemble has hinge: write loss = "squared", or theory = [] for none
     """  # noqa: E501
-    if ensemble.spec.loss != "squared":
+    if not loss_usage(ensemble.spec.loss).is_gaussian:
         raise NotApplicable(
             f"the theories describe the squared loss, this ensemble has {ensemble.spec.loss}: "
             'write loss = "squared", or theory = [] for none'

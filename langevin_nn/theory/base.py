@@ -12,6 +12,7 @@ from langevin_nn.footprint import Needs
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.covariance import OutputCovariance
+from langevin_nn.theory.own_layers import require_own_layers
 from langevin_nn.theory.saddles.average import ScaleAverage
 from langevin_nn.types import Generalisation, InputError, NotApplicable
 from langevin_nn.values import (
@@ -84,7 +85,7 @@ class Solution:
 Function = Callable[..., Generalisation | Solution]
 
 
-def _no_reason(ensemble: Ensemble) -> Any:
+def _no_reason(ensemble: Ensemble) -> str:
     return ""
 
 
@@ -98,7 +99,8 @@ class Theory:
         summary: one sentence on what it says.
         style: colour, line style and marker in figures, or some of them: "color", "linestyle",
             "marker".
-        domain: raises NotApplicable, with the reason, for ensembles that it does not describe.
+        domain: why it does not describe an ensemble, as a text; or raises NotApplicable with that,
+            as `applicability.require` does.
         twin: why it says nothing new about an ensemble that another theory describes, or "".
         at_points: the theory at arrays of widths, precisions and temperatures, if it has that.
         is_first: whether figures with room for few theories show it before others.
@@ -120,7 +122,7 @@ class Theory:
     summary: str = ""
     style: Mapping[str, Any] = field(default_factory=lambda: OWN_STYLE)
     domain: Callable[[Ensemble], Any] = _no_reason
-    twin: Callable[[Ensemble], str] = _no_reason
+    twin: Callable[[Ensemble], Any] = _no_reason
     at_points: Callable[..., Any] | None = None
     is_first: bool = False
     needs: Needs = Needs()
@@ -157,7 +159,9 @@ class Theory:
             NotApplicable: the theory does not describe the ensemble.
         """
         require_ensemble(ensemble)
-        self.domain(ensemble)
+        if reason := self._outside(ensemble):
+            raise NotApplicable(reason)
+        require_own_layers(ensemble)
         solution = self.function(ensemble, **options)
         if not isinstance(solution, Solution):
             write = "return Generalisation(…), or a Solution"
@@ -234,11 +238,24 @@ class Theory:
     def applies(self, ensemble: Ensemble) -> str:
         """Why the theory does not describe the ensemble, or says nothing new about it; else ""."""
         require_ensemble(ensemble)
+        return self._outside(ensemble) or self._reason("twin", ensemble)
+
+    def _outside(self, ensemble: Ensemble) -> str:
+        """Why the theory does not describe the ensemble; "" where it does."""
         try:
-            self.domain(ensemble)
+            return self._reason("domain", ensemble)
         except NotApplicable as error:
             return str(error)
-        return self.twin(ensemble)
+
+    def _reason(self, name: str, ensemble: Ensemble) -> str:
+        """The text that `domain` or `twin` gives; "" for what is no text, as of `require`."""
+        reason = getattr(self, name)(ensemble)
+        if isinstance(reason, bool | np.bool_):
+            raise InputError(
+                f"{name} of {self.name} gives {shown(reason)}: write the reason as a text where "
+                'there is one, else ""'
+            )
+        return reason if isinstance(reason, str) else ""
 
 
 def _contradiction(numbers: Generalisation, data: Dataset) -> str:

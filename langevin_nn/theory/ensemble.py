@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from langevin_nn.config.losses import loss_usage
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble, require_squared
@@ -87,7 +88,7 @@ class Decompositions:
         decomposition for (an unknown Gram matrix, another loss) is returned as it is.
         """
         spec, data = ensemble.spec, ensemble.data
-        if spec.layers is None or spec.loss != "squared":
+        if spec.layers is None or not loss_usage(spec.loss).is_gaussian:
             return ensemble
         key = _digest(data), gram_key(spec)
         origin = self._origins.pop(key, None)

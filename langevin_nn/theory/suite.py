@@ -10,9 +10,10 @@ import jax
 
 from langevin_nn import footprint
 from langevin_nn.display import Displayed, Table
-from langevin_nn.import_paths import is_import_path, misfit, named, reason_of
+from langevin_nn.import_paths import misfit, named, reason_of
 from langevin_nn.memory import forget_programs
 from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.result_text import results_table, with_messages
 from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.base import Function, Solution, Theory
 from langevin_nn.theory.effective import (
@@ -29,13 +30,7 @@ from langevin_nn.theory.effective import (
 from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.moments import not_found
 from langevin_nn.theory.regression.resolvable import resolved_criteria
-from langevin_nn.types import (
-    Generalisation,
-    InputError,
-    NotApplicable,
-    results_table,
-    with_messages,
-)
+from langevin_nn.types import Generalisation, InputError, NotApplicable
 from langevin_nn.values import shown
 
 __all__ = ["THEORIES", "Predictions", "predict", "theory_named"]
@@ -58,6 +53,7 @@ THEORIES: dict[str, Theory | Function] = {
 """The theories by name. A theory of your own is added as `THEORIES["mine"]`: a `Theory`, or a
 function of an `Ensemble` that gives a `Generalisation` or a `Solution`."""
 
+_OF_THE_PACKAGE = tuple(THEORIES.values())
 _FAILURES = (ValueError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError)
 
 
@@ -146,17 +142,18 @@ def predict(ensemble: Ensemble, names: Iterable[Any] | None = None) -> Predictio
     solutions: dict[str, Solution] = {}
     not_applicable: dict[str, str] = {}
     for name, theory in theories.items():
-        if names is None and (why := theory.applies(ensemble)):
-            not_applicable[name] = why
-            continue
+        is_own = theory not in _OF_THE_PACKAGE
         try:
+            if names is None and (why := theory.applies(ensemble)):
+                not_applicable[name] = why
+                continue
             solutions[name] = theory.solve(ensemble)
-            if is_import_path(name):
+            if is_own:
                 _check_covariance(solutions[name])
         except NotApplicable as error:
             not_applicable[name] = str(error)
-        except _failures_of(name) as error:
-            solutions[name] = Solution(not_found(name, data, _reason(name, error)))
+        except _failures_of(is_own) as error:
+            solutions[name] = Solution(not_found(name, data, _reason(is_own, error)))
     criterion, at_temperature, why = resolved_criteria(regression, spec.temperature)
     smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
     return Predictions(
@@ -189,18 +186,16 @@ def _check_covariance(solution: Solution) -> None:
     replace(solution, covariance=lambda: made).required_covariance()
 
 
-def _failures_of(name: str) -> tuple[type[BaseException], ...]:
-    """The exceptions that end one theory alone: any at all for a user's own, by import path."""
-    return (Exception, SystemExit) if is_import_path(name) else _FAILURES
+def _failures_of(is_own: bool) -> tuple[type[BaseException], ...]:
+    """The exceptions that end one theory alone: any at all for one of the user's own."""
+    return (Exception, SystemExit) if is_own else _FAILURES
 
 
-def _reason(name: str, error: BaseException) -> str:
+def _reason(is_own: bool, error: BaseException) -> str:
     if isinstance(error, InputError):
         return str(error)
     text = " ".join(str(error).split()) or type(error).__name__
-    return (
-        f"not found, the calculation failed: {reason_of(error) if is_import_path(name) else text}"
-    )
+    return f"not found, the calculation failed: {reason_of(error) if is_own else text}"
 
 
 def theory_named(name: str) -> Theory:

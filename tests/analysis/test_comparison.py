@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 
 from langevin_nn.analysis.comparison import grid_agreement, grid_marks, grid_note
-from langevin_nn.types import Estimate, Generalisation, StepSizeBias, bias_mark
+from langevin_nn.result_text import bias_mark
+from langevin_nn.types import Estimate, Generalisation, StepSizeBias
 
 AXES = ("N", "T")
 

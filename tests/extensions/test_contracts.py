@@ -1,6 +1,6 @@
 """What is derived from a class of the package is what is sampled and predicted, or is refused."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from langevin_nn.plotting.style import require_style
 from langevin_nn.theory import THEORIES
 from langevin_nn.theory.base import OWN_STYLE, Theory
 from langevin_nn.theory.suite import predict
-from langevin_nn.wide_layers import Layer
+from langevin_nn.wide_layers import InputLayer, Layer
 
 KEY = jax.random.key(0)
 
@@ -283,6 +283,39 @@ def test_layers_that_are_inherited_are_those_of_another_network():
     assert posterior_on(lnn.FullyConnected)[2].spec.layers is not None
 
 
+class Misdescribed(lnn.FullyConnected):
+    """Its units see twice their preactivations, of which its layers say nothing."""
+
+    @property
+    def layers(self):
+        return super().layers
+
+    def features(self, x):
+        return self.activation(2 * self.preactivations(0, x))
+
+
+class Described(Misdescribed):
+    @property
+    def layers(self):
+        first, *others = super().layers
+        return (DoubledInput(first.size), *others)
+
+
+@dataclass(frozen=True)
+class DoubledInput(InputLayer):
+    def __call__(self, covariance, precision, scale=1.0, bias=None):
+        return super().__call__(covariance, precision / 4, scale, bias)
+
+
+def test_layers_are_held_against_networks_drawn_from_the_prior():
+    """Also where no configuration has named the class."""
+    ensemble = posterior_on(Misdescribed)[2].ensemble
+    for asked in (ensemble, ensemble.at(hidden_widths=(50,))):
+        with refuses("the layers of Misdescribed", "features(x)"):
+            lnn.theory.infinite_width(asked)
+    assert predict(posterior_on(Described)[2].ensemble).results["infinite_width"].converged
+
+
 class Louder(lnn.FullyConnected):
     """Of its preactivations the read-out is one: `features` are the class's, f is another."""
 
@@ -349,6 +382,46 @@ def test_the_domain_of_a_theory_is_asked_also_where_it_is_named(monkeypatch):
     predictions = predict(ensemble_of(small_task(), (5,)), ["nowhere", "infinite_width"])
     assert predictions.not_applicable == {"nowhere": "it describes nothing"}
     assert list(predictions.results) == ["infinite_width"]
+
+
+@pytest.mark.parametrize("name", ["domain", "twin"])
+def test_a_reason_that_is_returned_counts(name):
+    function, ensemble = THEORIES["infinite_width"].function, ensemble_of(small_task(), (5,))
+    own = Theory("mine", function, **{name: lambda ensemble: "of other networks"})
+    assert own.applies(ensemble) == "of other networks"
+    if name == "domain":
+        with pytest.raises(lnn.NotApplicable, match="of other networks"):
+            own(ensemble)
+    with refuses(f"{name} of mine", "False", "as a text"):
+        Theory("mine", function, **{name: lambda ensemble: False}).applies(ensemble)
+
+
+@pytest.mark.parametrize("place", ["function", "domain"])
+def test_a_theory_of_ones_own_that_fails_ends_no_other(monkeypatch, place):
+    def failing(ensemble):
+        return {}["x"]
+
+    parts = {"function": THEORIES["infinite_width"].function, place: failing}
+    monkeypatch.setitem(THEORIES, "mine", Theory("mine", **parts))
+    predictions = predict(ensemble_of(small_task(), (5,)))
+    assert "KeyError: 'x'" in predictions.results["mine"].message
+    assert not predictions.results["mine"].converged
+    assert predictions.results["infinite_width"].converged
+
+
+def test_numbers_that_have_not_converged_are_compared_with_nothing(monkeypatch):
+    def contradicting(ensemble):
+        numbers = THEORIES["infinite_width"](ensemble)
+        return replace(numbers, predictive_variance=2 * numbers.predictive_variance)
+
+    monkeypatch.setitem(THEORIES, "mine", contradicting)
+    results = predict(ensemble_of(small_task(), (5,)), ["mine", "infinite_width"]).results
+    table = str(lnn.compare(results["infinite_width"], *results.values()))
+    (row,) = (line for line in table.splitlines() if line.startswith("mine"))
+    assert row.count("(not converged)") == 4 and "σ" not in row
+    assert "mine (not converged)" in str(lnn.theory.predict(
+        ensemble_of(small_task(), (5,)), ["mine"]
+    ))  # fmt: skip
 
 
 def test_a_style_that_cannot_be_drawn_is_refused_before_it_is():

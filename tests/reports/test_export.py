@@ -13,7 +13,7 @@ import langevin_nn as lnn
 from langevin_nn.analysis.comparison import grid_marks
 from langevin_nn.errors import InputError
 from langevin_nn.reports.export import _mark
-from langevin_nn.types import QUANTITIES
+from langevin_nn.result_text import QUANTITIES
 
 T = "posterior.temperature"
 OVER = {T: [0.0, 0.5, 1.0]}  # T = 0 cannot be sampled: its point fails

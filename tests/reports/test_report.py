@@ -27,12 +27,13 @@ from langevin_nn.errors import InputError
 from langevin_nn.estimates import plus_minus
 from langevin_nn.reports import html, points
 from langevin_nn.reports import sweep as sweep_module
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.summary import Tempered, as_json
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.theory.suite import theory_named
-from langevin_nn.types import QUANTITIES, Estimate, StepSizeBias
+from langevin_nn.types import Estimate, StepSizeBias
 
 OVER = {"posterior.temperature": [0.0, 0.5], "prior.precisions[-1]": [0.5, 2.0]}
 T, LAMBDA = OVER

@@ -10,8 +10,9 @@ from refusals import refused, refuses, untouched
 from run_cases import saved, some_chains, some_theory
 
 import langevin_nn as lnn
+from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs import loading
-from langevin_nn.types import QUANTITIES, InputError
+from langevin_nn.types import InputError
 
 
 def run_in(folder, shift=0.0, theories=("one_layer", "matched")):

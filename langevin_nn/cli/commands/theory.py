@@ -13,6 +13,7 @@ from langevin_nn.cli.streams import stages, warnings_as_lines
 from langevin_nn.cli.words import Once, path, picture
 from langevin_nn.errors import InputError
 from langevin_nn.footprint import TightMemory
+from langevin_nn.result_text import message_of
 
 if TYPE_CHECKING:
     from langevin_nn.config.record import RunConfig
@@ -97,7 +98,7 @@ def execute(arguments: argparse.Namespace) -> int:
         return FAILED
     if any(result.converged for result in predictions.results.values()):
         return 0
-    reasons = (f"{name}: {result.message}" for name, result in predictions.results.items())
+    reasons = (message_of(name, result) for name, result in predictions.results.items())
     tell(f"no theory has a result ({'; '.join(reasons)})")
     return FAILED
 

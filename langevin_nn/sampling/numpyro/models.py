@@ -27,7 +27,6 @@ from numpyro.infer import init_to_uniform
 from numpyro.infer.util import compute_log_probs, initialize_model, potential_energy
 
 from langevin_nn.model.input_space import InputSpace
-from langevin_nn.model.losses import Squared
 from langevin_nn.model.posterior import GibbsPosterior, Posterior, Target
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.sampling.checks import checked_posterior
@@ -79,7 +78,7 @@ def numpyro_model(posterior: Posterior, *, test_outputs: bool = True) -> Callabl
     def model() -> None:
         params = random_eqx_module("network", template, priors, scope_divider=".")
         params = jax.tree.map(lambda w: w[None], params)
-        if isinstance(posterior, GibbsPosterior) and isinstance(posterior.loss, Squared):
+        if isinstance(posterior, GibbsPosterior) and posterior.loss.is_gaussian:
             f = posterior.train_outputs(params)[0]
             with numpyro.plate("train_example", posterior.num_train):
                 likelihood = dist.Normal(f, jnp.sqrt(posterior.temperature)).to_event(f.ndim - 1)

@@ -18,6 +18,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from langevin_nn.config.losses import loss_usage
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.kernels.nngp import nngp
@@ -66,7 +67,7 @@ def infinite_width_flow(
     """
     require_ensemble(ensemble)
     spec, data = ensemble.spec, ensemble.data
-    if spec.loss != "squared":
+    if not loss_usage(spec.loss).is_gaussian:
         raise NotApplicable(f"infinite_width_flow is of the squared loss, this is {spec.loss}")
     time = require_time("the time of a flow", time)
     centred = require_flag("centred", centred)

@@ -30,6 +30,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import nnls
 
+from langevin_nn.config.losses import HINGE, loss_usage
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.losses import Hinge, Loss, refuse_jumping_slope, require_loss
 from langevin_nn.theory.applicability import require_ensemble
@@ -75,7 +76,7 @@ def support_vectors(ensemble: Ensemble, *, margin: float = 1.0) -> Generalisatio
     """
     require_ensemble(ensemble)
     spec, data = ensemble.spec, ensemble.data
-    if spec.loss != "hinge":
+    if loss_usage(spec.loss) is not HINGE:
         raise NotApplicable(f"support_vectors is of the hinge loss, this is {spec.loss}")
     Hinge(margin=margin).check(data.y_train)  # a margin that is not positive raises there
     tangent, y = ntk(spec, data.x_train), data.y_train

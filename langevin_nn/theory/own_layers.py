@@ -1,0 +1,73 @@
+"""The layers that a network of the user's own says, held against networks drawn from the prior."""
+
+import math
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.model.networks.base import Network
+from langevin_nn.theory.kernels.nngp import nngp
+from langevin_nn.types import EnsembleSpec, InputError, NotApplicable
+
+__all__ = ["NUM_DRAWS", "NUM_INPUTS", "require_agreement", "require_own_layers"]
+
+NUM_DRAWS, NUM_INPUTS = 12, 3
+"""Networks that are drawn from the prior, and the inputs that they are looked at."""
+TOLERANCE, STANDARD_ERRORS = 0.15, 8.0
+"""The deviation of a Gram matrix that is none: of finite widths, and of so few draws."""
+WIDE = 300
+"""The width of layers of which `NUM_DRAWS` networks are enough; of narrower ones more are drawn."""
+LEAST_WIDTH = 20
+"""The width below which several layers are too far from their limit to be held against it."""
+
+
+def require_own_layers(ensemble: Ensemble) -> None:
+    """Raise `InputError` where the layers of a network of the user's own are another network's.
+
+    An ensemble of `posterior.ensemble` knows what networks of that class, drawn from the prior,
+    have as Gram matrix. One that was made of a spec is taken at its word.
+    """
+    source = ensemble.origin or ensemble
+    if source.drawn is not None:
+        source.once(_agreement)
+
+
+def _agreement(ensemble: Ensemble) -> bool:
+    drawn, spec = ensemble.drawn, ensemble.spec
+    widths = spec.hidden_widths or ()
+    assert drawn is not None
+    narrowest = min(widths, default=WIDE)
+    if len(widths) > 1 and narrowest < LEAST_WIDTH:
+        return False
+    number = NUM_DRAWS * -(-WIDE // min(narrowest, WIDE))
+    places = np.linspace(0, ensemble.data.num_train - 1, NUM_INPUTS).astype(int)
+    require_agreement(drawn.kind, spec, ensemble.data.x_train[places], drawn.grams(places, number))
+    return True
+
+
+def require_agreement(
+    kind: type[Network],
+    spec: EnsembleSpec,
+    x: Float[np.ndarray, "P N_0"],
+    grams: Float[np.ndarray, "draws P P"],
+) -> None:
+    """Raise `InputError` where the mean of drawn Gram matrices at `x` is not that of the layers.
+
+    Layers whose Gram matrix the package does not know are not looked at.
+    """
+    try:
+        expected = np.asarray(nngp(spec, x))
+    except NotApplicable:
+        return
+    mean, error = grams.mean(axis=0), grams.std(axis=0, ddof=1) / math.sqrt(len(grams))
+    size: Any = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    excess = np.nan_to_num(np.abs(mean - expected) - TOLERANCE * size - STANDARD_ERRORS * error)
+    if np.max(excess) > 0:
+        i, j = np.unravel_index(np.argmax(excess), excess.shape)
+        raise InputError(
+            f"the layers of {kind.__name__} are another network's: E[f(x)f(x')] is "
+            f"{expected[i, j]:.3g} by them, and {mean[i, j]:.3g} by the features of random "
+            "networks: write what features(x) does in layers, or def layers(self) that returns None"
+        )

@@ -103,11 +103,12 @@ def with_messages(table: Table, results: Iterable[Any]) -> Table:
 
 
 def message_of(name: str, result: Any) -> str:
-    """The message of a result in a line, under its name and with its state.
+    """The message of a result in a line, under its name, with its state where it has numbers.
 
     `result` is a `Generalisation`, or a record of one with its `converged` and its `message`.
     """
-    return f"{name}: {'' if result.converged else 'not converged: '}{result.message}"
+    says_all = result.converged or result.message.startswith(NOT_FOUND)
+    return f"{name}: {'' if says_all else 'not converged: '}{result.message}"
 
 
 def _state(result: Any) -> str:

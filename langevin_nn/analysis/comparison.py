@@ -89,7 +89,8 @@ class Comparison(Displayed):
         rows = [[self.measured.name, *measured, f"{self.measured.test_accuracy.value:.4f}"]]
         deviations = iter(self.deviations)
         for theory in self.expected:
-            cells = [_with_deviation(next(deviations), theory.converged) for _ in QUANTITIES]
+            counts = theory.converged or theory.diagnostics is not None
+            cells = [_with_deviation(next(deviations), counts) for _ in QUANTITIES]
             rows.append(
                 [theory.name, *cells, number_or_not_found(theory.test_accuracy.value, ".4f")]
             )
@@ -212,12 +213,12 @@ def _mean(values: np.ndarray, average: Callable[[np.ndarray], Any] = np.mean) ->
     return float(average(values)) if values.size else math.nan
 
 
-def _with_deviation(deviation: Deviation, has_converged: bool) -> str:
+def _with_deviation(deviation: Deviation, counts: bool = True) -> str:
     """A theory's number as text, with the experiment's deviation from it in standard errors.
 
-    What has not converged is compared with nothing.
+    A theory that has not converged does not count: nothing is compared with it.
     """
     number = number_or_not_found(deviation.expected.value, ".5f")
-    if not has_converged:
+    if not counts:
         return number if math.isnan(deviation.expected.value) else number + UNCONVERGED
     return f"{number} ({deviation.in_sigmas})" if deviation.in_sigmas else number

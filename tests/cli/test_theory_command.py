@@ -50,8 +50,9 @@ def test_what_is_not_a_number_is_null(monkeypatch):  # FAULTS 1.2
     assert part["theory"]["one_layer"]["log_evidence"] is None  # at T = 0 there is none
     failed = part["theory"]["global"]
     assert failed["predictive_mean"] == [None] * 3 and failed["test_accuracy"] is None
-    assert "global: not found, the calculation failed: Singular matrix" in tables.remarks(
-        predictions
+    assert (
+        "global: not found, the calculation failed: LinAlgError: Singular matrix"
+        in tables.remarks(predictions)
     )
 
 
@@ -63,7 +64,7 @@ def test_theories_that_failed_are_said(words, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(THEORIES, "nested", failing)
     cli = CommandLine(tmp_path, capsys)
     answer = cli("theory", "tiny.toml", *words, "--theory", "global", "nested")
-    why = "not found, the calculation failed: Singular matrix"
+    why = "not found, the calculation failed: LinAlgError: Singular matrix"
     assert answer.code == 1
     assert answer.err == f"langevin-nn: no theory has a result (global: {why}; nested: {why})\n"
     assert "nan" not in answer.out.lower()

@@ -312,7 +312,7 @@ def test_a_theory_that_has_not_converged_says_so(whole):
     page = Page(lnn.report(whole.path))
     cells = [row["scale_mixture"] for row in page.rows("variance")]
     assert ["not converged" in cell for cell in cells] == [False, False, False, True]
-    assert "scale_mixture: it did not settle" in page.text
+    assert "scale_mixture: not converged: it did not settle" in page.text
 
 
 def test_what_files_say_is_escaped(whole, drawn):

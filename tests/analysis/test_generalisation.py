@@ -144,7 +144,9 @@ def test_chains_that_all_diverged_cannot_be_summarised():
 
 
 def theory_like(measured: Generalisation, **changes) -> Generalisation:
-    return dataclasses.replace(measured, name="some_theory", diagnostics=None, **changes)
+    return dataclasses.replace(
+        measured, name="some_theory", converged=True, diagnostics=None, **changes
+    )
 
 
 def test_comparison_in_standard_errors_and_per_cent(seed):

@@ -21,7 +21,7 @@ from langevin_nn.config.fields import (
     tuple_of,
     whole,
 )
-from langevin_nn.config.losses import DEFAULT, HINGE, LOSSES, loss_usage
+from langevin_nn.config.losses import DEFAULT, HINGE, LOSS_USAGES, loss_usage
 from langevin_nn.errors import InputError
 
 TEACHERS = ("teacher_linear", "teacher_network", "random")
@@ -234,9 +234,9 @@ class PosteriorConfig(Checked):
     )
     loss: str = option(
         DEFAULT,
-        choice_or_path(*LOSSES),
+        choice_or_path(*LOSS_USAGES),
         "of an output f and its target y: "
-        + "; ".join(f"{usage.name}, {usage.summary}" for usage in LOSSES.values()),
+        + "; ".join(f"{usage.name}, {usage.summary}" for usage in LOSS_USAGES.values()),
         of="loss",
     )
     hinge_power: int | None = option(
@@ -257,7 +257,7 @@ class PosteriorConfig(Checked):
                 f'is with loss = "{DEFAULT}" alone, got loss = "{self.loss}": write '
                 'readout = "sampled"'
             )
-        for usage in LOSSES.values():
+        for usage in LOSS_USAGES.values():
             for key, number in usage.numbers.items():
                 value = getattr(self, key)
                 if usage is own_usage:

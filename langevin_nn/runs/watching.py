@@ -19,7 +19,7 @@ from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.checkpoint import Reached, reached
 from langevin_nn.types import QUANTITIES, Generalisation, InputError
 
-FEWEST_DRAWS = 10
+FEWEST_DRAWS_FOR_NUMBERS = 10
 """The number of draws of each chain from which on there are numbers."""
 
 
@@ -110,7 +110,7 @@ def _measured(
     state: Reached, data: Dataset, thinning: int, unadjusted: bool
 ) -> Generalisation | None:
     series = state.series
-    if state.num_draws < FEWEST_DRAWS:
+    if state.num_draws < FEWEST_DRAWS_FOR_NUMBERS:
         return None
     chains = Chains(
         test_outputs=series["test_outputs"],

@@ -24,7 +24,7 @@ from langevin_nn.sampling.draws import Chains
 
 FIRST_WARMUP_LOOK = 24
 """The number of records of the warm-up at which is looked first."""
-FEWEST_DRAWS = 4
+FEWEST_DRAWS_FOR_RHAT = 4
 """The least number of draws of each chain, from which R̂ and ESS can be known."""
 GROWTH = 1.25
 """The ratio of the numbers of records of two looks."""
@@ -118,7 +118,7 @@ class Ending:
         self, draws: int, seconds: float, chains: Callable[[], Sequence[Chains]]
     ) -> bool:
         """Whether the sampling ends after so many draws and seconds."""
-        if self.until is None or draws >= self.num_samples or draws < FEWEST_DRAWS:
+        if self.until is None or draws >= self.num_samples or draws < FEWEST_DRAWS_FOR_RHAT:
             return draws >= self.num_samples
         if seconds >= self.until.max_seconds:
             return True

@@ -29,7 +29,7 @@ __all__ = ["OWN_STYLE", "Function", "Solution", "Theory"]
 
 OWN_STYLE: Mapping[str, Any] = {"color": "#CC79A7", "linestyle": "-.", "marker": "D"}
 """The style in figures of a theory that gives none of its own."""
-PREDICTIONS = ("predictive_mean", "predictive_variance")
+PREDICTIVE_MOMENTS = ("predictive_mean", "predictive_variance")
 """The arrays of a result, one number for each test target."""
 ESTIMATES = ("bias2", "variance", "generalisation_error", "train_error", "test_accuracy")
 CONTRADICTION = 1e-3
@@ -187,9 +187,10 @@ class Theory:
                 "None where it is not known"
             )
         mean, variance = (
-            as_numbers(f"{name} of {self.name}", getattr(numbers, name)) for name in PREDICTIONS
+            as_numbers(f"{name} of {self.name}", getattr(numbers, name))
+            for name in PREDICTIVE_MOMENTS
         )
-        for name, array in zip(PREDICTIONS, (mean, variance), strict=True):
+        for name, array in zip(PREDICTIVE_MOMENTS, (mean, variance), strict=True):
             if array.shape != expected:
                 raise InputError(
                     f"{self.name} gives a {name} of shape {array.shape}, and the test targets have "

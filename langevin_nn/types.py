@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
-from langevin_nn.config.fields import shown
 from langevin_nn.covariances import Activation as Activation
 from langevin_nn.display import Displayed, Table
 from langevin_nn.errors import InputError as InputError
@@ -26,7 +25,7 @@ from langevin_nn.errors import NotApplicable as NotApplicable
 from langevin_nn.estimates import Estimate as Estimate
 from langevin_nn.estimates import StepSizeBias as StepSizeBias
 from langevin_nn.estimates import plus_minus, shifted
-from langevin_nn.values import as_number, as_whole, is_ordered, require_kind, require_text
+from langevin_nn.values import as_number, as_whole, is_ordered, require_kind, require_text, shown
 from langevin_nn.wide_layers import DenseLayer, InputLayer, Layer, PatchLayer
 from langevin_nn.wide_layers import Patches as Patches
 

@@ -39,7 +39,7 @@ from langevin_nn.import_paths import is_import_path, named
 from langevin_nn.types import InputError
 from langevin_nn.values import is_ordered, require_flag, shown
 
-__all__ = ["IMAGE_SOURCES", "SOURCES", "Dataset", "load_dataset"]
+__all__ = ["IMAGE_SOURCES", "SOURCES", "load_dataset"]
 
 IMAGE_SOURCES = ("digits", *IMAGE_SHAPES)
 """The sources of images."""

@@ -25,8 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.config.fields import shown
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.ensemble import Beside, Ensemble
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Loss, Squared, require_loss
@@ -34,7 +33,7 @@ from langevin_nn.model.networks.base import evaluate, layers_of, of_each, reduce
 from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivatives
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, is_key, random_key
-from langevin_nn.values import as_number, require_count, require_kind
+from langevin_nn.values import as_number, require_count, require_kind, shown
 
 
 class Target(eqx.Module):

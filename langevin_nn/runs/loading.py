@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from langevin_nn import plotting
 from langevin_nn.analysis.comparison import Comparison, Deviation, compare
 from langevin_nn.config.record import RunConfig, flat, modules_of
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.display import Displayed, Table
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.precision import require_float64

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config.dynamics import usage_of
 from langevin_nn.config.record import RunConfig
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.display import Displayed, Table, duration
 from langevin_nn.estimates import plus_minus
 from langevin_nn.files import Unreadable

@@ -14,11 +14,11 @@ from langevin_nn.cli.progress import SweepCommandProgress, tell
 from langevin_nn.cli.startup import configure_jax, loading, not_swallowed
 from langevin_nn.cli.streams import stages
 from langevin_nn.cli.words import Once, count, path
-from langevin_nn.config.fields import clipped
 from langevin_nn.errors import InputError
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.axes import over_of
 from langevin_nn.sweeps.executors import EXECUTORS
+from langevin_nn.values import clipped
 
 SUMMARY = "run a grid of configurations, or say where one stands"
 USAGE = """CONFIG.toml --over FIELD=VALUES ... [--seeds N]

@@ -15,7 +15,6 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.config.fields import shown
 from langevin_nn.config.sections import NetworkConfig
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.footprint import NetworkSizes, num_weights
@@ -24,7 +23,7 @@ from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.networks.base import Network, of_one_type, standard_gaussian
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError
-from langevin_nn.values import as_whole, require_count, require_flag
+from langevin_nn.values import as_whole, require_count, require_flag, shown
 from langevin_nn.wide_layers import DenseLayer, InputLayer, Layer
 
 

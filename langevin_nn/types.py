@@ -104,6 +104,11 @@ QUANTITIES = {
 }
 """The names of compared quantities in tables and figures, by their names in results."""
 
+ESTIMATES = (*QUANTITIES, "test_accuracy")
+"""The names of the numbers of a `Generalisation` that have a standard error."""
+PREDICTIVE_MOMENTS = ("predictive_mean", "predictive_variance")
+"""The names of the arrays of a `Generalisation`, one number for each test target."""
+
 CHAIN_AXIS = "chains"
 """The axis of the device mesh over which chains are shared out."""
 
@@ -301,9 +306,7 @@ class Generalisation(Displayed):
 
     def __post_init__(self) -> None:
         require_text("the name of a result", self.name)
-        for name in (
-            "bias2", "variance", "generalisation_error", "train_error", "test_accuracy"
-        ):  # fmt: skip
+        for name in ESTIMATES:
             require_kind(name, getattr(self, name), Estimate, "Estimate(value)")
 
     @property

@@ -25,10 +25,11 @@ from langevin_nn.config.losses import DEFAULT, HINGE, LOSS_USAGES, loss_usage
 from langevin_nn.errors import InputError
 
 TEACHERS = ("teacher_linear", "teacher_network", "random")
+"""The data sources whose inputs and targets are drawn: `data.teachers` draws them."""
 SOURCES = (*CLASS_NAMES, "npz", *TEACHERS)
 """The data sources by their names in a configuration."""
-ACTIVATIONS = ("erf", "relu", "identity", "tanh", "gelu", "swish10", "softplus5")
-"""The activations by their names in a configuration; `model.activations` has them."""
+ACTIVATION_NAMES = ("erf", "relu", "identity", "tanh", "gelu", "swish10", "softplus5")
+"""The names of `model.activations.ACTIVATIONS`, which needs JAX: a test holds them together."""
 
 
 def option(
@@ -187,8 +188,8 @@ class NetworkConfig(Checked):
     )
     activation: str = option(
         "erf",
-        text('the name of an activation, for example "erf"', *ACTIVATIONS),
-        ", ".join(ACTIVATIONS),
+        text('the name of an activation, for example "erf"', *ACTIVATION_NAMES),
+        ", ".join(ACTIVATION_NAMES),
         of="activation",
         usual=True,
     )

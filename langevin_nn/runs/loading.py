@@ -29,6 +29,7 @@ from langevin_nn.runs.summary import Summary
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.types import (
+    ESTIMATES,
     QUANTITIES,
     Generalisation,
     InputError,
@@ -160,7 +161,7 @@ class Run(Displayed):
         """
         results = {self.measured.name: self.measured, **self.theories}
         variables = {}
-        for key in (*QUANTITIES, "test_accuracy"):
+        for key in ESTIMATES:
             estimates = [getattr(result, key) for result in results.values()]
             variables[key] = [estimate.value for estimate in estimates]
             variables[f"{key}_mcse"] = [estimate.mcse for estimate in estimates]

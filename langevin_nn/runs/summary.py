@@ -16,7 +16,7 @@ import numpy as np
 
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.files import Unreadable
-from langevin_nn.sampling.draws import Chains
+from langevin_nn.sampling.draws import Chains, is_adjusted
 from langevin_nn.theory.suite import Predictions, theory_named
 from langevin_nn.types import Estimate, Generalisation, InputError, StepSizeBias
 
@@ -108,8 +108,8 @@ class Experiment:
 
     @property
     def has_acceptance_step(self) -> bool:
-        """As the dynamics has said; earlier versions went by the acceptance."""
-        return self.acceptance is not None if self.unadjusted is None else not self.unadjusted
+        """Whether the step size shifts nothing of what was sampled."""
+        return is_adjusted(self.unadjusted, self.acceptance)
 
     def estimate(self, name: str) -> Estimate:
         """The number of this name with its standard error."""

@@ -199,8 +199,8 @@ class NetworkConfig(Checked):
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """The names λ_0 … λ_L of the network's prior precisions."""
-        return layer_names(self.architecture, self.hidden_widths)
+        """The names λ_0 … λ_L of the prior precisions that a network of these widths has."""
+        return layer_names(self.hidden_widths)
 
     def __post_init__(self) -> None:
         super().__post_init__()

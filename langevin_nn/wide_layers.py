@@ -171,4 +171,5 @@ class DenseLayer(Layer):
         return covariance.activated(self.activation).weighted(precision, scale, bias)
 
     def precision_of_linear(self, precision: Any) -> Any:
+        """λ itself where the activation is linear; None where it is not."""
         return precision if getattr(self.activation.dual, "is_linear", False) else None

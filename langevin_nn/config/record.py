@@ -173,6 +173,7 @@ class RunConfig(Checked):
         return result
 
     def to_toml(self) -> str:
+        """The configuration as the text of a TOML file."""
         return tomli_w.dumps(self.to_dict())
 
     @functools.cached_property

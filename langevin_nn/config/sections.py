@@ -78,6 +78,8 @@ PLACEHOLDER_PATH = "YOUR_FILE.npz"
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
+    """The table [data]: the source of the task, its classes and targets, and how many examples."""
+
     prefix = "data."
 
     source: str = option(
@@ -172,6 +174,8 @@ def with_labels_as_used(values: dict[str, Any], path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class NetworkConfig(Checked):
+    """The table [network]: the architecture, its widths, its activation and its biases."""
+
     prefix = "network."
 
     architecture: str = option(
@@ -209,6 +213,8 @@ class NetworkConfig(Checked):
 
 @dataclass(frozen=True)
 class PriorConfig(Checked):
+    """The table [prior]: the precisions of the weights and of the biases of each layer."""
+
     prefix = "prior."
 
     precisions: tuple[float, ...] = option(
@@ -225,6 +231,8 @@ class PriorConfig(Checked):
 
 @dataclass(frozen=True)
 class PosteriorConfig(Checked):
+    """The table [posterior]: the temperature, the loss, and how the read-out is treated."""
+
     prefix = "posterior."
 
     temperature: float = option(0.1, NOT_NEGATIVE, "T = 1/beta; 0 for theory only", usual=True)

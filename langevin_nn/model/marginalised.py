@@ -114,6 +114,7 @@ class MarginalisedPosterior(Posterior):
 
     @property
     def sampled_prior(self) -> GaussianPrior:
+        """The prior of the hidden layers: the read-out's is integrated out."""
         biases = self.prior.bias_precisions
         hidden = (self.prior.precisions[:-1], None if biases is None else biases[:-1])
         return eqx.tree_at(

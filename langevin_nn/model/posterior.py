@@ -152,6 +152,7 @@ class Posterior(Target):
 
     @property
     def dtype(self) -> Any:
+        """The floating-point type of the parameters, that of the targets."""
         return self.y_train.dtype
 
     @property
@@ -339,6 +340,7 @@ class GibbsPosterior(Posterior):
         return self.outputs_at(self._extended(self.networks(params), keys), self.x_test)
 
     def predictions(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
+        """f at the test inputs, (chains, P_test, *D), which the parameters determine."""
         return {"test_outputs": self.test_outputs(params, keys)}
 
     def misfit(self, params: Any) -> Float[Array, " chains"]:

@@ -149,6 +149,7 @@ class TheoryRecord:
 
     @classmethod
     def of(cls, theory: Generalisation, summary: str = "") -> "TheoryRecord":
+        """The record of a theory's numbers, with the sentence that says what it is."""
         numbers = {name: getattr(theory, name) for name in _ESTIMATED}
         return cls(
             **{name: number.value for name, number in numbers.items()},
@@ -216,6 +217,7 @@ class Tempered:
 
     @classmethod
     def of(cls, tempering: Tempering) -> "Tempered":
+        """The record of a ladder's numbers at all of its temperatures."""
         integration = tempering.integration
         rungs = []
         for temperature, measured, evidence, quadrature in zip(
@@ -271,6 +273,7 @@ class Summary:
         predictions: Predictions,
         tempering: Tempering | None = None,
     ) -> "Summary":
+        """The summary of what was measured and predicted, with the targets in words."""
         return cls(
             targets=targets,
             experiment=experiment,

@@ -42,10 +42,14 @@ class Until(Protocol):
     """
 
     @property
-    def max_draws(self) -> int: ...
+    def max_draws(self) -> int:
+        """The largest number of draws of each chain."""
+        ...
 
     @property
-    def max_seconds(self) -> float: ...
+    def max_seconds(self) -> float:
+        """The time in seconds after which the sampling ends wherever it is."""
+        ...
 
     def first_look(self, num_chains: int) -> int:
         """The number of draws of each chain at which is looked first."""

@@ -30,6 +30,7 @@ class Axis:
 
     @property
     def name(self) -> str:
+        """The axis as it is written: a field, or one entry of it, `prior.precisions[-1]`."""
         return self.field if self.index is None else f"{self.field}[{self.index}]"
 
     @property

@@ -18,7 +18,7 @@ from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.files import Unreadable
 from langevin_nn.sampling.draws import Chains, is_adjusted
 from langevin_nn.theory.suite import Predictions, theory_named
-from langevin_nn.types import Estimate, Generalisation, InputError, StepSizeBias
+from langevin_nn.types import QUANTITIES, Estimate, Generalisation, InputError, StepSizeBias
 
 __all__ = [
     "UNKNOWN", "Experiment", "Rung", "Summary", "Tempered", "TheoryRecord", "parsed", "as_json",
@@ -150,7 +150,7 @@ class TheoryRecord:
     @classmethod
     def of(cls, theory: Generalisation, summary: str = "") -> "TheoryRecord":
         """The record of a theory's numbers, with the sentence that says what it is."""
-        numbers = {name: getattr(theory, name) for name in _ESTIMATED}
+        numbers = {name: getattr(theory, name) for name in QUANTITIES}
         return cls(
             **{name: number.value for name, number in numbers.items()},
             test_accuracy=theory.test_accuracy.value,
@@ -182,9 +182,6 @@ class TheoryRecord:
             converged=self.converged,
             message=self.message,
         )
-
-
-_ESTIMATED = ("bias2", "variance", "generalisation_error", "train_error")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +226,7 @@ class Tempered:
             rungs.append(
                 Rung(
                     temperature=temperature,
-                    **{name: getattr(measured, name) for name in _ESTIMATED},
+                    **{name: getattr(measured, name) for name in QUANTITIES},
                     log_evidence=evidence,
                     log_evidence_quadrature=quadrature,
                     rhat_max=diagnostics.rhat_max,

@@ -74,6 +74,26 @@ def test_the_reference_has_each_public_name_once():
     assert len(places) > 100
 
 
+def test_the_design_names_what_is_there():
+    """Its tree has each module and room, and what it names between backticks exists."""
+    package, page = ROOT / "langevin_nn", (DOCS / "design.md").read_text("utf-8")
+    tree = re.search(r"^    langevin_nn/\n((?:      .*\n)+)", page, re.M)[1]
+    rooms = {path.name: path for path in package.iterdir() if (path / "__init__.py").is_file()}
+    named = {f"{room}/" for room in rooms} | {path.name for path in package.glob("[!_]*.py")}
+    columns = [re.match(r" *((?:\w+(?:\.py|/) ?)+)", line)[1].split() for line in tree.splitlines()]
+    assert sorted(sum(columns, [])) == sorted(named)
+    for (first, *_), line in zip(columns, tree.splitlines(), strict=True):
+        inner = re.findall(r"(\w+/)", line)[1:] if first.endswith("/") else []
+        if inner:
+            parts = rooms[first[:-1]].glob("*/__init__.py")
+            assert sorted(inner) == sorted(f"{part.parent.name}/" for part in parts)
+    for path in re.findall(r"`([\w/]+(?:\.py|/[\w/]*))`", page):
+        assert (package / path).exists() or (ROOT / path).exists(), path
+    for module, name in re.findall(r"`([a-z_.]+)\.(\w+)`", page):
+        if (package / module.replace(".", "/")).with_suffix(".py").is_file():
+            assert hasattr(importlib.import_module(f"langevin_nn.{module}"), name), (module, name)
+
+
 def definitions(path):
     """The public functions, classes, methods and properties of a module, and what each is there.
 

@@ -21,7 +21,7 @@ from langevin_nn.analysis.scaling import power_law as power_law
 from langevin_nn.analysis.stopping import TargetError as TargetError
 from langevin_nn.analysis.tempering import summarise_ladder as summarise_ladder
 from langevin_nn.analysis.variances import error_parts as error_parts
-from langevin_nn.data.load import Dataset as Dataset
+from langevin_nn.data.dataset import Dataset as Dataset
 from langevin_nn.data.load import load_dataset as load_dataset
 from langevin_nn.model.activations import activation as activation
 from langevin_nn.model.ensemble import Ensemble as Ensemble

@@ -14,7 +14,6 @@ as a file, whatever else is imported by that name; what it imports itself is a f
 
 import contextlib
 import hashlib
-import importlib
 import importlib.machinery
 import importlib.util
 import re
@@ -111,6 +110,7 @@ class ModuleFile:
 
     @property
     def sha256(self) -> str:
+        """The SHA-256 of the file's content, in hexadecimal digits."""
         return hashlib.sha256(self.content).hexdigest()
 
     @property

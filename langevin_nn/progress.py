@@ -51,6 +51,7 @@ class Status:
 
     @property
     def missing(self) -> int:
+        """The number of points that are neither done nor failed."""
         return self.points - self.done - self.failed
 
 

@@ -16,15 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
-from langevin_nn.config.fields import shown
 from langevin_nn.covariances import Activation as Activation
 from langevin_nn.display import Displayed, Table
 from langevin_nn.errors import InputError as InputError
 from langevin_nn.errors import NotApplicable as NotApplicable
 from langevin_nn.estimates import Estimate as Estimate
 from langevin_nn.estimates import StepSizeBias as StepSizeBias
-from langevin_nn.result_text import results_table, with_messages
-from langevin_nn.values import as_number, as_whole, is_ordered, require_kind, require_text
+from langevin_nn.result_text import QUANTITIES, results_table, with_messages
+from langevin_nn.values import as_number, as_whole, is_ordered, require_kind, require_text, shown
 from langevin_nn.wide_layers import DenseLayer, InputLayer, Layer, PatchLayer
 from langevin_nn.wide_layers import Patches as Patches
 
@@ -82,6 +81,11 @@ def random_key(key: Any) -> PRNGKeyArray:
         f"key must be one random key of JAX, got {description}: write jax.random.key(0)"
     )
 
+
+ESTIMATES = (*QUANTITIES, "test_accuracy")
+"""The names of the numbers of a `Generalisation` that have a standard error."""
+PREDICTIVE_MOMENTS = ("predictive_mean", "predictive_variance")
+"""The names of the arrays of a `Generalisation`, one number for each test target."""
 
 CHAIN_AXIS = "chains"
 """The axis of the device mesh over which chains are shared out."""
@@ -280,9 +284,7 @@ class Generalisation(Displayed):
 
     def __post_init__(self) -> None:
         require_text("the name of a result", self.name)
-        for name in (
-            "bias2", "variance", "generalisation_error", "train_error", "test_accuracy"
-        ):  # fmt: skip
+        for name in ESTIMATES:
             require_kind(name, getattr(self, name), Estimate, "Estimate(value)")
 
     @property

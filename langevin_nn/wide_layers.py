@@ -12,10 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from langevin_nn.config.fields import shown
 from langevin_nn.covariances import Activation, Covariance
 from langevin_nn.errors import InputError
-from langevin_nn.values import as_whole
+from langevin_nn.values import as_whole, shown
 
 __all__ = ["DenseLayer", "InputLayer", "Layer", "PatchLayer", "Patches"]
 
@@ -172,4 +171,5 @@ class DenseLayer(Layer):
         return covariance.activated(self.activation).weighted(precision, scale, bias)
 
     def precision_of_linear(self, precision: Any) -> Any:
+        """λ itself where the activation is linear; None where it is not."""
         return precision if getattr(self.activation.dual, "is_linear", False) else None

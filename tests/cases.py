@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import langevin_nn as lnn
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.posterior import Posterior

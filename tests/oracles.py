@@ -11,7 +11,7 @@ import scipy.special
 from jax.scipy.special import erf
 from numpyro.infer import MCMC, NUTS
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 
 
 def _of_unit_power(formula):

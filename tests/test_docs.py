@@ -3,8 +3,10 @@
 The site itself, with the tutorials that are executed for it, is built in .ci/run.
 """
 
+import ast
 import doctest
 import importlib
+import inspect
 import re
 
 import pytest
@@ -70,6 +72,54 @@ def test_the_reference_has_each_public_name_once():
     }
     assert {name: found for name, found in places.items() if len(found) != 1} == {}
     assert len(places) > 100
+
+
+def test_the_design_names_what_is_there():
+    """Its tree has each module and room, and what it names between backticks exists."""
+    package, page = ROOT / "langevin_nn", (DOCS / "design.md").read_text("utf-8")
+    tree = re.search(r"^    langevin_nn/\n((?:      .*\n)+)", page, re.M)[1]
+    rooms = {path.name: path for path in package.iterdir() if (path / "__init__.py").is_file()}
+    named = {f"{room}/" for room in rooms} | {path.name for path in package.glob("[!_]*.py")}
+    columns = [re.match(r" *((?:\w+(?:\.py|/) ?)+)", line)[1].split() for line in tree.splitlines()]
+    assert sorted(sum(columns, [])) == sorted(named)
+    for (first, *_), line in zip(columns, tree.splitlines(), strict=True):
+        inner = re.findall(r"(\w+/)", line)[1:] if first.endswith("/") else []
+        if inner:
+            parts = rooms[first[:-1]].glob("*/__init__.py")
+            assert sorted(inner) == sorted(f"{part.parent.name}/" for part in parts)
+    for path in re.findall(r"`([\w/]+(?:\.py|/[\w/]*))`", page):
+        assert (package / path).exists() or (ROOT / path).exists(), path
+    for module, name in re.findall(r"`([a-z_.]+)\.(\w+)`", page):
+        if (package / module.replace(".", "/")).with_suffix(".py").is_file():
+            assert hasattr(importlib.import_module(f"langevin_nn.{module}"), name), (module, name)
+
+
+def definitions(path):
+    """The public functions, classes, methods and properties of a module, and what each is there.
+
+    The docstring of a class is its own, that of a method may be inherited.
+    """
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    module = importlib.import_module(name)
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        value = getattr(module, node.name)
+        is_class = isinstance(node, ast.ClassDef)
+        yield f"{name}.{node.name}", ast.get_docstring(node) if is_class else inspect.getdoc(value)
+        for part in node.body if is_class else ():
+            if isinstance(part, ast.FunctionDef) and not part.name.startswith("_"):
+                doc = inspect.getdoc(getattr(value, part.name))
+                yield f"{name}.{node.name}.{part.name}", doc
+
+
+def test_what_is_public_says_what_it_is():
+    paths = sorted((ROOT / "langevin_nn").rglob("*.py"))
+    docs = {
+        name: doc for path in paths if path.stem != "__main__" for name, doc in definitions(path)
+    }
+    assert [name for name, doc in docs.items() if not doc] == []
+    assert len(docs) > 1_000
 
 
 def test_the_reference_has_each_key_of_a_configuration():

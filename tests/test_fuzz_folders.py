@@ -56,7 +56,7 @@ def originals(tmp_path_factory) -> Path:
     def do(*words):
         assert main.main([str(word) for word in words]) in (3, 130)
 
-    class Interrupting(run_command.RunProgress):
+    class Interrupting(run_command.RunCommandProgress):
         def __call__(self, report):
             if report.steps > 12:
                 raise KeyboardInterrupt
@@ -70,7 +70,7 @@ def originals(tmp_path_factory) -> Path:
         do(*SWEEP[:1], "grid.toml", *SWEEP[2:-2], "swept_another", "--quiet", "--seed", "2")
         patch.setattr(driver, "FIRST_CHUNK_STEPS", 4)
         patch.setattr(driver, "CHUNK_SECONDS", 1e-9)
-        patch.setattr(run_command, "RunProgress", Interrupting)
+        patch.setattr(run_command, "RunCommandProgress", Interrupting)
         for name, seed in (("stopped", 1), ("stopped_another", 2)):
             do("run", "tiny.toml", "--output", name, "--quiet", "--seed", seed)
             assert (folder / name / "checkpoint/state.npz").exists()

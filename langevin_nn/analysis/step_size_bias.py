@@ -25,7 +25,7 @@ from langevin_nn.types import Estimate, StepSizeBias
 
 __all__ = ["step_size_bias"]
 
-FEWEST_DRAWS = 4
+FEWEST_DRAWS_FOR_AN_ERROR = 4
 """The least number of draws of a chain from which a Monte-Carlo error is estimated."""
 
 
@@ -68,7 +68,7 @@ def step_size_bias(chains: Chains) -> StepSizeBias | None:
     ) -> Estimate:
         covariance = (values - values.mean()) * (stiffness - stiffness.mean())
         series = 0.25 * chains.step_size * (math.sqrt(slopes.temperature) * slope - covariance)
-        error = float(mcse(series)) if series.shape[1] >= FEWEST_DRAWS else math.nan
+        error = float(mcse(series)) if series.shape[1] >= FEWEST_DRAWS_FOR_AN_ERROR else math.nan
         return Estimate(float(series.mean()), error)
 
     return StepSizeBias(

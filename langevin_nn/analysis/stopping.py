@@ -21,11 +21,11 @@ from langevin_nn.config.fields import ERROR_NAMES
 from langevin_nn.config.sampler import MOST_DRAWS
 from langevin_nn.estimates import Estimate
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.sampling.stopping import FEWEST_DRAWS
+from langevin_nn.sampling.stopping import FEWEST_DRAWS_FOR_RHAT
 from langevin_nn.types import Generalisation, InputError
 from langevin_nn.values import as_number, as_whole, nearest, require_kind, require_positive, shown
 
-PREDICTIONS = "predictions"
+NAME_OF_PREDICTIONS = "predictions"
 """The name of f̄ at every test input among the numbers whose errors are asked for."""
 
 
@@ -77,9 +77,10 @@ class TargetError:
                     )
                 require_positive(f"{name} error of {key}", value, math.inf)
         max_draws = as_whole(self.max_draws)
-        if max_draws is None or max_draws < FEWEST_DRAWS:
+        if max_draws is None or max_draws < FEWEST_DRAWS_FOR_RHAT:
             raise InputError(
-                f"max_draws is a whole number from {FEWEST_DRAWS} on, got {shown(self.max_draws)}"
+                f"max_draws is a whole number from {FEWEST_DRAWS_FOR_RHAT} on, got "
+                f"{shown(self.max_draws)}"
             )
         if as_number(self.max_seconds) != math.inf:
             require_positive("max_seconds", self.max_seconds, math.inf)
@@ -102,7 +103,7 @@ class TargetError:
         number = as_whole(num_chains)
         if number is None or number < 1:
             raise InputError(f"num_chains is a positive whole number, got {shown(num_chains)}")
-        return max(math.ceil(ESS_LIMIT / (2 * number)), 2 * FEWEST_DRAWS)
+        return max(math.ceil(ESS_LIMIT / (2 * number)), 2 * FEWEST_DRAWS_FOR_RHAT)
 
     def draws_needed(self, chains: Chains) -> float:
         """The number of draws that each chain needs, as far as these draws tell.
@@ -138,7 +139,7 @@ class TargetError:
         """The standard error of each number by name, and what it may be."""
         errors: dict[str, tuple[float, float]] = {}
         for name, (relative, absolute) in self.by_name.items():
-            if name != PREDICTIONS:
+            if name != NAME_OF_PREDICTIONS:
                 estimate = getattr(measured, name)
                 assert isinstance(estimate, Estimate)
                 target = min(absolute, relative * abs(estimate.value))

@@ -286,15 +286,8 @@ def _few_dominate(misfit: Float[np.ndarray, " draws"]) -> bool:
     return bool(weights.sum() ** 2 < FEWEST_PRIOR_DRAWS * np.square(weights).sum())
 
 
-def prior_log_evidence(posterior: Posterior, key: PRNGKeyArray, num_draws: int) -> Estimate:
-    """The log evidence log p(y | X) = log ⟨p(y | θ)⟩ from draws of the prior, with its error.
-
-    It is of use where the posterior is not far from the prior: at high temperatures.
-    """
-    return _log_mean(*_prior_misfits(posterior, key, num_draws))
-
-
 def _log_mean(misfit: Float[np.ndarray, " draws"], normalisation: float) -> Estimate:
+    """The log evidence log ⟨p(y | θ)⟩ from the misfits of draws of the prior, with its error."""
     weights = np.exp(misfit.min() - misfit)
     value = float(np.log(weights.mean()) - misfit.min()) - normalisation
     return Estimate(value, float(weights.std(ddof=1) / weights.mean() / np.sqrt(len(weights))))

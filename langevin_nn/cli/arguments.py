@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 import langevin_nn
 from langevin_nn.cli.commands import COMMANDS
 from langevin_nn.cli.words import names_first, options_of, readable
-from langevin_nn.config.fields import clipped, is_plain, shown
+from langevin_nn.config.fields import is_plain
 from langevin_nn.errors import InputError
-from langevin_nn.values import nearest
+from langevin_nn.values import clipped, nearest, shown
 
 EXAMPLE = """an example:
   langevin-nn init --data digits > my.toml

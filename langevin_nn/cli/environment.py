@@ -13,8 +13,8 @@ import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
-from langevin_nn.config.fields import shown
 from langevin_nn.errors import InputError
+from langevin_nn.values import shown
 
 SETTLED_VARIABLES = {
     "MPLBACKEND": "agg",

@@ -22,10 +22,10 @@ from langevin_nn.cli.streams import (
     set_encodings,
     stages,
 )
-from langevin_nn.config.fields import shown
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import own_failure
 from langevin_nn.memory import is_out_of_memory
+from langevin_nn.values import shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from langevin_nn.cli.startup import raise_swallowed
 from langevin_nn.cli.streams import stages
 
 
-class RunProgress(progress.RunProgress):
+class RunCommandProgress(progress.RunProgress):
     """The progress of a run: the steps of its chains."""
 
     def __call__(self, report: progress.Report) -> None:
@@ -16,7 +16,7 @@ class RunProgress(progress.RunProgress):
         super().__call__(report)
 
 
-class SweepProgress(progress.SweepProgress):
+class SweepCommandProgress(progress.SweepProgress):
     """The progress of a sweep: its points, and the time that the rest will take."""
 
     def __call__(self, state: progress.Status) -> None:

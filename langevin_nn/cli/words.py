@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from langevin_nn import config as configuration
-from langevin_nn.config.fields import clipped
 from langevin_nn.errors import InputError
+from langevin_nn.values import clipped
 
 PICTURES = (".png", ".pdf", ".svg")
 """The endings of figures, each the name of its format."""

@@ -57,10 +57,13 @@ def check_widths(architecture: str, hidden_widths: Sequence[int]) -> None:
     )
 
 
-def layer_names(architecture: str, hidden_widths: Sequence[int]) -> tuple[str, ...]:
-    """The names of the network's prior precisions, one for the weights of each layer.
+def layer_names(hidden_widths: Sequence[int]) -> tuple[str, ...]:
+    """The names of the prior precisions of a network of the package, one for each layer's weights.
 
-    >>> layer_names("fully_connected", (200, 200))
+    A network of the user's own says how many it has only when it is made, for its data: one that
+    has another number of layers than this has its precisions written in the configuration.
+
+    >>> layer_names((200, 200))
     ('λ_0', 'λ_1', 'λ_2')
     """
     return tuple(f"λ_{layer}" for layer in range(len(hidden_widths) + 1))

@@ -12,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from langevin_nn.config.losses import LOSSES
+from langevin_nn.config.losses import LOSS_USAGES
 from langevin_nn.config.record import from_dict, options
 from langevin_nn.config.sections import SOURCES
 
@@ -69,7 +69,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _default(key: str) -> Any:
     """The default of a number that only some losses have; None for what is no such number."""
-    numbers = (usage.numbers for usage in LOSSES.values())
+    numbers = (usage.numbers for usage in LOSS_USAGES.values())
     return next((known[key].default for known in numbers if key in known), None)
 
 

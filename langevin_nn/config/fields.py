@@ -13,9 +13,7 @@ from typing import Any
 
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import OF_YOUR_OWN, is_import_path, near_import_path
-from langevin_nn.values import clipped as clipped
-from langevin_nn.values import nearest
-from langevin_nn.values import shown as shown
+from langevin_nn.values import nearest, shown
 
 LARGEST = 2**31 - 1
 """The largest size or number of steps: JAX counts them in 32 bits."""

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["DEFAULT", "HINGE", "LOGISTIC", "LOSSES", "SQUARED", "LossUsage", "Number", "loss_usage"]
+__all__ = [
+    "DEFAULT",
+    "HINGE",
+    "LOGISTIC",
+    "LOSS_USAGES",
+    "SQUARED",
+    "LossUsage",
+    "Number",
+    "loss_usage",
+]
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,7 @@ class LossUsage:
     """How a loss is used.
 
     Args:
-        name: as in configurations; none where it has no row in `LOSSES`.
+        name: as in configurations; none where it has no row in `LOSS_USAGES`.
         summary: for the help.
         numbers: its numbers by their keys under [posterior].
         is_gaussian: whether exp(−βℓ) is a Gaussian of the outputs, so that the read-out can be
@@ -62,7 +71,7 @@ HINGE = LossUsage(
 )
 LOGISTIC = LossUsage("logistic", "for y = -1, 1")
 
-LOSSES: dict[str, LossUsage] = {usage.name: usage for usage in (SQUARED, HINGE, LOGISTIC)}
+LOSS_USAGES: dict[str, LossUsage] = {usage.name: usage for usage in (SQUARED, HINGE, LOGISTIC)}
 """The losses of the package by their names in a configuration."""
 
 DEFAULT = SQUARED.name
@@ -75,4 +84,4 @@ def loss_usage(name: str) -> LossUsage:
     >>> loss_usage("squared").is_gaussian, loss_usage("mymodule:Huber").is_gaussian
     (True, False)
     """
-    return LOSSES.get(name, LossUsage())
+    return LOSS_USAGES.get(name, LossUsage())

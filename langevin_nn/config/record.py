@@ -19,7 +19,7 @@ from typing import Any
 
 import tomli_w
 
-from langevin_nn.config.fields import NAMES, Kind, choice, clipped, shown, toml, whole
+from langevin_nn.config.fields import NAMES, Kind, choice, toml, whole
 from langevin_nn.config.losses import DEFAULT
 from langevin_nn.config.sampler import AUTO, SamplerConfig
 from langevin_nn.config.sections import (
@@ -36,7 +36,7 @@ from langevin_nn.config.sections import (
 )
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import ModuleFile, files_of, in_folder, is_import_path
-from langevin_nn.values import as_path, nearest, require_ladder
+from langevin_nn.values import as_path, clipped, nearest, require_ladder, shown
 
 __all__ = [
     "SECTIONS",
@@ -173,6 +173,7 @@ class RunConfig(Checked):
         return result
 
     def to_toml(self) -> str:
+        """The configuration as the text of a TOML file."""
         return tomli_w.dumps(self.to_dict())
 
     @functools.cached_property

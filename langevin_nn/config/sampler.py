@@ -76,6 +76,8 @@ def _default(usage: Usage, count: str) -> str:
 
 @dataclass(frozen=True)
 class SamplerConfig(Checked):
+    """The table [sampler]: the dynamics and its settings, the chains, and how long they run."""
+
     prefix = "sampler."
 
     dynamics: str = option(

@@ -21,14 +21,15 @@ from langevin_nn.config.fields import (
     tuple_of,
     whole,
 )
-from langevin_nn.config.losses import DEFAULT, HINGE, LOSSES, loss_usage
+from langevin_nn.config.losses import DEFAULT, HINGE, LOSS_USAGES, loss_usage
 from langevin_nn.errors import InputError
 
 TEACHERS = ("teacher_linear", "teacher_network", "random")
+"""The data sources whose inputs and targets are drawn: `data.teachers` draws them."""
 SOURCES = (*CLASS_NAMES, "npz", *TEACHERS)
 """The data sources by their names in a configuration."""
-ACTIVATIONS = ("erf", "relu", "identity", "tanh", "gelu", "swish10", "softplus5")
-"""The activations by their names in a configuration; `model.activations` has them."""
+ACTIVATION_NAMES = ("erf", "relu", "identity", "tanh", "gelu", "swish10", "softplus5")
+"""The names of `model.activations.ACTIVATIONS`, which needs JAX: a test holds them together."""
 
 
 def option(
@@ -77,6 +78,8 @@ PLACEHOLDER_PATH = "YOUR_FILE.npz"
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
+    """The table [data]: the source of the task, its classes and targets, and how many examples."""
+
     prefix = "data."
 
     source: str = option(
@@ -171,6 +174,8 @@ def with_labels_as_used(values: dict[str, Any], path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class NetworkConfig(Checked):
+    """The table [network]: the architecture, its widths, its activation and its biases."""
+
     prefix = "network."
 
     architecture: str = option(
@@ -187,8 +192,8 @@ class NetworkConfig(Checked):
     )
     activation: str = option(
         "erf",
-        text('the name of an activation, for example "erf"', *ACTIVATIONS),
-        ", ".join(ACTIVATIONS),
+        text('the name of an activation, for example "erf"', *ACTIVATION_NAMES),
+        ", ".join(ACTIVATION_NAMES),
         of="activation",
         usual=True,
     )
@@ -198,8 +203,8 @@ class NetworkConfig(Checked):
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """The names λ_0 … λ_L of the network's prior precisions."""
-        return layer_names(self.architecture, self.hidden_widths)
+        """The names λ_0 … λ_L of the prior precisions that a network of these widths has."""
+        return layer_names(self.hidden_widths)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -208,6 +213,8 @@ class NetworkConfig(Checked):
 
 @dataclass(frozen=True)
 class PriorConfig(Checked):
+    """The table [prior]: the precisions of the weights and of the biases of each layer."""
+
     prefix = "prior."
 
     precisions: tuple[float, ...] = option(
@@ -224,6 +231,8 @@ class PriorConfig(Checked):
 
 @dataclass(frozen=True)
 class PosteriorConfig(Checked):
+    """The table [posterior]: the temperature, the loss, and how the read-out is treated."""
+
     prefix = "posterior."
 
     temperature: float = option(0.1, NOT_NEGATIVE, "T = 1/beta; 0 for theory only", usual=True)
@@ -234,9 +243,9 @@ class PosteriorConfig(Checked):
     )
     loss: str = option(
         DEFAULT,
-        choice_or_path(*LOSSES),
+        choice_or_path(*LOSS_USAGES),
         "of an output f and its target y: "
-        + "; ".join(f"{usage.name}, {usage.summary}" for usage in LOSSES.values()),
+        + "; ".join(f"{usage.name}, {usage.summary}" for usage in LOSS_USAGES.values()),
         of="loss",
     )
     hinge_power: int | None = option(
@@ -257,7 +266,7 @@ class PosteriorConfig(Checked):
                 f'is with loss = "{DEFAULT}" alone, got loss = "{self.loss}": write '
                 'readout = "sampled"'
             )
-        for usage in LOSSES.values():
+        for usage in LOSS_USAGES.values():
             for key, number in usage.numbers.items():
                 value = getattr(self, key)
                 if usage is own_usage:

@@ -20,7 +20,7 @@ import scipy.linalg
 from jaxtyping import Array, Float
 
 from langevin_nn.config.fields import CLASS_NAMES, class_numbers
-from langevin_nn.config.sections import DEFAULT_CLASSES, DEFAULT_TARGETS
+from langevin_nn.config.sections import DEFAULT_CLASSES, DEFAULT_TARGETS, SOURCES, TEACHERS
 from langevin_nn.data.dataset import (
     Dataset,
     as_rows,
@@ -30,21 +30,16 @@ from langevin_nn.data.dataset import (
     up_to,
 )
 from langevin_nn.data.image_files import read_images
-from langevin_nn.data.image_formats import IMAGE_SHAPES, RawImages, as_images
+from langevin_nn.data.image_formats import RawImages, as_images
 from langevin_nn.data.labels import Labelling, labelling, signed, two_targets
 from langevin_nn.data.own_files import npz_task
 from langevin_nn.data.own_sources import KIND, arguments_of, own_task
-from langevin_nn.data.teachers import TEACHERS, draw_task, noise_scale
+from langevin_nn.data.teachers import draw_task, noise_scale
 from langevin_nn.import_paths import is_import_path, named
 from langevin_nn.types import InputError
 from langevin_nn.values import is_ordered, require_flag, shown
 
-__all__ = ["IMAGE_SOURCES", "SOURCES", "Dataset", "load_dataset"]
-
-IMAGE_SOURCES = ("digits", *IMAGE_SHAPES)
-"""The sources of images."""
-SOURCES = (*IMAGE_SOURCES, "npz", *TEACHERS)
-"""The sources of tasks that have a name; other sources are import paths."""
+__all__ = ["load_dataset"]
 
 
 def load_dataset(
@@ -107,7 +102,7 @@ def load_dataset(
         require_flag(name, flag)
     if colour and source != "cifar10":
         raise InputError(f"{source} has no colours: write colour=False, or use cifar10")
-    if num_components is not None and source not in IMAGE_SOURCES:
+    if num_components is not None and source not in CLASS_NAMES:
         raise InputError(
             f"principal components are those of images, {source} has none to take them from: "
             "leave num_components out"

@@ -23,9 +23,6 @@ from langevin_nn.data.image_formats import Arrays
 from langevin_nn.data.labels import two_targets
 from langevin_nn.values import require_not_negative
 
-TEACHERS = ("teacher_linear", "teacher_network", "random")
-"""The names of the sources whose inputs and targets are drawn."""
-
 Rule = Callable[[Float[np.ndarray, "P N_0"]], Float[np.ndarray, " P"]]
 
 
@@ -39,7 +36,7 @@ def draw_task(
     noise_variance: float | int,
     targets: Sequence[Any] | np.ndarray,
 ) -> tuple[Arrays, str]:
-    """The arrays of a task of one of TEACHERS, and the teacher in words.
+    """The arrays of a task of one of `TEACHERS`, and the teacher in words.
 
     The arrays are in the order of ARRAY_NAMES, with inputs of shapes (num_train, in_size) and
     (num_test, in_size). `width` is for "teacher_network", `targets` for "random".

@@ -46,7 +46,7 @@ NUM_CONTROLS = 3
 """The number of control variates at each test input."""
 
 
-class Reference(eqx.Module):
+class ReferenceRegression(eqx.Module):
     """The a (P,) and g (P_test, P) of the functions that control variates are made from."""
 
     dual: Float[Array, " P"]
@@ -59,7 +59,7 @@ class Reference(eqx.Module):
         at_test: Float[Array, "n P_test M"],
         targets: Float[Array, " P"],
         temperature: float,
-    ) -> "Reference":
+    ) -> "ReferenceRegression":
         """Those of the average kernel of n networks, from their features."""
         train, test = np.asarray(features, np.float64), np.asarray(at_test, np.float64)
         kernel = np.einsum("npm,nqm->pq", train, train, optimize=True) / len(train)
@@ -93,7 +93,7 @@ def require_known(network: Any, targets: Float[Array, " P *D"]) -> None:
         )
 
 
-class Layer(NamedTuple):
+class HiddenPreactivations(NamedTuple):
     """The hidden layer at some inputs: h, its change along q + ∇Φ, and the whitened inputs.
 
     `h` and `along` are (chains, Q, N). The whitened inputs are x/√(λ_0 N_0), with a column 1/√λ_b
@@ -156,13 +156,13 @@ class _Sides(NamedTuple):
 
 @full_precision
 def control_variates(
-    reference: Reference,
+    reference: ReferenceRegression,
     regression: ReadoutRegression,
     features_at_test: Float[Array, "chains P_test M"],
     function: Any,
     scale: Float[Array, ""],
-    train: Layer,
-    test: Layer,
+    train: HiddenPreactivations,
+    test: HiddenPreactivations,
 ) -> Float[Array, "chains 3 P_test"]:
     """Lφ¹, Lφ² and Lφ³ of each chain, for each test input.
 
@@ -221,7 +221,7 @@ def _of_fixed(sides: _Sides, dual: Float[Array, "chains P"]) -> Float[Array, "ch
     return sides.of_d("laplacians", u) - sides.of_d("along", u) + sides.of_d("values", moved)
 
 
-def _features(function: Any, scale: Array, layer: Layer) -> _Features:
+def _features(function: Any, scale: Array, layer: HiddenPreactivations) -> _Features:
     ones = jnp.ones_like(layer.h)
 
     def value_and_slope(h: Array) -> tuple[Array, Array]:
@@ -235,7 +235,7 @@ def _features(function: Any, scale: Array, layer: Layer) -> _Features:
     )  # fmt: skip
 
 
-def _linear(layer: Layer) -> _Features:
+def _linear(layer: HiddenPreactivations) -> _Features:
     """The features h themselves."""
     zeros = jnp.zeros_like(layer.h)
     return _Features(layer.h, zeros, layer.along, zeros, layer.inputs)

@@ -32,7 +32,7 @@ SAME_PLACE = 1e-9
 """The distance within which two places are one."""
 NUM_LINES, NUM_POINTS, NUM_INPUTS = 4, 64, 4
 """Lines in the space of the weights, points on each, and training inputs that are looked at."""
-MOST_WEIGHTS = 2**22
+MOST_WEIGHTS_AT_A_TIME = 2**22
 """Weights of all networks that are evaluated at a time: larger networks are fewer."""
 
 Numbers = Float[np.ndarray, " K"]
@@ -85,7 +85,7 @@ def jump_in_weights(posterior: Any, *, of_features: bool = False) -> float | Non
     leaves, structure = jax.tree.flatten(template)
     size = sum(leaf.size for leaf in leaves)
     lines, num_intervals = NUM_LINES, MOST_INTERVALS
-    while num_intervals > 2 and num_intervals * size > MOST_WEIGHTS:
+    while num_intervals > 2 and num_intervals * size > MOST_WEIGHTS_AT_A_TIME:
         num_intervals, lines = num_intervals // 2, max(1, lines // 2)
     dtype, rng = posterior.x_train.dtype, np.random.default_rng(0)
     start, direction = (

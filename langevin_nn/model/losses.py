@@ -104,10 +104,10 @@ class Loss(abc.ABC):
         """Raise `InputError` for targets that the loss does not take."""
         targets = as_numbers("targets", targets)
         if targets.ndim > 1 or not np.all(np.abs(targets) == 1):
-            shown = np.unique(targets)[:3]
+            values = np.unique(targets)[:3]
             raise InputError(
                 f"the {self.name} loss takes one output and labels y = ±1, got targets of shape "
-                f"{targets.shape} with values {shown}: write targets = [-1.0, 1.0], two classes "
+                f"{targets.shape} with values {values}: write targets = [-1.0, 1.0], two classes "
                 'and no noise_variance under [data], or loss = "squared"'
             )
 

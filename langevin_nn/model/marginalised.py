@@ -21,9 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model import gaussian_readout
-from langevin_nn.model.control_variates import Layer, Reference, control_variates, require_known
+from langevin_nn.model.control_variates import (
+    HiddenPreactivations,
+    ReferenceRegression,
+    control_variates,
+    require_known,
+)
 from langevin_nn.model.gaussian_readout import ReadoutRegression
 from langevin_nn.model.losses import Loss
 from langevin_nn.model.networks.base import Network, is_own_network, require_features
@@ -55,7 +60,7 @@ class MarginalisedPosterior(Posterior):
     ((4,), [(4, 30, 20)])
     """
 
-    reference: Reference | None
+    reference: ReferenceRegression | None
     """What control variates are made from (`with_control_variates`); None where there are none."""
 
     def __init__(
@@ -98,7 +103,7 @@ class MarginalisedPosterior(Posterior):
         key = jax.random.key(0)  # the same for each posterior: a reference of its own gains nothing
         params = self.sample_prior(key, number)
         at_test = self._test_features(params, jax.random.split(key, number))
-        reference = Reference.of(
+        reference = ReferenceRegression.of(
             self._train_features(params), at_test, self.y_train, float(self.temperature)
         )
         of_posterior = eqx.tree_at(
@@ -109,6 +114,7 @@ class MarginalisedPosterior(Posterior):
 
     @property
     def sampled_prior(self) -> GaussianPrior:
+        """The prior of the hidden layers: the read-out's is integrated out."""
         biases = self.prior.bias_precisions
         hidden = (self.prior.precisions[:-1], None if biases is None else biases[:-1])
         return eqx.tree_at(
@@ -219,8 +225,12 @@ class MarginalisedPosterior(Posterior):
         return control_variates(
             self.reference, regression, at_test, networks.activation,
             1 / jnp.sqrt(self._number(self.prior.precisions[-1]) * h.shape[-1]),
-            Layer(h, h + pushed.preactivations(0, self.x_train), inputs[0], norms[0]),
-            Layer(h_at_test, h_at_test + pushed.preactivations(0, within), inputs[1], norms[1]),
+            HiddenPreactivations(
+                h, h + pushed.preactivations(0, self.x_train), inputs[0], norms[0]
+            ),
+            HiddenPreactivations(
+                h_at_test, h_at_test + pushed.preactivations(0, within), inputs[1], norms[1]
+            ),
         )  # fmt: skip
 
     def _energy(self, misfit: Float[Array, " chains"], params: Any) -> Float[Array, " chains"]:

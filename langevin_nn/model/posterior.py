@@ -25,8 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.config.fields import shown
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.ensemble import Beside, Ensemble
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Loss, Squared, require_loss
@@ -35,7 +34,7 @@ from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivati
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.model.prior_grams import drawn_of
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, is_key, random_key
-from langevin_nn.values import as_number, require_count, require_kind
+from langevin_nn.values import as_number, require_count, require_kind, shown
 
 
 class Target(eqx.Module):
@@ -155,6 +154,7 @@ class Posterior(Target):
 
     @property
     def dtype(self) -> Any:
+        """The floating-point type of the parameters, that of the targets."""
         return self.y_train.dtype
 
     @property
@@ -342,6 +342,7 @@ class GibbsPosterior(Posterior):
         return self.outputs_at(self._extended(self.networks(params), keys), self.x_test)
 
     def predictions(self, params: Any, keys: ChainKeys) -> dict[str, Array]:
+        """f at the test inputs, (chains, P_test, *D), which the parameters determine."""
         return {"test_outputs": self.test_outputs(params, keys)}
 
     def misfit(self, params: Any) -> Float[Array, " chains"]:

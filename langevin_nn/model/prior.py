@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.config.fields import shown
 from langevin_nn.model.networks.base import Network
 from langevin_nn.types import InputError, random_key
-from langevin_nn.values import as_number, is_ordered, require_count
+from langevin_nn.values import as_number, is_ordered, require_count, shown
 
 
 class GaussianPrior(eqx.Module):

@@ -15,7 +15,8 @@ from langevin_nn.result_text import MARK, QUANTITIES, SHIFTED, UNKNOWN_MARK
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.loading import load_run
 from langevin_nn.sweeps.folder import SweepFolder
-from langevin_nn.sweeps.results import NUMBERS, collected
+from langevin_nn.sweeps.results import collected
+from langevin_nn.types import ESTIMATES
 from langevin_nn.values import as_path, shown
 
 FORMATS = {".csv": "csv", ".tex": "latex", ".parquet": "parquet"}
@@ -81,7 +82,7 @@ def table_of(path: Path | str) -> pd.DataFrame:
 
 def _of_sweep(results: xr.Dataset) -> pd.DataFrame:
     axes = [str(name) for name in results["status"].dims]
-    numbers = [name for key in NUMBERS for name in (key, f"{key}_mcse")]
+    numbers = [name for key in ESTIMATES for name in (key, f"{key}_mcse")]
     shifts = [name for key in QUANTITIES for name in shift_names(results, key)]
     own = [name for name in (*numbers, *shifts, "converged", *OF_POINTS) if name in results]
     experiment = results[own].to_dataframe(dim_order=axes).reset_index()
@@ -92,7 +93,7 @@ def _of_sweep(results: xr.Dataset) -> pd.DataFrame:
     theories = results[list(names)].rename(names | {"theory": "result"})
     rows = theories.to_dataframe(dim_order=[*axes, "result"]).reset_index()
     rows.index = rows.index // max(theories.sizes["result"], 1)
-    rows = rows[rows[list(NUMBERS)].notna().any(axis=1)]
+    rows = rows[rows[list(ESTIMATES)].notna().any(axis=1)]
     return pd.concat([experiment, rows]).sort_index(kind="stable").reset_index(drop=True)
 
 

@@ -45,10 +45,12 @@ class Archive:
 
     @property
     def is_run(self) -> bool:
+        """Whether the folder is that of a run, finished or not."""
         return claims.is_run(self.path)
 
     @property
     def is_finished(self) -> bool:
+        """Whether the folder's run is finished."""
         return claims.is_finished(self.path)
 
     @property
@@ -62,6 +64,7 @@ class Archive:
         return self.path / claims.LAST_STATE
 
     def load_config(self) -> RunConfig:
+        """The run's configuration. Raises `InputError` where there is none that can be read."""
         if not self.is_run:
             try:
                 (self.path / "config.toml").stat()
@@ -88,11 +91,13 @@ class Archive:
         theories: Mapping[str, Generalisation],
         run_id: str = "",
     ) -> None:
+        """Write posterior.nc: the draws, and the predictions of the theories by name."""
         # By way of the memory: HDF5 itself, on a full disk, ends the process.
         with content_of(posterior_tree(chains, y_train, theories, run_id)) as content:
             write_bytes(self.path / "posterior.nc", content)
 
     def save_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a record as the JSON file of that name."""
         write_text(self.path / name, record(content))
 
     def finish(
@@ -139,6 +144,7 @@ class Archive:
             ) from error
 
     def load_summary(self) -> Summary:
+        """The run's summary. Raises `InputError` where there is none that can be read."""
         if not self.is_finished:
             earlier = (self.path / claims.REPLACED).is_dir() and (
                 f"; the run that it is to replace is kept in {claims.REPLACED} until then"

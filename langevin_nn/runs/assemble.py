@@ -12,7 +12,7 @@ from langevin_nn.config.dynamics import users_of
 from langevin_nn.config.fields import errors_by_name
 from langevin_nn.config.losses import loss_usage
 from langevin_nn.config.record import RunConfig, SamplerConfig
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.import_paths import explained
 from langevin_nn.model.control_variates import NUM_CONTROLS
 from langevin_nn.model.losses import Loss, loss_named

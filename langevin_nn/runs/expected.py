@@ -28,6 +28,7 @@ class Expected:
 
     @classmethod
     def of(cls, predictions: Predictions) -> "Expected":
+        """The record of what the theories predict at a point."""
         return cls(**theory_fields(predictions))
 
     @classmethod

@@ -58,10 +58,12 @@ class RunFolder(Archive):
 
     @property
     def checkpoint(self) -> Path:
+        """The folder of the state of a run that is not finished."""
         return self.path / "checkpoint"
 
     @property
     def figures(self) -> Path:
+        """The folder of the run's figures."""
         return self.path / "figures"
 
     @property

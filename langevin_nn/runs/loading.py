@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from langevin_nn import plotting
 from langevin_nn.analysis.comparison import Comparison, Deviation, compare
 from langevin_nn.config.record import RunConfig, flat, modules_of
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.display import Displayed, Table
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.precision import require_float64
@@ -29,7 +29,7 @@ from langevin_nn.runs.run import load_data, template_of
 from langevin_nn.runs.summary import Summary
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.draws import Chains
-from langevin_nn.types import Generalisation, InputError
+from langevin_nn.types import ESTIMATES, Generalisation, InputError
 from langevin_nn.values import as_path, as_whole, shown
 
 
@@ -157,7 +157,7 @@ class Run(Displayed):
         """
         results = {self.measured.name: self.measured, **self.theories}
         variables = {}
-        for key in (*QUANTITIES, "test_accuracy"):
+        for key in ESTIMATES:
             estimates = [getattr(result, key) for result in results.values()]
             variables[key] = [estimate.value for estimate in estimates]
             variables[f"{key}_mcse"] = [estimate.mcse for estimate in estimates]

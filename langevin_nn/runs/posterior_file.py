@@ -16,14 +16,12 @@ from langevin_nn.model.losses import LOSSES, Loss, loss_named
 from langevin_nn.runs.summary import TheoryRecord
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.posterior_tree import DRAWS, NUMBERS, VARIABLES_OF_F
-from langevin_nn.types import Generalisation
+from langevin_nn.types import PREDICTIVE_MOMENTS, Generalisation
 
 EARLIER_NAMES = {"gibbs_energy": "energy", "acceptance_rate": "acceptance"}
 """The names that variables of sample_stats had in files of earlier versions."""
 FINITE_VARIABLES = (*VARIABLES_OF_F, "train_error", "acceptance_rate", "nonfinite")
 """The variables that are finite in a chain that has not diverged."""
-PREDICTIVE_MOMENTS = ("predictive_mean", "predictive_variance")
-"""The numbers that the file has of a theory at each test point."""
 
 
 def content_of(tree: xr.DataTree) -> memoryview:

@@ -18,7 +18,8 @@ import numpy as np
 from langevin_nn import plotting
 from langevin_nn.analysis.tempering import summarise_ladder
 from langevin_nn.config.record import RunConfig, SamplerConfig, modules_of
-from langevin_nn.data.load import Dataset, load_dataset
+from langevin_nn.data.dataset import Dataset
+from langevin_nn.data.load import load_dataset
 from langevin_nn.footprint import without_warnings
 from langevin_nn.import_paths import ModuleFile, explained, is_import_path
 from langevin_nn.model.ensemble import Ensemble

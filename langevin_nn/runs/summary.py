@@ -16,7 +16,8 @@ import numpy as np
 
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.files import Unreadable
-from langevin_nn.sampling.draws import Chains
+from langevin_nn.result_text import QUANTITIES
+from langevin_nn.sampling.draws import Chains, is_adjusted
 from langevin_nn.theory.suite import Predictions, theory_named
 from langevin_nn.types import Estimate, Generalisation, InputError, StepSizeBias
 
@@ -108,8 +109,8 @@ class Experiment:
 
     @property
     def has_acceptance_step(self) -> bool:
-        """As the dynamics has said; earlier versions went by the acceptance."""
-        return self.acceptance is not None if self.unadjusted is None else not self.unadjusted
+        """Whether the step size shifts nothing of what was sampled."""
+        return is_adjusted(self.unadjusted, self.acceptance)
 
     def estimate(self, name: str) -> Estimate:
         """The number of this name with its standard error."""
@@ -149,7 +150,8 @@ class TheoryRecord:
 
     @classmethod
     def of(cls, theory: Generalisation, summary: str = "") -> "TheoryRecord":
-        numbers = {name: getattr(theory, name) for name in _ESTIMATED}
+        """The record of a theory's numbers, with the sentence that says what it is."""
+        numbers = {name: getattr(theory, name) for name in QUANTITIES}
         return cls(
             **{name: number.value for name, number in numbers.items()},
             test_accuracy=theory.test_accuracy.value,
@@ -183,9 +185,6 @@ class TheoryRecord:
         )
 
 
-_ESTIMATED = ("bias2", "variance", "generalisation_error", "train_error")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Rung:
     """The numbers that were measured on the draws at one temperature of a ladder."""
@@ -216,6 +215,7 @@ class Tempered:
 
     @classmethod
     def of(cls, tempering: Tempering) -> "Tempered":
+        """The record of a ladder's numbers at all of its temperatures."""
         integration = tempering.integration
         rungs = []
         for temperature, measured, evidence, quadrature in zip(
@@ -227,7 +227,7 @@ class Tempered:
             rungs.append(
                 Rung(
                     temperature=temperature,
-                    **{name: getattr(measured, name) for name in _ESTIMATED},
+                    **{name: getattr(measured, name) for name in QUANTITIES},
                     log_evidence=evidence,
                     log_evidence_quadrature=quadrature,
                     rhat_max=diagnostics.rhat_max,
@@ -271,6 +271,7 @@ class Summary:
         predictions: Predictions,
         tempering: Tempering | None = None,
     ) -> "Summary":
+        """The summary of what was measured and predicted, with the targets in words."""
         return cls(
             targets=targets,
             experiment=experiment,

@@ -13,9 +13,9 @@ from langevin_nn.config.dynamics import usage_of
 from langevin_nn.config.losses import DEFAULT, loss_usage
 from langevin_nn.config.record import RunConfig
 from langevin_nn.config.sampler import AUTO
+from langevin_nn.config.sections import TEACHERS
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.data.image_files import UNPUBLISHED
-from langevin_nn.data.load import Dataset
-from langevin_nn.data.teachers import TEACHERS
 from langevin_nn.display import aligned
 from langevin_nn.estimates import plus_minus, shifted
 from langevin_nn.model.networks.named import network_named

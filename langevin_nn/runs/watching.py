@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config.dynamics import usage_of
 from langevin_nn.config.record import RunConfig
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.display import Displayed, Table, duration
 from langevin_nn.estimates import plus_minus
 from langevin_nn.files import Unreadable
@@ -20,7 +20,7 @@ from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.checkpoint import Reached, reached
 from langevin_nn.types import Generalisation, InputError
 
-FEWEST_DRAWS = 10
+FEWEST_DRAWS_FOR_NUMBERS = 10
 """The number of draws of each chain from which on there are numbers."""
 
 
@@ -111,7 +111,7 @@ def _measured(
     state: Reached, data: Dataset, thinning: int, unadjusted: bool
 ) -> Generalisation | None:
     series = state.series
-    if state.num_draws < FEWEST_DRAWS:
+    if state.num_draws < FEWEST_DRAWS_FOR_NUMBERS:
         return None
     chains = Chains(
         test_outputs=series["test_outputs"],

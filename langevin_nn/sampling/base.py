@@ -44,7 +44,9 @@ class State(Protocol):
     """
 
     @property
-    def params(self) -> Any: ...
+    def params(self) -> Any:
+        """The parameters of each chain, as the posterior takes them."""
+        ...
 
 
 class Weights(NamedTuple):

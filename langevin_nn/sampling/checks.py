@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from langevin_nn.config.fields import shown
 from langevin_nn.errors import TRACING_ERRORS, InputError, first_line
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.jumps import jump_in_weights, jump_of
@@ -21,7 +20,7 @@ from langevin_nn.model.losses import jump_of_own_loss
 from langevin_nn.model.networks.base import Network, is_own_network
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics
-from langevin_nn.values import as_path, require_flag
+from langevin_nn.values import as_path, require_flag, shown
 
 RECORDS = (
     "test_outputs", "test_variances", "test_draws", "train_outputs", "train_error", "energy",

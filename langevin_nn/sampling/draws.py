@@ -175,12 +175,23 @@ class Chains(Draws, Displayed):
     @property
     def has_acceptance_step(self) -> bool:
         """Whether the step size shifts nothing of what is sampled."""
-        return self.acceptance is not None if self.unadjusted is None else not self.unadjusted
+        return is_adjusted(self.unadjusted, self.acceptance)
 
     @property
     def stability_limit(self) -> float:
         """The step size 2/Λ_max above which the dynamics diverges; NaN where it never does."""
         return 2 / self.curvature
+
+
+def is_adjusted(unadjusted: bool | None, acceptance: Any) -> bool:
+    """Whether draws were made with an acceptance step, as their dynamics has said.
+
+    Where it has said nothing, as in files of earlier versions, they were if there is an acceptance.
+
+    >>> is_adjusted(True, acceptance=0.9), is_adjusted(None, acceptance=0.9)
+    (False, True)
+    """
+    return acceptance is not None if unadjusted is None else not unadjusted
 
 
 def assemble(

@@ -31,7 +31,7 @@ import xarray as xr
 import langevin_nn
 from langevin_nn.footprint import SERIES_BYTES
 from langevin_nn.model.losses import Loss
-from langevin_nn.types import Generalisation, InputError
+from langevin_nn.types import PREDICTIVE_MOMENTS, Generalisation, InputError
 from langevin_nn.values import as_number, require_kind, shown
 
 DRAWS = ("chain", "draw")
@@ -197,7 +197,7 @@ def posterior_tree(
     }
     if chains.temperature is not None:
         constant["temperature"] = ((), chains.temperature)
-    for name in ("predictive_mean", "predictive_variance"):
+    for name in PREDICTIVE_MOMENTS:
         values = np.array([getattr(theory, name) for theory in theories.values()])
         if theories:
             constant[f"theory_{name}"] = (("theory", "test_point", *output), values)

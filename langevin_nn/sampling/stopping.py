@@ -24,7 +24,7 @@ from langevin_nn.sampling.draws import Chains
 
 FIRST_WARMUP_LOOK = 24
 """The number of records of the warm-up at which is looked first."""
-FEWEST_DRAWS = 4
+FEWEST_DRAWS_FOR_RHAT = 4
 """The least number of draws of each chain, from which R̂ and ESS can be known."""
 GROWTH = 1.25
 """The ratio of the numbers of records of two looks."""
@@ -42,10 +42,14 @@ class Until(Protocol):
     """
 
     @property
-    def max_draws(self) -> int: ...
+    def max_draws(self) -> int:
+        """The largest number of draws of each chain."""
+        ...
 
     @property
-    def max_seconds(self) -> float: ...
+    def max_seconds(self) -> float:
+        """The time in seconds after which the sampling ends wherever it is."""
+        ...
 
     def first_look(self, num_chains: int) -> int:
         """The number of draws of each chain at which is looked first."""
@@ -118,7 +122,7 @@ class Ending:
         self, draws: int, seconds: float, chains: Callable[[], Sequence[Chains]]
     ) -> bool:
         """Whether the sampling ends after so many draws and seconds."""
-        if self.until is None or draws >= self.num_samples or draws < FEWEST_DRAWS:
+        if self.until is None or draws >= self.num_samples or draws < FEWEST_DRAWS_FOR_RHAT:
             return draws >= self.num_samples
         if seconds >= self.until.max_seconds:
             return True

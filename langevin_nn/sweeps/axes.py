@@ -16,7 +16,8 @@ from langevin_nn.config.fields import Kind
 from langevin_nn.config.record import NetworkConfig, RunConfig
 from langevin_nn.config.sections import DEFAULT_CLASSES, DEFAULT_TARGETS
 from langevin_nn.errors import InputError
-from langevin_nn.values import nearest
+from langevin_nn.import_paths import is_import_path
+from langevin_nn.values import nearest, shown
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Axis:
 
     @property
     def name(self) -> str:
+        """The axis as it is written: a field, or one entry of it, `prior.precisions[-1]`."""
         return self.field if self.index is None else f"{self.field}[{self.index}]"
 
     @property
@@ -43,16 +45,24 @@ class Axis:
         if self.index is None:
             table[key] = value
             return
-        entries = list(table.get(key) or _list_default(self.field) or ())
-        if not entries and section == ["prior"]:  # precisions that were left out
-            network, default = values.get("network", {}), NetworkConfig()
-            widths = network.get("hidden_widths") or default.hidden_widths
-            names = layer_names(network.get("architecture", default.architecture), widths)
-            entries = [1.0] * len(names)
+        given = table.get(key) or _list_default(self.field) or ()
+        if not isinstance(given, list | tuple):
+            raise InputError(
+                f"{self.name} is one entry of a list, got {self.field} = {shown(given)}: write a "
+                f"list, or sweep over {self.field}"
+            )
+        network, advice = values.get("network", {}), ""
+        if not given and section == ["prior"]:  # precisions that were left out
+            if not isinstance(network, dict):
+                return  # a configuration that is refused for it
+            given = [1.0] * len(layer_names(_hidden_widths(network)))
+            if is_import_path(architecture := network.get("architecture")):
+                advice = f": write {key} under [prior], one for each layer of {architecture}"
+        entries = list(given)
         if not -len(entries) <= self.index < len(entries):
             raise InputError(
                 f"{self.name} is out of range: {self.field} = {entries} has {len(entries)} "
-                f"entries, [0] to [{len(entries) - 1}] or [-{len(entries)}] to [-1]"
+                f"entries, [0] to [{len(entries) - 1}] or [-{len(entries)}] to [-1]{advice}"
             )
         entries[self.index] = value
         table[key] = entries
@@ -151,6 +161,14 @@ def _list_default(field: str) -> tuple[Any, ...] | None:
     defaults = {"data.classes": DEFAULT_CLASSES, "data.targets": DEFAULT_TARGETS}
     default = defaults.get(field, configuration.options()[field].default)
     return default if isinstance(default, tuple) else None
+
+
+def _hidden_widths(network: Mapping[str, Any]) -> tuple[int, ...]:
+    """The hidden widths in the table [network] of a configuration's values, or their default."""
+    name, default = "network.hidden_widths", NetworkConfig().hidden_widths
+    widths = kind_of(name).check(name, network.get("hidden_widths", default))
+    assert isinstance(widths, tuple)
+    return widths
 
 
 def kind_of(field: str) -> Kind:

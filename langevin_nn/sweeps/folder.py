@@ -136,6 +136,7 @@ class SweepFolder(PointFolders):
 
     @property
     def has_begun(self) -> bool:
+        """Whether the folder has the definition of a sweep, sweep.toml."""
         return self._definition.is_file()
 
     def _foreign(self) -> str | None:
@@ -146,6 +147,7 @@ class SweepFolder(PointFolders):
 
     @functools.cached_property
     def grid(self) -> Grid:
+        """The sweep's grid, from sweep.toml. Raises `InputError` where that is damaged."""
         try:
             return load(self._definition)
         except InputError as error:
@@ -161,6 +163,7 @@ class SweepFolder(PointFolders):
 
     @functools.cached_property
     def tasks(self) -> list[Task]:
+        """The sweep's tasks, from its plan. Raises `InputError` where that cannot be read."""
         if (number := self._points_per_task) is None:
             raise InputError(
                 f"cannot read {self._tasks / 'plan.json'}: start the sweep again with its grid, "
@@ -249,14 +252,17 @@ class SweepFolder(PointFolders):
 
     @property
     def results(self) -> Path:
+        """The file of the results of all points."""
         return self.path / "results.nc"
 
     @property
     def figures(self) -> Path:
+        """The folder of the sweep's figures."""
         return self.path / "figures"
 
     @property
     def theories(self) -> Path:
+        """The file of what the theories predict at points that are not sampled."""
         return self.path / "theories.json"
 
     @property
@@ -282,6 +288,7 @@ class SweepFolder(PointFolders):
         return {point: failure["attempt"] for point, failure in failures.items() if failure}
 
     def record_failure(self, point: str, reason: str) -> None:
+        """Write why an attempt at the point has failed, with a new mark for the attempt."""
         reason = reason.encode(errors="replace").decode()
         content = {"reason": reason, "attempt": uuid.uuid4().hex, "when": time.ctime()}
         path = self._failed / f"{point}.json"
@@ -290,6 +297,7 @@ class SweepFolder(PointFolders):
         write_text(path, record(content))
 
     def remove_failure(self, point: str) -> None:
+        """Remove the record of the point's failure, if there is one."""
         remove(self._failed / f"{point}.json")
 
     def claimed(self, task: Task) -> "contextlib.AbstractContextManager[bool]":
@@ -328,6 +336,7 @@ class SweepFolder(PointFolders):
         return folders
 
     def remove_batches(self, task: Task) -> None:
+        """Remove the states of the task's points that run side by side."""
         for item in (self._tasks / task.name).iterdir():
             if item.is_dir():
                 remove(item)

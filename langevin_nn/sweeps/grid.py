@@ -43,6 +43,7 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The number of values on each axis."""
         return tuple(len(axis.values) for axis in self.axes)
 
     @property

@@ -31,6 +31,7 @@ class Task:
 
     @property
     def name(self) -> str:
+        """Twelve hexadecimal digits that name the task by its points."""
         return joint_name(self.points)
 
 

@@ -30,9 +30,9 @@ from langevin_nn.runs.summary import UNKNOWN, Experiment, Summary, TheoryRecord
 from langevin_nn.sweeps import theories
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
+from langevin_nn.types import ESTIMATES
 from langevin_nn.values import as_path
 
-NUMBERS = (*QUANTITIES, "test_accuracy")
 DIAGNOSTICS = ("rhat_max", "ess_min", "acceptance", "step_size")
 
 
@@ -79,7 +79,7 @@ def dataset(
         variables[name] = ((*grid.names, *extra_sizes), np.array(values).reshape(shape))
 
     experiments = [None if summary is None else summary.experiment for summary in summaries]
-    for name in NUMBERS:
+    for name in ESTIMATES:
         estimates = [
             UNKNOWN if experiment is None else experiment.estimate(name)
             for experiment in experiments
@@ -122,7 +122,7 @@ def dataset(
         [summary.theory.get(name) if summary else None for name in names_of_theories]
         for summary in summaries
     ]
-    for name in (*NUMBERS, "log_evidence"):
+    for name in (*ESTIMATES, "log_evidence"):
         add(
             f"theory_{name}",
             [[_number(theory, name) for theory in row] for row in theory_rows],

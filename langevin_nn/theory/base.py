@@ -14,7 +14,13 @@ from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.covariance import OutputCovariance
 from langevin_nn.theory.own_layers import require_own_layers
 from langevin_nn.theory.saddles.average import ScaleAverage
-from langevin_nn.types import Generalisation, InputError, NotApplicable
+from langevin_nn.types import (
+    ESTIMATES,
+    PREDICTIVE_MOMENTS,
+    Generalisation,
+    InputError,
+    NotApplicable,
+)
 from langevin_nn.values import (
     as_number,
     is_ordered,
@@ -30,14 +36,11 @@ __all__ = ["OWN_STYLE", "Function", "Solution", "Theory"]
 
 OWN_STYLE: Mapping[str, Any] = {"color": "#CC79A7", "linestyle": "-.", "marker": "D"}
 """The style in figures of a theory that gives none of its own."""
-PREDICTIONS = ("predictive_mean", "predictive_variance")
-"""The arrays of a result, one number for each test target."""
-ESTIMATES = ("bias2", "variance", "generalisation_error", "train_error", "test_accuracy")
 CONTRADICTION = 1e-3
 """The difference of two numbers that are to be one, in units of the largest beside them, that is
 none: of averages in single precision."""
 MAY_BE_UNKNOWN = ("train_error", "test_accuracy")
-"""The numbers of a result, and those of them that are NaN where they are not known."""
+"""The numbers of a result that are NaN where they are not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,9 +194,10 @@ class Theory:
                 "None where it is not known"
             )
         mean, variance = (
-            as_numbers(f"{name} of {self.name}", getattr(numbers, name)) for name in PREDICTIONS
+            as_numbers(f"{name} of {self.name}", getattr(numbers, name))
+            for name in PREDICTIVE_MOMENTS
         )
-        for name, array in zip(PREDICTIONS, (mean, variance), strict=True):
+        for name, array in zip(PREDICTIVE_MOMENTS, (mean, variance), strict=True):
             if array.shape != expected:
                 raise InputError(
                     f"{self.name} gives a {name} of shape {array.shape}, and the test targets have "

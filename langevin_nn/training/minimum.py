@@ -38,7 +38,7 @@ from langevin_nn.values import as_number, as_whole, shown
 
 __all__ = ["Minimum", "find_minimum"]
 
-MOST_WEIGHTS = 5_000
+MOST_WEIGHTS_FACTORISED = 5_000
 """The largest number K of weights: K × K matrices are factorised in each step."""
 NEWTON_GRADIENT = 1e-3
 """The relative gradient below which the Hessian of the model is H."""
@@ -266,10 +266,10 @@ def _checked(
         )
     checked_params(posterior, params)
     size = sum(leaf.size // len(leaf) for leaf in jax.tree.leaves(params))
-    if size > MOST_WEIGHTS:
+    if size > MOST_WEIGHTS_FACTORISED:
         raise InputError(
-            f"{size} weights are too many, {MOST_WEIGHTS} at most: write a smaller network, or "
-            "follow gradient_flow"
+            f"{size} weights are too many, {MOST_WEIGHTS_FACTORISED} at most: write a smaller "
+            "network, or follow gradient_flow"
         )
     for name, value in (("gradient_tolerance", gradient_tolerance), ("max_steps", max_steps)):
         number = as_number(value) if name != "max_steps" else as_whole(value)

@@ -58,9 +58,11 @@ class Stabilised(diffrax.AbstractAdaptiveSolver[Any]):
     interpolation_cls: ClassVar[Callable[..., Any]] = diffrax.LocalLinearInterpolation
 
     def order(self, terms: Any) -> int:
+        """The order of the method, two."""
         return 2
 
     def error_order(self, terms: Any) -> int:
+        """The order of the error estimate in the step, three."""
         return 3
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
@@ -70,6 +72,7 @@ class Stabilised(diffrax.AbstractAdaptiveSolver[Any]):
     def step(
         self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
     ) -> tuple[Any, Any, dict[str, Any], Any, Any]:
+        """One step from t0 to t1: y there, its error, what interpolates, and F there."""
         start, control = solver_state, terms.contr(t0, t1)
         first, rows = coefficients(self.stages)
 
@@ -97,4 +100,5 @@ class Stabilised(diffrax.AbstractAdaptiveSolver[Any]):
         return y1, error, {"y0": y0, "y1": y1}, end, diffrax.RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
+        """The derivative F(y), by which diffrax chooses the first step."""
         return terms.vf(t0, y0, args)

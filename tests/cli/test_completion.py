@@ -8,7 +8,7 @@ from refusals import refused
 
 from langevin_nn import config as configuration
 from langevin_nn.cli.commands import COMMANDS
-from langevin_nn.config.sections import ACTIVATIONS
+from langevin_nn.config.sections import ACTIVATION_NAMES
 from langevin_nn.theory import THEORIES
 
 ASK = """
@@ -39,7 +39,7 @@ def test_bash_offers_commands_options_choices_and_files(offered, cli):
     fields = {f"--{name}" for name in configuration.options()}
     assert fields | {"--output", "--resume", "--help"} <= offered("run", "--")
     assert offered("run", "tiny.toml", "--network.act") == {"--network.activation"}
-    assert offered("run", "tiny.toml", "--network.activation", "") == set(ACTIVATIONS)
+    assert offered("run", "tiny.toml", "--network.activation", "") == set(ACTIVATION_NAMES)
     assert offered("sweep", "tiny.toml", "--network.biases", "") == {"true", "false"}
     assert offered("theory", "tiny.toml", "--theory", "") == set(THEORIES)
     assert offered("plot", "out", "--format", "p") == {"png", "pdf"}

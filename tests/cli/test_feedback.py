@@ -10,7 +10,7 @@ from cases import TINY
 from command_line import with_own_cache
 
 import langevin_nn as lnn
-from langevin_nn.cli.progress import RunProgress
+from langevin_nn.cli.progress import RunCommandProgress
 from langevin_nn.cli.streams import Stages, complain, stages
 from langevin_nn.progress import Report
 
@@ -121,7 +121,7 @@ def test_a_log_says_how_long_a_run_will_take(monkeypatch):
     screen = screen_of(monkeypatch)
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    with RunProgress(quiet=False) as progress:
+    with RunCommandProgress(quiet=False) as progress:
         for seconds, steps in ((0.0, 100), (10.0, 200), (90.0, 1000)):
             now[0] = seconds
             progress(Report(steps, 1000, 50, 0.25, 0))

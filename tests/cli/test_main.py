@@ -26,7 +26,7 @@ from langevin_nn import config as configuration
 from langevin_nn import files, plotting
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.cli import commands, main, startup
-from langevin_nn.cli.progress import RunProgress
+from langevin_nn.cli.progress import RunCommandProgress
 from langevin_nn.progress import Report
 from langevin_nn.runs import provenance, run
 from langevin_nn.runs.folder import RunFolder
@@ -851,7 +851,7 @@ def test_progress_on_a_terminal_of_no_size(columns, term, monkeypatch):
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((columns, 0)))
     monkeypatch.setenv("TERM", term)
-    with RunProgress(quiet=False) as progress:
+    with RunCommandProgress(quiet=False) as progress:
         for steps in (10, 100):
             progress(Report(steps, 100, 50, 0.25, 0))
     assert "training error 0.25" in screen.getvalue()
@@ -866,7 +866,7 @@ def test_progress_that_nobody_reads_stops_nothing(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(screen, "write", full)
     monkeypatch.setattr(sys, "stderr", screen)
-    with RunProgress(quiet=False) as progress:
+    with RunCommandProgress(quiet=False) as progress:
         progress(Report(10, 100, 50, 0.25, 0))
         assert progress.quiet
 

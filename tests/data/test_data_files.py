@@ -16,8 +16,9 @@ import pytest
 from langevin_nn import memory
 from langevin_nn.config.record import from_dict
 from langevin_nn.data import image_files, published
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.data.image_formats import CIFAR10_BATCHES, CIFAR10_RECORD
-from langevin_nn.data.load import Dataset, load_dataset
+from langevin_nn.data.load import load_dataset
 from langevin_nn.data.npz_files import ARRAY_NAMES, read_npz
 from langevin_nn.data.published import CIFAR10_ARCHIVE, CIFAR10_FOLDER, CIFAR10_PICKLES, IDX_NAMES
 from langevin_nn.runs.assemble import network_of, require_room

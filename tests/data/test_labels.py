@@ -11,8 +11,9 @@ from langevin_nn import config as configuration
 from langevin_nn.analysis.averaging import averaging
 from langevin_nn.analysis.ensembles import classification_errors, summarise_flow
 from langevin_nn.analysis.generalisation import accuracy_of_the_largest, accuracy_of_the_mean
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.data.labels import is_right, labelling
-from langevin_nn.data.load import Dataset, load_dataset
+from langevin_nn.data.load import load_dataset
 from langevin_nn.model.activations import erf
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.regression.moments import Moments, generalisation

@@ -16,10 +16,12 @@ from refusals import refuses
 from scipy.optimize import curve_fit
 from scipy.special import erf
 
+from langevin_nn.config.sections import SOURCES
 from langevin_nn.data import image_files
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.data.image_files import available, fetch, read_images
 from langevin_nn.data.image_formats import ARRAY_NAMES, CIFAR10_BATCHES
-from langevin_nn.data.load import SOURCES, Dataset, load_dataset
+from langevin_nn.data.load import load_dataset
 from langevin_nn.data.published import CIFAR10_ARCHIVE, CIFAR10_FOLDER, IDX_NAMES
 
 KEY = jax.random.key(7)

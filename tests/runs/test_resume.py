@@ -70,14 +70,14 @@ def stop_after(monkeypatch, reports) -> None:
     """Ctrl-C after so many chunks: the signal itself."""
     told = []
 
-    class Progress(run_command.RunProgress):
+    class Progress(run_command.RunCommandProgress):
         def __call__(self, report):
             told.append(report)
             super().__call__(report)
             if len(told) == reports:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(run_command, "RunProgress", Progress)
+    monkeypatch.setattr(run_command, "RunCommandProgress", Progress)
 
 
 @pytest.fixture(scope="module")

@@ -32,14 +32,14 @@ def interrupted(request, cli, monkeypatch):
     monkeypatch.setattr(driver, "FIRST_CHUNK_STEPS", 5)
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
 
-    class Progress(run_command.RunProgress):
+    class Progress(run_command.RunCommandProgress):
         def __call__(self, report):
             super().__call__(report)
             if report.steps > report.warmup_steps + (report.total_steps - report.warmup_steps) // 2:
                 signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_command, "RunProgress", Progress)
+        patch.setattr(run_command, "RunCommandProgress", Progress)
         assert cli("run", *words, "--output", "out").code == 130
     return words
 

@@ -26,7 +26,7 @@ from samplers import DYNAMICS, SAMPLERS, HalfTheNoise, Sampler, Unadjusted, rows
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
 import langevin_nn as lnn
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 
 PRECISIONS, TEMPERATURE, WIDTH = (1.0, 0.5), 0.2, 4
 # Orthogonal inputs and a low temperature: the data tell about every direction of f.

@@ -82,6 +82,37 @@ def test_precisions_that_are_left_out_follow_the_depth():
     assert found == [(1.0, 1.0), (1.0, 2.0), (1.0, 1.0, 1.0), (1.0, 1.0, 2.0)]
 
 
+def test_precisions_of_no_hidden_layer_are_the_read_outs():
+    found = grid({"network": {"hidden_widths": []}}, {"prior.precisions[-1]": [1.0, 2.0]})
+    assert [point.prior.precisions for point in found.points] == [(1.0,), (2.0,)]
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ({"network": 3}, ["[network]", "3"]),
+        ({"network": {"hidden_widths": 5}}, ["network.hidden_widths", "[200]"]),
+        ({"prior": {"precisions": 3}}, ["prior.precisions = 3"]),
+    ],
+)
+def test_an_entry_of_what_is_no_list_is_refused(values, texts):
+    with refuses(*texts):
+        grid(values, {"prior.precisions[-1]": [1.0, 2.0]})
+
+
+def test_precisions_of_a_network_of_ones_own_are_as_many_as_are_written():
+    """How many layers it has it says when it is made, for its data."""
+    network = {"architecture": "mine:ThreeLayers", "hidden_widths": [5]}
+    values = {"network": network, "prior": {"precisions": [1.0, 1.0, 1.0]}}
+    for index in (1, 2, -1):
+        (point,) = grid(values, {f"prior.precisions[{index}]": [2.0]}).points
+        expected = [1.0, 1.0, 1.0]
+        expected[index] = 2.0
+        assert list(point.prior.precisions) == expected
+    with refuses("prior.precisions[2]", "[prior]", "mine:ThreeLayers"):
+        grid({"network": network}, {"prior.precisions[2]": [2.0]})
+
+
 def test_entries_are_put_into_the_lists_of_another_axis():
     found = grid_of("prior.precisions[-1]=3,4", "prior.precisions=[1,1],[2,2]")
     assert [point.prior.precisions for point in found.points] == [

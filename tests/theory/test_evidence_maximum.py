@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from refusals import refuses
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory import THEORIES, evidence, maximise_evidence, nngp

@@ -11,11 +11,11 @@ from cases import SEED
 from oracles import NUMPY_ACTIVATIONS
 from statistics_in_sigmas import SIGMAS, worst, z_scores
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.model.precision import require_float64
-from langevin_nn.theory.kernels.nngp import gram_blocks, input_covariance, nngp
+from langevin_nn.theory.kernels.nngp import gram_blocks, nngp
 from langevin_nn.theory.kernels.ntk import ntk
 from langevin_nn.theory.kernels.patch_pairs import patch_diagonal, patch_gram
 from langevin_nn.types import EnsembleSpec, InputError, NotApplicable, Patches
@@ -115,8 +115,7 @@ def test_without_hidden_layers_the_gram_matrix_is_the_input_covariance():
     x = inputs(4)
     for activation in ("erf", None):
         spec = spec_of(widths=(), activation=activation, precisions=(2.0,))
-        np.testing.assert_allclose(nngp(spec, x), input_covariance(x, x, 2.0), rtol=1e-14)
-    np.testing.assert_allclose(input_covariance(x, x, 2.0), x @ x.T / 6, rtol=1e-15)
+        np.testing.assert_allclose(nngp(spec, x), x @ x.T / 6, rtol=1e-14)
 
 
 @pytest.mark.slow_except(

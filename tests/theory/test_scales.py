@@ -10,7 +10,7 @@ from cases import GOLDEN, SEED, deviation, ensemble_of, small_task, spec_of, toy
 from scipy.integrate import quad
 from scipy.stats import gamma, multivariate_normal
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory import suite

@@ -15,7 +15,7 @@ import pytest
 import scipy.linalg
 from cases import SEED, ensemble_of, small_task, spec_of, two_outputs
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory import (

@@ -9,7 +9,7 @@ from cases import SEED, deviation, ensemble_of, small_task, spec_of, toy, two_ou
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory import (
     THEORIES,

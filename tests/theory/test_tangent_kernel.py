@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cases import ensemble_of, small_task, spec_of
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.theory import infinite_width_flow, ntk
 
 DISTANCES = (1e-3, 1e-6, 1e-7, 1e-9, 1e-12)

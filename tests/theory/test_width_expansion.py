@@ -13,7 +13,7 @@ from cases import SEED
 from oracles import NUMPY_ACTIVATIONS
 from statistics_in_sigmas import SIGMAS, worst
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.effective import hidden_units

@@ -176,6 +176,6 @@ def test_what_has_no_minimum_to_be_found(monkeypatch):
     single = posterior_of(LABELLED, (3,), dtype=jnp.float32)
     with pytest.raises(InputError, match="float64, the network has float32: build it with dtype"):
         lnn.find_minimum(single, single.sample_prior(KEY, 1))
-    monkeypatch.setattr(minimum, "MOST_WEIGHTS", 14)
+    monkeypatch.setattr(minimum, "MOST_WEIGHTS_FACTORISED", 14)
     with pytest.raises(InputError, match="15 weights are too many, 14 at most"):
         lnn.find_minimum(posterior, start)

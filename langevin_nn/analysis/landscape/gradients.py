@@ -131,7 +131,7 @@ def effective_parameters(posterior: Posterior, params: Any, tolerance: float = 1
     24
     """
     tolerance = require_positive("tolerance", tolerance)
-    posterior, row, batch_of = _one_network(posterior, params)
+    posterior, row, batch_of = _one_small_network(posterior, params)
     size = posterior.x_train.shape[1]
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.standard_normal((2 * row.size + 1_000, size)), posterior.x_train.dtype)
@@ -187,31 +187,38 @@ def hessian(posterior: Posterior, params: Any) -> Hessian:
     >>> found.whole.shape, found.rank() == found.unsatisfied
     ((27, 27), True)
     """
-    posterior, row, batch_of = _one_network(posterior, params)
+    posterior, row, batch_of = _one_small_network(posterior, params)
     whole, gradients, losses = _second_order(posterior, row, batch_of)
     curvature = _curvatures(posterior, params)
     of_gradients = (np.asarray(gradients, np.float64).T * curvature) @ np.asarray(gradients)
     return Hessian(np.asarray(whole, np.float64), of_gradients, int(np.sum(np.asarray(losses) > 0)))
 
 
-def _one_network(
+def one_network(
     posterior: Posterior, params: Any
 ) -> tuple[GibbsPosterior, Float[Array, " K"], BatchOf]:
     """The posterior, the weights of its one network as a row, and the map from rows to weights.
 
-    Raises `InputError` for several networks and for too many weights.
+    Raises `InputError` for several networks, and as `with_one_output`.
     """
     posterior = with_one_output(posterior)
     weights, batch_of = rows_of(checked_params(posterior, params))
-    num_networks, size = weights.shape
-    if num_networks != 1:
-        raise InputError(f"this is of one network, got {num_networks}: give one of them")
-    if size > LARGEST_HESSIAN:
+    if len(weights) != 1:
+        raise InputError(f"this is of one network, got {len(weights)}: give one of them")
+    return posterior, weights[0], batch_of
+
+
+def _one_small_network(
+    posterior: Posterior, params: Any
+) -> tuple[GibbsPosterior, Float[Array, " K"], BatchOf]:
+    """What `one_network` gives; `InputError` for more weights than `LARGEST_HESSIAN`, too."""
+    posterior, row, batch_of = one_network(posterior, params)
+    if row.size > LARGEST_HESSIAN:
         raise InputError(
-            f"the matrix of {size} weights is too large: {LARGEST_HESSIAN} at most, write a "
+            f"the matrix of {row.size} weights is too large: {LARGEST_HESSIAN} at most, write a "
             "smaller network, or spectral_density for the spectrum of a Hessian"
         )
-    return posterior, weights[0], batch_of
+    return posterior, row, batch_of
 
 
 def outputs_of(

@@ -17,11 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.analysis.landscape.gradients import outputs_of, with_one_output
+from langevin_nn.analysis.landscape.gradients import one_network, outputs_of
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
 from langevin_nn.model.precision import full_precision
-from langevin_nn.model.rows import BatchOf, rows_of
-from langevin_nn.sampling.checks import checked_params
+from langevin_nn.model.rows import BatchOf
 from langevin_nn.types import InputError, random_key
 from langevin_nn.values import require_count, require_number, shown
 
@@ -84,21 +83,17 @@ def spectral_density(
     >>> found.size, found.nodes.shape
     (4500, (8, 64))
     """
-    posterior = with_one_output(posterior)
-    weights, batch_of = rows_of(checked_params(posterior, params))
-    num_networks, size = weights.shape
-    if num_networks != 1:
-        raise InputError(f"this is of one network, got {num_networks}: give one of them")
+    posterior, row, batch_of = one_network(posterior, params)
     if not isinstance(part, str) or part not in PARTS:
         names = ", ".join(PARTS)
         raise InputError(f"unknown part {shown(part)} of the Hessian: write one of {names}")
     num_probes = require_count("num_probes", num_probes)
     num_steps = require_count("num_steps", num_steps)
-    probes = jax.random.normal(random_key(key), (num_probes, size), weights.dtype)
-    steps = min(num_steps, size)
+    probes = jax.random.normal(random_key(key), (num_probes, row.size), row.dtype)
+    steps = min(num_steps, row.size)
     diagonals, sides = (
         np.asarray(array, np.float64)
-        for array in _tridiagonals(posterior, weights[0], batch_of, probes, part, steps)
+        for array in _tridiagonals(posterior, row, batch_of, probes, part, steps)
     )
     nodes, squares = [], []
     for diagonal, side in zip(diagonals, sides, strict=True):
@@ -107,7 +102,7 @@ def spectral_density(
         )
         nodes.append(values)
         squares.append(vectors[0] ** 2)
-    return SpectralDensity(np.array(nodes), np.array(squares), size)
+    return SpectralDensity(np.array(nodes), np.array(squares), row.size)
 
 
 @eqx.filter_jit

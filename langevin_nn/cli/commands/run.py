@@ -12,7 +12,7 @@ from langevin_nn.cli.codes import INTERRUPTED, NOT_CONVERGED
 from langevin_nn.cli.commands.theory import require_theories
 from langevin_nn.cli.fields import add_fields, config_of
 from langevin_nn.cli.output import default_output, obstacle_advice, write_unless_quiet
-from langevin_nn.cli.progress import RunProgress, tell
+from langevin_nn.cli.progress import RunCommandProgress, tell
 from langevin_nn.cli.startup import configure_jax, loading, not_swallowed
 from langevin_nn.cli.streams import stages, warn
 from langevin_nn.cli.words import Once, add_formats, path
@@ -103,7 +103,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if extends:
         claim = extending.claimed(folder, problem.config, data=data, modules=modules)
     try:
-        with not_swallowed(), claim as target, RunProgress(arguments.quiet) as progress:
+        with not_swallowed(), claim as target, RunCommandProgress(arguments.quiet) as progress:
             if target.is_finished:
                 plot_line = shlex.join(["langevin-nn", "plot", str(folder.path)])
                 write_unless_quiet(

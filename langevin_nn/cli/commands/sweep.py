@@ -10,15 +10,15 @@ from pathlib import Path
 from langevin_nn.cli.codes import FAILED, INTERRUPTED, NOT_CONVERGED
 from langevin_nn.cli.fields import add_fields, fields_of
 from langevin_nn.cli.output import default_output, obstacle_advice, write_unless_quiet
-from langevin_nn.cli.progress import SweepProgress, tell
+from langevin_nn.cli.progress import SweepCommandProgress, tell
 from langevin_nn.cli.startup import configure_jax, loading, not_swallowed
 from langevin_nn.cli.streams import stages
 from langevin_nn.cli.words import Once, count, path
-from langevin_nn.config.fields import clipped
 from langevin_nn.errors import InputError
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.axes import over_of
 from langevin_nn.sweeps.executors import EXECUTORS
+from langevin_nn.values import clipped
 
 SUMMARY = "run a grid of configurations, or say where one stands"
 USAGE = """CONFIG.toml --over FIELD=VALUES ... [--seeds N]
@@ -112,7 +112,7 @@ def execute(arguments: argparse.Namespace) -> int:
     for line in report.damaged(folder, tasks):
         tell(line)
     try:
-        with not_swallowed(), SweepProgress(arguments.quiet) as progress:
+        with not_swallowed(), SweepCommandProgress(arguments.quiet) as progress:
             done = engine.work_off(folder, tasks, **settings, progress=progress)
         results = engine.gather(folder)
     except KeyboardInterrupt:
@@ -162,7 +162,7 @@ def _theory_only(arguments: argparse.Namespace, wanted: grid.Grid) -> int:
 
         configure_jax()
     output = arguments.output or default_output(arguments.config, wanted.content_hash, "sweeps")
-    with not_swallowed(), SweepProgress(arguments.quiet) as progress:
+    with not_swallowed(), SweepCommandProgress(arguments.quiet) as progress:
         results = engine.expect(wanted, output, progress)
     folder = SweepFolder(output)
     with plotting.own_settings():

@@ -77,28 +77,35 @@ class Convolutional(Network):
 
     @property
     def in_size(self) -> int:
+        """N_0, the number of pixels of an image, all colours counted."""
         return math.prod(self.patches.image_shape)
 
     @property
     def hidden_widths(self) -> tuple[int, ...]:
+        """The number of channels, (N_c,)."""
         return (self.weights[0].shape[-2],)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
+        """The layer on the patches, and the read-out of all of them."""
         return PatchLayer.on(self.patches), DenseLayer(self.activation)
 
     @property
     def num_units(self) -> int:
+        """The activations that one input takes, n N_c: all channels on all patches."""
         return self.patches.num_patches * self.hidden_widths[0]
 
     @property
     def receptive_fields(self) -> Patches:
+        """The patches on which the channels look."""
         return self.patches
 
     def with_inputs(self, number: int) -> str:
+        """The advice for a convolutional network on images with that many inputs."""
         return f"give patches of images with {number} inputs"
 
     def with_outputs(self, number: int) -> str:
+        """The advice for a network with that many outputs, which is another than this kind."""
         return (
             "a convolutional network has one output: write targets of shape (P,), of two classes "
             f"say, or FullyConnected(…, num_outputs={number})"
@@ -108,6 +115,10 @@ class Convolutional(Network):
     def from_config(
         cls, chosen: NetworkConfig, data: Dataset, *, key: PRNGKeyArray, dtype: Any
     ) -> "Convolutional":
+        """The network of a configuration on patches of these data's images, drawn from N(0, 1).
+
+        Raises `InputError` for data that are no images, and for several outputs.
+        """
         patches = _patches(chosen, data)
         if data.num_outputs > 1:
             raise InputError(
@@ -119,6 +130,7 @@ class Convolutional(Network):
 
     @classmethod
     def sizes(cls, chosen: NetworkConfig, data: Dataset) -> NetworkSizes:
+        """The sizes of the network: N_c M weights of the channels and n N_c of the read-out."""
         patches, (channels,) = _patches(chosen, data), chosen.hidden_widths
         readout = patches.num_patches * channels
         weights = num_weights((patches.patch_size, channels), chosen.biases) + readout
@@ -126,16 +138,19 @@ class Convolutional(Network):
 
     @classmethod
     def caption(cls, common: Callable[[str], str]) -> str:
+        """The sizes of the patches and the number of channels, in a figure's caption."""
         size, stride, channels = map(common, ("patch_size", "stride", "hidden_widths"))
         return f"convolution on {size}×{size} patches (stride {stride}), N_c = {channels}"
 
     @full_precision
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P M"]:
+        """σ(h_ic) of all channels on all patches side by side, (…, P, n N_c), at x (P, N_0)."""
         of_patches = self._of_patches(x)
         return of_patches.reshape(*of_patches.shape[:-2], -1)
 
     @full_precision
     def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "*networks P"]:
+        """f = Σ_ic v_ic σ(h_ic)/√(n N_c) + b of every network, (…, P), at x (P, N_0)."""
         of_patches, readout = of_one_type(self._of_patches(x), self.weights[1])
         f = jnp.einsum("...pic,...ic->...p", of_patches, readout)
         f = f / math.sqrt(readout.shape[-1] * readout.shape[-2])

@@ -15,7 +15,6 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from langevin_nn.config.fields import shown
 from langevin_nn.config.sections import NetworkConfig
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.footprint import NetworkSizes, num_weights
@@ -24,7 +23,7 @@ from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.networks.base import Network, of_one_type, standard_gaussian
 from langevin_nn.model.precision import full_precision
 from langevin_nn.types import Activation, InputError
-from langevin_nn.values import as_whole, require_count, require_flag
+from langevin_nn.values import as_whole, require_count, require_flag, shown
 from langevin_nn.wide_layers import DenseLayer, InputLayer, Layer
 
 
@@ -87,30 +86,37 @@ class FullyConnected(Network):
 
     @property
     def in_size(self) -> int:
+        """N_0, the number of inputs, also where the first layer is on fewer coordinates of them."""
         return self.fan_ins[0]
 
     @property
     def hidden_widths(self) -> tuple[int, ...]:
+        """The numbers of hidden units, (N_1, …, N_L)."""
         return self.fan_ins[1:]
 
     @property
     def layers(self) -> tuple[Layer, ...]:
+        """The layer on the inputs, and a dense one for each hidden layer's activations."""
         return (
             InputLayer(self.in_size), *(DenseLayer(self.activation),) * len(self.hidden_widths)
         )  # fmt: skip
 
     @property
     def num_outputs(self) -> int:
+        """D, the number of rows of the read-out."""
         return self.weights[-1].shape[-2]
 
     def reduced(self, data: Dataset) -> tuple[Network, InputSpace]:
+        """The network on the span of the training inputs, and the space that they span."""
         return InputSpace.reduced(self, data)
 
     def with_outputs(self, number: int) -> str:
+        """The advice for a fully connected network with that many outputs."""
         return f"write FullyConnected(…, num_outputs={number})"
 
     @classmethod
     def sizes(cls, chosen: NetworkConfig, data: Dataset) -> NetworkSizes:
+        """The sizes of the network, with as many sampled inputs as the training inputs span."""
         rank = min(data.in_size, data.num_train)  # on the span of the training inputs
         sampled, drawn = (
             num_weights((size, *chosen.hidden_widths, data.num_outputs), chosen.biases)
@@ -121,6 +127,7 @@ class FullyConnected(Network):
 
     @full_precision
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:
+        """The activations σ(hᴸ) of the last hidden layer, (…, P, N_L), at x (P, N_0)."""
         h = self.preactivations(0, x)
         for layer in range(1, len(self.hidden_widths)):
             h = self.preactivations(layer, self.activation(h))
@@ -128,6 +135,7 @@ class FullyConnected(Network):
 
     @full_precision
     def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "..."]:
+        """f of every network, (…, P), or (…, P, D) for D > 1 outputs, at x (P, N_0)."""
         last = len(self.hidden_widths)
         h = self.preactivations(last, self.features(x) if last else x)
         return h[..., 0] if self.num_outputs == 1 else h

@@ -148,6 +148,7 @@ class Split(Dynamics):
         return settings._replace(**numbers, adapting_step=False, adapting_length=False)
 
     def init(self, posterior: Target, params: Any, settings: SplitSettings) -> SplitState:
+        """The state at these parameters: no momentum, and the misfit with its gradient."""
         misfit, gradient = misfit_and_gradient(posterior, params)
         momentum = jax.tree.map(jnp.zeros_like, params)
         return SplitState(params, momentum, misfit, gradient, unadapted(misfit))

@@ -209,6 +209,7 @@ class WeightsFile:
                 remove(other.part)
 
     def close(self) -> None:
+        """Close the file, if it is open."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1

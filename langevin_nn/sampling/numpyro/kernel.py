@@ -135,6 +135,7 @@ class NumPyroKernel(MCMCKernel):
         return None if isinstance(self.target, Posterior) else self.target
 
     def get_diagnostics_str(self, state: KernelState) -> str:
+        """The settings and the acceptance in the line of NumPyro's progress bar."""
         values = state.adapt_state._asdict() | state.info._asdict()
         return ", ".join(
             f"{name} {float(jnp.mean(value)):.2g}"

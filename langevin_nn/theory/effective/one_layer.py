@@ -14,8 +14,8 @@ from typing import Any, overload
 import numpy as np
 from jaxtyping import Bool, Float
 
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.data.labels import is_right
-from langevin_nn.data.load import Dataset
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory

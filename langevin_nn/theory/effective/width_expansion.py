@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float
 
-from langevin_nn.data.load import Dataset
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.footprint import Needs
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require

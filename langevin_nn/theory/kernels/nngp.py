@@ -46,7 +46,6 @@ __all__ = [
     "fields",
     "gram_blocks",
     "gram_key",
-    "input_covariance",
     "nngp",
     "probe_inputs",
     "readout_columns",
@@ -111,24 +110,6 @@ def require_finite(name: str, block: Float[np.ndarray, "..."]) -> None:
             f"{block.size}: look for inputs that are NaN or too large, or an activation that "
             "overflows"
         )
-
-
-def input_covariance(
-    x: Inputs, x2: Float[np.ndarray, "P2 N_0"], precision: float
-) -> Float[np.ndarray, "P P2"]:
-    """C = x x2ᵀ/(λ_0 N_0), the covariance of a first-layer preactivation without its bias, float64.
-
-    Args:
-        x: inputs.
-        x2: other inputs, or the same.
-        precision: λ_0 of the prior W⁰ ~ N(0, 1/λ_0).
-
-    >>> input_covariance(np.eye(2), np.ones((1, 2)), precision=0.5)
-    array([[1.],
-           [1.]])
-    """
-    x, x2 = np.asarray(x, np.float64), np.asarray(x2, np.float64)
-    return x @ x2.T / (precision * x.shape[1])
 
 
 def nngp(

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.data.labels import is_right
-from langevin_nn.data.load import Dataset
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.resolvable import (
     RESOLVED,

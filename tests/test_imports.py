@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 LAYERS = [
     {"errors"},
     {"values", "siblings"},
-    {"import_paths"},
+    {"import_paths", "own_classes"},
     {"config", "display", "estimates", "files", "locks", "memory"},
     {"covariances", "footprint", "progress"},
     {"wide_layers"},

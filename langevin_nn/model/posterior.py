@@ -30,8 +30,9 @@ from langevin_nn.data.load import Dataset
 from langevin_nn.model.ensemble import Beside, Ensemble
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Loss, Squared, require_loss
-from langevin_nn.model.networks.base import evaluate, layers_of, of_each, reduced_on, require_output
+from langevin_nn.model.networks.base import evaluate, layers_of, of_each, reduced_on
 from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivatives
+from langevin_nn.model.networks.outputs import require_output
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, is_key, random_key
 from langevin_nn.values import as_number, require_count, require_kind

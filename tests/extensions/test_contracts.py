@@ -88,11 +88,18 @@ def posterior_on(network_class, kind=lnn.GibbsPosterior, num_train=4):
     return network, data, kind(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
 
 
-def test_losses_are_final():
-    with refuses("LogCosh", "Squared", "class LogCosh(Loss)"):
+class LogCosh(lnn.Squared):
+    name = "log cosh"
 
-        class LogCosh(lnn.Squared):
-            name = "log cosh"
+
+class Deeper(LogCosh):
+    pass
+
+
+def test_losses_are_final():
+    for kind in (LogCosh, Deeper):
+        with refuses(kind.__name__, "Squared", f"class {kind.__name__}(Loss)"):
+            require_loss(kind())
 
 
 class LessTheMean(Huber):
@@ -167,18 +174,37 @@ def test_a_loss_is_held_against_what_it_says(kind):
         lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), labels, 0.1, kind())
 
 
+class NoFactor(Huber):
+    def residual(self, f, y):
+        return y - f
+
+
+class NoTargets(Huber):
+    def check(self):
+        pass
+
+
+class OnLabels(Loss):
+    """It says nothing of its targets."""
+
+    name = "on_labels"
+
+    def __call__(self, f, y):
+        return jnp.abs(f - y)
+
+
 def test_the_methods_of_a_loss_take_what_they_are_given():
     with refuses("NoFactor.residual", "def residual(self, f, y, factor=1.0)"):
-
-        class NoFactor(Huber):
-            def residual(self, f, y):
-                return y - f
-
+        require_loss(NoFactor())
     with refuses("NoTargets.check", "def check(self, targets)"):
+        require_loss(NoTargets())
 
-        class NoTargets(Huber):
-            def check(self):
-                pass
+
+def test_a_loss_says_which_targets_it_takes():
+    with refuses("on_labels", "[-1.0, 1.0]", "def check(self, targets): pass", "OnLabels"):
+        require_loss(OnLabels(), np.array([0.5, 2.0]))
+    with refuses("hinge", "[-1.0, 1.0]", 'loss = "squared"'):
+        require_loss(lnn.Hinge(), np.array([0.5, 2.0]))
 
 
 class Absolute(Huber):

@@ -19,6 +19,7 @@ from refusals import refused, says
 from langevin_nn import config as configuration
 from langevin_nn import import_paths
 from langevin_nn.import_paths import COPIES, ImportPath, ModuleFile
+from langevin_nn.model.losses import loss_named
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
@@ -233,6 +234,44 @@ def test_what_fails_in_use_is_one_line_and_leaves_nothing(here, kind):
     answer = here("run", "tiny.toml", f"--{field}", "mine:wave", "--output", "out", "--quiet")
     refused(answer, *fragments)
     assert not Path("out").exists()
+
+
+LOSSES = (
+    LOSS.format(value="jnp.abs(f - y)", check="pass")
+    + """
+
+class Wide(wave):
+    name = "wide"
+
+    def __init__(self, delta, power=2):
+        self.delta = delta
+
+
+mine = Wide(1.0)
+
+
+class Silent(Loss):
+    name = "silent"
+
+
+class Failing(wave):
+    def __init__(self):
+        raise TypeError("nothing")
+"""
+)
+CLASSES_OF_LOSSES = {
+    "Wide": ["mine:Wide", "mine = Wide(delta)", 'loss = "mine:mine"'],
+    "Silent": ["mine:Silent", "mine.py", "def __call__(self, f, y)"],
+    "Failing": ["mine:Failing", "mine.py", "line 32", "TypeError: nothing"],
+}
+
+
+@pytest.mark.parametrize("name", CLASSES_OF_LOSSES)
+def test_a_class_that_makes_no_loss_says_what_it_lacks(here, name):
+    Path("mine.py").write_text(LOSSES)
+    answer = here("run", "tiny.toml", "--posterior.loss", f"mine:{name}", "--output", "out")
+    refused(answer, *CLASSES_OF_LOSSES[name])
+    assert loss_named("mine:mine").delta == 1.0
 
 
 @pytest.mark.parametrize("widths", [["3"], ["3", "3", "3"], ["3", "4"]])

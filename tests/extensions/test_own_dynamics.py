@@ -239,29 +239,34 @@ def test_the_mean_of_yes_and_no_is_a_share():
     assert 0.2 < chains.acceptance.mean() < 0.8
 
 
-def test_a_class_is_looked_at_where_it_is_written():
+class Short(Still):
+    def step(self, state):
+        return state
+
+
+class Unset(Still):
+    settings = Info
+
+
+class Unused(Still):
+    usage = ("step_size",)
+
+
+class Bent(lnn.FullyConnected):
+    def features(self):
+        return 0
+
+
+def test_a_class_is_looked_at_where_it_is_used():
+    """Not where it is written: the other classes of its file are as they should be."""
     with refuses("Short.step", "def step(self, posterior, state, settings, keys)"):
-
-        class Short(Still):
-            def step(self, state):
-                return state
-
+        Short()
     with refuses("Unset", "step_size", "NamedTuple"):
-
-        class Unset(Still):
-            settings = Info
-
+        Unset()
     with refuses("Unused", "Usage"):
-
-        class Unused(Still):
-            usage = ("step_size",)
-
+        Unused()
     with refuses("Bent.features", "def features(self, x)"):
-
-        class Bent(lnn.FullyConnected):
-            def features(self):
-                return 0
-
+        Bent(5, (2,), key=KEY)
     assert Usage().options == ("step_size",)
 
 
@@ -310,6 +315,55 @@ RAISING = {
 LATE = ("later", "not a number")
 """What is known at the end of the warm-up alone."""
 OWN_KEYS = '    usage = Usage(options=("step_size", "refresh"))\n    refresh: float = 1.0'
+
+BESIDE = """
+
+class Short(Own):
+    def step(self, state): return state
+
+
+class NoField(lnn.Dynamics):
+    start, step = Own.start, Own.step
+
+
+class NoKeys(NoField):
+    usage = Usage(options=())
+
+
+class NoStart(lnn.Dynamics):
+    step = Own.step
+
+
+class Rated(NoField):
+    rate: float
+    step_size: float | None = None
+
+
+class Fresh(NoField):
+    refresh: float
+    step_size: float | None = None
+"""
+CLASSES = {
+    "Short": ["mine:Short", "mine.py", "Short.step", "def step(self, posterior, state"],
+    "NoField": ["mine:NoField", "step_size: float | None = None", "usage = Usage(options=())"],
+    "NoStart": ["mine:NoStart", "def start(self, posterior, params, key)"],
+    "Rated": ["mine:Rated", "rate: float = 0.1", "default"],
+    "Fresh": ["mine:Fresh", "usage = Usage(options=('step_size', 'refresh'))"],
+}
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "Own", "NoKeys"])
+def test_each_class_of_a_file_is_right_or_wrong_by_itself(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(tmp_path, capsys)
+    Path("mine.py").write_text(OWN + BESIDE)
+    words = ["--sampler.dynamics", f"mine:{name}", "--theory", "[]", "--output", "out", "--quiet"]
+    answer = cli("run", "tiny.toml", *words)
+    if name in CLASSES:
+        refused(answer, *CLASSES[name])
+    else:
+        assert answer.code == 3, answer.err
+    assert Path("out").exists() == (name not in CLASSES)
 
 
 @pytest.mark.parametrize("kind", RAISING)

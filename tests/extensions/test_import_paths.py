@@ -88,8 +88,31 @@ BAD = {
     "a class": ("class wave: ...", ["the class wave", "elementwise function"]),
     "a lookup that raises": ("def __getattr__(name): return 1 / 0", ["line 1", "ZeroDivision"]),
     "a lookup that leaves": ("def __getattr__(name): raise SystemExit", ["line 1", "SystemExit"]),
-    "no function of numbers": ("def wave(z): return z.sum()", ["on each element"]),
-}
+    "a class of functions": ("class wave:\n  def __call__(self, z): return z", ['"mine:mine"']),
+    "no function of numbers": ("def wave(z): return z.sum()", ["on each element", "(96,)", "()"]),
+    "two arguments": ("def wave(z, b): return b * z", ["'b'", "def wave(z)"]),
+    "no JAX": ("import numpy\ndef wave(z): return numpy.tanh(z)", ["line 2: Tracer", "jax.numpy"]),
+    "a branch": ("def wave(z): return z if z > 0 else 0 * z", ["line 1", "Error", "jnp.where"]),
+    "a list": ("def wave(z): return [z]", ["a list", "real array"]),
+    "nothing": ("def wave(z): pass", ["None", "real array"]),
+    "complex": ("def wave(z): return 1j * z", ["complex", "real array"]),
+    "no such function": (
+        "import jax.numpy as jnp\ndef wave(z): return jnp.tahn(z)",
+        ["mine.py", "line 2", "AttributeError", "'tahn'"],
+    ),
+    "a state": (
+        "CALLS = []\ndef wave(z):\n  CALLS.append(1)\n  return z * len(CALLS)",
+        ["again", "without a state"],
+    ),
+    "random": (
+        "import numpy as np\ndef wave(z): return z + np.random.normal(size=z.shape)",
+        ["again", "random numbers"],
+    ),
+    "not finite": (
+        "import jax.numpy as jnp\ndef wave(z): return jnp.log(z)",
+        ["nan", "z = -0.0833", "write one that is finite"],
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -209,7 +232,19 @@ FAILING = {
     "layers": ("network.architecture", NETWORK + "    @property\n    def layers(self): 1 / 0\n",
                ["mine.py", "line 7", "ZeroDivisionError"]),
     "features": ("network.architecture", NETWORK + "    def features(self, x): return x.T\n",
-                 ["network"]),
+                 ["wave.features", "(3, 1)", "(1, 3)"]),
+    "one feature": ("network.architecture",
+                    NETWORK + "    def features(self, x): return super().features(x)[..., :1]\n",
+                    ["wave.features", "(1, 1)", "(1, 3)"]),
+    "a missing key": ("network.architecture", NETWORK + "    def features(self, x): return {}[0]\n",
+                      ["wave", "(3,)", "mine.py", "line 6", "KeyError: 0"]),
+    "a product": ("network.architecture", NETWORK + "    def batch(self, x): return x @ x\n",
+                  ["wave", "(3,)", "mine.py", "line 6", "TypeError"]),
+    "arguments": ("network.architecture", NETWORK + "    def __init__(self, in_size, key): ...\n",
+                  ["wave", "def __init__(self, in_size, hidden_widths, activation, *, key, dtype"]),
+    "abstract": ("network.architecture", "from langevin_nn.model.networks.base import Network\n\n\n"
+                 "class wave(Network): ...\n",
+                 ["mine:wave", "def features(self, x)", "@property def in_size(self)", "weights"]),
     "sizes": ("network.architecture", NETWORK + "    @classmethod\n    def sizes(cls, *_): ...\n",
               ["mine:wave.sizes", "NetworkSizes"]),
     "from_config": ("network.architecture",

@@ -202,6 +202,12 @@ def is_own_network(network: Any) -> bool:
     return isinstance(network, Network) and not type(network).__module__.startswith("langevin_nn.")
 
 
+def inherits_batch(network: Network) -> bool:
+    """Whether the outputs are what a class of the package makes of the features."""
+    home = next(kind for kind in type(network).__mro__ if "batch" in vars(kind))
+    return home.__module__.startswith("langevin_nn.")
+
+
 def overridden(network: Network, inherited: str, *names: str) -> bool:
     """Whether a class below the one that this attribute is inherited from has one of the others."""
     classes = type(network).__mro__

@@ -41,7 +41,13 @@ ONE_IMPORTER = {
     "dask": {"sweeps.executors"},
     "dask_jobqueue": {"sweeps.slurm"},
     "distributed": {"sweeps.executors"},
-    "matplotlib": {f"plotting.{name}" for name in ("grids", "overview", "runs", "style")},
+    "matplotlib": {
+        "plotting.grids",
+        "plotting.overview",
+        "plotting.runs",
+        "plotting.style",
+        "theory.style",
+    },
     "numpyro": {"sampling.numpyro.kernel", "sampling.numpyro.models"},
 }
 

@@ -61,12 +61,7 @@ function of an `Ensemble` that gives a `Generalisation` or a `Solution`."""
 
 PACKAGE = "langevin_nn."
 """How the names of the package's modules begin."""
-_FAILURES: tuple[type[BaseException], ...] = (
-    ValueError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError,
-)  # fmt: skip
-"""The exceptions that end one theory of the table alone."""
-_OWN_FAILURES: tuple[type[BaseException], ...] = (Exception, SystemExit)
-"""The exceptions that end one theory of the user's own alone: any at all."""
+_FAILURES = (ValueError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError)
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,7 +133,7 @@ def predict(
     """  # noqa: E501
     require_ensemble(ensemble)
     spec, data = ensemble.spec, ensemble.data
-    theories, own = _chosen(names)
+    theories = _chosen(names)
     patches = None if spec.patches is None else spec.patches.num_patches
     depth, needs = len(spec.hidden_widths or ()), [theory.needs for theory in theories.values()]
     if names is None:
@@ -157,15 +152,14 @@ def predict(
         if names is None and (why := theory.applies(ensemble)):
             not_applicable[name] = why
             continue
-        failures = _OWN_FAILURES if name in own else _FAILURES
         try:
             solutions[name] = theory.solve(ensemble)
-            if name in own:
+            if _is_own(name):
                 _check_covariance(solutions[name])
         except NotApplicable as error:
             not_applicable[name] = str(error)
-        except failures as error:
-            solutions[name] = Solution(not_found(name, data, _reason(error, name in own)))
+        except _failures_of(name) as error:
+            solutions[name] = Solution(not_found(name, data, _reason(name, error)))
     criterion, at_temperature, why = resolved_criteria(regression, spec.temperature)
     smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
     return Predictions(
@@ -174,10 +168,13 @@ def predict(
     )  # fmt: skip
 
 
-def _chosen(names: Any) -> tuple[dict[str, Theory], set[str]]:
-    """The theories that are asked for by name, and which of these are objects of the user's own."""
+def _chosen(names: Any) -> dict[str, Theory]:
+    """The theories that are asked for by their names; all of them where none are named.
+
+    Raises `InputError` for what is neither a name nor a theory, and for two theories of one name.
+    """
     if names is None:
-        return {name: theory_named(name) for name in THEORIES}, set()
+        return {name: theory_named(name) for name in THEORIES}
     if isinstance(names, str) or callable(names):
         names = (names,)
     if not isinstance(names, Iterable):
@@ -185,18 +182,20 @@ def _chosen(names: Any) -> tuple[dict[str, Theory], set[str]]:
             f'names are those of theories, or theories, got {shown(names)}: write ("one_layer",)'
         )
     theories: dict[str, Theory] = {}
-    own: set[str] = set()
     for choice in names:
         theory = theory_of(choice)
-        if theory.name in own and theories[theory.name].function is not theory.function:
+        other = theories.setdefault(theory.name, theory)
+        if _is_own(theory.name) and other.function is not theory.function:
             raise InputError(
                 f"two theories have the name {theory.name}: write another name for one of them, "
                 f'Theory("own_{theory.name}", …)'
             )
-        theories[theory.name] = theory
-        if theory.name not in THEORIES:
-            own.add(theory.name)
-    return theories, own
+    return theories
+
+
+def _is_own(name: str) -> bool:
+    """Whether a theory is the user's own, given by import path or as an object."""
+    return name not in THEORIES
 
 
 def _check_covariance(solution: Solution) -> None:
@@ -230,11 +229,16 @@ def _is_of_package(error: BaseException) -> bool:
     return of_package[0] or last > last_of_file[frames[0].f_code.co_filename]
 
 
-def _reason(error: BaseException, is_own: bool) -> str:
+def _failures_of(name: str) -> tuple[type[BaseException], ...]:
+    """The exceptions that end one theory alone: any at all for a user's own."""
+    return (Exception, SystemExit) if _is_own(name) else _FAILURES
+
+
+def _reason(name: str, error: BaseException) -> str:
     if isinstance(error, InputError):
         return str(error)
     text = " ".join(str(error).split()) or type(error).__name__
-    return f"not found, the calculation failed: {reason_of(error) if is_own else text}"
+    return f"not found, the calculation failed: {reason_of(error) if _is_own(name) else text}"
 
 
 def theory_of(choice: Any) -> Theory:

@@ -1,5 +1,7 @@
 """What is derived from a class of the package is what is sampled and predicted, or is refused."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import jax
@@ -13,9 +15,9 @@ from refusals import refuses
 import langevin_nn as lnn
 from langevin_nn.model.activations import AngleForm, ClosedForm, erf, identity, relu, tanh
 from langevin_nn.model.losses import Loss, refuse_jumping_slope, require_loss
-from langevin_nn.plotting.style import require_style
 from langevin_nn.theory import THEORIES
-from langevin_nn.theory.base import OWN_STYLE, Theory
+from langevin_nn.theory.base import Theory
+from langevin_nn.theory.style import OWN_STYLE
 from langevin_nn.theory.suite import predict
 from langevin_nn.wide_layers import Layer
 
@@ -377,14 +379,31 @@ def test_the_domain_of_a_theory_is_asked_also_where_it_is_named(monkeypatch):
     assert list(predictions.results) == ["infinite_width"]
 
 
-def test_a_style_that_cannot_be_drawn_is_refused_before_it_is():
+def test_a_style_that_cannot_be_drawn_is_refused_where_the_theory_is_made():
     function = THEORIES["infinite_width"].function
-    for key, value in (("color", "no colour"), ("linestyle", "zz"), ("marker", "zz")):
-        with refuses("own", value):
-            require_style(Theory("own", function, style={key: value}))
+    for key, value in (
+        ("color", "no colour"), ("color", "#12345g"), ("color", 3), ("linestyle", "zz"),
+        ("marker", "zz"), ("marker", None),
+    ):  # fmt: skip
+        with refuses("own", str(value)):
+            Theory("own", function, style={key: value})
     with refuses("own", "colour", "color"):
         Theory("own", function, style={"colour": "red"})
-    require_style(Theory("own", function))
+
+
+def test_styles_of_matplotlib_are_taken():
+    function = THEORIES["infinite_width"].function
+    for style in (
+        {}, {"color": "red"}, {"color": (0.1, 0.2, 0.3)}, {"linestyle": "dashed"},
+        {"linestyle": (0, (1, 2.5))}, {"marker": "h"},
+    ):  # fmt: skip
+        assert Theory("own", function, style=style).style == {**OWN_STYLE, **style}
+
+
+def test_the_package_is_imported_without_matplotlib():
+    """Its own theories have styles that are plainly right."""
+    code = "import langevin_nn.theory, sys; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_style_may_leave_keys_out():

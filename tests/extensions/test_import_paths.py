@@ -11,16 +11,19 @@ import sys
 import tomllib
 from pathlib import Path
 
+import jax
 import pytest
 from cases import TINY
 from command_line import CommandLine
 from refusals import refused, says
 
+import langevin_nn as lnn
 from langevin_nn import config as configuration
 from langevin_nn import import_paths
 from langevin_nn.import_paths import COPIES, ImportPath, ModuleFile
 from langevin_nn.model.losses import loss_named
 from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.run import load_data
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.theory.suite import theory_named
@@ -176,6 +179,31 @@ def test_data_sources_that_are_refused(here, content, fragments):
     Path("mine.py").write_text(content)
     answer = here("theory", "tiny.toml", "--data.source", "mine:wave")
     refused(answer, *fragments)
+
+
+ECHO = """
+import numpy as np
+from langevin_nn import Dataset
+
+
+def wave(path, num_train, num_test):
+    x, y = np.eye(num_train + num_test, 3), np.ones(num_train + num_test)
+    task = x[:num_train], y[:num_train], x[num_train:], y[num_train:]
+    return Dataset(f"path {path!r}", *task)
+"""
+
+
+def test_a_source_is_called_with_the_path_that_the_reference_has(here):
+    """The text of `data.path`, which is empty where nothing is written."""
+    Path("mine.py").write_text(ECHO)
+    counts = {"num_train": 5, "num_test": 2, "key": jax.random.key(0)}
+    config = configuration.load(Path("tiny.toml"), {"data.source": ["mine:wave"]})
+    given = configuration.load(
+        Path("tiny.toml"), {"data.source": ["mine:wave"], "data.path": ["mine.py"]}
+    )
+    assert load_data(config)[1].name == "path ''"
+    assert load_data(given)[1].name == f"path {str(Path('mine.py').resolve())!r}"
+    assert lnn.load_dataset("mine:wave", **counts).name == "path ''"
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ def require_finite_start(posterior: Posterior, params: Any) -> None:
     """
     network, loss = posterior.network, posterior.loss
     is_module, functions = not isinstance(network, Network), []
+    write = "a function that is finite for all weights, or larger prior precisions"
     if is_module or is_own_network(network):
         functions.append(f"the network {type(network).__name__}")
     if not is_module and ACTIVATIONS.get(network.activation.name) is not network.activation:
@@ -170,11 +171,11 @@ def require_finite_start(posterior: Posterior, params: Any) -> None:
         outputs = np.asarray(eqx.filter_jit(lambda p, w: p.train_outputs(w))(posterior, params))
         if np.isfinite(outputs).all() and is_own_loss(loss):
             functions = [f"the loss {loss.name}"]
+            write = "ℓ(f, y) that is a finite number for all outputs f at these targets"
     if functions:
         raise InputError(
             f"{' or '.join(functions)} is not finite at any of {len(energy)} draws of the prior, "
-            "where the chains start: write a function that is finite for all weights, or larger "
-            "prior precisions"
+            f"where the chains start: write {write}"
         )
 
 

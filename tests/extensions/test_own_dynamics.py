@@ -464,3 +464,4 @@ def test_what_is_not_finite_where_chains_start_is_called_so(kind, dynamics):
     with refuses("infinite" if kind is Infinite else "Lost", "finite") as caught:
         lnn.sample(posterior, dynamics(), **COUNTS)
     assert "step_size" not in str(caught.value)
+    assert ("precisions" in str(caught.value)) == (kind is Lost), "no prior helps a loss"

@@ -257,7 +257,9 @@ def require_loss(loss: Any, targets: Float[np.ndarray, " P *D"] | None = None) -
     >>> require_loss(Squared(), np.array([0.3, 0.7])).name
     'squared'
     """
-    write = f"{loss.__name__}()" if isinstance(loss, type) else "Squared()"
+    write = "Squared()"
+    if isinstance(loss, type):
+        write = f"{loss.__name__}({', '.join(required_arguments(loss))})"
     require_kind("loss", loss, Loss, write)
     if is_own_loss(loss):
         _require_class(type(loss))

@@ -465,3 +465,22 @@ def test_what_is_not_finite_where_chains_start_is_called_so(kind, dynamics):
         lnn.sample(posterior, dynamics(), **COUNTS)
     assert "step_size" not in str(caught.value)
     assert ("precisions" in str(caught.value)) == (kind is Lost), "no prior helps a loss"
+
+
+class Steep(Infinite):
+    """It overflows where outputs are large, as of some draws of the prior."""
+
+    name = "steep"
+
+    def __call__(self, f, y):
+        return jnp.exp(2000 * f**2) + 0 * y
+
+
+def test_what_diverges_at_the_start_by_ones_own_loss_says_so():
+    """The step size and the precision of numbers have no part in it."""
+    network = lnn.FullyConnected(5, (2,), key=KEY, dtype=jnp.float64)
+    prior = lnn.GaussianPrior((1.0, 1.0))
+    posterior = lnn.GibbsPosterior(network, prior, small_task(6, in_size=5), 0.1, Steep())
+    with refuses("steep", "of 8 draws", "larger prior precisions") as caught:
+        lnn.sample(posterior, lnn.Langevin(), **COUNTS | {"num_chains": 8})
+    assert isinstance(caught.value, lnn.Diverged) and "float64" not in str(caught.value)

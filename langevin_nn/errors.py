@@ -20,6 +20,6 @@ TRACING_ERRORS = (
 """The errors of a user's function that cannot be traced, besides mistakes of its own."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's message, its kind where it has none."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

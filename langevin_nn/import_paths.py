@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from langevin_nn import siblings as files_beside
-from langevin_nn.errors import InputError, OwnFailure
+from langevin_nn.errors import InputError, OwnFailure, first_line
 from langevin_nn.values import nearest, shown
 
 __all__ = [
@@ -360,12 +360,11 @@ def _own_file(error: BaseException) -> str | None:
 
 def reason_in(file: Path, error: BaseException) -> str:
     """The line of the file in which an error was raised, and its message, in one line."""
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == str(file)
-    ]  # fmt: skip
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(file)]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-    message = " ".join(str(error).split())
+    is_of_jax = type(error).__module__.partition(".")[0] == "jax"  # whose pages follow the line
+    message = first_line(error) if is_of_jax else " ".join(str(error).split())
     name = type(error).__name__
     return f"{f'line {line}: ' if line else ''}{name}{f': {message}' if message else ''}"
 

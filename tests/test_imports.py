@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 LAYERS = [
     {"errors"},
     {"values", "siblings"},
-    {"import_paths"},
+    {"import_paths", "own_classes"},
     {"config", "display", "estimates", "files", "locks", "memory"},
     {"covariances", "footprint", "progress", "result_text"},
     {"wide_layers"},
@@ -42,7 +42,13 @@ ONE_IMPORTER = {
     "dask": {"sweeps.executors"},
     "dask_jobqueue": {"sweeps.slurm"},
     "distributed": {"sweeps.executors"},
-    "matplotlib": {f"plotting.{name}" for name in ("grids", "overview", "runs", "style")},
+    "matplotlib": {
+        "plotting.grids",
+        "plotting.overview",
+        "plotting.runs",
+        "plotting.style",
+        "theory.style",
+    },
     "numpyro": {"sampling.numpyro.kernel", "sampling.numpyro.models"},
 }
 

@@ -21,6 +21,7 @@ import tomli_w
 
 from langevin_nn.config.fields import NAMES, Kind, choice, toml, whole
 from langevin_nn.config.losses import DEFAULT
+from langevin_nn.config.other_names import nearest_field
 from langevin_nn.config.sampler import AUTO, SamplerConfig
 from langevin_nn.config.sections import (
     DEFAULT_CLASSES,
@@ -344,7 +345,7 @@ def _kind(name: str, known: Mapping[str, dataclasses.Field[Any]]) -> Kind:
     if name not in known:
         section = name.partition(".")[0]
         keys = [key for key in known if key.partition(".")[0] == section or "." not in key]
-        hint = nearest(name, tuple(known)) or (
+        hint = nearest_field(name, tuple(known)) or (
             f"; the keys are {', '.join(keys)}"
             + (
                 f", and those of the tables {', '.join(SECTIONS)}"

@@ -111,7 +111,8 @@ def load_dataset(
     if is_import_path(source):
         arguments = {
             "rng": rng, "num_train": num_train, "num_test": num_test, "classes": classes,
-            "targets": targets, "path": path, "in_size": in_size, "teacher_width": teacher_width,
+            "targets": targets, "path": "" if path is None else path, "in_size": in_size,
+            "teacher_width": teacher_width,
         }  # fmt: skip
         _refuse_labels(source, classes, targets, arguments_of(source, function))
         task = own_task(source, function, arguments)

@@ -93,7 +93,10 @@ def _required_activation(path: str, value: Any) -> Activation | Callable[[Array]
     """What an import path leads to, if it may be an activation; else an `InputError`."""
     if isinstance(value, Activation) or (callable(value) and not isinstance(value, type)):
         return value
-    write = f"def {path.rpartition(':')[2]}(z), of JAX's functions"
+    module, _, name = path.rpartition(":")
+    write = f"def {name}(z), of JAX's functions"
+    if isinstance(value, type) and any("__call__" in vars(kind) for kind in value.__mro__):
+        write += f', or an object of it, mine = {name}(…), and activation = "{module}:mine"'
     raise misfit("activation", path, value, "an Activation or an elementwise function", write)
 
 

@@ -22,16 +22,22 @@ from jaxtyping import Array, Float
 
 from langevin_nn.config.losses import HINGE, LOGISTIC, SQUARED, LossUsage, loss_usage
 from langevin_nn.data.dataset import as_numbers
-from langevin_nn.import_paths import misfit, named
+from langevin_nn.import_paths import explained, is_import_path, misfit, named
 from langevin_nn.model.jumps import jump_of
 from langevin_nn.model.own_losses import along_outputs, complaint_on_loss, few_of, few_targets
+from langevin_nn.own_classes import (
+    file_name,
+    naming,
+    require_methods,
+    require_nothing_abstract,
+    required_arguments,
+)
 from langevin_nn.types import InputError
 from langevin_nn.values import (
     as_whole,
     require_array,
     require_kind,
     require_positive,
-    require_signature,
     shown,
 )
 
@@ -48,9 +54,9 @@ __all__ = [
 
 
 METHODS = {
-    "__call__": ("self", "f", "y"),
-    "residual": ("self", "f", "y", "factor=1.0"),
-    "check": ("self", "targets"),
+    "__call__": ("f", "y"),
+    "residual": ("f", "y", "factor=1.0"),
+    "check": ("targets",),
 }
 """The methods of a loss, and the arguments that they are called with."""
 
@@ -64,19 +70,6 @@ class Loss(abc.ABC):
 
     name: ClassVar[str]
     usage: ClassVar[LossUsage] = LossUsage()
-
-    def __init_subclass__(cls, **settings: Any) -> None:
-        """The package's losses are final: what is asked of a `Squared` is true of every one."""
-        super().__init_subclass__(**settings)
-        parent = next(kind for kind in cls.__mro__[1:] if issubclass(kind, Loss))
-        if parent is not Loss and parent.__module__ == Loss.__module__:
-            raise InputError(
-                f"the loss {parent.__name__} is final, {cls.__name__} is derived from it: write "
-                f"class {cls.__name__}(Loss), with a name and __call__(f, y)"
-            )
-        for method, arguments in METHODS.items():
-            if method in vars(cls):
-                require_signature(f"{cls.__name__}.{method}", vars(cls)[method], *arguments)
 
     @property
     def is_gaussian(self) -> bool:
@@ -104,11 +97,14 @@ class Loss(abc.ABC):
         """Raise `InputError` for targets that the loss does not take."""
         targets = as_numbers("targets", targets)
         if targets.ndim > 1 or not np.all(np.abs(targets) == 1):
-            values = np.unique(targets)[:3]
+            instead = 'loss = "squared"'
+            if is_own_loss(self) and type(self).check is Loss.check:
+                kind = type(self).__name__
+                instead = f"def check(self, targets): pass in class {kind} if it takes any numbers"
             raise InputError(
                 f"the {self.name} loss takes one output and labels y = ±1, got targets of shape "
-                f"{targets.shape} with values {values}: write targets = [-1.0, 1.0], two classes "
-                'and no noise_variance under [data], or loss = "squared"'
+                f"{targets.shape} with values {np.unique(targets)[:3]}: write targets = [-1.0, "
+                f"1.0], two classes and no noise_variance under [data], or {instead}"
             )
 
 
@@ -219,15 +215,32 @@ def loss_named(name: str, **numbers: int | float) -> Loss:
     Hinge(power=1, margin=1.0)
     """
     choice = named("loss", name, LOSSES)
-    write = f"class {str(name).rpartition(':')[2]}(Loss), with a name and __call__(f, y)"
-    is_class = isinstance(choice, type) and issubclass(choice, Loss)
-    try:
-        loss = _made(choice, **numbers) if is_class else choice
-    except TypeError as error:  # abstract, or with arguments that have no default
-        raise InputError(f'loss = "{name}" cannot be made ({error}): write {write}') from error
+    if isinstance(choice, type) and issubclass(choice, Loss):
+        loss = _own_made(name, choice) if is_import_path(name) else _made(choice, **numbers)
+    else:
+        loss = choice
     if not isinstance(loss, Loss):
+        write = f"class {str(name).rpartition(':')[2]}(Loss), with a name and __call__(f, y)"
         raise misfit("loss", name, loss, "a loss", write)
     return require_loss(loss)
+
+
+def _own_made(path: str, kind: type[Loss]) -> Loss:
+    """The loss of a class of the user's own, made without arguments.
+
+    Raises `InputError` for a class that leaves something undefined or needs arguments.
+    """
+    with naming("loss", path):
+        _require_class(kind)
+        require_nothing_abstract(kind, METHODS)
+    if needed := required_arguments(kind):
+        module, example = path.partition(":")[0], f"mine = {kind.__name__}({', '.join(needed)})"
+        raise InputError(
+            f'loss = "{path}" is a class that needs the arguments {", ".join(needed)}: write '
+            f'{example}, with numbers for them, in {file_name(path)}, and loss = "{module}:mine"'
+        )
+    with explained("loss", path):
+        return _made(kind)
 
 
 @functools.cache
@@ -249,15 +262,31 @@ def require_loss(loss: Any, targets: Float[np.ndarray, " P *D"] | None = None) -
     >>> require_loss(Squared(), np.array([0.3, 0.7])).name
     'squared'
     """
-    write = f"{loss.__name__}()" if isinstance(loss, type) else "Squared()"
+    write = "Squared()"
+    if isinstance(loss, type):
+        write = f"{loss.__name__}({', '.join(required_arguments(loss))})"
     require_kind("loss", loss, Loss, write)
     if is_own_loss(loss):
+        _require_class(type(loss))
         _require_identity(loss)
     if targets is not None:
         loss.check(targets)
         if is_own_loss(loss) and (complaint := complaint_on_loss(loss, few_of(targets))):
             raise InputError(f"the loss {loss.name} {complaint}")
     return loss
+
+
+def _require_class(kind: type[Loss]) -> None:
+    """Raise `InputError` for a class with other methods, or derived from a loss of the package.
+
+    The package's losses are final: what is asked of a `Squared` is true of every one.
+    """
+    if final := [base for base in kind.__mro__[1:] if base in LOSSES.values()]:
+        raise InputError(
+            f"the loss {final[0].__name__} is final, {kind.__name__} is derived from it: write "
+            f"class {kind.__name__}(Loss), with a name and __call__(f, y)"
+        )
+    require_methods(kind, METHODS)
 
 
 def is_own_loss(loss: Loss) -> bool:

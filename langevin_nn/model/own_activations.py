@@ -1,5 +1,6 @@
 """What an activation of the user's own says of itself, held against its values, once."""
 
+import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from langevin_nn.errors import first_line
+from langevin_nn.import_paths import reason_of
 from langevin_nn.model.gaussian_averages import line_averages, plane_average
 from langevin_nn.model.quadrature import QuadratureDual
 from langevin_nn.model.slopes import wrong_slope
@@ -30,35 +32,71 @@ def is_odd(name: str, function: Callable[[Array], Array]) -> bool:
     """Whether σ(−z) = −σ(z) at 96 points of (0, 8], after a look at whether σ is elementwise."""
     dtype = jnp.zeros(()).dtype
     z = np.linspace(8.0 / 96, 8.0, 96).astype(dtype)
-    not_elementwise = InputError(
-        f"the activation {name!r} does not act on each element of a JAX array alone: give a "
-        "function that returns a real array of its argument's shape, as jnp.tanh does"
-    )
+    _require_one_argument(name, function)
     try:
         traced = jax.eval_shape(function, jnp.asarray(z))
-        if traced.shape != z.shape or jnp.issubdtype(traced.dtype, jnp.complexfloating):
-            raise not_elementwise
+        if not isinstance(traced, jax.ShapeDtypeStruct):
+            raise _not_elementwise(name, f"it returns {_kind_of(traced)}")
+        if traced.shape != z.shape:
+            raise _not_elementwise(name, f"of shape {z.shape} it makes {traced.shape}")
+        if jnp.issubdtype(traced.dtype, jnp.complexfloating):
+            raise _not_elementwise(name, "its values are complex")
         if jnp.issubdtype(traced.dtype, jnp.floating) and traced.dtype.itemsize < 4:
             raise InputError(
                 f"the activation {name!r} gives {traced.dtype}, whose rounding gradients would "
                 f"follow: write one that keeps the type of its argument, {z.dtype} here"
             )
         with jax.ensure_compile_time_eval():  # networks are made while JAX traces as well
-            values, mirrored, single, rearranged = (
+            values, again, mirrored, single, rearranged = (
                 np.asarray(function(jnp.asarray(points)))
-                for points in (z, -z, z[:1], z[::-1].reshape(8, 12))
+                for points in (z, z, -z, z[:1], z[::-1].reshape(8, 12))
             )
     except InputError:
         raise
     except (TypeError, ValueError, AttributeError) as error:
-        raise not_elementwise from error
+        raise _not_elementwise(name, reason_of(error)) from error
+    if not np.array_equal(values, again, equal_nan=True):
+        raise InputError(
+            f"the activation {name!r} has other values at the same z when it is called again: "
+            "write a function without a state and without random numbers"
+        )
     for computed, expected in ((single, values[:1]), (rearranged, values[::-1].reshape(8, 12))):
         if computed.shape != expected.shape or not np.allclose(computed, expected, equal_nan=True):
-            raise not_elementwise
-    if not np.all(np.isfinite(values) & np.isfinite(mirrored)):
-        raise InputError(f"the activation {name!r} is not finite everywhere between −8 and 8")
+            raise _not_elementwise(name, "its values depend on the others of the array")
+    points, both = np.concatenate([z, -z]), np.concatenate([values, mirrored])
+    if not np.all(np.isfinite(both)):
+        place = np.flatnonzero(~np.isfinite(both))[0]
+        raise InputError(
+            f"the activation {name!r} is not finite everywhere between −8 and 8, it is "
+            f"{both[place]} at z = {points[place]:.3g}: write one that is finite for all z"
+        )
     tolerance = 100 * np.finfo(dtype).eps * np.max(np.abs(values))
     return bool(np.all(np.abs(values + mirrored) <= tolerance))
+
+
+def _require_one_argument(name: str, function: Callable[[Array], Array]) -> None:
+    """Raise `InputError` for a function that cannot be called with one argument."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise InputError(
+            f"the activation {name!r} cannot be called with one array ({error}): write a function "
+            f"of z alone, def {name}(z), with numbers in it"
+        ) from error
+    except ValueError:  # of a function that is not written in Python nothing is known
+        return
+
+
+def _not_elementwise(name: str, why: str) -> InputError:
+    return InputError(
+        f"the activation {name!r} does not act on each element of a JAX array alone ({why}): write "
+        "a function of jax.numpy, with jnp.where in place of if, that returns a real array of its "
+        "argument's shape, as jnp.tanh does"
+    )
+
+
+def _kind_of(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 @lru_cache(maxsize=64)

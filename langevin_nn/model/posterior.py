@@ -29,8 +29,9 @@ from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.ensemble import Beside, Ensemble
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.losses import Loss, Squared, require_loss
-from langevin_nn.model.networks.base import evaluate, layers_of, of_each, reduced_on, require_output
+from langevin_nn.model.networks.base import evaluate, layers_of, of_each, reduced_on
 from langevin_nn.model.networks.modules import as_sampled, refuse_wrong_derivatives
+from langevin_nn.model.networks.outputs import require_output
 from langevin_nn.model.prior import GaussianPrior
 from langevin_nn.model.prior_grams import drawn_of
 from langevin_nn.types import ChainKeys, EnsembleSpec, InputError, is_key, random_key
@@ -147,10 +148,9 @@ class Posterior(Target):
 
         Raises `InputError` where no data were given, as for a NumPyro model.
         """
-        if self.beside.data is None:
+        if (data := self.beside.data) is None:
             raise InputError(f"{type(self).__name__} has no data set: give a GibbsPosterior")
-        drawn = drawn_of(self.network, self.prior, self.x_train)
-        return Ensemble(self.spec, self.beside.data, drawn=drawn)
+        return Ensemble(self.spec, data, drawn=drawn_of(self.network, self.prior, self.x_train))
 
     @property
     def dtype(self) -> Any:

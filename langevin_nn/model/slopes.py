@@ -91,9 +91,9 @@ def _changes(function: Function, z: Float[np.ndarray, "lines n"]) -> Intervals:
         of_points, pull = jax.vjp(function, jnp.asarray(points.ravel()))
         arrays = of_points, pull(jnp.ones_like(of_points))[0]
     values, slopes = (np.asarray(array, np.float64).reshape(z.shape) for array in arrays)
-    # Distances are those of the numbers that the function was given.
-    distance, change = (np.diff(array, axis=1) for array in (points.astype(np.float64), values))
     with np.errstate(invalid="ignore", over="ignore"):
+        # Distances are those of the numbers that the function was given.
+        distance, change = (np.diff(array, axis=1) for array in (points.astype(np.float64), values))
         mean = (slopes[:, 1:] + slopes[:, :-1]) / 2
         bend = np.pad(np.abs(np.diff(slopes, axis=1)), ((0, 0), (1, 1)), mode="edge")
         bend = np.maximum(np.maximum(bend[:, :-2], bend[:, 1:-1]), bend[:, 2:])

@@ -14,12 +14,12 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from langevin_nn.errors import InputError, first_line
+from langevin_nn.errors import InputError
 from langevin_nn.files import require_no_folder, write_atomically
 from langevin_nn.import_paths import ImportPath
-from langevin_nn.theory.base import OWN_STYLE, Theory
+from langevin_nn.theory.base import Theory
+from langevin_nn.theory.style import OWN_STYLE
 from langevin_nn.theory.suite import THEORIES, theory_named
-from langevin_nn.values import clipped, shown
 
 DPI = 130.0
 LARGEST_SVG = 120_000
@@ -59,24 +59,6 @@ def style_of(theory: str) -> Mapping[str, Any]:
     """The colour, line style and marker of a theory; a style of its own for an unknown theory."""
     known = _theory_or_none(theory)
     return OWN_STYLE if known is None else known.style
-
-
-def require_style(theory: Theory) -> None:
-    """Raise `InputError` for a style that cannot be drawn, before there is a figure to draw.
-
-    >>> require_style(theory_named("one_layer"))
-    """
-    style = theory.style
-    try:
-        axes = Figure().subplots()
-        axes.plot([0], [0], color=style["color"], linestyle=style["linestyle"])
-        axes.errorbar([0], [0], [1], fmt=style["marker"], color=style["color"])
-    except (ValueError, TypeError, AttributeError) as error:
-        reason = clipped(first_line(error), 100)
-        raise InputError(
-            f"the style {shown(dict(style))} of {theory.name} cannot be drawn ({reason}): write a "
-            'color, a linestyle and a marker of matplotlib, {"color": "#999999"}'
-        ) from error
 
 
 def is_first(theory: str) -> bool:

@@ -142,8 +142,9 @@ def _convergence(experiment: Experiment) -> list[Markup]:
         ["the same in every draw", ", ".join(experiment.constant) or "nothing"],
         ["time of sampling", time_of(experiment.wall_seconds)],
     ]  # fmt: skip
+    rule = f"A run has converged if R̂ < {RHAT_LIMIT} and ESS > {ESS_LIMIT} in every series"
     return [
-        table(f"Converged: R̂ < {RHAT_LIMIT}, ESS > {ESS_LIMIT}", ["series", "R̂", "ESS"], rows),
+        table(rule, ["series", "R̂", "ESS"], rows),
         table("The chains", ["what", "value"], chains),
     ]
 

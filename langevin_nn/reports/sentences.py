@@ -27,6 +27,8 @@ COMPARED = ("bias2", "variance")
 """The quantities in which theories are held against the experiment."""
 LIMIT = 2.0
 """The number of standard errors up to which a theory agrees."""
+NONE_IS_MADE = "preliminary, none is made"
+"""What is said of comparisons with an experiment of which nothing has converged."""
 MEANINGS = {
     MARK: "shifted by the step size by more than the standard error (†), which comparisons include",
     UNKNOWN_MARK: "shifted by the step size by an amount that is not known (‡)",
@@ -43,14 +45,16 @@ _NAMES = {key: f"the {name}" if key != "bias2" else name for key, name in QUANTI
 def of_run(measured: Generalisation, theories: Iterable[Generalisation]) -> list[str]:
     """The result of a run in sentences: its convergence, and how the theories compare with it.
 
-    A theory without a converged number is named as such, and in no comparison.
+    A theory without a converged number is named as such, and in no comparison. No theory is held
+    against a run that has not converged, as none is against such a point of a sweep.
     """
     theories = list(theories)
     comparisons = _comparisons(measured, theories)
     sentences = [] if measured.converged else [f"NOT CONVERGED: {measured.message}."]
-    if comparisons and not measured.converged:
-        sentences.append("All comparisons with theories are preliminary.")
-    sentences += [*comparisons, *_resolution(measured)] if comparisons else []
+    if comparisons and measured.converged:
+        sentences += [*comparisons, *_resolution(measured)]
+    elif comparisons:
+        sentences.append(f"Comparisons are {NONE_IS_MADE}.")
     if failed := [theory.name for theory in theories if not _has_number(theory)]:
         verb = "has" if len(failed) == 1 else "have"
         sentences.append(f"{_listed(failed)} {verb} no converged number.")
@@ -164,8 +168,9 @@ def of_grid(results: xr.Dataset, places: Sequence[str]) -> list[str]:
     num_unsettled = int((results["status"] == "done").sum()) - num_converged
     sentences = []
     if num_unsettled:
-        which = f"NOT CONVERGED: {_points(num_unsettled)}. Comparisons there are preliminary"
-        sentences.append(f"{which}, {'not counted here' if num_converged else 'none is made'}.")
+        counted = "preliminary, not counted here" if num_converged else NONE_IS_MADE
+        which = f"NOT CONVERGED: {_points(num_unsettled)}."
+        sentences.append(f"{which} Comparisons there are {counted}.")
     agreements = zip(*(grid_agreement(results, key) for key in COMPARED), strict=True)
     for agreement in sorted(agreements, key=_grid_rank):
         sentences += _of_theory(agreement, num_converged, places)

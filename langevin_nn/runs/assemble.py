@@ -20,6 +20,7 @@ from langevin_nn.model.marginalised import MarginalisedPosterior
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.networks.named import KIND, network_named
 from langevin_nn.model.posterior import GibbsPosterior, Posterior
+from langevin_nn.own_classes import file_name, has_argument, required_arguments
 from langevin_nn.runs.own_networks import require_as_asked
 from langevin_nn.sampling.base import Dynamics, dynamics_named
 from langevin_nn.theory.suite import THEORIES, theory_named
@@ -52,9 +53,34 @@ def dynamics_of(settings: SamplerConfig) -> Dynamics:
                 f"{', '.join(keys)}"
             )
     _refuse_unused(settings, kind)
+    _require_arguments(settings, kind)
     options = {name: getattr(settings, name) for name in kind.usage.options}
     with explained("dynamics", settings.dynamics):
         return kind(**{name: None if value == "auto" else value for name, value in options.items()})
+
+
+def _require_arguments(settings: SamplerConfig, kind: type[Dynamics]) -> None:
+    """Raise `InputError` unless the class takes what its usage.options name, and needs no more."""
+    own = f'dynamics = "{settings.dynamics}" ({file_name(settings.dynamics)})'
+    options = kind.usage.options
+    defaults = {field.name: field.default for field in fields(settings)}
+    for name in options:
+        if not has_argument(kind, name):
+            default = None if defaults[name] == "auto" else defaults[name]
+            annotation = "float | None" if default is None else type(default).__name__
+            others = tuple(option for option in options if option != name)
+            raise InputError(
+                f"{own} has no argument {name}, which is among its usage.options: write {name}: "
+                f"{annotation} = {default} in class {kind.__name__}, or usage = Usage(options="
+                f"{others}) of langevin_nn.config.dynamics"
+            )
+    if needed := [name for name in required_arguments(kind) if name not in options]:
+        name = needed[0]
+        key = f", or usage = Usage(options={(*options, name)})" if name in defaults else ""
+        raise InputError(
+            f"{own} needs the argument {name}, which is not among its usage.options {options}: "
+            f"write a default for it, {name}: float = 0.1, in class {kind.__name__}{key}"
+        )
 
 
 def _refuse_unused(settings: SamplerConfig, kind: type[Dynamics]) -> None:

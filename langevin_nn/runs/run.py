@@ -28,7 +28,6 @@ from langevin_nn.model.networks.base import Network
 from langevin_nn.model.networks.named import KIND, network_named
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
-from langevin_nn.plotting.style import require_style
 from langevin_nn.progress import Report
 from langevin_nn.runs.assemble import (
     READOUTS,
@@ -86,7 +85,7 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
     config, data = load_data(config)
     _, key_network, key_chains = _keys(config)
     for name in filter(is_import_path, config.theory or ()):
-        require_style(theory_named(name))
+        theory_named(name)
     warning = require_room(config, data, sampling=sampling)
     network = network_of(config, data, key_network)
     prior = GaussianPrior(config.prior.precisions, config.prior.bias_precisions or None)

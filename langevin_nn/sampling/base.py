@@ -20,8 +20,9 @@ from langevin_nn.config.dynamics import DYNAMICS, Usage
 from langevin_nn.footprint import Copies
 from langevin_nn.import_paths import load, misfit, named
 from langevin_nn.model.posterior import Target
+from langevin_nn.own_classes import naming, require_methods, require_nothing_abstract
 from langevin_nn.types import ChainKeys, InputError
-from langevin_nn.values import require_flag, require_kind, require_signature, shown
+from langevin_nn.values import require_flag, require_kind, shown
 
 
 class Settings(NamedTuple):
@@ -93,23 +94,9 @@ class Dynamics(eqx.Module):
     copies: ClassVar[Copies] = Copies()
     """The numbers of copies of weights and activations that the dynamics holds in memory."""
 
-    def __init_subclass__(cls, **settings: Any) -> None:
-        """What a class says of itself is looked at where it is written."""
-        super().__init_subclass__(**settings)
-        fields = getattr(cls.settings, "_fields", ())
-        if not isinstance(cls.settings, type) or "step_size" not in fields:
-            raise InputError(
-                f"the settings of {cls.__name__} are a NamedTuple with step_size among its fields, "
-                f"got {shown(cls.settings)}: write settings = Settings, a class(NamedTuple)"
-            )
-        require_kind(f"usage of {cls.__name__}", cls.usage, Usage, 'Usage(options=("step_size",))')
-        require_kind(f"copies of {cls.__name__}", cls.copies, Copies, "Copies(…)")
-        for flag in ("unadjusted", "shifts_as_langevin", "in_gaussian_prior"):
-            require_flag(f"{flag} of {cls.__name__}", getattr(cls, flag))
-        for method, arguments in METHODS.items():
-            if method in vars(cls):
-                name = f"{cls.__name__}.{method}"
-                require_signature(name, vars(cls)[method], "self", *arguments)
+    def __check_init__(self) -> None:
+        """Raise `InputError` where the class of the object says of itself what cannot be."""
+        require_class(type(self))
 
     @abstractmethod
     def start(self, posterior: Target, params: Any, key: PRNGKeyArray) -> Any:
@@ -145,6 +132,25 @@ class Dynamics(eqx.Module):
     def identity(self) -> list[str]:
         """The dynamics' numbers as they stand in a checkpoint's fingerprint."""
         return [str(number) for number in jax.tree.leaves(self, is_leaf=lambda x: x is None)]
+
+
+def require_class(kind: type[Dynamics]) -> None:
+    """Raise `InputError` for a class of dynamics whose settings, usage or methods are none.
+
+    A class is looked at when it is used, in whatever file it is.
+    """
+    name = kind.__name__
+    fields = getattr(kind.settings, "_fields", ())
+    if not isinstance(kind.settings, type) or "step_size" not in fields:
+        raise InputError(
+            f"the settings of {name} are a NamedTuple with step_size among its fields, got "
+            f"{shown(kind.settings)}: write settings = Settings, a class(NamedTuple)"
+        )
+    require_kind(f"usage of {name}", kind.usage, Usage, 'Usage(options=("step_size",))')
+    require_kind(f"copies of {name}", kind.copies, Copies, "Copies(…)")
+    for flag in ("unadjusted", "shifts_as_langevin", "in_gaussian_prior"):
+        require_flag(f"{flag} of {name}", getattr(kind, flag))
+    require_methods(kind, METHODS)
 
 
 class Stepper(eqx.Module):
@@ -197,7 +203,8 @@ class Stepper(eqx.Module):
 def dynamics_named(name: str) -> type[Dynamics]:
     """The class of dynamics of this name or import path.
 
-    Raises `InputError` for any other name, and for an import path of anything else.
+    Raises `InputError` for any other name, for an import path of anything else, and for a class
+    that says of itself what cannot be or leaves a method undefined.
 
     >>> from langevin_nn.sampling.base import dynamics_named
     >>> dynamics_named("split").__name__
@@ -211,4 +218,7 @@ def dynamics_named(name: str) -> type[Dynamics]:
         if isinstance(kind, Dynamics):
             advice = f'its class, "{name.partition(":")[0]}:{type(kind).__name__}"'
         raise misfit("dynamics", name, kind, "a class of dynamics", advice)
+    with naming("dynamics", name):
+        require_class(kind)
+        require_nothing_abstract(kind, METHODS)
     return kind

@@ -19,6 +19,7 @@ from langevin_nn.model.jumps import jump_in_weights, jump_of
 from langevin_nn.model.losses import jump_of_own_loss
 from langevin_nn.model.networks.base import Network, is_own_network
 from langevin_nn.model.posterior import Posterior
+from langevin_nn.own_classes import required_arguments
 from langevin_nn.sampling.base import Dynamics
 from langevin_nn.values import as_path, require_flag, shown
 
@@ -92,7 +93,7 @@ def checked_dynamics(dynamics: Any) -> Dynamics:
     if isinstance(dynamics, type) and issubclass(dynamics, Dynamics):
         raise InputError(
             f"a dynamics was expected, got the class {dynamics.__name__}: write "
-            f"{dynamics.__name__}()"
+            f"{dynamics.__name__}({', '.join(required_arguments(dynamics))})"
         )
     raise InputError(
         f"a dynamics was expected, got {_described(dynamics)}: write Langevin() or Split()"
@@ -145,7 +146,9 @@ def _jump(posterior: Posterior) -> tuple[str, str] | None:
             part = "a feature" if is_class else "an output"
             what = f"{part} of the network jumps by {size:.2g} as its weights move"
             return what, "a continuous activation"
-    if (place := jump_of_own_loss(loss, posterior.y_train)) is not None:
+    with np.errstate(over="ignore", invalid="ignore"):  # a loss that overflows has no jump there
+        place = jump_of_own_loss(loss, posterior.y_train)
+    if place is not None:
         return f"the loss {loss.name} jumps at f = {place:g}", "a loss that is continuous"
     return None
 

@@ -155,27 +155,43 @@ def require_finite_start(posterior: Posterior, params: Any) -> None:
 
     They are draws of the prior, where chains start: no step size changes anything about that.
     """
+    if why := why_not_finite(posterior, params):
+        raise InputError(why)
+
+
+def why_not_finite(posterior: Posterior, params: Any, *, at_some: bool = False) -> str:
+    """What is of the user's own and not finite at any of these weights, and what to write.
+
+    They are draws of the prior; with `at_some`, not finite at one of them is enough. "" where all
+    is well, or nothing is of the user's own.
+    """
     network, loss = posterior.network, posterior.loss
     is_module, functions = not isinstance(network, Network), []
+    write = "a function that is finite for all weights, or larger prior precisions"
     if is_module or is_own_network(network):
         functions.append(f"the network {type(network).__name__}")
     if not is_module and ACTIVATIONS.get(network.activation.name) is not network.activation:
         functions.append(f"the activation {network.activation.name!r}")
     if not functions and not is_own_loss(loss):
-        return
-    energy = np.asarray(eqx.filter_jit(lambda p, w: p.energy(w))(posterior, params))
-    if np.isfinite(energy).any():
-        return
+        return ""
+    finite = np.isfinite(np.asarray(eqx.filter_jit(lambda p, w: p.energy(w))(posterior, params)))
+    if finite.all() if at_some else finite.any():
+        return ""
     if isinstance(posterior, GibbsPosterior):
         outputs = np.asarray(eqx.filter_jit(lambda p, w: p.train_outputs(w))(posterior, params))
         if np.isfinite(outputs).all() and is_own_loss(loss):
             functions = [f"the loss {loss.name}"]
-    if functions:
-        raise InputError(
-            f"{' or '.join(functions)} is not finite at any of {len(energy)} draws of the prior, "
-            "where the chains start: write a function that is finite for all weights, or larger "
-            "prior precisions"
-        )
+            write = "ℓ(f, y) that is a finite number for all outputs f at these targets"
+            y = jnp.asarray(posterior.y_train)[None]
+            if np.isfinite(np.asarray(loss(jnp.zeros_like(y), y))).all():
+                write += ", or larger prior precisions, which make f smaller"
+    if not functions:
+        return ""
+    where = f"{np.sum(~finite)} of {len(finite)}" if finite.any() else f"any of {len(finite)}"
+    return (
+        f"{' or '.join(functions)} is not finite at {where} draws of the prior, where the chains "
+        f"start: write {write}"
+    )
 
 
 def _change(before: Any, after: Any) -> str | None:

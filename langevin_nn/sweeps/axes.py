@@ -13,11 +13,12 @@ from typing import Any
 from langevin_nn import config as configuration
 from langevin_nn.config.architectures import layer_names
 from langevin_nn.config.fields import Kind
+from langevin_nn.config.other_names import nearest_field
 from langevin_nn.config.record import NetworkConfig, RunConfig
 from langevin_nn.config.sections import DEFAULT_CLASSES, DEFAULT_TARGETS
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import is_import_path
-from langevin_nn.values import nearest, shown
+from langevin_nn.values import shown
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _field_and_index(name: str) -> tuple[str, int | None]:
     field = (match[1] if match else name.partition("[")[0]).strip().replace("-", "_")
     fields = configuration.options()
     if field not in fields:
-        hint = nearest(field, tuple(fields)) or "; the fields are " + ", ".join(fields)
+        hint = nearest_field(field, tuple(fields)) or "; the fields are " + ", ".join(fields)
         raise InputError(f'a sweep over an unknown field "{field}"{hint}')
     if match is None:
         raise InputError(f'"{name}" is not a field or one entry of it: write {field}[-1]')

@@ -14,6 +14,7 @@ from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.covariance import OutputCovariance
 from langevin_nn.theory.own_layers import require_own_layers
 from langevin_nn.theory.saddles.average import ScaleAverage
+from langevin_nn.theory.style import OWN_STYLE, checked_style
 from langevin_nn.types import (
     ESTIMATES,
     PREDICTIVE_MOMENTS,
@@ -24,7 +25,6 @@ from langevin_nn.types import (
 from langevin_nn.values import (
     as_number,
     is_ordered,
-    nearest,
     require_flag,
     require_function,
     require_kind,
@@ -32,15 +32,16 @@ from langevin_nn.values import (
     shown,
 )  # fmt: skip
 
-__all__ = ["OWN_STYLE", "Function", "Solution", "Theory"]
+__all__ = ["Function", "Solution", "Theory"]
 
-OWN_STYLE: Mapping[str, Any] = {"color": "#CC79A7", "linestyle": "-.", "marker": "D"}
-"""The style in figures of a theory that gives none of its own."""
 CONTRADICTION = 1e-3
-"""The difference of two numbers that are to be one, in units of the largest beside them, that is
-none: of averages in single precision."""
+"""The largest difference between two numbers that must be equal which is put down to rounding.
+
+It is in units of the larger of the two and of the numbers beside them, and covers averages in
+single precision.
+"""
 MAY_BE_UNKNOWN = ("train_error", "test_accuracy")
-"""The numbers of a result that are NaN where they are not known."""
+"""The estimates of a result that a theory may leave unknown, as NaN; all others must be finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +141,7 @@ class Theory:
         if self.at_points is not None:
             require_function(f"at_points of {self.name}", self.at_points, "None for none")
         require_kind(f"needs of {self.name}", self.needs, Needs, "Needs(…), or leave it out")
-        require_kind(f"style of {self.name}", self.style, Mapping, 'style={"color": "#999999"}')
-        for key in self.style:
-            if key not in OWN_STYLE:
-                hint = nearest(str(key), OWN_STYLE) or f": write {', '.join(OWN_STYLE)}"
-                raise InputError(f"style of {self.name} has no {shown(key)}{hint}")
-        object.__setattr__(self, "style", {**OWN_STYLE, **self.style})
+        object.__setattr__(self, "style", checked_style(self.name, self.style))
 
     def __call__(self, ensemble: Ensemble, **options: Any) -> Generalisation:
         return self.solve(ensemble, **options).generalisation

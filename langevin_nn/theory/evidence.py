@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from langevin_nn.model.ensemble import Ensemble
-from langevin_nn.theory.base import Solution
+from langevin_nn.theory.base import Function, Solution, Theory
 from langevin_nn.theory.covariance import Arrays, Kernel, Lambdas, precisions_of
-from langevin_nn.theory.suite import theory_named
+from langevin_nn.theory.suite import theory_of
 from langevin_nn.types import InputError, NotApplicable
 
 __all__ = ["Evidence", "evidence", "evidence_gradient"]
@@ -42,7 +42,7 @@ class Evidence:
     temperature_gradient: float
 
 
-def evidence(ensemble: Ensemble, theory: str = "one_layer") -> Evidence:
+def evidence(ensemble: Ensemble, theory: str | Theory | Function = "one_layer") -> Evidence:
     """The log evidence of a theory with its derivatives: a function to maximise over λ and T.
 
     log p = −½ (S(Q*) + P log 2π), or log ∫ p(Q) N(y; 0, A_Q) dQ for `scale_mixture`, and
@@ -51,7 +51,7 @@ def evidence(ensemble: Ensemble, theory: str = "one_layer") -> Evidence:
 
     Args:
         ensemble: with λ, T and the training examples.
-        theory: the name of a theory.
+        theory: its name, a `Theory`, or a function of an ensemble.
 
     Raises:
         InputError: an unknown theory; what the theory itself raises; derivatives beyond float64.
@@ -69,7 +69,7 @@ def evidence(ensemble: Ensemble, theory: str = "one_layer") -> Evidence:
     >>> print(f"{abs(found.temperature_gradient):.6f} {abs(found.precision_gradient[0]):.6f}")
     0.000000 0.000000
     """
-    return evidence_gradient(ensemble, theory_named(theory).solve(ensemble))
+    return evidence_gradient(ensemble, theory_of(theory).solve(ensemble))
 
 
 def evidence_gradient(ensemble: Ensemble, solution: Solution) -> Evidence:

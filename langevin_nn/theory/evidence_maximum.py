@@ -23,9 +23,9 @@ from scipy.stats import qmc
 from langevin_nn.display import Displayed, Table
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble
-from langevin_nn.theory.base import Theory
+from langevin_nn.theory.base import Function, Theory
 from langevin_nn.theory.evidence import evidence_gradient
-from langevin_nn.theory.suite import THEORIES, theory_named
+from langevin_nn.theory.suite import THEORIES, theory_named, theory_of
 from langevin_nn.types import InputError, NotApplicable
 from langevin_nn.values import as_number, is_ordered, nearest, require_count, shown
 
@@ -93,7 +93,7 @@ def maximise_evidence(
     ensemble: Ensemble,
     fields: str | Sequence[str],
     *,
-    theory: str | None = None,
+    theory: str | Theory | Function | None = None,
     bounds: tuple[float, float] = (1e-6, 1e6),
     num_starts: int = 4,
 ) -> EvidenceMaximum:
@@ -103,7 +103,8 @@ def maximise_evidence(
         ensemble: what is not varied, and where the first start is.
         fields: as in configurations, "prior.precisions[-1]", "posterior.temperature"; a list
             without an index is all of its entries, each for itself.
-        theory: its name; left out, the first of `THEORIES` that applies.
+        theory: its name, a `Theory` or a function of an ensemble; left out, the first of `THEORIES`
+            that applies.
         bounds: the smallest and the largest value of each.
         num_starts: the ensemble's own values, and quasi-random ones about them.
 
@@ -126,7 +127,7 @@ def maximise_evidence(
     low, high = _checked_bounds(bounds)
     num_starts = require_count("num_starts", num_starts)
     entries = _entries(ensemble, (fields,) if isinstance(fields, str) else fields)
-    chosen = _first_theory(ensemble) if theory is None else theory_named(theory)
+    chosen = _first_theory(ensemble) if theory is None else theory_of(theory)
     chosen.domain(ensemble)
     objective = _Objective(ensemble, chosen, entries, (low, high))
     own = np.log(np.clip([entry.of(ensemble) for entry in entries], low, high))

@@ -13,9 +13,10 @@ from scipy.special import ndtr
 from langevin_nn.data.dataset import as_finite_numbers, as_numbers
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble
+from langevin_nn.theory.base import Function, Theory
 from langevin_nn.theory.effective import scale_mixture
 from langevin_nn.theory.ensemble import gram_regression
-from langevin_nn.theory.suite import theory_named
+from langevin_nn.theory.suite import theory_of
 from langevin_nn.types import InputError, NotApplicable
 from langevin_nn.values import as_number, require_number, shown
 
@@ -80,7 +81,7 @@ class PredictiveDistribution:
 def predictive_distribution(
     ensemble: Ensemble,
     x: Float[np.ndarray, "n N_0"],
-    theory: str = "scale_mixture",
+    theory: str | Theory | Function = "scale_mixture",
 ) -> PredictiveDistribution:
     """The posterior distribution of f, without the noise T, at the inputs x.
 
@@ -90,7 +91,7 @@ def predictive_distribution(
     Args:
         ensemble: the spec, and the training examples.
         x: inputs, of the size that the spec says.
-        theory: the name of a theory.
+        theory: its name, a `Theory`, or a function of an ensemble.
 
     Raises:
         NotApplicable: the theory does not describe the network, or has two moments but no
@@ -104,7 +105,7 @@ def predictive_distribution(
     >>> found.density(np.array([0.0, 1.0])).shape, found.probability_above(0.0).round(3)
     ((1, 2), array([0.997]))
     """
-    chosen = theory_named(theory)
+    chosen = theory_of(theory)
     require_ensemble(ensemble)
     x = as_numbers("x", x)
     if x.ndim != 2:
@@ -121,7 +122,9 @@ def predictive_distribution(
         variances = regression.variance(temperature, average.scales)
         return PredictiveDistribution(average.weights, means, variances)
     if solution.covariance is None:
-        raise NotApplicable(f"{theory} gives the mean and the variance of f, not its distribution")
+        raise NotApplicable(
+            f"{chosen.name} gives the mean and the variance of f, not its distribution"
+        )
     result = solution.generalisation
     return PredictiveDistribution(
         np.ones(1), result.predictive_mean[..., None], result.predictive_variance[..., None]

@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from traceback import walk_tb
 from typing import Any
 
 import jax
@@ -33,7 +34,7 @@ from langevin_nn.theory.regression.resolvable import resolved_criteria
 from langevin_nn.types import Generalisation, InputError, NotApplicable
 from langevin_nn.values import shown
 
-__all__ = ["THEORIES", "Predictions", "predict", "theory_named"]
+__all__ = ["THEORIES", "Predictions", "predict", "theory_named", "theory_of"]
 
 THEORIES: dict[str, Theory | Function] = {
     theory.name: theory
@@ -54,6 +55,8 @@ THEORIES: dict[str, Theory | Function] = {
 function of an `Ensemble` that gives a `Generalisation` or a `Solution`."""
 
 _OF_THE_PACKAGE = tuple(THEORIES.values())
+PACKAGE = "langevin_nn."
+"""How the names of the package's modules begin."""
 _FAILURES = (ValueError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError)
 
 
@@ -101,8 +104,12 @@ class Predictions(Displayed):
         return replace(self, solutions={name: Solution(g) for name, g in self.results.items()})
 
 
-def predict(ensemble: Ensemble, names: Iterable[Any] | None = None) -> Predictions:
-    """What the theories of `names` (or of one name), else all that apply, say about an ensemble.
+def predict(
+    ensemble: Ensemble, names: str | Theory | Function | Iterable[Any] | None = None
+) -> Predictions:
+    """What the theories of `names` (or one alone), else all that apply, say about an ensemble.
+
+    Each is a name, an import path, a `Theory` or a function of an ensemble.
 
     All use one factorised Gram matrix. A theory that does not find its minimum, or fails in its
     numbers, says so in its result and ends no other.
@@ -111,7 +118,7 @@ def predict(ensemble: Ensemble, names: Iterable[Any] | None = None) -> Predictio
     layer, the default takes one; a theory that is named is computed.
 
     Raises:
-        InputError: an unknown name; inputs that do not fit the ensemble's spec; T = 0 as for
+        InputError: an unknown name, or two theories of one; inputs that do not fit the ensemble's spec; T = 0 as for
             `infinite_width`; float64 switched off.
 
     >>> data = two_points(1.0, -1.0)
@@ -122,11 +129,7 @@ def predict(ensemble: Ensemble, names: Iterable[Any] | None = None) -> Predictio
     """  # noqa: E501
     require_ensemble(ensemble)
     spec, data = ensemble.spec, ensemble.data
-    names = (names,) if isinstance(names, str) else names
-    if names is not None and not isinstance(names, Iterable):
-        raise InputError(f'names are those of theories, got {shown(names)}: write ("one_layer",)')
-    chosen = list(THEORIES) if names is None else [_name_of(name) for name in names]
-    theories = {name: theory_named(name) for name in chosen}
+    theories = _chosen(names)
     patches = None if spec.patches is None else spec.patches.num_patches
     depth, needs = len(spec.hidden_widths or ()), [theory.needs for theory in theories.values()]
     if names is None:
@@ -137,7 +140,7 @@ def predict(ensemble: Ensemble, names: Iterable[Any] | None = None) -> Predictio
     try:
         regression = gram_regression(ensemble)
     except NotApplicable as error:
-        return Predictions({}, dict.fromkeys(chosen, str(error)), None, str(error))
+        return Predictions({}, dict.fromkeys(theories, str(error)), None, str(error))
     regression.check_temperature(spec.temperature)
     solutions: dict[str, Solution] = {}
     not_applicable: dict[str, str] = {}
@@ -162,28 +165,60 @@ def predict(ensemble: Ensemble, names: Iterable[Any] | None = None) -> Predictio
     )  # fmt: skip
 
 
-def _name_of(name: Any) -> str:
-    """The name of a theory; `InputError` that says how to name one, for anything else."""
-    if isinstance(name, str):
-        return name
-    text = getattr(name, "name", getattr(name, "__name__", "mine"))
-    known = f'"{text}"' if THEORIES.get(text) is name else ""
-    raise InputError(
-        f"names are those of theories, got {shown(name)}: write "
-        + (known or f'THEORIES["{text}"] = … of langevin_nn.theory and names=("{text}",), or ')
-        + ("" if known else f'"module:{text}", where it is')
-    )
+def _chosen(names: Any) -> dict[str, Theory]:
+    """The theories that are asked for by their names; all of them where none are named.
+
+    Raises `InputError` for what is neither a name nor a theory, and for two theories of one name.
+    """
+    if names is None:
+        return {name: theory_named(name) for name in THEORIES}
+    if isinstance(names, str) or callable(names):
+        names = (names,)
+    if not isinstance(names, Iterable):
+        raise InputError(
+            f'names are those of theories, or theories, got {shown(names)}: write ("one_layer",)'
+        )
+    theories: dict[str, Theory] = {}
+    for choice in names:
+        theory = theory_of(choice)
+        other = theories.setdefault(theory.name, theory)
+        if theory.name not in THEORIES and other.function is not theory.function:
+            raise InputError(
+                f"two theories have the name {theory.name}: write another name for one of them, "
+                f'Theory("own_{theory.name}", …)'
+            )
+    return theories
 
 
 def _check_covariance(solution: Solution) -> None:
-    """Raise `InputError` for a covariance that is none: later it would be left out in silence."""
+    """Raise what is wrong with a covariance: later it would be left out in silence.
+
+    An `InputError` says that it is not known for this ensemble, and numbers beyond float64 in the
+    package's own functions say no more: neither is a mistake. An error of arithmetic that the
+    user's own lines raise is one.
+    """
     if solution.covariance is None:
         return
     try:
         made = solution.covariance()
-    except (InputError, ArithmeticError):  # not known for this ensemble, which is no mistake
+    except InputError:
         return
+    except ArithmeticError as error:
+        if _is_of_package(error):
+            return
+        raise
     replace(solution, covariance=lambda: made).required_covariance()
+
+
+def _is_of_package(error: BaseException) -> bool:
+    """Whether a function of the package has raised the error that a call of the user's code has."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)][1:]  # without the caller's
+    of_package = [str(frame.f_globals.get("__name__")).startswith(PACKAGE) for frame in frames]
+    if not any(of_package):
+        return False
+    last_of_file = {frame.f_code.co_filename: place for place, frame in enumerate(frames)}
+    last = max(place for place, is_own in enumerate(of_package) if is_own)
+    return of_package[0] or last > last_of_file[frames[0].f_code.co_filename]
 
 
 def _failures_of(is_own: bool) -> tuple[type[BaseException], ...]:
@@ -196,6 +231,50 @@ def _reason(is_own: bool, error: BaseException) -> str:
         return str(error)
     text = " ".join(str(error).split()) or type(error).__name__
     return f"not found, the calculation failed: {reason_of(error) if is_own else text}"
+
+
+def theory_of(choice: Any) -> Theory:
+    """The theory of a name or an import path, or the one that is given: a `Theory`, or a function.
+
+    Raises `InputError` for what is neither, and for an object that has the name of another theory.
+
+    >>> theory_of(THEORIES["global"]).name, theory_of(lambda ensemble: None).name
+    ('global', '<lambda>')
+    """
+    if isinstance(choice, str):
+        return theory_named(choice)
+    if isinstance(choice, type) or not callable(choice):
+        raise InputError(
+            f"a theory is a name, a Theory or a function of an Ensemble, got {shown(choice)}: "
+            'write "one_layer", or Theory("mine", function)'
+        )
+    if (theory := _of_package(choice)) is not None:
+        return theory
+    name = choice.name if isinstance(choice, Theory) else _name_of(choice)
+    if (known := THEORIES.get(name)) is choice:
+        return theory_named(name)
+    if known is not None:
+        raise InputError(
+            f"the theory {name} has the name of another: write a name of its own, "
+            f'Theory("own_{name}", …), or THEORIES["{name}"] = … to take its place'
+        )
+    if isinstance(choice, Theory):
+        return choice
+    return Theory(name, _function_of_ensemble(name, choice), _first_line(choice))
+
+
+def _name_of(function: Function) -> str:
+    name: str = getattr(function, "__name__", type(function).__name__)
+    return name
+
+
+def _of_package(function: Any) -> Theory | None:
+    """The theory that a function of the package, `theory.one_layer` say, gives the numbers of."""
+    name = getattr(function, "__name__", "").rstrip("_")
+    known = THEORIES.get(name)
+    if not isinstance(known, Theory) or not str(function.__module__).startswith(PACKAGE):
+        return None
+    return known if known.function.__module__ == function.__module__ else None
 
 
 def theory_named(name: str) -> Theory:

@@ -251,6 +251,10 @@ def test_byte_order_mark(tmp_path):
 
 
 BAD_TOML = {
+    "draws": ("[sampler]\nnum_draws = 4", ['"sampler.num_draws"', '"sampler.num_samples"']),
+    "learning rate": ("[sampler]\nlr = 0.1", ['"sampler.lr"', '"sampler.step_size"']),
+    "beta": ("[posterior]\nbeta = 10.0", ['"posterior.temperature"', "1/beta"]),
+    "variance": ("[prior]\nvariance = 2.0", ['"prior.precisions"', "1/variance"]),
     "unknown key": ("[sampler]\nnum_chain = 4", ['"sampler.num_chain"', '"sampler.num_chains"']),
     "key of a table at the top": ("num_chains = 4", ['"num_chains"', '"sampler.num_chains"']),
     "nothing like it": ("zzz = 4", ['"zzz"', "seed, precision"]),

@@ -1,5 +1,7 @@
 """What is derived from a class of the package is what is sampled and predicted, or is refused."""
 
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 
 import jax
@@ -13,9 +15,9 @@ from refusals import refuses
 import langevin_nn as lnn
 from langevin_nn.model.activations import AngleForm, ClosedForm, erf, identity, relu, tanh
 from langevin_nn.model.losses import Loss, refuse_jumping_slope, require_loss
-from langevin_nn.plotting.style import require_style
 from langevin_nn.theory import THEORIES
-from langevin_nn.theory.base import OWN_STYLE, Theory
+from langevin_nn.theory.base import Theory
+from langevin_nn.theory.style import OWN_STYLE
 from langevin_nn.theory.suite import predict
 from langevin_nn.wide_layers import InputLayer, Layer
 
@@ -88,11 +90,18 @@ def posterior_on(network_class, kind=lnn.GibbsPosterior, num_train=4):
     return network, data, kind(network, lnn.GaussianPrior((1.0, 1.0)), data, 0.1)
 
 
-def test_losses_are_final():
-    with refuses("LogCosh", "Squared", "class LogCosh(Loss)"):
+class LogCosh(lnn.Squared):
+    name = "log cosh"
 
-        class LogCosh(lnn.Squared):
-            name = "log cosh"
+
+class Deeper(LogCosh):
+    pass
+
+
+def test_losses_are_final():
+    for kind in (LogCosh, Deeper):
+        with refuses(kind.__name__, "Squared", f"class {kind.__name__}(Loss)"):
+            require_loss(kind())
 
 
 class LessTheMean(Huber):
@@ -167,18 +176,37 @@ def test_a_loss_is_held_against_what_it_says(kind):
         lnn.GibbsPosterior(network, lnn.GaussianPrior((1.0, 1.0)), labels, 0.1, kind())
 
 
+class NoFactor(Huber):
+    def residual(self, f, y):
+        return y - f
+
+
+class NoTargets(Huber):
+    def check(self):
+        pass
+
+
+class OnLabels(Loss):
+    """It says nothing of its targets."""
+
+    name = "on_labels"
+
+    def __call__(self, f, y):
+        return jnp.abs(f - y)
+
+
 def test_the_methods_of_a_loss_take_what_they_are_given():
     with refuses("NoFactor.residual", "def residual(self, f, y, factor=1.0)"):
-
-        class NoFactor(Huber):
-            def residual(self, f, y):
-                return y - f
-
+        require_loss(NoFactor())
     with refuses("NoTargets.check", "def check(self, targets)"):
+        require_loss(NoTargets())
 
-        class NoTargets(Huber):
-            def check(self):
-                pass
+
+def test_a_loss_says_which_targets_it_takes():
+    with refuses("on_labels", "[-1.0, 1.0]", "def check(self, targets): pass", "OnLabels"):
+        require_loss(OnLabels(), np.array([0.5, 2.0]))
+    with refuses("hinge", "[-1.0, 1.0]", 'loss = "squared"'):
+        require_loss(lnn.Hinge(), np.array([0.5, 2.0]))
 
 
 class Absolute(Huber):
@@ -424,14 +452,31 @@ def test_numbers_that_have_not_converged_are_compared_with_nothing(monkeypatch):
     ))  # fmt: skip
 
 
-def test_a_style_that_cannot_be_drawn_is_refused_before_it_is():
+def test_a_style_that_cannot_be_drawn_is_refused_where_the_theory_is_made():
     function = THEORIES["infinite_width"].function
-    for key, value in (("color", "no colour"), ("linestyle", "zz"), ("marker", "zz")):
-        with refuses("own", value):
-            require_style(Theory("own", function, style={key: value}))
+    for key, value in (
+        ("color", "no colour"), ("color", "#12345g"), ("color", 3), ("linestyle", "zz"),
+        ("marker", "zz"), ("marker", None),
+    ):  # fmt: skip
+        with refuses("own", str(value)):
+            Theory("own", function, style={key: value})
     with refuses("own", "colour", "color"):
         Theory("own", function, style={"colour": "red"})
-    require_style(Theory("own", function))
+
+
+def test_styles_of_matplotlib_are_taken():
+    function = THEORIES["infinite_width"].function
+    for style in (
+        {}, {"color": "red"}, {"color": (0.1, 0.2, 0.3)}, {"linestyle": "dashed"},
+        {"linestyle": (0, (1, 2.5))}, {"marker": "h"},
+    ):  # fmt: skip
+        assert Theory("own", function, style=style).style == {**OWN_STYLE, **style}
+
+
+def test_the_package_is_imported_without_matplotlib():
+    """Its own theories have styles that are plainly right."""
+    code = "import langevin_nn.theory, sys; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_style_may_leave_keys_out():

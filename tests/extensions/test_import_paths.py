@@ -11,15 +11,19 @@ import sys
 import tomllib
 from pathlib import Path
 
+import jax
 import pytest
 from cases import TINY
 from command_line import CommandLine
 from refusals import refused, says
 
+import langevin_nn as lnn
 from langevin_nn import config as configuration
 from langevin_nn import import_paths
 from langevin_nn.import_paths import COPIES, ImportPath, ModuleFile
+from langevin_nn.model.losses import loss_named
 from langevin_nn.runs.folder import RunFolder
+from langevin_nn.runs.run import load_data
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.theory.suite import theory_named
@@ -87,8 +91,31 @@ BAD = {
     "a class": ("class wave: ...", ["the class wave", "elementwise function"]),
     "a lookup that raises": ("def __getattr__(name): return 1 / 0", ["line 1", "ZeroDivision"]),
     "a lookup that leaves": ("def __getattr__(name): raise SystemExit", ["line 1", "SystemExit"]),
-    "no function of numbers": ("def wave(z): return z.sum()", ["on each element"]),
-}
+    "a class of functions": ("class wave:\n  def __call__(self, z): return z", ['"mine:mine"']),
+    "no function of numbers": ("def wave(z): return z.sum()", ["on each element", "(96,)", "()"]),
+    "two arguments": ("def wave(z, b): return b * z", ["'b'", "def wave(z)"]),
+    "no JAX": ("import numpy\ndef wave(z): return numpy.tanh(z)", ["line 2: Tracer", "jax.numpy"]),
+    "a branch": ("def wave(z): return z if z > 0 else 0 * z", ["line 1", "Error", "jnp.where"]),
+    "a list": ("def wave(z): return [z]", ["a list", "real array"]),
+    "nothing": ("def wave(z): pass", ["None", "real array"]),
+    "complex": ("def wave(z): return 1j * z", ["complex", "real array"]),
+    "no such function": (
+        "import jax.numpy as jnp\ndef wave(z): return jnp.tahn(z)",
+        ["mine.py", "line 2", "AttributeError", "'tahn'"],
+    ),
+    "a state": (
+        "CALLS = []\ndef wave(z):\n  CALLS.append(1)\n  return z * len(CALLS)",
+        ["again", "without a state"],
+    ),
+    "random": (
+        "import numpy as np\ndef wave(z): return z + np.random.normal(size=z.shape)",
+        ["again", "random numbers"],
+    ),
+    "not finite": (
+        "import jax.numpy as jnp\ndef wave(z): return jnp.log(z)",
+        ["nan", "z = -0.0833", "write one that is finite"],
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -154,6 +181,31 @@ def test_data_sources_that_are_refused(here, content, fragments):
     refused(answer, *fragments)
 
 
+ECHO = """
+import numpy as np
+from langevin_nn import Dataset
+
+
+def wave(path, num_train, num_test):
+    x, y = np.eye(num_train + num_test, 3), np.ones(num_train + num_test)
+    task = x[:num_train], y[:num_train], x[num_train:], y[num_train:]
+    return Dataset(f"path {path!r}", *task)
+"""
+
+
+def test_a_source_is_called_with_the_path_that_the_reference_has(here):
+    """The text of `data.path`, which is empty where nothing is written."""
+    Path("mine.py").write_text(ECHO)
+    counts = {"num_train": 5, "num_test": 2, "key": jax.random.key(0)}
+    config = configuration.load(Path("tiny.toml"), {"data.source": ["mine:wave"]})
+    given = configuration.load(
+        Path("tiny.toml"), {"data.source": ["mine:wave"], "data.path": ["mine.py"]}
+    )
+    assert load_data(config)[1].name == "path ''"
+    assert load_data(given)[1].name == f"path {str(Path('mine.py').resolve())!r}"
+    assert lnn.load_dataset("mine:wave", **counts).name == "path ''"
+
+
 @pytest.mark.parametrize(
     ("name", "fragment"),
     [
@@ -208,7 +260,19 @@ FAILING = {
     "layers": ("network.architecture", NETWORK + "    @property\n    def layers(self): 1 / 0\n",
                ["mine.py", "line 7", "ZeroDivisionError"]),
     "features": ("network.architecture", NETWORK + "    def features(self, x): return x.T\n",
-                 ["network"]),
+                 ["wave.features", "(3, 1)", "(1, 3)"]),
+    "one feature": ("network.architecture",
+                    NETWORK + "    def features(self, x): return super().features(x)[..., :1]\n",
+                    ["wave.features", "(1, 1)", "(1, 3)"]),
+    "a missing key": ("network.architecture", NETWORK + "    def features(self, x): return {}[0]\n",
+                      ["wave", "(3,)", "mine.py", "line 6", "KeyError: 0"]),
+    "a product": ("network.architecture", NETWORK + "    def batch(self, x): return x @ x\n",
+                  ["wave", "(3,)", "mine.py", "line 6", "TypeError"]),
+    "arguments": ("network.architecture", NETWORK + "    def __init__(self, in_size, key): ...\n",
+                  ["wave", "def __init__(self, in_size, hidden_widths, activation, *, key, dtype"]),
+    "abstract": ("network.architecture", "from langevin_nn.model.networks.base import Network\n\n\n"
+                 "class wave(Network): ...\n",
+                 ["mine:wave", "def features(self, x)", "@property def in_size(self)", "weights"]),
     "sizes": ("network.architecture", NETWORK + "    @classmethod\n    def sizes(cls, *_): ...\n",
               ["mine:wave.sizes", "NetworkSizes"]),
     "from_config": ("network.architecture",
@@ -233,6 +297,44 @@ def test_what_fails_in_use_is_one_line_and_leaves_nothing(here, kind):
     answer = here("run", "tiny.toml", f"--{field}", "mine:wave", "--output", "out", "--quiet")
     refused(answer, *fragments)
     assert not Path("out").exists()
+
+
+LOSSES = (
+    LOSS.format(value="jnp.abs(f - y)", check="pass")
+    + """
+
+class Wide(wave):
+    name = "wide"
+
+    def __init__(self, delta, power=2):
+        self.delta = delta
+
+
+mine = Wide(1.0)
+
+
+class Silent(Loss):
+    name = "silent"
+
+
+class Failing(wave):
+    def __init__(self):
+        raise TypeError("nothing")
+"""
+)
+CLASSES_OF_LOSSES = {
+    "Wide": ["mine:Wide", "mine = Wide(delta)", 'loss = "mine:mine"'],
+    "Silent": ["mine:Silent", "mine.py", "def __call__(self, f, y)"],
+    "Failing": ["mine:Failing", "mine.py", "line 32", "TypeError: nothing"],
+}
+
+
+@pytest.mark.parametrize("name", CLASSES_OF_LOSSES)
+def test_a_class_that_makes_no_loss_says_what_it_lacks(here, name):
+    Path("mine.py").write_text(LOSSES)
+    answer = here("run", "tiny.toml", "--posterior.loss", f"mine:{name}", "--output", "out")
+    refused(answer, *CLASSES_OF_LOSSES[name])
+    assert loss_named("mine:mine").delta == 1.0
 
 
 @pytest.mark.parametrize("widths", [["3"], ["3", "3", "3"], ["3", "4"]])

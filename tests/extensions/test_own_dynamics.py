@@ -239,29 +239,34 @@ def test_the_mean_of_yes_and_no_is_a_share():
     assert 0.2 < chains.acceptance.mean() < 0.8
 
 
-def test_a_class_is_looked_at_where_it_is_written():
+class Short(Still):
+    def step(self, state):
+        return state
+
+
+class Unset(Still):
+    settings = Info
+
+
+class Unused(Still):
+    usage = ("step_size",)
+
+
+class Bent(lnn.FullyConnected):
+    def features(self):
+        return 0
+
+
+def test_a_class_is_looked_at_where_it_is_used():
+    """Not where it is written: the other classes of its file are as they should be."""
     with refuses("Short.step", "def step(self, posterior, state, settings, keys)"):
-
-        class Short(Still):
-            def step(self, state):
-                return state
-
+        Short()
     with refuses("Unset", "step_size", "NamedTuple"):
-
-        class Unset(Still):
-            settings = Info
-
+        Unset()
     with refuses("Unused", "Usage"):
-
-        class Unused(Still):
-            usage = ("step_size",)
-
+        Unused()
     with refuses("Bent.features", "def features(self, x)"):
-
-        class Bent(lnn.FullyConnected):
-            def features(self):
-                return 0
-
+        Bent(5, (2,), key=KEY)
     assert Usage().options == ("step_size",)
 
 
@@ -310,6 +315,55 @@ RAISING = {
 LATE = ("later", "not a number")
 """What is known at the end of the warm-up alone."""
 OWN_KEYS = '    usage = Usage(options=("step_size", "refresh"))\n    refresh: float = 1.0'
+
+BESIDE = """
+
+class Short(Own):
+    def step(self, state): return state
+
+
+class NoField(lnn.Dynamics):
+    start, step = Own.start, Own.step
+
+
+class NoKeys(NoField):
+    usage = Usage(options=())
+
+
+class NoStart(lnn.Dynamics):
+    step = Own.step
+
+
+class Rated(NoField):
+    rate: float
+    step_size: float | None = None
+
+
+class Fresh(NoField):
+    refresh: float
+    step_size: float | None = None
+"""
+CLASSES = {
+    "Short": ["mine:Short", "mine.py", "Short.step", "def step(self, posterior, state"],
+    "NoField": ["mine:NoField", "step_size: float | None = None", "usage = Usage(options=())"],
+    "NoStart": ["mine:NoStart", "def start(self, posterior, params, key)"],
+    "Rated": ["mine:Rated", "rate: float = 0.1", "default"],
+    "Fresh": ["mine:Fresh", "usage = Usage(options=('step_size', 'refresh'))"],
+}
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "Own", "NoKeys"])
+def test_each_class_of_a_file_is_right_or_wrong_by_itself(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(tmp_path, capsys)
+    Path("mine.py").write_text(OWN + BESIDE)
+    words = ["--sampler.dynamics", f"mine:{name}", "--theory", "[]", "--output", "out", "--quiet"]
+    answer = cli("run", "tiny.toml", *words)
+    if name in CLASSES:
+        refused(answer, *CLASSES[name])
+    else:
+        assert answer.code == 3, answer.err
+    assert Path("out").exists() == (name not in CLASSES)
 
 
 @pytest.mark.parametrize("kind", RAISING)
@@ -410,3 +464,23 @@ def test_what_is_not_finite_where_chains_start_is_called_so(kind, dynamics):
     with refuses("infinite" if kind is Infinite else "Lost", "finite") as caught:
         lnn.sample(posterior, dynamics(), **COUNTS)
     assert "step_size" not in str(caught.value)
+    assert ("precisions" in str(caught.value)) == (kind is Lost), "no prior helps a loss"
+
+
+class Steep(Infinite):
+    """It overflows where outputs are large, as of some draws of the prior."""
+
+    name = "steep"
+
+    def __call__(self, f, y):
+        return jnp.exp(2000 * f**2) + 0 * y
+
+
+def test_what_diverges_at_the_start_by_ones_own_loss_says_so():
+    """The step size and the precision of numbers have no part in it."""
+    network = lnn.FullyConnected(5, (2,), key=KEY, dtype=jnp.float64)
+    prior = lnn.GaussianPrior((1.0, 1.0))
+    posterior = lnn.GibbsPosterior(network, prior, small_task(6, in_size=5), 0.1, Steep())
+    with refuses("steep", "of 8 draws", "larger prior precisions") as caught:
+        lnn.sample(posterior, lnn.Langevin(), **COUNTS | {"num_chains": 8})
+    assert isinstance(caught.value, lnn.Diverged) and "float64" not in str(caught.value)

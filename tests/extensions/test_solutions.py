@@ -1,15 +1,17 @@
 """A theory of one's own whose numbers cannot be right says so in its row, or is refused."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 from cases import ensemble_of, toy
-from refusals import refuses
+from refusals import refuses, says
 
 import langevin_nn as lnn
-from langevin_nn.theory import THEORIES, infinite_width
+from langevin_nn.theory import THEORIES, gram_regression, infinite_width
 from langevin_nn.theory.base import Solution, Theory
+from langevin_nn.theory.covariance import at_scales
 from langevin_nn.theory.suite import predict
 
 ENSEMBLE = ensemble_of(toy())
@@ -115,9 +117,78 @@ def test_numbers_in_single_precision_do_not_contradict_each_other():
     assert changed(**rounded)(ENSEMBLE).converged
 
 
-def test_a_theory_itself_is_no_name():
-    own = changed()
-    with refuses("own", 'THEORIES["own"]', '"module:own"'):
-        predict(ENSEMBLE, (own,))
-    with refuses("infinite_width", '"infinite_width"'):
-        predict(ENSEMBLE, [infinite_width])
+def test_a_theory_itself_will_do_beside_names():
+    """A `Theory`, a function of an ensemble, and the functions of the package."""
+    own = Theory("own", infinite_width)
+
+    def mine(ensemble):
+        """Mine."""
+        return THEORIES["infinite_width"].solve(ensemble)
+
+    expected = predict(ENSEMBLE, "infinite_width").results["infinite_width"].bias2
+    for choice in (own, [own], (mine,), ["infinite_width", own, mine], infinite_width):
+        assert {result.bias2 for result in predict(ENSEMBLE, choice).results.values()} == {expected}
+    assert list(predict(ENSEMBLE, ["one_layer", own, mine]).results) == ["one_layer", "own", "mine"]
+    evidence = lnn.theory.evidence(ENSEMBLE, "infinite_width")
+    assert lnn.theory.evidence(ENSEMBLE, mine) == evidence
+    assert lnn.theory.evidence(ENSEMBLE, infinite_width) == evidence
+    x = ENSEMBLE.data.x_test
+    mean = lnn.theory.predictive_distribution(ENSEMBLE, x, theory=mine).mean
+    np.testing.assert_array_equal(mean, infinite_width(ENSEMBLE).predictive_mean)
+    best = lnn.theory.maximise_evidence(
+        ENSEMBLE, "posterior.temperature", theory=Theory("best", mine), num_starts=1
+    )
+    assert best.theory == "best"
+
+
+def test_a_theory_with_the_name_of_another_is_refused():
+    one, two = Theory("own", infinite_width), Theory("own", lambda ensemble: None)
+    with refuses("one_layer", "own_one_layer"):
+        predict(ENSEMBLE, Theory("one_layer", infinite_width))
+    with refuses("own", "two theories"):
+        predict(ENSEMBLE, [one, two])
+    for wrong in ([3], [None], Theory):
+        with refuses("one_layer", "Theory"):
+            predict(ENSEMBLE, wrong)
+    with refuses("3", '("one_layer",)'):
+        predict(ENSEMBLE, 3)
+    with refuses("3", "Theory"):
+        lnn.theory.evidence(ENSEMBLE, 3)
+
+
+def _of_zero():
+    return 1 / 0
+
+
+SOLUTION = THEORIES["infinite_width"].solve(ENSEMBLE)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "words"),
+    [
+        (_of_zero, ["not found", "ZeroDivisionError", "division by zero"]),
+        (lambda: {}["x"], ["not found", "KeyError: 'x'"]),
+        (lambda: 3, ["at_scales", "3"]),
+    ],
+)
+def test_a_covariance_that_fails_is_not_found_with_the_reason(covariance, words):
+    own = Theory("own", lambda ensemble: dataclasses.replace(SOLUTION, covariance=covariance))
+    result = predict(ENSEMBLE, ["one_layer", own]).results["own"]
+    assert not result.converged
+    says(result.message, *words)
+
+
+def test_a_covariance_that_the_package_does_not_find_is_no_mistake():
+    """Neither numbers beyond float64 in its own functions nor where it says so."""
+    outputs = gram_regression(ENSEMBLE).per_output()
+    infinite = partial(at_scales, ENSEMBLE, outputs, np.full(len(outputs), np.finfo(float).max))
+    with np.errstate(all="raise"), pytest.raises(ArithmeticError):
+        infinite()
+    for made in (infinite, lambda: infinite(), _unknown):
+        own = Theory("own", lambda _, made=made: dataclasses.replace(SOLUTION, covariance=made))
+        with np.errstate(all="raise"):
+            assert predict(ENSEMBLE, own).results["own"].converged
+
+
+def _unknown():
+    raise lnn.NotApplicable("not known here")

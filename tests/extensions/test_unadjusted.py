@@ -66,11 +66,13 @@ def test_the_declaration_decides(kind):
         assert measured.step_size_bias is None or math.isnan(measured.step_size_bias.variance.value)
 
 
+class Often(Silent):
+    unadjusted = "often"
+
+
 def test_it_is_a_flag():
     with refuses("Often", "unadjusted", "'often'", "True"):
-
-        class Often(Silent):
-            unadjusted = "often"
+        Often()
 
 
 OWN = """

@@ -284,7 +284,7 @@ def test_odd_callables_are_recognised(function, odd):
         (jnp.sort, "'sort' does not act on each element"),
         (lambda z: z.T, "does not act on each element"),
         (lambda z: z / jnp.max(jnp.abs(z), axis=-1, keepdims=True), "does not act on each element"),
-        (lambda z: z + 0j, "give a function that returns a real array"),
+        (lambda z: z + 0j, "write a function .* that returns a real array"),
         (jnp.log, "'log' is not finite everywhere"),
     ],
 )

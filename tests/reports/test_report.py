@@ -20,6 +20,7 @@ from refusals import refused, untouched
 import langevin_nn as lnn
 from langevin_nn import config as configuration
 from langevin_nn import files, plotting
+from langevin_nn.analysis import diagnostics
 from langevin_nn.analysis.comparison import grid_deviations
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.analysis.tempering import Tempering, ThermodynamicIntegration
@@ -465,10 +466,15 @@ def test_shifts_in_the_tables_of_a_sweep(whole):
 # --- what the page says in words
 
 
-def test_a_run_opens_with_what_was_found(ran):
+def test_a_run_opens_with_what_was_found(ran, monkeypatch):
     page, summary = Page(lnn.report(ran.path)), ran.load_summary()
     opening = page.text[: page.text.index("Theory and experiment")]
-    assert summary.experiment.message in opening
+    assert summary.experiment.message in opening and "NOT CONVERGED" in opening
+    assert not any(name in opening for name in summary.theory), "as in a sweep"
+    monkeypatch.setattr(diagnostics, "RHAT_LIMIT", 1e6)
+    monkeypatch.setattr(diagnostics, "ESS_LIMIT", 0)
+    page = Page(lnn.report(ran.path))
+    opening = page.text[: page.text.index("Theory and experiment")]
     assert all(name in opening for name in summary.theory)
 
 

@@ -100,8 +100,11 @@ def test_a_run_that_has_not_converged_says_so_first():
     unsettled = {"converged": False, "message": "R̂ = 1.9 is not below 1.01"}
     found = of_run(experiment(**unsettled), [result("theory", 0.5, 1.0)])
     assert "NOT CONVERGED" in found[0] and "1.9" in found[0]
-    assert "preliminary" in found[1] and "theory" in found[2]
-    assert not [sentence for sentence in found if "1.0063" in sentence]
+    assert len(found) == 2 and "preliminary" in found[1]
+    (of_sweep,) = of_grid(sweep(1.0, converged=False), PLACES)
+    assert of_sweep.endswith(found[1].partition(" are ")[2]), "by one rule"
+    failed = result("bad", 0.5, 1.0, converged=False)
+    assert "bad" in of_run(experiment(**unsettled), [failed])[1]
     assert len(of_run(experiment(**unsettled), [])) == 1, "there is nothing preliminary"
 
 

@@ -18,16 +18,20 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from langevin_nn.config.architectures import ARCHITECTURES
 from langevin_nn.config.sections import NetworkConfig
 from langevin_nn.data.dataset import Dataset
-from langevin_nn.errors import TRACING_ERRORS, first_line
 from langevin_nn.footprint import NetworkSizes
 from langevin_nn.model.input_space import InputSpace
 from langevin_nn.model.precision import full_precision
+from langevin_nn.own_classes import require_constructor, require_methods
 from langevin_nn.types import Activation, InputError, Patches, random_key
-from langevin_nn.values import require_array, require_signature, shown
+from langevin_nn.values import require_array, shown
 from langevin_nn.wide_layers import Layer
 
 METHODS = {"features": ("x",), "batch": ("x",), "__call__": ("x",), "reduced": ("data",)}
 """The methods that classes of networks write anew, and the arguments that they are called with."""
+
+
+BY_NAME = ("key", "dtype", "num_outputs", "biases")
+"""The arguments by name that `Network.from_config` makes a network with."""
 
 
 class Network(eqx.Module):
@@ -38,13 +42,9 @@ class Network(eqx.Module):
     stands for as many networks.
     """
 
-    def __init_subclass__(cls, **settings: Any) -> None:
-        """What a class can be asked for is looked at where it is written."""
-        super().__init_subclass__(**settings)
-        for method, arguments in METHODS.items():
-            if method in vars(cls):
-                name = f"{cls.__name__}.{method}"
-                require_signature(name, vars(cls)[method], "self", *arguments)
+    def __check_init__(self) -> None:
+        """Raise `InputError` where a method of the object's class cannot be called as it is."""
+        require_methods(type(self), METHODS)
 
     weights: eqx.AbstractVar[tuple[Array, ...]]
     biases: eqx.AbstractVar[tuple[Array, ...]]
@@ -110,6 +110,7 @@ class Network(eqx.Module):
         for data that do not fit it.
         """
         make: Callable[..., Network] = cls
+        require_constructor(cls, ("in_size", "hidden_widths", "activation"), BY_NAME)
         return make(
             data.in_size, chosen.hidden_widths, chosen.activation, key=key, dtype=dtype,
             num_outputs=data.num_outputs, biases=chosen.biases,
@@ -175,7 +176,7 @@ def layers_of(network: Any) -> tuple[Layer, ...] | None:
     """
     if not isinstance(network, Network):
         return None
-    if _overridden(network, "layers", "features", "batch", "preactivations", "__call__"):
+    if overridden(network, "layers", "features", "batch", "preactivations", "__call__"):
         return None
     layers = network.layers
     if (
@@ -201,7 +202,13 @@ def is_own_network(network: Any) -> bool:
     return isinstance(network, Network) and not type(network).__module__.startswith("langevin_nn.")
 
 
-def _overridden(network: Network, inherited: str, *names: str) -> bool:
+def inherits_batch(network: Network) -> bool:
+    """Whether the outputs are what a class of the package makes of the features."""
+    home = next(kind for kind in type(network).__mro__ if "batch" in vars(kind))
+    return home.__module__.startswith("langevin_nn.")
+
+
+def overridden(network: Network, inherited: str, *names: str) -> bool:
     """Whether a class below the one that this attribute is inherited from has one of the others."""
     classes = type(network).__mro__
     home = next(place for place, kind in enumerate(classes) if inherited in vars(kind))
@@ -210,7 +217,7 @@ def _overridden(network: Network, inherited: str, *names: str) -> bool:
 
 def require_features(network: Network) -> None:
     """Raise `InputError` where `batch` is not known to be the read-out of `features`."""
-    if _overridden(network, "features", "batch"):
+    if overridden(network, "features", "batch"):
         raise InputError(
             f"{type(network).__name__} has a batch(x) of its own and inherits features(x), so that "
             "its read-out is not known: write features(x) as well, or GibbsPosterior (readout = "
@@ -345,53 +352,3 @@ def of_each(
         marks = jax.tree.unflatten(jax.tree.structure(networks), sampled)
     batched, shared = eqx.partition(networks, marks)
     return jax.vmap(lambda arrays: function(eqx.combine(arrays, shared)))(batched)
-
-
-def _require_sizes(network: Network, in_size: int, num_outputs: int) -> None:
-    """Raise `InputError` unless the network has these inputs and outputs, those of the data."""
-    if network.in_size != in_size:
-        raise InputError(
-            f"the network takes inputs of size {network.in_size}, the data have {in_size}: "
-            f"{network.with_inputs(in_size)}"
-        )
-    if network.num_outputs != num_outputs:
-        raise InputError(
-            f"the network has {network.num_outputs} output(s), the data have {num_outputs}: "
-            f"{network.with_outputs(num_outputs)}"
-        )
-
-
-def require_output(network: Any, in_size: int, num_outputs: int, dtype: Any) -> None:
-    """Raise `InputError` unless `network` maps one input (N_0,) to (D,), or for D = 1 to ()."""
-    if isinstance(network, Network):
-        _require_sizes(network, in_size, num_outputs)
-        if _overridden(network, "batch", "__call__"):
-            raise InputError(
-                f"{type(network).__name__} has a __call__ of its own and inherits batch(x), which "
-                "is what is sampled: write batch(x), or derive it from equinox.Module alone"
-            )
-    example = jax.ShapeDtypeStruct((in_size,), dtype)
-    expected = () if num_outputs == 1 else (num_outputs,)
-    described = "a single number ()" if num_outputs == 1 else f"the targets' ({num_outputs},)"
-    try:
-        output = eqx.filter_eval_shape(network, example)
-    except TRACING_ERRORS as error:
-        raise InputError(
-            "the network does not fit the data: it fails on an input of shape "
-            f"({in_size},): {first_line(error)}"
-        ) from error
-    is_array = isinstance(output, jax.ShapeDtypeStruct)
-    is_real = is_array and jnp.issubdtype(output.dtype, jnp.floating)
-    if not is_real or output.shape != expected:
-        returned = type(output).__name__
-        if is_array:
-            returned = f"{output.shape}" if is_real else f"{output.dtype} {output.shape}"
-        number = "one real number ()" if num_outputs == 1 else f"real numbers of shape {expected}"
-        advice = f"let it return {number}"
-        if is_real and (output.shape == () or output.ndim == 1 and output.shape != (1,)):
-            columns = f"P, {output.shape[0]}" if output.shape else "P,"
-            advice += f", or give targets of shape ({columns})"
-        raise InputError(
-            f"the network does not fit the data: it maps an input of shape ({in_size},) to "
-            f"{returned}, not to {described}: {advice}"
-        )

@@ -24,6 +24,7 @@ from langevin_nn.footprint import NetworkSizes, num_weights
 from langevin_nn.model.activations import activation as as_activation
 from langevin_nn.model.networks.base import Network, of_one_type, standard_gaussian
 from langevin_nn.model.precision import full_precision
+from langevin_nn.own_classes import require_constructor
 from langevin_nn.types import Activation, InputError, Patches
 from langevin_nn.values import require_count, require_flag, shown
 from langevin_nn.wide_layers import DenseLayer, Layer, PatchLayer
@@ -126,6 +127,8 @@ class Convolutional(Network):
                 'write two classes with targets = [-1.0, 1.0], or architecture = "fully_connected"'
             )
         (channels,) = chosen.hidden_widths
+        named = ("key", "dtype", "biases")
+        require_constructor(cls, ("patches", "num_channels", "activation"), named)
         return cls(patches, channels, chosen.activation, key=key, dtype=dtype, biases=chosen.biases)
 
     @classmethod

@@ -18,7 +18,7 @@ from jaxtyping import PRNGKeyArray
 from langevin_nn.errors import OwnFailure
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics, Stepper
-from langevin_nn.sampling.dynamics.step_size import final_curvature
+from langevin_nn.sampling.dynamics.step_size import Diverged, final_curvature
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress, Saved
 from langevin_nn.sampling.engine.program import Exchange, States, begin, point, stacked
 from langevin_nn.sampling.own_code import (
@@ -27,6 +27,7 @@ from langevin_nn.sampling.own_code import (
     require_own_step,
     require_settings,
     require_uncoupled,
+    why_not_finite,
 )
 from langevin_nn.sampling.stopping import is_warm
 from langevin_nn.types import InputError, PointKeys
@@ -128,7 +129,7 @@ class Start:
         for posterior, weights in zip(self.points, params, strict=True):
             require_finite_start(posterior, weights)
         settings = [
-            self.dynamics.start(*inputs)
+            self._first_settings(*inputs)
             for inputs in zip(self.points, params, self.streams.host, strict=True)
         ]
         if is_own_dynamics(self.dynamics):
@@ -151,6 +152,15 @@ class Start:
             )  # fmt: skip
             self._try_adapted(states[0], settings[0])
         return States(stacked(states), self._between()), EngineProgress(0, 0, 0.0, settings)
+
+    def _first_settings(self, posterior: Posterior, params: Any, key: PRNGKeyArray) -> Any:
+        """The settings of the warm-up; what diverges by code of the user's own says so."""
+        try:
+            return self.dynamics.start(posterior, params, key)
+        except Diverged as error:
+            if why := why_not_finite(posterior, params, at_some=True):
+                raise Diverged(why) from error
+            raise
 
     def _try_adapted(self, state: Any, settings: Any) -> None:
         """Raise what is wrong with `adapted` at once: it is asked at the end of the warm-up.

@@ -46,6 +46,13 @@ def is_odd(name: str, function: Callable[[Array], Array]) -> bool:
                 f"the activation {name!r} gives {traced.dtype}, whose rounding gradients would "
                 f"follow: write one that keeps the type of its argument, {z.dtype} here"
             )
+        of_single = jax.eval_shape(function, jax.ShapeDtypeStruct(z.shape, jnp.float32)).dtype
+        if jnp.issubdtype(of_single, jnp.floating) and of_single != jnp.float32:
+            raise InputError(
+                f"the activation {name!r} gives {of_single} of a float32 array, and all behind it "
+                "would be computed so: write one that keeps the type of its argument, with numbers "
+                "in place of NumPy's arrays, or .astype(z.dtype) at its end"
+            )
         with jax.ensure_compile_time_eval():  # networks are made while JAX traces as well
             values, again, mirrored, single, rearranged = (
                 np.asarray(function(jnp.asarray(points)))

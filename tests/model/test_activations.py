@@ -302,3 +302,10 @@ def test_erf_at_large_variances_is_the_sign(size):
     with np.errstate(all="ignore"):
         found = ACTIVATIONS["erf"].dual.on_host(a, a, rho * a)
     np.testing.assert_allclose(found, 2 / np.pi * np.arcsin(rho), atol=3e-8)
+
+
+def test_an_activation_keeps_the_type_of_its_argument():
+    """One with float64 in it made everything behind it float64."""
+    with pytest.raises(InputError, match=r"float64 of a float32 array.*\.astype\(z\.dtype\)"):
+        activation(lambda z: jnp.tanh(z.astype(jnp.float64)))
+    activation(lambda z: jnp.tanh(z.astype(jnp.float64)).astype(z.dtype))

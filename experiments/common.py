@@ -28,7 +28,7 @@ from PIL import Image
 import langevin_nn as lnn
 from langevin_nn import config as configuration
 from langevin_nn.analysis.comparison import grid_deviations
-from langevin_nn.cli.progress import SweepProgress
+from langevin_nn.cli.progress import SweepCommandProgress
 from langevin_nn.estimates import plus_minus
 from langevin_nn.files import write_text
 from langevin_nn.result_text import QUANTITIES
@@ -74,7 +74,7 @@ class Call:
         An interrupted sweep goes on, and `langevin-nn report` makes a page of it.
         """
         output = self.sweep_folder(values)
-        with SweepProgress(quiet=self.size == "smoke") as progress:
+        with SweepCommandProgress(quiet=self.size == "smoke") as progress:
             results = lnn.sweep(values, output=output, progress=progress)
         self.say(f"{output.name}, {float(results.seconds.sum()):.0f} s of sampling")
         for reason in filter(None, np.unique(results.reason)):

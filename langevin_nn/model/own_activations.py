@@ -46,13 +46,6 @@ def is_odd(name: str, function: Callable[[Array], Array]) -> bool:
                 f"the activation {name!r} gives {traced.dtype}, whose rounding gradients would "
                 f"follow: write one that keeps the type of its argument, {z.dtype} here"
             )
-        of_single = jax.eval_shape(function, jax.ShapeDtypeStruct(z.shape, jnp.float32)).dtype
-        if jnp.issubdtype(of_single, jnp.floating) and of_single != jnp.float32:
-            raise InputError(
-                f"the activation {name!r} gives {of_single} of a float32 array, and all behind it "
-                "would be computed so: write one that keeps the type of its argument, with numbers "
-                "in place of NumPy's arrays, or .astype(z.dtype) at its end"
-            )
         with jax.ensure_compile_time_eval():  # networks are made while JAX traces as well
             values, again, mirrored, single, rearranged = (
                 np.asarray(function(jnp.asarray(points)))
@@ -77,8 +70,23 @@ def is_odd(name: str, function: Callable[[Array], Array]) -> bool:
             f"the activation {name!r} is not finite everywhere between −8 and 8, it is "
             f"{both[place]} at z = {points[place]:.3g}: write one that is finite for all z"
         )
+    _require_type_kept(name, function)
     tolerance = 100 * np.finfo(dtype).eps * np.max(np.abs(values))
     return bool(np.all(np.abs(values + mirrored) <= tolerance))
+
+
+def _require_type_kept(name: str, function: Callable[[Array], Array]) -> None:
+    """Raise `InputError` for a function that makes float64 of float32."""
+    try:
+        dtype = jax.eval_shape(function, jax.ShapeDtypeStruct((2,), jnp.float32)).dtype
+    except TypeError as error:  # where JAX promotes no types
+        raise _not_elementwise(name, reason_of(error)) from error
+    if jnp.issubdtype(dtype, jnp.floating) and dtype != jnp.float32:
+        raise InputError(
+            f"the activation {name!r} gives {dtype} of a float32 array, and all behind it would be "
+            "computed so: write one that keeps the type of its argument, with numbers in place of "
+            "NumPy's arrays, or .astype(z.dtype) at its end"
+        )
 
 
 def _require_one_argument(name: str, function: Callable[[Array], Array]) -> None:

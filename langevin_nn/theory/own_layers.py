@@ -28,6 +28,9 @@ def require_own_layers(ensemble: Ensemble) -> None:
 
     An ensemble of `posterior.ensemble` knows what networks of that class, drawn from the prior,
     have as Gram matrix. One that was made of a spec is taken at its word.
+
+    >>> data = two_points(1.0, -1.0)
+    >>> require_own_layers(Ensemble(EnsembleSpec(2, (50,), erf, (1.0, 1.0), 0.1), data))
     """
     source = ensemble.origin or ensemble
     if source.drawn is not None:
@@ -56,7 +59,14 @@ def require_agreement(
     """Raise `InputError` where the mean of drawn Gram matrices at `x` is not that of the layers.
 
     Layers whose Gram matrix the package does not know are not looked at.
-    """
+
+    >>> spec, x = EnsembleSpec(2, (50,), erf, (1.0, 1.0), 0.1), np.sqrt(2) * np.eye(2)
+    >>> grams = nngp(spec, x) + 0.01 * np.array([-1.0, 1.0])[:, None, None]
+    >>> require_agreement(lnn.FullyConnected, spec, x, grams)
+    >>> require_agreement(lnn.FullyConnected, spec, x, 2 * grams)
+    Traceback (most recent call last):
+    langevin_nn.errors.InputError: the layers of FullyConnected are another network's: E[f(x)f(x')] is 0.465 by them, and 0.929 by the features of random networks: write what features(x) does in layers, or def layers(self) that returns None
+    """  # noqa: E501
     try:
         expected = np.asarray(nngp(spec, x))
     except NotApplicable:

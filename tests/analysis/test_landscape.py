@@ -44,7 +44,7 @@ def moved(params, index, step):
     return [jax.tree.unflatten(structure, [jnp.asarray(x) for x in end]) for end in ends]
 
 
-@pytest.mark.slow_except("widths0")
+@pytest.mark.slow
 @pytest.mark.parametrize("widths", [(5,), (4, 3)])
 def test_tangent_kernel_is_that_of_finite_differences(widths):
     posterior = posterior_of(widths=widths)

@@ -143,7 +143,6 @@ def misses(posterior, model, temperatures, draws=None):
 
 
 @pytest.mark.slow_except(
-    "two phases",
     "tanh, N_1 = 1, P = 3",
     "tanh, N_1 = 1, P = 3, large targets",
     "relu, N_1 = 1, P = 3",

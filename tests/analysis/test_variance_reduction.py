@@ -48,6 +48,7 @@ def test_errors_are_smaller_by_what_is_said(chains):
     assert rhats[0] == rhats[1], "how the chains mix is judged by their draws"
 
 
+@pytest.mark.slow
 def test_bias_and_variance_still_add_up(chains):
     measured = lnn.summarise(chains)
     total = measured.bias2.value + measured.variance.value

@@ -40,6 +40,7 @@ def test_its_averages_are_those_of_the_theory(posterior):
     assert _step_size_text(measured, chains, ladder=False) == "no bias"
 
 
+@pytest.mark.slow
 def test_its_own_defaults_are_used(posterior):
     chains = lnn.sample(posterior, Barker(), key=KEY, num_chains=2, num_samples=4)
     assert (chains.step_size, chains.thinning) == (0.2, Barker.usage.thinning)

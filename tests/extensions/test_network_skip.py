@@ -76,6 +76,7 @@ def test_theories_that_are_derived_for_it_and_no_others():
     assert all("SkipNetwork" in why for why in predictions.not_applicable.values())
 
 
+@pytest.mark.slow
 def test_the_evidence_is_derived_through_its_layers():
     ensemble = posterior_of(task(), activation="erf").ensemble
     found = lnn.theory.evidence(ensemble, "infinite_width")

@@ -135,6 +135,7 @@ def test_as_many_layers_as_weights():
         _ = posterior.ensemble
 
 
+@pytest.mark.slow
 def test_an_activation_does_not_take_the_name_of_another():
     with refuses("'erf'", "own_erf"):
         lnn.activation(lnn.Activation("erf", tanh.function, tanh.dual, odd=True))

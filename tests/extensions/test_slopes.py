@@ -62,7 +62,7 @@ RIGHT = {
 }
 
 
-@pytest.mark.slow_except("True")
+@pytest.mark.slow
 @pytest.mark.parametrize("x64", [True, False])
 def test_slopes_are_those_of_the_values(x64):
     with jax.enable_x64(x64):

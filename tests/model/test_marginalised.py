@@ -174,6 +174,7 @@ def test_gradient_is_the_finite_difference(case, dtype, tolerance):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["outputs, more features"])
 def test_draws_of_f_are_those_of_one_network(case):
     """FAULTS 1.13: jointly over test and training inputs, and the observables' network's.

@@ -112,7 +112,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.slow_except("cut", "folder")
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_file_that_is_not_the_runs_is_refused_where_it_is_read(cli, damage):
     path = Path("sampled/weights.npy")
@@ -133,6 +133,7 @@ def test_a_file_that_is_not_the_runs_is_refused_where_it_is_read(cli, damage):
         assert lnn.load_run("sampled").weights is not None
 
 
+@pytest.mark.slow
 def test_a_changed_number_is_found_where_the_run_is_checked_as_a_whole(cli, monkeypatch):
     """A look at a large file reads some blocks of it only."""
     monkeypatch.setattr(weights, "NUM_BLOCKS", 2)
@@ -150,6 +151,7 @@ def test_a_changed_number_is_found_where_the_run_is_checked_as_a_whole(cli, monk
     refused(cli(*words, "--resume"), "sampled/weights.npy")
 
 
+@pytest.mark.slow
 def test_the_size_is_said_before(cli, monkeypatch):
     size = Path("sampled/weights.npy").stat().st_size
     words = ["run", "tiny.toml", *WAYS["sampled"], *KEEP[:-1]]

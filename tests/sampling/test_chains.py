@@ -57,6 +57,7 @@ def run(target=None, dynamics=None, **changes):
     return lnn.sample(target or posterior(), dynamics or lnn.Langevin(0.02), key=KEY, **settings)
 
 
+@pytest.mark.slow
 def test_shapes_and_precision_of_what_is_recorded(monkeypatch):
     x_test = jnp.asarray(gaussian_task(6, 4, 8).x_test, jnp.float32)  # outside the span
     chains = run(
@@ -174,6 +175,7 @@ class OneBadChain(lnn.Langevin):
         return type(moved)(spoiled), info
 
 
+@pytest.mark.slow
 def test_a_diverged_chain_is_counted_and_left_out():
     good = run(dynamics=lnn.Langevin(0.02))
     bad = run(dynamics=OneBadChain(0.02))

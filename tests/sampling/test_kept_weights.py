@@ -262,7 +262,7 @@ def test_no_room_for_a_draw(run, tmp_path, monkeypatch):
     assert (tmp_path / "full/w.npy").read_bytes() == (tmp_path / "whole/w.npy").read_bytes()
 
 
-@pytest.mark.slow_except("cut")
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["absent", "cut", "one bit", "another run's", "another shape"])
 def test_a_damaged_file_is_not_gone_on_with(run, tmp_path, damage):
     run("other", seed=4)

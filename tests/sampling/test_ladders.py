@@ -44,6 +44,7 @@ def test_temperatures_without_a_state_may_be_of_another_run(tmp_path):
     assert ladders.saved_ladder(tmp_path) == (0.1, 0.2)
 
 
+@pytest.mark.slow
 def test_the_hottest_temperature_is_the_lowest_at_which_the_prior_sees_the_data():
     posterior = narrow(0.01)
     hottest = prior_temperature(posterior, KEY, 8)

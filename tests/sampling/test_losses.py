@@ -73,6 +73,7 @@ def test_logistic_loss_of_large_margins_is_finite():
     assert value == 1e4 and slope.tolist() == [-1.0, 0.0]
 
 
+@pytest.mark.slow_except("hinge, \\u03b3 = 1", "hinge, \\u03b3 = 2", "logistic", "huber")
 @by_loss
 def test_potential_of_a_network(loss):
     """β𝓛 by hand, and the log density of the NumPyro model up to a constant."""

@@ -199,7 +199,7 @@ def density_error(model, posterior):
     return float(jnp.ptp(difference)), float(jnp.max(jnp.stack(errors)))
 
 
-@pytest.mark.slow_except("sampled")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_model_has_the_posteriors_density(kind):
     posterior = small(kind)

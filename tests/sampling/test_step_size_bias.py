@@ -176,7 +176,7 @@ COARSE, FINE = 0.17, 0.03
 """Spacings for the transition density, a noise's standard deviation, and for a kink's posterior."""
 
 
-@pytest.mark.slow_except("tanh")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", [slow_unless(("tanh", "marginalised"), name, name) for name in CASES]
 )

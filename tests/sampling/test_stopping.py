@@ -55,7 +55,7 @@ def test_looks():
     assert [look_before(10, n) for n in (10, 13, 22)] == [None, 10, 17]
 
 
-@pytest.mark.slow_except("10-13", "13-17", "18-28", "22-28", "23-35", "1000000000.0-60")
+@pytest.mark.slow_except("13-17", "18-28", "22-28", "23-35", "1000000000.0-60")
 @pytest.mark.parametrize(
     ("needed", "draws"), [(5, 13), (10, 13), (13, 17), (18, 28), (22, 28), (23, 35), (1e9, 60)]
 )
@@ -64,6 +64,7 @@ def test_the_draws_end_where_two_looks_in_a_row_say_so(needed, draws):
     assert run(until=After(needed), num_warmup=5).energy.shape == (4, draws)
 
 
+@pytest.mark.slow
 def test_time_ends_the_draws_too():
     assert 4 <= run(until=After(10**9, 10**6, 0.5), num_warmup=5).energy.shape[1] < 10**6
 

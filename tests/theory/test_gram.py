@@ -189,7 +189,7 @@ def tangent_products(spec, x, draws):
     return np.asarray(jax.lax.map(one, jax.random.split(jax.random.key(SEED + 5), draws)))
 
 
-@pytest.mark.slow_except("widths1-50-erf-none")
+@pytest.mark.slow
 @pytest.mark.parametrize("name, kind", [("erf", "none"), ("relu", "biases")])
 @pytest.mark.parametrize("widths, draws", [((7,), 2_000), ((400, 300), 50)])
 def test_tangent_kernel_is_that_of_networks_drawn_from_the_prior(widths, draws, name, kind):

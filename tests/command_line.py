@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import jax
 from cases import TINY
 
 from langevin_nn.cli.main import main
@@ -49,6 +50,15 @@ def with_own_cache(folder: Path) -> dict[str, str]:
     """The environment of a process that keeps its programs as a user's does, below `folder`."""
     others = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_COMPIL", "JAX_PERS"))}
     return others | {"XDG_CACHE_HOME": str(folder / "cache")}
+
+
+def with_as_many_devices() -> dict[str, str]:
+    """The environment of a process with as many devices as this one, and so its rounding.
+
+    What other tests have done decides how many this one has.
+    """
+    devices = f"--xla_force_host_platform_device_count={jax.device_count()}"
+    return os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {devices}"}
 
 
 def unsealed(run_folder) -> None:

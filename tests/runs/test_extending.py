@@ -14,11 +14,10 @@ import sys
 import time
 import tomllib
 
-import jax
 import numpy as np
 import pytest
 from cases import TINY
-from command_line import unsealed
+from command_line import unsealed, with_as_many_devices
 from faulty_disk import CHANGES, READS, Killed, disk, sync
 from refusals import refused, untouched
 from run_cases import SUMMARY, arrays
@@ -226,11 +225,9 @@ sys.exit(main.main())
 
 def killed(folder, words, when):
     """Start a process and kill it as soon as `when` says so."""
-    devices = f"--xla_force_host_platform_device_count={jax.device_count()}"
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *words], cwd=folder, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {devices}"},
+        stderr=subprocess.DEVNULL, env=with_as_many_devices(),
     )  # fmt: skip
     limit = time.monotonic() + 240
     while not when() and process.poll() is None:

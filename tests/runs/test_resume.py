@@ -15,11 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from cases import TINY, write_npz
-from command_line import CommandLine, unsealed
+from command_line import CommandLine, unsealed, with_as_many_devices
 from run_cases import arrays
 
 from langevin_nn import files
@@ -151,13 +150,10 @@ class Moment:
 
 def killed(folder, words, wanted):
     """Start a process and kill it when its checkpoint is as `wanted`; its stderr."""
-    # Bit-identical means: on the same number of devices.
-    devices = f"--xla_force_host_platform_device_count={jax.device_count()}"
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {devices}"
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", PROGRAM, *words],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"XLA_FLAGS": flags},
+        env=with_as_many_devices(),
     )  # fmt: skip
     limit = time.monotonic() + 120
     while not wanted(Moment.of(folder / "the run")) and process.poll() is None:

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from cases import TINY
+from command_line import with_as_many_devices
 from faulty_disk import Killed, disk, sync
 from refusals import refused, refuses, untouched
 from run_cases import arrays
@@ -294,7 +295,7 @@ def test_killed_while_its_points_go_on_it_goes_on(cli, monkeypatch):
     words = ["sweep", "out/sweep.toml", "--extend", *MORE]
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *words], cwd=cli.folder, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, env=os.environ,
+        stderr=subprocess.DEVNULL, env=with_as_many_devices(),
     )  # fmt: skip
 
     def draws():

@@ -23,12 +23,22 @@ def figure(results: Results) -> Figure:
     for ax in axes[len(present) :]:
         ax.set_axis_off()
     if present:
-        device = results[present[0]]["machine"]["device"]
-        machine_line = f"{device['count']} × {device['kind']}"
-        if device["platform"] == "cpu":
-            machine_line = f"{device['cores']} cores, {device['processor']}"
-        drawn.suptitle(f"{machine_line}; erf, λ = 1, T = 0.01", fontsize="medium")
+        machines: dict[str, str] = {}  # the parts that each has measured
+        for part in present:
+            machine = _machine(results[part]["machine"]["device"])
+            machines[machine] = f"{machines[machine]}, {part}" if machine in machines else part
+        line = "; ".join(
+            machine if len(machines) == 1 else f"{parts}: {machine}"
+            for machine, parts in machines.items()
+        )
+        drawn.suptitle(f"{line}; erf, λ = 1, T = 0.01", fontsize="medium")
     return drawn
+
+
+def _machine(device: dict[str, Any]) -> str:
+    if device["platform"] == "cpu":
+        return f"{device['cores']} cores, {device['processor']}"
+    return f"{device['count']} × {device['kind']}"
 
 
 def _draw_speed(ax: Axes, rows: Any) -> None:

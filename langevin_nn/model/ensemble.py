@@ -21,10 +21,11 @@ class Drawn(NamedTuple):
     """What networks of the user's own class `kind`, drawn from the prior, are.
 
     `grams(places, n)` are the Gram matrices (n, P, P) of n networks at the training inputs of these
-    indices.
+    indices. Networks with the same `identity` have the same law.
     """
 
     kind: type
+    identity: Any
     grams: Callable[[Int[np.ndarray, " P"], int], Float[np.ndarray, "n P P"]]
 
 

@@ -24,7 +24,7 @@ def drawn_grams(
     if it has one. The draws are the same in each call.
     """
     arrays, rest = eqx.partition(network, eqx.is_inexact_array)
-    inputs = jnp.asarray(x, jnp.float32)
+    inputs = jnp.asarray(x, jax.tree.leaves(arrays)[0].dtype)
 
     @eqx.filter_jit
     def features(arrays: Any) -> Any:
@@ -47,4 +47,5 @@ def drawn_of(network: Any, prior: GaussianPrior, x_train: Float[Array, "P r"]) -
     def grams(places: Int[np.ndarray, " n"], num_draws: int) -> Float[np.ndarray, "draws n n"]:
         return drawn_grams(network, prior, np.asarray(x_train)[places], num_draws)
 
-    return Drawn(type(network), grams)
+    identity = jax.tree.structure(network), tuple(network.hidden_widths), prior
+    return Drawn(type(network), identity, grams)

@@ -99,7 +99,7 @@ class Decompositions:
         self._origins[key] = origin
         while len(self._origins) > 1 and self._bytes() > self.most_bytes:
             del self._origins[next(iter(self._origins))]
-        return Ensemble(spec, data, origin)
+        return Ensemble(spec, data, origin, ensemble.drawn)
 
     def _bytes(self) -> int:
         regressions = map(gram_regression, self._origins.values())

@@ -22,6 +22,9 @@ WIDE = 300
 LEAST_WIDTH = 20
 """The width below which several layers are too far from their limit to be held against it."""
 
+_agreeing: set[Any] = set()
+"""The identities of networks that this process has found to agree with their layers."""
+
 
 def require_own_layers(ensemble: Ensemble) -> None:
     """Raise `InputError` where the layers of a network of the user's own are another network's.
@@ -32,13 +35,15 @@ def require_own_layers(ensemble: Ensemble) -> None:
     >>> data = two_points(1.0, -1.0)
     >>> require_own_layers(Ensemble(EnsembleSpec(2, (50,), erf, (1.0, 1.0), 0.1), data))
     """
-    source = ensemble.origin or ensemble
-    if source.drawn is not None:
-        source.once(_agreement)
+    for source in (ensemble, ensemble.origin):
+        if source is not None and source.drawn is not None:
+            source.once(_agreement)
 
 
 def _agreement(ensemble: Ensemble) -> bool:
     drawn, spec = ensemble.drawn, ensemble.spec
+    if drawn is not None and drawn.identity in _agreeing:
+        return True
     widths = spec.hidden_widths or ()
     assert drawn is not None
     narrowest = min(widths, default=WIDE)
@@ -47,6 +52,7 @@ def _agreement(ensemble: Ensemble) -> bool:
     number = NUM_DRAWS * -(-WIDE // min(narrowest, WIDE))
     places = np.linspace(0, ensemble.data.num_train - 1, NUM_INPUTS).astype(int)
     require_agreement(drawn.kind, spec, ensemble.data.x_train[places], drawn.grams(places, number))
+    _agreeing.add(drawn.identity)
     return True
 
 

@@ -16,6 +16,7 @@ from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.base import Function, Theory
 from langevin_nn.theory.effective import scale_mixture
 from langevin_nn.theory.ensemble import gram_regression
+from langevin_nn.theory.own_layers import require_own_layers
 from langevin_nn.theory.suite import theory_of
 from langevin_nn.types import InputError, NotApplicable
 from langevin_nn.values import as_number, require_number, shown
@@ -114,6 +115,7 @@ def predictive_distribution(
         )
     data, temperature = ensemble.data, ensemble.spec.temperature
     y_test = np.zeros((len(x), *data.y_train.shape[1:]))
+    require_own_layers(ensemble)
     at_inputs = Ensemble(ensemble.spec, replace(data, x_test=x, y_test=y_test))
     solution = chosen.solve(at_inputs)
     if (average := solution.mixture) is not None:

@@ -341,7 +341,12 @@ def test_layers_are_held_against_networks_drawn_from_the_prior():
     for asked in (ensemble, ensemble.at(hidden_widths=(50,))):
         with refuses("the layers of Misdescribed", "features(x)"):
             lnn.theory.infinite_width(asked)
-    assert predict(posterior_on(Described)[2].ensemble).results["infinite_width"].converged
+    with refuses("the layers of Misdescribed"):
+        lnn.theory.predictive_distribution(ensemble.at(temperature=0.5), ensemble.data.x_test)
+    described = posterior_on(Described)[2].ensemble
+    assert predict(described).results["infinite_width"].converged
+    again = described.drawn._replace(grams=None)  # nothing is drawn once more
+    lnn.theory.infinite_width(lnn.Ensemble(described.spec, described.data, drawn=again))
 
 
 class Louder(lnn.FullyConnected):

@@ -118,8 +118,8 @@ def predict(
     layer, the default takes one; a theory that is named is computed.
 
     Raises:
-        InputError: an unknown name, or two theories of one; inputs that do not fit the ensemble's spec; T = 0 as for
-            `infinite_width`; float64 switched off.
+        InputError: an unknown name, or two theories of one; inputs that do not fit the ensemble's
+            spec; T = 0 as for `infinite_width`; float64 switched off.
 
     >>> data = two_points(1.0, -1.0)
     >>> deep = EnsembleSpec(2, (50, 50), erf, (1.0, 1.0, 1.0), temperature=0.1)

@@ -77,6 +77,7 @@ def test_squares_are_summed_over_the_outputs_and_averaged_over_the_examples(seed
     assert two.diagnostics.rhat_max == one.diagnostics.rhat_max
 
 
+@pytest.mark.slow
 def test_accuracy_of_the_largest_output_and_its_error(seed):
     """Over many replicas the accuracy scatters by its standard error, near ties included.
 

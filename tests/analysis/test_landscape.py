@@ -61,7 +61,7 @@ def test_tangent_kernel_is_that_of_finite_differences(widths):
     assert three.shape == (3, 7, 7) and np.all(np.linalg.eigvalsh(three) > -1e-12)
 
 
-@pytest.mark.slow_except("squared")
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 def test_hessian_is_that_of_finite_differences(loss):
     """H from differences of the gradient; H_0 from those of f and the second derivative of ℓ."""
@@ -155,6 +155,9 @@ def test_alignment_is_the_part_of_the_labels_in_each_component():
     np.testing.assert_allclose(few.overlaps, found.overlaps[:, :2])
 
 
+@pytest.mark.slow_except(
+    "tanh-widths0-0", "relu-widths1-5", "swish10-widths3-0", "identity-widths4-21"
+)
 @pytest.mark.parametrize(
     ("activation", "widths", "lost"),
     [

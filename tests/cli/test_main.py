@@ -659,6 +659,7 @@ def test_git_state_is_that_of_the_package(tmp_path):
     assert provenance.git_state(tmp_path)["uncommitted_changes"] is True
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_is_no_error():
     """As in `langevin-nn data list | head -1`."""
     read, write = os.pipe()
@@ -828,7 +829,7 @@ def shell(line, **environment):
     )  # fmt: skip
 
 
-@pytest.mark.slow_except("/dev/full")
+@pytest.mark.slow
 @pytest.mark.parametrize("sink", ["/dev/full", "&-"])
 def test_output_that_goes_nowhere_is_an_error(sink):
     """FAULTS 5, /dev/full: the table is lost, so the code is not 0."""
@@ -836,6 +837,7 @@ def test_output_that_goes_nowhere_is_an_error(sink):
     refused(Answer(done.returncode, done.stdout, done.stderr), "output")
 
 
+@pytest.mark.slow
 def test_closed_streams_and_letters_that_are_not_needed(cli):
     """FAULTS 5, >&-: <&- and 2>&- alone stop nothing; an opened file is never taken for them."""
     done = shell("$L data list <&- 2>&-", PYTHONIOENCODING="ascii")

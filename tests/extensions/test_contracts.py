@@ -295,6 +295,7 @@ def test_activations_that_are_what_they_say():
         assert lnn.activation(own) is own
 
 
+@pytest.mark.slow
 def test_a_network_that_sees_its_inputs_beside_its_first_layer_says_so():
     with refuses("InputSkip", "weights[0]", "def reduced(self, data): return self, None"):
         posterior_on(InputSkip)
@@ -305,6 +306,7 @@ def test_a_network_that_sees_its_inputs_beside_its_first_layer_says_so():
     np.testing.assert_allclose(posterior.train_outputs(params), f, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_layers_that_are_inherited_are_those_of_another_network():
     for changed in (Doubled, Halved, WholeInputSkip):
         assert posterior_on(changed)[2].spec.layers is None
@@ -335,6 +337,7 @@ class DoubledInput(InputLayer):
         return super().__call__(covariance, precision / 4, scale, bias)
 
 
+@pytest.mark.slow
 def test_layers_are_held_against_networks_drawn_from_the_prior():
     """Also where no configuration has named the class."""
     ensemble = posterior_on(Misdescribed)[2].ensemble
@@ -478,12 +481,14 @@ def test_styles_of_matplotlib_are_taken():
         assert Theory("own", function, style=style).style == {**OWN_STYLE, **style}
 
 
+@pytest.mark.slow
 def test_the_package_is_imported_without_matplotlib():
     """Its own theories have styles that are plainly right."""
     code = "import langevin_nn.theory, sys; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_style_may_leave_keys_out():
     style = Theory("red", THEORIES["infinite_width"].function, style={"color": "#ff0000"}).style
     assert style == {**OWN_STYLE, "color": "#ff0000"}

@@ -352,6 +352,7 @@ CLASSES = {
 }
 
 
+@pytest.mark.slow_except("Short", "NoField", "NoStart", "Rated", "Fresh", "Own")
 @pytest.mark.parametrize("name", [*CLASSES, "Own", "NoKeys"])
 def test_each_class_of_a_file_is_right_or_wrong_by_itself(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -452,7 +453,7 @@ class Lost(lnn.FullyConnected):
         return super().features(x) + jnp.log(-1.0)
 
 
-@pytest.mark.slow_except("Infinite-Langevin", "Infinite-Split", "Infinite-Still", "Lost-Still")
+@pytest.mark.slow_except("Infinite-Split", "Infinite-Still")
 @pytest.mark.parametrize("dynamics", [lnn.Langevin, lnn.Split, Still])
 @pytest.mark.parametrize("kind", [Infinite, Lost])
 def test_what_is_not_finite_where_chains_start_is_called_so(kind, dynamics):
@@ -476,6 +477,7 @@ class Steep(Infinite):
         return jnp.exp(2000 * f**2) + 0 * y
 
 
+@pytest.mark.slow
 def test_what_diverges_at_the_start_by_ones_own_loss_says_so():
     """The step size and the precision of numbers have no part in it."""
     network = lnn.FullyConnected(5, (2,), key=KEY, dtype=jnp.float64)

@@ -87,13 +87,7 @@ def words(name):
 
 
 @pytest.mark.slow_except(
-    "another function",
-    "another activation",
-    "too many",
-    "another class",
-    "other widths",
-    "another type",
-    "biases",
+    "another activation", "too many", "another class", "other widths", "another type", "biases"
 )
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_another_network_is_refused(name, cli):
@@ -103,13 +97,7 @@ def test_what_is_another_network_is_refused(name, cli):
 
 
 @pytest.mark.slow_except(
-    "more0-nothing new",
-    "more0-the same",
-    "more0-the same features",
-    "more0-skip",
-    "more1-nothing new",
-    "more1-the same",
-    "more1-the same features",
+    "more0-nothing new", "more0-the same", "more0-the same features", "more1-the same"
 )
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("more", [(), ("--network.biases", "true", "--network.activation", "relu")])

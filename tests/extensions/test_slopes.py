@@ -138,6 +138,7 @@ def posterior_of(kind=SkipNetwork, loss=None, posterior=lnn.GibbsPosterior):
     return posterior(network, lnn.GaussianPrior((1.0, 2.0, 1.0)), data, 0.1, loss)
 
 
+@pytest.mark.slow_except("MarginalisedPosterior")
 @pytest.mark.parametrize("posterior", [lnn.GibbsPosterior, lnn.MarginalisedPosterior])
 def test_features_with_another_slope_are_refused(posterior):
     with refuses("weights[0]", "derivative"):

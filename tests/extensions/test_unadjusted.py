@@ -52,7 +52,7 @@ class Silent(lnn.Dynamics):
         return state, Nothing()
 
 
-@pytest.mark.slow_except("Silent")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Recording, Silent, lnn.Langevin, lnn.Split])
 def test_the_declaration_decides(kind):
     posterior = posterior_of(small_task(6, in_size=5), (2,), key=KEY)

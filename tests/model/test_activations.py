@@ -230,6 +230,7 @@ def test_dual_broadcasts(name):
     np.testing.assert_allclose(block, block.T, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_dual_of_many_variances_is_computed_in_pieces(monkeypatch):
     monkeypatch.setattr(quadrature, "_MOST_VARIANCES", 64)
     a, b = np.random.default_rng(SEED + 3).uniform(0, 3, (2, 101))

@@ -7,7 +7,7 @@ import pytest
 from langevin_nn.model import gaussian_readout as readout
 
 
-@pytest.mark.slow_except("B")
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_train", "num_features"), [(4, 7), (7, 4)], ids=["A", "B"])
 def test_variance_of_the_energy_is_that_of_its_gaussian(num_train, num_features):
     """Of ½ Σ_d |y_d − F w_d|², with either Cholesky factor: for N(m, S), ½ Tr S² + (y − m)ᵀS(y − m)

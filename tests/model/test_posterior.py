@@ -287,7 +287,7 @@ def prior_deviations(name, seed, change=lambda params: params):
     return worst(z_scores(f[:, :, None] * f[:, None, :], expected))
 
 
-@pytest.mark.slow_except("outputs, biases")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_prior_draws_of_each_network_have_its_gram_matrix(name, seed):
     """E[f fᵀ] at any width: biases, independent outputs, patches with read-outs of their own."""
@@ -318,7 +318,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.slow_except("biases of the read-out")
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "mistake"), MISTAKES.values(), ids=MISTAKES)
 def test_planted_mistakes_in_the_prior_are_caught(name, mistake, seed):
     assert prior_deviations(name, seed, mistake) > 2 * SIGMAS

@@ -183,7 +183,7 @@ def edit(path, change):
 # --- the page
 
 
-@pytest.mark.slow_except("run")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sweep", "run"])
 def test_page_is_whole_and_needs_nothing_else(kind, whole, ran, drawn):
     path = lnn.report(whole.path if kind == "sweep" else ran.path)

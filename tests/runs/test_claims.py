@@ -197,7 +197,6 @@ def total(scenes, tmp_path, scene, kinds=CHANGES):
 
 
 @pytest.mark.slow_except(
-    "over a finished run",
     "resumed, over a finished run",
     "over an unfinished run over a finished one",
     "first",
@@ -319,6 +318,7 @@ with RunFolder(__import__("pathlib").Path(sys.argv[1])).claimed(
 """
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused_until_the_first_is_killed(tmp_path):  # FAULTS 3.1
     path = tmp_path / "out"
     words = [sys.executable, "-c", HOLDER, str(path)]

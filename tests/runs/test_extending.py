@@ -156,6 +156,7 @@ def test_a_number_and_a_target_take_each_other_s_place(cli, monkeypatch):
     refused(cli("run", "config.toml", "--sampler.num_samples", "90"), "target error")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_extended_is_refused_in_one_line(cli):
     assert cli("run", "tiny.toml", "--output", "out", "--quiet").code == 3
     more = ["--sampler.num_samples", "16"]

@@ -274,6 +274,7 @@ def test_no_space_for_any_file(cli, monkeypatch):
     assert with_state > total / 10
 
 
+@pytest.mark.slow_except("100-config.toml", "5000-posterior.nc")
 @pytest.mark.parametrize(
     ("limit", "what"),
     [(100, "config.toml"), (1500, "state"), (5000, "posterior.nc")],
@@ -315,6 +316,7 @@ def test_a_limit_on_the_size_of_files_met_by_a_figure(cli, monkeypatch):
     assert {path: path.read_bytes() for path in (cli.folder / "out").rglob("*.*")} == before
 
 
+@pytest.mark.slow
 def test_killed_before_the_first_state(whole):  # FAULTS 3.8
     """It begins anew, and says so."""
     cli = whole
@@ -389,6 +391,7 @@ def test_resume_of_another_configuration(stopped):
     assert_same_run("out", "whole")
 
 
+@pytest.mark.slow
 def test_resume_with_other_data_in_the_same_file(cli, monkeypatch):  # FAULTS 1.11
     write_npz("task.npz")
     words = ["run", "tiny.toml", "--data.source", "npz", "--data.path", "task.npz",

@@ -27,6 +27,7 @@ def cli(cli, monkeypatch):
     return cli
 
 
+@pytest.mark.slow
 def test_a_run_ends_where_its_errors_are_small_enough(cli):
     answer = cli("run", "tiny.toml", "--output", "out")
     assert answer.code == 0, answer.err

@@ -158,6 +158,7 @@ def compilations(caplog, **changes):
     return sum("Finished XLA compilation of jit(advance)" in r.message for r in caplog.records)
 
 
+@pytest.mark.slow
 def test_one_compilation_for_all_chunks_and_for_other_values(caplog, monkeypatch):
     monkeypatch.setattr(driver, "CHUNK_SECONDS", 1e-9)
     fresh = {"num_samples": 7}

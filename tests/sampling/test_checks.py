@@ -9,6 +9,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import functools, jax, jax.numpy as jnp, numpy as np, langevin_nn as lnn
@@ -144,6 +146,7 @@ print(len(calls))
 """
 
 
+@pytest.mark.slow
 def test_wrong_calls_are_refused_in_one_line():
     """FAULTS 1.8; 5, key=0, and text for a number.
 

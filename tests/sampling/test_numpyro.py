@@ -298,6 +298,7 @@ def test_our_kernels_record_it_too(transition):
     assert_predictions_of_the_sites(posterior, draws)
 
 
+@pytest.mark.slow
 def test_what_lies_outside_the_span_has_its_prior(seed):
     """Before any data f(x) of a linear network is N(0, |x|²/(λN_0)), here mostly from outside."""
     data = gaussian_task(2, 3, 6)

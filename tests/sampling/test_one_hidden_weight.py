@@ -110,6 +110,9 @@ UNIT_MISTAKES = {
 }
 
 
+@pytest.mark.slow_except(
+    "noise", "temperature", "no Metropolis", "no log det", "temperature, split"
+)
 @pytest.mark.parametrize(
     ("sampler", "planted"),
     [slow_unless(("no bias",), name, *values) for name, values in UNIT_MISTAKES.items()],

@@ -282,6 +282,7 @@ def test_configuration_as_nested_values_with_its_table(whole, monkeypatch):
         lnn.sweep(values() | {"sweep": {"overs": OVER}}, output=whole.path)
 
 
+@pytest.mark.slow
 def test_a_failed_point_that_can_be_run_again_is_no_longer_failed(begun, whole, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(run, "prepare", lambda _: 1 / 0)
@@ -308,7 +309,7 @@ def interrupted(folder, monkeypatch, steps):
             task.work(folder, task_of(folder), {}, end)
 
 
-@pytest.mark.slow_except("14")
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [4, 14, 22])
 def test_an_interrupted_batch_goes_on_from_its_checkpoint(begun, whole, monkeypatch, steps):
     """Also where all is sampled and nothing is written; `--status` shows it."""
@@ -354,6 +355,7 @@ def test_interrupted_between_the_points_of_a_batch(begun, whole, monkeypatch):
     assert_same_numbers(begun, whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_begins_anew(begun, whole, monkeypatch):
     interrupted(begun, monkeypatch, 14)
     (folder,) = begun.batches(task_of(begun)).values()
@@ -366,6 +368,7 @@ def test_a_damaged_checkpoint_begins_anew(begun, whole, monkeypatch):
 # --- points that fail together with others
 
 
+@pytest.mark.slow
 def test_a_batch_that_fails_is_run_point_by_point(begun, whole, monkeypatch):
     sample, asked = task.sample_points, []
 

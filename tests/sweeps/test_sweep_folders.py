@@ -249,7 +249,7 @@ AXES = {
 DRAWN = ("theory", "data.classes", "network.biases")
 
 
-@pytest.mark.slow_except("data.targets", "network.hidden_widths")
+@pytest.mark.slow_except("data.targets")
 @pytest.mark.exhaustive_except(
     "network.activation", "data.targets", "posterior.loss",
     "sampler.ladder", "seed", "network.hidden_widths",
@@ -343,6 +343,7 @@ def test_what_is_no_file_in_the_place_of_one_is_a_missing_point(whole, name, put
     assert again.damage(second) == ""
 
 
+@pytest.mark.slow
 def test_a_folder_in_the_place_of_a_file_keeps_what_is_in_it(cli, whole):  # FAULTS 3.3
     first, second = (whole.run(point).path / "posterior.nc" for point in whole.points)
     first.unlink()

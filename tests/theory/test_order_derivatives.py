@@ -13,7 +13,7 @@ from langevin_nn.theory.kernels.layers import feature_gram, host_gram, skeleton_
 from langevin_nn.types import EnsembleSpec
 
 
-@pytest.mark.slow_except("erf-True", "identity-True")
+@pytest.mark.slow_except("identity-True")
 @pytest.mark.parametrize(
     ("name", "biases"), [("erf", True), ("relu", False), ("identity", True), ("gelu", False)]
 )

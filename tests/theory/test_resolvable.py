@@ -106,6 +106,7 @@ def test_criteria_that_rounding_decides():
     np.testing.assert_allclose(known.criterion_at_temperature, 2 * 2.5e-15 / 1e-6, rtol=0.01)
 
 
+@pytest.mark.slow_except("nested-options0")
 @pytest.mark.parametrize(
     "theory, options",
     [

@@ -292,7 +292,7 @@ def with_targets(data, size, y):
     return made
 
 
-@pytest.mark.slow_except("0.0-1-1.5")
+@pytest.mark.slow
 @pytest.mark.exhaustive_except("0.0-1-1.5", "1e-12-6-1.5", "0.1-6-0.0")
 @pytest.mark.parametrize("size, target", [(1, 1.5), (6, 1.5), (6, 0.0)])
 @pytest.mark.parametrize("temperature", [0.0, 1e-12, 0.1])

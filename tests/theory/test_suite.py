@@ -123,6 +123,15 @@ LIMITS = [
 ]
 
 
+@pytest.mark.slow_except(
+    "one_layer-options0",
+    "global-options1",
+    "nested-options2",
+    "one_layer_nonodd-options3",
+    "multi_output-options4",
+    "scale_mixture-options6",
+    "scale_mixture-options7",
+)
 @pytest.mark.parametrize("theory, options", LIMITS)
 def test_large_widths_are_infinite_width(theory, options):
     """As 1/N: ten times the width, a tenth of the distance."""

@@ -170,7 +170,7 @@ CASES = {
 }
 
 
-@pytest.mark.slow_except("gelu, biases, more inputs than points")
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_coefficients_are_those_of_the_exact_posterior(case):
     """Mean and variance at test and training points, and evidence; the rest falls as 1/N_1²."""

@@ -30,7 +30,7 @@ LABELLED = replace(TASK, y_train=np.sign(TASK.y_train))
 posterior_of = partial(cases.posterior_of, key=KEY)
 
 
-@pytest.mark.slow_except("0.3")
+@pytest.mark.slow
 @pytest.mark.parametrize("time", [0.3, 4.0])
 def test_linear_network_has_its_closed_form(time):
     """f(t) = y + e^(−Kt)(f(0) − y), K = XXᵀ/N_0."""

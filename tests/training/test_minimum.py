@@ -59,6 +59,7 @@ class OneSided(Loss):
         return 0.5 * jnp.square(self.residual(f, y))
 
 
+@pytest.mark.slow
 def test_a_loss_of_ones_own_says_of_what_it_is_the_square():
     posterior = posterior_of(LABELLED, (), "identity", OneSided())
     found = lnn.find_minimum(posterior, posterior.sample_prior(KEY, 1))
@@ -92,7 +93,7 @@ def test_hinge_of_a_linear_network_is_convex():
     assert np.all(found.unsatisfied == np.sum(LABELLED.y_train * outputs < 0.6))
 
 
-@pytest.mark.slow_except("3-hinge")
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [lnn.Squared(), lnn.Hinge()], ids=lambda loss: loss.name)
 @pytest.mark.parametrize("max_steps", [3, pytest.param(1000, marks=pytest.mark.slow)])
 def test_gradients_are_those_of_automatic_differentiation(loss, max_steps):

@@ -14,6 +14,7 @@ only makes the figure and the tables from results.json.
     f  Cholesky factors as a batch and one by one (not in the default)
     g  what a sweep adds to each of its points, and how long its status and its report take
     h  a sweep over 36 points to one per cent at each, by one command
+    i  chains over several devices, and points of a sweep side by side on one
 
 PyTorch and BlackJAX are optional: pip install -e ".[benchmark]". What is not installed is left out.
 """
@@ -28,7 +29,15 @@ from pathlib import Path
 from typing import Any
 
 import langevin_nn as lnn
-from experiments.benchmark import drawing, efficiency, folders, growth, report, speed
+from experiments.benchmark import (
+    devices,
+    drawing,
+    efficiency,
+    folders,
+    growth,
+    report,
+    speed,
+)
 from experiments.benchmark.efficiency import Budget
 from experiments.benchmark.growth import DYNAMICS
 from experiments.benchmark.measuring import Size, configure_jax, machine, on_gpu
@@ -69,6 +78,11 @@ class Settings:
     """The sweep of part g: (points, repeats of the commands that read them)."""
     one_percent_sweep: tuple[str, ...] = ()
     """Options of the command of part h."""
+    scale: tuple[Size, tuple[int, ...], int, int, Size, tuple[int, ...]] = (
+        Size("mnist", 500, 500, 8), (1, 2, 4), 20, 3, Size("mnist", 20, 20, 8), (1, 4, 16),
+    )  # fmt: skip
+    """The runs of part i: (size, devices, steps between two records, repeats, small size, points).
+    """
 
 
 GPU_STEPS = 50
@@ -98,6 +112,7 @@ SMOKE = Settings(
         "--sampler.max_draws 8 --sampler.num_warmup 4 --over network.hidden_widths[0]=5 "
         "--over prior.precisions[-1]=1,3".split()
     ),
+    scale=(replace(TINY, num_chains=2), (1, 2), 2, 1, TINY, (1, 2)),
 )
 DEFAULT = Settings(
     speed=((Size("mnist", 500, 500, 8), 100, 5), (Size("cifar10", 500, 500, 8), 100, 3)),
@@ -213,9 +228,13 @@ def part_h(settings: Settings, results: dict[str, Any]) -> Any:
     return folders.to_one_percent(settings.one_percent_sweep)
 
 
+def part_i(settings: Settings, results: dict[str, Any]) -> Any:
+    return devices.scale(*settings.scale)
+
+
 PARTS: dict[str, Callable[[Settings, dict[str, Any]], Any]] = {
     "a": part_a, "b": part_b, "c": part_c, "d": part_d, "e": part_e, "f": part_f,
-    "g": part_g, "h": part_h,
+    "g": part_g, "h": part_h, "i": part_i,
 }  # fmt: skip
 
 
@@ -229,7 +248,7 @@ def main() -> None:
         "--parts",
         nargs="+",
         choices=PARTS,
-        help="a to e, g and h if left out; all for --full, a to d for --smoke",
+        help="a to e and g to i if left out; all for --full, a to d for --smoke",
     )
     parser.add_argument("--draw", action="store_true", help="only the figure and the tables")
     arguments = parser.parse_args()
@@ -244,7 +263,7 @@ def main() -> None:
             one_percent=FULL.one_percent,
             langevin_seconds=GPU_LANGEVIN_SECONDS if arguments.full else 0.0,
         )
-    default_parts = "abcd" if arguments.smoke else "abcdefgh" if arguments.full else "abcdegh"
+    default_parts = "abcd" if arguments.smoke else "abcdefghi" if arguments.full else "abcdeghi"
     chosen = arguments.parts or list(default_parts)
     parts = [name for name in PARTS if name in chosen]
     arguments.folder.mkdir(exist_ok=True, parents=True)

@@ -41,8 +41,10 @@ class Size:
     temperature: float = 0.01
 
 
-def posterior_of(size: Size, readout: str = "sampled") -> Any:
-    """The posterior in float32, λ = 1; the same task and template for the same size."""
+def posterior_of(
+    size: Size, readout: str = "sampled", precisions: tuple[float, ...] = PRECISIONS
+) -> Any:
+    """The posterior in float32; the same task and template for the same size."""
     key = jax.random.key(0)
     data = lnn.load_dataset(
         size.source, num_train=size.num_train, num_test=NUM_TEST, in_size=size.in_size,
@@ -50,7 +52,7 @@ def posterior_of(size: Size, readout: str = "sampled") -> Any:
     )  # fmt: skip
     network = lnn.FullyConnected(data.in_size, (size.width,), activation="erf", key=key)
     kind = lnn.MarginalisedPosterior if readout == "marginalised" else lnn.GibbsPosterior
-    return kind(network, lnn.GaussianPrior(PRECISIONS), data, size.temperature)
+    return kind(network, lnn.GaussianPrior(precisions), data, size.temperature)
 
 
 class Enough(Exception):

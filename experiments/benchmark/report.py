@@ -11,6 +11,7 @@ def tables(results: Results) -> str:
     writers = {
         "a": _speed, "b": _efficiency, "c": _one_percent, "d": _growth, "e": _compilation,
         "f": _factorisations, "g": _sweep, "h": _sweep_to_one_percent,
+        "i": _scale,
     }  # fmt: skip
     texts = []
     for name, write in writers.items():
@@ -195,6 +196,23 @@ def _sweep_to_one_percent(results: Any) -> tuple[list[str], list[list[str]]]:
         ]
         for row in results
     ]
+    return head, rows
+
+
+def _scale(results: Any) -> tuple[list[str], list[list[str]]]:
+    head = ["on", "cores", "ms", "times", "largest difference"]
+    rows = [
+        [
+            f"{row['devices']} devices", str(row["cores"] or ""), _interval(row["seconds"], 1e3),
+            _interval(row["times"], 1), f"{row['difference']:.1e}",
+        ]
+        for row in results["over_devices"]
+    ]  # fmt: skip
+    rows += [
+        [f"{row['points']} points", "", _interval(row["seconds"], 1e3), _interval(row["times"], 1),
+         ""]
+        for row in results["side_by_side"]
+    ]  # fmt: skip
     return head, rows
 
 

@@ -14,6 +14,9 @@ from langevin_nn.model.prior import GaussianPrior
 
 __all__ = ["drawn_grams", "drawn_of"]
 
+BATCH = 12
+"""The networks that are drawn at once."""
+
 
 def drawn_grams(
     network: Network, prior: GaussianPrior, x: Float[np.ndarray, "P N_0"], num_draws: int
@@ -27,11 +30,12 @@ def drawn_grams(
     inputs = jnp.asarray(x, jax.tree.leaves(arrays)[0].dtype)
 
     @eqx.filter_jit
-    def features(arrays: Any) -> Any:
-        return eqx.combine(jax.tree.map(lambda w: w[0], arrays), rest).features(inputs)
+    def features(networks: Any) -> Any:
+        return jax.lax.map(lambda one: eqx.combine(one, rest).features(inputs), networks)
 
-    keys = jax.random.split(jax.random.key(1), num_draws)
-    drawn = [np.asarray(features(prior.sample(key, arrays, 1)), np.float64) for key in keys]
+    keys = jax.random.split(jax.random.key(1), -(-num_draws // BATCH))
+    batches = [features(prior.sample(key, arrays, BATCH)) for key in keys]
+    drawn = np.concatenate([np.asarray(batch, np.float64) for batch in batches])[:num_draws]
     bias = 0.0 if prior.bias_precisions is None else 1 / prior.bias_precisions[-1]
     return np.stack([f @ f.T / (prior.precisions[-1] * f.shape[-1]) + bias for f in drawn])
 

@@ -21,6 +21,8 @@ DRAW_COPIES, KEPT_COPIES, WRITTEN_COPIES, ANALYSED_BYTES = 7.0, 2.5, 14.0, 75.0
 """Copies of a recorded series while it is sampled and after; of f at the training inputs while
 posterior.nc is made; and the bytes that a number of f at a test input takes while the chains of one
 posterior are summarised, in float64 and one posterior after another."""
+CONTROL_BYTES = 25.0
+"""The bytes that each control variate of such a number takes while chains are summarised."""
 SERIES_BYTES = 128e6
 """The most bytes of a series, beside f at the test inputs or following from it, that is kept."""
 GRAM_COPIES, CROSS_COPIES = 5.3, 1.4
@@ -117,7 +119,8 @@ def _draws_bytes(sizes: Sizes) -> float:
     kept_bytes = KEPT_COPIES * num_posteriors * (at_test + at_train)
     return max(
         DRAW_COPIES * num_posteriors * (at_test + at_train),
-        kept_bytes + ANALYSED_BYTES * numbers * sizes.num_test,
+        kept_bytes
+        + (ANALYSED_BYTES + CONTROL_BYTES * sizes.num_controls) * numbers * sizes.num_test,
         kept_bytes + WRITTEN_COPIES * at_train if sizes.written else 0.0,
     )
 

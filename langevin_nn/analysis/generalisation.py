@@ -32,7 +32,7 @@ from jaxtyping import Float
 
 from langevin_nn.analysis.diagnostics import complaint, constant, diagnose, mcse
 from langevin_nn.analysis.step_size_bias import step_size_bias
-from langevin_nn.analysis.variance_reduction import less_noisy
+from langevin_nn.analysis.variance_reduction import controls_of, less_noisy
 from langevin_nn.data.labels import is_right
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.dynamics.adaptation import FIRST_STEP_SIZE
@@ -62,8 +62,8 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     mean = f.mean(axis=(0, 1))
     f = np.where(constant(chains.test_outputs[keep].reshape(f.shape)), mean, f)
     averaged, reduction = f, None
-    if chains.control_variates is not None:
-        averaged, reduction = less_noisy(f, chains.control_variates[keep].astype(np.float64), y)
+    if (controls := controls_of(chains)) is not None:
+        averaged, reduction = less_noisy(f, controls, y)
         mean = averaged.mean(axis=(0, 1))
     centred = f - mean
     averaged_centred = centred if averaged is f else averaged - mean
@@ -107,7 +107,8 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     if num_outputs == 1:
         accuracy = accuracy_of_the_mean(y, mean, error, chains.targets_midpoint)
     else:
-        accuracy = accuracy_of_the_largest(chains.y_test, outputs)
+        of_outputs = outputs if averaged is f else averaged.reshape(outputs.shape)
+        accuracy = accuracy_of_the_largest(chains.y_test, of_outputs)
     return Generalisation(
         name=name,
         predictive_mean=mean.reshape(chains.y_test.shape),

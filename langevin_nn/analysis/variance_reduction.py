@@ -5,10 +5,11 @@ With control variates c_k(x) beside the draws m(x) that f̄ is an average of,
     f̄(x) = mean of m(x) − Σ_k b_k(x) c_k(x)
 
 has the same expectation for any b, and the least variance for those of a linear regression of m on
-c. Each chain has the b that the other chains give: b and c are then independent, so that nothing is
-biased and the residuals are as large as they look. Where what is left is not less, the draws stay
-as they are; and where the controls do not average to zero within `MOST_ERRORS` standard errors, as
-of chains that are not in equilibrium, they are no control variates and are not used.
+c, for each test input and output. Each chain has the b that the other chains give: b and c are then
+independent, so that nothing is biased and the residuals are as large as they look. Where what is
+left is not less, the draws stay as they are; and where the controls do not average to zero within
+`MOST_ERRORS` standard errors, as of chains that are not in equilibrium, they are no control
+variates and are not used.
 """
 
 import numpy as np
@@ -24,18 +25,18 @@ DRAWS_PER_COEFFICIENT = 10
 _SMALLEST_RATIO = 1e-10
 """The square of a singular value of the controls, over that of the largest, that is rounding."""
 
-Outputs = Float[np.ndarray, "chain draw P_test"]
+Outputs = Float[np.ndarray, "chain draw P_test_D"]
 
 
 def less_noisy(
-    outputs: Outputs, controls: Float[np.ndarray, "chain draw K P_test"], y: np.ndarray
+    outputs: Outputs, controls: Float[np.ndarray, "chain draw K P_test_D"], y: np.ndarray
 ) -> tuple[Outputs, dict[str, float] | None]:
     """Draws whose averages are f̄ with less noise, and the factors by which variances are smaller.
 
-    `outputs` are m(x) in any units, `controls` the c_k(x) of the same draws and `y` (P_test,) the
-    targets of the test inputs. The factors are those of the variance of the Monte-Carlo error of
-    bias² ("bias2") and, at the median test point, of f̄ ("predictions"). Where there is nothing
-    gained the outputs are returned as they are, with None.
+    `outputs` are m(x) in any units, `controls` the c_k(x) of the same draws (`controls_of`) and `y`
+    (P_test·D,) the targets of the test inputs, each output of each of them a point. The factors are
+    those of the variance of the Monte-Carlo error of bias² ("bias2") and, at the median point, of f̄
+    ("predictions"). Where there is nothing gained the outputs are returned as they are, with None.
     """
     num_chains, num_draws, num_controls, _ = controls.shape
     too_few = (num_chains - 1) * num_draws < DRAWS_PER_COEFFICIENT * num_controls
@@ -58,20 +59,28 @@ def less_noisy(
     }
 
 
+def controls_of(chains: Chains) -> Float[np.ndarray, "chain draw K P_test_D"] | None:
+    """The control variates of chains that have not diverged, float64; None without any."""
+    if chains.control_variates is None:
+        return None
+    controls = chains.control_variates[~chains.diverged].astype(np.float64)
+    return controls.reshape(*controls.shape[:3], -1)
+
+
 def averaged_outputs(chains: Chains) -> Float[np.ndarray, "chain draw P_test_D"]:
     """The draws that f̄ is the average of, of chains that have not diverged: float64."""
     keep = ~chains.diverged
     outputs = chains.test_outputs[keep].astype(np.float64)
     outputs = outputs.reshape(*outputs.shape[:2], -1)
-    if chains.control_variates is None:
+    controls = controls_of(chains)
+    if controls is None:
         return outputs
-    controls = chains.control_variates[keep].astype(np.float64)
     return less_noisy(outputs, controls, chains.y_test.ravel())[0]
 
 
 def _fitted(outputs: Outputs, controls: np.ndarray) -> Outputs:
     """Σ_k b_k c_k of each draw, with the b of a regression on the other chains."""
-    by_point = np.moveaxis(controls, 3, 0)  # (P_test, chain, draw, K)
+    by_point = np.moveaxis(controls, 3, 0)  # (P_test·D, chain, draw, K)
     size = np.sqrt(np.square(by_point).mean(axis=(1, 2)))
     by_point = by_point / np.where(size > 0, size, 1.0)[:, None, None, :]
     values = np.moveaxis(outputs, 2, 0)

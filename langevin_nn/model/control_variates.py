@@ -25,8 +25,11 @@ those of unit i's weights, the second derivatives of m_W are those of Woodbury's
          − 2 u_i ∇d_i·(∇φ_i b_i) − 2 d_i ∇u_i·(∇φ_i b_i) − 2 d_i u_i tr(A_W⁻¹ ∇φ_iᵀ∇φ_i).
 
 For each draw that is recorded it takes the products of a gradient of Φ, at the test inputs as well.
+D outputs share the hidden weights, and with them Φ, K_W, A_W, b, g and d: each has its own y, hence
+its own α, u and a, and is one of the functions above. What is shared is computed once.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -47,9 +50,9 @@ NUM_CONTROLS = 3
 
 
 class ReferenceRegression(eqx.Module):
-    """The a (P,) and g (P_test, P) of the functions that control variates are made from."""
+    """The a (P, *D) and g (P_test, P) of the functions that control variates are made from."""
 
-    dual: Float[Array, " P"]
+    dual: Float[Array, " P *D"]
     regressors: Float[Array, "P_test P"]
 
     @classmethod
@@ -57,7 +60,7 @@ class ReferenceRegression(eqx.Module):
         cls,
         features: Float[Array, "n P M"],
         at_test: Float[Array, "n P_test M"],
-        targets: Float[Array, " P"],
+        targets: Float[Array, " P *D"],
         temperature: float,
     ) -> "ReferenceRegression":
         """Those of the average kernel of n networks, from their features."""
@@ -67,29 +70,30 @@ class ReferenceRegression(eqx.Module):
         shifted = kernel + temperature * np.eye(len(kernel))
         columns = np.column_stack([np.asarray(targets, np.float64), cross.T])
         solved = np.linalg.solve(shifted, columns)
+        duals, regressors = np.split(solved, [-len(test[0])], axis=1)
         dtype = features.dtype
-        return cls(jnp.asarray(solved[:, 0], dtype), jnp.asarray(solved[:, 1:].T, dtype))
+        return cls(
+            jnp.asarray(duals.reshape(targets.shape), dtype), jnp.asarray(regressors.T, dtype)
+        )
 
 
-def require_known(network: Any, targets: Float[Array, " P *D"]) -> None:
+def require_known(network: Any) -> None:
     """Raise `InputError` unless the second derivatives of m_W are known.
 
-    They are for fully connected networks with one hidden layer, one output, and an activation
-    whose slope has no jump.
+    They are for fully connected networks with one hidden layer and an activation whose slope has no
+    jump.
     """
     reason, layers = "", getattr(network, "layers", None) or ()
     if is_own_network(network) or {*map(type, layers)} != {InputLayer, DenseLayer}:
         reason = f"a {type(network).__name__}"
     elif len(network.hidden_widths) != 1:
         reason = f"{len(network.hidden_widths)} hidden layers"
-    elif targets.ndim > 1:
-        reason = f"{targets.shape[1]} outputs"
     elif kinks_of(network.activation):
         reason = f"{network.activation.name}, whose slope jumps"
     if reason:
         raise InputError(
-            "control variates are known for fully connected networks with one hidden layer, one "
-            f"output and a smooth activation, got {reason}: write control_variates = false"
+            "control variates are known for fully connected networks with one hidden layer and a "
+            f"smooth activation, got {reason}: write control_variates = false"
         )
 
 
@@ -119,6 +123,10 @@ class _Features(NamedTuple):
     slopes: Array
     inputs: Array
 
+    def projected(self, vectors: Float[Array, "chains N r"]) -> Float[Array, "chains Q N"]:
+        """∇φ_i·V_i at each input."""
+        return self.slopes * jnp.einsum("qr,cnr->cqn", self.inputs, vectors)
+
 
 class _Sides(NamedTuple):
     """The features at the training and at the test inputs, and g (chains, P_test, P)."""
@@ -127,31 +135,56 @@ class _Sides(NamedTuple):
     test: _Features
     regressors: Array
 
-    def of_d(self, name: str, weights: Float[Array, "chains N"]) -> Float[Array, "chains P_test"]:
+    def of_d(
+        self, name: str, weights: Float[Array, "chains N *D"]
+    ) -> Float[Array, "chains P_test *D"]:
         """Σ_i w_i (φ_i(x) − g·φ_i) of the values, Laplacians or changes of φ."""
-        at_train, at_test = (
-            jnp.einsum("cqn,cn->cq", getattr(part, name), weights)
-            for part in (self.train, self.test)
+        return self._less_g(
+            lambda part: jnp.einsum("cqn,cn...->cq...", getattr(part, name), weights)
         )
-        return at_test - jnp.einsum("cxp,cp->cx", self.regressors, at_train)
 
-    def against_d(self, weights: Array, vectors: Array) -> Float[Array, "chains P_test"]:
-        """Σ_i w_i ∇d_i·V_i, of V (chains, N, r)."""
+    def against_d(
+        self, weights: Float[Array, "chains N *D"], vectors: Float[Array, "chains N r"]
+    ) -> Float[Array, "chains P_test *D"]:
+        """Σ_i w_i ∇d_i·V_i."""
+        return self._less_g(
+            lambda part: jnp.einsum("cqn,cn...->cq...", part.projected(vectors), weights)
+        )
+
+    def between(
+        self, weights: Float[Array, "chains N"], dual: Float[Array, "chains P *D"]
+    ) -> Float[Array, "chains P_test *D"]:
+        """Σ_i w_i ∇d_i·∇u_i; several outputs share the matrices Σ_i w_i ∇φ_i(x)·∇φ_iν."""
+        if dual.ndim == 2:
+            return self.against_d(weights, self.gradients(dual[..., None]))
+        train = self.train
 
         def gathered(part: _Features) -> Array:
-            projected = jnp.einsum("qr,cnr->cqn", part.inputs, vectors)
-            return jnp.einsum("cqn,cn->cq", part.slopes * projected, weights)
+            products = (part.slopes * weights[:, None]) @ jnp.swapaxes(train.slopes, 1, 2)
+            return (products * (part.inputs @ train.inputs.T)[None]) @ dual
 
-        at_train = jnp.einsum("cxp,cp->cx", self.regressors, gathered(self.train))
-        return gathered(self.test) - at_train
+        return self._less_g(gathered)
 
-    def of_u(self, name: str, dual: Float[Array, "chains P"]) -> Float[Array, "chains N"]:
+    def along_u(
+        self, vectors: Float[Array, "chains N r"], dual: Float[Array, "chains P *D"]
+    ) -> Float[Array, "chains N *D"]:
+        """∇u_i·V_i of each unit."""
+        if dual.ndim == 2:
+            return jnp.sum(self.gradients(dual[..., None]) * vectors, axis=-1)
+        return jnp.einsum("cpn,cpd->cnd", self.train.projected(vectors), dual)
+
+    def of_u(self, name: str, dual: Float[Array, "chains P *D"]) -> Float[Array, "chains N *D"]:
         """Σ_μ a_μ φ_iμ of the values, Laplacians or changes of φ."""
-        return jnp.einsum("cpn,cp->cn", getattr(self.train, name), dual)
+        return jnp.einsum("cpn,cp...->cn...", getattr(self.train, name), dual)
 
-    def gradients(self, weights: Float[Array, "chains P N"]) -> Float[Array, "chains N r"]:
+    def gradients(self, weights: Float[Array, "chains P #N"]) -> Float[Array, "chains N r"]:
         """Σ_μ w_μi ∇φ_iμ of each unit."""
         return jnp.einsum("cpn,pr->cnr", self.train.slopes * weights, self.train.inputs)
+
+    def _less_g(self, at: Callable[[_Features], Array]) -> Float[Array, "chains P_test *D"]:
+        """What is at the test inputs, less g times what is at the training inputs."""
+        at_train = at(self.train)
+        return at(self.test) - jnp.einsum("cxp,cp...->cx...", self.regressors, at_train)
 
 
 @full_precision
@@ -163,39 +196,38 @@ def control_variates(
     scale: Float[Array, ""],
     train: HiddenPreactivations,
     test: HiddenPreactivations,
-) -> Float[Array, "chains 3 P_test"]:
-    """Lφ¹, Lφ² and Lφ³ of each chain, for each test input.
+) -> Float[Array, "chains 3 P_test *D"]:
+    """Lφ¹, Lφ² and Lφ³ of each chain, for each test input and output.
 
     `scale` is 1/√(λ_1 N_1): the features are scale · σ(h), σ the `function`. `regression` is the
     read-out's posterior given the hidden weights, `features_at_test` its features at the test
     inputs; both may have a last column for the read-out's bias, which no hidden weight moves.
     """
     at_train, at_test = (_features(function, scale, layer) for layer in (train, test))
-    num_chains, num_train, width = train.h.shape
+    num_chains, _, width = train.h.shape
     g = jnp.broadcast_to(reference.regressors, (num_chains, *reference.regressors.shape))
-    a = jnp.broadcast_to(reference.dual, (num_chains, num_train))
+    a = jnp.broadcast_to(reference.dual, (num_chains, *reference.dual.shape))
     fixed = _Sides(at_train, at_test, g)
-    first_order = _of_fixed(fixed, a) + 2 * fixed.against_d(
-        jnp.ones_like(train.h[:, 0]), fixed.gradients(jnp.broadcast_to(a[..., None], train.h.shape))
-    )
+    first_order = _of_fixed(fixed, a) + 2 * fixed.between(jnp.ones_like(train.h[:, 0]), a)
     linear_units = _Sides(_linear(train), _linear(test), g)
     of_dual = train.inputs.T @ reference.dual
     same = test.inputs @ of_dual - reference.regressors @ (train.inputs @ of_dual)
     linear = _of_fixed(linear_units, a) / width + 2 * same[None]
-    exact = _of_mean(regression, features_at_test, at_train, at_test, width)
+    dual = regression.dual.reshape(a.shape)
+    exact = _of_mean(regression, dual, features_at_test, at_train, at_test, width)
     return jnp.stack([exact, first_order, linear], axis=1)
 
 
 def _of_mean(
     regression: ReadoutRegression,
+    dual: Float[Array, "chains P *D"],
     features_at_test: Array,
     train: _Features,
     test: _Features,
     width: int,
-) -> Float[Array, "chains P_test"]:
-    """L of m_W itself."""
-    features, dual = regression.features, regression.dual[..., 0]
-    inverse = regression.inverse
+) -> Float[Array, "chains P_test *D"]:
+    """L of m_W itself; `dual` is the regression's, without an axis for D of one output."""
+    features, inverse = regression.features, regression.inverse
     sides = _Sides(train, test, features_at_test @ jnp.swapaxes(features, 1, 2) @ inverse)
 
     u = sides.of_u("values", dual)
@@ -203,18 +235,18 @@ def _of_mean(
     share = jnp.sum(solved * train.values, axis=1)
     overlaps = inverse * (train.inputs @ train.inputs.T)[None]
     traces = jnp.sum(train.slopes * (overlaps @ train.slopes), axis=1)
-    of_u = sides.gradients(jnp.broadcast_to(dual[..., None], solved.shape))
     of_solved = sides.gradients(solved)
     laplacian = sides.of_d("laplacians", u) + sides.of_d("values", sides.of_u("laplacians", dual))
-    laplacian += 2 * sides.against_d(1 - share, of_u) - 2 * sides.against_d(u, of_solved)
-    laplacian -= 2 * sides.of_d("values", u * traces + jnp.sum(of_u * of_solved, axis=-1))
+    laplacian += 2 * sides.between(1 - share, dual) - 2 * sides.against_d(u, of_solved)
+    traces = jnp.expand_dims(traces, tuple(range(2, u.ndim)))
+    laplacian -= 2 * sides.of_d("values", u * traces + sides.along_u(of_solved, dual))
     beyond = ((0, 0), (0, 0), (0, features.shape[-1] - width))
     moved, moved_at_test = (jnp.pad(part.along, beyond) for part in (train, test))
     along = regression.means(moved_at_test) + features_at_test @ regression.weights_along(moved)
-    return laplacian - along[..., 0]
+    return laplacian - along.reshape(laplacian.shape)
 
 
-def _of_fixed(sides: _Sides, dual: Float[Array, "chains P"]) -> Float[Array, "chains P_test"]:
+def _of_fixed(sides: _Sides, dual: Float[Array, "chains P *D"]) -> Float[Array, "chains P_test *D"]:
     """L of Σ_i u_i d_i at fixed a and g, less its 2 Σ_i ∇u_i·∇d_i."""
     u = sides.of_u("values", dual)
     moved = sides.of_u("laplacians", dual) - sides.of_u("along", dual)

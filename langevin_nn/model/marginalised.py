@@ -98,7 +98,7 @@ class MarginalisedPosterior(Posterior):
 
         Raises `InputError` where they are not known.
         """
-        require_known(self.network, self.y_train)
+        require_known(self.network)
         number = math.ceil(REFERENCE_UNITS / self.network.hidden_widths[0])
         key = jax.random.key(0)  # the same for each posterior: a reference of its own gains nothing
         params = self.sample_prior(key, number)
@@ -203,7 +203,7 @@ class MarginalisedPosterior(Posterior):
 
     def _control_variates(
         self, params: Any, keys: ChainKeys, regression: ReadoutRegression, at_test: Array
-    ) -> Float[Array, "chains 3 P_test"]:
+    ) -> Float[Array, "chains 3 P_test *D"]:
         networks = self.networks(params)
         gradient = jax.grad(lambda params: jnp.sum(self.misfit(params)))(params)
         parts = zip(jax.tree.leaves(gradient), self.sampled_prior.by_array, strict=True)

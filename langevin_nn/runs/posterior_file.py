@@ -135,6 +135,8 @@ def chains_of(tree: xr.DataTree) -> Chains:
     if "control_variates" in stats:
         dims = (*DRAWS, "control", "test_point")
         controls = _series(stats, "control_variates", "control_variates", dims)
+        if controls[:, :, 0].shape != means.shape:
+            raise ValueError("control_variates and f do not fit each other")
     step_size, curvature = (_attribute(stats, name) for name in NUMBERS)
     has_trajectory = "trajectory_length" in stats.attrs
     return Chains(

@@ -68,9 +68,10 @@ class Chains(Draws, Displayed):
     before, `nonfinite` (chain, draw), the fraction of them that left the finite numbers and were
     rejected, and the mean angle of its trajectories, `trajectory_length`.
 
-    `control_variates` (chain, draw, K, P_test) are functions of the weights of each draw whose
-    posterior mean is zero at each test input (`MarginalisedPosterior.with_control_variates`), by
-    which `summarise` takes noise out of averages of `test_outputs`; None where none were recorded.
+    `control_variates` (chain, draw, K, P_test, *D) are functions of the weights of each draw whose
+    posterior mean is zero, for each of `test_outputs`
+    (`MarginalisedPosterior.with_control_variates`), by which `summarise` takes noise out of their
+    averages; None where none were recorded.
 
     `unadjusted` is what the dynamics says of itself, whether it has no acceptance step; None where
     nothing is said, as in files of earlier versions: `has_acceptance_step` then goes by
@@ -102,7 +103,7 @@ class Chains(Draws, Displayed):
     slopes: Slopes | None = None
     y_train: Float[np.ndarray, " P *D"] | None = None
     unadjusted: bool | None = None
-    control_variates: Float[np.ndarray, "chain draw K P_test"] | None = None
+    control_variates: Float[np.ndarray, "chain draw K P_test *D"] | None = None
     extendable: bool = False
     last_state: Any = None
 

@@ -77,7 +77,7 @@ MEANING = {
     ),
     "control_variates": (
         "control variates of f_mean",
-        "functions of the weights of a draw whose posterior mean is zero, for each test input",
+        "functions of the weights of a draw whose posterior mean is zero, for each of f_mean",
     ),
     "y_train": ("training targets", "what the weights are conditioned on"),
     "y_test": ("test targets", "held out: nothing is conditioned on them"),
@@ -205,7 +205,7 @@ def posterior_tree(
         "posterior": posterior,
         "posterior_predictive": _posterior_predictive(chains, output, run_id, left_out),
         "log_likelihood": _log_likelihood(chains, y_train, left_out),
-        "sample_stats": _sample_stats(chains),
+        "sample_stats": _sample_stats(chains, output),
         "observed_data": targets,
         "constant_data": constant,
     }
@@ -310,7 +310,7 @@ def _why_left_out(series: np.ndarray | None) -> str:
     )
 
 
-def _sample_stats(chains: Draws) -> dict[str, Any]:
+def _sample_stats(chains: Draws, output: tuple[str, ...]) -> dict[str, Any]:
     series = {
         "gibbs_energy": chains.energy,
         "train_error": chains.train_error,
@@ -325,7 +325,7 @@ def _sample_stats(chains: Draws) -> dict[str, Any]:
         name: (DRAWS, values) for name, values in series.items() if values is not None
     }
     if chains.control_variates is not None:
-        dims = (*DRAWS, "control", "test_point")
+        dims = (*DRAWS, "control", "test_point", *output)
         variables["control_variates"] = (dims, chains.control_variates)
     return variables
 

@@ -32,6 +32,30 @@ def without(chains):
     return dataclasses.replace(chains, control_variates=None)
 
 
+def as_outputs(chains):
+    """The four test inputs as two outputs at two of them, with the variance of the first two."""
+    shape = (*chains.energy.shape, 2, 2)
+    return dataclasses.replace(
+        chains,
+        y_test=chains.y_test.reshape(2, 2),
+        test_outputs=chains.test_outputs.reshape(shape),
+        test_variances=chains.test_variances[..., :2],
+        control_variates=chains.control_variates.reshape(*shape[:2], 3, 2, 2),
+        test_draws=chains.test_draws.reshape(shape),
+    )
+
+
+def test_outputs_are_further_points(chains):
+    """Every average over points is times D then; the rest, accuracy aside, stays."""
+    points, outputs = lnn.summarise(chains), lnn.summarise(as_outputs(chains))
+    assert outputs.variance_reduction == pytest.approx(points.variance_reduction)
+    assert outputs.bias2.value == pytest.approx(2 * points.bias2.value)
+    assert outputs.bias2.mcse == pytest.approx(2 * points.bias2.mcse)
+    np.testing.assert_allclose(outputs.predictive_mean, points.predictive_mean.reshape(2, 2))
+    total = outputs.bias2.value + outputs.variance.value
+    assert outputs.generalisation_error.value == pytest.approx(total)
+
+
 @pytest.mark.slow
 def test_errors_are_smaller_by_what_is_said(chains):
     plain, reduced = lnn.summarise(without(chains)), lnn.summarise(chains)
@@ -46,6 +70,24 @@ def test_errors_are_smaller_by_what_is_said(chains):
     names = ("generalisation_error", "train_error")
     rhats = [[m.diagnostics.rhat[name] for name in names] for m in (plain, reduced)]
     assert rhats[0] == rhats[1], "how the chains mix is judged by their draws"
+
+
+@pytest.mark.slow
+def test_errors_of_several_outputs_are_smaller():
+    posterior = posterior_of(
+        gaussian_task(6, 4, 5, num_outputs=3), (8,), temperature=0.1, key=KEY, dtype=jnp.float64,
+        kind=lnn.MarginalisedPosterior,
+    ).with_control_variates()  # fmt: skip
+    chains = sampled(posterior=posterior)
+    plain, reduced = lnn.summarise(without(chains)), lnn.summarise(chains)
+    assert reduced.variance_reduction["bias2"] > 2 and reduced.variance_reduction["predictions"] > 2
+    assert reduced.bias2.mcse < 0.75 * plain.bias2.mcse
+    assert abs(reduced.bias2.value - plain.bias2.value) < 5 * plain.bias2.mcse
+    assert abs(reduced.variance.value - plain.variance.value) < 5 * plain.variance.mcse
+    assert reduced.train_error == plain.train_error
+    # The largest of the outputs is that of the predictions that are reported.
+    right = reduced.predictive_mean.argmax(axis=1) == chains.y_test.argmax(axis=1)
+    assert reduced.test_accuracy.value == right.mean()
 
 
 @pytest.mark.slow
@@ -140,6 +182,7 @@ def test_a_series_that_is_averaged_has_the_error_that_is_stated(chains):
     from langevin_nn.analysis.variance_reduction import averaged_outputs
 
     draws = averaged_outputs(chains)
+    np.testing.assert_array_equal(averaged_outputs(as_outputs(chains)), draws)
     np.testing.assert_allclose(
         lnn.summarise(chains).predictive_mean, draws.mean(axis=(0, 1)), rtol=1e-12
     )

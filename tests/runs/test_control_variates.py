@@ -55,12 +55,15 @@ def test_a_run_has_them_in_its_file_and_its_numbers(cli, folder):
 
 @pytest.mark.slow
 def test_an_extended_run_is_the_long_one(cli, folder):
-    longer = words(sampler__num_samples="60")
-    cli(*words(), "--output", "out")
+    """Of a task with two outputs."""
+    write_npz("two.npz", y_train=np.eye(6)[:, :2], y_test=np.eye(4)[:, :2])
+    of_two = {"data__source": "npz", "data__path": "two.npz"}
+    longer = words(**of_two, sampler__num_samples="60")
+    cli(*words(**of_two), "--output", "out")
     cli(*longer, "--output", "out", "--extend")
     cli(*longer, "--output", "long")
     one, other = lnn.load_run("out").chains, lnn.load_run("long").chains
-    assert one.energy.shape[1] == 60
+    assert one.control_variates.shape == (2, 60, 3, 4, 2)
     np.testing.assert_array_equal(one.control_variates, other.control_variates)
     np.testing.assert_array_equal(one.test_outputs, other.test_outputs)
 

@@ -225,6 +225,15 @@ def test_a_marginalised_run_comes_back(tmp_path):
     np.testing.assert_array_equal(again.f, chains.test_draws)
 
 
+def test_control_variates_of_several_outputs_come_back(tmp_path):
+    chains = some_chains(
+        test_outputs=gaussians(2, 2), test_variances=gaussians(2) ** 2,
+        test_draws=gaussians(2, 2), control_variates=gaussians(3, 2, 2), y_test=np.eye(2),
+    )  # fmt: skip
+    again, _ = saved(tmp_path, chains, {}, np.ones((3, 2))).load_results()
+    assert_same(again, chains)
+
+
 def earlier(tree: xr.DataTree) -> xr.DataTree:
     """The tree as versions before wrote it."""
     groups = {name: tree[name].to_dataset() for name in GROUPS & set(tree.children)}
@@ -290,6 +299,14 @@ MEDDLING = {
     "no f": (
         lambda t: t.update({"posterior": xr.DataTree(t["posterior"].to_dataset()[["norm"]])}),
         "f and y_test do not fit",
+    ),
+    "controls of more outputs": (
+        lambda t: t.update({"sample_stats": xr.DataTree(t["sample_stats"].to_dataset().assign(
+            control_variates=(
+                ("chain", "draw", "control", "test_point", "output"), gaussians(3, NUM_TEST, 2)
+            )
+        ))}),
+        "control_variates and f do not fit",
     ),
     "text for thinning": (lambda t: t["posterior"].attrs.update(thinning="seven"), "thinning"),
     "a theory less": (

@@ -27,6 +27,11 @@ those of unit i's weights, the second derivatives of m_W are those of Woodbury's
 For each draw that is recorded it takes the products of a gradient of Φ, at the test inputs as well.
 D outputs share the hidden weights, and with them Φ, K_W, A_W, b, g and d: each has its own y, hence
 its own α, u and a, and is one of the functions above. What is shared is computed once.
+
+With several hidden layers the generator of the last one's weights alone has the mean zero as well,
+by the same formulas with the activations below in place of x. It made the error of bias² 1.2 times
+smaller, not more (two layers of 30 to 100 erf units, P = 20 to 50, T = 0.1, 8 × 150 to 200 draws of
+three seeds for each size): the weights below make more of the noise, and such networks are refused.
 """
 
 from collections.abc import Callable

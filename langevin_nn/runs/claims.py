@@ -16,6 +16,7 @@ run that has been extended to its end takes its place.
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from langevin_nn.files import is_absent_or_file, make_folder, move, remove
@@ -83,19 +84,36 @@ def contents(folder: Path) -> list[Path]:
 
 def foreign(folder: Path) -> str | None:
     """The name of an entry of the folder that no run has put there, None for none."""
+    path = next(_foreign(folder), None)
+    return None if path is None else str(path.relative_to(folder))
+
+
+def _foreign(folder: Path) -> Iterator[Path]:
+    """The entries of the folder, and of the folders of a run in it, that no run has put there."""
     for item in contents(folder):
         endings = FOLDERS.get(item.name)
         if endings and item.is_dir() and not item.is_symlink():
-            foreign_items = (
-                inner
-                for inner in item.iterdir()
-                if not (_is_of(inner, endings) or inner.name == LOCK) or _is_filled(inner)
-            )
-            if inner := next(foreign_items, None):
-                return str(inner.relative_to(folder))
+            for inner in item.iterdir():
+                if not (_is_of(inner, endings) or inner.name == LOCK) or _is_filled(inner):
+                    yield inner
         elif target_of(item).name not in FILES or _is_filled(item):
-            return item.name
-    return None
+            yield item
+
+
+def carry(source: Path, folder: Path) -> None:
+    """Move what no run has put into `source` to the same place in the folder, unless it is taken.
+
+    That is for a run that takes the place of a shorter one: of the figures all go along that are
+    not a run's by their names.
+    """
+    figures = source / "figures"
+    drawn = set(figures.iterdir()) if figures.is_dir() else set()
+    others = {path for path in drawn if path.stem not in FIGURES}
+    for path in sorted({*_foreign(source), *others}):
+        place = folder / path.relative_to(source)
+        if not os.path.lexists(place):
+            make_folder(place.parent)
+            move(path, place)
 
 
 def _is_of(path: Path, names: tuple[str, ...]) -> bool:
@@ -190,7 +208,8 @@ def settle(folder: Path) -> None:
 def promote(folder: Path) -> None:
     """Let the run that was extended, and is finished, take the place of the one that it extends.
 
-    From the first renaming on, `recover` does what is left of it.
+    What no run has put into the folder stays there. From the first renaming on, `recover` does what
+    is left of it.
     """
     aside = folder / EXTENDED
     if not aside.exists():
@@ -202,6 +221,8 @@ def promote(folder: Path) -> None:
     for item in sorted(aside.iterdir(), key=_moving_order):
         if item.name != "checkpoint":
             move(item, folder / item.name)
+    if (folder / REPLACED).exists():
+        carry(folder / REPLACED, folder)
     remove(aside)
     settle(folder)
 

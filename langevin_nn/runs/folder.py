@@ -67,6 +67,17 @@ class RunFolder(Archive):
         return self.path / "figures"
 
     @property
+    def figure_formats(self) -> list[str]:
+        """The formats in which the figures of the run have been drawn."""
+        paths = [path for name in claims.FIGURES for path in self.figures.glob(f"{name}.*")]
+        return sorted({path.suffix[1:] for path in paths})
+
+    @property
+    def has_report(self) -> bool:
+        """Whether a page has been made of the run."""
+        return (self.path / "report.html").is_file()
+
+    @property
     def has_state(self) -> bool:
         """Whether the folder holds a state of the run to go on from."""
         return claims.has_state(self.path)

@@ -13,6 +13,7 @@ from typing import Any
 
 from langevin_nn.errors import InputError
 from langevin_nn.files import Unreadable, remove, write_text
+from langevin_nn.runs.claims import carry
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.records import read_record, record, sealed
 
@@ -60,10 +61,16 @@ class PointFolders(abc.ABC):
         return (self.earlier(point) or self.run(point)).path.name
 
     def forget_earlier(self, point: str) -> None:
-        """Remove the shorter run that a point has gone on from, when the point is done."""
+        """Remove the shorter run that a point has gone on from, when the point is done.
+
+        What no run has put into its folder goes along.
+        """
         name = self.lineage.extends.get(point)
         if name is not None and self.is_done(point):
-            remove(self.path / "points" / name)
+            earlier = self.path / "points" / name
+            if earlier.is_dir():
+                carry(earlier, self.run(point).path)
+            remove(earlier)
 
     @functools.cached_property
     def lineage(self) -> Lineage:

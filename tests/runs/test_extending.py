@@ -31,6 +31,7 @@ from langevin_nn.runs.folder import RunFolder
 from langevin_nn.sampling.dynamics.step_size import Diverged
 from langevin_nn.sampling.engine import driver
 
+DRAW = run.draw_figures
 SHORT = 'theory = ["infinite_width"]' + TINY.replace("num_warmup = 30", "num_warmup = 6")
 
 
@@ -118,6 +119,30 @@ def test_an_extended_run_is_the_long_one(cli, case):
     answer = cli("run", "tiny.toml", "--output", "out", *options, "--extend", *words[-1:], number)
     assert answer.code == 3 and "is finished" in answer.out
     assert {path: path.stat().st_mtime_ns for path in (cli.folder / "out").iterdir()} == before
+
+
+def test_what_is_not_the_runs_stays_in_its_folder(cli, monkeypatch):
+    """Notes, figures of one's own, and what was made of the run: in its formats, and its page."""
+    monkeypatch.setattr(run, "draw_figures", DRAW)
+    out, words = cli.folder / "out", ["--theory", "[]", "--quiet"]
+    run_words = ["run", "tiny.toml", "--output", "out", *words, "--format", "png", "svg"]
+    assert cli(*run_words).code == 3
+    assert cli("report", "out").code == 0
+    page = (out / "report.html").read_text()
+    own = {"notes.txt": "mine", "figures/mine.png": "drawn", "figures/more/a.txt": "kept"}
+    (out / "figures/more").mkdir()
+    for name, content in own.items():
+        (out / name).write_text(content)
+    (out / "elsewhere").symlink_to(cli.folder)
+    stale = (out / "figures/chains.svg").read_text()
+    draws = ["--sampler.num_samples", "12"]
+    assert cli("run", "out/config.toml", "--extend", *draws, "--quiet").code == 3
+    assert {name: (out / name).read_text() for name in own} == own
+    assert (out / "elsewhere").is_symlink() and (cli.folder / "tiny.toml").is_file()
+    assert (out / "report.html").read_text() != page
+    assert (out / "figures/chains.svg").read_text() != stale
+    assert (out / "figures/chains.png").is_file() and not (out / "figures/chains.pdf").exists()
+    assert lnn.load_run(out).chains.energy.shape[1] == 12
 
 
 @pytest.mark.slow
@@ -362,7 +387,7 @@ def finished(path):
 
 def begun(path):
     """A finished run whose extension was interrupted."""
-    play(path, FIRST)
+    whole(path)
     with contextlib.suppress(KeyboardInterrupt):
         extend(path, LONG, KeyboardInterrupt())
     assert finished(path) == 10 and RunFolder(path).extension.has_state
@@ -370,11 +395,13 @@ def begun(path):
 
 def whole(path):
     play(path, FIRST)
+    (path / "notes.txt").write_text("not a run's")
 
 
 SCENES = {"of a finished run": whole, "that was interrupted": begun}
 NAMES = {
     "config.toml", "manifest.json", "posterior.nc", "summary.json", "weights.npy", "last_state.npz",
+    "notes.txt",
 }  # fmt: skip
 
 
@@ -430,10 +457,13 @@ def test_killed_at_any_moment_an_extension_loses_nothing(tmp_path, played, scene
         said = attempt(play, path, FIRST, resume=True)
         assert said == "" or "num_samples = 20 there" in said, at
         assert finished(path) == (10 if said == "" else 20), at
+        assert (path / "notes.txt").read_text() == "not a run's", at
         if at % 3 == 0:
+            assert "notes.txt" in attempt(play, path, OTHER, overwrite=True)
+            (path / "notes.txt").unlink()
             assert attempt(play, path, OTHER, overwrite=True) == "", at
             assert RunFolder(path).load_config() == OTHER
-            assert {item.name for item in path.iterdir()} == NAMES, at
+            assert {item.name for item in path.iterdir()} == NAMES - {"notes.txt"}, at
     assert np.mean(readable) > 0.5, "but for the moments of its replacement the run can be read"
 
 

@@ -103,6 +103,7 @@ def test_only_points_that_fall_short_go_on_and_go_on_again(cli, monkeypatch):
     first = names(lnn.collect(out))
     drawn = [draws_of(out, name) for name in first]
     times = {p: p.stat().st_mtime_ns for p in (out / "points" / first[1]).iterdir()}
+    (out / "points" / first[0] / "notes.txt").write_text("not a run's")
     short_at(monkeypatch, (0.1, 2.0))
     answer = swept(cli, "--extend", *MORE)
     assert "2 of the 4 points in out fall short and go on; 2 stay as they are" in answer.err
@@ -110,6 +111,7 @@ def test_only_points_that_fall_short_go_on_and_go_on_again(cli, monkeypatch):
     second = lnn.collect(out)
     assert names(second)[1:3] == first[1:3] and set(names(second)).isdisjoint((first[0], first[3]))
     assert {path.name for path in (out / "points").iterdir()} == set(names(second))
+    assert (out / "points" / names(second)[0] / "notes.txt").read_text() == "not a run's"
     assert {p: p.stat().st_mtime_ns for p in (out / "points" / first[1]).iterdir()} == times
     for i, (name, before) in enumerate(zip(names(second), drawn, strict=True)):
         chains = draws_of(out, name)

@@ -100,8 +100,11 @@ def execute(arguments: argparse.Namespace) -> int:
         problem.config, resume=arguments.resume, overwrite=arguments.overwrite, data=data,
         modules=modules,
     )  # fmt: skip
+    formats, has_report = arguments.format or ["png"], False
     if extends:
         claim = extending.claimed(folder, problem.config, data=data, modules=modules)
+        formats = arguments.format or folder.figure_formats or formats
+        has_report = folder.has_report
     try:
         with not_swallowed(), claim as target, RunCommandProgress(arguments.quiet) as progress:
             if target.is_finished:
@@ -128,7 +131,7 @@ def execute(arguments: argparse.Namespace) -> int:
             stages.begin("pilot runs for the ladder" if chooses else "compiling")
             result = run.run(
                 problem, target, resume=arguments.resume or extends, progress=progress,
-                predictions=predictions, formats=arguments.format or ["png"],
+                predictions=predictions, formats=formats,
             )  # fmt: skip
     except KeyboardInterrupt:
         stages.end()
@@ -143,10 +146,19 @@ def execute(arguments: argparse.Namespace) -> int:
             f"writing into {folder.path} failed ({error.strerror or error}): "
             f"{obstacle_advice(error)}{_resume_advice(arguments, folder, problem.config, error)}"
         ) from error
+    if has_report:  # of the shorter run
+        _write_report(folder)
     write_unless_quiet(
         arguments, f"{tables.report(result, problem.data)}\n\nrun folder: {folder.path}"
     )
     return 0 if result.measured.converged else NOT_CONVERGED
+
+
+def _write_report(folder: "RunFolder") -> None:
+    """Write the page of a run that had one before it was extended."""
+    with loading():
+        from langevin_nn.reports.report import report
+    report(folder.path)
 
 
 def _tell_if_anew(folder: "RunFolder") -> None:

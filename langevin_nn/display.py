@@ -81,6 +81,19 @@ def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
     return [max(map(len, column)) for column in zip(*rows, strict=True)]
 
 
+def counted(number: int | str, plural: str) -> str:
+    """A number, or its text, with a noun that is given in the plural: in the singular beside one.
+
+    >>> counted(1, "steps"), counted("1", "trajectories"), counted(2000, "draws"), counted("…", "x")
+    ('1 step', '1 trajectory', '2,000 draws', '… x')
+    """
+    text = number if isinstance(number, str) else f"{number:,}"
+    if text != "1":
+        return f"{text} {plural}"
+    stem = plural.removesuffix("s")
+    return f"1 {stem.removesuffix('ie')}y" if stem.endswith("ie") else f"1 {stem}"
+
+
 def duration(seconds: float) -> str:
     """A time in the unit that suits it.
 

@@ -41,6 +41,8 @@ class Estimate:
 
 MOST_DECIMALS, LARGEST_WRITTEN_OUT = 12, 1e15
 """The bounds beyond which numbers are written with a power of ten."""
+LARGEST_WHOLE = 1e6
+"""The size from which on z, and numbers in per cent, are written with a power of ten."""
 
 UNKNOWN_SHIFT_MESSAGE = (
     "step-size shift not known (it is not predicted with a ladder, whose swaps change it, and for "
@@ -112,6 +114,17 @@ def plus_minus(estimate: Estimate) -> str:
     if digits > MOST_DECIMALS or not max(abs(estimate.value), estimate.mcse) < LARGEST_WRITTEN_OUT:
         return f"{estimate.value:.6g} ± {estimate.mcse:.2g}"
     return f"{estimate.value:.{digits}f} ± {estimate.mcse:.{digits}f}"
+
+
+def with_one_decimal(value: float) -> str:
+    """A number such as z, or one in per cent, as text with its sign; from 1,000 on a whole one.
+
+    >>> with_one_decimal(-0.04), with_one_decimal(1120.3), with_one_decimal(-1.2e7)
+    ('-0.0', '+1,120', '-1.2e+07')
+    """
+    if abs(value) < 999.95:
+        return f"{value:+.1f}"
+    return f"{value:+,.0f}" if abs(value) < LARGEST_WHOLE else f"{value:+.2g}"
 
 
 def shifted(estimate: Estimate, unit: float = 1.0) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-from langevin_nn.display import duration
+from langevin_nn.display import counted, duration
 from langevin_nn.errors import InputError
 from langevin_nn.values import shown
 
@@ -102,7 +102,7 @@ class RunProgress(Progress):
         phase = "warm-up" if report.steps < report.warmup_steps else "sampling"
         numbers = f"training error {report.train_error:.3g}"
         if report.diverged_chains:
-            numbers += f", {report.diverged_chains} chains diverged"
+            numbers += f", {counted(report.diverged_chains, 'chains')} diverged"
         if not is_watched():
             self.line(report.steps / report.total_steps, f"{phase}, {numbers}{self._left(report)}")
             return
@@ -132,7 +132,7 @@ class SweepProgress(Progress):
     def __call__(self, state: Status) -> None:
         if self.quiet:
             return
-        text = f"{state.done} of {state.points} points done"
+        text = f"{state.done} of {counted(str(state.points), 'points')} done"
         if state.failed:
             text += f", {state.failed} failed"
         if state.seconds_left and state.fraction < 1:

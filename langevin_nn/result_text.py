@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from langevin_nn.display import Table
-from langevin_nn.estimates import plus_minus, shifted
+from langevin_nn.estimates import Estimate, plus_minus, shifted
 
 MARK = " †"
 """The mark of a number that the step size shifts by more than its standard error."""
@@ -61,16 +61,35 @@ UNCONVERGED = " (not converged)"
 """What stands behind the name, or the number, of a result that has not converged."""
 
 
-def results_table(results: Iterable[Any]) -> Table:
+SQUARED_ROUNDING = 1e-28
+"""The part of the generalisation error up to which a training error is residuals' rounding."""
+
+
+def is_rounding(error: float, beside: float, resolution: float = 0.0) -> bool:
+    """Whether a training error is 0 within rounding, as that of what fits all examples.
+
+    `beside` is the generalisation error, `resolution` what is known of the training error's own.
+
+    >>> is_rounding(2.7e-34, 0.3), is_rounding(7e-17, 0.3), is_rounding(7e-17, 0.3, 1e-15)
+    (True, False, True)
+    """
+    return abs(error) <= max(resolution, SQUARED_ROUNDING * abs(beside))
+
+
+def results_table(results: Iterable[Any], resolution: float = 0.0) -> Table:
     """A table of the numbers of theories or experiments, a row for each.
 
-    Columns that all leave empty, the log evidence say, are left out.
+    Columns that all leave empty, the log evidence say, are left out. Training errors that are
+    rounding (`is_rounding`, with this `resolution`) are written as 0.
     """
     results = list(results)
     header = ["", *QUANTITIES.values(), "test accuracy", "log evidence", "order parameters"]
     rows = []
     for result in results:
         estimates = {key: getattr(result, key) for key in QUANTITIES}
+        error, beside = result.train_error.value, result.generalisation_error.value
+        if is_rounding(error, beside, resolution):
+            estimates["train_error"] = Estimate(0.0)
         evidence = result.log_evidence
         rows.append(
             [

@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from langevin_nn.display import Displayed, Table
-from langevin_nn.estimates import UNKNOWN_SHIFT_MESSAGE, is_shifted, plus_minus
+from langevin_nn.estimates import (
+    UNKNOWN_SHIFT_MESSAGE,
+    is_shifted,
+    plus_minus,
+    with_one_decimal,
+)
 from langevin_nn.result_text import (
     MARK,
     QUANTITIES,
@@ -19,6 +24,7 @@ from langevin_nn.result_text import (
     UNKNOWN_MARK,
     bias_mark,
     bias_note,
+    message_of,
     number_or_not_found,
 )
 from langevin_nn.types import Estimate, Generalisation
@@ -54,7 +60,7 @@ class Deviation:
             return ""
         if math.isinf(self.z):
             return "no error"
-        return f"{self.z:+.1f}σ" if abs(self.z) < 1000 else f"{self.z:+.0e}σ"
+        return f"{with_one_decimal(self.z)}σ"
 
     @property
     def relative(self) -> float:
@@ -66,7 +72,10 @@ class Deviation:
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Displayed):
-    """An experiment compared with theories; it shows itself as a table."""
+    """An experiment compared with theories; it shows itself as a table.
+
+    An experiment that has not converged is marked so, and the message under the table says why.
+    """
 
     measured: Generalisation
     expected: tuple[Generalisation, ...]
@@ -82,6 +91,17 @@ class Comparison(Displayed):
 
     @property
     def _table(self) -> Table:
+        if self.measured.converged:
+            return self.unmarked
+        table = self.unmarked
+        (name, *numbers), *theories = table.rows
+        verdict = message_of(self.measured.name, self.measured)
+        rows = [[name + UNCONVERGED, *numbers], *theories]
+        return replace(table, rows=rows, notes=[*table.notes, verdict])
+
+    @property
+    def unmarked(self) -> Table:
+        """The table for a text that says by itself whether the experiment has converged."""
         measured = [
             plus_minus(getattr(self.measured, key)) + bias_mark(self.measured, key)
             for key in QUANTITIES

@@ -125,9 +125,9 @@ def diagnose(
 _START_WITH = "a finished run cannot be extended: start anew with"
 START_ANEW = f"{_START_WITH} more num_warmup or num_samples × thinning"
 """The advice for chains that have not mixed and cannot go on, wherever they were sampled."""
-EXTEND = (
-    "go on with more draws by --extend (in Python by resume), or start anew with more num_warmup"
-)
+GO_ON = "(--extend; in Python resume=True of lnn.sample, extend=True of lnn.sweep)"
+"""The ways to go on, at the command line and in Python, of a run as of a sweep's points."""
+EXTEND = f"go on with more draws {GO_ON}, or start anew with more num_warmup"
 """The advice for chains that have not mixed and can go on."""
 
 
@@ -140,8 +140,8 @@ def complaint(diagnostics: Diagnostics, slow: str = "", *, extendable: bool = Fa
     reasons = []
     if diagnostics.diverged_chains:
         reasons.append(
-            f"{diagnostics.diverged_chains} of {diagnostics.num_chains} chains diverged and are "
-            "left out (write a smaller step_size)"
+            f"{diagnostics.diverged_chains} of {diagnostics.num_chains} chains diverged, left "
+            "out (write a smaller step_size)"
         )
     num_moving = diagnostics.num_chains - diagnostics.diverged_chains
     all_constant = np.isnan(diagnostics.ess_min) and {*diagnostics.rhat} <= {*diagnostics.constant}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from langevin_nn.config.dynamics import usage_of
-from langevin_nn.display import Displayed, Table, duration
+from langevin_nn.display import Displayed, Table, counted, duration
 from langevin_nn.files import Unreadable
 from langevin_nn.footprint import in_words
 from langevin_nn.memory import available_memory
@@ -70,14 +70,14 @@ class Forecast(Displayed):
         memory = f"about {in_words(self.bytes_needed)}; {in_words(self.bytes_left)} are left"
         most = "at most " if self.ends_by_errors else ""
         start, left = duration(self.start_seconds), duration(self.seconds)
-        steps = f"{most}{self.steps:,} {self.unit} of every chain"
+        steps = f"{most}{counted(self.steps, self.unit)} of every chain"
         if self.seconds_so_far:
             so_far = duration(self.seconds_so_far)
             steps += f", {most}{self.steps_left:,} of them left after {so_far}"
             left += " left"
         rows = [
             ("sampling", self.description),
-            ("weights", f"{self.num_weights:,} of each of {self.num_chains} networks"),
+            ("weights", f"{self.num_weights:,} of each of {counted(self.num_chains, 'networks')}"),
             ("memory", memory),
             ("steps", steps),
             ("time", f"{most or 'about '}{left}, {start} of these to compile and begin"),

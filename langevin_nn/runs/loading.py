@@ -152,8 +152,9 @@ class Run(Displayed):
         """Every number with its standard error, `bias2` and `bias2_mcse`, …, over `result`.
 
         `result` is "experiment" or the name of a theory; `log_evidence` is NaN where there is none.
-        `bias2_step_size_shift`, … are the shifts of the experiment's numbers by the step size, 0
-        with an acceptance step and NaN where they are not known.
+        A theory's accuracy has no error, NaN. `bias2_step_size_shift`, … are the shifts of the
+        experiment's numbers by the step size, 0 with an acceptance step and NaN where they are not
+        known.
         """
         results = {self.measured.name: self.measured, **self.theories}
         variables = {}
@@ -162,6 +163,7 @@ class Run(Displayed):
             variables[key] = [estimate.value for estimate in estimates]
             variables[f"{key}_mcse"] = [estimate.mcse for estimate in estimates]
         of_theories = [math.nan] * len(self.theories)
+        variables["test_accuracy_mcse"] = [self.measured.test_accuracy.mcse, *of_theories]
         for key in QUANTITIES:
             shift = self.summary.experiment.step_size_shift(key)
             variables[f"{key}_step_size_shift"] = [shift.value, *of_theories]
@@ -174,7 +176,7 @@ class Run(Displayed):
 
     @property
     def _table(self) -> Table:
-        table = self.comparison._table
+        table = self.comparison.unmarked
         verdict = "converged"
         if not self.measured.converged:
             verdict = f"not converged: {self.measured.message}"
@@ -263,7 +265,7 @@ class RunsComparison(Displayed):
         notes: dict[str, None] = {}
         deviations = iter(self.deviations)
         for name, run in zip(self.names, self.runs, strict=True):
-            table = run.comparison._table
+            table = run.comparison.unmarked
             _, *numbers, accuracy = table.rows[0]
             if run is not self.runs[0]:
                 beside = [next(deviations).in_sigmas for _ in numbers]

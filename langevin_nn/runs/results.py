@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from langevin_nn.analysis.diagnostics import GO_ON
 from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.config.record import RunConfig
@@ -35,7 +36,7 @@ def measured_by(config: RunConfig, chains: Chains) -> Generalisation:
     shortfall = until.shortfall(chains, measured) if until is not None else ""
     if not shortfall:
         return measured
-    advice = "go on with more max_draws by --extend"
+    advice = f"go on with more max_draws {GO_ON}"
     if measured.message or not chains.extendable:
         advice = ""
     message = "; ".join(filter(None, (measured.message, shortfall, advice)))

@@ -2,7 +2,8 @@
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from langevin_nn.config.sampler import AUTO
 from langevin_nn.config.sections import TEACHERS
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.data.image_files import UNPUBLISHED
-from langevin_nn.display import aligned
+from langevin_nn.display import aligned, counted
 from langevin_nn.estimates import plus_minus, shifted
 from langevin_nn.model.networks.named import network_named
 from langevin_nn.result_text import QUANTITIES, bias_mark, message_of
@@ -61,7 +62,7 @@ def sampling(*configs: RunConfig) -> str:
 
     units = {usage_of(config.sampler.dynamics).unit for config in configs}
     unit = units.pop() if len(units) == 1 else "steps"
-    warmup = f"{of('num_warmup')} {unit} of warm-up"
+    warmup = f"{counted(of('num_warmup'), unit)} of warm-up"
     if of("num_warmup") == AUTO:
         warmup = f"as many {unit} of warm-up as it takes"
     ladder = f", ladder T = {of('ladder')}" if any(c.sampler.ladder for c in configs) else ""
@@ -69,7 +70,7 @@ def sampling(*configs: RunConfig) -> str:
         ladder = ", a ladder of temperatures that pilot runs choose"
     return (
         f"{of('dynamics')} dynamics, read-out {_common(configs, 'posterior.readout')}{ladder}; "
-        f"{of('num_chains')} chains of {warmup} and "
+        f"{counted(of('num_chains'), 'chains')} of {warmup} and "
         f"{_draws_text(configs)}, thinning {of('thinning')}, step size {of('step_size')}, "
         f"{_common(configs, 'precision')}"
     )
@@ -78,7 +79,7 @@ def sampling(*configs: RunConfig) -> str:
 def _draws_text(configs: Sequence[RunConfig]) -> str:
     """How many draws there are, or the errors that end them."""
     if not any(config.sampler.has_target for config in configs):
-        return f"{_common(configs, 'sampler.num_samples')} draws"
+        return counted(_common(configs, "sampler.num_samples"), "draws")
     targets = []
     for sampler in (config.sampler for config in configs):
         relative, absolute = sampler.target_error, sampler.target_absolute_error
@@ -151,14 +152,15 @@ def report(result: Result, data: Dataset) -> str:
     if diagnostics.nonfinite:
         acceptance += f"  ({diagnostics.nonfinite:.2%} of the proposals left the finite numbers)"
     step_size = _step_size_text(measured, chains, ladder=result.tempering is not None)
+    chains_text = counted(str(diagnostics.num_chains), "chains")
+    draws_text = counted(str(diagnostics.num_draws), "draws")
     lines = [
         heading(result.config, data),
         "",
-        str(compare(measured, *predictions.results.values())),
+        str(compare(measured, *predictions.results.values()).unmarked),
         "",
         f"R̂ max      {diagnostics.rhat_max:.4f}",
-        f"ESS min    {diagnostics.ess_min:.0f}  ({diagnostics.num_chains} chains × "
-        f"{diagnostics.num_draws} draws)",
+        f"ESS min    {diagnostics.ess_min:.0f}  ({chains_text} × {draws_text})",
         *_constant_lines(diagnostics.constant),
         *_reduction_lines(measured),
         f"acceptance {acceptance}",
@@ -264,7 +266,14 @@ def _step_size_text(measured: Generalisation, chains: Chains, ladder: bool) -> s
 
 def remarks(predictions: Predictions, *, reasons: bool = True) -> list[str]:
     """The lines on the criterion, on theories that were left out and on the messages of others."""
-    lines = [f"criterion  {_criterion_text(predictions)}"]
+    criterion = Criterion.of(
+        predictions.criterion, predictions.criterion_at_temperature, predictions.temperature,
+        predictions.results, predictions.criterion_message,
+    )  # fmt: skip
+    line = f"criterion  {criterion.limit}"
+    if criterion.at_temperature:
+        line += f",\n           {criterion.at_temperature}  ({criterion.verdict})"
+    lines = [line]
     left_out = predictions.not_applicable
     if reasons:
         lines += [f"{name}: left out ({reason})" for name, reason in left_out.items()]
@@ -275,28 +284,45 @@ def remarks(predictions: Predictions, *, reasons: bool = True) -> list[str]:
     ]
 
 
-def _criterion_text(predictions: Predictions) -> str:
-    """The criterion for the sign of the variance's change, as T → 0 and at T.
+@dataclass(frozen=True)
+class Criterion:
+    """The criterion for the sign of the variance's change by finite width, in words.
 
-    It holds in the theory of one common scale.
+    It holds in the theory of one common scale. `limit` is the criterion as T → 0; `at_temperature`
+    is that at T, empty where it does not exist, and `verdict` is what it says.
     """
-    s, ratio = predictions.criterion, predictions.criterion_at_temperature
-    text = f"s = yᵀK⁻¹y/P does not exist ({predictions.criterion_message})"
-    if s is not None:
-        text = f"s = yᵀK⁻¹y/P = {s:.4g} as T → 0"
-    if ratio is None:
-        return text
-    return (
-        f"{text},\n           yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {ratio:.4g} at T = {predictions.temperature:g}  "
-        f"({_criterion_verdict(predictions, ratio)})"
-    )
+
+    limit: str
+    at_temperature: str = ""
+    verdict: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        limit: float | None,
+        at: float | None,
+        temperature: float,
+        theories: Mapping[str, Generalisation],
+        message: str = "",
+    ) -> "Criterion":
+        """The words on these two numbers, by those of the theories that have one common scale.
+
+        `message` says why the first one does not exist.
+        """
+        text = "s = yᵀK⁻¹y/P does not exist" + f" ({message})" * bool(message)
+        if limit is not None:
+            text = f"s = yᵀK⁻¹y/P = {limit:.4g} as T → 0"
+        if at is None:
+            return cls(text)
+        at_temperature = f"yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {at:.4g} at T = {temperature:g}"
+        return cls(text, at_temperature, _criterion_verdict(theories, at))
 
 
-def _criterion_verdict(predictions: Predictions, criterion: float) -> str:
+def _criterion_verdict(theories: Mapping[str, Generalisation], criterion: float) -> str:
     """What the criterion at T says, by the theories of one common scale that were asked."""
     scales = {
         name: float(np.ravel(result.order_parameters)[0])
-        for name, result in predictions.results.items()
+        for name, result in theories.items()
         if result.converged and theory_named(name).one_scale
     }
     if not scales:

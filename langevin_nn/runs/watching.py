@@ -7,7 +7,7 @@ from langevin_nn.analysis.generalisation import summarise
 from langevin_nn.config.dynamics import usage_of
 from langevin_nn.config.record import RunConfig
 from langevin_nn.data.dataset import Dataset
-from langevin_nn.display import Displayed, Table, duration
+from langevin_nn.display import Displayed, Table, counted, duration
 from langevin_nn.estimates import plus_minus
 from langevin_nn.files import Unreadable
 from langevin_nn.result_text import QUANTITIES
@@ -54,7 +54,7 @@ class Standing(Displayed):
     @property
     def _table(self) -> Table:
         phase = "warm-up" if self.steps < self.warmup_steps else "sampling"
-        steps = f"{self.steps:,} of {self.total_steps:,} {self.unit} ({phase})"
+        steps = f"{self.steps:,} of {counted(self.total_steps, self.unit)} ({phase})"
         stage = "under way" if self.steps else "beginning (theories, compiling, first steps)"
         left = self.seconds_left
         rows = [
@@ -75,7 +75,7 @@ class Standing(Displayed):
                 ("ESS min", f"{diagnostics.ess_min:.0f}"),
             ]
             if diagnostics.diverged_chains:
-                rows.append(("diverged", f"{diagnostics.diverged_chains} chains"))
+                rows.append(("diverged", counted(diagnostics.diverged_chains, "chains")))
         return Table((), rows, title=self.title)
 
 

@@ -7,7 +7,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from jaxtyping import Float, Int
 
-from langevin_nn.display import Displayed, Table
+from langevin_nn.display import Displayed, Table, counted
 from langevin_nn.footprint import SERIES_BYTES as SERIES_BYTES
 from langevin_nn.model.losses import Loss
 from langevin_nn.model.posterior import Posterior
@@ -114,7 +114,7 @@ class Chains(Draws, Displayed):
     def _table(self) -> Table:
         chains, draws, num_test = self.test_outputs.shape[:3]
         rows = [
-            ("Chains", f"{chains} × {draws} draws, thinning {self.thinning}"),
+            ("Chains", f"{chains} × {counted(str(draws), 'draws')}, thinning {self.thinning}"),
             ("of f at", f"{num_test} test inputs"),
             ("step size", f"{self.step_size:.3g}"),
             ("sampled in", f"{self.wall_seconds:.3g} s"),

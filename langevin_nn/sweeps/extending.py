@@ -43,8 +43,8 @@ def plan(folder: SweepFolder, wanted: Grid) -> Plan:
     """
     if not folder.has_begun:
         raise InputError(
-            f"{folder.path} holds no sweep to be extended: leave --extend out to begin one, or "
-            "write --output with the folder of a finished sweep"
+            f"{folder.path} holds no sweep to be extended: leave --extend (extend=True) out to "
+            "begin one, or write the folder of a finished sweep as the output"
         )
     if folder.grid.content_hash == wanted.content_hash:  # it is extended to this one already
         return Plan(folder.lineage.kept, folder.lineage.extends)
@@ -55,7 +55,7 @@ def plan(folder: SweepFolder, wanted: Grid) -> Plan:
     if missing:
         raise InputError(
             f"{len(missing)} of the {len(pairs)} points in {folder.path} are not finished: go on "
-            "with the sweep as it was, without --extend, and extend it when they are"
+            "with the sweep as it was, without --extend (extend=True), and extend it when they are"
         )
     kept, extends = {}, {}
     for point, config in pairs:
@@ -96,8 +96,8 @@ def _pairs(folder: SweepFolder, wanted: Grid) -> Iterator[tuple[str, RunConfig]]
         wanted.shape
     ):
         raise InputError(
-            f"--extend goes on with the same grid, and that of {folder.path} has other axes: write "
-            "the same --over and --seeds, or its sweep.toml as the configuration"
+            f"--extend (extend=True) goes on with the same grid, and that of {folder.path} has "
+            "other axes: write the same axes and seeds, or its sweep.toml as the configuration"
         )
     for number, (name, theirs) in enumerate(folder.points.items()):
         mine = wanted.points[number]
@@ -106,10 +106,10 @@ def _pairs(folder: SweepFolder, wanted: Grid) -> Iterator[tuple[str, RunConfig]]
         if differing := sorted(name for name in names if old.get(name) != new.get(name)):
             different = differing[0]
             raise InputError(
-                "--extend goes on with the same points, but for their numbers of draws or their "
-                f"target errors; those in {folder.path} are others ({different} = "
+                "--extend (extend=True) goes on with the same points, but for their numbers of "
+                f"draws or their target errors; those in {folder.path} are others ({different} = "
                 f"{old.get(different)!r} there, {new.get(different)!r} here): write the same, or "
-                "--output with another folder and no --extend"
+                "another folder as the output and leave it out"
             )
         yield name, mine
 
@@ -125,7 +125,7 @@ def _falls_short(run: RunFolder, config: RunConfig) -> bool:
 def _require_longer(run: RunFolder, config: RunConfig) -> None:
     """Raise `InputError` where a finished run cannot go on to what `config` asks for."""
     data = run.data()
-    anew = "sweep into another folder by --output, without --extend"
+    anew = "sweep into another folder, without --extend (extend=True)"
     require_extendable(run, Wanted(config, data, modules_of(config)), anew)
     number = run.load_summary().experiment.num_draws
     if config.sampler.most_draws <= number:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from langevin_nn.analysis.comparison import grid_marks, grid_note
-from langevin_nn.display import aligned
+from langevin_nn.display import aligned, counted
 from langevin_nn.estimates import plus_minus
 from langevin_nn.result_text import QUANTITIES
 from langevin_nn.sweeps.axes import place
@@ -108,7 +108,7 @@ def standing(folder: SweepFolder, status: Status, results: xr.Dataset) -> str:
     grid = folder.grid
     axes = ", ".join(f"{name} ({size})" for name, size in zip(grid.keys, grid.shape, strict=True))
     lines = [
-        f"{folder.path}: {status.points} points over {axes}",
+        f"{folder.path}: {counted(str(status.points), 'points')} over {axes}",
         f"{status.done} done, {status.failed} failed, {status.missing} missing; "
         f"{status.fraction:.0%} of the work",
     ]
@@ -129,7 +129,9 @@ def under_way(folder: SweepFolder) -> list[str]:
         if holder or is_begun:
             state = f"in {holder}" if holder else "interrupted"
             fraction = sum(fractions.values()) / len(fractions)
-            lines.append(f"task {task.name}: {len(fractions)} points, {fraction:.0%}, {state}")
+            lines.append(
+                f"task {task.name}: {counted(len(fractions), 'points')}, {fraction:.0%}, {state}"
+            )
     return lines
 
 
@@ -149,7 +151,7 @@ def counts(results: xr.Dataset, num_finished: int | None = None) -> str:
         phrases.append(
             f"{num_unconverged} not converged" if num_unconverged else "all of these converged"
         )
-    return f"{len(states)} points: {', '.join(phrases)}"
+    return f"{counted(str(len(states)), 'points')}: {', '.join(phrases)}"
 
 
 def _verdict(flat: dict[str, np.ndarray], i: int) -> str:

@@ -8,6 +8,7 @@ from traceback import walk_tb
 from typing import Any
 
 import jax
+import numpy as np
 
 from langevin_nn import footprint
 from langevin_nn.display import Displayed, Table
@@ -31,6 +32,7 @@ from langevin_nn.theory.effective import (
 from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.moments import not_found
 from langevin_nn.theory.regression.resolvable import resolved_criteria
+from langevin_nn.theory.regression.rounding import rounding_of
 from langevin_nn.types import Generalisation, InputError, NotApplicable
 from langevin_nn.values import shown
 
@@ -90,8 +92,14 @@ class Predictions(Displayed):
 
     @property
     def table(self) -> Table:
-        """The numbers of the theories that apply, a row for each."""
-        return results_table(self.results.values())
+        """The numbers of the theories that apply, a row for each.
+
+        At T = 0, training errors within the rounding of the Gram matrix are written as 0.
+        """
+        resolution = 0.0
+        if self.temperature == 0 and self.eigenvalues is not None:
+            resolution = rounding_of(np.array(self.eigenvalues))
+        return results_table(self.results.values(), resolution)
 
     @property
     def _table(self) -> Table:

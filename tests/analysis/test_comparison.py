@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from langevin_nn.analysis.comparison import grid_agreement, grid_marks, grid_note
+from langevin_nn.analysis.comparison import (
+    Deviation,
+    compare,
+    grid_agreement,
+    grid_marks,
+    grid_note,
+)
 from langevin_nn.result_text import bias_mark
 from langevin_nn.types import Estimate, Generalisation, StepSizeBias
 
@@ -111,3 +117,26 @@ def test_points_that_are_not_done_and_earlier_datasets_have_no_marks():
     assert grid_marks(found, "variance").values.tolist() == ["", ""]
     earlier = found[["bias2", "bias2_mcse"]]
     assert grid_marks(earlier, "bias2").values.tolist() == ["", ""]
+
+
+def numbers(name, **others):
+    one = Estimate(1.0, 0.01 * (name == "experiment"))
+    return Generalisation(name, *np.ones((2, 3)), one, one, one, one, one, **others)
+
+
+def test_an_experiment_that_has_not_converged_says_so_in_text_and_in_html():
+    why = "R̂ = 1.9 is not below 1.01"
+    theory, settled = numbers("one_layer"), numbers("experiment")
+    unsettled = numbers("experiment", converged=False, message=why)
+    for shown in (str, lambda comparison: comparison._repr_html_()):
+        text = shown(compare(unsettled, theory))
+        assert "experiment (not converged)" in text and text.count(why) == 1
+        assert "one_layer (not" not in text
+        assert "not converged" not in shown(compare(settled, theory))
+    assert "not converged" not in str(compare(unsettled, theory).unmarked)
+
+
+def test_large_deviations_keep_their_digits():
+    sigmas = [Deviation("bias2", "t", Estimate(1 + z, 1.0), Estimate(1.0)).in_sigmas
+              for z in (-3.26, 999.9, 1120.0)]  # fmt: skip
+    assert sigmas == ["-3.3σ", "+999.9σ", "+1,120σ"]

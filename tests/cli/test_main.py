@@ -158,6 +158,7 @@ def test_run_that_does_not_converge_says_so_everywhere(cli, finished, no_figures
     assert answer.code == 3
     message = cli.summary("out")["experiment"]["message"]
     assert "R̂" in message and "ESS" in message and f"NOT CONVERGED: {message}" in answer.out
+    assert answer.out.count(message) == 1 and "(not converged)" not in answer.out, "said once"
     # FAULTS 3.5: what is advised can be done, by the options that there are.
     assert "num_warmup" in message and "--extend" in message
     more = ("run", "tiny.toml", "--sampler.num_samples", "9", "--output")

@@ -37,6 +37,26 @@ def test_zero_temperature_with_a_ladder():  # FAULTS 3.8
     assert predict(ensemble, ["one_layer"]).results["one_layer"].converged
 
 
+def test_a_training_error_of_rounding_is_zero_in_the_table_alone():
+    """At T = 0, where the network fits all examples; not at a low temperature."""
+    config = from_dict(
+        {
+            "data": {"source": "teacher_linear", "num_train": 5, "num_test": 4, "in_size": 3},
+            "network": {"hidden_widths": [3]},
+        }
+    )
+    errors = {}
+    for temperature in (0.0, 1e-12):
+        posterior = replace(config.posterior, temperature=temperature)
+        _, ensemble = run.prepare_theory(replace(config, posterior=posterior))
+        predictions = predict(ensemble, ["scale_mixture", "width_expansion"])
+        column = predictions.table.header.index("training error")
+        cells = [row[column] for row in predictions.table.rows]
+        errors[temperature] = [result.train_error.value for result in predictions.results.values()]
+        assert [cell == "0" for cell in cells] == [temperature == 0] * 2
+    assert all(0 < abs(value) < 1e-15 for value in errors[0.0]), "as they are in files"
+
+
 def failing(ensemble):
     raise np.linalg.LinAlgError("Singular matrix")
 

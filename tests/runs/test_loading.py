@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from html import escape
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from run_cases import saved, some_chains, some_theory
 
 import langevin_nn as lnn
 from langevin_nn.result_text import QUANTITIES
-from langevin_nn.runs import loading
+from langevin_nn.runs import loading, tables
 from langevin_nn.types import InputError
 
 
@@ -100,3 +101,28 @@ def test_a_figure_that_cannot_be_written_is_refused_before_the_work(cli, monkeyp
     with untouched():
         for name, word in (("none/f.png", "none/f.png"), ("f.jpg", ".png")):
             refused(cli("compare", "a", "b", "--plot", name), word)
+
+
+def test_a_run_that_has_not_converged_says_so_once(tmp_path):
+    run_in(tmp_path)
+    run = lnn.load_run(tmp_path)
+    message = run.measured.message
+    for text in (repr(run), run._repr_html_(), repr(run.comparison), run.comparison._repr_html_()):
+        assert text.count(escape(message) if "<table>" in text else message) == 1
+    assert "(not converged)" in str(run.comparison) and not run.measured.converged
+
+
+def test_a_theory_has_no_error_of_its_accuracy(tmp_path):
+    run_in(tmp_path)
+    run = lnn.load_run(tmp_path)
+    errors = run.to_dataset()["test_accuracy_mcse"].values
+    assert errors[0] == run.measured.test_accuracy.mcse and np.isnan(errors[1:]).all()
+
+
+def test_one_chain_of_one_step_is_in_the_singular():
+    counts = {"num_chains": 1, "num_warmup": 1, "num_samples": 4}
+    one = lnn.config.from_dict({"sampler": counts})
+    assert "1 chain of 1 step of warm-up and 4 draws, thinning" in tables.sampling(one)
+    split = lnn.config.from_dict({"sampler": counts | {"dynamics": "split", "num_chains": 2}})
+    assert "2 chains of 1 trajectory of warm-up" in tables.sampling(split)
+    assert "… chains of 1 " in tables.sampling(one, split)

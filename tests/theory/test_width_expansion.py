@@ -382,6 +382,7 @@ def test_a_negative_variance_is_kept_and_told():
     negative = np.sum(result.predictive_variance < 0)
     assert negative > 0
     assert f"negative at {negative} of 3 test points" in result.message
+    assert result.converged and "however well that is solved" in result.message
     assert "N_1 = 1 is too small" in result.message
 
 

@@ -24,6 +24,7 @@ from jaxtyping import PRNGKeyArray
 from threadpoolctl import ThreadpoolController
 
 from langevin_nn.config.sampler import DEFAULT_SAMPLES
+from langevin_nn.display import counted
 from langevin_nn.memory import forget_programs
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.progress import Report
@@ -383,6 +384,7 @@ def _diverged(counts: Counts, done: EngineProgress, dynamics: Dynamics, dtype: A
     else:
         advice += ', precision = "float64", or a larger temperature'
     return Diverged(
-        f"all {counts.num_chains} chains diverged within {done.steps} steps at step_size = "
+        f"{'all ' * (counts.num_chains > 1)}{counted(str(counts.num_chains), 'chains')} diverged "
+        f"within {counted(str(done.steps), 'steps')} at step_size = "
         f"{step_size:.3g}: write {advice}"
     )

@@ -191,7 +191,8 @@ def _corrected(
             message,
             f"order 1/N_1 makes the variance negative at {np.sum(negative[:num_test])} of "
             f"{num_test} test points and {np.sum(negative[num_test:])} of {data.num_train} "
-            f"training points: N_1 = {width} is too small for it",
+            f"training points: N_1 = {width} is too small for the expansion, however well that is "
+            "solved",
         )
     moments = Moments(
         mean=mean[:num_test].reshape(shape),

@@ -4,6 +4,7 @@ import io
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -11,7 +12,7 @@ from langevin_nn.analysis.comparison import shift_names
 from langevin_nn.errors import InputError
 from langevin_nn.estimates import Estimate, is_shifted
 from langevin_nn.files import require_no_folder, write_bytes
-from langevin_nn.result_text import MARK, QUANTITIES, SHIFTED, UNKNOWN_MARK
+from langevin_nn.result_text import MARK, QUANTITIES, SHIFTED, UNKNOWN_MARK, is_rounding
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.loading import load_run
 from langevin_nn.sweeps.folder import SweepFolder
@@ -21,6 +22,10 @@ from langevin_nn.values import as_path, shown
 
 FORMATS = {".csv": "csv", ".tex": "latex", ".parquet": "parquet"}
 """The formats by the endings of their files."""
+UNCONVERGED_MARK = " *"
+"""The mark, in a LaTeX table, of a result that has not converged."""
+SMALLEST_ERROR = float(np.finfo(np.float64).eps)
+"""The error below which an accuracy has none: all draws agree at every test point."""
 OF_POINTS = ("rhat_max", "ess_min", "seconds", "status", "point")
 """What the experiment's rows of a sweep have beside the numbers."""
 
@@ -33,7 +38,8 @@ def export(
     A row is the experiment or a theory of a run, or of a point of the grid, whose axes are its
     first columns; columns are each number and its standard error (`bias2`, `bias2_mcse`, …), and
     how far the step size shifts the experiment's (`bias2_step_size_shift`, …). The LaTeX table is
-    for reading: numbers rounded, with their errors in brackets, ruled by booktabs.
+    for reading: numbers rounded, with their errors in brackets, ruled by booktabs, * beside what
+    has not converged.
 
     Args:
         path: the folder of a run, or of a sweep at any time; its points that are not done have no
@@ -71,13 +77,19 @@ def table_of(path: Path | str) -> pd.DataFrame:
     path = as_path("path", path)
     sweep = SweepFolder(path)
     if sweep.has_begun:
-        return _of_sweep(collected(SweepFolder.existing(path)))
+        return _rounded(_of_sweep(collected(SweepFolder.existing(path))))
     if RunFolder(path).is_run:
-        return load_run(path).to_dataset().to_dataframe().reset_index()
+        return _rounded(load_run(path).to_dataset().to_dataframe().reset_index())
     raise InputError(
         f"{path} is neither a sweep's folder nor a run's: write the folder that langevin-nn run or "
         "sweep named"
     )
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with 0 for errors of accuracies that are below what float64 knows of one."""
+    errors = table["test_accuracy_mcse"]
+    return table.assign(test_accuracy_mcse=errors.mask(errors < SMALLEST_ERROR, 0.0))
 
 
 def _of_sweep(results: xr.Dataset) -> pd.DataFrame:
@@ -117,12 +129,17 @@ def _latex(table: pd.DataFrame) -> str:
     """A table ruled by booktabs, with each number and its error in brackets."""
     labels = table.columns[: table.columns.get_loc("result") + 1]
     shown_columns = {str(name): table[name].astype(str) for name in labels}
-    marks = set()
+    marks = {""}
+    unsettled = (table["converged"] == False) & table["bias2"].notna()  # noqa: E712 - may be NaN
+    shown_columns["result"] += unsettled.map({True: UNCONVERGED_MARK, False: ""})
     for key, name in QUANTITIES.items():
         columns = [table[column] for column in _columns(key)]
         cells = []
-        for result, *numbers in zip(table["result"], *columns, strict=True):
+        rows = zip(table["result"], table["generalisation_error"], *columns, strict=True)
+        for result, beside, *numbers in rows:
             value, error, *shift = map(float, numbers)
+            if key == "train_error" and is_rounding(value, beside):
+                value = error = 0.0
             mark = _mark(Estimate(value, error), *shift) if result == "experiment" else ""
             cells.append("" if math.isnan(value) else f"{Estimate(value, error)}{mark}")
             marks.add(mark)
@@ -132,7 +149,13 @@ def _latex(table: pd.DataFrame) -> str:
     style = pd.DataFrame(shown_columns).style.hide(axis="index")
     style = style.format(escape="latex").format_index(escape="latex", axis=1)
     text = str(style.to_latex(hrules=True, column_format="l" * len(shown_columns)))
-    notes = {MARK: SHIFTED, UNKNOWN_MARK: "shifted by the step size by what is not known"}
+    if unsettled.any():
+        marks.add(UNCONVERGED_MARK)
+    notes = {
+        UNCONVERGED_MARK: "not converged",
+        MARK: SHIFTED,
+        UNKNOWN_MARK: "shifted by the step size by what is not known",
+    }
     return text + "".join(f"% {m.strip()} {note}\n" for m, note in notes.items() if m in marks)
 
 

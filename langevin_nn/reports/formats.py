@@ -4,7 +4,7 @@ import math
 
 from langevin_nn import plotting
 from langevin_nn.display import duration
-from langevin_nn.estimates import plus_minus
+from langevin_nn.estimates import plus_minus, with_one_decimal
 from langevin_nn.types import Estimate
 
 FIELDS = ("data.num_train", "network.hidden_widths", "prior.precisions", "posterior.temperature")
@@ -47,19 +47,19 @@ def beside(expected: float, mcse: float, z: float, relative: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A number such as z as text, with its sign and one decimal.
+    """A number such as z as text, with its sign and one decimal, or whole if it is large.
 
     >>> signed(-0.04), signed(12.34), signed(-12345.0)
-    ('−0.0', '+12.3', '−1e+04')
+    ('−0.0', '+12.3', '−12,345')
     """
-    return number(value, "+.1f" if abs(value) < 1000 else "+.0e")
+    return NOTHING if math.isnan(value) else _with_minus(with_one_decimal(value))
 
 
 def per_cent(relative: float | None) -> str:
     """A relative deviation in per cent as text, with its sign; small ones have a further digit.
 
-    >>> per_cent(-0.0251), per_cent(0.00312)
-    ('−2.5 %', '+0.31 %')
+    >>> per_cent(-0.0251), per_cent(0.00312), per_cent(11.2)
+    ('−2.5 %', '+0.31 %', '+1,120 %')
     """
     if relative is None or math.isnan(relative):
         return NOTHING
@@ -77,8 +77,10 @@ def time_of(seconds: float | None) -> str:
     return NOTHING if seconds is None or math.isnan(seconds) else duration(seconds)
 
 
-def legend() -> str:
+def legend(*, compared: bool = True) -> str:
     """The names in a configuration of what a page has by its symbol, and what "too large" is.
+
+    The latter where theories are `compared` with an experiment.
 
     >>> legend()[:37]
     'P is data.num_train, N network.hidden'
@@ -86,7 +88,8 @@ def legend() -> str:
     first, *others = (f"{plotting.symbol(field)} {field}" for field in FIELDS)
     names = ", ".join([first.replace(" ", " is ", 1), *others])
     layers = "layer by layer N_1 … N_L and λ_0 … λ_L, that of the read-out"
-    return f"{names}; {layers}. Too large is theory/experiment − 1."
+    too_large = " Too large is theory/experiment − 1." if compared else ""
+    return f"{names}; {layers}.{too_large}"
 
 
 def _with_minus(text: str) -> str:

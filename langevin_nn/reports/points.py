@@ -13,6 +13,7 @@ from langevin_nn import plotting
 from langevin_nn.analysis.comparison import grid_marks
 from langevin_nn.reports.formats import estimate
 from langevin_nn.reports.html import Markup, table
+from langevin_nn.runs.expected import Expected
 from langevin_nn.runs.summary import Summary, TheoryRecord
 from langevin_nn.sweeps import theories
 from langevin_nn.sweeps.folder import SweepFolder
@@ -59,11 +60,35 @@ class Points:
         return {place: self.folder.run(point).load_summary() for place, point in finished}
 
     @cached_property
+    def answers(self) -> dict[str, Summary | Expected]:
+        """What the theories say at each point of which that is known, by the places in words.
+
+        That is in the summary of a finished point, and by itself of one of theory alone.
+        """
+        expected = theories.load(self.folder) if "theory" in self.states else {}
+        hashes = (point.content_hash for point in self.folder.grid.points)
+        alone = {
+            place: expected[point]
+            for place, point, state in zip(self.places, hashes, self.states, strict=True)
+            if state == "theory" and point in expected
+        }
+        return {**alone, **self.summaries}
+
+    @cached_property
     def theories(self) -> dict[str, TheoryRecord]:
         """The record of each theory at one of the points, by name."""
-        summaries = [summary.theory for summary in self.summaries.values()]
-        expected = [answer.theory for answer in theories.load(self.folder).values()]
-        return {name: theory for part in (*expected, *summaries) for name, theory in part.items()}
+        parts = [answer.theory for answer in self.answers.values()]
+        return {name: theory for part in parts for name, theory in part.items()}
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether an experiment belongs on the page: not where the theories alone were asked."""
+        return "theory" not in self.states or bool(self.finished)
+
+    @cached_property
+    def of_experiment(self) -> list[bool]:
+        """Whether each point has to do with an experiment, done or not; not of theory alone."""
+        return [state != "theory" for state in self.states]
 
     def of(self, name: str) -> np.ndarray:
         """A variable of the Dataset, (points, …); its dimensions that are no axes follow."""
@@ -98,17 +123,32 @@ class Points:
             for state, converged in pairs
         ]
 
-    def table(self, caption: str, header: list[str], rows: list[list[str]]) -> Markup:
-        """An HTML table with a row for each point, whose first cells are its values on the axes."""
+    def table(
+        self,
+        caption: str,
+        header: list[str],
+        rows: list[list[str]],
+        selected: Sequence[bool] | None = None,
+    ) -> Markup:
+        """An HTML table with a row for each point, whose first cells are its values on the axes.
+
+        Only of the `selected` points, if that is given.
+        """
         names = [plotting.symbol(name) for name in self.folder.grid.keys]
-        labelled_rows = [[*labels, *row] for labels, row in zip(self.labels, rows, strict=True)]
+        chosen = [True] * len(rows) if selected is None else selected
+        labelled_rows = [
+            [*labels, *row]
+            for labels, row, is_chosen in zip(self.labels, rows, chosen, strict=True)
+            if is_chosen
+        ]
+        marks = list(itertools.compress(self.marks, chosen))
         if len(labelled_rows) > MOST_ROWS:
             caption += (
                 f" (the first {MOST_ROWS} of {len(labelled_rows)} points; results.nc has them all)"
             )
         return table(
             caption, [*names, *header], labelled_rows[:MOST_ROWS], labels=len(names),
-            marks=self.marks[:MOST_ROWS],
+            marks=marks[:MOST_ROWS],
         )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def provenance(
     if manifests:
         rows += [_seeds(manifests), _times(manifests)]
     header = ["what", "value", "finished points"]
-    if len(manifests) == 1:  # there is no other point
+    if len(manifests) < 2:  # there is no other point
         header, rows = header[:2], [row[:2] for row in rows]
     return [
         element("div", table("What the numbers depend on", header, rows), class_="words"),

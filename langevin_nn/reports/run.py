@@ -16,6 +16,7 @@ from langevin_nn.runs import tables
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.loading import load_run
 from langevin_nn.runs.summary import Experiment, Summary, Tempered
+from langevin_nn.theory.suite import THEORIES
 from langevin_nn.types import Estimate, Generalisation
 
 FIGURES = {
@@ -51,7 +52,7 @@ def run_page(folder: RunFolder, when: str) -> str:
     sections = {
         "Theory and experiment": [
             _comparison(measured, theories),
-            _of_theories(theories, summary),
+            _of_theories(theories, summary, config.posterior.temperature),
             *explanations(summary.theory),
             *remarks_on({title: summary}),
         ],
@@ -99,21 +100,31 @@ def _comparison(measured: Generalisation, theories: Mapping[str, Generalisation]
     return table(caption, header, rows)
 
 
-def _of_theories(theories: Mapping[str, Generalisation], summary: Summary) -> Markup:
+def _state(theory: Generalisation) -> str:
+    """The state of a theory's solution, which a remark may say more about."""
+    if not theory.converged:
+        return "not converged"
+    return "converged, with a remark" if theory.message else "converged"
+
+
+def _of_theories(
+    theories: Mapping[str, Generalisation], summary: Summary, temperature: float
+) -> Markup:
     rows = [
         [
-            name, number(theory.log_evidence, ".6g"), orders(theory),
-            "converged" if theory.converged else "not converged",
+            name, number(theory.log_evidence, ".6g"), orders(theory), _state(theory),
         ]
         for name, theory in theories.items()
     ]  # fmt: skip
     if not theories:
         return element("p", "There is no theory to compare with.")
-    caption = f"Theories; s = yᵀK⁻¹y/P = {number(summary.criterion, '.4g')}"
-    if summary.criterion_at_temperature is not None:
-        criterion = number(summary.criterion_at_temperature, ".4g")
-        caption += f", and yᵀA⁻¹KA⁻¹y/tr A⁻¹K = {criterion} at the run's T"
-        caption += ": of one common scale Q* > 1 above 1"
+    known = {name: theory for name, theory in theories.items() if name in THEORIES}
+    criterion = tables.Criterion.of(
+        summary.criterion, summary.criterion_at_temperature, temperature, known
+    )
+    caption = f"The theories. The criterion is {criterion.limit}"
+    if criterion.at_temperature:
+        caption += f", and {criterion.at_temperature} ({criterion.verdict})"
     header = ["theory", "log evidence, log p(y | X)", "order parameters", "state"]
     return table(caption, header, rows)
 

@@ -16,9 +16,11 @@ from langevin_nn.analysis.comparison import (
     Deviation,
     compare,
     grid_agreement,
+    grid_deviations,
     grid_marks,
     shift_names,
 )
+from langevin_nn.estimates import LARGEST_WHOLE
 from langevin_nn.reports.formats import number
 from langevin_nn.result_text import MARK, QUANTITIES, UNKNOWN_MARK, bias_mark
 from langevin_nn.types import Generalisation
@@ -27,8 +29,19 @@ COMPARED = ("bias2", "variance")
 """The quantities in which theories are held against the experiment."""
 LIMIT = 2.0
 """The number of standard errors up to which a theory agrees."""
-NONE_IS_MADE = "preliminary, none is made"
+SUMS = ("generalisation_error",)
+"""The quantities that are sums of those of `COMPARED`."""
+PRELIMINARY = (
+    "No sentence here compares theories with such draws; the tables below do, and are preliminary."
+)
 """What is said of comparisons with an experiment of which nothing has converged."""
+HIDDEN_LIMIT = 3.0
+"""The number of standard errors from which on a further quantity is named, in which one is off."""
+FURTHER = tuple(key for key in QUANTITIES if key not in COMPARED)
+"""The quantities that are named where a theory is further off in them than in `COMPARED`.
+
+The generalisation error, the sum of these, is named only where the theory agrees in both.
+"""
 MEANINGS = {
     MARK: "shifted by the step size by more than the standard error (†), which comparisons include",
     UNKNOWN_MARK: "shifted by the step size by an amount that is not known (‡)",
@@ -39,7 +52,8 @@ UNRESOLVED = (
     "but not resolved from zero"
 )
 """The meaning of a predicted shift that is large and, by its own error, may be none: no mark."""
-_NAMES = {key: f"the {name}" if key != "bias2" else name for key, name in QUANTITIES.items()}
+NAMES = {key: f"the {name}" if key != "bias2" else name for key, name in QUANTITIES.items()}
+"""The names of quantities within a sentence."""
 
 
 def of_run(measured: Generalisation, theories: Iterable[Generalisation]) -> list[str]:
@@ -52,17 +66,17 @@ def of_run(measured: Generalisation, theories: Iterable[Generalisation]) -> list
     comparisons = _comparisons(measured, theories)
     sentences = [] if measured.converged else [f"NOT CONVERGED: {measured.message}."]
     if comparisons and measured.converged:
-        sentences += [*comparisons, *_resolution(measured)]
+        sentences += [*comparisons, *_hidden(measured, theories), *_resolution(measured)]
     elif comparisons:
-        sentences.append(f"Comparisons are {NONE_IS_MADE}.")
+        sentences.append(PRELIMINARY)
     if failed := [theory.name for theory in theories if not _has_number(theory)]:
         verb = "has" if len(failed) == 1 else "have"
-        sentences.append(f"{_listed(failed)} {verb} no converged number.")
+        sentences.append(f"{listed(failed)} {verb} no converged number.")
     shifts = {key: _shift_of(measured, key) for key in QUANTITIES}
     for meaning in dict.fromkeys(filter(None, shifts.values())):
-        names = [_NAMES[key] for key, shift in shifts.items() if shift == meaning]
+        names = [NAMES[key] for key, shift in shifts.items() if shift == meaning]
         verb = "is" if len(names) == 1 else "are"
-        sentences.append(f"{_capital(_listed(names))} {verb} {meaning}.")
+        sentences.append(f"{_capital(listed(names))} {verb} {meaning}.")
     return sentences + _convergence(measured)
 
 
@@ -88,9 +102,27 @@ def _comparisons(measured: Generalisation, theories: Sequence[Generalisation]) -
             deviations.setdefault(clause, of_theory)
     ordered = sorted(names, key=lambda clause: _rank(deviations[clause]))
     return [
-        f"{_listed(names[clause])} {_clause(deviations[clause], len(names[clause]))}."
+        f"{listed(names[clause])} {_clause(deviations[clause], len(names[clause]))}."
         for clause in ordered
     ]
+
+
+def _hidden(measured: Generalisation, theories: Sequence[Generalisation]) -> list[str]:
+    """The sentence on theories that are further off in what the others do not name, if any is."""
+    phrases = []
+    for theory in filter(_has_number, theories):
+        deviations = compare(measured, theory).deviations
+        sizes = {deviation.quantity: abs(deviation.z) for deviation in deviations}
+        said = max(np.nan_to_num(sizes[key], posinf=math.inf) for key in COMPARED)
+        differing = [
+            _difference(deviation)
+            for deviation in deviations
+            if deviation.quantity in FURTHER
+            and (deviation.quantity not in SUMS or said <= LIMIT)
+            and max(said, HIDDEN_LIMIT) < sizes[deviation.quantity] < math.inf
+        ]
+        phrases += [f"{theory.name} is {listed(differing)}"] if differing else []
+    return [f"Beyond bias² and variance, {listed(phrases)}."] if phrases else []
 
 
 def _rank(deviations: Sequence[Deviation]) -> tuple[int, float]:
@@ -107,16 +139,16 @@ def _agrees(deviation: Deviation) -> bool:
 def _clause(deviations: Sequence[Deviation], num_theories: int) -> str:
     """What so many theories say about the experiment, from their deviations in each quantity."""
     agree, are = ("agrees", "is") if num_theories == 1 else ("agree", "are")
-    agreeing = [_NAMES[deviation.quantity] for deviation in deviations if _agrees(deviation)]
+    agreeing = [NAMES[deviation.quantity] for deviation in deviations if _agrees(deviation)]
     differing = [_difference(deviation) for deviation in deviations if not _agrees(deviation)]
-    parts = [f"{agree} within two standard errors in {_listed(agreeing)}"] if agreeing else []
-    parts += [f"{are} {_listed(differing)}"] if differing else []
+    parts = [f"{agree} within two standard errors in {listed(agreeing)}"] if agreeing else []
+    parts += [f"{are} {listed(differing)}"] if differing else []
     return ", and ".join(parts)
 
 
 def _difference(deviation: Deviation) -> str:
     """How far a theory is off in one quantity, which it does not agree in."""
-    name, z, relative = _NAMES[deviation.quantity], deviation.z, _too_large(deviation)
+    name, z, relative = NAMES[deviation.quantity], deviation.z, _too_large(deviation)
     if deviation.expected.value < 0:
         return f"negative in {name}"
     amounts = [_per_cent(relative)] if math.isfinite(relative) else []
@@ -137,8 +169,8 @@ def _resolution(measured: Generalisation) -> list[str]:
     for key in COMPARED:
         estimate = getattr(measured, key)
         if estimate.value > 0 and 0 < estimate.mcse < math.inf:
-            parts.append(f"{_per_cent(estimate.mcse / estimate.value)} of {_NAMES[key]}")
-    return [f"One standard error is {_listed(parts)}."] if parts else []
+            parts.append(f"{_per_cent(estimate.mcse / estimate.value)} of {NAMES[key]}")
+    return [f"One standard error is {listed(parts)}."] if parts else []
 
 
 def _shift_of(measured: Generalisation, key: str) -> str:
@@ -168,12 +200,13 @@ def of_grid(results: xr.Dataset, places: Sequence[str]) -> list[str]:
     num_unsettled = int((results["status"] == "done").sum()) - num_converged
     sentences = []
     if num_unsettled:
-        counted = "preliminary, not counted here" if num_converged else NONE_IS_MADE
         which = f"NOT CONVERGED: {_points(num_unsettled)}."
-        sentences.append(f"{which} Comparisons there are {counted}.")
+        counted = "Comparisons there are preliminary, and not counted here."
+        sentences.append(f"{which} {counted if num_converged else PRELIMINARY}")
     agreements = zip(*(grid_agreement(results, key) for key in COMPARED), strict=True)
     for agreement in sorted(agreements, key=_grid_rank):
         sentences += _of_theory(agreement, num_converged, places)
+        sentences += _hidden_in_grid(results, agreement[0].theory, places)
     return sentences + [sentence for key in COMPARED for sentence in _shifts(results, key)]
 
 
@@ -202,7 +235,7 @@ def _of_theory(
             for limit, (share, total) in counts.items()
             if total
         ]
-        parts += [f"{_NAMES[agreement.quantity]} {_listed(limits)}"] if limits else []
+        parts += [f"{NAMES[agreement.quantity]} {listed(limits)}"] if limits else []
     sentences = []
     if parts:
         worst = max(agreements, key=lambda agreement: np.nan_to_num(abs(agreement.largest)))
@@ -212,10 +245,38 @@ def _of_theory(
     for agreement in agreements:
         if total := agreement.num_not_positive:
             noun = _points(total)
-            sentences.append(f"{name} is not positive in {_NAMES[agreement.quantity]} at {noun}.")
+            sentences.append(f"{name} is not positive in {NAMES[agreement.quantity]} at {noun}.")
     if missing := num_converged - usable:
         where = f"{missing} of the {_points(num_converged)} that have converged"
         sentences.append(f"{name} has no converged number at {where}.")
+    return sentences
+
+
+def _hidden_in_grid(results: xr.Dataset, theory: str, places: Sequence[str]) -> list[str]:
+    """At how many points a theory is further off in a quantity that no other sentence names."""
+    axes = results["status"].dims
+    settled = results["converged"] & results["theory_converged"].sel(theory=theory).astype(bool)
+
+    def size(key: str) -> np.ndarray:
+        if f"theory_{key}" not in results:
+            return np.full(settled.size, np.nan)
+        z = grid_deviations(results, key)["z"].sel(theory=theory).where(settled)
+        return np.abs(z.transpose(*axes).to_numpy().ravel())
+
+    said = np.fmax.reduce([*map(size, COMPARED)])
+    least = np.fmax(said, HIDDEN_LIMIT)
+    sentences = []
+    for key in FURTHER:
+        sizes = size(key)
+        is_further = (sizes > least) & ((said <= LIMIT) if key in SUMS else True)
+        beyond = np.where(is_further, sizes, 0.0)
+        if number_of_points := int(np.count_nonzero(beyond)):
+            worst = int(np.argmax(beyond))
+            most = " at most" if number_of_points > 1 else ""
+            sentences.append(
+                f"{theory} is further off in {NAMES[key]} than in bias² and variance at "
+                f"{_points(number_of_points)}, by {beyond[worst]:.3g}σ{most} ({places[worst]})."
+            )
     return sentences
 
 
@@ -227,7 +288,7 @@ def _worst(agreement: Agreement, places: Sequence[str]) -> str:
     amount = f"{_per_cent(1 / ratio - 1)} " if ratio > 0 else ""
     direction = "too large" if ratio < 1 else "too small"
     return (
-        f"; worst at {places[agreement.place]}, where {_NAMES[agreement.quantity]} is "
+        f"; worst at {places[agreement.place]}, where {NAMES[agreement.quantity]} is "
         f"{amount}{direction}"
     )
 
@@ -239,7 +300,7 @@ def _shifts(results: xr.Dataset, key: str) -> list[str]:
     for shift in shift_names(results, key)[:1]:
         kinds.append((UNRESOLVED, (marks == "") & (abs(results[shift]) > results[f"{key}_mcse"])))
     return [
-        f"At {_points(number_of_points)} {_NAMES[key]} is {meaning}."
+        f"At {_points(number_of_points)} {NAMES[key]} is {meaning}."
         for meaning, where in kinds
         if (number_of_points := int((where & results["converged"]).sum()))
     ]
@@ -263,17 +324,17 @@ def _points(total: int) -> str:
 def _per_cent(relative: float) -> str:
     """The size of a relative deviation in per cent, to two digits.
 
-    >>> _per_cent(-0.0314), _per_cent(1.234), _per_cent(1e6)
-    ('3.1 %', '123 %', '1e+08 %')
+    >>> _per_cent(-0.0314), _per_cent(11.2), _per_cent(1e6)
+    ('3.1 %', '1,120 %', '1e+08 %')
     """
     value = 100 * abs(relative)
-    return f"{value:.0f} %" if 10 <= value < 1e5 else f"{value:.2g} %"
+    return f"{value:,.0f} %" if 10 <= value < LARGEST_WHOLE else f"{value:.2g} %"
 
 
-def _listed(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str]) -> str:
     """The parts as in a sentence.
 
-    >>> _listed(["a"]), _listed(["a", "b", "c"])
+    >>> listed(["a"]), listed(["a", "b", "c"])
     ('a', 'a, b and c')
     """
     *first, last = parts

@@ -12,7 +12,7 @@ from refusals import refused, untouched
 import langevin_nn as lnn
 from langevin_nn.analysis.comparison import grid_marks
 from langevin_nn.errors import InputError
-from langevin_nn.reports.export import _mark
+from langevin_nn.reports.export import _latex, _mark, _rounded, table_of
 from langevin_nn.result_text import QUANTITIES
 
 T = "posterior.temperature"
@@ -57,9 +57,32 @@ def test_a_latex_table_has_the_rounded_numbers(swept):
     results = lnn.collect(swept)
     bias2 = lnn.Estimate(*(float(results[name][1]) for name in ("bias2", "bias2_mcse")))
     marks = [str(grid_marks(results, key).values[1]) for key in QUANTITIES]
-    assert rows[2][:3] == ["0.5", "experiment", f"{bias2}{marks[0]}"] and "(" in str(bias2)
+    assert rows[2][:3] == ["0.5", "experiment *", f"{bias2}{marks[0]}"] and "(" in str(bias2)
     assert [cell[-2:] if cell[-1] in "†‡" else "" for cell in rows[2][2:-1]] == marks
     assert rows[3][1] == r"infinite\_width" and "†" not in "".join(rows[3])
+    assert rows[1][1] == "experiment", "a point without numbers"
+    assert "% * not converged" in lines
+
+
+def test_only_what_has_not_converged_has_its_mark(swept):
+    run = lnn.load_run(swept / "points" / str(lnn.collect(swept).point.values[1]))
+    table = table_of(run.path)
+    assert "experiment *" in _latex(table) and "% * not converged" in _latex(table)
+    assert "*" not in _latex(table.assign(converged=True))
+    of_theory = table.assign(converged=table["result"] != "scale_mixture")
+    assert "scale\\_mixture *" in _latex(of_theory) and "experiment *" not in _latex(of_theory)
+
+
+def test_accuracies_have_no_error_of_rounding(swept):
+    """A theory's is not known, of a run as of a sweep; an experiment's below float64 is none."""
+    run = swept / "points" / str(lnn.collect(swept).point.values[1])
+    for path in (run, swept):
+        table = table_of(path)
+        of_theories = table[table["result"] != "experiment"]
+        assert len(of_theories) and of_theories["test_accuracy_mcse"].isna().all()
+    errors = _rounded(pd.DataFrame({"test_accuracy_mcse": [2.5e-40, 1e-9, np.nan]}))
+    assert errors["test_accuracy_mcse"].tolist()[:2] == [0.0, 1e-9]
+    assert errors["test_accuracy_mcse"].isna().tolist() == [False, False, True]
 
 
 def test_marks_are_those_of_the_tables():

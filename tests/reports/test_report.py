@@ -31,6 +31,7 @@ from langevin_nn.reports import sweep as sweep_module
 from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.summary import Tempered, as_json
+from langevin_nn.runs.tables import Criterion
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.theory.suite import theory_named
@@ -261,6 +262,7 @@ def test_what_is_studied_where_it_is_from_and_what_went_wrong(swept, page):
     for row, word in zip(listed, ("temperature", "temperature", "R̂", "R̂"), strict=True):
         assert word in row and ("failed" in row) == (word == "temperature")
     assert done.load_summary().experiment.message in listed[2]
+    assert "--extend" in listed[2] and "extend=True of lnn.sweep" in listed[2]
 
 
 def test_where_points_differ_in_what_they_depend_on(whole):
@@ -378,6 +380,37 @@ def test_long_numbers_on_an_axis():
     assert points._short([1 / 3, 1 / 3 + 1e-12]) == ["0.3333333333333333", "0.3333333333343333"]
 
 
+def test_theories_alone_have_a_page_without_an_experiment(tmp_path):
+    config = configuration.from_dict(tomllib.loads(SHORT_GRID))
+    lnn.sweep(config, OVER, output=tmp_path / "theories", theory_only=True)
+    page = Page(lnn.report(tmp_path / "theories"))
+    opening = page.text[: page.text.index("Grid")]
+    assert "Nothing was sampled" in opening
+    assert "scale_mixture differs from infinite_width, over 4 points" in opening
+    for word in ("experiment", "Sampled by", "converged", "chains", "error bars", "finished"):
+        assert word not in page.text.partition("Configuration")[0].replace("reproduc", ""), word
+    headings = [text for tag, text in page.headings if tag == "h2"]
+    assert headings == ["Grid", "Figures", "Theories", "Provenance"]
+    for header, *rows in page.tables.values():
+        assert rows and "–" not in {cell for row in rows for cell in row}, header
+    errors = [row["scale_mixture"] for row in page.rows("training error")]
+    assert errors[:2] == ["0", "0"] and float(errors[2]) > 0.1, "T = 0 and T = 0.5"
+    assert [row["s"] for row in page.rows("The criterion")] == ["0.5087", "2.035"] * 2
+
+
+def test_a_sweep_that_is_sampled_in_part(whole):
+    """The points of theory alone are in the theories' tables and not in the experiment's."""
+    for point in list(whole.points)[:2]:
+        (whole.path / "failed" / f"{point}.json").unlink()
+    lnn.sweep(whole.grid.points[0], OVER, output=whole.path, theory_only=True)
+    page = Page(lnn.report(whole.path))
+    assert "2 done, 2 of theory alone" in page.text and "At 2 of the 4 points sampled" in page.text
+    assert [row["T"] for row in page.rows("The experiment")] == ["0.5", "0.5"]
+    assert [row["T"] for row in page.rows("The chains")] == ["0.5", "0.5"]
+    assert [row["experiment"] == "–" for row in page.rows("variance")] == [True] * 2 + [False] * 2
+    assert len(page.rows("The criterion")) == 4
+
+
 # --- the page of a run
 
 
@@ -392,9 +425,26 @@ def test_numbers_of_a_run(ran):
             expected = getattr(summary.theory[row["result"]], key)
             assert leading(row[name]) == pytest.approx(expected, rel=1e-4)
     named = [row["result"] for row in theories]
-    assert named == [row["theory"] for row in page.rows("Theories")] == [*summary.theory]
+    assert named == [row["theory"] for row in page.rows("The theories")] == [*summary.theory]
     assert page.rows_with(ran.load_manifest()["run_id"])
     assert ran.load_config().to_toml() in page.text
+
+
+def test_the_words_of_a_run_are_those_of_the_command_line(ran):
+    """The criterion's verdict; a theory that is solved, and has a remark."""
+
+    def change(summary):
+        summary["theory"]["scale_mixture"]["message"] = "N_1 is too small for it"
+        summary |= {"criterion": 0.5, "criterion_at_temperature": 0.6}
+
+    edit(ran.path / "summary.json", change)
+    page = Page(lnn.report(ran.path))
+    (caption,) = [name for name in page.tables if name.startswith("The theories")]
+    words = Criterion.of(0.5, 0.6, 0.5, {})
+    assert f"is {words.limit}, and {words.at_temperature} ({words.verdict})" in caption
+    states = {row["theory"]: row["state"] for row in page.rows("The theories")}
+    assert states["infinite_width"] == "converged" != states["scale_mixture"]
+    assert "remark" in states["scale_mixture"] and "too small" in page.text
 
 
 def test_a_run_without_theories_that_says_why(ran, drawn):

@@ -3,6 +3,7 @@
 A word is a theory's name or a number; how a sentence says it is not tested.
 """
 
+import dataclasses
 import math
 import re
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from langevin_nn.reports.expectations import of_theories
 from langevin_nn.reports.sentences import of_grid, of_run
 from langevin_nn.types import Diagnostics, Estimate, Generalisation, StepSizeBias
 
@@ -102,10 +104,37 @@ def test_a_run_that_has_not_converged_says_so_first():
     assert "NOT CONVERGED" in found[0] and "1.9" in found[0]
     assert len(found) == 2 and "preliminary" in found[1]
     (of_sweep,) = of_grid(sweep(1.0, converged=False), PLACES)
-    assert of_sweep.endswith(found[1].partition(" are ")[2]), "by one rule"
+    assert of_sweep.endswith(found[1]), "by one rule"
+    assert "none is made" not in of_sweep, "the tables make them"
     failed = result("bad", 0.5, 1.0, converged=False)
     assert "bad" in of_run(experiment(**unsettled), [failed])[1]
     assert len(of_run(experiment(**unsettled), [])) == 1, "there is nothing preliminary"
+
+
+def with_train_error(name, train_error, *, bias2=0.5, mcse=0.0, **others):
+    found = experiment(**others) if name == "experiment" else result(name, bias2, 1.0, **others)
+    return dataclasses.replace(found, train_error=Estimate(train_error, mcse))
+
+
+@pytest.mark.parametrize(
+    ("train_error", "bias2", "sigmas"),
+    [(0.125, 0.5, "5σ"), (0.115, 0.5, "3σ"), (0.1151, 0.5, "3.02σ"), (0.125, 0.56, None)],
+)
+def test_a_disagreement_that_bias_and_variance_hide_is_named(train_error, bias2, sigmas):
+    """Beside 0.1 ± 0.005: above three standard errors, and further off than in what is said."""
+    measured = with_train_error("experiment", 0.1, mcse=0.005)
+    theory = with_train_error("theory", train_error, bias2=bias2)
+    further = [text for text in of_run(measured, [theory]) if "training error" in text]
+    assert len(further) == (sigmas not in ("3σ", None))
+    if further:
+        assert "theory" in further[0] and f"({sigmas})" in further[0]
+        assert of_run(measured, [theory]).index(further[0]) == 1, "right after what it corrects"
+
+
+def test_rounding_of_a_training_error_without_an_error_hides_nothing():
+    measured, theory = (with_train_error(name, 1e-33) for name in ("experiment", "theory"))
+    theory = dataclasses.replace(theory, train_error=Estimate(2e-33))
+    assert not [text for text in of_run(measured, [theory]) if "training error" in text]
 
 
 def test_without_theories_there_is_convergence_alone():
@@ -193,6 +222,19 @@ def test_no_theory():
     assert of_grid(results, PLACES) == []
 
 
+def test_a_disagreement_that_a_sweep_would_hide_is_named():
+    """z of the training error 0, 5, 12 and, not converged, 50, beside 1 ± 0.01."""
+    results = sweep(1.0, converged=[True, True, True, False]).assign(
+        theory_train_error=(("x", "theory"), np.array([[1.0], [1.05], [1.12], [1.5]])),
+        theory_train_error_mcse=(("x", "theory"), np.zeros((4, 1))),
+    )
+    (further,) = [text for text in of_grid(results, PLACES) if "training error" in text]
+    assert "theory" in further and "2 points" in further and "12σ" in further
+    assert "λ_L = 3" in further
+    agreeing = results.assign(theory_train_error=results.theory_train_error * 0 + 1.02)
+    assert not [text for text in of_grid(agreeing, PLACES) if "training error" in text]
+
+
 def test_a_theory_that_has_converged_at_some_points():
     settled = [True, False, True, True]
     sentence, missing = of_grid(sweep(1.0, settled=settled), PLACES)
@@ -234,3 +276,42 @@ def test_points_that_the_step_size_shifts():
     marked, unresolved = of_grid(sweep(1.0, **shift, **errors), PLACES)[1:]
     assert "†" in marked and "1 point" in marked
     assert "†" not in unresolved and "2 points" in unresolved
+
+
+# --- grids that are not sampled
+
+
+def expected(**theories):
+    """The theories of a grid over four points, each with its bias² and variance, none measured."""
+    names = list(theories)
+    variables = {"status": ("x", ["theory"] * 4)}
+    for key, place in (("bias2", 0), ("variance", 1)):
+        numbers = [np.broadcast_to(theories[name][place], 4) for name in names]
+        variables[f"theory_{key}"] = (("x", "theory"), np.array(numbers, float).T)
+    variables["theory_converged"] = (("x", "theory"), np.ones((4, len(names)), bool))
+    return xr.Dataset(variables, coords={"theory": names})
+
+
+def test_theories_alone_are_held_against_infinite_width():
+    """The largest deviation in size, its sign, and where; a negative variance besides."""
+    far = ([1.0, 0.9, 1.05, 1.0], [2.0, 2.0, -1.0, 2.5])
+    results = expected(infinite_width=(1.0, 2.0), far=far, same=(1.0, 2.0))
+    first, negative, same = of_theories(results, PLACES)
+    assert first.startswith("far differs from infinite_width") and "4 points" in first
+    assert "−10.0 % at most in bias² (λ_L = 2)" in first
+    assert "−150.0 % at most in the variance (λ_L = 3)" in first
+    assert "negative in the variance at 1 point" in negative and "%" not in same
+
+
+def test_points_without_a_converged_number_do_not_count():
+    results = expected(infinite_width=(1.0, 2.0), one_layer=([1.1, 1.2, 9.0, 1.0], 2.0))
+    results["theory_converged"][2, 1] = False
+    (sentence,) = of_theories(results, PLACES)
+    assert "3 points" in sentence and "+20.0 % at most in bias² (λ_L = 2)" in sentence
+    results["theory_converged"][:] = False
+    assert of_theories(results, PLACES) == []
+
+
+def test_without_infinite_width_theories_have_their_ranges():
+    (sentence,) = of_theories(expected(one_layer=([0.3, 0.1, 0.2, 0.2], 0.5)), PLACES)
+    assert "bias² from 0.1 (λ_L = 2) to 0.3 (λ_L = 1)" in sentence and "variance 0.5" in sentence

@@ -337,5 +337,5 @@ def _is_number(value: Any) -> bool:
 
 def _short(value: float) -> str:
     if abs(value) >= 100:
-        return f"{value:+.0e}" if abs(value) >= 1e4 else f"{value:+.0f}"
+        return f"{value:+.0e}" if abs(value) >= 1e5 else f"{value:+,.0f}"
     return f"{value:+.1f}"

@@ -164,7 +164,7 @@ def _provenance(points: Points) -> list[Markup]:
     manifests = {
         place: folder.run(point).load_manifest() for place, point in points.finished.items()
     }
-    options = ["--theory-only"] if {*points.states} == {"theory"} else []
+    options = [] if points.is_sampled else ["--theory-only"]
     return [
         *reproduction("sweep", folder.path / "sweep.toml", manifests.values(), options),
         *provenance(manifests, {"grid hash": folder.grid.content_hash}, folder.definition),

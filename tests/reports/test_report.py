@@ -396,6 +396,18 @@ def test_theories_alone_have_a_page_without_an_experiment(tmp_path):
     errors = [row["scale_mixture"] for row in page.rows("training error")]
     assert errors[:2] == ["0", "0"] and float(errors[2]) > 0.1, "T = 0 and T = 0.5"
     assert [row["s"] for row in page.rows("The criterion")] == ["0.5087", "2.035"] * 2
+    assert "--theory-only" in page.command
+
+
+def test_points_that_failed_where_theories_alone_were_asked(tmp_path):
+    config = configuration.from_dict(tomllib.loads(SHORT_GRID))
+    over = {"data.num_train": [5, 2_000_000_000]}
+    lnn.sweep(config, over, output=tmp_path / "theories", theory_only=True)
+    page = Page(lnn.report(tmp_path / "theories"))
+    assert "Nothing was sampled" in page.text and "--theory-only" in page.command
+    (row,) = page.rows("Points")
+    assert row["state"] == "failed" and "memory" in row["reason"] and "–" in page.text
+    assert ("h2", "Points that failed") in page.headings
 
 
 def test_a_sweep_that_is_sampled_in_part(whole):

@@ -704,7 +704,7 @@ def test_every_nth_task(cli, whole):
     assert answer.code == 3 and "1 done (0 of them now), 3 missing" in answer.out
     answer = cli(*words, "0/4")
     assert answer.code == 1 and "1 failed, 2 missing" in answer.out
-    assert "of 1 points" in answer.err, "progress is that of the part"
+    assert "of 1 point done" in answer.err, "progress is that of the part"
 
 
 def test_interrupted_by_the_user(cli, monkeypatch):

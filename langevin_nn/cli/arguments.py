@@ -28,6 +28,11 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=formatter, allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
+        lacking = message.removeprefix("the following arguments are required: ")
+        if lacking != message:
+            message = f"{lacking} is missing: write it first, {self.prog} {lacking} …"
+        if lacking == "CONFIG.toml":
+            message += " (behind a list of values only a name that ends in .toml is taken for it)"
         raise InputError(f"{clipped(message, 400)} (see {self.prog} --help)")
 
 
@@ -66,7 +71,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         )
 
     words = [readable(word) for word in arguments or ["--help"]]
-    if words and words[0] in COMMANDS:
+    _require_command_first(words)
+    if words[0] in COMMANDS:
         words[1:] = names_first(commands.choices[words[0]], words[1:])
     parsed, unknown = parser.parse_known_args(words)
     if unknown:
@@ -77,3 +83,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             hint = f": write it behind langevin-nn {parsed.command}"
         raise InputError(f"unknown argument {clipped(word)}{hint}")
     return parsed
+
+
+def _require_command_first(words: list[str]) -> None:
+    """Raise `InputError` for options and files before the command, which is then named."""
+    first = words[0].partition("=")[0]
+    own_options = ("-h", "--help", "--version")
+    if first in own_options or not (first.startswith("-") or first.endswith(".toml")):
+        return
+    command = next((word for word in words[1:] if word in COMMANDS), "COMMAND")
+    advice = f": write langevin-nn {command} {clipped(words[0])} … (see langevin-nn --help)"
+    if command == "COMMAND":
+        advice = nearest(first, own_options) or advice
+    raise InputError(f"the command goes first, got {clipped(words[0])}{advice}")

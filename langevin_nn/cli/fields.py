@@ -40,18 +40,22 @@ def _meaning(item: dataclasses.Field[Any]) -> str:
     return f"{meaning} (default {json.dumps(item.default)})"
 
 
-def _values(name: str, item: dataclasses.Field[Any]) -> str:
-    """The values of a field in a few words, `{erf,relu} or MODULE:NAME`.
+def _values(name: str, item: dataclasses.Field[Any]) -> str | tuple[str, ...]:
+    """The values of a field in a few words, `{erf,relu} or MODULE:NAME`, as argparse's metavar.
 
-    Names that make the line too long are left out.
+    Names that make the line too long are left out. Of a list it is two: what its first entry may
+    be, and what each further one.
     """
-    names = list(item.metadata["kind"].choices)
+    kind = item.metadata["kind"]
+    names = list(kind.choices)
     if not names:
         return "VALUE"
-    more, end = "", " or MODULE:NAME" if item.metadata["of"] else ""
+    first, *further = ("MODULE:NAME",) if item.metadata["of"] else kind.others or ("",)
+    more, end = "", f" or {first}" if first else ""
     while len(f"--{name} {{{','.join(names)}{more}}}{end}") > WIDTH:
         names, more = names[:-1], ",…"
-    return f"{{{','.join(names)}{more}}}{end}"
+    values = f"{{{','.join(names)}{more}}}{end}"
+    return (values, *further) if further else values
 
 
 def config_of(arguments: argparse.Namespace) -> RunConfig:

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from langevin_nn.values import clipped
 
 PICTURES = (".png", ".pdf", ".svg")
 """The endings of figures, each the name of its format."""
+PICTURE = f"FILE{'|'.join(PICTURES)}"
+"""A figure's file, as the help shows it."""
 
 
 class Once(argparse.Action):
@@ -44,6 +47,20 @@ def picture(word: str) -> Path:
             f"{clipped(name.stem or 'theory')}.png"
         )
     return name
+
+
+def add_plot(parser: argparse.ArgumentParser, what: str) -> None:
+    """Give a command the file of its figure."""
+    parser.add_argument("--plot", type=picture, action=Once, metavar=PICTURE, help=f"draw {what}")
+
+
+def require_folder_of(plot: Path) -> None:
+    """Raise `InputError` where the folder of a figure does not exist."""
+    if not plot.absolute().parent.is_dir():
+        raise InputError(
+            f"--plot {plot}: there is no folder {plot.parent}, make it first (mkdir -p "
+            f"{shlex.quote(str(plot.parent))}), or write a file in one that is there"
+        )
 
 
 def add_formats(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,8 @@ class Kind:
     """What a field accepts: `expected` in words, and by `parse`, which raises ValueError else.
 
     With both `is_list` and `is_text` the value is a list or one text. `choices` are the words that
-    help and completion offer.
+    help and completion offer, `others` is what else is accepted where they are not all, as the
+    words of the help that stand for it: one, or that of a list's first entry and of each further.
     """
 
     expected: str
@@ -32,6 +33,7 @@ class Kind:
     is_list: bool = False
     is_text: bool = False
     choices: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> Any:
         """`value` as the field `name` keeps it; InputError if the field does not accept it."""
@@ -125,7 +127,10 @@ def tuple_of_or_auto(item: Kind, expected: str) -> Kind:
     def parse(value: Any) -> Any:
         return value if value == "auto" else listed.parse(value)
 
-    return Kind(f'{expected}, or "auto"', parse, is_list=True, is_text=True, choices=("auto",))
+    return Kind(
+        f'{expected}, or "auto"', parse, is_list=True, is_text=True, choices=("auto",),
+        others=("NUMBER", "NUMBER"),
+    )  # fmt: skip
 
 
 def tuple_of(item: Kind, expected: str, length: int | None = None) -> Kind:
@@ -231,12 +236,16 @@ FLAG = Kind(
     choices=("true", "false"),
 )
 STEP_SIZE = Kind(
-    'a positive number or "auto"', lambda value: value if value == "auto" else _positive(value)
+    'a positive number or "auto"',
+    lambda value: value if value == "auto" else _positive(value),
+    choices=("auto",),
+    others=("NUMBER",),
 )
 COUNT_OR_AUTO = Kind(
     f'a whole number from 0 to {LARGEST}, or "auto"',
     lambda value: value if value == "auto" else whole(0).parse(value),
     choices=("auto",),
+    others=("NUMBER",),
 )
 ERROR_NAMES = ("bias2", "variance", "generalisation_error", "train_error", "predictions")
 """The numbers whose standard errors a run may be asked for."""
@@ -256,7 +265,7 @@ CLASSES = Kind(
 )  # fmt: skip
 TARGETS = Kind(
     'two numbers, for example [-1.0, 1.0], or "one_hot" or "centred"',
-    _targets, is_list=True, is_text=True,
+    _targets, is_list=True, is_text=True, choices=CODES, others=("NUMBER", "NUMBER"),
 )  # fmt: skip
 NAMES = tuple_of(text("a name"), 'a list of names, for example ["one_layer"]')
 

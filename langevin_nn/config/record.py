@@ -21,6 +21,7 @@ import tomli_w
 
 from langevin_nn.config.fields import NAMES, Kind, choice, toml, whole
 from langevin_nn.config.losses import DEFAULT
+from langevin_nn.config.nearby_files import other_file
 from langevin_nn.config.other_names import nearest_field
 from langevin_nn.config.sampler import AUTO, SamplerConfig
 from langevin_nn.config.sections import (
@@ -295,10 +296,14 @@ def _content(path: Path) -> str:
             )
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"cannot read the configuration {path}: not text in UTF-8") from error
+        raise InputError(
+            f"cannot read the configuration {path}: not text in UTF-8: {other_file(path)}"
+        ) from error
     except (OSError, ValueError) as error:  # a name with NUL
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read the configuration {path}: {reason}") from error
+        raise InputError(
+            f"cannot read the configuration {path}: {reason}: {other_file(path)}"
+        ) from error
 
 
 def located(given: str, folder: Path) -> str:

@@ -94,7 +94,9 @@ class SamplerConfig(Checked):
         "a rotation, at most pi/2, auto adapted in the warm-up",
     )
     trajectory_length: float | str = option(
-        "auto", STEP_SIZE, "split: the mean angle of a trajectory; auto is pi/2"
+        "auto",
+        STEP_SIZE,
+        "split: the mean angle of a trajectory; auto adapted in the warm-up, from pi/2 on",
     )
     refresh: float = option(
         1.0, FRACTION, "split: the fraction of the momenta drawn afresh before each trajectory"

@@ -44,7 +44,8 @@ def export(
     Args:
         path: the folder of a run, or of a sweep at any time; its points that are not done have no
             numbers.
-        output: the file; its ending says the format, if `format` does not.
+        output: the file; its ending says the format, if `format` does not. An ending of another
+            format than that is refused.
         format: "csv", "latex" or "parquet", which needs PyArrow; CSV if nothing says one.
 
     Returns:
@@ -55,11 +56,7 @@ def export(
             that cannot be written.
     """
     target = None if output is None else as_path("output", output)
-    if format is None:
-        format = "csv" if target is None else FORMATS.get(target.suffix.lower())
-    if format is None or format not in FORMATS.values():
-        given = f"format {shown(format)}" if format is not None else f"the ending of {target}"
-        raise InputError(f"{given} is none of csv, latex and parquet: write --format csv")
+    format = _format(target, format)
     if target is not None:
         require_no_folder(target, "another name")
     content = _content(table_of(path), format)
@@ -68,8 +65,35 @@ def export(
     try:
         write_bytes(target, memoryview(content))
     except OSError as error:
-        raise InputError(f"cannot write {target} ({error.strerror or error})") from error
+        raise InputError(
+            f"cannot write {target} ({error.strerror or error}): write an output in a folder that "
+            "is there and can be written"
+        ) from error
     return target
+
+
+def _format(target: Path | None, format: str | None) -> str:
+    """The format that is given, or that the file's ending says; `InputError` where they differ."""
+    if format is not None and format not in FORMATS.values():
+        raise InputError(
+            f'format {shown(format)} is none of csv, latex and parquet: write format="csv"'
+        )
+    if target is None:
+        return format or "csv"
+    of_ending = FORMATS.get(target.suffix.lower())
+    if format is None and of_ending is None:
+        table = target.parent / f"{target.stem or 'numbers'}.csv"
+        raise InputError(
+            f"the ending of {target} is none of {', '.join(FORMATS)}: write {table}, or name the "
+            "format"
+        )
+    if format is not None and of_ending not in (None, format):
+        ending = next(ending for ending, name in FORMATS.items() if name == format)
+        raise InputError(
+            f"{target} has the ending of {of_ending}, but the format is {format}: write "
+            f"{target.with_suffix(ending)}, or {of_ending} as the format"
+        )
+    return str(format or of_ending)
 
 
 def table_of(path: Path | str) -> pd.DataFrame:
@@ -80,6 +104,7 @@ def table_of(path: Path | str) -> pd.DataFrame:
         return _rounded(_of_sweep(collected(SweepFolder.existing(path))))
     if RunFolder(path).is_run:
         return _rounded(load_run(path).to_dataset().to_dataframe().reset_index())
+    RunFolder(path).require_idle()
     raise InputError(
         f"{path} is neither a sweep's folder nor a run's: write the folder that langevin-nn run or "
         "sweep named"
@@ -120,7 +145,7 @@ def _content(table: pd.DataFrame, format: str) -> bytes:
     except ImportError as error:
         raise InputError(
             "Parquet needs PyArrow, which is not installed: write pip install "
-            "'langevin_nn[parquet]', or --format csv"
+            "'langevin_nn[parquet]', or csv as the format"
         ) from error
     return buffer.getvalue()
 

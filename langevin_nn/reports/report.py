@@ -45,8 +45,11 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
     path = as_path("path", path)
     target = path / NAME if output is None else as_path("output", output)
     if target.suffix not in (".html", ".htm"):
-        raise InputError(f"{target}: a report is an HTML page, write --output FILE.html")
-    require_no_folder(target, "--output FILE.html")
+        raise InputError(
+            f"{target}: a report is an HTML page, write an output that ends in .html, "
+            f"{target.stem or 'report'}.html"
+        )
+    require_no_folder(target, "another output, FILE.html")
     version = versions()["langevin-nn"] or "(not installed)"
     date_line = f"As of {time.strftime('%Y-%m-%d %H:%M %z')}, by langevin_nn {version}."
     try:
@@ -60,8 +63,8 @@ def report(path: Path | str, output: Path | str | None = None) -> Path:
         write_text(target, page, shared=True)
     except OSError as error:
         raise InputError(
-            f"cannot write {target} ({error.strerror or error}): write --output FILE.html in a "
-            "folder that can be written"
+            f"cannot write {target} ({error.strerror or error}): write an output, FILE.html, in a "
+            "folder that is there and can be written"
         ) from error
     return target
 
@@ -72,6 +75,7 @@ def _page(path: Path, date_line: str) -> str:
         return sweep_page(sweep, date_line)
     if run.is_run:
         return run_page(run, date_line)
+    run.require_idle()
     raise InputError(
         f"{path} is neither a sweep's folder nor a run's: write the folder that langevin-nn run or "
         "sweep named"

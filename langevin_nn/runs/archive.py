@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from langevin_nn import config as configuration
+from langevin_nn import locks
 from langevin_nn.config.record import RunConfig
 from langevin_nn.files import Unreadable, sum_of, write_bytes, write_text
 from langevin_nn.import_paths import COPIES
@@ -33,7 +34,7 @@ class Damaged(InputError):
 
     def __init__(self, folder: Path, name: str, reason: object) -> None:
         self.reason = f"cannot read {folder / name} ({reason})"
-        command = shlex.join(["langevin-nn", "run", "CONFIG.toml", "--output", str(folder)])
+        command = _command("run", "CONFIG.toml", "--output", folder)
         super().__init__(f"{self.reason}: run it again with --overwrite ({command} --overwrite)")
 
 
@@ -54,6 +55,27 @@ class Archive:
         return claims.is_finished(self.path)
 
     @property
+    def worker(self) -> str:
+        """Who works on the run: process, host and since when; empty where nobody does.
+
+        On one to which another is being extended works who has locked that.
+        """
+        is_extension = self.path.name == claims.EXTENDING
+        return locks.holder(self.path.parent / claims.LOCK if is_extension else self._lock) or ""
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / claims.LOCK
+
+    def require_idle(self) -> None:
+        """Raise `InputError` where a process works on the run, which is not finished then."""
+        if worker := self.worker:
+            raise InputError(
+                f"{self.path} is that of a run which is under way, by {worker}: wait until it has "
+                f"ended, {_command('watch', self.path)} shows how far it is"
+            )
+
+    @property
     def weights(self) -> Path:
         """The file of the weights, which is there where they are kept."""
         return self.path / weights.NAME
@@ -72,6 +94,14 @@ class Archive:
                 pass
             except OSError as error:
                 raise InputError(f"cannot read {self.path}: {error.strerror}") from error
+            self.require_idle()
+            if (self.path / claims.SWEEP).is_file():
+                raise InputError(
+                    f"{self.path} is a sweep's folder, not a run's: write "
+                    f"{_command('sweep', '--status', self.path)} or "
+                    f"{_command('report', self.path)}, or one of its points, "
+                    f"{self.path / 'points' / 'HASH'}"
+                )
             raise InputError(
                 f"{self.path} is not a run folder (config.toml with summary.json or checkpoint/): "
                 "write the folder that `langevin-nn run` named"
@@ -146,12 +176,14 @@ class Archive:
     def load_summary(self) -> Summary:
         """The run's summary. Raises `InputError` where there is none that can be read."""
         if not self.is_finished:
+            self.require_idle()
             earlier = (self.path / claims.REPLACED).is_dir() and (
                 f"; the run that it is to replace is kept in {claims.REPLACED} until then"
             )
+            words = ("run", self.path / "config.toml", "--output", self.path, "--resume")
             raise InputError(
-                f"{self.path} holds no finished run (no summary.json): "
-                f"run it first, or go on with --resume{earlier or ''}"
+                f"{self.path} holds no finished run (no summary.json), and nobody works on it: go "
+                f"on with {_command(*words)}{earlier or ''}"
             )
         self._verify("summary.json")
         try:
@@ -277,6 +309,11 @@ class Archive:
             raise Damaged(self.path, name, error) from error
         if stated not in (None, actual):
             raise Damaged(self.path, name, "it is not the file that the run has written")
+
+
+def _command(*words: str | Path) -> str:
+    """A command line of langevin-nn, as a shell reads it."""
+    return shlex.join(["langevin-nn", *map(str, words)])
 
 
 def _copies(sums: Mapping[str, Any]) -> list[str]:

@@ -38,6 +38,8 @@ FOLDERS = {
 }
 """The files and folders of a run's folder; each folder with its files, or the endings of them."""
 LOCK = ".lock"
+SWEEP = "sweep.toml"
+"""The file by which a sweep's folder is known; a run's has none."""
 REPLACING, REPLACED, RESTORING, DISCARDED = ".replacing", ".replaced", ".restoring", ".discarded"
 EXTENDING, EXTENDED = ".extending", ".extended"
 FOLDERS_ASIDE = (REPLACING, REPLACED, RESTORING, DISCARDED, EXTENDING, EXTENDED)

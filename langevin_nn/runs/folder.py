@@ -100,15 +100,6 @@ class RunFolder(Archive):
         """The folder, in this one, of the longer run to which it is being extended."""
         return RunFolder(self.path / claims.EXTENDING)
 
-    @property
-    def worker(self) -> str:
-        """Who works on the run: process, host and since when; empty where nobody does.
-
-        On one to which another is being extended works who has locked that.
-        """
-        is_extension = self.path.name == claims.EXTENDING
-        return locks.holder(self.path.parent / claims.LOCK if is_extension else self._lock) or ""
-
     @contextlib.contextmanager
     def claimed(
         self,
@@ -183,10 +174,6 @@ class RunFolder(Archive):
     def settle(self) -> None:
         """Remove the checkpoint of a finished run, and the run that it has replaced."""
         claims.settle(self.path)
-
-    @property
-    def _lock(self) -> Path:
-        return self.path / claims.LOCK
 
     @property
     def _data(self) -> Path:

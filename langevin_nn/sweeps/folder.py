@@ -21,6 +21,7 @@ comes last.
 import contextlib
 import functools
 import json
+import shlex
 import time
 import uuid
 from dataclasses import dataclass
@@ -105,6 +106,11 @@ class SweepFolder(PointFolders):
         """The sweep that is in `path`. Raises `InputError` if there is none."""
         folder = cls(path)
         if not folder._definition.is_file():
+            if claims.is_run(path):
+                raise InputError(
+                    f"{path} is a run's folder, not a sweep's: write "
+                    f"{shlex.join(['langevin-nn', 'watch', str(path)])}, which says where it stands"
+                )
             raise InputError(
                 f"{path} is not a sweep's folder (it has no sweep.toml): write the folder that "
                 "langevin-nn sweep was given as --output"
@@ -370,7 +376,7 @@ class SweepFolder(PointFolders):
 
     @property
     def _definition(self) -> Path:
-        return self.path / "sweep.toml"
+        return self.path / claims.SWEEP
 
     @property
     def _failed(self) -> Path:

@@ -76,17 +76,27 @@ class EvidenceMaximum(Displayed):
     message: str = ""
 
     @property
+    def is_maximum(self) -> bool:
+        """Whether log p is stationary there in all values, none of which is at a bound."""
+        return self.converged and not self.at_bounds
+
+    @property
     def _table(self) -> Table:
         initial = self.initial_log_evidence
         given = f"{initial:.6g}" if math.isfinite(initial) else "-"
         rows = [
-            (name, f"{self.initial_values[name]:.6g}", f"{value:.6g}")
+            (name, f"{self.initial_values[name]:.6g}", f"{value:.6g}{self._mark(name)}")
             for name, value in self.values.items()
         ]
         rows.append(("log evidence", given, f"{self.log_evidence:.6g}"))
         title = f"the largest log evidence of {self.theory}"
         notes = (self.message,) if self.message else ()
-        return Table(("", "given", "maximum"), rows, title, notes)
+        heading = "maximum" if self.is_maximum else "largest found"
+        return Table(("", "given", heading), rows, title, notes)
+
+    def _mark(self, name: str) -> str:
+        """What stands behind a value that is at a bound."""
+        return " (at a bound)" if name in self.at_bounds else ""
 
 
 def maximise_evidence(
@@ -263,7 +273,7 @@ def _maximum(objective: _Objective, best: optimize.OptimizeResult) -> EvidenceMa
         listed = ", ".join(f"{name} = {values[name]:.3g}" for name in at_bounds)
         message = f"no maximum between the bounds: log p still grows at {listed}"
     if not converged:
-        message = f"not found: the slope of log p is still {rest:.2g} ({best.message})"
+        message = f"no maximum was found: the slope of log p is still {rest:.2g} ({best.message})"
     try:
         initial = -objective._solved(objective.ensemble)[0]
     except _NoEvidence:
@@ -288,7 +298,7 @@ def _no_lower(objective: _Objective, below: EvidenceMaximum) -> EvidenceMaximum:
     )  # fmt: skip
     if math.isclose(given.log_evidence, below.log_evidence, rel_tol=1e-12) and not zeros:
         return given  # another rounding of the same values
-    message = "nothing above the given values was found"
+    message = "no maximum was found, and nothing above the given values"
     if zeros:
         message = f"no maximum between the bounds: log p is larger at {', '.join(zeros)} = 0"
     found = dataclasses.replace(given, at_bounds=(), converged=bool(zeros) and not others)

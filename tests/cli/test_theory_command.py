@@ -172,18 +172,36 @@ def test_the_largest_evidence_is_that_of_the_options_it_ends_in(tmp_path, capsys
     del told["evidence_maximum"]
     assert json.loads(there.out) == told
     assert f"{found['log_evidence']:.6g}" in text.out
+    assert " maximum\n" in text.out and "bound" not in text.out
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=["table", "json"])
+def test_a_value_at_a_bound_is_no_maximum(words, tmp_path, capsys, monkeypatch):
+    """It was headed so, and ended in 0. Without noise no temperature is too low."""
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(tmp_path, capsys)
+    words = [*words, "--theory", "infinite_width", "--maximise-evidence", "posterior.temperature"]
+    answer = cli("theory", "tiny.toml", *words)
+    why = "no maximum between the bounds: log p still grows at posterior.temperature = 1e-06"
+    assert (answer.code, answer.err) == (1, f"langevin-nn: --maximise-evidence: {why}\n")
+    if "--json" in words:
+        assert json.loads(answer.out)["evidence_maximum"]["at_bounds"] == ["posterior.temperature"]
+        return
+    heading, line = answer.out.splitlines()[1:3]
+    assert heading.split("  ")[-1].strip() == "largest found" and "maximum" not in heading
+    assert line.startswith("posterior.temperature") and line.endswith("1e-06 (at a bound)")
 
 
 @pytest.mark.slow
 def test_a_maximum_that_is_not_there(tmp_path, capsys, monkeypatch):
-    """At a bound it is said; where no slope ends, the code says it as well."""
+    """At a bound, and where no slope ends: both are said, and the code says it as well."""
     monkeypatch.chdir(tmp_path)
     cli = CommandLine(tmp_path, capsys)
     words = ["theory", "tiny.toml", "--theory", "infinite_width", "--maximise-evidence"]
     noisy = ["--data.noise_variance", "0.5", "--data.num_train", "30"]
     answer = cli(*words, "prior.precisions", "posterior.temperature", *noisy)
-    assert answer.code == 0 and "prior.precisions[0] = 1e+06" in answer.out
+    assert answer.code == 1 and "prior.precisions[0] = 1e+06" in answer.err
     monkeypatch.setattr(evidence_maximum, "GRADIENT_TOLERANCE", 1e-30)
     answer = cli(*words, "posterior.temperature", *noisy)
-    assert answer.code == 1 and "not found" in answer.err
+    assert answer.code == 1 and "no maximum was found" in answer.err
     refused(cli(*words, "posterior.temperatur"), "posterior.temperature")

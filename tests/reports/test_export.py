@@ -1,18 +1,21 @@
 """Exported numbers are those of the folder: in a file for programs, and rounded for a paper."""
 
 import io
+import os
+import shutil
 import tomllib
 
 import numpy as np
 import pandas as pd
 import pytest
 from cases import SHORT_GRID
-from refusals import refused, untouched
+from refusals import refused, refuses, untouched
 
 import langevin_nn as lnn
+from langevin_nn import locks
 from langevin_nn.analysis.comparison import grid_marks
 from langevin_nn.errors import InputError
-from langevin_nn.reports.export import _latex, _mark, _rounded, table_of
+from langevin_nn.reports.export import FORMATS, _latex, _mark, _rounded, table_of
 from langevin_nn.result_text import QUANTITIES
 
 T = "posterior.temperature"
@@ -125,14 +128,82 @@ def test_what_cannot_be_exported_is_refused(cli, swept, monkeypatch):
     with untouched():
         refused(cli("export", "empty"), "empty")
         refused(cli("export", "nowhere"), "nowhere")
-        refused(cli("export", str(swept), "--output", "numbers.xls"), "numbers.xls", "csv")
+        refused(cli("export", str(swept), "--output", "numbers.xls"), "numbers.xls", "numbers.csv")
+        refused(cli("export", str(swept), "--output", "."), "numbers.csv")
         refused(cli("export", str(swept), "--output", "taken.csv"), "taken.csv")
         refused(cli("export", str(swept), "--output", "nowhere/numbers.csv"), "numbers.csv")
         refused(cli("export", str(swept), "--format", "parquet"), "--output")
         monkeypatch.setattr(pd.DataFrame, "to_parquet", without_pyarrow)
         refused(cli("export", str(swept), "--output", "a.parquet"), "langevin_nn[parquet]")
-    with pytest.raises(InputError):
+    with refuses("'xls'", 'format="csv"'):
         lnn.export(swept, format="xls")
+    with refuses("page.pdf", "page.html"):
+        lnn.report(swept, "page.pdf")
+
+
+@pytest.mark.parametrize("format", ["csv", "latex", "parquet"])
+@pytest.mark.parametrize("ending", [*FORMATS, ".TEX"])
+def test_an_ending_of_another_format_is_refused(cli, swept, format, ending):
+    """A table in LaTeX was overwritten with CSV."""
+    name, right = f"table{ending}", {v: k for k, v in FORMATS.items()}[format]
+    (cli.folder / name).write_text("mine")
+    agrees = FORMATS[ending.lower()] == format
+    answer = cli("export", str(swept), "--format", format, "--output", name)
+    assert ((cli.folder / name).read_bytes() != b"mine") is agrees
+    if agrees:
+        assert (answer.code, answer.out) == (0, f"{name}\n")
+        return
+    refused(answer, name, format, f"table{right}")
+    with refuses(name, format, f"table{right}"):
+        lnn.export(swept, name, format=format)
+
+
+def test_an_ending_of_no_format_takes_the_one_that_is_given(cli, swept):
+    cli("export", str(swept), "--format", "latex", "--output", "table.txt")
+    assert (cli.folder / "table.txt").read_text().startswith(r"\begin{tabular}")
+
+
+READERS = {
+    "report": ["report"], "export": ["export"], "plot": ["plot"], "compare": ["compare", "other"]
+}  # fmt: skip
+
+
+@pytest.fixture
+def unfinished(cli, swept):
+    """The folder of a run that has saved nothing yet, and a finished run beside it."""
+    (point,) = {str(name) for name in lnn.collect(swept).point.values[1:2]}
+    shutil.copytree(swept / "points" / point, cli.folder / "other")
+    shutil.copytree(swept / "points" / point, cli.folder / "run")
+    (cli.folder / "run/summary.json").unlink()
+    (cli.folder / "run/checkpoint").mkdir()
+    return cli.folder / "run"
+
+
+@pytest.mark.parametrize("words", READERS.values(), ids=READERS)
+def test_a_run_under_way_is_said_to_be_so(cli, unfinished, words):
+    """It was told to be run first. So it is before its configuration is written."""
+    with locks.held(unfinished / ".lock"):
+        user = f"process {os.getpid()} on "
+        refused(cli(*words, "run"), "under way", user, "langevin-nn watch run")
+        (unfinished / "config.toml").unlink()
+        refused(cli(*words, "run"), "under way", user, "langevin-nn watch run")
+
+
+@pytest.mark.parametrize("words", READERS.values(), ids=READERS)
+def test_a_run_that_was_interrupted_is_gone_on_with(cli, unfinished, words):
+    line = "langevin-nn run run/config.toml --output run --resume"
+    refused(cli(*words, "run"), "no finished run", line)
+
+
+@pytest.mark.parametrize("words", [["plot"], ["compare", "other"], ["watch"]])
+def test_a_sweep_is_no_run(cli, unfinished, swept, words):
+    status = f"langevin-nn sweep --status {swept}"
+    report = f"langevin-nn report {swept}"
+    refused(cli(*words, str(swept)), status, report, f"{swept}/points/HASH")
+
+
+def test_a_run_is_no_sweep(cli, unfinished):
+    refused(cli("sweep", "--status", "other"), "langevin-nn watch other")
 
 
 def test_compared_runs_are_printed_and_drawn(cli, swept):
@@ -145,4 +216,4 @@ def test_compared_runs_are_printed_and_drawn(cli, swept):
     with untouched():
         refused(cli("compare", points[0]), "two", "RUN_DIR RUN_DIR")
         refused(cli("compare", *points, "nowhere"), "nowhere")
-        refused(cli("compare", *points, "--plot", "nowhere/both.svg"), "nowhere")
+        refused(cli("compare", *points, "--plot", "nowhere/both.svg"), "mkdir -p nowhere")

@@ -146,6 +146,7 @@ def test_a_maximum_at_a_bound_is_said():
     assert found.values == {TEMPERATURE: 10.0} and TEMPERATURE in found.message
     inside = maximise_evidence(ensemble, TEMPERATURE)
     assert inside.at_bounds == () and inside.log_evidence > found.log_evidence
+    assert inside.is_maximum and not found.is_maximum
 
 
 def test_precisions_of_biases_and_all_entries():

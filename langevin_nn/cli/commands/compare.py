@@ -4,11 +4,11 @@ import argparse
 import sys
 
 from langevin_nn.cli.startup import configure_jax, loading
-from langevin_nn.cli.words import Once, path, picture
+from langevin_nn.cli.words import PICTURE, add_plot, path, require_folder_of
 from langevin_nn.errors import InputError
 
 SUMMARY = "finished runs beside each other: one table, one figure"
-USAGE = "RUN_DIR RUN_DIR ... [--plot FILE.png]"
+USAGE = f"RUN_DIR RUN_DIR ... [--plot {PICTURE}]"
 EXAMPLE = """an example:
   langevin-nn compare runs/narrow runs/wide --plot widths.png"""
 
@@ -16,9 +16,7 @@ EXAMPLE = """an example:
 def add(parser: argparse.ArgumentParser) -> None:
     """Give the parser the runs' folders and the figure's file."""
     parser.add_argument("folders", type=path, metavar="RUN_DIR", nargs="+")
-    parser.add_argument(
-        "--plot", type=picture, action=Once, metavar="FILE.png", help="draw the runs"
-    )
+    add_plot(parser, "the runs")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -29,8 +27,8 @@ def execute(arguments: argparse.Namespace) -> int:
             f"compare takes two runs or more, got {arguments.folders[0]} alone: write langevin-nn "
             "compare RUN_DIR RUN_DIR"
         )
-    if plot is not None and not plot.absolute().parent.is_dir():
-        raise InputError(f"--plot {plot}: its folder does not exist")
+    if plot is not None:
+        require_folder_of(plot)
     with loading():
         from langevin_nn import plotting
         from langevin_nn.files import require_no_folder, require_writable

@@ -35,6 +35,8 @@ def execute(arguments: argparse.Namespace) -> int:
                 action.choices = tuple(THEORIES)
             elif action.dest != name:
                 action.choices = configuration.options()[name].metadata["kind"].choices or None
+            if isinstance(action.metavar, tuple):  # of which a shell's lines have one
+                action.metavar = action.metavar[0]
             if action.type in (path, picture) or name == "data.path":
                 is_folder = "DIR" in str(action.metavar)
                 setattr(action, "complete", shtab.DIRECTORY if is_folder else shtab.FILE)  # noqa: B010

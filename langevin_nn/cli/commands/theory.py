@@ -10,7 +10,7 @@ from langevin_nn.cli.fields import add_fields, config_of
 from langevin_nn.cli.progress import tell
 from langevin_nn.cli.startup import configure_jax, loading
 from langevin_nn.cli.streams import stages, warnings_as_lines
-from langevin_nn.cli.words import Once, path, picture
+from langevin_nn.cli.words import PICTURE, Once, add_plot, path, require_folder_of
 from langevin_nn.errors import InputError
 from langevin_nn.footprint import TightMemory
 from langevin_nn.result_text import message_of
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from langevin_nn.theory.suite import Predictions
 
 SUMMARY = "the theories' predictions only, in seconds"
-USAGE = """CONFIG.toml [--SECTION.FIELD VALUE ...]
+USAGE = f"""CONFIG.toml [--json] [--plot {PICTURE}]
                           [--maximise-evidence FIELD ...]
-                          [--json] [--plot FILE.png]"""
+                          [--SECTION.FIELD VALUE ...]"""
 EXAMPLE = """an example:
   langevin-nn theory my.toml --network.hidden_widths 400 --plot theory.pdf"""
 
@@ -36,16 +36,15 @@ def add(parser: argparse.ArgumentParser) -> None:
         "posterior.temperature, of the first theory that has one",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
-    parser.add_argument(
-        "--plot", type=picture, action=Once, metavar="FILE.png", help="draw the theories"
-    )
+    add_plot(parser, "the theories")
     add_fields(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print what the theories say; the code is `FAILED` where not one has a result.
 
-    It is also where no maximum of the log evidence was found.
+    It is also where no maximum of the log evidence was found: none at all, or none between the
+    bounds.
     """
     config = config_of(arguments)
     stages.begin("loading JAX")
@@ -60,9 +59,8 @@ def execute(arguments: argparse.Namespace) -> int:
         configure_jax()
     stages.begin(f"reading {config.data.source}")
     config, ensemble = run.prepare_theory(config)
-    if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
-        raise InputError(f"--plot {arguments.plot}: its folder does not exist")
     if arguments.plot is not None:
+        require_folder_of(arguments.plot)
         require_no_folder(arguments.plot, "another name")
         require_writable(arguments.plot.parent, "write --plot with a file in another folder")
     stages.begin("theories")
@@ -93,8 +91,8 @@ def execute(arguments: argparse.Namespace) -> int:
             raise InputError(f"cannot write {arguments.plot}: {error.strerror or error}") from error
     stages.end()
     sys.stdout.write(text + "\n")
-    if found is not None and not found.converged:
-        tell(f"the maximum of the log evidence is {found.message}")
+    if found is not None and not found.is_maximum:
+        tell(f"--maximise-evidence: {found.message}")
         return FAILED
     if any(result.converged for result in predictions.results.values()):
         return 0
@@ -121,7 +119,9 @@ def require_theories(config: "RunConfig", predictions: "Predictions") -> None:
     if config.theory == ():
         raise InputError("theory = [] asks for no theory: write their names, or leave it out")
     reasons = "; ".join(dict.fromkeys(predictions.not_applicable.values()))
-    complaint = (
-        "no theory applies" if config.theory is None else f"{', '.join(config.theory)}: none"
-    )
+    if config.theory is None:
+        raise InputError(f"no theory applies ({reasons})")
+    names = ", ".join(map(str, config.theory))
+    several = len(config.theory) > 1
+    complaint = f"none of {names} applies" if several else f"{names} does not apply"
     raise InputError(f"{complaint} ({reasons})")

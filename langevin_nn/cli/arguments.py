@@ -79,8 +79,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         word = next((word for word in unknown if word.startswith("-")), unknown[0])
         flag = word.split("=")[0]
         hint = nearest(flag, parsed.options) or f" (see langevin-nn {parsed.command} --help)"
-        if flag in parsed.options:
-            hint = f": write it behind langevin-nn {parsed.command}"
         raise InputError(f"unknown argument {clipped(word)}{hint}")
     return parsed
 

@@ -1,5 +1,6 @@
 """Help: it fits a terminal, names every choice, and ends in an example that the parser takes."""
 
+import contextlib
 import json
 import re
 import shlex
@@ -10,6 +11,7 @@ from langevin_nn import config as configuration
 from langevin_nn.cli import commands
 from langevin_nn.cli.arguments import parse
 from langevin_nn.config.sections import ACTIVATION_NAMES
+from langevin_nn.errors import InputError
 from langevin_nn.model.activations import ACTIVATIONS
 
 WITH_FIELDS = ("init", "run", "sweep", "theory")
@@ -38,7 +40,37 @@ def test_help_fits_a_terminal_and_explains_every_option(capsys, command, monkeyp
         if choices and "…" not in listed:
             assert tuple(listed.split(",")) == choices
         assert bool(item.metadata["of"]) <= (not choices or "MODULE:NAME" in row[1])
+        if others := item.metadata["kind"].others:
+            further = f" [{others[1]} ...]" if len(others) > 1 else ""
+            assert row[1].strip().endswith(f"}} or {others[0]}{further}")
     assert "20000" in text and '"auto"' in text, "defaults"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, item in configuration.options().items() if item.metadata["kind"].choices],
+)
+def test_choices_that_are_not_all_there_is_are_not_shown_as_such(name):
+    """`{auto}` alone stood where a number of steps may."""
+    kind = configuration.options()[name].metadata["kind"]
+    with contextlib.suppress(InputError):
+        value = kind.check(name, kind.from_words(["1", "2"] if kind.is_list else ["1"]))
+        assert isinstance(value, str) or kind.others[:1] == ("NUMBER",)
+
+
+def test_what_auto_is_said_to_be(capsys):
+    """It was said to be π/2, where the adaptation only starts."""
+    text = " ".join(help_of(capsys, "run", "--help").split())
+    assert "the mean angle of a trajectory; auto adapted in the warm-up, from pi/2 on" in text
+
+
+def test_figures_are_said_to_have_three_formats(capsys):
+    for command in ("theory", "compare"):
+        usage = help_of(capsys, command, "--help").partition("\n\n")[0]
+        assert "--plot FILE.png|.pdf|.svg" in usage
+    usage = help_of(capsys, "theory", "--help").partition("\n\n")[0]
+    options = set(re.findall(r"\[(--[\w-]+)", usage))
+    assert options == {"--json", "--plot", "--maximise-evidence", "--SECTION"}
 
 
 def test_no_words_at_all_are_a_question_for_help(capsys):

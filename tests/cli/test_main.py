@@ -517,7 +517,8 @@ def test_every_theory_answers_or_says_why(cli, words):
 
 
 def test_figure_of_theories_that_cannot_be_written(cli):
-    refused(cli("theory", "tiny.toml", "--plot", "none/theory.png"), "none/theory.png")
+    answer = cli("theory", "tiny.toml", "--plot", "none/theory.png")
+    refused(answer, "none/theory.png", "mkdir -p none")
 
 
 def test_zero_temperature_is_not_sampled(cli):
@@ -581,20 +582,54 @@ def test_data_list_and_its_refusals(cli, monkeypatch):
     [
         ("sample tiny.toml", ["'sample'", "theory"]),
         ("run", ["CONFIG.toml", "langevin-nn run --help"]),
-        ("--quiet run tiny.toml", ["--quiet", "langevin-nn run"]),
+        ("--quiet run tiny.toml", ["--quiet", "the command goes first", "langevin-nn run"]),
+        ("--sampler.num_samples 20 run tiny.toml",
+         ["--sampler.num_samples", "the command goes first", "langevin-nn run --sampler.num_s"]),
+        ("--seed=3 --sampler.num-chains 2", ["--seed=3", "the command goes first", "COMMAND"]),
+        ("tiny.toml theory --json", ["the command goes first", "langevin-nn theory tiny.toml"]),
+        ("--versoin", ['"--version"']),
+        ("theory --maximise-evidence posterior.temperature tiny",
+         ["CONFIG.toml is missing", "langevin-nn theory CONFIG.toml", ".toml"]),
+        ("run --sampler.ladder 1 2 tiny", ["CONFIG.toml is missing", ".toml"]),
         ("run tiny.toml --over-write", ["--over-write", '"--overwrite"']),
         ("run tiny.toml --resume --overwrite", ["--resume", "--overwrite"]),
         ("run tiny.toml --json", ["--json"]),
         ("theory tiny.toml --output x", ["--output", "theory --help"]),
         ("plot", ["RUN_DIR"]),
         ("info all", ["all"]),
-        ("run missing.toml", ["missing.toml", "No such file"]),
-        ("run .", ["Is a directory"]),
+        ("run missing.toml", ["missing.toml", "No such file", "langevin-nn init"]),
+        ("theory tiny", ["No such file", "write tiny.toml"]),
+        ("run tny.toml", ["No such file", "write tiny.toml"]),
+        ("run .", ["Is a directory", "tiny.toml"]),
     ],
-)
+)  # fmt: skip
 def test_words_that_make_no_command(cli, words, fragments):
     refused(cli(*words.split()), *fragments)
     assert cli.files() == {"tiny.toml"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("config.toml", "there/config.toml"), ("sweep.toml", "langevin-nn sweep")]
+)
+@pytest.mark.parametrize("command", ["run", "theory", "sweep"])
+def test_a_folder_in_place_of_its_configuration(cli, command, name, words):
+    Path("there").mkdir()
+    shutil.move("tiny.toml", f"there/{name}")
+    refused(cli(command, "there"), words, f"there/{name}")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["nested", "multi_output"], "none of nested, multi_output applies ("),
+        (["one_layer"], "one_layer does not apply ("),
+    ],
+)
+def test_theories_that_do_not_apply(cli, names, words):
+    data = ["--data.source", "digits", "--data.num_train", "6"]
+    answer = cli("run", "tiny.toml", *data, "--theory", *names, "--posterior.loss", "hinge")
+    assert words in answer.err
+    refused(answer, 'loss = "squared"')
 
 
 def test_version_and_the_package_as_a_module(tmp_path):

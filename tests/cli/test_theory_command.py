@@ -187,7 +187,7 @@ def test_a_value_at_a_bound_is_no_maximum(words, tmp_path, capsys, monkeypatch):
     if "--json" in words:
         assert json.loads(answer.out)["evidence_maximum"]["at_bounds"] == ["posterior.temperature"]
         return
-    heading, line = answer.out.splitlines()[1:3]
+    _, heading, _, line, *_ = answer.out.splitlines()
     assert heading.split("  ")[-1].strip() == "largest found" and "maximum" not in heading
     assert line.startswith("posterior.temperature") and line.endswith("1e-06 (at a bound)")
 

@@ -3,11 +3,13 @@
 The site itself, with the tutorials that are executed for it, is built in .ci/run.
 """
 
+import argparse
 import ast
 import doctest
 import importlib
 import inspect
 import re
+import tomllib
 
 import pytest
 from pages import FINDINGS, LINK, ROOT, experiments, generated_pages, relinked
@@ -15,6 +17,9 @@ from public import is_in, public_names
 
 from langevin_nn import config as configuration
 from langevin_nn.cli.commands import COMMANDS
+from langevin_nn.cli.words import options_of
+from langevin_nn.runs import claims
+from langevin_nn.sweeps import folder
 from langevin_nn.sweeps.grid import SWEEP_KEYS
 
 DOCS = ROOT / "docs"
@@ -133,6 +138,38 @@ def test_the_reference_has_each_key_of_a_configuration():
 def test_the_reference_has_each_command():
     page = (DOCS / "reference/command_line.md").read_text("utf-8")
     assert re.findall(r"^\.\. command:: (\w+)$", page, re.M) == list(COMMANDS)
+
+
+def test_the_usage_of_each_command_is_whole():
+    """Help and the reference name the same options, all that there are but for the fields."""
+    page = (DOCS / "reference/command_line.md").read_text("utf-8")
+    block = page.partition("\n\n## ")[0]
+    for name, command in COMMANDS.items():
+        parser = argparse.ArgumentParser()
+        command.add(parser)
+        fields = {"--data", *(f"--{field}" for field in configuration.options())}
+        options = {word for word in options_of(parser) if word not in fields}
+        shown = "\n".join(re.findall(rf"^    langevin-nn {name}\b(.*)", block, re.M))
+        for text in (command.USAGE, shown):
+            named = set(re.findall(r"--[a-z][a-z-]+", text)) - fields
+            assert named == options, (name, text)
+            assert ("--SECTION.FIELD" in text) is ("--seed" in options_of(parser)), name
+
+
+def test_the_reference_has_each_part_of_a_folder():
+    page = (DOCS / "reference/files.md").read_text("utf-8")
+    run, sweep = page.split("\n## A sweep's folder\n")
+    for part in (*claims.FILES, "figures", "checkpoint", "modules"):
+        assert re.search(rf"`{re.escape(part)}[`/]", run), part
+    for part in folder.PARTS:
+        assert re.search(rf"`{re.escape(part)}[`/]", sweep), part
+
+
+def test_the_page_of_the_installation_has_each_extra():
+    page = (DOCS / "start/install.md").read_text("utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = re.findall(r"^\| `\.\[(\w+)\]` \|", page, re.M)
+    assert sorted(named) == sorted(project["optional-dependencies"])
 
 
 def test_python_that_is_shown_is_executed():

@@ -95,17 +95,7 @@ class Archive:
             except OSError as error:
                 raise InputError(f"cannot read {self.path}: {error.strerror}") from error
             self.require_idle()
-            if (self.path / claims.SWEEP).is_file():
-                raise InputError(
-                    f"{self.path} is a sweep's folder, not a run's: write "
-                    f"{_command('sweep', '--status', self.path)} or "
-                    f"{_command('report', self.path)}, or one of its points, "
-                    f"{self.path / 'points' / 'HASH'}"
-                )
-            raise InputError(
-                f"{self.path} is not a run folder (config.toml with summary.json or checkpoint/): "
-                "write the folder that `langevin-nn run` named"
-            )
+            raise InputError(f"{self.path} is {self._other_than_a_run()}")
         self._verify("config.toml")
         try:
             if not (self.path / "config.toml").read_bytes().strip():
@@ -113,6 +103,25 @@ class Archive:
             return configuration.load(self.path / "config.toml")
         except (ValueError, RecursionError) as error:
             raise Damaged(self.path, "config.toml", error) from error
+
+    def _other_than_a_run(self) -> str:
+        """What a folder is that holds no run, and what to write."""
+        sweep = self.path.parent.parent
+        if (self.path / claims.SWEEP).is_file():
+            return (
+                f"a sweep's folder, not a run's: write {_command('sweep', '--status', self.path)} "
+                f"or {_command('report', self.path)}, or one of its points, "
+                f"{self.path / 'points' / 'HASH'}"
+            )
+        if self.path.parent.name == "points" and (sweep / claims.SWEEP).is_file():
+            return (
+                f"no point of the sweep in {sweep} that is done: write "
+                f"{_command('sweep', '--status', sweep)}, which says where it stands"
+            )
+        return (
+            "not a run folder (config.toml with summary.json or checkpoint/): write the folder "
+            "that `langevin-nn run` named"
+        )
 
     def save_posterior(
         self,

@@ -200,6 +200,7 @@ def test_a_sweep_is_no_run(cli, unfinished, swept, words):
     status = f"langevin-nn sweep --status {swept}"
     report = f"langevin-nn report {swept}"
     refused(cli(*words, str(swept)), status, report, f"{swept}/points/HASH")
+    refused(cli(*words, str(swept / "points/absent"), *["--once"] * (words == ["watch"])), status)
 
 
 def test_a_run_is_no_sweep(cli, unfinished):

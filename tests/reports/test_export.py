@@ -14,7 +14,6 @@ from refusals import refused, refuses, untouched
 import langevin_nn as lnn
 from langevin_nn import locks
 from langevin_nn.analysis.comparison import grid_marks
-from langevin_nn.errors import InputError
 from langevin_nn.reports.export import FORMATS, _latex, _mark, _rounded, table_of
 from langevin_nn.result_text import QUANTITIES
 

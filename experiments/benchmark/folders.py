@@ -12,8 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
+import tomli_w
 
 import langevin_nn as lnn
+from langevin_nn import config as configuration
 
 POINT = {
     "theory": ["infinite_width"],
@@ -61,13 +63,17 @@ def to_one_percent(options: Sequence[str]) -> list[dict[str, Any]]:
     samples is compiled, and again, in another folder, with these.
     """
     rows = []
+    values = configuration.read(MAP)
+    for count in ("num_warmup", "num_samples"):
+        values["sampler"].pop(count, None)
     for executor in EXECUTORS:
         with tempfile.TemporaryDirectory() as name:
-            programs = Path(name) / "programs"
+            programs, config = Path(name) / "programs", Path(name) / "map.toml"
+            config.write_text(tomli_w.dumps(values))
             for attempt in ("first", "again"):
                 folder = Path(name) / attempt
                 seconds = _command(
-                    "sweep", MAP, "--sampler.target_error", "0.01", *options, "--quiet",
+                    "sweep", config, "--sampler.target_error", "0.01", *options, "--quiet",
                     "--executor", executor, "--output", folder, programs=programs,
                 )  # fmt: skip
                 results = lnn.collect(folder)

@@ -25,7 +25,10 @@ With D outputs every square is summed over them: the outputs are P_test·D furth
 average over them is multiplied by D.
 """
 
+import dataclasses
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
@@ -37,7 +40,7 @@ from langevin_nn.data.labels import is_right
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.dynamics.adaptation import FIRST_STEP_SIZE
 from langevin_nn.sampling.dynamics.step_size import AUTO_FRACTION
-from langevin_nn.types import Estimate, Generalisation, InputError
+from langevin_nn.types import Diagnostics, Estimate, Generalisation, InputError
 from langevin_nn.values import require_kind, require_text
 
 SMALLEST_STEP = 1e-3
@@ -52,6 +55,23 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     """
     require_text("name", name)
     require_kind("chains", chains, Chains, "summarise(sample(posterior, dynamics, key=…))")
+    measured, diagnosis = undiagnosed(chains, name)
+    diagnostics = diagnosis()
+    slow = _too_small(chains, diagnostics.acceptance)
+    message = complaint(diagnostics, slow, extendable=chains.extendable)
+    return dataclasses.replace(
+        measured, converged=not message, message=message, diagnostics=diagnostics,
+        step_size_bias=step_size_bias(chains),
+    )  # fmt: skip
+
+
+def undiagnosed(
+    chains: Chains, name: str = "experiment"
+) -> tuple[Generalisation, Callable[[], Diagnostics]]:
+    """The numbers of `summarise` with their errors, and what finds R̂ and ESS of these chains.
+
+    That takes most of the time. The numbers do not say whether the chains have converged.
+    """
     keep = ~chains.diverged
     if not keep.any():
         raise InputError("every chain diverged: there is nothing to summarise")
@@ -93,15 +113,14 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     errors = {key: float(mcse(values)) for key, values in series.items()}
     second_order = math.sqrt(2 * _sum_of_squared_correlations(averaged_centred, error)) / num_test
     acceptance, nonfinite = chains.acceptance, chains.nonfinite
-    diagnostics = diagnose(
+    diagnosis = functools.partial(
+        diagnose,
         raw,
         predictions,
         diverged_chains=int(np.sum(~keep)),
         acceptance=None if acceptance is None else float(acceptance[keep].mean()),
         nonfinite=None if nonfinite is None else float(nonfinite[keep].mean()),
     )
-    slow = _too_small(chains, diagnostics.acceptance)
-    message = complaint(diagnostics, slow, extendable=chains.extendable)
     bias2 = num_outputs * float(np.square(residual).mean()) - excess
     variance = num_outputs * float(plug_in_variance.mean()) + excess
     if num_outputs == 1:
@@ -109,7 +128,7 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
     else:
         of_outputs = outputs if averaged is f else averaged.reshape(outputs.shape)
         accuracy = accuracy_of_the_largest(chains.y_test, of_outputs)
-    return Generalisation(
+    measured = Generalisation(
         name=name,
         predictive_mean=mean.reshape(chains.y_test.shape),
         predictive_variance=(plug_in_variance + np.square(error)).reshape(chains.y_test.shape),
@@ -118,12 +137,10 @@ def summarise(chains: Chains, name: str = "experiment") -> Generalisation:
         generalisation_error=_mean(series, errors, "generalisation_error"),
         train_error=_mean(series, errors, "train_error"),
         test_accuracy=accuracy,
-        converged=not message,
-        message=message,
-        diagnostics=diagnostics,
-        step_size_bias=step_size_bias(chains),
+        converged=False,
         variance_reduction=reduction,
     )
+    return measured, diagnosis
 
 
 def _mean(series: dict[str, np.ndarray], errors: dict[str, float], key: str) -> Estimate:

@@ -9,13 +9,14 @@ Appl. Probab. 2, 180, 1992; Flegal, Haran, Jones, Statist. Sci. 23, 250, 2008).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from langevin_nn.analysis.diagnostics import ESS_LIMIT, RHAT_LIMIT, ess, mcse, rhat
-from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.analysis.generalisation import undiagnosed
 from langevin_nn.analysis.variance_reduction import averaged_outputs
 from langevin_nn.config.fields import ERROR_NAMES
 from langevin_nn.config.sampler import MOST_DRAWS
@@ -25,6 +26,8 @@ from langevin_nn.sampling.stopping import FEWEST_DRAWS_FOR_RHAT
 from langevin_nn.types import Generalisation, InputError
 from langevin_nn.values import as_number, as_whole, nearest, require_kind, require_positive, shown
 
+FEW = 5
+"""The number of test points whose R̂ and ESS are looked at before those of all."""
 NAME_OF_PREDICTIONS = "predictions"
 """The name of f̄ at every test input among the numbers whose errors are asked for."""
 
@@ -108,22 +111,34 @@ class TargetError:
     def draws_needed(self, chains: Chains) -> float:
         """The number of draws that each chain needs, as far as these draws tell.
 
-        Variances of averages, 1/ESS and R̂ − 1 fall as one over the number of draws.
+        Variances of averages, 1/ESS and R̂ − 1 fall as one over the number of draws. Where one of
+        these asks for more draws than there are, those that take longer to find are not looked at.
         """
         require_kind("chains", chains, Chains, "draws_needed(sample(posterior, dynamics, key=…))")
         if chains.diverged.all():
             return 0.0  # more draws of them are no better
+        most = 0.0
+        for lack in self._lacks(chains):
+            most = max(most, lack)
+            if most > 1:
+                break
+        return most * chains.energy.shape[1]
+
+    def _lacks(self, chains: Chains) -> Iterator[float]:
+        """The factors by which draws are too few, for more and more of what is to be small."""
         keep = ~chains.diverged
         quick = chains.train_error[keep].astype(np.float64)
-        lack = _lack_of_convergence(float(rhat(quick)), float(ess(quick)))
-        if lack <= 1:  # all series take much longer
-            measured = summarise(chains)
-            diagnostics = measured.diagnostics
-            assert diagnostics is not None
-            lack = _lack_of_convergence(diagnostics.rhat_max, diagnostics.ess_min)
-            errors = self._errors(chains, measured).values()
-            lack = max([lack, *(float(_in_targets(*pair)) ** 2 for pair in errors)])
-        return lack * chains.energy.shape[1]
+        yield _lack_of_convergence(float(rhat(quick)), float(ess(quick)))
+        measured, diagnosis = undiagnosed(chains)
+        errors = self._errors(chains, measured).values()
+        yield max(float(_in_targets(*pair)) ** 2 for pair in errors)
+        for series in (chains.test_outputs, chains.test_variances):
+            if series is not None:
+                worst = _least_mixed(series[keep])
+                rhats, sizes = rhat(worst), ess(worst)
+                yield max(map(_lack_of_convergence, rhats.tolist(), sizes.tolist()))
+        diagnostics = diagnosis()
+        yield _lack_of_convergence(diagnostics.rhat_max, diagnostics.ess_min)
 
     def shortfall(self, chains: Chains, measured: Generalisation) -> str:
         """What is missing to the errors that were asked for, in words; empty if nothing is."""
@@ -152,6 +167,16 @@ class TargetError:
             worst = int(np.argmax(_in_targets(of_f, targets)))
             errors[name] = float(of_f[worst]), float(targets[worst])
         return errors
+
+
+def _least_mixed(series: np.ndarray) -> Float[np.ndarray, "chain draw point"]:
+    """Of series (chain, draw, …) those few whose halves of chains differ most, for a first look."""
+    flat = series.reshape(*series.shape[:2], -1)
+    half = flat.shape[1] // 2
+    halves = [part.mean(axis=1, dtype=np.float64) for part in (flat[:, :half], flat[:, -half:])]
+    deviation = flat.std(axis=(0, 1), dtype=np.float64)
+    spread = np.concatenate(halves).std(axis=0) / np.where(deviation > 0, deviation, 1.0)
+    return flat[:, :, np.argsort(-spread)[:FEW]]
 
 
 def _in_targets(error: np.ndarray | float, target: np.ndarray | float) -> np.ndarray:

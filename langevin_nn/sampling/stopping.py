@@ -106,9 +106,10 @@ class Ending:
         self.besides = besides
         self.num_samples = num_samples
         self.expected = num_samples
-        """The number of draws at the end, as far as is known."""
+        """The number of draws at the end, as far as is known; of many points, as one tells."""
         self._first = num_samples
-        self._seen = 0
+        self._seen = self._slowest = 0
+        self._enough: dict[int, bool] = {}
         if until is not None:
             self._first = self.expected = min(until.first_look(num_chains), num_samples)
 
@@ -130,12 +131,29 @@ class Ending:
             return False
         self._seen = draws
         points = chains()
-        needed = max([self.besides(draws), *map(self.until.draws_needed, points)])
+        needed = self.besides(draws)
+        # The point that was not there at the last look comes first: it is enough that one is not.
+        for i in sorted(range(len(points)), key=lambda i: i != self._slowest):
+            needed = max(needed, self.until.draws_needed(points[i]))
+            if needed > draws:
+                self._slowest = i
+                break
         self.expected = math.ceil(min(max(needed, self.look(draws)), self.num_samples))
+        self._enough[draws] = needed <= draws
         before = look_before(self._first, draws)
-        return needed <= draws and before is not None and self.besides(before) <= before and all(
-            self.until.draws_needed(point.first(before)) <= before for point in points
-        )  # fmt: skip
+        return needed <= draws and before is not None and self._were_enough(points, before)
+
+    def _were_enough(self, points: Sequence[Chains], before: int) -> bool:
+        """Whether there were as many draws as were needed at the look before.
+
+        What was found then holds unless a chain has diverged since: it was not left out then.
+        """
+        assert self.until is not None
+        if self.besides(before) > before:
+            return False
+        if before in self._enough and not any(point.diverged.any() for point in points):
+            return self._enough[before]
+        return all(self.until.draws_needed(point.first(before)) <= before for point in points)
 
     def earlier_end(self, draws: int, chains: Callable[[], Sequence[Chains]]) -> int | None:
         """The number of draws, below `draws`, at which this sampling would have ended.

@@ -1,6 +1,7 @@
 """Target errors: the intervals that they end with cover, and what they ask for is what they say."""
 
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -10,9 +11,9 @@ import pytest
 from cases import gaussian_task, posterior_of
 
 import langevin_nn as lnn
-from langevin_nn.analysis import stopping
+from langevin_nn.analysis import generalisation, stopping
 from langevin_nn.analysis.diagnostics import mcse
-from langevin_nn.sampling.stopping import FIRST_WARMUP_LOOK, Ending
+from langevin_nn.sampling.stopping import FIRST_WARMUP_LOOK, Ending, looks
 
 KEY = jax.random.key(11)
 DATA = gaussian_task(6, 3, 4)
@@ -79,10 +80,12 @@ def test_half_the_error_takes_four_times_the_draws():
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_an_error_that_is_not_known_or_of_nothing_goes_on(monkeypatch, value):
     """A bias² of 0 ± 0.1 has no relative error, and one of unknown error none that is small."""
-    measured = lnn.summarise(CHAINS)
+    measured, diagnosis = generalisation.undiagnosed(CHAINS)
     other = lnn.Estimate(value, 0.1 if value == 0 else np.nan)
     monkeypatch.setattr(
-        stopping, "summarise", lambda chains: dataclasses.replace(measured, bias2=other)
+        stopping,
+        "undiagnosed",
+        lambda chains: (dataclasses.replace(measured, bias2=other), diagnosis),
     )
     assert lnn.TargetError(1.0).draws_needed(CHAINS) == np.inf
 
@@ -101,6 +104,43 @@ def test_what_has_not_converged_goes_on():
     assert math.isfinite(lax.draws_needed(one_lost)) and one_lost.diverged.sum() == 1
     all_lost = dataclasses.replace(CHAINS, energy=CHAINS.energy * np.nan)
     assert lax.draws_needed(all_lost) == 0, "more draws of them are no better"
+
+
+def test_a_look_that_is_cut_short_decides_as_a_whole_one():
+    """What takes longer to find is looked at where nothing else asks for more draws."""
+    one_apart = CHAINS.test_outputs.copy()
+    one_apart[0, :, -1] += 0.05
+    rule, decisions = lnn.TargetError(0.1), set()
+    for chains in (CHAINS, dataclasses.replace(CHAINS, test_outputs=one_apart)):
+        for number in itertools.takewhile(lambda look: look <= 1_500, looks(25)):
+            first = chains.first(number)
+            measured = lnn.summarise(first)
+            whole = not rule.shortfall(first, measured) and (
+                measured.diagnostics.rhat_max <= 1.01 and measured.diagnostics.ess_min >= 400
+            )
+            assert (rule.draws_needed(first) <= number) == whole, number
+            decisions.add(whole)
+    assert decisions == {True, False}
+
+
+def test_what_was_found_at_a_look_holds_at_the_next_unless_a_chain_diverged():
+    """The rule is asked once at each look, and gives what it gives when asked for both."""
+
+    class Counting(lnn.TargetError):
+        asked = []
+
+        def draws_needed(self, chains):
+            self.asked.append(chains.energy.shape[1])
+            return super().draws_needed(chains)
+
+    rule = Counting(0.06)
+    ended = stopped(CHAINS, rule)
+    assert len(set(rule.asked)) == len(rule.asked) and ended.energy.shape[1] == rule.asked[-1]
+    lost = CHAINS.energy.copy()
+    lost[0, rule.asked[-1] - 1 :] = np.nan
+    chains, rule.asked[:] = dataclasses.replace(CHAINS, energy=lost), []
+    stopped(chains, rule)
+    assert len(set(rule.asked)) < len(rule.asked)
 
 
 REPETITIONS = 200

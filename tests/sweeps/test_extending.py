@@ -246,7 +246,7 @@ def test_points_without_their_states_cannot_go_on(cli):
     )
     with untouched():
         words = ["sweep", "out/sweep.toml", "--extend", *MORE]
-        refused(cli(*words), "keep_state = false", "another folder by --output")
+        refused(cli(*words), "keep_state = false", "sweep into another folder")
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ from typing import Any
 
 from langevin_nn.errors import InputError
 
+FIGURE_FORMATS = ("png", "pdf", "svg")
+"""The formats of figures, which are the endings of their files."""
 _REFUSED_CLASSES = ("bool", "bool_", "bytearray", "MaskedArray", "MaskedConstant")
 """Classes, of Python and of NumPy, whose values are no numbers though they turn into some."""
 _REFUSED_KINDS = "bSUmMO"

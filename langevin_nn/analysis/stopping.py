@@ -131,7 +131,7 @@ class TargetError:
         yield _lack_of_convergence(float(rhat(quick)), float(ess(quick)))
         measured, diagnosis = undiagnosed(chains)
         errors = self._errors(chains, measured).values()
-        yield max(float(_in_targets(*pair)) ** 2 for pair in errors)
+        yield max((float(_in_targets(*pair)) ** 2 for pair in errors), default=0.0)
         for series in (chains.test_outputs, chains.test_variances):
             if series is not None:
                 worst = _least_mixed(series[keep])

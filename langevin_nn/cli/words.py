@@ -8,9 +8,9 @@ from typing import Any
 
 from langevin_nn import config as configuration
 from langevin_nn.errors import InputError
-from langevin_nn.values import clipped
+from langevin_nn.values import FIGURE_FORMATS, clipped
 
-PICTURES = (".png", ".pdf", ".svg")
+PICTURES = tuple(f".{name}" for name in FIGURE_FORMATS)
 """The endings of figures, each the name of its format."""
 PICTURE = f"FILE{'|'.join(PICTURES)}"
 """A figure's file, as the help shows it."""

@@ -20,6 +20,7 @@ from langevin_nn.import_paths import ImportPath
 from langevin_nn.theory.base import Theory
 from langevin_nn.theory.style import OWN_STYLE
 from langevin_nn.theory.suite import THEORIES, theory_named
+from langevin_nn.values import FIGURE_FORMATS
 
 DPI = 130.0
 LARGEST_SVG = 120_000
@@ -29,7 +30,6 @@ SVG_SETTINGS: Mapping[Any, Any] = {
     "font.sans-serif": ["DejaVu Sans", "Verdana"],
 }
 """The settings of SVG with text as text, in a font as wide as the one that was measured."""
-FORMATS = ("png", "pdf", "svg")
 DATES: Mapping[str, dict[str, None]] = {
     "png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}
 }  # fmt: skip
@@ -109,7 +109,7 @@ def save(figures: Mapping[str, Figure], folder: Path, formats: Sequence[str] = (
         _require_format(ending, f"the format {ending!r}")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file where a folder is to be: move it away")
-    ordered = [ending for ending in FORMATS if ending in formats]
+    ordered = [ending for ending in FIGURE_FORMATS if ending in formats]
     paths = {(name, ending): folder / f"{name}.{ending}" for name in figures for ending in ordered}
     for path in paths.values():
         require_no_folder(path)
@@ -127,8 +127,10 @@ def save_as(figure: Figure, path: Path) -> None:
 
 def _require_format(ending: str, given: str, write: str = "png") -> None:
     """Raise `InputError` for an ending that names none of the formats."""
-    if ending not in FORMATS:
-        raise InputError(f"a figure ends in .{', .'.join(FORMATS)}, got {given}: write {write}")
+    if ending not in FIGURE_FORMATS:
+        raise InputError(
+            f"a figure ends in .{', .'.join(FIGURE_FORMATS)}, got {given}: write {write}"
+        )
 
 
 def pngs(figures: Mapping[str, Figure], pixels: float = 3e6) -> dict[str, bytes]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from langevin_nn.files import is_absent_or_file, make_folder, move, remove
 from langevin_nn.import_paths import COPIES
 from langevin_nn.runs import weights
+from langevin_nn.values import FIGURE_FORMATS
 
 LAST_STATE = "last_state.npz"
 """The name of the file with what a run goes on from when it is extended."""
@@ -32,7 +33,7 @@ FILES = (
 FIGURES = ("generalisation", "chains", "predictions")
 """The figures of a run, which may also be PDFs and SVGs; `plotting.run_figures` draws them."""
 FOLDERS = {
-    "figures": (".png", *(f"{name}.{ending}" for name in FIGURES for ending in ("pdf", "svg"))),
+    "figures": (".png", *(f"{name}.{ending}" for name in FIGURES for ending in FIGURE_FORMATS)),
     "checkpoint": (".npz", ".json"),
     COPIES: (".py",),
 }

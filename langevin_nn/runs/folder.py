@@ -40,6 +40,7 @@ from langevin_nn.runs.records import read_record, record
 from langevin_nn.sampling.dynamics.step_size import Diverged
 from langevin_nn.sampling.posterior_tree import posterior_tree
 from langevin_nn.types import InputError
+from langevin_nn.values import FIGURE_FORMATS
 
 RESUME_HINT = "--resume to go on, "
 """The advice beside --overwrite where a run is not finished."""
@@ -69,8 +70,10 @@ class RunFolder(Archive):
     @property
     def figure_formats(self) -> list[str]:
         """The formats in which the figures of the run have been drawn."""
-        paths = [path for name in claims.FIGURES for path in self.figures.glob(f"{name}.*")]
-        return sorted({path.suffix[1:] for path in paths})
+        return [
+            ending for ending in FIGURE_FORMATS
+            if any((self.figures / f"{name}.{ending}").is_file() for name in claims.FIGURES)
+        ]  # fmt: skip
 
     @property
     def has_report(self) -> bool:

@@ -37,8 +37,9 @@ class Until(Protocol):
     """A rule by which a sampling ends before its largest number of draws.
 
     `max_draws` is the largest number of each chain's draws, `max_seconds` the time after which the
-    sampling ends wherever it is. At each look `draws_needed` is asked; the sampling ends where
-    there are as many at this look and at the one before (`Ending`).
+    sampling ends wherever it is. At each look `draws_needed` is asked, of points side by side until
+    one needs more; the sampling ends where there are as many at this look and at the one before
+    (`Ending`).
     """
 
     @property
@@ -109,7 +110,7 @@ class Ending:
         """The number of draws at the end, as far as is known; of many points, as one tells."""
         self._first = num_samples
         self._seen = self._slowest = 0
-        self._enough: dict[int, bool] = {}
+        self._found: dict[int, tuple[int, bool]] = {}
         if until is not None:
             self._first = self.expected = min(until.first_look(num_chains), num_samples)
 
@@ -139,20 +140,22 @@ class Ending:
                 self._slowest = i
                 break
         self.expected = math.ceil(min(max(needed, self.look(draws)), self.num_samples))
-        self._enough[draws] = needed <= draws
+        self._found[draws] = len(points), needed <= draws
         before = look_before(self._first, draws)
         return needed <= draws and before is not None and self._were_enough(points, before)
 
     def _were_enough(self, points: Sequence[Chains], before: int) -> bool:
         """Whether there were as many draws as were needed at the look before.
 
-        What was found then holds unless a chain has diverged since: it was not left out then.
+        What was found then holds unless a chain, or all chains of a point, diverged since: they
+        were not left out then.
         """
         assert self.until is not None
         if self.besides(before) > before:
             return False
-        if before in self._enough and not any(point.diverged.any() for point in points):
-            return self._enough[before]
+        num_points, were_enough = self._found.get(before, (0, False))
+        if num_points == len(points) and not any(point.diverged.any() for point in points):
+            return were_enough
         return all(self.until.draws_needed(point.first(before)) <= before for point in points)
 
     def earlier_end(self, draws: int, chains: Callable[[], Sequence[Chains]]) -> int | None:

@@ -143,6 +143,32 @@ def test_what_was_found_at_a_look_holds_at_the_next_unless_a_chain_diverged():
     assert len(set(rule.asked)) < len(rule.asked)
 
 
+def test_a_point_all_of_whose_chains_diverged_since_counts_no_more():
+    """A sampling that was interrupted asks anew at the look before: it ends at the same one."""
+
+    class Needing(lnn.TargetError):
+        def draws_needed(self, chains):
+            return float(chains.energy[0, 0])
+
+    def point(needed, number):
+        energy = np.full((8, number), float(needed))
+        return dataclasses.replace(CHAINS.first(number), energy=energy)
+
+    rule = Needing(0.06)
+    first = rule.first_look(8)
+    second = next(look for look in looks(first) if look > first)
+    whole, resumed = (Ending(rule, 8, 1_500) for _ in range(2))
+    together = [point(1, first), point(second + 1, first)]
+    assert not whole.is_reached(first, 0.0, lambda: together)
+    alone = [point(1, second)]  # the other point has diverged: it is no longer among them
+    assert [end.is_reached(second, 0.0, lambda: alone) for end in (whole, resumed)] == [True, True]
+
+
+def test_without_an_error_that_is_asked_for_the_chains_have_to_mix():
+    assert lnn.TargetError({}).draws_needed(CHAINS) <= 1_500
+    assert lnn.TargetError({}).draws_needed(CHAINS.first(40)) > 40
+
+
 REPETITIONS = 200
 
 

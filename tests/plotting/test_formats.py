@@ -13,8 +13,8 @@ from refusals import refused, refuses, untouched
 
 from langevin_nn import plotting
 from langevin_nn.cli.main import main
-from langevin_nn.plotting.style import FORMATS
 from langevin_nn.runs import claims
+from langevin_nn.values import FIGURE_FORMATS
 
 BEGINS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 LINEAR = shlex.split("--network.hidden_widths [] --prior.precisions 1 --theory infinite_width")
@@ -41,7 +41,7 @@ def ran(tmp_path_factory):
     return folder / "out"
 
 
-@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("ending", FIGURE_FORMATS)
 def test_files_are_reproducible(tmp_path, monkeypatch, ending):
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     for name in ("one", "two"):
@@ -52,8 +52,8 @@ def test_files_are_reproducible(tmp_path, monkeypatch, ending):
 
 
 def test_several_formats_at_once(tmp_path):
-    plotting.save({"a": figure(), "b": figure()}, tmp_path, FORMATS)
-    paths = {f"{name}.{ending}" for name in "ab" for ending in FORMATS}
+    plotting.save({"a": figure(), "b": figure()}, tmp_path, FIGURE_FORMATS)
+    paths = {f"{name}.{ending}" for name in "ab" for ending in FIGURE_FORMATS}
     assert {path.name for path in tmp_path.iterdir()} == paths
     (tmp_path / "a.svg").unlink()
     (tmp_path / "a.svg").mkdir()

@@ -130,6 +130,7 @@ def test_what_is_not_the_runs_stays_in_its_folder(cli, monkeypatch):
     assert cli("report", "out").code == 0
     page = (out / "report.html").read_text()
     own = {"notes.txt": "mine", "figures/mine.png": "drawn", "figures/more/a.txt": "kept"}
+    own["figures/chains.jpg"] = "a format that is not a run's"
     (out / "figures/more").mkdir()
     for name, content in own.items():
         (out / name).write_text(content)

@@ -146,11 +146,11 @@ def execute(arguments: argparse.Namespace) -> int:
             f"writing into {folder.path} failed ({error.strerror or error}): "
             f"{obstacle_advice(error)}{_resume_advice(arguments, folder, problem.config, error)}"
         ) from error
-    if has_report:  # of the shorter run
-        _write_report(folder)
     write_unless_quiet(
         arguments, f"{tables.report(result, problem.data)}\n\nrun folder: {folder.path}"
     )
+    if has_report:  # of the shorter run
+        _write_report(folder)
     return 0 if result.measured.converged else NOT_CONVERGED
 
 

@@ -73,7 +73,7 @@ def is_rounding(error: float, beside: float, resolution: float = 0.0) -> bool:
     >>> is_rounding(2.7e-34, 0.3), is_rounding(7e-17, 0.3), is_rounding(7e-17, 0.3, 1e-15)
     (True, False, True)
     """
-    return abs(error) <= max(resolution, SQUARED_ROUNDING * abs(beside))
+    return bool(abs(error) <= max(resolution, SQUARED_ROUNDING * abs(beside)))
 
 
 def results_table(results: Iterable[Any], resolution: float = 0.0) -> Table:

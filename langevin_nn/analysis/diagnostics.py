@@ -16,7 +16,10 @@ is exact). The check is a ladder of temperatures (`sampling.tempering`): chains 
 where nothing is trapped find what others miss.
 """
 
-from collections.abc import Mapping
+import functools
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import xarray as xr
@@ -34,6 +37,39 @@ LAST_BITS = 4
 """The variation, in units of its precision, up to which a series counts as constant."""
 ACCEPTANCE_LIMIT = 0.4
 """The mean acceptance below which a message about chains that have not mixed mentions it."""
+MOST_REMEMBERED = 256
+"""The number of answers of ArviZ's that are kept."""
+
+_answers: dict[bytes, np.ndarray] = {}
+_answering = threading.Lock()
+
+
+def _remembered(
+    function: Callable[[np.ndarray], np.ndarray],
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The function, which finds its last answers again by what the series are.
+
+    The last look at a target error and the summary after it ask for the same draws, and ArviZ takes
+    longer for them than a small network's draws have taken.
+    """
+
+    @functools.wraps(function)
+    def of(series: np.ndarray) -> np.ndarray:
+        described = f"{function.__name__} {series.dtype.str} {series.shape} ".encode()
+        content = hashlib.blake2b(described, digest_size=32)
+        content.update(np.ascontiguousarray(series).data)
+        name = content.digest()
+        with _answering:
+            answer = _answers.pop(name, None)
+        if answer is None:
+            answer = function(series)
+        with _answering:
+            _answers[name] = answer  # the newest is last
+            while len(_answers) > MOST_REMEMBERED:
+                del _answers[next(iter(_answers))]
+        return answer.copy()
+
+    return of
 
 
 def constant(series: np.ndarray) -> np.ndarray:
@@ -47,6 +83,7 @@ def constant(series: np.ndarray) -> np.ndarray:
     return np.asarray(highest - lowest <= last_bits)
 
 
+@_remembered
 def rhat(series: np.ndarray) -> np.ndarray:
     """R̂ of series (chain, draw, …), of shape (…).
 
@@ -60,6 +97,7 @@ def rhat(series: np.ndarray) -> np.ndarray:
     return np.where(constants, np.nan, np.where(still, np.inf, values))
 
 
+@_remembered
 def ess(series: np.ndarray) -> np.ndarray:
     """The smaller of bulk and tail ESS of series (chain, draw, …), of shape (…).
 
@@ -71,6 +109,7 @@ def ess(series: np.ndarray) -> np.ndarray:
     return np.where(constants, np.nan, np.minimum(bulk, tail))
 
 
+@_remembered
 def mcse(series: np.ndarray) -> np.ndarray:
     """Monte-Carlo standard error of the mean of series (chain, draw, …), of shape (…).
 

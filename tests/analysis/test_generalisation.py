@@ -199,6 +199,28 @@ def test_a_sampled_posterior_and_its_exact_theory_agree(seed):
     assert abs(train.value - theory.train_error.value) < 5 * train.mcse + 2 * shift
 
 
+@pytest.mark.parametrize("name", ["rhat", "ess"])
+def test_series_that_were_diagnosed_are_known_again_by_what_they_are(monkeypatch, name):
+    function, of_arviz, asked = getattr(diagnostics, name), getattr(diagnostics.az, name), []
+
+    def counted(*arguments, **options):
+        asked.append(arguments)
+        return of_arviz(*arguments, **options)
+
+    monkeypatch.setattr(diagnostics.az, name, counted)
+    series = np.random.default_rng(7).normal(size=(4, 50, 3))
+    first = function(series)
+    number, kept = len(asked), first.copy()
+    first[:] = 0.0
+    np.testing.assert_array_equal(function(np.asfortranarray(series)), kept)
+    assert len(asked) == number
+    other = series.copy()
+    other[3, 49, 2] = np.nextafter(other[3, 49, 2], 9.0)
+    for different in (other, series[:, :, :2], np.concatenate([series, series]), -series):
+        known = len(asked)
+        assert function(different).shape == different.shape[2:] and len(asked) > known
+
+
 def test_what_is_the_same_in_every_draw_has_no_error_and_is_named(seed):
     """FAULTS 2.1: one blank test image, f = 0 in every draw."""
     f = autoregressive(np.random.default_rng(seed), num_draws=2000)

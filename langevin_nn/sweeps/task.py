@@ -163,8 +163,19 @@ class _Batches:
                 remaining = {point: None for point in remaining if point not in points}
         by_shape: dict[object, list[_Prepared]] = {}
         for point in remaining:
-            by_shape.setdefault(prepared[point].shapes, []).append(prepared[point])
+            alone = point if self._one_by_one else None
+            by_shape.setdefault((alone, prepared[point].shapes), []).append(prepared[point])
         return [*batches, *by_shape.values()]
+
+    @property
+    def _one_by_one(self) -> bool:
+        """Whether points run one after the other, in one program still.
+
+        Side by side they would all go on until the last of them has the errors asked for, and cores
+        are no faster with several points than with one (experiments/benchmark, part i).
+        """
+        sampler = self.folder.points[self.task.points[0]].sampler
+        return sampler.has_target and jax.default_backend() == "cpu"
 
     def _run(self, batch: Sequence[_Prepared], wanted: Sequence[str]) -> list[str]:
         """Sample the batch and write what is wanted of it; the points that were written."""

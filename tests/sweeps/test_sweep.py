@@ -124,6 +124,21 @@ def test_a_point_is_what_it_is_alone(whole, tmp_path):
 
 
 @pytest.mark.slow
+def test_with_a_target_error_each_point_ends_by_itself(tmp_path):
+    """Points side by side would all go on until the last of them is done."""
+    sampler = {"num_chains": 4, "num_warmup": 20, "dynamics": "split", "target_error": 0.2}
+    config = configuration.from_dict(values() | {"sampler": sampler})
+    lnn.sweep(config, {LAMBDA: [0.01, 10.0]}, output=tmp_path / "sweep")
+    folder = SweepFolder.existing(tmp_path / "sweep")
+    numbers = []
+    for point in folder.points:
+        alone = run_alone(folder.points[point], tmp_path / point)
+        np.testing.assert_array_equal(draws(folder.run(point)), draws(alone))
+        numbers.append(draws(alone).shape[1])
+    assert len(folder.tasks) == 1 and len(set(numbers)) == 2
+
+
+@pytest.mark.slow
 def test_another_seed_has_its_own_data_and_noise_in_a_batch(tmp_path):
     config = configuration.from_dict(values() | {"posterior": {"temperature": 0.5}})
     lnn.sweep(config, seeds=2, output=tmp_path / "sweep")

@@ -66,5 +66,5 @@ def check(earlier: Sums, present: Sums, folder: Path) -> None:
         if change := difference(source, earlier.get(source, ()), sums):
             raise InputError(
                 f"{folder} was begun with other files ({change}): put back what was there, "
-                "or write --output with another folder"
+                "or write --output (output=) with another folder"
             )

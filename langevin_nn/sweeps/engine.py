@@ -178,7 +178,7 @@ def expect(
     """
     if output is not None:
         SweepFolder(output).check(wanted)
-        require_writable(output, "write --output with a folder that can be written")
+        require_writable(output, "write --output (output=) with a folder that can be written")
     records = theories.expected(wanted, progress)
     if output is None:
         status = [results.status_of(expected) for expected in records.values()]

@@ -90,12 +90,12 @@ class SweepFolder(PointFolders):
                 actual, expected = expected, actual
             raise InputError(
                 f"{error.filename2 or error.filename} is a {actual} where a {expected} is to be: "
-                "move it away, or write --output with another folder"
+                "move it away, or write --output (output=) with another folder"
             ) from error
         except OSError as error:
             raise InputError(
-                f"cannot write into {path} ({error.strerror}): write --output with a folder that "
-                "can be written"
+                f"cannot write into {path} ({error.strerror}): write --output (output=) with a "
+                "folder that can be written"
             ) from error
         written = cls(path)
         written.check(grid)
@@ -120,25 +120,27 @@ class SweepFolder(PointFolders):
     def check(self, grid: Grid) -> None:
         """Raise `InputError` for a folder that is not this grid's and not free; touches nothing."""
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file: write --output FOLDER")
-        require_no_folder(self.results, "--output with another folder")
+            raise InputError(f"{self.path} is a file: write --output FOLDER (output=FOLDER)")
+        require_no_folder(self.results, "--output (output=) with another folder")
         outer = claims.enclosing(self.path)
         if outer and not self.has_begun:
             raise InputError(
                 f"{self.path} lies in {outer}, the folder of a run, with which it would be "
-                "replaced: write --output with a folder beside that"
+                "replaced: write --output (output=) with a folder beside that"
             )
         if self._definition.exists():
             if self.grid.content_hash != grid.content_hash:
                 difference = differences(self.grid, grid)
                 raise InputError(
                     f"{self.path} is the folder of another sweep ({difference}): write the same "
-                    "grid to go on, or --output with another folder"
+                    "grid to go on, or --output (output=) with another folder"
                 )
             data_files.check(self.data, data_files.now(grid.points), self.path)
         elif self.path.is_dir() and (foreign := self._foreign()):
             content = "a run" if RunFolder(self.path).is_run else f"{foreign}, which is no sweep's"
-            raise InputError(f"{self.path} holds {content}: write --output with another folder")
+            raise InputError(
+                f"{self.path} holds {content}: write --output (output=) with another folder"
+            )
 
     @property
     def has_begun(self) -> bool:

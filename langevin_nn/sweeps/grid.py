@@ -108,8 +108,8 @@ def grid(
     values_by_axis |= _axes_of(base, {} if over is None else over, seeds)
     if not values_by_axis:
         raise InputError(
-            "a sweep without an axis is one run: write --over FIELD=VALUES, --seeds N, or a "
-            "[sweep] table"
+            "a sweep without an axis is one run: write --over FIELD=VALUES (in Python "
+            'over={"FIELD": [VALUES]}), --seeds N (seeds=N), or a [sweep] table'
         )
     axes = [axis_of(name, listed, folder) for name, listed in values_by_axis.items()]
     size = 1

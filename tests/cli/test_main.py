@@ -517,8 +517,10 @@ def test_every_theory_answers_or_says_why(cli, words):
 
 
 def test_figure_of_theories_that_cannot_be_written(cli):
-    answer = cli("theory", "tiny.toml", "--plot", "none/theory.png")
-    refused(answer, "none/theory.png", "mkdir -p none")
+    """It is said before the data are read, which may take a download."""
+    for data in ([], ["--data.source", "npz", "--data.path", "missing.npz"]):
+        answer = cli("theory", "tiny.toml", "--plot", "none/theory.png", *data)
+        refused(answer, "none/theory.png", "mkdir -p none")
 
 
 def test_zero_temperature_is_not_sampled(cli):

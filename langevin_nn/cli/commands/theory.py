@@ -57,12 +57,12 @@ def execute(arguments: argparse.Namespace) -> int:
         from langevin_nn.theory.suite import predict
 
         configure_jax()
-    stages.begin(f"reading {config.data.source}")
-    config, ensemble = run.prepare_theory(config)
     if arguments.plot is not None:
         require_folder_of(arguments.plot)
         require_no_folder(arguments.plot, "another name")
         require_writable(arguments.plot.parent, "write --plot with a file in another folder")
+    stages.begin(f"reading {config.data.source}")
+    config, ensemble = run.prepare_theory(config)
     stages.begin("theories")
     with warnings_as_lines(TightMemory):
         predictions = predict(ensemble, config.theory)

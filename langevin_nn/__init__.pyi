@@ -34,6 +34,7 @@ from langevin_nn.model.networks.convolutional import Convolutional as Convolutio
 from langevin_nn.model.networks.fully_connected import FullyConnected as FullyConnected
 from langevin_nn.model.posterior import GibbsPosterior as GibbsPosterior
 from langevin_nn.model.prior import GaussianPrior as GaussianPrior
+from langevin_nn.model.prior import at_richness as at_richness
 from langevin_nn.reports.export import export as export
 from langevin_nn.reports.report import report as report
 from langevin_nn.runs.loading import Run as Run

@@ -7,7 +7,7 @@ Shapes: P training examples, P_test test examples, N_0 inputs, N_1 … N_L hidde
 With one output, arrays over examples have no axis for it: y is (P,), and (P, D) for D > 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from langevin_nn.errors import NotApplicable as NotApplicable
 from langevin_nn.estimates import Estimate as Estimate
 from langevin_nn.estimates import StepSizeBias as StepSizeBias
 from langevin_nn.result_text import QUANTITIES, results_table, with_messages
+from langevin_nn.richness import scaled
 from langevin_nn.values import as_number, as_whole, is_ordered, require_kind, require_text, shown
 from langevin_nn.wide_layers import DenseLayer, InputLayer, Layer, PatchLayer
 from langevin_nn.wide_layers import Patches as Patches
@@ -136,6 +137,30 @@ class EnsembleSpec:
     def layers(self) -> tuple[Layer, ...] | None:
         """What each layer does to covariances, the inputs' first; None where that is not known."""
         return self._described if self.own_layers is None else self.own_layers
+
+    def at_richness(self, richness: float) -> "EnsembleSpec":
+        """The spec with λ_L N_L γ² and T/(N_L γ²) for λ_L and T: at the richness γ (`richness`).
+
+        Raises `InputError` without a hidden layer, and for a γ that is not positive.
+
+        >>> spec = EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1).at_richness(1.0)
+        >>> spec.prior_precisions, spec.temperature
+        ((1.0, 50.0), 0.002)
+        """
+        if self.hidden_widths is None:
+            raise InputError(
+                f"richness is that of the last hidden layer, and of {self.architecture} that is "
+                "not known: write the λ_L and the T of the ensemble, prior_precisions and "
+                "temperature"
+            )
+        numbers = scaled(
+            richness, self.hidden_widths, tuple(self.prior_precisions),
+            self.bias_precisions and tuple(self.bias_precisions), self.temperature,
+        )  # fmt: skip
+        return replace(
+            self, prior_precisions=numbers.precisions, bias_precisions=numbers.bias_precisions,
+            temperature=numbers.temperature,
+        )  # fmt: skip
 
     @property
     def _described(self) -> tuple[Layer, ...] | None:

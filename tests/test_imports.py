@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parent.parent / "langevin_nn"
 LAYERS = [
     {"errors"},
     {"values", "siblings"},
-    {"import_paths", "own_classes"},
+    {"import_paths", "own_classes", "richness"},
     {"config", "display", "estimates", "files", "locks", "memory"},
     {"covariances", "footprint", "progress", "result_text"},
     {"wide_layers"},

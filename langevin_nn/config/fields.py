@@ -226,6 +226,7 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
 
 NUMBER = Kind("a number", _number)
 POSITIVE = Kind("a positive number", _positive)
+RICHNESS = Kind("a positive number, for example 0.5", _positive)
 FRACTION = Kind(
     "a number above 0 and at most 1", lambda value: _require(_positive(value), value <= 1)
 )

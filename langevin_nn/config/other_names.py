@@ -11,6 +11,7 @@ OTHER_NAMES = {
     **dict.fromkeys(("burn_in", "burnin", "num_burnin"), "sampler.num_warmup"),
     **dict.fromkeys(("lr", "learning_rate", "eta", "epsilon"), "sampler.step_size"),
     **dict.fromkeys(("T", "temp"), "posterior.temperature"),
+    **dict.fromkeys(("gamma", "gamma_0", "gamma0", "feature_strength"), "posterior.richness"),
     **dict.fromkeys(("lambda", "lambdas", "weight_decay"), "prior.precisions"),
     **dict.fromkeys(("depth", "layers", "num_layers", "N"), "network.hidden_widths"),
     "network.type": "network.architecture",

@@ -21,7 +21,7 @@ import tomli_w
 
 from langevin_nn.config.fields import NAMES, Kind, choice, toml, whole
 from langevin_nn.config.losses import DEFAULT
-from langevin_nn.config.nearby_files import other_file
+from langevin_nn.config.nearby_files import content_of, located
 from langevin_nn.config.other_names import nearest_field
 from langevin_nn.config.sampler import AUTO, SamplerConfig
 from langevin_nn.config.sections import (
@@ -38,6 +38,7 @@ from langevin_nn.config.sections import (
 )
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import ModuleFile, files_of, in_folder, is_import_path
+from langevin_nn.richness import Scaled, scaled
 from langevin_nn.values import as_path, clipped, nearest, require_ladder, shown
 
 __all__ = [
@@ -56,9 +57,6 @@ __all__ = [
     "override",
     "read",
 ]
-
-LARGEST_FILE = 4_000_000
-"""The most bytes that a configuration has; a larger file holds something else."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,7 @@ class RunConfig(Checked):
         super().__post_init__()
         self._check_precisions()
         self._check_ladder()
+        self._check_richness()
         if self.sampler.control_variates and self.posterior.readout != "marginalised":
             raise InputError(
                 "sampler.control_variates = true is known for a read-out that is integrated out, "
@@ -160,6 +159,44 @@ class RunConfig(Checked):
         rungs = require_ladder("sampler.ladder", given, lowest, "posterior.temperature")
         sampler = dataclasses.replace(self.sampler, ladder=rungs)
         self._resolve(sampler=sampler)
+
+    def _check_richness(self) -> None:
+        """Refuse a richness without a hidden layer, and one that float64 has no precision for."""
+        if self.posterior.richness is not None:
+            try:
+                self._scaled(self.posterior.richness)
+            except InputError as error:
+                raise InputError(f"posterior.{error}") from None
+
+    def _scaled(self, richness: float) -> Scaled:
+        """The precisions and the temperature of the standard scaling that are this run's."""
+        prior, widths = self.prior, self.network.hidden_widths
+        biases, temperature = prior.bias_precisions or None, self.posterior.temperature
+        return scaled(richness, widths, prior.precisions, biases, temperature)
+
+    @functools.cached_property
+    def in_standard_scaling(self) -> "RunConfig":
+        """The same posterior without `richness`: λ_L, the read-out's λ_b, T and a ladder as used.
+
+        A configuration without richness is this one itself.
+
+        >>> rich = from_dict({"posterior": {"richness": 0.5, "temperature": 0.1}})  # N_L = 200
+        >>> used = rich.in_standard_scaling
+        >>> used.prior.precisions, used.posterior.temperature
+        ((1.0, 50.0), 0.002)
+        """
+        if (richness := self.posterior.richness) is None:
+            return self
+        numbers, ladder = self._scaled(richness), self.sampler.ladder
+        if not isinstance(ladder, str):
+            ladder = tuple(rung / numbers.factor for rung in ladder)
+        biases, change = numbers.bias_precisions or (), dataclasses.replace
+        return change(
+            self,
+            prior=change(self.prior, precisions=numbers.precisions, bias_precisions=biases),
+            posterior=change(self.posterior, temperature=numbers.temperature, richness=None),
+            sampler=change(self.sampler, ladder=ladder),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as in the TOML; fields that were left open are absent."""
@@ -269,7 +306,7 @@ def load(path: Path, overrides: Mapping[str, Sequence[str] | None] | None = None
 
 def read(path: Path, overrides: Mapping[str, Sequence[str] | None] | None = None) -> dict[str, Any]:
     """The values of the file and of `overrides`, as `load` has them before they are checked."""
-    content = _content(path)
+    content = content_of(path)
     try:
         values = toml(content)
     except ValueError as error:
@@ -282,47 +319,6 @@ def read(path: Path, overrides: Mapping[str, Sequence[str] | None] | None = None
         if data.get("source") == "npz" or is_import_path(data.get("source")):
             data["path"] = located(data["path"], path.parent)
     return values
-
-
-def _content(path: Path) -> str:
-    """The text of a configuration's file; a pipe, which may have no end, is refused."""
-    try:
-        if not path.is_dir() and path.exists() and not path.is_file():
-            raise InputError(f"the configuration {path} is a pipe or a device: write a file's name")
-        if path.is_file() and path.stat().st_size > LARGEST_FILE:
-            raise InputError(
-                f"the configuration {path} has {path.stat().st_size} bytes, more than the "
-                f"{LARGEST_FILE} that a configuration can have: write a TOML file's name"
-            )
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"cannot read the configuration {path}: not text in UTF-8: {other_file(path)}"
-        ) from error
-    except (OSError, ValueError) as error:  # a name with NUL
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"cannot read the configuration {path}: {reason}: {other_file(path)}"
-        ) from error
-
-
-def located(given: str, folder: Path) -> str:
-    """An absolute `data.path`: of the file in `folder`, else of that in the current folder.
-
-    Raises `InputError` for what cannot be the name of a file.
-    """
-    if not given:
-        return given
-    try:
-        path = Path(given).expanduser()
-        beside = folder / path
-        return str((path if path.exists() and not beside.exists() else beside).resolve())
-    except (OSError, RuntimeError, ValueError) as error:  # too long; no such user; NUL
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"data.path = {shown(given)} is not the name of a file ({reason}): "
-            'write path = "FILE.npz"'
-        ) from error
 
 
 def _parsed(

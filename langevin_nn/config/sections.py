@@ -11,6 +11,7 @@ from langevin_nn.config.fields import (
     FLAG,
     NOT_NEGATIVE,
     POSITIVE,
+    RICHNESS,
     TARGETS,
     Kind,
     choice,
@@ -231,11 +232,18 @@ class PriorConfig(Checked):
 
 @dataclass(frozen=True)
 class PosteriorConfig(Checked):
-    """The table [posterior]: the temperature, the loss, and how the read-out is treated."""
+    """The table [posterior]: temperature, richness, loss, and how the read-out is treated."""
 
     prefix = "posterior."
 
     temperature: float = option(0.1, NOT_NEGATIVE, "T = 1/beta; 0 for theory only", usual=True)
+    richness: float | None = option(
+        None,
+        RICHNESS,
+        "gamma, how much features are learned: lambda_L N_L gamma^2 and T/(N_L gamma^2) in place "
+        "of lambda_L and T, from 1/sqrt(N_L), lazy, to 1, rich; left out: lambda_L and T as they "
+        "are, which is 1/sqrt(N_L)",
+    )
     readout: str = option(
         "sampled",
         choice("sampled", "marginalised"),

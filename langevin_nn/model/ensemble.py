@@ -76,6 +76,17 @@ class Ensemble:
                 raise InputError(f"an EnsembleSpec has no field {name!r}{hint}")
         return Ensemble(replace(self.spec, **changes), self.data, self.origin or self)
 
+    def at_richness(self, richness: float) -> "Ensemble":
+        """The ensemble whose λ_L and T are those of this one at a richness γ (`richness`).
+
+        Its `spec` has λ_L N_L γ² and T/(N_L γ²), and its `origin` is as in `at`.
+
+        >>> spec = EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1)
+        >>> Ensemble(spec, two_points(1.0, -1.0)).at_richness(1.0).spec.prior_precisions
+        (1.0, 50.0)
+        """
+        return Ensemble(self.spec.at_richness(richness), self.data, self.origin or self)
+
     def once(self, make: Callable[["Ensemble"], T]) -> T:
         """make(self), computed the first time that it is asked for and kept."""
         if make not in self._made:

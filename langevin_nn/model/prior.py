@@ -12,8 +12,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from langevin_nn.model.networks.base import Network
+from langevin_nn.richness import scaled
 from langevin_nn.types import InputError, random_key
-from langevin_nn.values import as_number, is_ordered, require_count, shown
+from langevin_nn.values import (
+    as_number,
+    is_ordered,
+    require_count,
+    require_kind,
+    require_not_negative,
+    shown,
+)
 
 
 class GaussianPrior(eqx.Module):
@@ -104,6 +112,41 @@ class GaussianPrior(eqx.Module):
                 f"{shown(params)}"
             )
         return leaves
+
+
+def at_richness(
+    richness: float, network: Network, prior: GaussianPrior, temperature: float
+) -> tuple[GaussianPrior, float]:
+    """The prior and the temperature that are the given ones at a richness γ of the network.
+
+    They have λ_L N_L γ² for λ_L, the read-out's precision, as much for that of its bias, and
+    T/(N_L γ²) for T, with N_L the width of the last hidden layer: the mean-field scaling
+    f = w·φ/(N_L γ), p ∝ exp(−(N_L γ²/T) Σℓ) with w of the given prior (`richness`). γ = 1/√N_L is
+    the standard scaling, lazy where the network is wide, and γ of order one is rich.
+
+    Raises `InputError` for a richness that is not positive, and for a network without a hidden
+    layer; in an Equinox module of the user's own the read-out is not known.
+
+    >>> network = lnn.FullyConnected(3, (50,), activation="erf", key=key)
+    >>> prior, temperature = at_richness(1.0, network, GaussianPrior((1.0, 1.0)), 0.1)
+    >>> prior.precisions, temperature
+    ((1.0, 50.0), 0.002)
+    """
+    if not isinstance(network, Network):
+        raise InputError(
+            "richness is that of the last hidden layer, which is known of a FullyConnected and "
+            f"other networks of lnn, got {shown(type(network))}: multiply the precision of its "
+            "read-out by N_L γ² and divide T by it"
+        )
+    require_kind("prior", prior, GaussianPrior, "at_richness(richness, network, prior, T)")
+    prior.check(network)
+    number = require_not_negative("temperature", temperature)
+    biases = prior.bias_precisions
+    numbers = scaled(
+        richness, network.hidden_widths, tuple(map(float, prior.precisions)),
+        None if biases is None else tuple(map(float, biases)), number,
+    )  # fmt: skip
+    return GaussianPrior(numbers.precisions, numbers.bias_precisions), numbers.temperature
 
 
 def _positive(name: str, precisions: Sequence[float]) -> tuple[float, ...]:

@@ -39,6 +39,7 @@ SYMBOLS = {
     "network.hidden_widths": "N",
     "prior.precisions": "λ",
     "posterior.temperature": "T",
+    "posterior.richness": "γ",
     "data.num_train": "P",
     "network.activation": "σ",
     "data.source": "data",

@@ -153,14 +153,19 @@ def theory_figure(
     theories: Sequence[Generalisation],
     sweeps: Mapping[str, tuple[OneLayerSweep, float]],
     caption: str,
+    *,
+    limit: bool = True,
 ) -> Figure:
-    """A figure of the theories side by side, and of `one_layer` along each swept quantity."""
+    """A figure of the theories side by side, and of `one_layer` along each swept quantity.
+
+    `limit` says whether infinite width is the same at each of the widths; not at one richness.
+    """
     figure = Figure(figsize=(4.6 * (1 + len(sweeps)), 3.9), layout="constrained")
     first, *others = figure.subplots(1, 1 + len(sweeps), squeeze=False)[0]
     plot_generalisation(first, None, theories)
     wide = next((theory for theory in theories if is_limit(theory.name)), None)
     for ax, (along, (sweep, here)) in zip(others, sweeps.items(), strict=True):
-        plot_sweep(ax, sweep, along, wide if along == "width" else None, here)
+        plot_sweep(ax, sweep, along, wide if limit and along == "width" else None, here)
     figure.suptitle(literal(caption), fontsize="small", wrap=True)
     return figure
 

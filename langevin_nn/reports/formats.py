@@ -77,15 +77,16 @@ def time_of(seconds: float | None) -> str:
     return NOTHING if seconds is None or math.isnan(seconds) else duration(seconds)
 
 
-def legend(*, compared: bool = True) -> str:
+def legend(*, compared: bool = True, richness: bool = False) -> str:
     """The names in a configuration of what a page has by its symbol, and what "too large" is.
 
-    The latter where theories are `compared` with an experiment.
+    The latter where theories are `compared` with an experiment; γ where there is a `richness`.
 
     >>> legend()[:37]
     'P is data.num_train, N network.hidden'
     """
-    first, *others = (f"{plotting.symbol(field)} {field}" for field in FIELDS)
+    fields = (*FIELDS, "posterior.richness") if richness else FIELDS
+    first, *others = (f"{plotting.symbol(field)} {field}" for field in fields)
     names = ", ".join([first.replace(" ", " is ", 1), *others])
     layers = "layer by layer N_1 … N_L and λ_0 … λ_L, that of the read-out"
     too_large = " Too large is theory/experiment − 1." if compared else ""

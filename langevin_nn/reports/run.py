@@ -15,6 +15,7 @@ from langevin_nn.result_text import QUANTITIES, UNKNOWN_MARK, bias_mark, bias_no
 from langevin_nn.runs import tables
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.loading import load_run
+from langevin_nn.runs.standard_scaling import StandardScaling
 from langevin_nn.runs.summary import Experiment, Summary, Tempered
 from langevin_nn.theory.suite import THEORIES
 from langevin_nn.types import Estimate, Generalisation
@@ -40,19 +41,20 @@ def run_page(folder: RunFolder, when: str) -> str:
     run = load_run(folder.path)
     config, summary, measured, theories = run.config, run.summary, run.measured, run.theories
     title = f"Run {folder.path.resolve().name}"
-    caption = tables.caption(config)
+    caption, scaling = tables.caption(config), StandardScaling.of(config)
     lead = [
         findings(sentences.of_run(measured, theories.values())),
         element("p", f"{caption}."),
+        *([] if scaling is None else [element("p", f"Richness {scaling.text}.")]),
         element("p", f"Sampled by {tables.sampling(config)}."),
-        element("p", f"{legend()} {when}", class_="note"),
+        element("p", f"{legend(richness=scaling is not None)} {when}", class_="note"),
     ]
     with plotting.own_settings():
         drawn = plotting.images(plotting.run_figures(run.chains, measured, theories, caption))
     sections = {
         "Theory and experiment": [
             _comparison(measured, theories),
-            _of_theories(theories, summary, config.posterior.temperature),
+            _of_theories(theories, summary, config.in_standard_scaling.posterior.temperature),
             *explanations(summary.theory),
             *remarks_on({title: summary}),
         ],

@@ -11,6 +11,7 @@ from langevin_nn.reports.points import MARKS, MOST_ROWS, Points
 from langevin_nn.reports.provenance import provenance, reproduction
 from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs import tables
+from langevin_nn.runs.standard_scaling import StandardScaling
 from langevin_nn.sweeps import report
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.results import collected
@@ -69,7 +70,8 @@ def _lead(points: Points, when: str) -> list[Markup]:
     if not {"missing", "theory"}.isdisjoint(points.states):
         if tasks := report.under_way(points.folder):
             lines.append(listing(tasks))
-    symbols = legend(compared=points.is_sampled)
+    is_rich = any(point.posterior.richness is not None for point in points.folder.grid.points)
+    symbols = legend(compared=points.is_sampled, richness=is_rich)
     return [*lines, element("p", f"{symbols} {when}", class_="note")]
 
 
@@ -83,8 +85,20 @@ def _grid(points: Points) -> list[Markup]:
     return [
         element("div", axes, class_="words"),
         element("p", f"At all points (“…” where they differ): {tables.caption(*grid.points)}"),
+        *_richness(points),
         element("p", _sampling(points)),
     ]
+
+
+def _richness(points: Points) -> list[Markup]:
+    """What a richness makes of λ_L and T; nothing where all points are of the standard scaling."""
+    scalings = {StandardScaling.of(point) for point in points.folder.grid.points} - {None}
+    if not scalings:
+        return []
+    text = "γ stands for λ_L N_L γ² in place of λ_L and T/(N_L γ²) in place of T at each point."
+    if len(scalings) == 1 and (scaling := scalings.pop()) is not None:
+        text = f"Richness {scaling.text}."
+    return [element("p", text)]
 
 
 def _sampling(points: Points) -> str:

@@ -129,10 +129,16 @@ class Archive:
         y_train: np.ndarray,
         theories: Mapping[str, Generalisation],
         run_id: str = "",
+        attributes: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write posterior.nc: the draws, and the predictions of the theories by name."""
+        """Write posterior.nc: the draws, and the predictions of the theories by name.
+
+        `attributes` are further ones of the file.
+        """
+        tree = posterior_tree(chains, y_train, theories, run_id)
+        tree.attrs |= dict(attributes or {})
         # By way of the memory: HDF5 itself, on a full disk, ends the process.
-        with content_of(posterior_tree(chains, y_train, theories, run_id)) as content:
+        with content_of(tree) as content:
             write_bytes(self.path / "posterior.nc", content)
 
     def save_json(self, name: str, content: Mapping[str, Any]) -> None:

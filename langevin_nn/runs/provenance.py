@@ -1,5 +1,6 @@
 """Where numbers come from: versions, device, git state. For manifests and `langevin-nn info`."""
 
+import dataclasses
 import functools
 import os
 import platform
@@ -17,6 +18,7 @@ import langevin_nn
 from langevin_nn.config.record import RunConfig
 from langevin_nn.import_paths import ModuleFile
 from langevin_nn.model.precision import MATMUL_PRECISION
+from langevin_nn.runs.standard_scaling import StandardScaling
 
 PACKAGES = (
     "langevin-nn", "jax", "jaxlib", "equinox", "numpyro", "arviz", "xarray", "numpy", "matplotlib",
@@ -36,6 +38,7 @@ def manifest(
 
     `extensions` are the records (`extension`) of how often the run was extended.
     """
+    scaling = StandardScaling.of(config)
     user_modules = {"modules": [module.record() for module in modules]} if modules else {}
     return {
         "run_id": config.content_hash,
@@ -43,6 +46,7 @@ def manifest(
         "precision": config.precision,
         "matmul_precision": MATMUL_PRECISION,
         "data": list(provenance),
+        **({} if scaling is None else {"standard_scaling": dataclasses.asdict(scaling)}),
         **user_modules,
         **({"extensions": list(extensions)} if extensions else {}),
         "versions": versions(),

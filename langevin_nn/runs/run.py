@@ -41,6 +41,7 @@ from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.own_networks import require_layers
 from langevin_nn.runs.provenance import manifest
 from langevin_nn.runs.results import Result, as_kept, measured_by
+from langevin_nn.runs.standard_scaling import StandardScaling, along_precision, along_width
 from langevin_nn.runs.summary import Experiment, Summary, as_json, theory_part
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.chains import sample
@@ -88,9 +89,10 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
         theory_named(name)
     warning = require_room(config, data, sampling=sampling)
     network = network_of(config, data, key_network)
-    prior = GaussianPrior(config.prior.precisions, config.prior.bias_precisions or None)
+    used = config.in_standard_scaling
+    prior = GaussianPrior(used.prior.precisions, used.prior.bias_precisions or None)
     kind = READOUTS[config.posterior.readout]
-    posterior = kind(network, prior, data, config.posterior.temperature, loss_of(config))
+    posterior = kind(network, prior, data, used.posterior.temperature, loss_of(config))
     architecture = config.network.architecture
     if is_import_path(architecture):
         with explained(KIND, architecture):
@@ -153,7 +155,8 @@ def weights_file(problem: Problem, path: Path) -> KeptWeights | None:
 def prepare_theory(config: RunConfig) -> tuple[RunConfig, Ensemble]:
     """The configuration with its data resolved, and its ensemble; nothing is to be sampled.
 
-    T = 0 is allowed. The ensemble of a ladder is that of its coldest rung.
+    T = 0 is allowed. The ensemble of a ladder is that of its coldest rung, and that of a richness
+    has the λ_L and the T which that makes.
     """
     temperature = config.posterior.temperature
     posterior_settings = dataclasses.replace(
@@ -165,7 +168,9 @@ def prepare_theory(config: RunConfig) -> tuple[RunConfig, Ensemble]:
         sampling=False,
     )
     config = dataclasses.replace(problem.config, posterior=config.posterior, sampler=config.sampler)
-    spec = dataclasses.replace(problem.posterior.spec, temperature=temperature)
+    spec = dataclasses.replace(
+        problem.posterior.spec, temperature=config.in_standard_scaling.posterior.temperature
+    )
     return config, Ensemble(spec, problem.data)
 
 
@@ -220,7 +225,8 @@ def sample_problem(problem: Problem, **saving: Any) -> Chains | Ladder:
     posterior, dynamics = problem.posterior, dynamics_of(settings)
     with without_warnings():
         if settings.ladder:
-            return temper(posterior, dynamics, settings.ladder, **arguments)
+            ladder = problem.config.in_standard_scaling.sampler.ladder
+            return temper(posterior, dynamics, ladder, **arguments)
         return sample(posterior, dynamics, **arguments)
 
 
@@ -261,7 +267,11 @@ def keep(
     """
     config, chains, measured = result.config, result.chains, result.measured
     theories = result.predictions.results
-    folder.save_posterior(chains, problem.data.y_train, theories, config.content_hash)
+    scaling = StandardScaling.of(config)
+    folder.save_posterior(
+        chains, problem.data.y_train, theories, config.content_hash,
+        {} if scaling is None else scaling.attributes,
+    )  # fmt: skip
     if chains.last_state is not None:
         chains.last_state.save(folder.last_state)
     if figures:
@@ -269,16 +279,25 @@ def keep(
     seconds = time.monotonic() - began
     provenance = (*problem.data.provenance, f"targets: {problem.data.labelling}")
     experiment = Experiment.of(measured, chains)
-    summary = Summary.of(problem.data.labelling, experiment, result.predictions, result.tempering)
+    summary = Summary.of(
+        problem.data.labelling, experiment, result.predictions, result.tempering, scaling
+    )  # fmt: skip
     folder.finish(
         manifest(config, provenance, seconds, problem.modules, extensions), summary,
         with_weights=config.sampler.keep_weights, with_state=chains.last_state is not None,
     )  # fmt: skip
 
 
-def theory_json(ensemble: Ensemble, predictions: Predictions) -> dict[str, object]:
-    """`theory_part` with predictions at the test points and derivatives of the log evidence."""
+def theory_json(
+    ensemble: Ensemble, predictions: Predictions, scaling: StandardScaling | None = None
+) -> dict[str, object]:
+    """`theory_part` with predictions at the test points and derivatives of the log evidence.
+
+    These are in the λ and T of the ensemble, which `scaling` has where there is a richness.
+    """
     part = {"targets": ensemble.data.labelling, **theory_part(predictions)}
+    if scaling is not None:
+        part["standard_scaling"] = scaling
     entries = part["theory"]
     for name, solution in predictions.solutions.items():
         result = solution.generalisation
@@ -298,10 +317,17 @@ def theory_json(ensemble: Ensemble, predictions: Predictions) -> dict[str, objec
     return {key: as_json(value) for key, value in part.items()}
 
 
-def draw_theory(ensemble: Ensemble, predictions: Predictions, caption: str, path: Path) -> None:
+def draw_theory(
+    ensemble: Ensemble,
+    predictions: Predictions,
+    caption: str,
+    path: Path,
+    scaling: StandardScaling | None = None,
+) -> None:
     """Save a figure of the theories at `path`.
 
-    The first theory that is quick at many points is drawn as a function of N_1 and λ_1, too.
+    The first theory that is quick at many points is drawn as a function of N_1 and λ_1, too; at
+    one richness, and of the λ_1 that is given, where there is one, as `scaling` says.
     """
     sweeps: dict[str, tuple[OneLayerSweep, float]] = {}
     candidates = (
@@ -311,17 +337,16 @@ def draw_theory(ensemble: Ensemble, predictions: Predictions, caption: str, path
     )
     if at_points := next(filter(None, candidates), None):
         spec = ensemble.spec
-        (width,), (_, precision) = spec.hidden_widths or (), spec.prior_precisions
-        ratios = np.geomspace(0.1, 100, 61)
-        widths = np.unique(np.maximum(1, np.round(width * ratios)))
-        precisions = precision * np.geomspace(0.01, 100, 61)
-        along_width = at_points(ensemble, width=widths)
-        along_precision = at_points(ensemble, readout_precision=precisions)
-        assert isinstance(along_width, OneLayerSweep) and isinstance(along_precision, OneLayerSweep)
-        sweeps["width"] = along_width, float(width)
-        sweeps["readout_precision"] = along_precision, precision
+        (width,) = spec.hidden_widths or ()
+        widths = np.unique(np.maximum(1, np.round(width * np.geomspace(0.1, 100, 61))))
+        if (swept := along_width(at_points, ensemble, widths, scaling)) is not None:
+            sweeps["width"] = swept, float(width)
+        ratios = np.geomspace(0.01, 100, 61)
+        sweeps["readout_precision"] = along_precision(at_points, ensemble, ratios, scaling)
     with plotting.own_settings():
-        figure = plotting.theory_figure(list(predictions.results.values()), sweeps, caption)
+        figure = plotting.theory_figure(
+            list(predictions.results.values()), sweeps, caption, limit=scaling is None
+        )
         plotting.save_as(figure, path)
 
 

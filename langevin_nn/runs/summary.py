@@ -17,6 +17,7 @@ import numpy as np
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.files import Unreadable
 from langevin_nn.result_text import QUANTITIES
+from langevin_nn.runs.standard_scaling import StandardScaling
 from langevin_nn.sampling.draws import Chains, is_adjusted
 from langevin_nn.theory.suite import Predictions, theory_named
 from langevin_nn.types import Estimate, Generalisation, InputError, StepSizeBias
@@ -251,7 +252,7 @@ class Summary:
     """The numbers of a run, in the order of the file.
 
     `eigenvalues`, `criterion` and `criterion_at_temperature` are those of `Predictions`;
-    `tempering` is there where the run had a ladder.
+    `tempering` is there where the run had a ladder, `standard_scaling` where it has a richness.
     """
 
     targets: str = ""
@@ -262,6 +263,7 @@ class Summary:
     criterion_at_temperature: float | None = None
     eigenvalues: tuple[float, float] | None = None
     tempering: Tempered | None = None
+    standard_scaling: StandardScaling | None = None
 
     @classmethod
     def of(
@@ -270,6 +272,7 @@ class Summary:
         experiment: Experiment,
         predictions: Predictions,
         tempering: Tempering | None = None,
+        scaling: StandardScaling | None = None,
     ) -> "Summary":
         """The summary of what was measured and predicted, with the targets in words."""
         return cls(
@@ -277,13 +280,15 @@ class Summary:
             experiment=experiment,
             **theory_fields(predictions),
             tempering=None if tempering is None else Tempered.of(tempering),
+            standard_scaling=scaling,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The content of the file; without `tempering` where there was no ladder."""
+        """The content of the file, without what `tempering` or `standard_scaling` lacks."""
         content = as_json(self)
-        if self.tempering is None:
-            del content["tempering"]
+        for name in ("tempering", "standard_scaling"):
+            if content[name] is None:
+                del content[name]
         assert isinstance(content, dict)
         return content
 

@@ -22,6 +22,7 @@ from langevin_nn.estimates import plus_minus, shifted
 from langevin_nn.model.networks.named import network_named
 from langevin_nn.result_text import QUANTITIES, bias_mark, message_of
 from langevin_nn.runs.results import Result
+from langevin_nn.runs.standard_scaling import StandardScaling
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.suite import Predictions, theory_named
 from langevin_nn.types import Generalisation
@@ -43,13 +44,19 @@ def caption(*configs: RunConfig) -> str:
         f"{_common_text([_source_text(config) for config in configs])}: "
         f"P = {_common(configs, 'data.num_train')}, {_layers_text(configs)}, "
         f"{_common(configs, 'network.activation')}, λ = ({_common(configs, 'prior.precisions')})"
-        f"{biases}, T = {_common(configs, 'posterior.temperature')}{_loss_text(configs)}"
+        f"{biases}, T = {_common(configs, 'posterior.temperature')}{_richness_text(configs)}"
+        f"{_loss_text(configs)}"
     )
 
 
 def heading(config: RunConfig, data: Dataset) -> str:
-    """The caption of a run, where its targets come from, and files that are not as published."""
+    """The caption of a run, where its targets come from, and files that are not as published.
+
+    A richness has a line on the λ_L and the T that it makes.
+    """
     lines = [caption(config), f"targets: {data.labelling}"]
+    if (scaling := StandardScaling.of(config)) is not None:
+        lines.append(f"richness: {scaling.text}")
     unpublished_files = [file for file in data.provenance if UNPUBLISHED in file]
     return "\n".join([*lines, *(f"data: {file}" for file in unpublished_files)])
 
@@ -96,6 +103,13 @@ def _layers_text(configs: Sequence[RunConfig]) -> str:
     if len(kinds) > 1:
         return "…"
     return network_named(kinds.pop()).caption(lambda name: _common(configs, f"network.{name}"))
+
+
+def _richness_text(configs: Sequence[RunConfig]) -> str:
+    """The richness in a caption, empty where all the runs have the standard scaling."""
+    if all(config.posterior.richness is None for config in configs):
+        return ""
+    return f", γ = {_common(configs, 'posterior.richness')}"
 
 
 def _loss_text(configs: Sequence[RunConfig]) -> str:

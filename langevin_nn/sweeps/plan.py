@@ -1,8 +1,9 @@
 """How a grid is cut into tasks: the points of one task run side by side in one compiled program.
 
-A task's points differ in precisions, temperature and seed only, and it has as many of them as fit
-into the memory and leave work for every worker. A point with a ladder, which is a batch of its own,
-is a task. The plan is made once for a sweep folder, so that whoever works on it agrees on it.
+A task's points differ in precisions, temperature, richness and seed only, and it has as many of
+them as fit into the memory and leave work for every worker. A point with a ladder, which is a batch
+of its own, is a task. The plan is made once for a sweep folder, so that whoever works on it agrees
+on it.
 """
 
 import hashlib
@@ -18,7 +19,8 @@ LARGEST_TASK = 32
 TASK_BYTES = 2e9
 """The memory that the points of a task may take."""
 VARIED_FIELDS = {
-    "seed", "theory", "prior.precisions", "prior.bias_precisions", "posterior.temperature"
+    "seed", "theory", "prior.precisions", "prior.bias_precisions", "posterior.temperature",
+    "posterior.richness",
 }  # fmt: skip
 """The fields in which the points of a task may differ."""
 

@@ -1,7 +1,7 @@
 """The theories' numbers at all points of a grid, without sampling: `sweep --theory-only`.
 
-Points that differ in widths, precisions, temperature and the sampler have their data in common, and
-those that differ in widths, T and λ_L alone one decomposed Gram matrix.
+Points that differ in widths, precisions, temperature, richness and the sampler have their data in
+common, and those that differ in widths, T and λ_L alone one decomposed Gram matrix.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from langevin_nn.sweeps.status import Status
 from langevin_nn.theory.ensemble import Decompositions
 from langevin_nn.theory.suite import predict
 
-VARIED = {"network.hidden_widths", "posterior.temperature", "theory"}
+VARIED = {"network.hidden_widths", "posterior.temperature", "posterior.richness", "theory"}
 """The fields, besides those of the prior and the sampler, that leave a point's data as they are."""
 
 
@@ -97,11 +97,12 @@ def _ensemble(point: RunConfig, prepared: dict[tuple[Any, ...], Ensemble]) -> En
     base = prepared[key]
     if base.spec.hidden_widths is None or base.spec.own_layers is not None:
         return run.prepare_theory(point)[1]
+    used = point.in_standard_scaling
     spec = dataclasses.replace(
         base.spec,
         hidden_widths=point.network.hidden_widths,
-        prior_precisions=point.prior.precisions,
-        bias_precisions=point.prior.bias_precisions or None,
-        temperature=point.posterior.temperature,
+        prior_precisions=used.prior.precisions,
+        bias_precisions=used.prior.bias_precisions or None,
+        temperature=used.posterior.temperature,
     )
     return Ensemble(spec, base.data)

@@ -366,7 +366,7 @@ def test_small_batches_are_the_same_average(monkeypatch):
 def test_at_zero_temperature_the_training_set_is_learnt(theory):
     data = task(in_size=6)
     cold, colder = (
-        theory(ensemble_of(data, 50, biases=BIASES, temperature=t), num_units=1000)
+        theory(ensemble_of(data, 200, biases=BIASES, temperature=t), num_units=1000)
         for t in (1e-8, 0.0)
     )
     assert colder.train_error.value < 1e-14 < cold.train_error.value < 1e-7

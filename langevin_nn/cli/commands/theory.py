@@ -52,7 +52,8 @@ def execute(arguments: argparse.Namespace) -> int:
         from langevin_nn.files import require_no_folder, require_writable
         from langevin_nn.model.ensemble import Ensemble
         from langevin_nn.runs import run, tables
-        from langevin_nn.runs.maximum import at_maximum, maximum_json, options_to
+        from langevin_nn.runs.maximum import as_given, at_maximum, maximum_json, options_to
+        from langevin_nn.runs.standard_scaling import StandardScaling
         from langevin_nn.theory.evidence_maximum import maximise_evidence
         from langevin_nn.theory.suite import predict
 
@@ -74,8 +75,10 @@ def execute(arguments: argparse.Namespace) -> int:
         given, config = config, at_maximum(config, found)
         ensemble = Ensemble(found.ensemble.spec, found.ensemble.data)
         predictions = predict(ensemble, config.theory)
+        options, found = options_to(given, found), as_given(given, found)
+    scaling = StandardScaling.of(config)
     if arguments.json:
-        part = run.theory_json(ensemble, predictions)
+        part = run.theory_json(ensemble, predictions, scaling)
         part |= {} if found is None else {"evidence_maximum": maximum_json(found)}
         text = json.dumps(part, indent=2, allow_nan=False)
     else:
@@ -83,10 +86,10 @@ def execute(arguments: argparse.Namespace) -> int:
         table = predictions.table
         text = "\n".join([heading, "", str(table), "", *tables.remarks(predictions)])
         if found is not None:
-            text = f"{found}\nas options: {options_to(given, found)}\n\n{text}"
+            text = f"{found}\nas options: {options}\n\n{text}"
     if arguments.plot is not None:
         try:
-            run.draw_theory(ensemble, predictions, tables.caption(config), arguments.plot)
+            run.draw_theory(ensemble, predictions, tables.caption(config), arguments.plot, scaling)
         except OSError as error:
             raise InputError(f"cannot write {arguments.plot}: {error.strerror or error}") from error
     stages.end()

@@ -45,7 +45,14 @@ from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.types import Activation, InputError
 from langevin_nn.values import as_whole, shown
 
-__all__ = ["FEWEST_UNITS", "SEED", "Terms", "width_terms", "with_training_points"]
+__all__ = [
+    "FEWEST_UNITS",
+    "SEED",
+    "Terms",
+    "pull_of_targets",
+    "width_terms",
+    "with_training_points",
+]
 
 FEWEST_UNITS = 64
 """The smallest number of units, and of the batches that the standard errors come from."""
@@ -131,6 +138,27 @@ def width_terms(
     ]
     terms = zip(exact, zip(*sampled, strict=True), strict=True)
     return Terms(*(fixed + np.stack(batches) for fixed, batches in terms))
+
+
+def pull_of_targets(everywhere: Regression, temperature: float, scale: float) -> float:
+    """E_w[u²] = aᵀK a, a = A⁻¹y, with Q K for K; its largest eigenvalue where there are D outputs.
+
+    By the targets a unit has the weight exp(u²/(2 N_1)), of which an expansion has the first order.
+    The variance of a Gaussian u grows by the factor 1/(1 − E u²/N_1), whose series converges below
+    E u²/N_1 = 1. With Q* K of `one_layer` the factor, of the variance under K among all others, is
+    1 + E u²/N_1. Targets of order √N_1, or a richness of order one, make both no small change.
+
+    >>> from langevin_nn.theory.ensemble import gram_regression
+    >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=1.0)  # K = I
+    >>> everywhere = with_training_points(gram_regression(Ensemble(spec, two_points(2.0, 4.0))))
+    >>> round(pull_of_targets(everywhere, 1.0, 1.0), 9)  # |y|²/(1 + T)²
+    5.0
+    """
+    root = _inverse_root(everywhere, temperature, scale)
+    targets = (everywhere.eigenvectors @ everywhere.projected_targets).reshape(root.shape[1], -1)
+    solved = everywhere.eigenvectors.T @ (root.T @ (root @ targets))
+    signal = np.where(everywhere.in_range, scale * everywhere.eigenvalues, 0.0)
+    return float(np.linalg.eigvalsh(solved.T @ (signal[:, None] * solved))[-1])
 
 
 class _Known(NamedTuple):

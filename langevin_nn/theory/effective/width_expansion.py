@@ -18,7 +18,12 @@ from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.effective.common import scale_action
-from langevin_nn.theory.effective.hidden_units import Terms, width_terms, with_training_points
+from langevin_nn.theory.effective.hidden_units import (
+    Terms,
+    pull_of_targets,
+    width_terms,
+    with_training_points,
+)
 from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.moments import (
@@ -58,7 +63,9 @@ def width_expansion(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Genera
     accuracy and the log evidence have noise of the same origin and carry none. The order
     parameter is Q = 1.
 
-    N_1 is taken large at fixed data: where the corrections are not small, they are wrong. A
+    N_1 is taken large at fixed data: where the corrections are not small, they are wrong. So they
+    are where the targets turn single units, aᵀKa/N_1 ≥ 1 (`hidden_units.pull_of_targets`), as with
+    targets of order √N_1 or a richness of order one; `message` says so. A
     variance that comes out negative stays so, and `message` says at how many points. Memory: a few
     arrays of 32 MiB, and those of (P_test + P) × (P + N_0). Time: seconds for P = 100 and
     P_test = 1000.
@@ -102,7 +109,10 @@ def _solve_expansion(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solut
         log_evidence=sum(gaussian_evidence(misfit, data.num_train) for misfit in misfits),
     )
     terms = width_terms(ensemble, everywhere, 1.0, num_units)
-    message = _about_rounding(everywhere, data, temperature, 1.0)
+    message = joined(
+        _about_targets(pull_of_targets(everywhere, temperature, 1.0), width),
+        _about_rounding(everywhere, data, temperature, 1.0),
+    )
     rounding = _rounding(everywhere)
     return Solution(
         _corrected("width_expansion", data, base, terms, width, (1.0,), rounding, message)
@@ -127,7 +137,8 @@ def matched(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisation
 
     Arguments and errors as for `width_expansion`, and the training error and the `mcse` are made
     as there; one output, or NotApplicable. `converged` is False, and `message` says why, if no Q*
-    is found or the average over Q does not converge.
+    is found or the average over Q does not converge. It also says where aᵀKa/N_1 ≥ 1, as in
+    `width_expansion`, with Q*K for K: what is beyond the scale is then not small.
 
     >>> from langevin_nn.theory.effective.scale_mixture import scale_mixture
     >>> x, y = np.eye(3), np.array([2.0, -2.0])
@@ -158,7 +169,8 @@ def _solve_matched(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solutio
     converged = saddle.converged and average.converged
     rounding = _rounding(everywhere)
     rounding_message = _about_rounding(everywhere, data, spec.temperature, average.order_parameter)
-    message = joined(message, rounding_message)
+    pull = pull_of_targets(everywhere, spec.temperature, saddle.value)
+    message = joined(message, _about_targets(pull, width), rounding_message)
     return Solution(
         _corrected("matched", data, base, terms, width, orders, rounding, message, converged)
     )
@@ -211,6 +223,16 @@ def _corrected(
         variance=with_error(result.variance, spread),
         generalisation_error=with_error(result.generalisation_error, bias2 + spread),
         train_error=with_error(result.train_error, train),
+    )
+
+
+def _about_targets(pull: float, width: int) -> str:
+    """The message where the targets change single units too much for an expansion in 1/N_1."""
+    if pull < width:
+        return ""
+    return (
+        f"the targets are too large for order 1/N_1: aᵀKa/N_1 = {pull / width:.3g}, by which they "
+        "change the variance of a hidden unit, is not below 1, as in rich networks (γ√N_1 ≫ 1)"
     )
 
 

@@ -186,6 +186,43 @@ def test_split_has_a_target_error_unless_something_else_ends_its_draws(
     assert (sampler.num_samples, sampler.target_error) == (samples, target)
 
 
+RICH = "[network]\nhidden_widths = [30, 50]\nbiases = true\n[posterior]\nrichness = 0.2\n"
+
+
+def test_a_richness_is_of_the_last_hidden_layer(tmp_path):
+    """λ_L, the read-out's λ_b, T and the ladder change; nothing else does."""
+    config = loaded(tmp_path, RICH, sampler__ladder=["1", "10"], posterior__temperature=["0.4"])
+    used = config.in_standard_scaling
+    assert used.prior.precisions == pytest.approx((1.0, 1.0, 2.0))
+    assert used.prior.bias_precisions == pytest.approx((1.0, 1.0, 2.0))
+    assert used.posterior.temperature == pytest.approx(0.2)
+    assert used.sampler.ladder == pytest.approx((0.5, 5.0))
+    assert used.posterior.richness is None and used.in_standard_scaling is used
+    sections = ("prior", "posterior", "sampler")
+    assert dataclasses.replace(used, **{name: getattr(config, name) for name in sections}) == config
+    assert loaded(tmp_path, config.to_toml()) == config
+    cold = loaded(tmp_path, RICH, posterior__temperature=["0"], sampler__ladder=["auto"])
+    assert cold.in_standard_scaling.posterior.temperature == 0
+    assert cold.in_standard_scaling.sampler.ladder == "auto"
+
+
+def test_the_lazy_richness_is_the_standard_scaling_to_the_last_digit(tmp_path):
+    for width in (3, 50, 200, 784):
+        words = {"network__hidden_widths": [str(width)], "prior__precisions": ["1.3", "0.7"]}
+        standard = loaded(tmp_path, "", **words)
+        lazy = loaded(tmp_path, "", posterior__richness=[repr(width**-0.5)], **words)
+        assert lazy.in_standard_scaling == standard != lazy
+
+
+def test_a_configuration_without_richness_is_what_it_was(tmp_path):
+    """Its name and its text, from before there was one."""
+    config = loaded(tmp_path, "")
+    assert config.content_hash == "7ea4d8a57332" and "richness" not in config.to_toml()
+    assert config.in_standard_scaling is config
+    rich = loaded(tmp_path, "", posterior__richness=["0.5"])
+    assert rich.content_hash != config.content_hash and "richness = 0.5" in rich.to_toml()
+
+
 def test_counts_that_a_run_folder_has_stay(tmp_path):
     text = '[sampler]\ndynamics = "split"\nnum_warmup = 1000\nnum_samples = 1000\nthinning = 1'
     config = loaded(tmp_path, text)
@@ -281,6 +318,15 @@ BAD_TOML = {
     "infinite temperature": ("[posterior]\ntemperature = inf", ["temperature", "inf"]),
     "NaN": ("[posterior]\ntemperature = nan", ["temperature", "nan"]),
     "number beyond a float": (f"[posterior]\ntemperature = 1{'0' * 400}", ["temperature"]),
+    "no richness": ("[posterior]\nrichness = 0", ["posterior.richness", "positive", "0.5", "0"]),
+    "negative richness": ("[posterior]\nrichness = -1.0", ["posterior.richness", "-1.0"]),
+    "richness in words": ('[posterior]\nrichness = "rich"', ["posterior.richness", "'rich'"]),
+    "infinite richness": ("[posterior]\nrichness = inf", ["posterior.richness", "inf"]),
+    "richness beyond a float": ("[posterior]\nrichness = 1e-200",
+                                ["posterior.richness = 1e-200", "N_L = 200", "0.0707"]),
+    "richness without a layer": ("[network]\nhidden_widths = []\n[posterior]\nrichness = 1.0",
+                                 ["posterior.richness = 1", "hidden_widths = [200]"]),
+    "gamma": ("[posterior]\ngamma = 1.0", ['"posterior.gamma"', '"posterior.richness"']),
     "negative noise": ("[data]\nnoise_variance = -0.1", ["noise_variance", "-0.1"]),
     "zero precision": ("[prior]\nprecisions = [1.0, 0.0]", ["precisions", "positive", "0.0"]),
     "step size in words": ('[sampler]\nstep_size = "big"', ["positive", '"auto"', "big"]),

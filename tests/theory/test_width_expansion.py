@@ -5,6 +5,7 @@ integrated out, all in NumPy. The entries of δK, whose mean is zero, are contro
 take the noise of N_1 × (exact − infinite width) from √N_1 to one.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,12 @@ from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.activations import ACTIVATIONS
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.effective import hidden_units
-from langevin_nn.theory.effective.hidden_units import Terms, width_terms, with_training_points
+from langevin_nn.theory.effective.hidden_units import (
+    Terms,
+    pull_of_targets,
+    width_terms,
+    with_training_points,
+)
 from langevin_nn.theory.effective.infinite_width import infinite_width
 from langevin_nn.theory.effective.scale_mixture import scale_mixture
 from langevin_nn.theory.effective.width_expansion import matched, width_expansion
@@ -360,6 +366,36 @@ def test_small_batches_are_the_same_average(monkeypatch):
     many, _ = average_and_error(batches)
     assert len(batches.log_evidence) == 500
     assert max(worst((f - m) / e) for f, m, e in zip(few, many, error, strict=True)) < SIGMAS
+
+
+@pytest.mark.parametrize("biases", [None, BIASES], ids=["", "biases"])
+@pytest.mark.parametrize("num_outputs", [1, 2])
+def test_the_pull_of_the_targets_is_that_of_the_matrices(num_outputs, biases):
+    """aᵀK a, a = (T + Q K + V Vᵀ)⁻¹y, with the Gram matrix as it is."""
+    data, scale = task(num_outputs), 1.7
+    spec = spec_of(data, biases=biases)
+    x = fields(spec, data.x_train)
+    bias = 0.0 if biases is None else 1 / biases[1]
+    gram = host_gram(spec, x, x)  # without the bias of the read-out
+    noisy = scale * gram + bias + spec.temperature * np.eye(data.num_train)
+    a = np.linalg.solve(noisy, data.y_train.reshape(data.num_train, -1))
+    expected = np.linalg.eigvalsh(a.T @ (scale * gram) @ a)[-1]
+    everywhere = with_training_points(gram_regression(Ensemble(spec, data)))
+    assert pull_of_targets(everywhere, spec.temperature, scale) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_message_begins_where_the_pull_is_the_width():
+    """γ² aᵀK a = 1, of infinite width at the standard scaling; larger targets are the same."""
+    data = task()
+    ensemble = ensemble_of(data, 20)
+    everywhere = with_training_points(gram_regression(ensemble))
+    critical = pull_of_targets(everywhere, ensemble.spec.temperature, 1.0) ** -0.5
+    for factor, is_said in ((0.99, False), (1.01, True)):
+        rich = width_expansion(ensemble.at_richness(factor * critical), num_units=1000)
+        y = factor * critical * np.sqrt(20) * data.y_train
+        larger = width_expansion(Ensemble(ensemble.spec, replace(data, y_train=y)), num_units=1000)
+        assert rich.message == larger.message
+        assert ("aᵀKa/N_1 = 1.02" in rich.message) is is_said and rich.converged
 
 
 @pytest.mark.parametrize("theory", [width_expansion, matched])

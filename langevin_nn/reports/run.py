@@ -61,7 +61,9 @@ def run_page(folder: RunFolder, when: str) -> str:
         "Figures": figures(drawn, FIGURES),
     }
     if summary.tempering is not None:
-        sections["Ladder"] = _ladder(summary.tempering, summary.experiment)
+        sections["Ladder"] = _ladder(
+            summary.tempering, summary.experiment, tables.symbol_of_t(config)
+        )
     sections["Convergence"] = _convergence(
         dataclasses.replace(
             Experiment.of(measured, run.chains),
@@ -176,7 +178,7 @@ def _predicted_bias(experiment: Experiment) -> list[list[str]]:
     return [["predicted bias of the variance by the step size", per_cent(relative)]]
 
 
-def _ladder(tempering: Tempered, experiment: Experiment) -> list[Markup]:
+def _ladder(tempering: Tempered, experiment: Experiment, symbol: str) -> list[Markup]:
     names = ("bias2", "variance", "train_error")
     rows, marks = [], []
     # A dynamics without an acceptance step is biased, and on a ladder it is not known by how much.
@@ -192,7 +194,7 @@ def _ladder(tempering: Tempered, experiment: Experiment) -> list[Markup]:
         )  # fmt: skip
         marks.append("" if rung.converged else "restless")
     header = [
-        "T", *(QUANTITIES[name] for name in names), "log evidence", "error of the quadrature",
+        symbol, *(QUANTITIES[name] for name in names), "log evidence", "error of the quadrature",
         "R̂ max", "ESS min", "state",
     ]  # fmt: skip
     swaps = ", ".join(f"{swap:.2f}" for swap in tempering.swap_acceptance)

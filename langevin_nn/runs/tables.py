@@ -202,13 +202,18 @@ def _constant_lines(names: Sequence[str]) -> list[str]:
     return [f"constant   {', '.join(names)}: the same in every draw, without a Monte-Carlo error"]
 
 
+def symbol_of_t(config: RunConfig) -> str:
+    """What the temperatures of a ladder's numbers are: T, or what a richness makes of it."""
+    return "T" if config.posterior.richness is None else "T/(N_L γ²)"
+
+
 def _ladder_lines(tempering: Tempering, predictions: Predictions, config: RunConfig) -> list[str]:
     """The lines on a ladder, with the log evidence of the run and of the theories."""
     squared = loss_usage(config.posterior.loss).is_gaussian
     evidence_of = "log p(y | X)" if squared else "log ⟨exp(−βΣℓ)⟩"
     names = ("bias2", "variance", "train_error")
     heads = ["log evidence", "quadrature", "R̂ max"]
-    rows = [["T", *(QUANTITIES[name] for name in names), *heads]]
+    rows = [[symbol_of_t(config), *(QUANTITIES[name] for name in names), *heads]]
     integration = tempering.integration
     # The energies that are integrated are shifted as the numbers are.
     mark = bias_mark(tempering.measured[0], "train_error")

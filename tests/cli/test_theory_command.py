@@ -175,6 +175,39 @@ def test_the_largest_evidence_is_that_of_the_options_it_ends_in(tmp_path, capsys
     assert " maximum\n" in text.out and "bound" not in text.out
 
 
+def test_the_largest_evidence_at_a_richness_has_the_values_that_are_given(
+    tmp_path, capsys, monkeypatch
+):
+    """Those of the options; N_L γ² = 12 times, or as much smaller than, those of no richness."""
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(tmp_path, capsys)
+    fields = ["prior.precisions[-1]", "posterior.temperature"]
+    words = "theory tiny.toml --data.noise_variance 0.5 --data.num_train 12 --theory one_layer"
+    words = words.split()
+    rich = [*words, "--posterior.richness", "2"]
+    search = ["--maximise-evidence", *fields]
+    told = json.loads(cli(*rich, *search, "--json").out)
+    found, other = (
+        json.loads(cli(*start, *search, "--json").out)["evidence_maximum"]
+        for start in (rich, words)
+    )
+    assert found["log_evidence"] == pytest.approx(other["log_evidence"], abs=1e-4)
+    precision, temperature = (found["values"][name] / other["values"][name] for name in fields)
+    assert (precision, temperature) == pytest.approx((1 / 12, 12), rel=0.02)
+    assert found["initial_values"] == pytest.approx(dict(zip(fields, [1.0, 0.5], strict=True)))
+    (line,) = (x for x in cli(*rich, *search).out.splitlines() if x.startswith("as options: "))
+    there = json.loads(cli(*rich, "--json", *line.split()[2:]).out)
+    evidence = there["theory"]["one_layer"]["log_evidence"]
+    assert found["log_evidence"] == pytest.approx(evidence, abs=1e-9)
+    del told["evidence_maximum"]
+    scaling = there["standard_scaling"]
+    assert scaling["temperature"] == pytest.approx(found["values"][fields[1]] / 12)
+    assert scaling["prior_precisions"][-1] == pytest.approx(found["values"][fields[0]] * 12)
+    assert there["theory"]["one_layer"]["log_evidence_gradient"]["temperature"] == pytest.approx(
+        0, abs=1e-2
+    )
+
+
 @pytest.mark.parametrize("words", [[], ["--json"]], ids=["table", "json"])
 def test_a_value_at_a_bound_is_no_maximum(words, tmp_path, capsys, monkeypatch):
     """It was headed so, and ended in 0. Without noise no temperature is too low."""

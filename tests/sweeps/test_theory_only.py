@@ -63,16 +63,17 @@ def test_it_has_the_theories_of_the_sampled_sweep_which_the_folder_can_become(cl
     xr.testing.assert_identical(stored(cli.folder / "out"), sampled)
 
 
-@pytest.mark.slow_except("depth", "data", "biases")
+@pytest.mark.slow_except("depth", "data", "richness", "biases")
 @pytest.mark.parametrize(
     "over",
     [
         {"network.hidden_widths": [[3], [5], [4, 3]], "posterior.temperature": [0.1, 0.5]},
         {"network.hidden_widths[0]": [3, 6], "data.num_train": [4, 6], "seed": [1, 2]},
+        {"network.hidden_widths[0]": [3, 6], "posterior.richness": [0.5, 2.0]},
         {"network.biases": [True], "prior.bias_precisions[-1]": [0.5, 2.0]},
         {"data.source": ["teacher_linear", "digits"], "network.architecture": ["convolutional"]},
     ],
-    ids=["depth", "data", "biases", "patches"],
+    ids=["depth", "data", "richness", "biases", "patches"],
 )
 def test_each_point_is_what_the_theory_says_of_its_own_configuration(over):
     """Or failed, with the reason why its configuration or its data do."""

@@ -1,13 +1,13 @@
 """Losses of an output f and its target y, of which the energy is the sum over the examples.
 
     squared    ½ (y − f)²
-    hinge      (1/γ) max(0, κ − y f)^γ        γ = 1 or 2, margin κ
+    hinge      (1/p) max(0, κ − y f)^p        power p = 1 or 2, margin κ
     logistic   log(1 + exp(−y f))
 
 The last two take labels y = ±1. The squared loss alone makes exp(−β𝓛) the likelihood N(y; f, T), up
 to its constant, and Gaussian in the read-out's weights. Hinge losses vanish where every margin y f
 is above κ, which makes their T → 0 a problem of satisfaction: Geiger et al., arXiv:1809.09349, have
-γ = 2 and κ = 1; exp(−β log(1 + e^(−yf))) at T = 1 is the likelihood of logistic regression.
+p = 2 and κ = 1; exp(−β log(1 + e^(−yf))) at T = 1 is the likelihood of logistic regression.
 """
 
 import abc
@@ -138,7 +138,7 @@ class Squared(Loss):
 
 @dataclass(frozen=True)
 class Hinge(Loss):
-    """The hinge loss (1/γ) max(0, κ − y f)^γ with the power γ, 1 or 2, and the margin κ > 0.
+    """The hinge loss (1/p) max(0, κ − y f)^p with the power p, 1 or 2, and the margin κ > 0.
 
     >>> Hinge(power=2)(jnp.array([-1.0, 0.5, 3.0]), jnp.array([1.0, 1.0, 1.0])).tolist()
     [2.0, 0.125, 0.0]
@@ -152,7 +152,7 @@ class Hinge(Loss):
 
     @property
     def slope_jumps(self) -> bool:  # type: ignore[override]
-        """Whether ∂ℓ/∂f is discontinuous: for γ = 1 it is, at the margin."""
+        """Whether ∂ℓ/∂f is discontinuous: for p = 1 it is, at the margin."""
         return self.power == 1
 
     def __post_init__(self) -> None:
@@ -169,7 +169,7 @@ class Hinge(Loss):
     def residual(
         self, f: Float[Array, "*shape"], y: Float[Array, "*#shape"], factor: Any = 1.0
     ) -> Float[Array, "*shape"] | None:
-        """The residual max(0, factor κ − y f) of γ = 2; None for γ = 1."""
+        """The residual max(0, factor κ − y f) of p = 2; None for p = 1."""
         return jnp.maximum(factor * self.margin - y * f, 0) if self.power == 2 else None
 
 

@@ -1,6 +1,6 @@
 """Minima of the data's energy: Levenberg–Marquardt until the gradient is small, or E is zero.
 
-    E(θ) = ½ Σ_μ r_μ²,   r = max(0, κ − y f)  (hinge, γ = 2)  or  y − f  (squared)
+    E(θ) = ½ Σ_μ r_μ²,   r = max(0, κ − y f)  (hinge, p = 2)  or  y − f  (squared)
 
 Gradient flow slows down near the jamming transition, where Hessians have eigenvalues of all sizes,
 and its end is no minimum yet. Here each step minimises a quadratic model of E within a

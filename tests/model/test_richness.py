@@ -222,10 +222,18 @@ def test_samples_are_those_of_the_mean_field_ensemble(kind):
         assert worst(wrong.predictive_mean, wrong.predictive_variance) > 4 * SIGMAS
 
 
+def same_task():
+    """The same for every seed, so that what theories are off by keeps its size."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((7, 3))
+    y = np.sign(x[:, 0] * x[:, 1]) + 0.3 * rng.standard_normal(7)
+    return lnn.Dataset("small", x[:4], y[:4], x[4:], y[4:])
+
+
 @pytest.mark.parametrize("theory", [width_expansion, matched])
 def test_expansions_say_where_networks_are_too_rich_for_them(theory):
     """And only there: where they say nothing both moments are the truth's to 1 %."""
-    data, width = small_task(num_train=4, num_test=3, in_size=3), 12
+    data, width = same_task(), 12
     spec = spec_of(data, (width,), precisions=PRECISIONS[:2], temperature=TEMPERATURE)
     deviations, messages = {}, {}
     for richness in (0.2, 1.0):
@@ -238,7 +246,22 @@ def test_expansions_say_where_networks_are_too_rich_for_them(theory):
         messages[richness] = found.message
     assert deviations[0.2] < 0.01 and messages[0.2] == ""
     assert deviations[1.0] > 0.2 and "too large for order 1/N_1" in messages[1.0]
-    assert "γ√N_1 ≫ 1" in messages[1.0] and found.converged
+    assert "a richness of order one" in messages[1.0] and found.converged
+
+
+def test_it_is_the_richness_that_expansions_fail_at_and_not_the_size_of_the_targets():
+    """At γ = 0.2 they hold at any width, with targets γ√N_1 y of 4.5 y as well."""
+    data, width = same_task(), 500
+    spec = spec_of(data, (width,), precisions=PRECISIONS[:2], temperature=TEMPERATURE)
+    truth, error = mean_field_predictions(
+        data, width, 10_000, np.random.default_rng(SEED + 8), richness=0.2
+    )
+    rich = Ensemble(spec, data).at_richness(0.2)
+    expected, lazy = width_expansion(rich), infinite_width(rich)
+    moments = np.stack([expected.predictive_mean, expected.predictive_variance])
+    assert expected.message == ""
+    assert np.all(np.abs(moments - truth) < SIGMAS * error + 0.003 * np.abs(truth))
+    assert np.max(np.abs(lazy.predictive_variance / truth[1] - 1)) > 0.03
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 7, 100, 200, 784, 12_345])

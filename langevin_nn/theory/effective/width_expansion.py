@@ -232,7 +232,7 @@ def _about_targets(pull: float, width: int) -> str:
         return ""
     return (
         f"the targets are too large for order 1/N_1: aᵀKa/N_1 = {pull / width:.3g}, by which they "
-        "change the variance of a hidden unit, is not below 1, as in rich networks (γ√N_1 ≫ 1)"
+        "change the variance of a hidden unit, is not below 1, as at a richness of order one"
     )
 
 

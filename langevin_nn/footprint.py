@@ -129,7 +129,8 @@ def _draws_bytes(sizes: Sizes) -> float:
 class Needs:
     """The P × P matrices of a theory, some for each hidden layer or pair of patches, and programs.
 
-    Where theories are not named, this one counts for depths from `least_depth` to `most_depth`.
+    `sampled` are the hidden units whose features at the training inputs it keeps. Where theories
+    are not named, this one counts for depths from `least_depth` to `most_depth`.
 
     >>> Needs(per_layer=1.0).num_matrices(depth=3, patches=None)
     8.3
@@ -139,6 +140,7 @@ class Needs:
     per_layer: float = 0.0
     per_pair: float = 0.0
     programs: float = PROGRAMS
+    sampled: float = 0.0
     least_depth: int = 0
     most_depth: int = sys.maxsize
 
@@ -167,7 +169,8 @@ def of_theories(
         pairs = (patches or 0) ** 2 if need.per_pair else 0
         entries = need.num_matrices(depth, patches) * num_train**2
         entries += (CROSS_COPIES + pairs) * num_train * num_test
-        return {"Gram matrices": 8.0 * entries, "programs": need.programs}
+        sampled = 8.0 * need.sampled * num_train
+        return {"Gram matrices": 8.0 * entries, "units": sampled, "programs": need.programs}
 
     return max(map(parts, (Needs(), *needs)), key=lambda sizes: sum(sizes.values()))
 
@@ -176,7 +179,7 @@ def by_default(needs: Iterable[Needs], depth: int, patches: int | None) -> list[
     """The needs of those theories that are asked about this network where none is named.
 
     >>> by_default([Needs(least_depth=2), Needs(most_depth=1)], 3, None)
-    [Needs(matrices=5.3, per_layer=0.0, per_pair=0.0, programs=15000000.0, least_depth=2, most_depth=9223372036854775807)]
+    [Needs(matrices=5.3, per_layer=0.0, per_pair=0.0, programs=15000000.0, sampled=0.0, least_depth=2, most_depth=9223372036854775807)]
     """  # noqa: E501
     return [
         need for need in needs

@@ -123,3 +123,53 @@ def nuts_one_layer(
         num_chains=num_chains,
     )  # fmt: skip
     return draws["f"]
+
+
+def one_layer_by_importance(
+    data: Dataset,
+    width: int,
+    precisions: tuple[float, float],
+    temperature: float,
+    *,
+    activation: str = "erf",
+    draws: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """The exact posterior of one hidden layer, by hidden weights of the prior with their weights.
+
+    The read-out is integrated out: draws have the weight N(y; 0, K_W + T), the Gaussian predictive
+    mean m and variance s at each test input. "mean" and "variance" (of f), "log_evidence" with
+    their standard errors "…_error", and the "effective" number of draws.
+    """
+    rng, batch, size = np.random.default_rng(seed), 2000, data.num_train
+    x = np.concatenate([data.x_train, data.x_test]) / np.sqrt(precisions[0] * data.in_size)
+    logs, means, variances = [], [], []
+    for _ in range(draws // batch):
+        weights = rng.standard_normal((batch, width, data.in_size))
+        phi = NUMPY_ACTIVATIONS[activation](weights @ x.T) / np.sqrt(precisions[1] * width)
+        gram = np.swapaxes(phi, 1, 2) @ phi
+        noisy = gram[:, :size, :size] + temperature * np.eye(size)
+        both = np.linalg.solve(noisy, gram[:, :size, size:])  # (batch, P, P_test)
+        solved = np.linalg.solve(noisy, np.tile(data.y_train, (batch, 1))[..., None])[..., 0]
+        misfit = solved @ data.y_train + np.linalg.slogdet(noisy)[1]
+        logs.append(-0.5 * misfit - 0.5 * size * np.log(2 * np.pi))
+        means.append(np.einsum("bpt,p->bt", both, data.y_train))
+        diagonal = np.einsum("btt->bt", gram[:, size:, size:])
+        variances.append(diagonal - np.sum(gram[:, :size, size:] * both, axis=1))
+    log, m, s = (np.concatenate(arrays) for arrays in (logs, means, variances))
+    likelihood = np.exp(log - log.max())
+    share = likelihood / likelihood.sum()
+    mean = share @ m
+    square = s + (m - mean) ** 2
+    variance = share @ square
+
+    def error(values: np.ndarray) -> np.ndarray:
+        return np.sqrt(share**2 @ np.square(values))
+
+    return {
+        "mean": mean, "mean_error": error(m - mean), "variance": variance,
+        "variance_error": error(square - variance),
+        "log_evidence": log.max() + np.log(likelihood.mean()),
+        "log_evidence_error": likelihood.std() / likelihood.mean() / np.sqrt(len(log)),
+        "effective": 1 / np.sum(share**2),
+    }  # fmt: skip

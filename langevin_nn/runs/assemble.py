@@ -141,11 +141,12 @@ def memory_needs(
     needs = {"network": ({"the network": float(3 * itemsize * network.num_drawn)}, remedy)}
     if config.theory != ():
         names = THEORIES if config.theory is None else config.theory
-        theories = [theory_named(name).needs for name in names]
-        shape = network.depth, network.patches
-        if config.theory is None:
-            theories = footprint.by_default(theories, *shape)
-        theory_parts = footprint.of_theories(data.num_train, data.num_test, theories, *shape)
+        theories = [theory_named(name) for name in names]
+        named, shape = config.theory is not None, (network.depth, network.patches)
+        of_each = [theory.needs for theory in theories if named or not theory.on_request]
+        if not named:
+            of_each = footprint.by_default(of_each, *shape)
+        theory_parts = footprint.of_theories(data.num_train, data.num_test, of_each, *shape)
         needs["theories"] = (theory_parts, "write fewer examples, or --theory [] for none")
     if sampling:
         sizes = footprint.Sizes(

@@ -17,6 +17,9 @@ from langevin_nn.theory.effective.width_expansion import matched, width_expansio
 from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.evidence import Evidence, evidence
 from langevin_nn.theory.evidence_maximum import EvidenceMaximum, maximise_evidence
+from langevin_nn.theory.features.cavity import cavity
+from langevin_nn.theory.features.mean_field import mean_field
+from langevin_nn.theory.features.propagation import propagation
 from langevin_nn.theory.kernels.nngp import gram_blocks, nngp
 from langevin_nn.theory.kernels.ntk import ntk
 from langevin_nn.theory.kernels.patch_pairs import patch_gram
@@ -54,6 +57,7 @@ __all__ = [
     "PredictiveDistribution",
     "Predictions",
     "RandomFeatureError",
+    "cavity",
     "convolutional",
     "evidence",
     "global_",
@@ -66,6 +70,7 @@ __all__ = [
     "kernel_flow",
     "matched",
     "maximise_evidence",
+    "mean_field",
     "multi_output",
     "nested",
     "nngp",
@@ -76,6 +81,7 @@ __all__ = [
     "patch_gram",
     "predict",
     "predictive_distribution",
+    "propagation",
     "random_feature_decomposition",
     "random_feature_error",
     "random_feature_peaks",

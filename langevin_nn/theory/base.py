@@ -113,6 +113,7 @@ class Theory:
         is_expansion: whether it is one in a small number, whose variances may come out negative.
         one_scale: whether it multiplies the Gram matrix by one scale Q, of which the criterion
             tells whether Q* is above 1.
+        on_request: whether it is left out where no theory is named, since it takes its time.
 
     >>> from langevin_nn.theory import THEORIES
     >>> data = two_points(1.0, 0.0)
@@ -133,6 +134,7 @@ class Theory:
     is_limit: bool = False
     is_expansion: bool = False
     one_scale: bool = False
+    on_request: bool = False
 
     def __post_init__(self) -> None:
         require_text("the name of a theory", self.name)
@@ -236,9 +238,13 @@ class Theory:
         return ""
 
     def applies(self, ensemble: Ensemble) -> str:
-        """Why the theory does not describe the ensemble, or says nothing new about it; else ""."""
+        """Why the theory does not describe the ensemble, or says nothing new about it; else "".
+
+        Of one on request: that it has to be named.
+        """
         require_ensemble(ensemble)
-        return self._outside(ensemble) or self._reason("twin", ensemble)
+        on_request = "it takes its time: ask for it by name" if self.on_request else ""
+        return self._outside(ensemble) or self._reason("twin", ensemble) or on_request
 
     def _outside(self, ensemble: Ensemble) -> str:
         """Why the theory does not describe the ensemble; "" where it does."""

@@ -30,6 +30,7 @@ from langevin_nn.theory.effective import (
     width_expansion,
 )
 from langevin_nn.theory.ensemble import gram_regression
+from langevin_nn.theory.features import cavity, mean_field, propagation
 from langevin_nn.theory.regression.moments import not_found
 from langevin_nn.theory.regression.resolvable import resolved_criteria
 from langevin_nn.theory.regression.rounding import rounding_of
@@ -51,6 +52,9 @@ THEORIES: dict[str, Theory | Function] = {
         width_expansion.MATCHED,
         multi_output.THEORY,
         convolutional.THEORY,
+        mean_field.THEORY,
+        cavity.THEORY,
+        propagation.THEORY,
     )
 }
 """The theories by name. A theory of your own is added as `THEORIES["mine"]`: a `Theory`, or a
@@ -141,6 +145,7 @@ def predict(
     patches = None if spec.patches is None else spec.patches.num_patches
     depth, needs = len(spec.hidden_widths or ()), [theory.needs for theory in theories.values()]
     if names is None:
+        needs = [theory.needs for theory in theories.values() if not theory.on_request]
         needs = footprint.by_default(needs, depth, patches)
     room = footprint.of_theories(data.num_train, data.num_test, needs, depth, patches)
     footprint.require_and_warn(room, "write fewer training or test examples")

@@ -1,0 +1,1 @@
+"""Theories in which a hidden unit's distribution changes: features are learned."""

@@ -31,6 +31,7 @@ from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.response import (
     Response,
     about_the_sample,
+    contribution_at_tests,
     gaussian_moments,
     noise_of,
     require_warm,
@@ -38,7 +39,12 @@ from langevin_nn.theory.features.response import (
     scale_along,
 )
 from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
-from langevin_nn.theory.regression.moments import gaussian_evidence, generalisation, joined
+from langevin_nn.theory.regression.moments import (
+    gaussian_evidence,
+    generalisation,
+    joined,
+    not_found,
+)
 from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "mean_field"]
@@ -49,6 +55,10 @@ _TOLERANCE = 1e-10
 """The Newton decrement, in units of G, below which a point is the minimum."""
 _SUFFICIENT = 1e-4
 """The part of the predicted decrease that a step must have."""
+_COLLAPSED = (
+    "the weights of the units collapse on a few of them, as beyond the wall of an unbounded "
+    "activation or where N_1 is too small for the labels: G has no minimum that a sample resolves"
+)
 HEAVY_TAIL = 0.7
 """The tail index of the weights from which their averages are not to be relied on."""
 
@@ -111,11 +121,16 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
     require_warm("mean_field", spec.temperature)
     units = draw_units(ensemble, num_units)
     noise = noise_of(units, spec.temperature)
-    found = _minimum(units, data.y_train, noise, width)
+    try:
+        found = _minimum(units, data.y_train, noise, width)
+    except np.linalg.LinAlgError:
+        return Solution(not_found("mean_field", data, _COLLAPSED))
     log_determinant = 2 * float(np.sum(np.log(np.diag(found.curvature))))
     evidence = gaussian_evidence(log_determinant - 2 * found.value, data.num_train)
+    along = found.response.along(units, found.t)
+    process = contribution_at_tests(units, width, found.t, along, found.response)
     moments = gaussian_moments(
-        units, data, spec.temperature, width, found.t, found.response, found.curvature, evidence
+        units, data, spec.temperature, found.t, process, found.curvature, evidence
     )
     enough, message = about_the_sample(found.response)
     index = tail_index(found.response.weights)

@@ -2,26 +2,29 @@
 
 f = Σ_i g_i, g_i = v_i φ_i/√N_1, is a sum of N_1 independent vectors, over training and test points.
 Each one's prior is replaced by a Gaussian site N(μ, S), the same for all, chosen such that a unit
-with its true prior in the field of the sites has the moments that its site gives it. To leading
-order in 1/N_1 (N_1 sites for the N_1 − 1 others), with the field of mean a and covariance B of
-`response`,
+with its true prior, among N_1 − 1 sites, has the mean m and the covariance C that its site gives
+it. The field of the sites on the unit (`response`) has the covariance and the mean
 
-    B⁻¹ = T + N_1 S,   a = B (y − N_1 μ),
-    N_1 μ = J a − N_1 S a,   N_1 S = J + E_p[φφᵀ u²/(N_1 (1 + q)²)] − (J a)(J a)ᵀ/N_1,
+    B⁻¹ = T + (N_1 − 1) S,   a = B (y − (N_1 − 1) μ),
+    N_1 m = J a,   N_1 C = J + E_p[φφᵀ u²/(N_1 (1 + q)²)] − (J a)(J a)ᵀ/N_1,
 
-all at the training points; the first moments say T a = y − J a. Over test inputs x as well,
+and S⁻¹ = C⁻¹ − B, all at the training points. With the field of all sites, α = a − B m, and B m the
+unit's own part in it, the means say T α = y − N_1 m. In the basis in which T and C are diagonal the
+other equation is a quadratic one: for T = 1 and the eigenvalues c of N_1 C and s of N_1 S
 
-    mean = J_x a,   variance = N_1 S_xx − N_1² S_x B S_xᵀ,
-    log p(y) = log N(y; N_1 μ, T + N_1 S) + N_1 log E_0[(1 + q)^(−½) exp(½ u²/(N_1 (1 + q)))]
-               − N_1 log ∫ N(g; μ, S) exp(a·g − ½ gᵀB g) dg,
+    (1 − 1/N_1) s² + (1 − c) s − c = 0.
 
-the last integral being that of a site in the place of the unit, with m = J a/N_1
+Over test inputs x as well, with S_x = C_x + C_x (B⁻¹ − C)⁻¹ C and so on,
 
-    log ∫ … = m·a − ½ aᵀS a − ½ log det(1 + S B) − ½ mᵀ(B⁻¹ + S)⁻¹m.
+    mean = N_1 m_x,   variance = N_1 S_xx − N_1² S_x (T + N_1 S)⁻¹ S_xᵀ,
+    log p(y) = −½ αᵀT α − N_1 m·α − (N_1/2) mᵀB m + N_1 log Z
+               + ½ (N_1 − 1) log det(T + N_1 S) − ½ N_1 log det B⁻¹ − (P/2) log 2π,
 
-For Gaussian φ and N_1 → ∞ at fixed P/N_1, N_1 S = Q K beside a matrix of rank one, with the Q of
-`one_layer`; for q = 0 it is `mean_field`. Expectation propagation: Minka 2001, arXiv:1301.2294; its
-use for the units of a layer is derived here.
+Z = E_0[(1 + q)^(−½) exp(½ u²/(N_1 (1 + q)))] a unit's integral: it is the evidence of N_1 sites
+times, for each unit, the ratio of its integral to that of its site. Mean, variance and evidence are
+exact to order 1/N_1 at fixed P. Without q, and with C for S, they are those of `mean_field`.
+Expectation propagation: Minka 2001, arXiv:1301.2294; its use for the units of a layer is derived
+here.
 """
 
 from functools import partial
@@ -30,49 +33,62 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+from langevin_nn.data.dataset import Dataset
 from langevin_nn.footprint import Needs
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.field import Field, about_the_iteration, solve_field
 from langevin_nn.theory.features.response import (
+    Contribution,
     Response,
     about_the_sample,
+    contribution_at_tests,
     gaussian_moments,
     noise_of,
     require_warm,
     scale_along,
 )
 from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
-from langevin_nn.theory.regression.moments import gaussian_evidence, generalisation, joined
+from langevin_nn.theory.regression.moments import (
+    Moments,
+    gaussian_evidence,
+    generalisation,
+    joined,
+    not_found,
+)
 from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "propagation"]
 
-_domain = partial(require, "propagation", depth=1)
+_domain = partial(require, "propagation", depth=1, least_width=2)
+
+_NEGATIVE = 1e-6
+"""The largest negative eigenvalue of a covariance that is put down to rounding and the sample."""
 
 
 def propagation(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisation:
-    """One hidden layer, any activation: each unit in the field of all, by expectation propagation.
+    """One hidden layer, any activation: each unit among the others, by expectation propagation.
 
-    With y (P,), one unit's features φ (P,), J = E_p[φφᵀ/(1 + q)] (P, P), q = φᵀBφ/N_1, u = φᵀa and
-    the unit's own distribution p ∝ p_0 (1 + q)^(−½) exp(½ u²/(N_1 (1 + q))), it solves
+    f is the sum of N_1 units' contributions. The prior of each is replaced by a Gaussian N(μ, S)
+    such that a unit with its true prior among N_1 − 1 Gaussian ones has the mean m and covariance C
+    that the Gaussian gives it. With y, m (P,), S, C (P, P) and one unit's features φ (P,),
 
-        T a = y − J a,   B⁻¹ = T + J + E_p[φφᵀ u²/(N_1 (1 + q)²)] − (J a)(J a)ᵀ/N_1,
+        B⁻¹ = T + (N_1 − 1) S,   a = B (y − (N_1 − 1) μ),   q = φᵀBφ/N_1,   u = φᵀa,
+        p ∝ p_0 (1 + q)^(−½) exp(½ u²/(N_1 (1 + q))),   N_1 m = E_p[φ u/(1 + q)],   S⁻¹ = C⁻¹ − B,
 
-    mean = J_x a, and the variance is that of a Gaussian process with B⁻¹ − T, over test inputs as
-    well, for its Gram matrix. The units' turning towards the task and their common scale are in
-    it: for Gaussian φ it has the Q of `one_layer`. It and its log evidence are derived in
-    `features.propagation`; expectation propagation: Minka 2001, arXiv:1301.2294. It is best where
-    N_1 is P or more. Far below P it may have no fixed point that the iteration finds, or one where
-    few units carry all the weight.
+    and mean = N_1 m_x (equations in `features.propagation`, where its use here is derived; for the
+    method: Minka 2001, arXiv:1301.2294). Mean, variance and log evidence are exact to order 1/N_1
+    at fixed P, as `width_expansion`, and have all orders of the units' turning towards the task and
+    of their common scale. Where N_1 is P or more nothing here is nearer to the exact sampler. Far
+    below P it may have no fixed point that the iteration finds.
 
     The order parameter is aᵀJa/aᵀKa, by which the Gram matrix has grown along a. E_p is an average
     over `num_units` quasi-random units with weights, the same units in each call, with the exact K
     as control variate. `converged` is False, and `message` says why, where the iteration does not
     end, or the weights are those of too few units.
 
-    Arguments and errors as for `mean_field`.
+    Arguments and errors as for `mean_field`; two hidden units or more, or NotApplicable.
 
     >>> data = two_points(2.0, -2.0)
     >>> spec = EnsembleSpec(2, (100,), identity, (0.5, 1.0), temperature=1.0)
@@ -94,15 +110,42 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
     noise = noise_of(units, spec.temperature)
     update = partial(field_of_sites, units, data.y_train, noise, width)
     field = solve_field(units, data.y_train, noise, width, update)
-    evidence = _log_evidence(units, noise, width, field)
-    moments = gaussian_moments(
-        units, data, spec.temperature, width, field.a, field.response, field.factor, evidence
-    )
     enough, message = about_the_sample(field.response)
     message = joined(about_the_iteration(field), message)
+    try:
+        moments = _moments(units, data, noise, spec.temperature, width, field)
+    except np.linalg.LinAlgError:
+        reason = joined(message, "the sampled units are no distribution there")
+        return Solution(not_found("propagation", data, reason))
     converged = field.converged and enough
     orders = (scale_along(units, field.response, field.a),)
     return Solution(generalisation("propagation", data, moments, orders, converged, message))
+
+
+def sites_of(
+    covariance: Float[np.ndarray, "P P"], noise: Float[np.ndarray, "P P"], width: int
+) -> Float[np.ndarray, "P P"]:
+    """N_1 S of the sites with S⁻¹ = C⁻¹ − B, B⁻¹ = T + (N_1 − 1) S, from N_1 C = `covariance`.
+
+    Raises `numpy.linalg.LinAlgError` where C, an average over a sample, is no covariance.
+
+    >>> sites = sites_of(np.diag([3.0, 0.0]), 2 * np.eye(2), 10)
+    >>> others = 2 + 0.9 * sites[0, 0]
+    >>> print(f"{sites[0, 0]:.4f} {1 / (10 / sites[0, 0] + 1 / others):.4f} {sites[1, 1]:.4f}")
+    3.1966 0.3000 0.0000
+    """
+    root = scipy.linalg.cholesky(noise, lower=True)
+    half = scipy.linalg.solve_triangular(root, covariance, lower=True)
+    c, vectors = scipy.linalg.eigh(scipy.linalg.solve_triangular(root, half.T, lower=True))
+    if not c[0] >= -_NEGATIVE * max(1.0, c[-1]):
+        raise np.linalg.LinAlgError("the sampled covariance of a unit is not positive")
+    c, share = np.maximum(c, 0.0), 1 - 1 / width
+    discriminant = np.sqrt((1 - c) ** 2 + 4 * share * c)
+    s = np.where(
+        c < 1, 2 * c / (np.abs(1 - c) + discriminant), (c - 1 + discriminant) / (2 * share)
+    )
+    basis = root @ vectors
+    return (basis * s) @ basis.T
 
 
 def field_of_sites(
@@ -113,42 +156,80 @@ def field_of_sites(
     response: Response,
     a: Float[np.ndarray, " P"],
 ) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, "P P"]]:
-    """The next a, a Newton step of T a = y − J a with B for its slope, and the factor of B⁻¹.
+    """The next a, by a Newton step of T α = y − N_1 m, and the factor of B⁻¹.
 
+    >>> from langevin_nn.theory.features.response import response_of
     >>> data = two_points(1.0, 0.0)
     >>> spec = EnsembleSpec(2, (10**6,), identity, (0.5, 1.0), temperature=1.0)  # K = I
     >>> units = draw_units(Ensemble(spec, data), 64)
-    >>> from langevin_nn.theory.features.response import response_of
     >>> response = response_of(0.0, np.zeros(64), 10**6)
     >>> a, factor = field_of_sites(units, data.y_train, np.eye(2), 10**6, response, np.zeros(2))
-    >>> a.round(9), np.diag(factor @ factor.T).round(9)
+    >>> a.round(5), np.diag(factor @ factor.T).round(5)
     (array([0.5, 0. ]), array([2., 2.]))
     """
     along = response.along(units, a)
-    factor = scipy.linalg.cholesky(noise + response.covariance(units, along, width), lower=True)
-    return a + scipy.linalg.cho_solve((factor, True), y - noise @ a - along), factor
+    sites = sites_of(response.covariance(units, along, width), noise, width)
+    factor, of_all = (
+        scipy.linalg.cholesky(noise + share * sites, lower=True) for share in (1 - 1 / width, 1.0)
+    )
+    own = scipy.linalg.cho_solve((factor, True), along) / width  # B m
+    alpha = a - own
+    alpha = alpha + scipy.linalg.cho_solve((of_all, True), y - noise @ alpha - along)
+    return alpha + own, factor
 
 
-def _log_evidence(units: Units, noise: Float[np.ndarray, "P P"], width: int, field: Field) -> float:
-    """log p(y) of the sites, with E_0 q and E_0 u² exact, as K is, in the units' normaliser."""
+def _moments(
+    units: Units,
+    data: Dataset,
+    noise: Float[np.ndarray, "P P"],
+    temperature: float,
+    width: int,
+    field: Field,
+) -> Moments:
     a, factor, response = field.a, field.factor, field.response
-    inverse = factor @ factor.T  # B⁻¹
-    sites = inverse - noise  # N_1 S
     along = response.along(units, a)
-    solved = scipy.linalg.solve_triangular(factor, np.eye(len(a)), lower=True)
-    trace = float(np.sum(solved @ units.gram * solved))  # Tr B K
+    covariance = response.covariance(units, along, width)  # N_1 C
+    sites = sites_of(covariance, noise, width)
+    of_all = scipy.linalg.cholesky(noise + sites, lower=True)
+    alpha = a - scipy.linalg.cho_solve((factor, True), along) / width
+    unit = contribution_at_tests(units, width, a, along, response)
+    gap = scipy.linalg.cholesky(factor @ factor.T - covariance / width, lower=True)  # B⁻¹ − C
+    inside, at_tests = (
+        scipy.linalg.solve_triangular(gap, matrix.T, lower=True)
+        for matrix in (covariance, unit.cross)
+    )
+    process = Contribution(
+        unit.mean,
+        unit.cross + at_tests.T @ inside / width,
+        unit.variance + np.sum(at_tests**2, axis=0) / width,
+    )
+    evidence = _log_evidence(units, noise, width, field, along, alpha, of_all)
+    return gaussian_moments(units, data, temperature, alpha, process, of_all, evidence)
+
+
+def _log_evidence(
+    units: Units,
+    noise: Float[np.ndarray, "P P"],
+    width: int,
+    field: Field,
+    along: Float[np.ndarray, " P"],
+    alpha: Float[np.ndarray, " P"],
+    of_all: Float[np.ndarray, "P P"],
+) -> float:
+    """log p(y), with E_0 q and E_0 u² exact, as K is, in the units' integral."""
+    a, factor, response = field.a, field.factor, field.response
+    inverse = scipy.linalg.solve_triangular(factor, np.eye(len(a)), lower=True)
+    trace = float(np.sum((inverse @ units.gram) * inverse))  # Tr B K
     beyond_the_sample = a @ units.gram @ a - np.mean(field.u**2)
     beyond_the_sample -= trace - width * np.mean(field.q)
-    normaliser = width * response.log_normaliser + 0.5 * response.known * beyond_the_sample
-    next_factor = scipy.linalg.cholesky(inverse + sites / width, lower=True)
-    pulled = scipy.linalg.solve_triangular(next_factor, along, lower=True)
-    log_determinant, next_log_determinant = (
-        2 * float(np.sum(np.log(np.diag(root)))) for root in (factor, next_factor)
-    )
-    site = along @ a - 0.5 * a @ sites @ a - 0.5 * pulled @ pulled / width
-    site -= 0.5 * width * (next_log_determinant - log_determinant)
-    misfit = a @ inverse @ a + log_determinant
-    return gaussian_evidence(float(misfit - 2 * (normaliser - site)), len(a))
+    integral = width * response.log_normaliser + 0.5 * response.known * beyond_the_sample
+    own = np.sum((inverse @ along) ** 2) / width  # N_1 mᵀB m
+    determinant, of_others = (2 * np.sum(np.log(np.diag(root))) for root in (of_all, factor))
+    return gaussian_evidence(
+        alpha @ noise @ alpha + 2 * along @ alpha + own - 2 * integral
+        - (width - 1) * determinant + width * of_others,
+        len(a),
+    )  # fmt: skip
 
 
 THEORY = Theory(

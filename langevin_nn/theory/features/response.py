@@ -26,8 +26,8 @@ from langevin_nn.theory.regression.moments import Moments
 from langevin_nn.types import InputError
 
 __all__ = [
-    "LEAST_EFFECTIVE", "Response", "about_the_sample", "gaussian_moments", "noise_of",
-    "quadratic_form", "require_warm", "response_of", "scale_along",
+    "LEAST_EFFECTIVE", "Contribution", "Response", "about_the_sample", "contribution_at_tests",
+    "gaussian_moments", "noise_of", "quadratic_form", "require_warm", "response_of", "scale_along",
 ]  # fmt: skip
 
 LEAST_EFFECTIVE = 200.0
@@ -150,20 +150,56 @@ def scale_along(units: Units, response: Response, a: Float[np.ndarray, " P"]) ->
     return float(a @ response.along(units, a)) / power if power > 0 else 1.0
 
 
+class Contribution(NamedTuple):
+    """N_1 times a unit's contribution to f at test inputs x: its mean, and its covariances.
+
+    Made by `contribution_at_tests`.
+    """
+
+    mean: Float[np.ndarray, " P_test"]  # J_x a
+    cross: Float[np.ndarray, "P_test P"]
+    variance: Float[np.ndarray, " P_test"]
+
+
+def contribution_at_tests(
+    units: Units,
+    width: int,
+    a: Float[np.ndarray, " P"],
+    along: Float[np.ndarray, " P"],
+    response: Response,
+) -> Contribution:
+    """The contribution of units with this response to a; `along` is J a at the training inputs.
+
+    >>> from langevin_nn.model.ensemble import Ensemble
+    >>> from langevin_nn.theory.features.units import draw_units
+    >>> data = two_points(1.0, 0.0)
+    >>> spec = EnsembleSpec(2, (10**9,), identity, (0.5, 1.0), temperature=1.0)  # K = I
+    >>> units, a = draw_units(Ensemble(spec, data), 64), data.y_train / 2
+    >>> response = response_of(0.0, units.features @ a, 10**9)
+    >>> found = contribution_at_tests(units, 10**9, a, a, response)
+    >>> abs(found.mean).round(6), found.variance.round(6)
+    (array([0.5, 0. ]), array([1., 1.]))
+    """
+    (linear, _), (moment, diagonal) = units.at_tests(
+        (response.linear, response.known), (response.linear + response.square, response.known)
+    )
+    mean = linear @ a
+    return Contribution(mean, moment - np.outer(mean, along) / width, diagonal - mean**2 / width)
+
+
 def gaussian_moments(
     units: Units,
     data: Dataset,
     temperature: float,
-    width: int,
-    a: Float[np.ndarray, " P"],
-    response: Response,
+    field: Float[np.ndarray, " P"],
+    process: Contribution,
     factor: Float[np.ndarray, "P P"],
     log_evidence: float,
 ) -> Moments:
-    """Moments of the Gaussian process of units with this response; `factor` is that of T + M.
+    """Moments of a Gaussian process of covariance M in which y − f̄ = T a at the training inputs.
 
-    With J and M over test inputs x too, mean = J_x a, variance = M_xx − M_x (T + M)⁻¹ M_xᵀ, and
-    the read-out's bias in all of them. The training error is that of the same process.
+    mean = `process.mean` and variance = M_xx − M_x (T + M)⁻¹ M_xᵀ, with `factor` the lower Cholesky
+    factor of T + M; a = `field`, `process` M_x and M_xx. The read-out's bias is added to them.
 
     Units of infinite width, with K = I and T = 1:
 
@@ -172,29 +208,20 @@ def gaussian_moments(
     >>> data = two_points(1.0, 0.0)
     >>> spec = EnsembleSpec(2, (10**9,), identity, (0.5, 1.0), temperature=1.0)
     >>> units, a = draw_units(Ensemble(spec, data), 64), data.y_train / 2
-    >>> response = response_of(0.0, units.features @ a, 10**9)
-    >>> found = gaussian_moments(
-    ...     units, data, 1.0, 10**9, a, response, np.sqrt(2) * np.eye(2), np.nan
-    ... )
-    >>> abs(found.mean).round(6), found.variance.round(6), round(found.train_error, 6)
+    >>> process = Contribution(a, np.eye(2), np.ones(2))
+    >>> found = gaussian_moments(units, data, 1.0, a, process, np.sqrt(2) * np.eye(2), np.nan)
+    >>> found.mean, found.variance.round(6), round(found.train_error, 6)
     (array([0.5, 0. ]), array([0.5, 0.5]), 0.625)
     """
-    (linear, _), (moment, diagonal) = units.at_tests(
-        (response.linear, response.known), (response.linear + response.square, response.known)
-    )
-    contribution = linear @ a
-    along = response.along(units, a)
     bias = units.test_columns @ units.columns.T
-    cross = moment - np.outer(contribution, along) / width + bias
-    diagonal = diagonal - contribution**2 / width + np.sum(units.test_columns**2, axis=1)
-    solved = scipy.linalg.solve_triangular(factor, cross.T, lower=True)
-    inverse = scipy.linalg.solve_triangular(factor, np.eye(len(a)), lower=True)
-    spread = temperature * len(a) - temperature**2 * np.sum(inverse**2)
-    residuals = data.y_train - along - units.columns @ (units.columns.T @ a)
+    solved = scipy.linalg.solve_triangular(factor, (process.cross + bias).T, lower=True)
+    inverse = scipy.linalg.solve_triangular(factor, np.eye(len(field)), lower=True)
+    spread = temperature * len(field) - temperature**2 * np.sum(inverse**2)
+    prior = process.variance + np.sum(units.test_columns**2, axis=1)
     return Moments(
-        mean=contribution + bias @ a,
-        variance=diagonal - np.sum(solved**2, axis=0),
-        train_error=float((np.sum(residuals**2) + spread) / len(a)),
+        mean=process.mean + bias @ field,
+        variance=prior - np.sum(solved**2, axis=0),
+        train_error=float((temperature**2 * np.sum(field**2) + spread) / len(field)),
         log_evidence=log_evidence,
     )
 

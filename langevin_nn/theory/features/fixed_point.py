@@ -21,10 +21,10 @@ __all__ = ["FixedPoint", "fixed_point"]
 Vector = Float[np.ndarray, " m"]
 Step = Callable[[Vector], tuple[Vector, Vector]]
 
-_MEMORY = 5
-_NEAR = 0.2
+_MEMORY = 8
+_NEAR = 0.05
 """The residual below which steps are accelerated."""
-_GROWTH = 3.0
+_GROWTH = 10.0
 """How much larger than the least so far a residual may be."""
 _LEAST_MIXING = 0.02
 

@@ -279,6 +279,7 @@ print(peak() - before)
         (1200, 1200, "infinite_width", 1),
         (1200, 20, "one_layer_nonodd", 1),
         (1000, 20, "width_expansion", 1),
+        (1000, 20, "mean_field", 1),
         (1500, 100, "nested", 2),
         (1200, 20, "nested", 4),
         (400, 20, "convolutional", 1),

@@ -19,9 +19,11 @@ from scipy.optimize import brentq
 from statistics_in_sigmas import SIGMAS
 
 import langevin_nn as lnn
+from langevin_nn import config as configuration
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.data.image_files import available
 from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.runs import run
 from langevin_nn.theory import (
     THEORIES,
     cavity,
@@ -246,6 +248,7 @@ def test_mean_field_is_the_minimum_of_its_action():
     result, units = mean_field(ensemble, num_units=FEW), draw_units(ensemble, FEW)
     t = (data.y_train - result.predictive_mean) / temperature
 
+    @jax.jit
     def action(t):
         u = jnp.asarray(units.features) @ t
         log_average = jax.scipy.special.logsumexp(u**2 / (2 * width)) - jnp.log(len(u))
@@ -254,8 +257,9 @@ def test_mean_field_is_the_minimum_of_its_action():
 
     assert result.converged
     scale = np.abs(data.y_train).max()
-    np.testing.assert_allclose(jax.grad(action)(jnp.asarray(t)), 0, atol=1e-3 * scale)
-    hessian = np.asarray(jax.hessian(action)(jnp.asarray(t)))  # T + M
+    slope = jax.jit(jax.grad(action))(jnp.asarray(t))
+    np.testing.assert_allclose(slope, 0, atol=1e-3 * scale)
+    hessian = np.asarray(jax.jit(jax.hessian(action))(jnp.asarray(t)))  # T + M
     variance = temperature - temperature**2 * np.diag(np.linalg.inv(hessian))
     np.testing.assert_allclose(result.predictive_variance, variance, rtol=2e-2)
     for direction in np.eye(len(t)):
@@ -291,7 +295,7 @@ def test_weights_of_few_units_are_not_converged():
 UPDATES = {"cavity": field_of_mean, "propagation": field_of_sites}
 
 
-@pytest.mark.parametrize("name, width", [("cavity", 10), ("propagation", 20), ("propagation", 60)])
+@pytest.mark.parametrize("name, width", [("cavity", 40), ("propagation", 20), ("propagation", 60)])
 def test_a_solution_is_a_fixed_point(name, width):
     """The equations of the field, written out with sums over the units and inverses."""
     temperature, data = 0.1, toy()
@@ -417,7 +421,7 @@ def test_points_of_the_validity_map():
         "network": {"activation": "erf"},
         "posterior": {"temperature": 0.1, "readout": "marginalised"},
     }
-    _, ensemble = lnn.runs.run.prepare_theory(lnn.config.from_dict(values))
+    _, ensemble = run.prepare_theory(configuration.from_dict(values))
     results = json.loads(MAP.read_text())["map"]
     places = [results["coords"][name]["data"] for name in results["data_vars"]["bias2"]["dims"]]
     for name, width, precision, percent in ON_THE_MAP:

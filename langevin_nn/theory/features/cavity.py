@@ -175,6 +175,6 @@ THEORY = Theory(
     summary="One unit in the field of the others, whose features follow the data.",
     style={"color": "#332288", "linestyle": (0, (1, 1)), "marker": "*"},
     domain=_domain,
-    needs=Needs(10.0, programs=600e6, least_depth=1, most_depth=1),
+    needs=Needs(10.0, programs=60e6, sampled=NUM_UNITS, least_depth=1, most_depth=1),
     on_request=True,
 )

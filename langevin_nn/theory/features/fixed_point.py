@@ -6,8 +6,8 @@ With the residuals f_k = g(x_k) − x_k of the last few steps, the next one is
 
 (Anderson 1965, J. ACM 12:547; Walker and Ni 2011, SIAM J. Numer. Anal. 49:1715). The norm is that
 which the function gives with each of its values. Far from the fixed point the iteration is only
-damped, x + β f. After a step by which the residual has grown much, or the function fails, it
-begins anew, from the best point so far and with half the β.
+damped, x + β f. After a step by which the residual has grown much, steps by which it has not
+fallen, or where the function fails, it begins anew, from the best point so far and with half the β.
 """
 
 from collections.abc import Callable
@@ -26,6 +26,8 @@ _NEAR = 0.05
 """The residual below which steps are accelerated."""
 _GROWTH = 10.0
 """How much larger than the least so far a residual may be."""
+_PATIENCE = 10
+"""The number of steps in which the residual has to fall."""
 _LEAST_MIXING = 0.02
 
 
@@ -54,13 +56,14 @@ def fixed_point(
     (array([0.739085]), True)
     """  # noqa: E501
     x = best = start
-    least, points, residuals = np.inf, [], []  # type: ignore[var-annotated]
+    least, points, residuals, since = np.inf, [], [], 0  # type: ignore[var-annotated]
     for num_steps in range(1, most_steps + 1):
         residual, roots, size = _residual(step, x)
         if size <= tolerance:
             return FixedPoint(x, size, num_steps)
-        if not size <= _GROWTH * least or not np.isfinite(size):
-            mixing, points, residuals, x = mixing / 2, [], [], best
+        since = 0 if size < least else since + 1
+        if not size <= _GROWTH * least or not np.isfinite(size) or since > _PATIENCE:
+            mixing, points, residuals, x, since = mixing / 2, [], [], best, 0
             if mixing < _LEAST_MIXING:
                 return FixedPoint(best, least, num_steps)
             continue

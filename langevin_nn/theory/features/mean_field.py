@@ -215,6 +215,6 @@ THEORY = Theory(
     summary="Each unit in the field of the data: the units' own posterior at labels of order √N_1.",
     style={"color": "#882255", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "P"},
     domain=_domain,
-    needs=Needs(10.0, programs=600e6, least_depth=1, most_depth=1),
+    needs=Needs(10.0, programs=60e6, sampled=NUM_UNITS, least_depth=1, most_depth=1),
     on_request=True,
 )

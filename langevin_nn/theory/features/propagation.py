@@ -238,6 +238,6 @@ THEORY = Theory(
     summary="Expectation propagation over hidden units: each one and their scale follow the data.",
     style={"color": "#117733", "linestyle": (0, (4, 1.5)), "marker": "X"},
     domain=_domain,
-    needs=Needs(10.0, programs=600e6, least_depth=1, most_depth=1),
+    needs=Needs(10.0, programs=60e6, sampled=NUM_UNITS, least_depth=1, most_depth=1),
     on_request=True,
 )

@@ -54,6 +54,7 @@ class Solution:
         covariance: makes the `theory.covariance.OutputCovariance` that the log evidence depends on;
             None where the posterior is neither a Gaussian process nor an average of some.
         mixture: the scales of K_L and their weights where the theory averages over them, else None.
+        is_gaussian: whether f is Gaussian at each input though no such covariance is known.
 
     >>> from langevin_nn.theory import THEORIES
     >>> data = two_points(1.0, 0.0)
@@ -66,6 +67,7 @@ class Solution:
     generalisation: Generalisation
     covariance: Callable[[], OutputCovariance] | None = None
     mixture: ScaleAverage | None = None
+    is_gaussian: bool = False
 
     def __post_init__(self) -> None:
         require_kind("generalisation", self.generalisation, Generalisation, "Generalisation(…)")
@@ -210,7 +212,9 @@ class Theory:
         if not numbers.converged or not complaint:
             return replace(solution, generalisation=numbers)
         message = "; ".join(filter(None, (numbers.message, complaint)))
-        return Solution(replace(numbers, converged=False, message=message))
+        return Solution(
+            replace(numbers, converged=False, message=message), is_gaussian=solution.is_gaussian
+        )
 
     def _complaint(self, numbers: Generalisation) -> str:
         """Which of the numbers cannot be right, in words; "" where all may be.

@@ -56,7 +56,8 @@ def evidence(ensemble: Ensemble, theory: str | Theory | Function = "one_layer") 
     Raises:
         InputError: an unknown theory; what the theory itself raises; derivatives beyond float64.
         NotApplicable: the theory does not describe the network; its `Solution` has no covariance
-            (`width_expansion`, `matched`, and functions of one's own that give numbers alone);
+            (`width_expansion`, `matched`, theories of learned features, and functions of one's own
+            that give numbers alone);
             T = 0 with a singular Gram matrix, where the log evidence has no limit.
 
     With f = w, y = 1, λ = 1: log N(1; 0, T + 1), whose derivative in T vanishes at T + 1 = y².

@@ -86,8 +86,9 @@ def predictive_distribution(
 ) -> PredictiveDistribution:
     """The posterior distribution of f, without the noise T, at the inputs x.
 
-    N(m(x), s(x)) of a saddle point; Σ_k w_k N(m_Q(x), s_Q(x)) at the nodes Q_k of `scale_mixture`,
-    w_k their posterior weights (`saddles.average`).
+    N(m(x), s(x)) of a saddle point, of `mean_field` and of `propagation`;
+    Σ_k w_k N(m_Q(x), s_Q(x)) at the nodes Q_k of `scale_mixture`, w_k their posterior weights
+    (`saddles.average`).
 
     Args:
         ensemble: the spec, and the training examples.
@@ -96,8 +97,8 @@ def predictive_distribution(
 
     Raises:
         NotApplicable: the theory does not describe the network, or has two moments but no
-            distribution (`width_expansion`, `matched`, and functions of one's own that give numbers
-            alone).
+            distribution (`width_expansion`, `matched`, `cavity`, and functions of one's own that
+            give numbers alone).
         InputError: as the theory; an unknown name.
 
     >>> data = two_points(1.0, -1.0)
@@ -123,7 +124,7 @@ def predictive_distribution(
         means = regression.mean(temperature, average.scales)
         variances = regression.variance(temperature, average.scales)
         return PredictiveDistribution(average.weights, means, variances)
-    if solution.covariance is None:
+    if solution.covariance is None and not solution.is_gaussian:
         raise NotApplicable(
             f"{chosen.name} gives the mean and the variance of f, not its distribution"
         )

@@ -27,10 +27,12 @@ from langevin_nn.runs import run
 from langevin_nn.theory import (
     THEORIES,
     cavity,
+    evidence,
     infinite_width,
     mean_field,
     one_layer,
     predict,
+    predictive_distribution,
     propagation,
     scale_mixture,
     width_expansion,
@@ -146,6 +148,24 @@ def test_units_of_one_width_have_no_others():
     with pytest.raises(NotApplicable, match="needs at least 2 hidden units"):
         propagation(ensemble_of(small_task(), (1,)))
     assert cavity(ensemble_of(small_task(), (1,), temperature=1.0), num_units=FEW).converged
+
+
+def test_the_distribution_of_f_is_gaussian_where_the_theory_makes_it_so():
+    ensemble = ensemble_of(small_task(), (30,))
+    for name in ("mean_field", "propagation"):
+        found, result = (
+            predictive_distribution(ensemble, ensemble.data.x_test, name),
+            THEORIES[name](ensemble),
+        )
+        np.testing.assert_allclose(found.mean, result.predictive_mean, rtol=1e-9)
+        np.testing.assert_allclose(found.variance, result.predictive_variance, rtol=1e-9)
+        assert found.weights.size == 1
+    for ask in (
+        lambda: predictive_distribution(ensemble, ensemble.data.x_test, "cavity"),
+        lambda: evidence(ensemble, "propagation"),
+    ):
+        with pytest.raises(NotApplicable, match="cavity|propagation"):
+            ask()
 
 
 # --- the sample of units

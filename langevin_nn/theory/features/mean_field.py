@@ -144,7 +144,8 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
         message = joined(f"no minimum of G found in {_MOST_STEPS} steps", message)
     converged = found.converged and enough and not heavy
     orders = (scale_along(units, found.response, found.t),)
-    return Solution(generalisation("mean_field", data, moments, orders, converged, message))
+    result = generalisation("mean_field", data, moments, orders, converged, message)
+    return Solution(result, is_gaussian=True)
 
 
 def action(

@@ -119,7 +119,8 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
         return Solution(not_found("propagation", data, reason))
     converged = field.converged and enough
     orders = (scale_along(units, field.response, field.a),)
-    return Solution(generalisation("propagation", data, moments, orders, converged, message))
+    result = generalisation("propagation", data, moments, orders, converged, message)
+    return Solution(result, is_gaussian=True)
 
 
 def sites_of(

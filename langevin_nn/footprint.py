@@ -140,7 +140,7 @@ class Needs:
     per_layer: float = 0.0
     per_pair: float = 0.0
     programs: float = PROGRAMS
-    sampled: float = 0.0
+    sampled: int = 0
     least_depth: int = 0
     most_depth: int = sys.maxsize
 
@@ -179,7 +179,7 @@ def by_default(needs: Iterable[Needs], depth: int, patches: int | None) -> list[
     """The needs of those theories that are asked about this network where none is named.
 
     >>> by_default([Needs(least_depth=2), Needs(most_depth=1)], 3, None)
-    [Needs(matrices=5.3, per_layer=0.0, per_pair=0.0, programs=15000000.0, sampled=0.0, least_depth=2, most_depth=9223372036854775807)]
+    [Needs(matrices=5.3, per_layer=0.0, per_pair=0.0, programs=15000000.0, sampled=0, least_depth=2, most_depth=9223372036854775807)]
     """  # noqa: E501
     return [
         need for need in needs

@@ -129,6 +129,7 @@ def test_a_run_of_the_standard_scaling_has_no_word_of_it(cli):
     assert "richness" not in (cli.folder / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_ladder_is_given_in_the_temperatures_that_the_richness_scales(cli):
     answer = cli("run", "tiny.toml", *RICH, "--sampler.ladder", "2", "6", "--output", "out")
     assert answer.code in (0, 3)

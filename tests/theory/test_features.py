@@ -378,6 +378,7 @@ def test_linear_units_against_the_exact_mixture(name, width, percent):
 SMALL = [(2, 20, 0.1, 0.004), (4, 10, 0.3, 0.012), (8, 8, 0.5, 0.02), (10, 40, 0.3, 0.004)]
 
 
+@pytest.mark.slow_except("2-20-0.1-0.004", "4-10-0.3-0.012")
 @pytest.mark.parametrize("num_train, width, temperature, margin", SMALL)
 def test_propagation_against_the_exact_posterior(num_train, width, temperature, margin):
     """And nearer to it than `one_layer`, mean and variance together."""

@@ -218,7 +218,7 @@ def _block_size(num_units: int, num_points: int) -> int:
 def _features(
     z: Float[Array, "m r"],
     inputs: Float[Array, "points r"],
-    amplitude: float,
+    amplitude: Float[Array, ""] | float,
     activation: Activation,
 ) -> Float[Array, "m points"]:
     return amplitude * activation(z @ inputs.T)
@@ -230,7 +230,7 @@ def _averages(
     z: Float[Array, "m r"],
     inputs: Float[Array, "points r"],
     beyond: Float[Array, " points"],
-    amplitude: float,
+    amplitude: Float[Array, ""] | float,
     activation: Activation,
 ) -> tuple[Float[Array, "m points"], Float[Array, "m points"]]:
     """φ and φ² at test inputs, averaged over ξ given z."""

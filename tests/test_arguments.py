@@ -106,6 +106,11 @@ check(lnn.EnsembleSpec, {"activation": OBJECT[1:], "architecture": TEXT, "loss":
 check(lnn.Ensemble, {"spec": without(RECORD, spec), "data": without(RECORD, data),
                      "origin": OBJECT[1:]}, spec=spec, data=data)
 check(posterior.ensemble.at, {"temperature": (-1.0, "1", None), "width": (5,), "loss": TEXT})
+for each in (ensemble, spec):
+    check(each.at_richness, {"richness": POSITIVE}, richness=0.5)
+check(lnn.at_richness, {"richness": POSITIVE, "network": without(RECORD, network), "prior": RECORD,
+                        "temperature": (*NUMBER, -1.0, np.inf)},
+      richness=0.5, network=network, prior=prior, temperature=0.5)
 check(lnn.FullyConnected, {"biases": FLAG, "dtype": (None, "x", 5, object()), "num_outputs": COUNT},
       in_size=3, hidden_widths=(2,), key=key)
 check(lnn.Patches, {"image_shape": (None, 5, "123", [1], (4, 4, 1.0)), "size": COUNT,

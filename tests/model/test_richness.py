@@ -195,7 +195,7 @@ def mean_field_predictions(data, width, num_networks, rng, richness=RICHNESS):
     return moments(range(40)), error
 
 
-@pytest.mark.slow_except("GibbsPosterior")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [lnn.MarginalisedPosterior, lnn.GibbsPosterior])
 def test_samples_are_those_of_the_mean_field_ensemble(kind):
     """A λ_L or a T that is not scaled is seen, at infinite width already."""

@@ -99,6 +99,7 @@ def test_order_one_over_width(activation):
     assert distance("propagation", "predictive_mean") < distance("cavity", "predictive_mean")
 
 
+@pytest.mark.slow_except("propagation")
 @pytest.mark.parametrize("name", NAMES)
 def test_an_activation_of_ones_own(name):
     data = small_task()
@@ -168,6 +169,7 @@ def test_the_distribution_of_f_is_gaussian_where_the_theory_makes_it_so():
 # --- the sample of units
 
 
+@pytest.mark.slow_except("erf")
 @pytest.mark.parametrize("activation", ["erf", "relu", "gelu"])
 def test_the_units_are_those_of_the_prior(activation):
     """Second moments at training and test points without control variates, against the dual."""

@@ -80,8 +80,9 @@ def propagation(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisa
     and mean = N_1 m_x (equations in `features.propagation`, where its use here is derived; for the
     method: Minka 2001, arXiv:1301.2294). Mean, variance and log evidence are exact to order 1/N_1
     at fixed P, as `width_expansion`, and have all orders of the units' turning towards the task and
-    of their common scale. Where N_1 is P or more nothing here is nearer to the exact sampler. Far
-    below P it may have no fixed point that the iteration finds.
+    of their common scale. On the validity map (MNIST, erf, P = 50) it is within 0.7 % of the exact
+    sampler at every point with N_1 ≥ P. Below P, where λ_1 is small as well, it is wrong, or has no
+    fixed point that the iteration finds.
 
     The order parameter is aᵀJa/aᵀKa, by which the Gram matrix has grown along a. E_p is an average
     over `num_units` quasi-random units with weights, the same units in each call, with the exact K

@@ -103,7 +103,7 @@ class EnsembleSpec:
     convolutional layer's, whose channels are the one hidden width; None for a fully connected
     network. `own_layers` are the layers of a network of another kind, which say what they do to
     covariances; None for the layers that the widths, the activation and the patches describe.
-    `loss` is the name of ℓ in 𝓛; the theories describe the squared one.
+    `loss` is the name of ℓ in 𝓛; most theories describe the squared one alone.
     """
 
     in_size: int

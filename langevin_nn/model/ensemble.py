@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.model.activations import require_own_dual
+from langevin_nn.model.losses import LOSSES, Loss, require_loss
 from langevin_nn.types import EnsembleSpec, InputError
 from langevin_nn.values import nearest, require_kind
 
@@ -36,21 +37,26 @@ class Ensemble:
     A posterior has its own, `posterior.ensemble`. What several theories need of it, such as the
     decomposed Gram matrix, they make once and keep here (`once`). An ensemble that comes from an
     `origin`, as `at` makes it, may take over what is common to both. `drawn`, of a network of the
-    user's own, is what its layers are held against.
+    user's own, is what its layers are held against. `loss` is ℓ itself, of which `spec` has the
+    name: by default the package's loss of this name with its default numbers, and None for a loss
+    of the user's own that is not given.
 
-    Raises `InputError` for anything but an EnsembleSpec and a Dataset, in this order, and for an
-    activation whose dual is another function's.
+    Raises `InputError` for anything but an EnsembleSpec and a Dataset, in this order, for an
+    activation whose dual is another function's, and for a loss of another name than the spec's.
 
     >>> data = two_points(1.0, -1.0)
     >>> ensemble = Ensemble(EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1), data)
     >>> ensemble.at(hidden_widths=(200,), temperature=1.0).spec.hidden_widths
     (200,)
+    >>> ensemble.at(loss="hinge").loss
+    Hinge(power=2, margin=1.0)
     """
 
     spec: EnsembleSpec
     data: Dataset
     origin: "Ensemble | None" = field(default=None, repr=False)
     drawn: Drawn | None = field(default=None, repr=False)
+    loss: Loss | None = field(default=None, repr=False)
     _made: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,6 +66,13 @@ class Ensemble:
         require_kind("data", self.data, Dataset, "load_dataset(…), after the ensemble's spec")
         if self.origin is not None:
             require_kind("origin", self.origin, Ensemble, "posterior.ensemble, or leave it out")
+        if self.loss is None and (kind := LOSSES.get(self.spec.loss)) is not None:
+            object.__setattr__(self, "loss", kind())
+        if self.loss is not None and require_loss(self.loss).name != self.spec.loss:
+            raise InputError(
+                f"the ensemble's spec has the {self.spec.loss} loss, and its loss is the "
+                f'{self.loss.name} loss: write EnsembleSpec(…, loss="{self.loss.name}")'
+            )
 
     def at(self, **changes: Any) -> "Ensemble":
         """The ensemble of the same data with other fields of its `spec`: widths, T, λ, ….
@@ -74,7 +87,7 @@ class Ensemble:
             if name not in known:
                 hint = nearest(name, known) or f": known are {', '.join(known)}"
                 raise InputError(f"an EnsembleSpec has no field {name!r}{hint}")
-        return Ensemble(replace(self.spec, **changes), self.data, self.origin or self)
+        return self._at(replace(self.spec, **changes))
 
     def at_richness(self, richness: float) -> "Ensemble":
         """The ensemble whose λ_L and T are those of this one at a richness γ (`richness`).
@@ -85,7 +98,11 @@ class Ensemble:
         >>> Ensemble(spec, two_points(1.0, -1.0)).at_richness(1.0).spec.prior_precisions
         (1.0, 50.0)
         """
-        return Ensemble(self.spec.at_richness(richness), self.data, self.origin or self)
+        return self._at(self.spec.at_richness(richness))
+
+    def _at(self, spec: EnsembleSpec) -> "Ensemble":
+        loss = self.loss if spec.loss == self.spec.loss else None
+        return Ensemble(spec, self.data, self.origin or self, loss=loss)
 
     def once(self, make: Callable[["Ensemble"], T]) -> T:
         """make(self), computed the first time that it is asked for and kept."""
@@ -96,7 +113,7 @@ class Ensemble:
 
     def __reduce__(self) -> Any:
         """How pickle rebuilds an ensemble: a copy, or another process, makes anew what is kept."""
-        return Ensemble, (self.spec, self.data)
+        return Ensemble, (self.spec, self.data, None, None, self.loss)
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,8 +114,7 @@ class Posterior(Target):
         train, test = data.x_train, data.x_test
         if self.space is not None:
             train, test = self.space.train, self.space.test
-        self.prior = prior
-        self.temperature = number
+        self.prior, self.temperature = prior, number
         self.x_train, self.x_test = jnp.asarray(train, dtype), jnp.asarray(test, dtype)
         self.y_train = jnp.asarray(data.y_train, dtype)
         self.y_test = data.y_test
@@ -150,7 +149,8 @@ class Posterior(Target):
         """
         if (data := self.beside.data) is None:
             raise InputError(f"{type(self).__name__} has no data set: give a GibbsPosterior")
-        return Ensemble(self.spec, data, drawn=drawn_of(self.network, self.prior, self.x_train))
+        drawn = drawn_of(self.network, self.prior, self.x_train)
+        return Ensemble(self.spec, data, drawn=drawn, loss=self.loss)
 
     @property
     def dtype(self) -> Any:

@@ -171,7 +171,7 @@ def prepare_theory(config: RunConfig) -> tuple[RunConfig, Ensemble]:
     spec = dataclasses.replace(
         problem.posterior.spec, temperature=config.in_standard_scaling.posterior.temperature
     )
-    return config, Ensemble(spec, problem.data)
+    return config, Ensemble(spec, problem.data, loss=problem.posterior.loss)
 
 
 def run(

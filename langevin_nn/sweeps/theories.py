@@ -105,4 +105,4 @@ def _ensemble(point: RunConfig, prepared: dict[tuple[Any, ...], Ensemble]) -> En
         bias_precisions=used.prior.bias_precisions or None,
         temperature=used.posterior.temperature,
     )
-    return Ensemble(spec, base.data)
+    return Ensemble(spec, base.data, loss=base.loss)

@@ -27,12 +27,12 @@ def require_squared(ensemble: Ensemble) -> None:
     >>> data = two_points(1.0, -1.0)
     >>> require_squared(Ensemble(EnsembleSpec(2, (), None, (1.0,), 0.1, loss="hinge"), data))
     Traceback (most recent call last):
-    langevin_nn.errors.NotApplicable: the theories describe the squared loss, this ensemble has hinge: write loss = "squared", or theory = [] for none
+    langevin_nn.errors.NotApplicable: it is of the squared loss, this ensemble has hinge: write loss = "squared", or theory = [] for none
     """  # noqa: E501
     if not loss_usage(ensemble.spec.loss).is_gaussian:
         raise NotApplicable(
-            f"the theories describe the squared loss, this ensemble has {ensemble.spec.loss}: "
-            'write loss = "squared", or theory = [] for none'
+            f"it is of the squared loss, this ensemble has {ensemble.spec.loss}: write "
+            'loss = "squared", or theory = [] for none'
         )
 
 
@@ -54,6 +54,7 @@ def require(
     least_width: int = 1,
     several_outputs: bool = False,
     convolutional: bool = False,
+    any_loss: bool = False,
 ) -> tuple[int, ...]:
     """The hidden widths of an ensemble that `theory` describes; NotApplicable with the reason else.
 
@@ -64,6 +65,7 @@ def require(
         least_width: the smallest number of hidden units.
         several_outputs: whether D > 1 is described.
         convolutional: whether convolutional networks are described, and no others.
+        any_loss: whether losses other than the squared one are described.
 
     >>> data = two_points(1.0, -1.0)
     >>> spec = EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1)
@@ -93,7 +95,8 @@ def require(
             f"{theory} needs at least {least_width} hidden units, this network has "
             f"{min(spec.hidden_widths)}"
         )
-    require_squared(ensemble)
+    if not any_loss:
+        require_squared(ensemble)
     return spec.hidden_widths
 
 

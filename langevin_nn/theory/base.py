@@ -116,6 +116,7 @@ class Theory:
         one_scale: whether it multiplies the Gram matrix by one scale Q, of which the criterion
             tells whether Q* is above 1.
         on_request: whether it is left out where no theory is named, since it takes its time.
+        any_loss: whether it is asked about ensembles of other losses than the squared one.
 
     >>> from langevin_nn.theory import THEORIES
     >>> data = two_points(1.0, 0.0)
@@ -137,6 +138,7 @@ class Theory:
     is_expansion: bool = False
     one_scale: bool = False
     on_request: bool = False
+    any_loss: bool = False
 
     def __post_init__(self) -> None:
         require_text("the name of a theory", self.name)

@@ -18,7 +18,7 @@ from langevin_nn.theory.kernels.nngp import gram_blocks, gram_key
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.factorise import decompose
 
-__all__ = ["Decompositions", "gram_regression"]
+__all__ = ["Decompositions", "decomposed_gram", "gram_regression"]
 
 MOST_BYTES = 1e9
 """Memory that a cache of decompositions may take, in bytes."""
@@ -43,6 +43,20 @@ def gram_regression(ensemble: Ensemble) -> Regression:
     """
     require_ensemble(ensemble)
     require_squared(ensemble)
+    return decomposed_gram(ensemble)
+
+
+def decomposed_gram(ensemble: Ensemble) -> Regression:
+    """The decomposed Gram matrix of `gram_regression`, whatever the ensemble's loss is.
+
+    Raises as `gram_regression` does, except for the loss.
+
+    >>> data = two_points(1.0, -1.0)
+    >>> linear = EnsembleSpec(2, (), None, (0.25,), temperature=1.0, loss="hinge")
+    >>> decomposed_gram(Ensemble(linear, data)).eigenvalues
+    array([2., 2.])
+    """
+    require_ensemble(ensemble)
     return ensemble.once(_regression)
 
 

@@ -117,7 +117,7 @@ def predictive_distribution(
     data, temperature = ensemble.data, ensemble.spec.temperature
     y_test = np.zeros((len(x), *data.y_train.shape[1:]))
     require_own_layers(ensemble)
-    at_inputs = Ensemble(ensemble.spec, replace(data, x_test=x, y_test=y_test))
+    at_inputs = Ensemble(ensemble.spec, replace(data, x_test=x, y_test=y_test), loss=ensemble.loss)
     solution = chosen.solve(at_inputs)
     if (average := solution.mixture) is not None:
         regression = gram_regression(at_inputs)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from langevin_nn import footprint
+from langevin_nn.config.losses import loss_usage
 from langevin_nn.display import Displayed, Table
 from langevin_nn.import_paths import misfit, named, reason_of
 from langevin_nn.memory import forget_programs
@@ -147,17 +148,23 @@ def predict(
     if names is None:
         needs = [theory.needs for theory in theories.values() if not theory.on_request]
         needs = footprint.by_default(needs, depth, patches)
-    room = footprint.of_theories(data.num_train, data.num_test, needs, depth, patches)
+    sizes = data.num_train, data.num_test
+    room = footprint.of_theories(*sizes, needs, depth, patches, data.num_outputs)
     footprint.require_and_warn(room, "write fewer training or test examples")
     forget_programs()
+    regression, unknown, is_squared = None, "", loss_usage(spec.loss).is_gaussian
     try:
         regression = gram_regression(ensemble)
     except NotApplicable as error:
-        return Predictions({}, dict.fromkeys(theories, str(error)), None, str(error))
-    regression.check_temperature(spec.temperature)
+        unknown = str(error)
+    else:
+        regression.check_temperature(spec.temperature)
     solutions: dict[str, Solution] = {}
     not_applicable: dict[str, str] = {}
     for name, theory in theories.items():
+        if regression is None and (is_squared or not theory.any_loss):
+            not_applicable[name] = unknown
+            continue
         is_own = theory not in _OF_THE_PACKAGE
         try:
             if names is None and (why := theory.applies(ensemble)):
@@ -170,6 +177,8 @@ def predict(
             not_applicable[name] = str(error)
         except _failures_of(is_own) as error:
             solutions[name] = Solution(not_found(name, data, _reason(is_own, error)))
+    if regression is None:
+        return Predictions(solutions, not_applicable, None, unknown)
     criterion, at_temperature, why = resolved_criteria(regression, spec.temperature)
     smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
     return Predictions(

@@ -129,8 +129,10 @@ def _draws_bytes(sizes: Sizes) -> float:
 class Needs:
     """The P × P matrices of a theory, some for each hidden layer or pair of patches, and programs.
 
-    `sampled` are the hidden units whose features at the training inputs it keeps. Where theories
-    are not named, this one counts for depths from `least_depth` to `most_depth`.
+    `sampled` are the hidden units whose features at the training inputs it keeps. D outputs that it
+    couples take `per_output_pair` such matrices, and `per_unit_pair` numbers of each sampled unit,
+    D² − 1 times more. Where theories are not named, this one counts for depths from `least_depth`
+    to `most_depth`.
 
     >>> Needs(per_layer=1.0).num_matrices(depth=3, patches=None)
     8.3
@@ -141,6 +143,8 @@ class Needs:
     per_pair: float = 0.0
     programs: float = PROGRAMS
     sampled: int = 0
+    per_output_pair: float = 0.0
+    per_unit_pair: float = 0.0
     least_depth: int = 0
     most_depth: int = sys.maxsize
 
@@ -155,11 +159,13 @@ def of_theories(
     needs: Iterable[Needs],
     depth: int = 1,
     patches: int | None = None,
+    num_outputs: int = 1,
 ) -> dict[str, float]:
     """Bytes of Gram matrices, their eigenvectors and derivatives, in float64, and of programs.
 
     They are those of the theory that takes most, as one comes after the other, for a fully
-    connected network of `depth` hidden layers or a convolutional one of so many patches.
+    connected network of `depth` hidden layers or a convolutional one of so many patches, and for so
+    many outputs.
 
     >>> of_theories(1000, 0, [Needs()])["Gram matrices"] / 8e6
     5.3
@@ -169,7 +175,9 @@ def of_theories(
         pairs = (patches or 0) ** 2 if need.per_pair else 0
         entries = need.num_matrices(depth, patches) * num_train**2
         entries += (CROSS_COPIES + pairs) * num_train * num_test
-        sampled = 8.0 * need.sampled * num_train
+        of_outputs = num_outputs**2 - 1
+        entries += need.per_output_pair * of_outputs * num_train * (num_train + num_test)
+        sampled = 8.0 * need.sampled * (num_train + need.per_unit_pair * of_outputs)
         return {"Gram matrices": 8.0 * entries, "units": sampled, "programs": need.programs}
 
     return max(map(parts, (Needs(), *needs)), key=lambda sizes: sum(sizes.values()))
@@ -179,7 +187,7 @@ def by_default(needs: Iterable[Needs], depth: int, patches: int | None) -> list[
     """The needs of those theories that are asked about this network where none is named.
 
     >>> by_default([Needs(least_depth=2), Needs(most_depth=1)], 3, None)
-    [Needs(matrices=5.3, per_layer=0.0, per_pair=0.0, programs=15000000.0, sampled=0, least_depth=2, most_depth=9223372036854775807)]
+    [Needs(matrices=5.3, per_layer=0.0, per_pair=0.0, programs=15000000.0, sampled=0, per_output_pair=0.0, per_unit_pair=0.0, least_depth=2, most_depth=9223372036854775807)]
     """  # noqa: E501
     return [
         need for need in needs

@@ -1,6 +1,6 @@
 """Independent answers: closed forms and other people's samplers, in NumPy and NumPyro."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -138,38 +138,135 @@ def one_layer_by_importance(
     """The exact posterior of one hidden layer, by hidden weights of the prior with their weights.
 
     The read-out is integrated out: draws have the weight N(y; 0, K_W + T), the Gaussian predictive
-    mean m and variance s at each test input. "mean" and "variance" (of f), "log_evidence" with
-    their standard errors "…_error", and the "effective" number of draws.
+    mean m and variance s at each test input; with D outputs the product of these. "mean" and
+    "variance" (of f), "log_evidence" with their standard errors "…_error", and the "effective"
+    number of draws.
     """
     rng, batch, size = np.random.default_rng(seed), 2000, data.num_train
-    x = np.concatenate([data.x_train, data.x_test]) / np.sqrt(precisions[0] * data.in_size)
     logs, means, variances = [], [], []
-    for _ in range(draws // batch):
-        weights = rng.standard_normal((batch, width, data.in_size))
-        phi = NUMPY_ACTIVATIONS[activation](weights @ x.T) / np.sqrt(precisions[1] * width)
-        gram = np.swapaxes(phi, 1, 2) @ phi
+    for gram in _grams(data, width, precisions, activation, rng, draws // batch, batch):
         noisy = gram[:, :size, :size] + temperature * np.eye(size)
         both = np.linalg.solve(noisy, gram[:, :size, size:])  # (batch, P, P_test)
-        solved = np.linalg.solve(noisy, np.tile(data.y_train, (batch, 1))[..., None])[..., 0]
-        misfit = solved @ data.y_train + np.linalg.slogdet(noisy)[1]
-        logs.append(-0.5 * misfit - 0.5 * size * np.log(2 * np.pi))
-        means.append(np.einsum("bpt,p->bt", both, data.y_train))
+        y = data.y_train.reshape(size, -1)
+        solved = np.linalg.solve(noisy, np.tile(y, (batch, 1, 1)))
+        misfit = np.einsum("bpd,pd->b", solved, y) + y.shape[1] * np.linalg.slogdet(noisy)[1]
+        logs.append(-0.5 * misfit - 0.5 * y.size * np.log(2 * np.pi))
+        means.append(np.einsum("bpt,p...->bt...", both, data.y_train))
         diagonal = np.einsum("btt->bt", gram[:, size:, size:])
         variances.append(diagonal - np.sum(gram[:, :size, size:] * both, axis=1))
     log, m, s = (np.concatenate(arrays) for arrays in (logs, means, variances))
+    s = s.reshape(*s.shape, *(1,) * (m.ndim - 2))
+    return weighted(log, m, s + m**2)
+
+
+def _grams(
+    data: Dataset,
+    width: int,
+    precisions: tuple[float, float],
+    activation: str,
+    rng: np.random.Generator,
+    num_batches: int,
+    batch: int,
+) -> Iterator[np.ndarray]:
+    """Batches of matrices K_W of networks of the prior, over training and test inputs."""
+    x = np.concatenate([data.x_train, data.x_test]) / np.sqrt(precisions[0] * data.in_size)
+    for _ in range(num_batches):
+        weights = rng.standard_normal((batch, width, data.in_size))
+        phi = NUMPY_ACTIVATIONS[activation](weights @ x.T) / np.sqrt(precisions[1] * width)
+        yield np.swapaxes(phi, 1, 2) @ phi
+
+
+def weighted(log: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean and variance of f, and the log evidence, from ⟨f⟩ and ⟨f²⟩ given draws with weights."""
     likelihood = np.exp(log - log.max())
     share = likelihood / likelihood.sum()
-    mean = share @ m
-    square = s + (m - mean) ** 2
-    variance = share @ square
+    mean = np.tensordot(share, first, 1)
+    square = second - 2 * first * mean + mean**2
+    variance = np.tensordot(share, square, 1)
 
     def error(values: np.ndarray) -> np.ndarray:
-        return np.sqrt(share**2 @ np.square(values))
+        return np.sqrt(np.tensordot(share**2, np.square(values), 1))
 
     return {
-        "mean": mean, "mean_error": error(m - mean), "variance": variance,
+        "mean": mean, "mean_error": error(first - mean), "variance": variance,
         "variance_error": error(square - variance),
         "log_evidence": log.max() + np.log(likelihood.mean()),
         "log_evidence_error": likelihood.std() / likelihood.mean() / np.sqrt(len(log)),
         "effective": 1 / np.sum(share**2),
     }  # fmt: skip
+
+
+def linear_outputs_by_importance(
+    data: Dataset,
+    width: int,
+    precisions: tuple[float, float],
+    temperature: float,
+    *,
+    draws: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """The exact posterior of a linear hidden layer with D outputs, by draws of its read-out.
+
+    Given the read-out v (N_1, D) f is Gaussian of covariance S ⊗ K, S = vᵀv/N_1 (Wishart, D × D),
+    and draws have the weight N(y; 0, S ⊗ K + T). As `one_layer_by_importance`.
+    """
+    rng, size, (_, num_outputs) = np.random.default_rng(seed), data.num_train, data.y_train.shape
+    x = np.concatenate([data.x_train, data.x_test]) / np.sqrt(np.prod(precisions) * data.in_size)
+    whole = x @ x.T
+    gram, cross, own = whole[:size, :size], whole[size:, :size], np.diag(whole)[size:]
+    k, vectors = np.linalg.eigh(gram)
+    y, cross = vectors.T @ data.y_train, cross @ vectors
+    v = rng.standard_normal((draws, width, num_outputs))
+    s = np.swapaxes(v, 1, 2) @ v / width
+    noisy = s[:, None] * k[:, None, None] + temperature * np.eye(num_outputs)  # (n, P, D, D)
+    solved = np.linalg.solve(noisy, y[None, :, :, None])[..., 0]
+    misfit = np.sum(solved * y, axis=(1, 2)) + np.sum(np.linalg.slogdet(noisy)[1], axis=1)
+    log = -0.5 * misfit - 0.5 * y.size * np.log(2 * np.pi)
+    first = np.einsum("nde,npe,tp->ntd", s, solved, cross)
+    inverse = np.linalg.solve(noisy, np.broadcast_to(s[:, None], noisy.shape))
+    taken = np.einsum("nde,nped,tp->ntd", s, inverse, cross**2)
+    spread = own[None, :, None] * np.einsum("ndd->nd", s)[:, None, :] - taken
+    return weighted(log, first, spread + first**2)
+
+
+def one_layer_of_loss_by_importance(
+    data: Dataset,
+    width: int,
+    precisions: tuple[float, float],
+    potential: Callable[[np.ndarray], np.ndarray],
+    centre: np.ndarray,
+    spread: np.ndarray,
+    *,
+    activation: str = "erf",
+    draws: int,
+    seed: int,
+    outputs_of_each: int = 20,
+) -> dict[str, np.ndarray]:
+    """The exact posterior ∝ exp(−V(f)) of one hidden layer and one output, by importance sampling.
+
+    Hidden weights are of the prior. Given them outputs at the training inputs are N(0, K_W): they
+    are drawn from N(centre, diag(spread²)) in place of that, `outputs_of_each` for each network,
+    and f at the test inputs is Gaussian given both. `potential` is V of outputs (…, P). As
+    `one_layer_by_importance`; "log_evidence" is log E exp(−V).
+    """
+    rng, batch, size = np.random.default_rng(seed), 1000, data.num_train
+    logs, firsts, seconds = [], [], []
+    for gram in _grams(data, width, precisions, activation, rng, draws // batch, batch):
+        inner, cross = gram[:, :size, :size], gram[:, :size, size:]
+        f = centre + spread * rng.standard_normal((batch, outputs_of_each, size))
+        both = np.linalg.solve(inner, cross)
+        quadratic = np.einsum(
+            "bop,bop->bo", f, np.swapaxes(np.linalg.solve(inner, np.swapaxes(f, 1, 2)), 1, 2)
+        )
+        log = -0.5 * quadratic - 0.5 * np.linalg.slogdet(inner)[1][:, None] - potential(f)
+        log += np.sum(0.5 * ((f - centre) / spread) ** 2 + np.log(spread), axis=-1)
+        means = np.einsum("bop,bpt->bot", f, both)
+        own = np.einsum("btt->bt", gram[:, size:, size:]) - np.sum(cross * both, axis=1)
+        top = log.max(axis=1, keepdims=True)
+        share = np.exp(log - top)
+        norm = share.mean(axis=1)
+        logs.append(top[:, 0] + np.log(norm))
+        share = share / (outputs_of_each * norm[:, None])
+        firsts.append(np.einsum("bo,bot->bt", share, means))
+        seconds.append(np.einsum("bo,bot->bt", share, means**2) + own)
+    return weighted(*(np.concatenate(arrays) for arrays in (logs, firsts, seconds)))

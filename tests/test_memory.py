@@ -249,14 +249,15 @@ def peak():
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
-def predicted(num_train, num_test, theory, depth):
+def predicted(num_train, num_test, theory, depth, outputs):
     rng = np.random.default_rng(0)
     x, x_test = rng.normal(size=(num_train, 64)), rng.normal(size=(num_test, 64))
-    data = lnn.Dataset("random", x, np.sign(x[:, 0]), x_test, np.sign(x_test[:, 0]))
+    chosen = 0 if outputs == 1 else slice(outputs)
+    data = lnn.Dataset("random", x, np.sign(x[:, chosen]), x_test, np.sign(x_test[:, chosen]))
     unit = lnn.activation("relu" if theory == "one_layer_nonodd" else "erf")
-    shape = {}
+    shape = {"num_outputs": outputs}
     if theory == "convolutional":
-        shape = {"patches": lnn.types.Patches((8, 8, 1), 4, 4), "architecture": "Convolutional"}
+        shape |= {"patches": lnn.types.Patches((8, 8, 1), 4, 4), "architecture": "Convolutional"}
     spec = lnn.types.EnsembleSpec(64, (300,) * depth, unit, (1.0,) * (depth + 1), 0.1, **shape)
     lnn.theory.predict(lnn.Ensemble(spec, data), [theory])
 
@@ -269,30 +270,32 @@ print(peak() - before)
 
 
 @pytest.mark.exhaustive_except(
-    "1200-1200-infinite_width-1", "1200-20-one_layer_nonodd-1", "400-20-convolutional-1"
+    "1200-1200-infinite_width-1-1", "1200-20-one_layer_nonodd-1-1", "400-20-convolutional-1-1"
 )
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(
-    ("num_train", "num_test", "theory", "depth"),
+    ("num_train", "num_test", "theory", "depth", "outputs"),
     [
-        (1200, 1200, "infinite_width", 1),
-        (1200, 20, "one_layer_nonodd", 1),
-        (1000, 20, "width_expansion", 1),
-        (1000, 20, "mean_field", 1),
-        (1500, 100, "nested", 2),
-        (1200, 20, "nested", 4),
-        (400, 20, "convolutional", 1),
+        (1200, 1200, "infinite_width", 1, 1),
+        (1200, 20, "one_layer_nonodd", 1, 1),
+        (1000, 20, "width_expansion", 1, 1),
+        (1000, 20, "mean_field", 1, 1),
+        (400, 20, "mean_field", 1, 5),
+        (100, 20, "propagation", 1, 4),
+        (1500, 100, "nested", 2, 1),
+        (1200, 20, "nested", 4, 1),
+        (400, 20, "convolutional", 1, 1),
     ],
 )
-def test_the_estimate_is_what_a_theory_takes(num_train, num_test, theory, depth):
+def test_the_estimate_is_what_a_theory_takes(num_train, num_test, theory, depth, outputs):
     """To 30 per cent, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", THEORY, json.dumps([num_train, num_test, theory, depth])],
+        [sys.executable, "-c", THEORY, json.dumps([num_train, num_test, theory, depth, outputs])],
         capture_output=True, text=True, check=True, env=PLAIN,
     )  # fmt: skip
     patches = 4 if theory == "convolutional" else None
     parts = footprint.of_theories(
-        num_train, num_test, [lnn.theory.THEORIES[theory].needs], depth, patches
+        num_train, num_test, [lnn.theory.THEORIES[theory].needs], depth, patches, outputs
     )
     assert sum(parts.values()) == pytest.approx(json.loads(done.stdout), rel=0.3)

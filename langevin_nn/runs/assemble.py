@@ -146,7 +146,9 @@ def memory_needs(
         of_each = [theory.needs for theory in theories if named or not theory.on_request]
         if not named:
             of_each = footprint.by_default(of_each, *shape)
-        theory_parts = footprint.of_theories(data.num_train, data.num_test, of_each, *shape)
+        theory_parts = footprint.of_theories(
+            data.num_train, data.num_test, of_each, *shape, data.num_outputs
+        )
         needs["theories"] = (theory_parts, "write fewer examples, or --theory [] for none")
     if sampling:
         sizes = footprint.Sizes(

@@ -4,6 +4,9 @@ From a and B come q = φᵀBφ/N_1 and u = φᵀa of each unit of the sample, fr
 weights (`response`), and from averages with these the next a and B. The state of the iteration is
 the vector (q, u, a); its norm is that of the changes of q/(1 + q) and u/√(N_1 (1 + q)), which are
 those of the logarithms of the weights, averaged over the weighted units.
+
+With D outputs a has P D numbers. B is the same for each of them, and none between two, where it is
+given as one block (P, P); else it has D × D blocks, and q (D, D).
 """
 
 from collections.abc import Callable
@@ -14,7 +17,8 @@ import scipy.linalg
 from jaxtyping import Float
 
 from langevin_nn.theory.features.fixed_point import fixed_point
-from langevin_nn.theory.features.response import Response, quadratic_form, response_of
+from langevin_nn.theory.features.outputs import outputs_of, quadratic_form, repeated, solved_by
+from langevin_nn.theory.features.response import Response, response_of
 from langevin_nn.theory.features.units import Units
 
 __all__ = ["Field", "Update", "about_the_iteration", "solve_field"]
@@ -24,7 +28,7 @@ TOLERANCE = 1e-7
 """The norm of the last change at which the field is self-consistent."""
 
 Update = Callable[
-    [Response, Float[np.ndarray, " P"]], tuple[Float[np.ndarray, " P"], Float[np.ndarray, "P P"]]
+    [Response, Float[np.ndarray, " m"]], tuple[Float[np.ndarray, " m"], Float[np.ndarray, "k k"]]
 ]
 """From the units' response and a to the next a and the lower Cholesky factor of the next B⁻¹."""
 
@@ -32,13 +36,13 @@ Update = Callable[
 class Field(NamedTuple):
     """A self-consistent field, and the units' q, u and response in it; made by `solve_field`.
 
-    `factor` is the lower Cholesky factor of B⁻¹.
+    `factor` is the lower Cholesky factor of B⁻¹, q is 1 × 1 where B is the same for each output.
     """
 
-    a: Float[np.ndarray, " P"]
-    factor: Float[np.ndarray, "P P"]
-    q: Float[np.ndarray, " n"]
-    u: Float[np.ndarray, " n"]
+    a: Float[np.ndarray, " m"]
+    factor: Float[np.ndarray, "k k"]
+    q: Float[np.ndarray, "n blocks blocks"]
+    u: Float[np.ndarray, "n D"]
     response: Response
     residual: float
     num_steps: int
@@ -51,12 +55,15 @@ class Field(NamedTuple):
 
 def solve_field(
     units: Units,
-    y: Float[np.ndarray, " P"],
-    noise: Float[np.ndarray, "P P"],
+    y: Float[np.ndarray, " m"],
+    noise: Float[np.ndarray, "k k"],
     width: int,
     update: Update,
 ) -> Field:
     """The field that `update` leaves as it is, from that of infinite width on.
+
+    `y` are the targets, one output after the other, and `noise` is T, and the bias's part, in one
+    block or in as many as there are outputs.
 
     A field of infinite width, B = (T + K)⁻¹ and a = B y, whatever the units' response is:
 
@@ -70,23 +77,30 @@ def solve_field(
     >>> field.a, field.num_steps, field.converged
     (array([0.5, 0. ]), 1, True)
     """  # noqa: E501
-    size, num = len(y), units.num_units
+    size, num, num_points = len(y), units.num_units, len(units.gram)
+    blocks, num_outputs = len(noise) // num_points, len(y) // num_points
+    end = num * blocks**2
 
     def state(a: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        return np.concatenate([quadratic_form(units, factor) / width, units.features @ a, a])
+        q = quadratic_form(units, factor) / width
+        return np.concatenate([q.ravel(), outputs_of(units, a).ravel(), a])
 
     def parts(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return np.maximum(x[:num], 0.0), x[num:-size], x[-size:]
+        q = x[:end].reshape(num, blocks, blocks)
+        if blocks == 1:
+            q = np.maximum(q, 0.0)
+        return q, x[end:-size].reshape(num, num_outputs), x[-size:]
 
     def step(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         q, u, a = parts(x)
         response = response_of(q, u, width)
-        weights = response.weights
-        norm = np.concatenate([weights / (1 + q) ** 2, weights / (width * (1 + q)), np.zeros(size)])
-        return state(*update(response, a)), norm
+        mean_q = np.maximum(np.trace(q, axis1=1, axis2=2) / blocks, 0.0)
+        of_q, of_u = response.weights / (1 + mean_q) ** 2, response.weights / (width * (1 + mean_q))
+        norm = [np.repeat(of_q, blocks**2), np.repeat(of_u, num_outputs), np.zeros(size)]
+        return state(*update(response, a)), np.concatenate(norm)
 
-    factor = scipy.linalg.cholesky(noise + units.gram, lower=True)
-    start = state(scipy.linalg.cho_solve((factor, True), y), factor)
+    factor = scipy.linalg.cholesky(noise + repeated(units.gram, blocks), lower=True)
+    start = state(solved_by(factor, y), factor)
     found = fixed_point(step, start, tolerance=TOLERANCE, most_steps=MOST_STEPS)
     q, u, a = parts(found.point)
     response = response_of(q, u, width)
@@ -103,7 +117,8 @@ def about_the_iteration(field: Field) -> str:
 
     >>> nothing = np.zeros(1)
     >>> response = response_of(0.0, nothing, 1)
-    >>> about_the_iteration(Field(nothing, np.eye(1), nothing, nothing, response, 0.25, 150))
+    >>> form = np.zeros((1, 1, 1))
+    >>> about_the_iteration(Field(nothing, np.eye(1), form, form[0], response, 0.25, 150))
     'no self-consistent field found in 150 steps: units change by 0.25 in the last of them'
     """
     if field.converged:

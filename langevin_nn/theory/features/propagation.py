@@ -22,7 +22,8 @@ Over test inputs x as well, with S_x = C_x + C_x (B⁻¹ − C)⁻¹ C and so on
 
 Z = E_0[(1 + q)^(−½) exp(½ u²/(N_1 (1 + q)))] a unit's integral: it is the evidence of N_1 sites
 times, for each unit, the ratio of its integral to that of its site. Mean, variance and evidence are
-exact to order 1/N_1 at fixed P. Without q, and with C for S, they are those of `mean_field`.
+exact to order 1/N_1 at fixed P. Without q, and with C for S, they are those of `mean_field`. With D
+outputs all is of P D numbers, one output after the other (`response`).
 Expectation propagation: Minka 2001, arXiv:1301.2294; its use for the units of a layer is derived
 here.
 """
@@ -39,12 +40,14 @@ from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.field import Field, about_the_iteration, solve_field
+from langevin_nn.theory.features.outputs import flat, power_along, repeated
 from langevin_nn.theory.features.response import (
     Contribution,
     Response,
     about_the_sample,
     contribution_at_tests,
     gaussian_moments,
+    gaussian_train_error,
     noise_of,
     require_warm,
     scale_along,
@@ -61,7 +64,7 @@ from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "propagation"]
 
-_domain = partial(require, "propagation", depth=1, least_width=2)
+_domain = partial(require, "propagation", depth=1, least_width=2, several_outputs=True)
 
 _NEGATIVE = 1e-6
 """The largest negative eigenvalue of a covariance that is put down to rounding and the sample."""
@@ -84,12 +87,16 @@ def propagation(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisa
     sampler at every point with N_1 ≥ P. Below P, where λ_1 is small as well, it is wrong, or has no
     fixed point that the iteration finds.
 
+    With D outputs y, m and a are of P D numbers, S, C and B (P D, P D), q (D, D) and u (D,)
+    (`features.response`).
+
     The order parameter is aᵀJa/aᵀKa, by which the Gram matrix has grown along a. E_p is an average
     over `num_units` quasi-random units with weights, the same units in each call, with the exact K
     as control variate. `converged` is False, and `message` says why, where the iteration does not
     end, or the weights are those of too few units.
 
-    Arguments and errors as for `mean_field`; two hidden units or more, or NotApplicable.
+    Arguments and errors as for `mean_field`; two hidden units or more, and the squared loss, or
+    NotApplicable.
 
     >>> data = two_points(2.0, -2.0)
     >>> spec = EnsembleSpec(2, (100,), identity, (0.5, 1.0), temperature=1.0)
@@ -108,9 +115,9 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
     spec, data = ensemble.spec, ensemble.data
     require_warm("propagation", spec.temperature)
     units = draw_units(ensemble, num_units)
-    noise = noise_of(units, spec.temperature)
-    update = partial(field_of_sites, units, data.y_train, noise, width)
-    field = solve_field(units, data.y_train, noise, width, update)
+    noise, y = repeated(noise_of(units, spec.temperature), data.num_outputs), flat(data.y_train)
+    update = partial(field_of_sites, units, y, noise, width)
+    field = solve_field(units, y, noise, width, update)
     enough, message = about_the_sample(field.response)
     message = joined(about_the_iteration(field), message)
     try:
@@ -125,8 +132,8 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
 
 
 def sites_of(
-    covariance: Float[np.ndarray, "P P"], noise: Float[np.ndarray, "P P"], width: int
-) -> Float[np.ndarray, "P P"]:
+    covariance: Float[np.ndarray, "m m"], noise: Float[np.ndarray, "m m"], width: int
+) -> Float[np.ndarray, "m m"]:
     """N_1 S of the sites with S⁻¹ = C⁻¹ − B, B⁻¹ = T + (N_1 − 1) S, from N_1 C = `covariance`.
 
     Raises `numpy.linalg.LinAlgError` where C, an average over a sample, is no covariance.
@@ -152,12 +159,12 @@ def sites_of(
 
 def field_of_sites(
     units: Units,
-    y: Float[np.ndarray, " P"],
-    noise: Float[np.ndarray, "P P"],
+    y: Float[np.ndarray, " m"],
+    noise: Float[np.ndarray, "m m"],
     width: int,
     response: Response,
-    a: Float[np.ndarray, " P"],
-) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, "P P"]]:
+    a: Float[np.ndarray, " m"],
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "m m"]]:
     """The next a, by a Newton step of T α = y − N_1 m, and the factor of B⁻¹.
 
     >>> from langevin_nn.theory.features.response import response_of
@@ -183,7 +190,7 @@ def field_of_sites(
 def _moments(
     units: Units,
     data: Dataset,
-    noise: Float[np.ndarray, "P P"],
+    noise: Float[np.ndarray, "m m"],
     temperature: float,
     width: int,
     field: Field,
@@ -206,25 +213,33 @@ def _moments(
         unit.variance + np.sum(at_tests**2, axis=0) / width,
     )
     evidence = _log_evidence(units, noise, width, field, along, alpha, of_all)
-    return gaussian_moments(units, data, temperature, alpha, process, of_all, evidence)
+    train_error = gaussian_train_error(data, temperature, alpha, of_all)
+    return gaussian_moments(units, data, alpha, process, of_all, train_error, evidence)
 
 
 def _log_evidence(
     units: Units,
-    noise: Float[np.ndarray, "P P"],
+    noise: Float[np.ndarray, "m m"],
     width: int,
     field: Field,
-    along: Float[np.ndarray, " P"],
-    alpha: Float[np.ndarray, " P"],
-    of_all: Float[np.ndarray, "P P"],
+    along: Float[np.ndarray, " m"],
+    alpha: Float[np.ndarray, " m"],
+    of_all: Float[np.ndarray, "m m"],
 ) -> float:
     """log p(y), with E_0 q and E_0 u² exact, as K is, in the units' integral."""
     a, factor, response = field.a, field.factor, field.response
     inverse = scipy.linalg.solve_triangular(factor, np.eye(len(a)), lower=True)
-    trace = float(np.sum((inverse @ units.gram) * inverse))  # Tr B K
-    beyond_the_sample = a @ units.gram @ a - np.mean(field.u**2)
-    beyond_the_sample -= trace - width * np.mean(field.q)
-    integral = width * response.log_normaliser + 0.5 * response.known * beyond_the_sample
+    num, size = response.num_outputs, len(units.gram)
+    columns = inverse.reshape(len(inverse), num, size)
+    traces = np.array([  # Tr B_de K
+        [np.sum((columns[:, i] @ units.gram) * columns[:, j]) for j in range(num)]
+        for i in range(num)
+    ])  # fmt: skip
+    sampled = np.mean(field.u[:, :, None] * field.u[:, None, :], axis=0)
+    beyond_the_sample = power_along(units, a) - sampled
+    beyond_the_sample -= traces - width * np.mean(field.q, axis=0)
+    beyond = float(np.sum(response.known * beyond_the_sample))
+    integral = width * response.log_normaliser + 0.5 * beyond
     own = np.sum((inverse @ along) ** 2) / width  # N_1 mᵀB m
     determinant, of_others = (2 * np.sum(np.log(np.diag(root))) for root in (of_all, factor))
     return gaussian_evidence(
@@ -240,6 +255,14 @@ THEORY = Theory(
     summary="Expectation propagation over hidden units: each one and their scale follow the data.",
     style={"color": "#117733", "linestyle": (0, (4, 1.5)), "marker": "X"},
     domain=_domain,
-    needs=Needs(10.0, programs=60e6, sampled=NUM_UNITS, least_depth=1, most_depth=1),
+    needs=Needs(
+        10.0,
+        programs=60e6,
+        sampled=NUM_UNITS,
+        per_output_pair=6.0,
+        per_unit_pair=60.0,
+        least_depth=1,
+        most_depth=1,
+    ),
     on_request=True,
 )

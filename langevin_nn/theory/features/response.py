@@ -10,24 +10,35 @@ prior is N(0, 1). So, times N_1, the mean and the covariance of g are
 
     J a,   J = E_p[φφᵀ/(1 + q)],       J + E_p[φφᵀ u²/(N_1 (1 + q)²)] − (Ja)(Ja)ᵀ/N_1.
 
+With D outputs the field is one of P D numbers, of which B has D × D blocks. q (D, D) and u, v (D,)
+are of the outputs,
+
+    q_de = φᵀB_deφ/N_1,   u_d = φᵀa_d,   p ∝ p_0 det(1 + q)^(−½) exp(½ uᵀ(1 + q)⁻¹u/N_1),
+
+and in J and the covariance stand the Kronecker products of φφᵀ with (1 + q)⁻¹ and with s sᵀ/N_1,
+s = (1 + q)⁻¹u. Fields and contributions are flat: one output after the other.
+
 E_p is an average over a sample from p_0 with weights, of an effective size 1/Σ w².
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 import scipy.special
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from langevin_nn.data.dataset import Dataset
+from langevin_nn.theory.features.outputs import in_blocks, power_along, repeated, unflat
 from langevin_nn.theory.features.units import Units
 from langevin_nn.theory.regression.moments import Moments
 from langevin_nn.types import InputError
 
 __all__ = [
     "LEAST_EFFECTIVE", "Contribution", "Response", "about_the_sample", "contribution_at_tests",
-    "gaussian_moments", "noise_of", "quadratic_form", "require_warm", "response_of", "scale_along",
+    "gaussian_moments", "gaussian_train_error", "noise_of", "require_warm", "response_of",
+    "scale_along",
 ]  # fmt: skip
 
 LEAST_EFFECTIVE = 200.0
@@ -39,76 +50,102 @@ _FEW = 0.05
 class Response(NamedTuple):
     """A weighted sample of units; made by `response_of`.
 
-    `weights` w are those of p, which sum to one; `linear` w/(1 + q), `square` w u²/(N_1 (1 + q)²).
+    `weights` w are those of p, which sum to one; `linear` w (1 + q)⁻¹, `square` w s sᵀ/N_1.
     """
 
     weights: Float[np.ndarray, " n"]
-    linear: Float[np.ndarray, " n"]
-    square: Float[np.ndarray, " n"]
-    log_normaliser: float  # log E_0[(1 + q)^(−½) exp(½ u²/(N_1 (1 + q)))]
+    linear: Float[np.ndarray, "n D D"]
+    square: Float[np.ndarray, "n D D"]
+    log_normaliser: float  # log E_0[det(1 + q)^(−½) exp(½ uᵀ(1 + q)⁻¹u/N_1)]
 
     @property
-    def known(self) -> float:
-        """E_p[1/(1 + q)], the part of K in J whose sampling noise the exact K takes out."""
-        return float(np.sum(self.linear))
+    def num_outputs(self) -> int:
+        """D."""
+        return self.linear.shape[1]
+
+    @property
+    def known(self) -> Float[np.ndarray, "D D"]:
+        """E_p[(1 + q)⁻¹], the part of K in J whose sampling noise the exact K takes out."""
+        known: np.ndarray = np.sum(self.linear, axis=0)
+        return known
 
     @property
     def effective(self) -> float:
         """1/Σ w²."""
         return float(1 / np.sum(self.weights**2))
 
-    def along(self, units: Units, a: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
-        """J a."""
-        return units.first_moment(self.linear, self.known, a)
+    def along(self, units: Units, a: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+        """J a, both of P D numbers."""
+        fields, known = np.split(a, self.num_outputs), self.known
+        return np.concatenate([
+            sum(
+                units.first_moment(self.linear[:, i, j], known[i, j], field)
+                for j, field in enumerate(fields)
+            )
+            for i in range(self.num_outputs)
+        ])  # fmt: skip
 
     def covariance(
-        self, units: Units, along: Float[np.ndarray, " P"], width: int
-    ) -> Float[np.ndarray, "P P"]:
+        self, units: Units, along: Float[np.ndarray, " m"], width: int
+    ) -> Float[np.ndarray, "m m"]:
         """N_1 times the covariance of a unit's contribution to f; `along` is J a."""
-        moment = units.second_moment(self.linear + self.square, self.known)
-        return moment - np.outer(along, along) / width
+        matrices, known = self.linear + self.square, self.known
+        blocks = in_blocks(
+            self.num_outputs, lambda i, j: units.second_moment(matrices[:, i, j], known[i, j])
+        )
+        return blocks - np.outer(along, along) / width
 
 
 def response_of(
-    q: Float[np.ndarray, " n"] | float, u: Float[np.ndarray, " n"], width: int
+    q: Float[np.ndarray, " n"] | Float[np.ndarray, "n k k"] | float,
+    u: Float[np.ndarray, " n"] | Float[np.ndarray, "n D"],
+    width: int,
 ) -> Response:
     """The weights of units with these q and u, for N_1 = `width`.
+
+    A number q stands for q times the unit matrix, k = 1 too.
 
     >>> found = response_of(q=0.0, u=np.array([0.0, 2.0]), width=2)  # weights 1 and e
     >>> found.weights.round(6), round(found.log_normaliser, 6), round(found.effective, 6)
     (array([0.268941, 0.731059]), 0.620115, 1.648054)
+
+    Two outputs that do not know of each other
+
+    >>> q = np.array([[[3.0, 0.0], [0.0, 0.0]]])
+    >>> found = response_of(q, u=np.array([[0.0, 2.0]]), width=2)
+    >>> found.linear[0], round(found.log_normaliser - 1, 6)  # 1 − log 2
+    (array([[0.25, 0.  ],
+           [0.  , 1.  ]]), -0.693147)
     """
-    logs = -0.5 * np.log1p(q) + 0.5 * u**2 / (width * (1 + q))
+    u = u[:, None] if u.ndim == 1 else u
+    spectrum, vectors = _spectrum(np.asarray(q), *u.shape)
+    along = u if vectors is None else np.einsum("nij,ni->nj", vectors, u)
+    stiffness = 1 + spectrum
+    logs = np.sum(-0.5 * np.log1p(spectrum) + 0.5 * along**2 / (width * stiffness), axis=1)
     total = float(scipy.special.logsumexp(logs))
     weights = np.exp(logs - total)
-    linear = weights / (1 + q)
-    square = linear * u**2 / (width * (1 + q))
+    diagonal = weights[:, None] / stiffness
+    linear = diagonal[:, :, None] * np.eye(u.shape[1])
+    products = along[:, :, None] * along[:, None, :]
+    square = diagonal[:, :, None] * products / (width * stiffness[:, None, :])
+    if vectors is not None:
+        linear, square = (vectors @ each @ np.swapaxes(vectors, 1, 2) for each in (linear, square))
     return Response(weights, linear, square, total - float(np.log(len(u))))
 
 
-def quadratic_form(units: Units, factor: Float[np.ndarray, "P P"]) -> Float[np.ndarray, " n"]:
-    """φᵀ(L Lᵀ)⁻¹φ of each unit, for the lower triangular L = `factor`.
-
-    >>> from langevin_nn.model.ensemble import Ensemble
-    >>> from langevin_nn.theory.features.units import draw_units
-    >>> data = two_points(1.0, 0.0)
-    >>> spec = EnsembleSpec(2, (100,), identity, (0.5, 1.0), temperature=0.1)
-    >>> units = draw_units(Ensemble(spec, data), 64)
-    >>> form = quadratic_form(units, 2 * np.eye(2))
-    >>> bool(np.allclose(form, np.sum(units.features**2, axis=1) / 4))
-    True
-    """
-    form = np.empty(units.num_units)
-    for block in units.blocks():
-        solved = scipy.linalg.solve_triangular(
-            factor, units.features[block].T, lower=True, check_finite=False
-        )
-        form[block] = np.sum(solved**2, axis=0)
-    return form
+def _spectrum(
+    q: Float[np.ndarray, "*shape"], num: int, num_outputs: int
+) -> tuple[Float[np.ndarray, "n D"], Float[np.ndarray, "n D D"] | None]:
+    """The eigenvalues of q, none negative, and the eigenvectors; None for the unit vectors."""
+    if q.ndim < 3 or q.shape[1] == 1:
+        spectrum = np.broadcast_to(q.reshape(-1, 1), (num, num_outputs))
+        return np.maximum(spectrum, 0.0), None
+    spectrum, vectors = np.linalg.eigh(q)
+    return np.maximum(spectrum, 0.0), vectors
 
 
 def noise_of(units: Units, temperature: float) -> Float[np.ndarray, "P P"]:
-    """T I + V Vᵀ: what the outputs have beside the hidden units' contributions.
+    """T I + V Vᵀ: what an output has beside the hidden units' contributions.
 
     >>> from langevin_nn.model.ensemble import Ensemble
     >>> from langevin_nn.theory.features.units import draw_units
@@ -135,7 +172,7 @@ def require_warm(theory: str, temperature: float) -> None:
         )
 
 
-def scale_along(units: Units, response: Response, a: Float[np.ndarray, " P"]) -> float:
+def scale_along(units: Units, response: Response, a: Float[np.ndarray, " m"]) -> float:
     """aᵀJa/aᵀKa, by which the Gram matrix has grown along a; 1 where a vanishes.
 
     >>> from langevin_nn.model.ensemble import Ensemble
@@ -146,26 +183,26 @@ def scale_along(units: Units, response: Response, a: Float[np.ndarray, " P"]) ->
     >>> print(f"{scale_along(units, response_of(1.0, np.zeros(64), 100), data.y_train):.6f}")
     0.500000
     """
-    power = float(a @ units.gram @ a)
+    power = float(np.trace(power_along(units, a)))
     return float(a @ response.along(units, a)) / power if power > 0 else 1.0
 
 
 class Contribution(NamedTuple):
     """N_1 times a unit's contribution to f at test inputs x: its mean, and its covariances.
 
-    Made by `contribution_at_tests`.
+    They are flat, one output after the other. Made by `contribution_at_tests`.
     """
 
-    mean: Float[np.ndarray, " P_test"]  # J_x a
-    cross: Float[np.ndarray, "P_test P"]
-    variance: Float[np.ndarray, " P_test"]
+    mean: Float[np.ndarray, " x"]  # J_x a
+    cross: Float[np.ndarray, "x m"]
+    variance: Float[np.ndarray, " x"]
 
 
 def contribution_at_tests(
     units: Units,
     width: int,
-    a: Float[np.ndarray, " P"],
-    along: Float[np.ndarray, " P"],
+    a: Float[np.ndarray, " m"],
+    along: Float[np.ndarray, " m"],
     response: Response,
 ) -> Contribution:
     """The contribution of units with this response to a; `along` is J a at the training inputs.
@@ -180,26 +217,34 @@ def contribution_at_tests(
     >>> abs(found.mean).round(6), found.variance.round(6)
     (array([0.5, 0. ]), array([1., 1.]))
     """
-    (linear, _), (moment, diagonal) = units.at_tests(
-        (response.linear, response.known), (response.linear + response.square, response.known)
-    )
+    num, known, matrices = response.num_outputs, response.known, response.linear + response.square
+    pairs = [(i, j) for i in range(num) for j in range(i, num)]
+    found = units.at_tests(*(
+        (each[:, i, j], known[i, j]) for each in (response.linear, matrices) for i, j in pairs
+    ))  # fmt: skip
+    blocks = dict(zip(itertools.product((0, 1), pairs), found, strict=True))
+    linear = in_blocks(num, lambda i, j: blocks[0, (i, j)][0])
+    moment = in_blocks(num, lambda i, j: blocks[1, (i, j)][0])
     mean = linear @ a
+    diagonal = np.concatenate([blocks[1, (i, i)][1] for i in range(num)])
     return Contribution(mean, moment - np.outer(mean, along) / width, diagonal - mean**2 / width)
 
 
 def gaussian_moments(
     units: Units,
     data: Dataset,
-    temperature: float,
-    field: Float[np.ndarray, " P"],
+    field: Float[np.ndarray, " m"],
     process: Contribution,
-    factor: Float[np.ndarray, "P P"],
+    factor: Float[np.ndarray, "k k"],
+    train_error: float,
     log_evidence: float,
+    curved: Bool[np.ndarray, " m"] | None = None,
 ) -> Moments:
-    """Moments of a Gaussian process of covariance M in which y − f̄ = T a at the training inputs.
+    """Moments of a Gaussian process of covariance M with the field a on its outputs.
 
     mean = `process.mean` and variance = M_xx − M_x (T + M)⁻¹ M_xᵀ, with `factor` the lower Cholesky
     factor of T + M; a = `field`, `process` M_x and M_xx. The read-out's bias is added to them.
+    Where T is infinite for some training outputs, the `factor` is that of the others, `curved`.
 
     Units of infinite width, with K = I and T = 1:
 
@@ -209,21 +254,42 @@ def gaussian_moments(
     >>> spec = EnsembleSpec(2, (10**9,), identity, (0.5, 1.0), temperature=1.0)
     >>> units, a = draw_units(Ensemble(spec, data), 64), data.y_train / 2
     >>> process = Contribution(a, np.eye(2), np.ones(2))
-    >>> found = gaussian_moments(units, data, 1.0, a, process, np.sqrt(2) * np.eye(2), np.nan)
-    >>> found.mean, found.variance.round(6), round(found.train_error, 6)
-    (array([0.5, 0. ]), array([0.5, 0.5]), 0.625)
+    >>> factor = np.sqrt(2) * np.eye(2)
+    >>> found = gaussian_moments(units, data, a, process, factor, np.nan, np.nan)
+    >>> found.mean, found.variance.round(6)
+    (array([0.5, 0. ]), array([0.5, 0.5]))
     """
-    bias = units.test_columns @ units.columns.T
-    solved = scipy.linalg.solve_triangular(factor, (process.cross + bias).T, lower=True)
-    inverse = scipy.linalg.solve_triangular(factor, np.eye(len(field)), lower=True)
-    spread = temperature * len(field) - temperature**2 * np.sum(inverse**2)
-    prior = process.variance + np.sum(units.test_columns**2, axis=1)
+    num_outputs, shape = len(field) // len(units.gram), data.y_test.shape
+    bias = repeated(units.test_columns @ units.columns.T, num_outputs)
+    whole = process.cross + bias
+    known = whole if curved is None else whole[:, curved]
+    solved = scipy.linalg.solve_triangular(factor, known.T, lower=True)
+    of_bias = np.tile(np.sum(units.test_columns**2, axis=1), num_outputs)
     return Moments(
-        mean=process.mean + bias @ field,
-        variance=prior - np.sum(solved**2, axis=0),
-        train_error=float((temperature**2 * np.sum(field**2) + spread) / len(field)),
+        mean=unflat(process.mean + bias @ field, shape),
+        variance=unflat(process.variance + of_bias - np.sum(solved**2, axis=0), shape),
+        train_error=train_error,
         log_evidence=log_evidence,
     )
+
+
+def gaussian_train_error(
+    data: Dataset,
+    temperature: float,
+    field: Float[np.ndarray, " m"],
+    factor: Float[np.ndarray, "m m"],
+) -> float:
+    """⟨(y − f)²⟩ on the training set, where y − f̄ = T a and `factor` is that of T + M.
+
+    K = I and T = 1, of infinite width
+
+    >>> data = two_points(1.0, 0.0)
+    >>> gaussian_train_error(data, 1.0, data.y_train / 2, np.sqrt(2) * np.eye(2))
+    0.625
+    """
+    inverse = scipy.linalg.solve_triangular(factor, np.eye(len(field)), lower=True)
+    spread = temperature * len(field) - temperature**2 * np.sum(inverse**2)
+    return float((temperature**2 * np.sum(field**2) + spread) / data.num_train)
 
 
 def about_the_sample(response: Response) -> tuple[bool, str]:

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from scipy.stats import qmc
 
 from langevin_nn.model.ensemble import Ensemble
-from langevin_nn.theory.ensemble import gram_regression
+from langevin_nn.theory.ensemble import decomposed_gram
 from langevin_nn.theory.kernels.nngp import fields
 from langevin_nn.types import Activation, InputError
 from langevin_nn.values import as_whole, shown
@@ -140,7 +140,7 @@ def draw_units(ensemble: Ensemble, num_units: int = NUM_UNITS) -> Units:
             f"num_units must be {FEWEST_UNITS} to {MOST_UNITS}, got {shown(num_units)}"
         )
     count = 1 << (count - 1).bit_length()
-    spec, regression = ensemble.spec, gram_regression(ensemble)
+    spec, regression = ensemble.spec, decomposed_gram(ensemble)
     assert spec.activation is not None, "one hidden layer has one"
     amplitude = float(1 / np.sqrt(spec.prior_precisions[1]))
     train_inputs, test_inputs, beyond = _coordinates(ensemble)

@@ -250,7 +250,7 @@ def test_large_widths_are_the_gaussian_process_of_that_loss(name):
 
 
 def test_cold_losses_that_are_one():
-    """For T → 0 hinge losses know their margin alone; near its target Huber's is the squared one."""
+    """For T → 0 hinge losses know their margin alone; Huber's is squared near its target."""
     data, temperature = labelled(12, in_size=20), 1e-9
     for losses in ((lnn.Hinge(1, 0.7), lnn.Hinge(2, 0.7)), (Huber(), lnn.Squared())):
         found, expected = (

@@ -69,16 +69,17 @@ def test_an_output_without_a_target_takes_part(name):
     assert off < 1e-6 if name == "mean_field" else off > 1e-3
 
 
-# Examples, width, temperature; mean, variance (relative) and evidence of `propagation` may be off.
+# Examples, width, temperature; by how much mean, variance (relative) and evidence of `propagation`
+# are off at most, over eight draws of the data.
 SMALL = [
     (2, 20, 0.1, 0.004, 0.006, 0.02),
-    (4, 10, 0.3, 0.004, 0.01, 0.02),
-    (8, 8, 0.5, 0.008, 0.02, 0.03),
+    (4, 10, 0.3, 0.005, 0.012, 0.035),
+    (8, 8, 0.5, 0.008, 0.016, 0.035),
     (10, 40, 0.3, 0.002, 0.004, 0.015),
 ]
 
 
-@pytest.mark.slow_except("4-10-0.3-0.004-0.01-0.02")
+@pytest.mark.slow_except("4-10-0.3-0.005-0.012-0.035")
 @pytest.mark.parametrize("num_train, width, temperature, off, relative, of_evidence", SMALL)
 def test_propagation_against_the_exact_posterior(
     num_train, width, temperature, off, relative, of_evidence

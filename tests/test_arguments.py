@@ -60,12 +60,13 @@ sweeps = {"ensemble": RECORD}
 on = {"ensemble": ensemble}
 for name in ("infinite_width", "one_layer", "one_layer_nonodd", "nested", "global_",
              "multi_output", "scale_mixture", "width_expansion", "matched", "mean_field", "cavity",
-             "propagation"):
+             "propagation", "adaptive"):
     check(getattr(theory, name), sweeps, **on)
 check(theory.one_layer, dict.fromkeys(
     ("width", "readout_precision", "temperature"), ("1", True, masked, object())), **on)
 for name in ("matched", "mean_field", "cavity", "propagation"):
     check(getattr(theory, name), {"num_units": COUNT}, **on)
+check(theory.adaptive, {"num_units": COUNT, "num_layers": COUNT[1:]}, **on)
 check(theory.convolutional, sweeps, **on)
 check(theory.evidence, sweeps | {"theory": OBJECT}, **on)
 check(theory.maximise_evidence, sweeps | {

@@ -17,6 +17,7 @@ from langevin_nn.theory.effective.width_expansion import matched, width_expansio
 from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.evidence import Evidence, evidence
 from langevin_nn.theory.evidence_maximum import EvidenceMaximum, maximise_evidence
+from langevin_nn.theory.features.adaptive import adaptive
 from langevin_nn.theory.features.cavity import cavity
 from langevin_nn.theory.features.mean_field import mean_field
 from langevin_nn.theory.features.propagation import propagation
@@ -57,6 +58,7 @@ __all__ = [
     "PredictiveDistribution",
     "Predictions",
     "RandomFeatureError",
+    "adaptive",
     "cavity",
     "convolutional",
     "evidence",

@@ -31,7 +31,7 @@ from langevin_nn.theory.effective import (
     width_expansion,
 )
 from langevin_nn.theory.ensemble import gram_regression
-from langevin_nn.theory.features import cavity, mean_field, propagation
+from langevin_nn.theory.features import adaptive, cavity, mean_field, propagation
 from langevin_nn.theory.regression.moments import not_found
 from langevin_nn.theory.regression.resolvable import resolved_criteria
 from langevin_nn.theory.regression.rounding import rounding_of
@@ -56,6 +56,7 @@ THEORIES: dict[str, Theory | Function] = {
         mean_field.THEORY,
         cavity.THEORY,
         propagation.THEORY,
+        adaptive.THEORY,
     )
 }
 """The theories by name. A theory of your own is added as `THEORIES["mine"]`: a `Theory`, or a

@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float
 
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.footprint import Needs
@@ -32,11 +31,12 @@ from langevin_nn.theory.regression.moments import (
     gaussian_evidence,
     generalisation,
     joined,
+    with_errors,
 )
 from langevin_nn.theory.regression.resolvable import require_resolved, require_resolved_action
 from langevin_nn.theory.saddles.average import average_over_scale
 from langevin_nn.theory.saddles.scale import minimise
-from langevin_nn.types import Estimate, Generalisation
+from langevin_nn.types import Generalisation
 
 __all__ = ["MATCHED", "WIDTH_EXPANSION", "NUM_UNITS", "matched", "width_expansion"]
 
@@ -214,16 +214,7 @@ def _corrected(
     )
     result = generalisation(name, data, moments, orders, converged, message)
 
-    def with_error(estimate: Estimate, numbers: Float[np.ndarray, " batches"]) -> Estimate:
-        return Estimate(estimate.value, float(numbers.std(ddof=1) / np.sqrt(numbers.size)))
-
-    return replace(
-        result,
-        bias2=with_error(result.bias2, bias2),
-        variance=with_error(result.variance, spread),
-        generalisation_error=with_error(result.generalisation_error, bias2 + spread),
-        train_error=with_error(result.train_error, train),
-    )
+    return with_errors(result, bias2, spread, train)
 
 
 def _about_targets(pull: float, width: int) -> str:

@@ -37,7 +37,7 @@ from langevin_nn.types import InputError
 
 __all__ = [
     "LEAST_EFFECTIVE", "Contribution", "Response", "about_the_sample", "contribution_at_tests",
-    "gaussian_moments", "gaussian_train_error", "noise_of", "require_warm", "response_of",
+    "gaussian_moments", "gaussian_train_error", "log_tilt", "noise_of", "require_warm", "response_of",
     "scale_along",
 ]  # fmt: skip
 
@@ -121,7 +121,7 @@ def response_of(
     spectrum, vectors = _spectrum(np.asarray(q), *u.shape)
     along = u if vectors is None else np.einsum("nij,ni->nj", vectors, u)
     stiffness = 1 + spectrum
-    logs = np.sum(-0.5 * np.log1p(spectrum) + 0.5 * along**2 / (width * stiffness), axis=1)
+    logs = log_tilt(spectrum, along, width)
     total = float(scipy.special.logsumexp(logs))
     weights = np.exp(logs - total)
     diagonal = weights[:, None] / stiffness
@@ -142,6 +142,20 @@ def _spectrum(
         return np.maximum(spectrum, 0.0), None
     spectrum, vectors = np.linalg.eigh(q)
     return np.maximum(spectrum, 0.0), vectors
+
+
+def log_tilt(
+    q: Float[np.ndarray, "n D"], u: Float[np.ndarray, "n D"], width: int
+) -> Float[np.ndarray, " n"]:
+    """log p/p_0 of units, but for its normalisation: −½ log(1 + q) + ½ u²/(N_1 (1 + q)).
+
+    q has the eigenvalues, and u is in their basis; the sum is over the outputs.
+
+    >>> log_tilt(np.array([[1.0]]), np.array([[2.0]]), width=1).round(6)
+    array([0.653426])
+    """
+    tilt: np.ndarray = np.sum(-0.5 * np.log1p(q) + 0.5 * u**2 / (width * (1 + q)), axis=1)
+    return tilt
 
 
 def noise_of(units: Units, temperature: float) -> Float[np.ndarray, "P P"]:

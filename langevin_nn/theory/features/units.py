@@ -53,7 +53,7 @@ class Units:
 
     `features` are φ at the training inputs; `gram` K, `cross` k = K(X_test, X) and `diagonal`
     K(x, x) at the test inputs are E_0[φφᵀ]; V = `columns` and `test_columns` have the covariance
-    V Vᵀ of the read-out's bias. `test_inputs` are r, and `beyond` are s.
+    V Vᵀ of the read-out's bias. `inputs` are R, `test_inputs` r, and `beyond` s.
     """
 
     features: Float[np.ndarray, "n P"] = field(repr=False)
@@ -62,6 +62,7 @@ class Units:
     diagonal: Float[np.ndarray, " P_test"] = field(repr=False)
     columns: Float[np.ndarray, "P b"] = field(repr=False)
     test_columns: Float[np.ndarray, "P_test b"] = field(repr=False)
+    inputs: Float[np.ndarray, "P r"] = field(repr=False)
     test_inputs: Float[np.ndarray, "P_test r"] = field(repr=False)
     beyond: Float[np.ndarray, " P_test"] = field(repr=False)
     amplitude: float
@@ -76,6 +77,24 @@ class Units:
         """Blocks of units of one size that fill the sample."""
         size = _block_size(self.num_units, self.features.shape[1])
         return (slice(i, i + size) for i in range(0, self.num_units, size))
+
+    def features_of(self, z: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m P"]:
+        """φ at the training inputs of other units, of the coordinates z."""
+        result = np.empty((len(z), len(self.inputs)))
+        size = _block_size(self.num_units, max(self.inputs.shape))
+        for start in range(0, len(z), size):
+            block = slice(start, start + size)
+            result[block] = _features(z[block], self.inputs, self.amplitude, self.activation)
+        return result
+
+    def averages_of(
+        self, places: Float[np.ndarray, " m"], z: Float[np.ndarray, "m r"], strata: int
+    ) -> tuple[Float[np.ndarray, "m P_test"], Float[np.ndarray, "m P_test"]]:
+        """E_ξ φ_x and E_ξ φ_x² at the test inputs of such units, by one of `places` a stratum."""
+        found = _averages(
+            places, z, self.test_inputs, self.beyond, self.amplitude, self.activation, strata
+        )
+        return np.asarray(found[0]), np.asarray(found[1])
 
     def second_moment(
         self, weights: Float[np.ndarray, " n"], known: float
@@ -107,7 +126,9 @@ class Units:
         points = self.test_inputs, self.beyond, self.amplitude
         for i, (places, z) in enumerate(_gaussian_blocks(n, self.test_inputs.shape[1], size)):
             block = slice(i * size, (i + 1) * size)
-            phi_x, squares = map(np.asarray, _averages(places, z, *points, self.activation))
+            phi_x, squares = map(
+                np.asarray, _averages(places, z, *points, self.activation, _STRATA)
+            )
             for (cross, diagonal), rest in zip(totals, rests, strict=True):
                 cross += (rest[block, None] * phi_x).T @ self.features[block]
                 diagonal += rest[block] @ squares
@@ -152,6 +173,7 @@ def draw_units(ensemble: Ensemble, num_units: int = NUM_UNITS) -> Units:
         diagonal=regression.test_diagonal,
         columns=vectors @ regression.projected_columns,
         test_columns=regression.test_columns,
+        inputs=train_inputs,
         test_inputs=test_inputs,
         beyond=beyond,
         amplitude=amplitude,
@@ -224,7 +246,7 @@ def _features(
     return amplitude * activation(z @ inputs.T)
 
 
-@partial(jax.jit, static_argnames=("activation",))
+@partial(jax.jit, static_argnames=("activation", "strata"))
 def _averages(
     places: Float[Array, " m"],
     z: Float[Array, "m r"],
@@ -232,12 +254,13 @@ def _averages(
     beyond: Float[Array, " points"],
     amplitude: Float[Array, ""] | float,
     activation: Activation,
+    strata: int,
 ) -> tuple[Float[Array, "m points"], Float[Array, "m points"]]:
     """φ and φ² at test inputs, averaged over ξ given z."""
     center = z @ inputs.T
     mean = square = jnp.zeros_like(center)
-    for stratum in range(_STRATA):
-        xi = jax.scipy.special.ndtri((stratum + places) / _STRATA)
+    for stratum in range(strata):
+        xi = jax.scipy.special.ndtri((stratum + places) / strata)
         phi = amplitude * activation(center + xi[:, None] * beyond[None, :])
-        mean, square = mean + phi / _STRATA, square + phi**2 / _STRATA
+        mean, square = mean + phi / strata, square + phi**2 / strata
     return mean, square

@@ -1,5 +1,6 @@
 """Moments of the posterior at one order parameter Q, and the result that they make."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from langevin_nn.types import Estimate, Generalisation
 
 __all__ = [
     "Moments", "about_variances", "as_resolved", "gaussian_evidence", "generalisation", "joined",
-    "moments_at_scale", "not_found",
+    "moments_at_scale", "not_found", "with_errors",
 ]  # fmt: skip
 
 Orders = tuple[float, ...] | tuple[tuple[float, ...], ...]
@@ -174,6 +175,35 @@ def generalisation(
         log_evidence=moments.log_evidence if np.isfinite(moments.log_evidence) else None,
         converged=converged,
         message=joined(message, moments.message),
+    )
+
+
+def with_errors(
+    result: Generalisation,
+    bias2: Float[np.ndarray, " batches"],
+    variance: Float[np.ndarray, " batches"],
+    train_error: Float[np.ndarray, " batches"],
+) -> Generalisation:
+    """The result with the standard errors of averages over independent batches.
+
+    Each array has a batch's part in that number, or the derivative along it.
+
+    >>> data = two_points(1.0, -1.0)
+    >>> moments = Moments(np.array([1.0, -1.0]), np.array([0.5, 0.5]), 0.1, -3.0)
+    >>> batches = np.array([1.0, 3.0])
+    >>> with_errors(generalisation("mine", data, moments), batches, batches, batches).bias2.mcse
+    1.0
+    """
+
+    def with_error(estimate: Estimate, numbers: Float[np.ndarray, " batches"]) -> Estimate:
+        return Estimate(estimate.value, float(numbers.std(ddof=1) / np.sqrt(numbers.size)))
+
+    return replace(
+        result,
+        bias2=with_error(result.bias2, bias2),
+        variance=with_error(result.variance, variance),
+        generalisation_error=with_error(result.generalisation_error, bias2 + variance),
+        train_error=with_error(result.train_error, train_error),
     )
 
 

@@ -1,0 +1,380 @@
+"""Whole hidden layers, drawn from their exact posterior out of units that are nearly independent.
+
+With the read-out integrated out, N_1 units of features φ_i (P,) have the posterior
+
+    ∏_i p_0(φ_i) exp(−½ log det A − ½ yᵀA⁻¹y),     A = T + V Vᵀ + (1/N_1) Σ_i φ_iφ_iᵀ,
+
+and one of them, given the others, the weight exp(tilt) of `response` with the exact A⁻¹ of these,
+a = A⁻¹y. Independent units of a theory's p, which has a mean in the place of A⁻¹, are not far from
+it: many layers of such units are drawn, weighted by what their exact posterior has more, drawn
+anew by these weights, and brought to it by Metropolis steps in which unit after unit of each layer
+is replaced by a new one, accepted by the exact weight given the others: one from the `proposal`, or
+the old one turned a little towards a unit of the prior, which reaches what the proposal has missed.
+So there are neither gradients nor step sizes, and the layers are independent of each other.
+
+Everything is computed in the space of units, F = (φ_1 … φ_N, √N_1 V)ᵀ/√N_1 with W = (T + F Fᵀ)⁻¹,
+b = F y: with unit i left out, W without i and, for a new φ, g = F φ/√N_1 and x = W g,
+
+    σ = T + |φ|²/N_1 − gᵀx,   β = φᵀy/√N_1 − xᵀb,   tilt = −½ log(σ/T) + ½ β²/(T σ),
+
+which is −½ log(1 + q) + ½ u²/(N_1 (1 + q)). Given its layer, f is a Gaussian process with the
+mean m = F_xᵀ W b and the covariance T F_xᵀ W F_x.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from jaxtyping import Array, Float, Int, Key
+
+from langevin_nn.theory.features.proposal import (
+    PRIOR_SHARE,
+    Adapted,
+    Proposal,
+    proposal_of,
+    resampled,
+)
+from langevin_nn.theory.features.units import Units
+from langevin_nn.types import Activation
+
+__all__ = ["BATCHES", "NUM_SWEEPS", "SEED", "LayerAverages", "average_over_layers"]
+
+SEED = 20_261_201
+"""The seed of the layers: the same call gives the same numbers."""
+BATCHES = 32
+"""The number of groups of layers whose scatter standard errors come from."""
+_CANDIDATES = 8192
+"""The number of layers of independent units, of which those are drawn that are sampled further."""
+_SWEEPS_BEFORE, _SWEEPS_BETWEEN, _RECORDS = (15, 30), 15, 8
+"""Sweeps over the units before each time that the proposal is made anew, of their own z; then those
+between two looks at the layers, and the number of looks that are averaged over."""
+_FORGOTTEN, _MOST_LOOKS = 10.0, 60
+"""The number of correlation times after which layers have forgotten what they began with, and the
+largest number of looks before it is given up."""
+_LOCAL_SHARE, _SMALLEST_STEP = 0.5, 0.03
+"""The share of new units z' = √(1 − ε²) z + ε ξ, ξ ~ N(0, I), from the old ones z, by which the
+prior stays as it is, and the smallest ε: its logarithm is uniform up to ε = 1."""
+_STRATA = 2
+"""Over what test inputs have beside the training inputs there are so many points for each unit."""
+NUM_SWEEPS = sum(_SWEEPS_BEFORE) + 2 * _RECORDS * _SWEEPS_BETWEEN
+"""How often each unit of each layer may be replaced, in all, where layers forget soon."""
+_NUMBERS_AT_ONCE = 2**22
+
+
+class LayerAverages(NamedTuple):
+    """Averages over the layers of each batch; made by `average_over_layers`.
+
+    `second` is the mean of m² + s, of the process's mean and variance at a test input given the
+    layer; `train_error` that of (y − f)² over the training examples; `along` that of
+    aᵀ(A − T − V Vᵀ)a. `memory` is the number of sweeps over which a layer's predictions and energy
+    are correlated, and `sweeps` the number of those before the averages begin.
+    """
+
+    mean: Float[np.ndarray, "batches P_test"]
+    second: Float[np.ndarray, "batches P_test"]
+    train_error: Float[np.ndarray, " batches"]
+    along: Float[np.ndarray, " batches"]
+    acceptance: float
+    effective: float  # of the first layers, as a part of their number
+    memory: float
+    sweeps: int
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the layers have forgotten what they began with."""
+        return self.sweeps >= _FORGOTTEN * self.memory
+
+
+class _Process(NamedTuple):
+    """What does not change: y, T, N_1, and how units make features."""
+
+    y: Float[np.ndarray, " P"]
+    temperature: float
+    width: int
+    units: Units
+
+    @property
+    def fixed(self) -> Float[np.ndarray, "b P"]:
+        """The read-out's bias as features, √N_1 V."""
+        columns: np.ndarray = np.sqrt(self.width) * self.units.columns.T
+        return columns
+
+
+def average_over_layers(
+    units: Units,
+    y: Float[np.ndarray, " P"],
+    temperature: float,
+    width: int,
+    adapted: Adapted,
+    along: Float[np.ndarray, " P"],
+    num_layers: int,
+) -> LayerAverages:
+    """Averages over so many layers of `width` units from their exact posterior.
+
+    Args:
+        units: the inputs, the activation and the read-out's bias.
+        y: the targets.
+        temperature: T > 0.
+        width: N_1.
+        adapted: units from near p, with weights, which the layers begin with.
+        along: the vector a of `LayerAverages.along`.
+        num_layers: a multiple of `BATCHES`.
+    """
+    rng = np.random.default_rng(SEED)
+    process = _Process(y, temperature, width, units)
+    z, features, effective = _first_layers(process, adapted, num_layers, rng)
+    key, proposal = jax.random.key(SEED), adapted.proposal
+    for num_sweeps in _SWEEPS_BEFORE:
+        key, own = jax.random.split(key)
+        z, features, _ = _sweep(process, own, z, features, proposal, num_sweeps)
+        turned = np.where(features[:, :width] @ along < 0, -1.0, 1.0).reshape(-1)
+        equal = np.full(len(turned), 1 / len(turned))
+        proposal = proposal_of(z.reshape(len(turned), -1), turned, equal)
+    seen, memory, sweeps = _seen(process, features), np.inf, 0
+    records: list[tuple[np.ndarray, ...]] = []
+    acceptances: list[float] = []
+    while len(records) < _RECORDS:
+        key, own = jax.random.split(key)
+        z, features, acceptance = _sweep(process, own, z, features, proposal, _SWEEPS_BETWEEN)
+        if sweeps < min(_FORGOTTEN * memory, _MOST_LOOKS * _SWEEPS_BETWEEN):
+            before, seen = seen, _seen(process, features)
+            memory, sweeps = _memory(before, seen), sweeps + _SWEEPS_BETWEEN
+            continue
+        records.append(_record(process, z, features, along, rng))
+        acceptances.append(acceptance)
+    mean, second, train_error, strength = (
+        np.mean(np.stack(arrays), axis=0) for arrays in zip(*records, strict=True)
+    )
+    return LayerAverages(
+        mean, second, train_error, strength, float(np.mean(acceptances)), effective, memory, sweeps
+    )
+
+
+def _seen(process: _Process, features: Float[np.ndarray, "M rows P"]) -> list[np.ndarray]:
+    """Of each layer what is remembered of it: its energy, and y − m at the training inputs."""
+    small = features / np.sqrt(process.width)
+    residuals, energy, _ = _at_training(process, small)
+    return [energy[:, None], residuals]
+
+
+def _memory(before: list[np.ndarray], after: list[np.ndarray]) -> float:
+    """τ of the correlation exp(−t/τ) over the layers between two looks: the longer of the two."""
+    correlations = []
+    for first, second in zip(before, after, strict=True):
+        first, second = (x - np.mean(x, axis=0) for x in (first, second))
+        size = np.sqrt(np.sum(first**2) * np.sum(second**2))
+        correlations.append(np.sum(first * second) / size if size > 0 else 0.0)
+    largest = float(np.clip(max(correlations), 1e-3, 1 - 1e-9))
+    return float(-_SWEEPS_BETWEEN / np.log(largest))
+
+
+def _first_layers(
+    process: _Process, adapted: Adapted, num_layers: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "M N r"], Float[np.ndarray, "M rows P"], float]:
+    """Layers of independent units of p, drawn by the weights of the exact posterior."""
+    width = process.width
+    chosen = resampled(adapted.weights, len(adapted.z), rng)
+    z, tilt = adapted.z[chosen], adapted.tilt[chosen]
+    features = process.units.features_of(z)
+    layers = rng.integers(len(z), size=(max(_CANDIDATES, num_layers), width))
+    logs = -np.sum(tilt[layers], axis=1)
+    size = max(1, _NUMBERS_AT_ONCE // (width * len(process.y)))
+    for start in range(0, len(layers), size):
+        block = slice(start, start + size)
+        logs[block] -= _energy(process, _with_bias(process, features[layers[block]]))
+    weights = scipy.special.softmax(logs)
+    first = layers[resampled(weights, num_layers, rng)]
+    effective = float(1 / np.sum(weights**2) / len(weights))
+    return z[first], _with_bias(process, features[first]), effective
+
+
+def _with_bias(
+    process: _Process, features: Float[np.ndarray, "M N P"]
+) -> Float[np.ndarray, "M rows P"]:
+    fixed = np.broadcast_to(process.fixed, (len(features), *process.fixed.shape))
+    return np.concatenate([features, fixed], axis=1)
+
+
+def _energy(process: _Process, features: Float[np.ndarray, "M rows P"]) -> Float[np.ndarray, " M"]:
+    """½ log det A + ½ yᵀA⁻¹y, but for the part of T alone."""
+    small = features / np.sqrt(process.width)
+    rows, y = small.shape[1], process.y
+    gram = process.temperature * np.eye(rows) + small @ small.transpose(0, 2, 1)
+    factor = np.linalg.cholesky(gram)
+    solved = np.linalg.solve(gram, (small @ y)[..., None])[..., 0]
+    misfit = (y @ y - np.sum((small @ y) * solved, axis=1)) / process.temperature
+    energy: np.ndarray = np.sum(np.log(np.diagonal(factor, axis1=1, axis2=2)), axis=1) + misfit / 2
+    return energy
+
+
+def _sweep(
+    process: _Process,
+    key: Key[Array, ""],
+    z: Float[np.ndarray, "M N r"],
+    features: Float[np.ndarray, "M rows P"],
+    proposal: Proposal,
+    num_sweeps: int,
+) -> tuple[Float[np.ndarray, "M N r"], Float[np.ndarray, "M rows P"], float]:
+    """Layers after so many sweeps, and the share of new units that was accepted."""
+    units = process.units
+    z, features, accepted = _swept(
+        key, z, features, process.y, process.temperature, units.inputs, units.amplitude,
+        proposal.mean, proposal.factor, units.activation, process.width, num_sweeps,
+    )  # fmt: skip
+    return np.asarray(z), np.asarray(features), float(accepted)
+
+
+@partial(jax.jit, static_argnames=("activation", "width"))
+def _swept(
+    key: Key[Array, ""],
+    z: Float[Array, "M N r"],
+    features: Float[Array, "M rows P"],
+    y: Float[Array, " P"],
+    temperature: Float[Array, ""] | float,
+    inputs: Float[Array, "P r"],
+    amplitude: Float[Array, ""] | float,
+    mean: Float[Array, " r"],
+    factor: Float[Array, "r r"],
+    activation: Activation,
+    width: int,
+    num_sweeps: Int[Array, ""] | int,
+) -> tuple[Float[Array, "M N r"], Float[Array, "M rows P"], Float[Array, ""]]:
+    num, rank = z.shape[0], z.shape[2]
+    whitening = jax.scipy.linalg.solve_triangular(factor, jnp.eye(rank), lower=True)
+    whitened_mean = (whitening @ mean)[None]
+    determinant = jnp.sum(jnp.log(jnp.diag(factor)))
+    shares = jnp.log(jnp.array([[PRIOR_SHARE], [(1 - PRIOR_SHARE) / 2], [(1 - PRIOR_SHARE) / 2]]))
+    root = jnp.sqrt(1.0 * width)
+
+    def log_ratio(z: Array) -> Array:  # log g/p_0 of the proposal, (m, r) → (m,)
+        prior, whitened = -0.5 * jnp.sum(z**2, axis=1), z @ whitening.T
+        sides = [
+            -0.5 * jnp.sum((whitened - sign * whitened_mean) ** 2, axis=1) - determinant
+            for sign in (1, -1)
+        ]
+        return jax.nn.logsumexp(jnp.stack([prior, *sides]) + shares, axis=0) - prior
+
+    def tilt(size: Array, signal: Array) -> Array:  # from σ and β
+        return -0.5 * jnp.log(size) + 0.5 * signal**2 / (temperature * size)
+
+    def replace(i: Array, state: tuple) -> tuple:
+        key, z, features, inverse, values, ratios, accepted = state
+        key, of_new, of_choices = jax.random.split(key, 3)
+        side, local, size, step = jax.random.uniform(of_choices, (4, num, 1))
+        noise, old = jax.random.normal(of_new, (num, rank)), z[:, i]
+        signs = jnp.where(side < (1 + PRIOR_SHARE) / 2, 1.0, -1.0)
+        new = jnp.where(side < PRIOR_SHARE, noise, signs * mean[None] + noise @ factor.T)
+        size, local = _SMALLEST_STEP**size, local < _LOCAL_SHARE
+        new = jnp.where(local, jnp.sqrt(1 - size**2) * old + size * noise, new)
+        phi, ratio = amplitude * activation(new @ inputs.T), log_ratio(new)
+        value = phi @ y / root
+        column, own = inverse[:, :, i], inverse[:, i, i]
+        overlap = jnp.einsum("mnp,mp->mn", features, phi) / width
+        overlap = overlap.at[:, i].set(0.0)  # g
+        along = jnp.einsum("mij,mj->mi", inverse, overlap)
+        along = along - column * (along[:, i] / own)[:, None]  # x, with x_i = 0
+        size = temperature + jnp.sum(phi**2, axis=1) / width - jnp.sum(overlap * along, axis=1)
+        signal = value - jnp.sum(along * values, axis=1)
+        gain = tilt(size, signal) + jnp.where(local[:, 0], 0.0, ratios[:, i] - ratio)
+        gain = gain - tilt(1 / own, jnp.sum(column * values, axis=1) / own)
+        better = jnp.log(step[:, 0]) < gain
+        vector = (-along).at[:, i].set(1.0)
+        changed = inverse - column[:, :, None] * (column / own[:, None])[:, None, :]
+        changed = changed + vector[:, :, None] * (vector / size[:, None])[:, None, :]
+        return (
+            key,
+            z.at[:, i].set(jnp.where(better[:, None], new, old)),
+            features.at[:, i].set(jnp.where(better[:, None], phi, features[:, i])),
+            jnp.where(better[:, None, None], changed, inverse),
+            values.at[:, i].set(jnp.where(better, value, values[:, i])),
+            ratios.at[:, i].set(jnp.where(better, ratio, ratios[:, i])),
+            accepted + jnp.mean(better, dtype=accepted.dtype),
+        )
+
+    def sweep(_: Array, state: tuple) -> tuple:
+        key, z, features, ratios, accepted = state
+        small = features / root
+        gram = temperature * jnp.eye(features.shape[1])[None] + small @ small.swapaxes(1, 2)
+        state = key, z, features, jnp.linalg.inv(gram), small @ y, ratios, accepted
+        key, z, features, _, _, ratios, accepted = jax.lax.fori_loop(0, width, replace, state)
+        return key, z, features, ratios, accepted
+
+    ratios = log_ratio(z.reshape(-1, rank)).reshape(num, width)
+    state = key, z, features, ratios, jnp.zeros(())
+    _, z, features, _, accepted = jax.lax.fori_loop(0, num_sweeps, sweep, state)
+    return z, features, accepted / (num_sweeps * width)
+
+
+def _record(
+    process: _Process,
+    z: Float[np.ndarray, "M N r"],
+    features: Float[np.ndarray, "M rows P"],
+    along: Float[np.ndarray, " P"],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Means over each batch: m and m² + s at test inputs, training error, aᵀK_W a."""
+    batches = []
+    places = rng.random(z.shape[:2])
+    for batch in np.array_split(np.arange(len(z)), BATCHES):
+        m, second = _at_tests(process, z[batch], features[batch], places[batch])
+        small = features[batch] / np.sqrt(process.width)
+        residuals, _, spread = _at_training(process, small)
+        train = (np.sum(residuals**2, axis=1) + spread) / len(process.y)
+        strength = np.sum((small[:, : process.width] @ along) ** 2, axis=1)
+        batches.append([np.mean(x, axis=0) for x in (m, second, train, strength)])
+    return tuple(np.stack(column) for column in zip(*batches, strict=True))  # type: ignore[return-value]
+
+
+def _at_training(
+    process: _Process, small: Float[np.ndarray, "M rows P"]
+) -> tuple[Float[np.ndarray, "M P"], Float[np.ndarray, " M"], Float[np.ndarray, " M"]]:
+    """y − m at the training inputs, the energy, and the sum of s there."""
+    y, temperature, rows = process.y, process.temperature, small.shape[1]
+    gram = temperature * np.eye(rows) + small @ small.transpose(0, 2, 1)
+    inverse = np.linalg.inv(gram)
+    weights = np.einsum("mij,mj->mi", inverse, small @ y)  # W b
+    residuals = y - np.einsum("mi,mip->mp", weights, small)
+    spread = temperature * (rows - temperature * np.trace(inverse, axis1=1, axis2=2))
+    energy = np.linalg.slogdet(gram)[1] / 2 + residuals @ y / (2 * temperature)
+    return residuals, energy, spread
+
+
+def _at_tests(
+    process: _Process,
+    z: Float[np.ndarray, "M N r"],
+    features: Float[np.ndarray, "M rows P"],
+    places: Float[np.ndarray, "M N"],
+) -> tuple[Float[np.ndarray, "M P_test"], Float[np.ndarray, "M P_test"]]:
+    """m and m² + s, averaged over what test inputs have beside the training inputs."""
+    units, width = process.units, process.width
+    num, rows = features.shape[:2]
+    small = features / np.sqrt(width)
+    inverse = np.linalg.inv(process.temperature * np.eye(rows) + small @ small.transpose(0, 2, 1))
+    weights = np.einsum("mij,mj->mi", inverse, small @ process.y)  # W b
+    fixed = units.test_columns.T  # (b, P_test)
+    means, seconds = [], []
+    size = max(1, _NUMBERS_AT_ONCE // (rows * len(units.test_inputs)))
+    for start in range(0, num, size):
+        block = slice(start, start + size)
+        count = len(z[block])
+        phi, squares = (
+            array.reshape(count, width, -1)
+            for array in units.averages_of(
+                places[block].reshape(-1), z[block].reshape(count * width, -1), _STRATA
+            )
+        )
+        beyond = (squares - phi**2) / width  # of what varies beside z, unit by unit
+        phi = np.concatenate(
+            [phi / np.sqrt(width), np.broadcast_to(fixed, (count, *fixed.shape))], axis=1
+        )
+        own, read_out = inverse[block], weights[block]
+        mean = np.einsum("mi,mix->mx", read_out, phi)
+        variance = np.sum((own @ phi) * phi, axis=1)
+        variance += np.einsum("mi,mix->mx", np.diagonal(own, axis1=1, axis2=2)[:, :width], beyond)
+        second = mean**2 + np.einsum("mi,mix->mx", read_out[:, :width] ** 2, beyond)
+        means.append(mean)
+        seconds.append(second + process.temperature * variance)
+    return np.concatenate(means), np.concatenate(seconds)

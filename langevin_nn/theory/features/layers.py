@@ -48,9 +48,11 @@ BATCHES = 32
 """The number of groups of layers whose scatter standard errors come from."""
 _CANDIDATES = 8192
 """The number of layers of independent units, of which those are drawn that are sampled further."""
-_SWEEPS_BEFORE, _SWEEPS_BETWEEN, _RECORDS = (15, 30), 15, 8
+_SWEEPS_BEFORE, _SWEEPS_OF_LOOKS = (15, 30), 15
 """Sweeps over the units before each time that the proposal is made anew, of their own z; then those
-between two looks at the layers, and the number of looks that are averaged over."""
+between two looks at what the layers remember."""
+_RECORDS, _SWEEPS_BETWEEN = 30, 5
+"""The number of times that the layers are averaged over, and the sweeps between them."""
 _FORGOTTEN, _MOST_LOOKS = 10.0, 60
 """The number of correlation times after which layers have forgotten what they began with, and the
 largest number of looks before it is given up."""
@@ -134,15 +136,15 @@ def average_over_layers(
         equal = np.full(len(turned), 1 / len(turned))
         proposal = proposal_of(z.reshape(len(turned), -1), turned, equal)
     seen, memory, sweeps = _seen(process, features), np.inf, 0
+    while sweeps < min(_FORGOTTEN * memory, _MOST_LOOKS * _SWEEPS_OF_LOOKS):
+        key, own = jax.random.split(key)
+        z, features, _ = _sweep(process, own, z, features, proposal, _SWEEPS_OF_LOOKS)
+        before, seen = seen, _seen(process, features)
+        memory, sweeps = _memory(before, seen), sweeps + _SWEEPS_OF_LOOKS
     records: list[tuple[np.ndarray, ...]] = []
     acceptances: list[float] = []
-    while len(records) < _RECORDS:
-        key, own = jax.random.split(key)
+    for own in jax.random.split(key, _RECORDS):
         z, features, acceptance = _sweep(process, own, z, features, proposal, _SWEEPS_BETWEEN)
-        if sweeps < min(_FORGOTTEN * memory, _MOST_LOOKS * _SWEEPS_BETWEEN):
-            before, seen = seen, _seen(process, features)
-            memory, sweeps = _memory(before, seen), sweeps + _SWEEPS_BETWEEN
-            continue
         records.append(_record(process, z, features, along, rng))
         acceptances.append(acceptance)
     mean, second, train_error, strength = (
@@ -168,7 +170,7 @@ def _memory(before: list[np.ndarray], after: list[np.ndarray]) -> float:
         size = np.sqrt(np.sum(first**2) * np.sum(second**2))
         correlations.append(np.sum(first * second) / size if size > 0 else 0.0)
     largest = float(np.clip(max(correlations), 1e-3, 1 - 1e-9))
-    return float(-_SWEEPS_BETWEEN / np.log(largest))
+    return float(-_SWEEPS_OF_LOOKS / np.log(largest))
 
 
 def _first_layers(

@@ -45,6 +45,10 @@ _OPERATIONS = 2.0**37
 """About how many operations the layers of a large problem take."""
 
 
+LEAST_LAYERS = 50.0
+"""The effective number of layers of independent units below which they are not begun with."""
+
+
 def adaptive(
     ensemble: Ensemble, *, num_units: int = NUM_UNITS, num_layers: int | None = None
 ) -> Generalisation:
@@ -65,7 +69,10 @@ def adaptive(
 
     The order parameter is aᵀ⟨A − T⟩a/aᵀKa, by which the Gram matrix has grown along `cavity`'s
     a. There is a log evidence where it is `propagation`. `converged` is False, and `message` says
-    why, where after 900 sweeps over their units layers still remember what they began with.
+    why, where after 900 sweeps over their units layers still remember what they began with, and
+    where the weights of the first layers are those of less than 50: units that depend on each other
+    so much, as on CIFAR-10 at N_1 ≤ P/2.5, are in bias² within 1 % and in the variance within 5 %
+    of the exact sampler, but by more than the `mcse`.
 
     Args:
         ensemble: the spec, and the training and test examples.
@@ -150,6 +157,11 @@ def _tilt(
 
 def _about(averages: LayerAverages) -> tuple[str, bool]:
     """The message where the layers are not to be relied on, and whether they are."""
+    if averages.effective < LEAST_LAYERS:
+        return (
+            "the weights of layers of independent units are those of "
+            f"{averages.effective:.3g} layers, too few to begin with: the units depend on each other"
+        ), False
     if averages.forgotten:
         return "", True
     return (

@@ -80,7 +80,7 @@ class LayerAverages(NamedTuple):
     train_error: Float[np.ndarray, " batches"]
     along: Float[np.ndarray, " batches"]
     acceptance: float
-    effective: float  # of the first layers, as a part of their number
+    effective: float  # size of the layers of independent units
     memory: float
     sweeps: int
 
@@ -189,7 +189,7 @@ def _first_layers(
         logs[block] -= _energy(process, _with_bias(process, features[layers[block]]))
     weights = scipy.special.softmax(logs)
     first = layers[resampled(weights, num_layers, rng)]
-    effective = float(1 / np.sum(weights**2) / len(weights))
+    effective = float(1 / np.sum(weights**2))
     return z[first], _with_bias(process, features[first]), effective
 
 

@@ -37,8 +37,8 @@ from langevin_nn.types import InputError
 
 __all__ = [
     "LEAST_EFFECTIVE", "Contribution", "Response", "about_the_sample", "contribution_at_tests",
-    "gaussian_moments", "gaussian_train_error", "log_tilt", "noise_of", "require_warm", "response_of",
-    "scale_along",
+    "gaussian_moments", "gaussian_train_error", "log_tilt", "noise_of", "require_warm",
+    "response_of", "scale_along",
 ]  # fmt: skip
 
 LEAST_EFFECTIVE = 200.0

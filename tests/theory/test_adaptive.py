@@ -142,7 +142,7 @@ def averages(**changed):
     nothing = np.zeros((32, 1))
     fields = {
         "mean": nothing, "second": nothing, "train_error": nothing[:, 0], "along": nothing[:, 0],
-        "acceptance": 0.1, "effective": 500.0, "memory": 20.0, "sweeps": 210,
+        "acceptance": 0.1, "ancestors": 500, "memory": 20.0, "sweeps": 210,
     }  # fmt: skip
     return LayerAverages(**(fields | changed))
 
@@ -150,8 +150,8 @@ def averages(**changed):
 def test_layers_that_remember_are_not_converged():
     assert of_adaptive._about(averages()) == ("", True)
     assert not of_adaptive._about(averages(sweeps=195))[1]
-    message, converged = of_adaptive._about(averages(effective=3.0))
-    assert "those of 3 layers" in message and not converged
+    message, converged = of_adaptive._about(averages(ancestors=3))
+    assert "independent units 3 have left" in message and not converged
     message, converged = of_adaptive._about(averages(memory=300.0, sweeps=600))
     assert not converged
     assert "remember 300 sweeps" in message and "10 % of new units" in message

@@ -6,8 +6,9 @@ With the read-out integrated out, N_1 units of features φ_i (P,) have the poste
 
 and one of them, given the others, the weight exp(tilt) of `response` with the exact A⁻¹ of these,
 a = A⁻¹y. Independent units of a theory's p, which has a mean in the place of A⁻¹, are not far from
-it: many layers of such units are drawn, weighted by what their exact posterior has more, drawn
-anew by these weights, and brought to it by Metropolis steps in which unit after unit of each layer
+it: many layers of such units are weighted by growing powers of what their exact posterior has more,
+drawn anew by these weights (sequential Monte Carlo: Del Moral, Doucet and Jasra 2006, J. R. Stat.
+Soc. B 68:411), and brought to it by Metropolis steps in which unit after unit of each layer
 is replaced by a new one, accepted by the exact weight given the others: one from the `proposal`, or
 the old one turned a little towards a unit of the prior, which reaches what the proposal has missed.
 So there are neither gradients nor step sizes, and the layers are independent of each other.
@@ -27,6 +28,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 import scipy.special
 from jaxtyping import Array, Float, Int, Key
 
@@ -37,6 +39,7 @@ from langevin_nn.theory.features.proposal import (
     proposal_of,
     resampled,
 )
+from langevin_nn.theory.features.response import log_tilt
 from langevin_nn.theory.features.units import Units
 from langevin_nn.types import Activation
 
@@ -46,8 +49,9 @@ SEED = 20_261_201
 """The seed of the layers: the same call gives the same numbers."""
 BATCHES = 32
 """The number of groups of layers whose scatter standard errors come from."""
-_CANDIDATES = 8192
-"""The number of layers of independent units, of which those are drawn that are sampled further."""
+_SWEEPS_OF_STEPS, _LEAST_STEP = 4, 0.005
+"""Sweeps over the units after each step from independent units to the exact posterior, and the
+smallest step in the power."""
 _SWEEPS_BEFORE, _SWEEPS_OF_LOOKS = (15, 30), 15
 """Sweeps over the units before each time that the proposal is made anew, of their own z; then those
 between two looks at what the layers remember."""
@@ -80,7 +84,7 @@ class LayerAverages(NamedTuple):
     train_error: Float[np.ndarray, " batches"]
     along: Float[np.ndarray, " batches"]
     acceptance: float
-    effective: float  # size of the layers of independent units
+    ancestors: int  # the number of the layers of independent units that have left some
     memory: float
     sweeps: int
 
@@ -97,6 +101,7 @@ class _Process(NamedTuple):
     temperature: float
     width: int
     units: Units
+    field: tuple[Float[np.ndarray, "P P"], Float[np.ndarray, " P"]]  # L⁻¹ of B = (L Lᵀ)⁻¹, and a
 
     @property
     def fixed(self) -> Float[np.ndarray, "b P"]:
@@ -111,7 +116,7 @@ def average_over_layers(
     temperature: float,
     width: int,
     adapted: Adapted,
-    along: Float[np.ndarray, " P"],
+    field: tuple[Float[np.ndarray, "P P"], Float[np.ndarray, " P"]],
     num_layers: int,
 ) -> LayerAverages:
     """Averages over so many layers of `width` units from their exact posterior.
@@ -122,19 +127,21 @@ def average_over_layers(
         temperature: T > 0.
         width: N_1.
         adapted: units from near p, with weights, which the layers begin with.
-        along: the vector a of `LayerAverages.along`.
+        field: the lower Cholesky factor of B⁻¹, and a, of the field whose p that is.
         num_layers: a multiple of `BATCHES`.
     """
-    rng = np.random.default_rng(SEED)
-    process = _Process(y, temperature, width, units)
-    z, features, effective = _first_layers(process, adapted, num_layers, rng)
-    key, proposal = jax.random.key(SEED), adapted.proposal
+    rng, key = np.random.default_rng(SEED), jax.random.key(SEED)
+    factor, along = field
+    whitening = scipy.linalg.solve_triangular(factor, np.eye(len(y)), lower=True)
+    process = _Process(y, temperature, width, units, (whitening, along))
+    key, own = jax.random.split(key)
+    z, features, ancestors = _first_layers(process, adapted, num_layers, rng, own)
+    proposal = adapted.proposal
     for num_sweeps in _SWEEPS_BEFORE:
         key, own = jax.random.split(key)
+        proposal = _proposal(process, z, features)
         z, features, _ = _sweep(process, own, z, features, proposal, num_sweeps)
-        turned = np.where(features[:, :width] @ along < 0, -1.0, 1.0).reshape(-1)
-        equal = np.full(len(turned), 1 / len(turned))
-        proposal = proposal_of(z.reshape(len(turned), -1), turned, equal)
+    proposal = _proposal(process, z, features)
     seen, memory, sweeps = _seen(process, features), np.inf, 0
     while sweeps < min(_FORGOTTEN * memory, _MOST_LOOKS * _SWEEPS_OF_LOOKS):
         key, own = jax.random.split(key)
@@ -151,7 +158,7 @@ def average_over_layers(
         np.mean(np.stack(arrays), axis=0) for arrays in zip(*records, strict=True)
     )
     return LayerAverages(
-        mean, second, train_error, strength, float(np.mean(acceptances)), effective, memory, sweeps
+        mean, second, train_error, strength, float(np.mean(acceptances)), ancestors, memory, sweeps
     )
 
 
@@ -174,23 +181,62 @@ def _memory(before: list[np.ndarray], after: list[np.ndarray]) -> float:
 
 
 def _first_layers(
-    process: _Process, adapted: Adapted, num_layers: int, rng: np.random.Generator
-) -> tuple[Float[np.ndarray, "M N r"], Float[np.ndarray, "M rows P"], float]:
-    """Layers of independent units of p, drawn by the weights of the exact posterior."""
+    process: _Process,
+    adapted: Adapted,
+    num_layers: int,
+    rng: np.random.Generator,
+    key: Key[Array, ""],
+) -> tuple[Float[np.ndarray, "M N r"], Float[np.ndarray, "M rows P"], int]:
+    """Layers of independent units of p, led to the exact posterior; and how many are left.
+
+    From ∏ p to it by powers t of what it has more, in steps that leave half of the layers an
+    effective weight; after each of these they are drawn anew, and swept over with that power.
+    """
     width = process.width
-    chosen = resampled(adapted.weights, len(adapted.z), rng)
-    z, tilt = adapted.z[chosen], adapted.tilt[chosen]
-    features = process.units.features_of(z)
-    layers = rng.integers(len(z), size=(max(_CANDIDATES, num_layers), width))
-    logs = -np.sum(tilt[layers], axis=1)
-    size = max(1, _NUMBERS_AT_ONCE // (width * len(process.y)))
-    for start in range(0, len(layers), size):
-        block = slice(start, start + size)
-        logs[block] -= _energy(process, _with_bias(process, features[layers[block]]))
-    weights = scipy.special.softmax(logs)
-    first = layers[resampled(weights, num_layers, rng)]
-    effective = float(1 / np.sum(weights**2))
-    return z[first], _with_bias(process, features[first]), effective
+    chosen = resampled(adapted.weights, num_layers * width, rng)
+    z = adapted.z[chosen].reshape(num_layers, width, -1)
+    features = _with_bias(
+        process, process.units.features_of(adapted.z[chosen]).reshape(num_layers, width, -1)
+    )
+    proposal, power, ancestors = adapted.proposal, 0.0, np.arange(num_layers)
+    while power < 1:
+        logs = -_energy(process, features) - np.sum(_tilts(process, features), axis=1)
+        step = _step(logs, 1 - power)
+        kept = resampled(scipy.special.softmax(step * logs), num_layers, rng)
+        z, features, ancestors = z[kept], features[kept], ancestors[kept]
+        power = 1.0 if step >= 1 - power else power + step
+        key, own = jax.random.split(key)
+        z, features, _ = _sweep(process, own, z, features, proposal, _SWEEPS_OF_STEPS, power)
+        proposal = _proposal(process, z, features)
+    return z, features, len(np.unique(ancestors))
+
+
+def _step(logs: Float[np.ndarray, " M"], most: float) -> float:
+    """The largest step, up to `most`, by which weights leave half of the layers, by bisection."""
+    low, high = 0.0, 2 * most
+    for _ in range(40):
+        weights = scipy.special.softmax((low + high) / 2 * logs)
+        enough = 1 / np.sum(weights**2) >= len(logs) / 2
+        low, high = ((low + high) / 2, high) if enough else (low, (low + high) / 2)
+    return max(min(low, most), _LEAST_STEP)
+
+
+def _tilts(process: _Process, features: Float[np.ndarray, "M rows P"]) -> Float[np.ndarray, "M N"]:
+    """log p/p_0 of each unit, but for a constant."""
+    whitening, along = process.field
+    phi = features[:, : process.width].reshape(-1, features.shape[2])
+    q = np.sum((phi @ whitening.T) ** 2, axis=1) / process.width
+    tilts = log_tilt(q[:, None], (phi @ along)[:, None], process.width)
+    return tilts.reshape(len(features), process.width)
+
+
+def _proposal(
+    process: _Process, z: Float[np.ndarray, "M N r"], features: Float[np.ndarray, "M rows P"]
+) -> Proposal:
+    """The proposal with the moments of the layers' own units."""
+    flat = z.reshape(-1, z.shape[2])
+    u = features[:, : process.width].reshape(len(flat), -1) @ process.field[1]
+    return proposal_of(flat, np.where(u < 0, -1.0, 1.0), np.full(len(flat), 1 / len(flat)))
 
 
 def _with_bias(
@@ -219,12 +265,18 @@ def _sweep(
     features: Float[np.ndarray, "M rows P"],
     proposal: Proposal,
     num_sweeps: int,
+    power: float = 1.0,
 ) -> tuple[Float[np.ndarray, "M N r"], Float[np.ndarray, "M rows P"], float]:
-    """Layers after so many sweeps, and the share of new units that was accepted."""
+    """Layers after so many sweeps, and the share of new units that was accepted.
+
+    `power` is that of what the exact posterior has more than independent units.
+    """
     units = process.units
+    whitening, along = process.field
     z, features, accepted = _swept(
         key, z, features, process.y, process.temperature, units.inputs, units.amplitude,
-        proposal.mean, proposal.factor, units.activation, process.width, num_sweeps,
+        proposal.mean, proposal.factor, whitening, along, power, num_sweeps,
+        units.activation, process.width,
     )  # fmt: skip
     return np.asarray(z), np.asarray(features), float(accepted)
 
@@ -240,9 +292,12 @@ def _swept(
     amplitude: Float[Array, ""] | float,
     mean: Float[Array, " r"],
     factor: Float[Array, "r r"],
+    field_whitening: Float[Array, "P P"],
+    field_mean: Float[Array, " P"],
+    power: Float[Array, ""] | float,
+    num_sweeps: Int[Array, ""] | int,
     activation: Activation,
     width: int,
-    num_sweeps: Int[Array, ""] | int,
 ) -> tuple[Float[Array, "M N r"], Float[Array, "M rows P"], Float[Array, ""]]:
     num, rank = z.shape[0], z.shape[2]
     whitening = jax.scipy.linalg.solve_triangular(factor, jnp.eye(rank), lower=True)
@@ -262,6 +317,10 @@ def _swept(
     def tilt(size: Array, signal: Array) -> Array:  # from σ and β
         return -0.5 * jnp.log(size) + 0.5 * signal**2 / (temperature * size)
 
+    def tilt_in_the_field(phi: Array) -> Array:
+        stiffness = 1 + jnp.sum((phi @ field_whitening.T) ** 2, axis=1) / width
+        return -0.5 * jnp.log(stiffness) + 0.5 * (phi @ field_mean) ** 2 / (width * stiffness)
+
     def replace(i: Array, state: tuple) -> tuple:
         key, z, features, inverse, values, ratios, accepted = state
         key, of_new, of_choices = jax.random.split(key, 3)
@@ -280,8 +339,10 @@ def _swept(
         along = along - column * (along[:, i] / own)[:, None]  # x, with x_i = 0
         size = temperature + jnp.sum(phi**2, axis=1) / width - jnp.sum(overlap * along, axis=1)
         signal = value - jnp.sum(along * values, axis=1)
-        gain = tilt(size, signal) + jnp.where(local[:, 0], 0.0, ratios[:, i] - ratio)
-        gain = gain - tilt(1 / own, jnp.sum(column * values, axis=1) / own)
+        exact = tilt(size, signal) - tilt(1 / own, jnp.sum(column * values, axis=1) / own)
+        alone = tilt_in_the_field(phi) - tilt_in_the_field(features[:, i])
+        gain = power * exact + (1 - power) * alone
+        gain = gain + jnp.where(local[:, 0], 0.0, ratios[:, i] - ratio)
         better = jnp.log(step[:, 0]) < gain
         vector = (-along).at[:, i].set(1.0)
         changed = inverse - column[:, :, None] * (column / own[:, None])[:, None, :]

@@ -65,7 +65,8 @@ def adaptive(
     unit after unit (`features.layers`). mean and variance are those of the Gaussian processes that
     the layers leave, averaged; everything is exact, up to the `mcse` of bias², variance,
     generalisation and training error, which come from the scatter between independent groups of layers. No
-    gradient, step size or chain of weights is in it, so that it is also a check of the sampler.
+    gradient, step size or chain of weights is in it, so that it is also a check of the sampler. Derived
+    here; for the way from independent units to the posterior: Dai et al. 2020, arXiv:2007.11936.
 
     The order parameter is aᵀ⟨A − T⟩a/aᵀKa, by which the Gram matrix has grown along `cavity`'s
     a. There is a log evidence where it is `propagation`. `converged` is False, and `message` says

@@ -298,7 +298,7 @@ def gaussian_train_error(
     K = I and T = 1, of infinite width
 
     >>> data = two_points(1.0, 0.0)
-    >>> gaussian_train_error(data, 1.0, data.y_train / 2, np.sqrt(2) * np.eye(2))
+    >>> round(gaussian_train_error(data, 1.0, data.y_train / 2, np.sqrt(2) * np.eye(2)), 6)
     0.625
     """
     inverse = scipy.linalg.solve_triangular(factor, np.eye(len(field)), lower=True)

@@ -258,7 +258,8 @@ def predicted(num_train, num_test, theory, depth, outputs):
     shape = {"num_outputs": outputs}
     if theory == "convolutional":
         shape |= {"patches": lnn.types.Patches((8, 8, 1), 4, 4), "architecture": "Convolutional"}
-    spec = lnn.types.EnsembleSpec(64, (300,) * depth, unit, (1.0,) * (depth + 1), 0.1, **shape)
+    width = num_train // 4 if theory == "adaptive" else 300
+    spec = lnn.types.EnsembleSpec(64, (width,) * depth, unit, (1.0,) * (depth + 1), 0.1, **shape)
     lnn.theory.predict(lnn.Ensemble(spec, data), [theory])
 
 num_train, *others = json.loads(sys.argv[1])
@@ -283,6 +284,7 @@ print(peak() - before)
         (1000, 20, "mean_field", 1, 1),
         (400, 20, "mean_field", 1, 5),
         (100, 20, "propagation", 1, 4),
+        (60, 20, "adaptive", 1, 1),
         (1500, 100, "nested", 2, 1),
         (1200, 20, "nested", 4, 1),
         (400, 20, "convolutional", 1, 1),

@@ -132,10 +132,19 @@ def test_the_same_call_gives_the_same_numbers():
     assert "adaptive" not in predict(ensemble).results
 
 
-@pytest.mark.parametrize("num_layers", [0, 10, 63])
+@pytest.mark.parametrize("num_layers", [0, 10, 255])
 def test_too_few_layers_are_refused(num_layers):
-    with pytest.raises(InputError, match="num_layers must be at least 64"):
+    with pytest.raises(InputError, match="num_layers must be at least 256"):
         adaptive(ensemble_of(small_task(), (2,)), num_units=64, num_layers=num_layers)
+
+
+def test_layers_that_take_hours_are_computed_where_their_number_is_given_alone(monkeypatch):
+    ensemble = ensemble_of(small_task(), (2,))
+    monkeypatch.setattr(of_adaptive, "_MOST_OPERATIONS", 1.0)
+    found = adaptive(ensemble, num_units=2**10)
+    assert not found.converged and np.isnan(found.bias2.value)
+    assert "256 layers of 2 units at 6 examples take some" in found.message
+    assert np.isfinite(adaptive(ensemble, **FEW).bias2.value)
 
 
 def averages(**changed):

@@ -32,7 +32,13 @@ from langevin_nn.theory.features.layers import (
 from langevin_nn.theory.features.proposal import adapted
 from langevin_nn.theory.features.response import log_tilt, noise_of, require_warm
 from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
-from langevin_nn.theory.regression.moments import Moments, generalisation, joined, with_errors
+from langevin_nn.theory.regression.moments import (
+    Moments,
+    generalisation,
+    joined,
+    not_found,
+    with_errors,
+)
 from langevin_nn.types import Generalisation, InputError
 from langevin_nn.values import as_whole, shown
 
@@ -40,11 +46,11 @@ __all__ = ["THEORY", "adaptive"]
 
 _domain = partial(require, "adaptive", depth=1)
 MOST_LAYERS, FEWEST_LAYERS = 1024, 256
-"""The default number of layers, and the fewest that a large problem takes."""
-_OPERATIONS = 2.0**37
-"""About how many operations the layers of a large problem take."""
-
-
+"""The default number of layers, and the fewest."""
+_OPERATIONS, _MOST_OPERATIONS = 2.0**37, 2.0**40
+"""About how many operations the layers take, and the largest number for the fewest layers."""
+_OPERATIONS_AN_HOUR = 1e13
+"""As measured on two cores."""
 LEAST_LAYERS = 100
 """The number of layers of independent units that must have left some in the exact posterior."""
 
@@ -64,22 +70,24 @@ def adaptive(
     are drawn by the weights of that posterior, and brought to it by Metropolis steps that replace
     unit after unit (`features.layers`). mean and variance are those of the Gaussian processes that
     the layers leave, averaged; everything is exact, up to the `mcse` of bias², variance,
-    generalisation and training error, which come from the scatter between independent groups of layers. No
-    gradient, step size or chain of weights is in it, so that it is also a check of the sampler. Derived
-    here; for the way from independent units to the posterior: Dai et al. 2020, arXiv:2007.11936.
+    generalisation and training error, which come from the scatter between groups of layers. No
+    gradient, step size or chain of weights is in it, so that it is also a check of the sampler.
+    Derived here; for the way from independent units to the posterior: Dai et al. 2020,
+    arXiv:2007.11936.
 
     The order parameter is aᵀ⟨A − T⟩a/aᵀKa, by which the Gram matrix has grown along `cavity`'s
     a. There is a log evidence where it is `propagation`. `converged` is False, and `message` says
-    why, where after 900 sweeps over their units layers still remember what they began with, and
+    why, where that takes too long, where after 900 sweeps over their units layers still remember what they began with, and
     where less than 100 of the first layers have left others: units that depend on each other so
-    much, as on CIFAR-10 at N_1 = P/5, are in bias² within 1 % and in the variance within some 7 % of
-    the exact sampler, and not within the `mcse`.
+    much, as on CIFAR-10 at N_1 = P/5, had a bias² within 1 % and a variance within 8 % of the exact
+    sampler's, and not within the `mcse`.
 
     Args:
         ensemble: the spec, and the training and test examples.
         num_units: rounded up to a power of two.
-        num_layers: rounded up to a multiple of 32; by default 2048, or as many of them, 256 at
-            least, as take some 10¹¹ operations.
+        num_layers: 256 at least, rounded up to a multiple of 32; by default 1024, or as many of
+            them, 256 at least, as take some 10¹¹ operations. Where 256 take ten times that, minutes
+            on two cores, none are drawn unless their number is given, and `message` says how long.
 
     Raises:
         NotApplicable: other than one hidden layer, fully connected, and one output.
@@ -112,6 +120,8 @@ def _solve(
         reason = f"propagation: {solution.generalisation.message}"
     units = draw_units(ensemble, num_units)
     num = _num_layers(num_layers, width, units)
+    if num_layers is None and num * _operations(width, units) > _MOST_OPERATIONS:
+        return Solution(not_found("adaptive", data, joined(reason, _about_time(width, units))))
     noise = noise_of(units, spec.temperature)
     update = partial(field_of_mean, units, data.y_train, noise)
     field = solve_field(units, data.y_train, noise, width, update)
@@ -123,7 +133,8 @@ def _solve(
         units, data.y_train, spec.temperature, width, proposal, (field.factor, field.a), num
     )
     message, converged = _about(averages)
-    order = float(np.mean(averages.along) / (field.a @ units.gram @ field.a))
+    power = float(field.a @ units.gram @ field.a)
+    order = float(np.mean(averages.along)) / power if power > 0 else 1.0
     moments = _moments(averages)
     message = joined(reason, message) if not converged else message
     result = generalisation("adaptive", data, moments, (order,), converged, message)
@@ -133,16 +144,30 @@ def _solve(
 def _num_layers(given: int | None, width: int, units: Units) -> int:
     """How many layers there are, a multiple of `BATCHES`."""
     if given is None:
-        num_train, rank = units.inputs.shape
-        operations = rank * (num_train + rank) + 2 * width * num_train + 4 * width**2
-        possible = int(_OPERATIONS / (operations * width * NUM_SWEEPS))
+        possible = int(_OPERATIONS / _operations(width, units))
         given = min(max(possible, FEWEST_LAYERS), MOST_LAYERS)
-    elif (as_whole(given) or 0) < 2 * BATCHES:
+    elif (as_whole(given) or 0) < FEWEST_LAYERS:
         raise InputError(
-            f"num_layers must be at least {2 * BATCHES}, got {shown(given)}: write more of them, "
+            f"num_layers must be at least {FEWEST_LAYERS}, got {shown(given)}: write more of them, "
             "or leave it out"
         )
     return -(-given // BATCHES) * BATCHES
+
+
+def _operations(width: int, units: Units) -> float:
+    """About how many operations one layer takes."""
+    num_train, rank = units.inputs.shape
+    of_a_step = rank * (num_train + rank) + 2 * width * num_train + 4 * width**2
+    return float(NUM_SWEEPS) * width * of_a_step
+
+
+def _about_time(width: int, units: Units) -> str:
+    """The message where even the fewest layers take very long."""
+    hours = FEWEST_LAYERS * _operations(width, units) / _OPERATIONS_AN_HOUR
+    return (
+        f"{FEWEST_LAYERS} layers of {width} units at {len(units.gram)} examples take some "
+        f"{hours:.1f} hours: give num_layers to have them all the same"
+    )
 
 
 def _tilt(
@@ -193,6 +218,6 @@ THEORY = Theory(
     summary="A hidden unit in the field of the others, or whole layers of units where N_1 < P.",
     style={"color": "#AA4499", "linestyle": "-", "marker": "D"},
     domain=_domain,
-    needs=Needs(10.0, programs=200e6, sampled=2 * NUM_UNITS, least_depth=1, most_depth=1),
+    needs=Needs(10.0, programs=200e6, sampled=6 * NUM_UNITS, least_depth=1, most_depth=1),
     on_request=True,
 )

@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import scipy.linalg
 import scipy.special
 from jaxtyping import Array, Float, Key
 
@@ -31,6 +30,7 @@ from langevin_nn.theory.features.proposal import (
     Proposal,
     proposal_of,
     resampled,
+    whitening_of,
 )
 from langevin_nn.theory.features.replacements import swept
 from langevin_nn.theory.features.response import log_tilt
@@ -136,8 +136,7 @@ def average_over_layers(
     """
     rng, key = np.random.default_rng(SEED), jax.random.key(SEED)
     factor, along = field
-    whitening = scipy.linalg.solve_triangular(factor, np.eye(len(y)), lower=True)
-    process = _Process(y, temperature, width, units, (whitening, along))
+    process = _Process(y, temperature, width, units, (whitening_of(factor), along))
     key, own = jax.random.split(key)
     z, features, ancestors = _first_layers(process, adapted, num_layers, rng, own)
     proposal = adapted.proposal
@@ -204,7 +203,8 @@ def _first_layers(
     )
     proposal, power, ancestors = adapted.proposal, 0.0, np.arange(num_layers)
     while power < 1:
-        logs = -_energy(process, features) - np.sum(_tilts(process, features), axis=1)
+        _, energy, _ = _at_training(process, features / np.sqrt(width))
+        logs = -energy - np.sum(_tilts(process, features), axis=1)
         step = _step(logs, 1 - power)
         kept = resampled(scipy.special.softmax(step * logs), num_layers, rng)
         z, features, ancestors = z[kept], features[kept], ancestors[kept]
@@ -250,18 +250,6 @@ def _with_bias(
     return np.concatenate([features, fixed], axis=1)
 
 
-def _energy(process: _Process, features: Float[np.ndarray, "M rows P"]) -> Float[np.ndarray, " M"]:
-    """½ log det A + ½ yᵀA⁻¹y, but for the part of T alone."""
-    small = features / np.sqrt(process.width)
-    rows, y = small.shape[1], process.y
-    gram = process.temperature * np.eye(rows) + small @ small.transpose(0, 2, 1)
-    factor = np.linalg.cholesky(gram)
-    solved = np.linalg.solve(gram, (small @ y)[..., None])[..., 0]
-    misfit = (y @ y - np.sum((small @ y) * solved, axis=1)) / process.temperature
-    energy: np.ndarray = np.sum(np.log(np.diagonal(factor, axis1=1, axis2=2)), axis=1) + misfit / 2
-    return energy
-
-
 def _sweep(
     process: _Process,
     key: Key[Array, ""],
@@ -279,8 +267,8 @@ def _sweep(
     whitening, along = process.field
     z, features, accepted = swept(
         key, z, features, process.y, process.temperature, units.inputs, units.amplitude,
-        proposal.mean, proposal.factor, whitening, along, power, num_sweeps,
-        units.activation, process.width,
+        proposal.mean, proposal.factor, whitening_of(proposal.factor), whitening, along, power,
+        num_sweeps, units.activation, process.width,
     )  # fmt: skip
     return np.asarray(z), np.asarray(features), float(accepted)
 
@@ -308,7 +296,7 @@ def _record(
 def _at_training(
     process: _Process, small: Float[np.ndarray, "M rows P"]
 ) -> tuple[Float[np.ndarray, "M P"], Float[np.ndarray, " M"], Float[np.ndarray, " M"]]:
-    """y − m at the training inputs, the energy, and the sum of s there."""
+    """y − m at the training inputs, ½ log det A + ½ yᵀA⁻¹y but for T's part, and the sum of s."""
     y, temperature, rows = process.y, process.temperature, small.shape[1]
     gram = temperature * np.eye(rows) + small @ small.transpose(0, 2, 1)
     inverse = np.linalg.inv(gram)

@@ -14,12 +14,17 @@ The prior's share δ keeps p_0/g below 1/δ.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import scipy.special
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
-__all__ = ["PRIOR_SHARE", "Adapted", "Proposal", "adapted", "proposal_of", "resampled"]
+__all__ = [
+    "PRIOR_SHARE", "Adapted", "Proposal", "adapted", "log_ratio", "mixed", "proposal_of",
+    "resampled", "whitening_of",
+]  # fmt: skip
 
 PRIOR_SHARE = 0.1
 """δ, the share of the prior."""
@@ -43,11 +48,8 @@ class Proposal(NamedTuple):
 
     def draw(self, rng: np.random.Generator, num: int) -> Float[np.ndarray, "n r"]:
         """So many units of g."""
-        z = rng.standard_normal((num, len(self.mean)))
-        place = rng.random((num, 1))
-        signs = np.where(place < (1 + PRIOR_SHARE) / 2, 1.0, -1.0)
-        turned: np.ndarray = np.where(place < PRIOR_SHARE, z, signs * self.mean + z @ self.factor.T)
-        return turned
+        noise, places = rng.standard_normal((num, len(self.mean))), rng.random((num, 1))
+        return np.asarray(mixed(noise, places, self.mean, self.factor))
 
     def log_ratio(self, z: Float[np.ndarray, "n r"]) -> Float[np.ndarray, " n"]:
         """log g/p_0.
@@ -55,19 +57,57 @@ class Proposal(NamedTuple):
         >>> Proposal(np.zeros(2), np.eye(2)).log_ratio(np.array([[1.0, 2.0]])).round(6) + 0.0
         array([0.])
         """
-        determinant = np.sum(np.log(np.diag(self.factor)))
-        prior = -0.5 * np.sum(z**2, axis=1)
-        sides = [
-            -0.5 * np.sum(self._whitened(z - sign * self.mean) ** 2, axis=0) - determinant
-            for sign in (1, -1)
-        ]
-        logs = np.log([[PRIOR_SHARE], [(1 - PRIOR_SHARE) / 2], [(1 - PRIOR_SHARE) / 2]])
-        ratio: np.ndarray = scipy.special.logsumexp(np.stack([prior, *sides]) + logs, axis=0)
-        return ratio - prior
+        return np.asarray(log_ratio(z, self.mean, whitening_of(self.factor)))
 
-    def _whitened(self, z: Float[np.ndarray, "n r"]) -> Float[np.ndarray, "r n"]:
-        solved: np.ndarray = scipy.linalg.solve_triangular(self.factor, z.T, lower=True)
-        return solved
+
+@jax.jit
+def mixed(
+    noise: Float[Array, "n r"],
+    places: Float[Array, "n 1"],
+    mean: Float[Array, " r"],
+    factor: Float[Array, "r r"],
+) -> Float[Array, "n r"]:
+    """Units of g, of a proposal's μ and the factor of its Σ, from those of the prior.
+
+    `places` in [0, 1) say which of the three parts a unit is of: first the prior.
+
+    >>> mean, factor = np.array([3.0]), np.array([[2.0]])
+    >>> mixed(np.ones((3, 1)), np.array([[0.05], [0.5], [0.9]]), mean, factor)[:, 0]
+    Array([ 1.,  5., -1.], dtype=float64)
+    """
+    signs = jnp.where(places < (1 + PRIOR_SHARE) / 2, 1.0, -1.0)
+    return jnp.where(places < PRIOR_SHARE, noise, signs * mean[None] + noise @ factor.T)
+
+
+@jax.jit
+def log_ratio(
+    z: Float[Array, "n r"], mean: Float[Array, " r"], whitening: Float[Array, "r r"]
+) -> Float[Array, " n"]:
+    """log g/p_0, of a proposal's μ and `whitening_of` its factor.
+
+    >>> log_ratio(np.zeros((1, 1)), np.zeros(1), 2 * np.eye(1)).round(6)  # log(0.1 + 0.9 × 2)
+    Array([0.641854], dtype=float64)
+    """
+    prior, whitened = -0.5 * jnp.sum(z**2, axis=1), z @ whitening.T
+    determinant, center = jnp.sum(jnp.log(jnp.diag(whitening))), (whitening @ mean)[None]
+    sides = [
+        jnp.log((1 - PRIOR_SHARE) / 2)
+        - 0.5 * jnp.sum((whitened - sign * center) ** 2, axis=1) + determinant
+        for sign in (1, -1)
+    ]  # fmt: skip
+    parts = jnp.stack([jnp.log(PRIOR_SHARE) + prior, *sides])
+    return jax.nn.logsumexp(parts, axis=0) - prior
+
+
+def whitening_of(factor: Float[np.ndarray, "r r"]) -> Float[np.ndarray, "r r"]:
+    """L⁻¹ of a lower triangular L.
+
+    >>> whitening_of(np.array([[2.0, 0.0], [1.0, 1.0]]))
+    array([[ 0.5,  0. ],
+           [-0.5,  1. ]])
+    """
+    inverse: np.ndarray = scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True)
+    return inverse
 
 
 class Adapted(NamedTuple):

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from langevin_nn.theory.features.proposal import PRIOR_SHARE
+from langevin_nn.theory.features.proposal import log_ratio, mixed
 from langevin_nn.types import Activation
 
 __all__ = ["swept"]
@@ -37,6 +37,7 @@ def swept(
     amplitude: Float[Array, ""] | float,
     mean: Float[Array, " r"],
     factor: Float[Array, "r r"],
+    whitening: Float[Array, "r r"],
     field_whitening: Float[Array, "P P"],
     field_mean: Float[Array, " P"],
     power: Float[Array, ""] | float,
@@ -56,6 +57,7 @@ def swept(
         amplitude: 1/√λ_1.
         mean: μ of the proposal.
         factor: the lower Cholesky factor of its Σ.
+        whitening: the inverse of that.
         field_whitening: L⁻¹, of B = (L Lᵀ)⁻¹, for the part of the tilt that is not exact.
         field_mean: a, for the same.
         power: of the exact tilt; that of the field has 1 − power.
@@ -68,25 +70,13 @@ def swept(
     >>> z = np.random.default_rng(0).standard_normal((64, 1, 2))
     >>> eye = np.eye(2)
     >>> new, features, accepted = swept(
-    ...     jax.random.key(0), z, z, np.zeros(2), 1e9, eye, 1.0, np.zeros(2), eye, eye, np.zeros(2),
-    ...     1.0, 5, identity, 1)
+    ...     jax.random.key(0), z, z, np.zeros(2), 1e9, eye, 1.0, np.zeros(2), eye, eye, eye,
+    ...     np.zeros(2), 1.0, 5, identity, 1)
     >>> bool(accepted > 0.999), bool(np.allclose(new, features)), bool(np.mean(new**2) < 1.5)
     (True, True, True)
     """
     num, rank = z.shape[0], z.shape[2]
-    whitening = jax.scipy.linalg.solve_triangular(factor, jnp.eye(rank), lower=True)
-    whitened_mean = (whitening @ mean)[None]
-    determinant = jnp.sum(jnp.log(jnp.diag(factor)))
-    shares = jnp.log(jnp.array([[PRIOR_SHARE], [(1 - PRIOR_SHARE) / 2], [(1 - PRIOR_SHARE) / 2]]))
     root = jnp.sqrt(1.0 * width)
-
-    def log_ratio(z: Array) -> Array:  # log g/p_0 of the proposal, (m, r) → (m,)
-        prior, whitened = -0.5 * jnp.sum(z**2, axis=1), z @ whitening.T
-        sides = [
-            -0.5 * jnp.sum((whitened - sign * whitened_mean) ** 2, axis=1) - determinant
-            for sign in (1, -1)
-        ]
-        return jax.nn.logsumexp(jnp.stack([prior, *sides]) + shares, axis=0) - prior
 
     def tilt(size: Array, signal: Array) -> Array:  # from σ and β
         return -0.5 * jnp.log(size) + 0.5 * signal**2 / (temperature * size)
@@ -100,15 +90,13 @@ def swept(
         key, of_new, of_choices = jax.random.split(key, 3)
         side, local, size, step = jax.random.uniform(of_choices, (4, num, 1))
         noise, old = jax.random.normal(of_new, (num, rank)), z[:, i]
-        signs = jnp.where(side < (1 + PRIOR_SHARE) / 2, 1.0, -1.0)
-        new = jnp.where(side < PRIOR_SHARE, noise, signs * mean[None] + noise @ factor.T)
+        new = mixed(noise, side, mean, factor)
         size, local = _SMALLEST_STEP**size, local < _LOCAL_SHARE
         new = jnp.where(local, jnp.sqrt(1 - size**2) * old + size * noise, new)
-        phi, ratio = amplitude * activation(new @ inputs.T), log_ratio(new)
+        phi, ratio = amplitude * activation(new @ inputs.T), log_ratio(new, mean, whitening)
         value = phi @ y / root
         column, own = inverse[:, :, i], inverse[:, i, i]
-        overlap = jnp.einsum("mnp,mp->mn", features, phi) / width
-        overlap = overlap.at[:, i].set(0.0)  # g
+        overlap = jnp.einsum("mnp,mp->mn", features, phi) / width  # g, of which g_i drops out
         along = jnp.einsum("mij,mj->mi", inverse, overlap)
         along = along - column * (along[:, i] / own)[:, None]  # x, with x_i = 0
         size = temperature + jnp.sum(phi**2, axis=1) / width - jnp.sum(overlap * along, axis=1)
@@ -139,7 +127,7 @@ def swept(
         key, z, features, _, _, ratios, accepted = jax.lax.fori_loop(0, width, replace, state)
         return key, z, features, ratios, accepted
 
-    ratios = log_ratio(z.reshape(-1, rank)).reshape(num, width)
+    ratios = log_ratio(z.reshape(-1, rank), mean, whitening).reshape(num, width)
     state = key, z, features, ratios, jnp.zeros(())
     _, z, features, _, accepted = jax.lax.fori_loop(0, num_sweeps, sweep, state)
     return z, features, accepted / (num_sweeps * width)

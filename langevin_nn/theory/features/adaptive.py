@@ -218,6 +218,6 @@ THEORY = Theory(
     summary="A hidden unit in the field of the others, or whole layers of units where N_1 < P.",
     style={"color": "#AA4499", "linestyle": "-", "marker": "D"},
     domain=_domain,
-    needs=Needs(10.0, programs=200e6, sampled=6 * NUM_UNITS, least_depth=1, most_depth=1),
+    needs=Needs(10.0, programs=140e6, sampled=6 * NUM_UNITS, least_depth=1, most_depth=1),
     on_request=True,
 )

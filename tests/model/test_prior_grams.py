@@ -9,6 +9,7 @@ import langevin_nn as lnn
 from langevin_nn.model.prior_grams import drawn_grams
 
 
+@pytest.mark.slow_except("float32")
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_their_mean_is_that_of_the_prior_in_either_type(dtype):
     """Of linear units it is known at any width: (x·x'/(λ_0 N_0) + 1/λ_b0)/λ_1 + 1/λ_b1."""

@@ -63,6 +63,9 @@ def signs_of(data):
     return replace(data, y_train=np.sign(data.y_train), y_test=np.sign(data.y_test))
 
 
+@pytest.mark.slow_except(
+    "one layer-biases-squared-2", "two layers--squared-1", "one layer--logistic-1"
+)
 @pytest.mark.parametrize(("loss", "outputs"), [("squared", 1), ("squared", 2), ("logistic", 1)])
 @pytest.mark.parametrize("biases", [False, True], ids=["", "biases"])
 @pytest.mark.parametrize("widths", [(7,), (4, 9)], ids=["one layer", "two layers"])

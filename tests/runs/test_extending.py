@@ -121,6 +121,7 @@ def test_an_extended_run_is_the_long_one(cli, case):
     assert {path: path.stat().st_mtime_ns for path in (cli.folder / "out").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_what_is_not_the_runs_stays_in_its_folder(cli, monkeypatch):
     """Notes, figures of one's own, and what was made of the run: in its formats, and its page."""
     monkeypatch.setattr(run, "draw_figures", DRAW)

@@ -38,7 +38,7 @@ def test_linear_units_are_those_of_the_exact_mixture(width):
         assert abs(estimate.value - getattr(exact, name).value) < SIGMAS * estimate.mcse, name
 
 
-@pytest.mark.slow_except("3-erf-True")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "width, activation, biases",
     [(3, "erf", False), (3, "erf", True), (5, "relu", False), (1, "erf", False)],
@@ -98,6 +98,7 @@ def exact_posterior(ensemble, draws):
     return result
 
 
+@pytest.mark.slow
 def test_the_training_error_is_that_of_predictions_at_the_training_inputs():
     data = with_test_points_of_its_own(gaussian_task(12, 4, 20))
     found = adaptive(ensemble_of(data, (4,), biases=True), **FEW)
@@ -138,6 +139,7 @@ def test_too_few_layers_are_refused(num_layers):
         adaptive(ensemble_of(small_task(), (2,)), num_units=64, num_layers=num_layers)
 
 
+@pytest.mark.slow
 def test_layers_that_take_hours_are_computed_where_their_number_is_given_alone(monkeypatch):
     ensemble = ensemble_of(small_task(), (2,))
     monkeypatch.setattr(of_adaptive, "_MOST_OPERATIONS", 1.0)

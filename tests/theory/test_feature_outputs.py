@@ -127,6 +127,7 @@ def test_mean_field_at_labels_of_the_order_of_the_root_of_the_width(width, g, of
     assert distance < SIGMAS * exact["log_evidence_error"] + 0.05
 
 
+@pytest.mark.slow_except("cavity-200-0.3-None")
 @pytest.mark.parametrize(
     "name, width, percent, of_evidence",
     [("cavity", 200, 0.3, None), ("propagation", 200, 0.15, 0.02)],

@@ -21,6 +21,7 @@ from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features import propagation
 from langevin_nn.theory.features.cavity import field_of_mean
+from langevin_nn.theory.features.dense_units import DenseUnits, draw_dense_units
 from langevin_nn.theory.features.field import Field, solve_field
 from langevin_nn.theory.features.layers import (
     BATCHES,
@@ -31,7 +32,7 @@ from langevin_nn.theory.features.layers import (
 )
 from langevin_nn.theory.features.proposal import adapted
 from langevin_nn.theory.features.response import log_tilt, noise_of, require_warm
-from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
+from langevin_nn.theory.features.units import NUM_UNITS
 from langevin_nn.theory.regression.moments import (
     Moments,
     generalisation,
@@ -118,7 +119,7 @@ def _solve(
         if solution.generalisation.converged:
             return solution
         reason = f"propagation: {solution.generalisation.message}"
-    units = draw_units(ensemble, num_units)
+    units = draw_dense_units(ensemble, num_units)
     num = _num_layers(num_layers, width, units)
     if num_layers is None and num * _operations(width, units) > _MOST_OPERATIONS:
         return Solution(not_found("adaptive", data, joined(reason, _about_time(width, units))))
@@ -141,7 +142,7 @@ def _solve(
     return Solution(_with_errors(result, data.y_test, averages))
 
 
-def _num_layers(given: int | None, width: int, units: Units) -> int:
+def _num_layers(given: int | None, width: int, units: DenseUnits) -> int:
     """How many layers there are, a multiple of `BATCHES`."""
     if given is None:
         possible = int(_OPERATIONS / _operations(width, units))
@@ -154,14 +155,14 @@ def _num_layers(given: int | None, width: int, units: Units) -> int:
     return -(-given // BATCHES) * BATCHES
 
 
-def _operations(width: int, units: Units) -> float:
+def _operations(width: int, units: DenseUnits) -> float:
     """About how many operations one layer takes."""
     num_train, rank = units.inputs.shape
     of_a_step = rank * (num_train + rank) + 2 * width * num_train + 4 * width**2
     return float(NUM_SWEEPS) * width * of_a_step
 
 
-def _about_time(width: int, units: Units) -> str:
+def _about_time(width: int, units: DenseUnits) -> str:
     """The message where even the fewest layers take very long."""
     hours = FEWEST_LAYERS * _operations(width, units) / _OPERATIONS_AN_HOUR
     return (
@@ -171,7 +172,7 @@ def _about_time(width: int, units: Units) -> str:
 
 
 def _tilt(
-    units: Units, field: Field, width: int, z: Float[np.ndarray, "n r"]
+    units: DenseUnits, field: Field, width: int, z: Float[np.ndarray, "n r"]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """log p/p_0 of units of these coordinates in the field, but for a constant, and their u."""
     features = units.features_of(z)

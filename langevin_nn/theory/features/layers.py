@@ -25,6 +25,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Array, Float, Key
 
+from langevin_nn.theory.features.dense_units import DenseUnits
 from langevin_nn.theory.features.proposal import (
     Adapted,
     Proposal,
@@ -34,7 +35,6 @@ from langevin_nn.theory.features.proposal import (
 )
 from langevin_nn.theory.features.replacements import swept
 from langevin_nn.theory.features.response import log_tilt
-from langevin_nn.theory.features.units import Units
 
 __all__ = ["BATCHES", "NUM_SWEEPS", "SEED", "LayerAverages", "average_over_layers"]
 
@@ -90,7 +90,7 @@ class _Process(NamedTuple):
     y: Float[np.ndarray, " P"]
     temperature: float
     width: int
-    units: Units
+    units: DenseUnits
     field: tuple[Float[np.ndarray, "P P"], Float[np.ndarray, " P"]]  # L⁻¹ of B = (L Lᵀ)⁻¹, and a
 
     @property
@@ -101,7 +101,7 @@ class _Process(NamedTuple):
 
 
 def average_over_layers(
-    units: Units,
+    units: DenseUnits,
     y: Float[np.ndarray, " P"],
     temperature: float,
     width: int,
@@ -124,9 +124,9 @@ def average_over_layers(
 
     >>> from langevin_nn.model.ensemble import Ensemble
     >>> from langevin_nn.theory.features.proposal import adapted
-    >>> from langevin_nn.theory.features.units import draw_units
+    >>> from langevin_nn.theory.features.dense_units import draw_dense_units
     >>> spec = EnsembleSpec(2, (1,), identity, (0.5, 1.0), temperature=1.0)
-    >>> units = draw_units(Ensemble(spec, two_points(0.0, 0.0)), 1024)
+    >>> units = draw_dense_units(Ensemble(spec, two_points(0.0, 0.0)), 1024)
     >>> flat = lambda z: (np.zeros(len(z)), z[:, 0])
     >>> found = adapted(flat, 2, 1024, np.random.default_rng(0))
     >>> field = 1e9 * np.eye(2), np.zeros(2)  # B = 0

@@ -55,7 +55,7 @@ from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.latent import matched, most_likely, sites_at, through_examples
 from langevin_nn.theory.features.likelihood import Likelihood, is_convex
-from langevin_nn.theory.features.outputs import flat, outputs_of, power_along, repeated
+from langevin_nn.theory.features.outputs import flat, repeated
 from langevin_nn.theory.features.response import (
     Response,
     about_the_sample,
@@ -65,7 +65,8 @@ from langevin_nn.theory.features.response import (
     response_of,
     scale_along,
 )
-from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
+from langevin_nn.theory.features.samples import draw_units
+from langevin_nn.theory.features.units import NUM_UNITS, Units
 from langevin_nn.theory.regression.moments import generalisation, joined, not_found
 from langevin_nn.types import Generalisation, NotApplicable
 
@@ -230,10 +231,10 @@ def action(
     >>> print(f"{action(units, np.zeros((2, 2)), 10**6, np.ones(2))[0]:.4f}")  # |t|²/2
     1.0000
     """
-    u = outputs_of(units, t)
+    u = units.outputs(t)
     response = response_of(0.0, u, width)
     value = 0.5 * t @ bias @ t + width * response.log_normaliser
-    beyond_the_sample = np.trace(power_along(units, t)) - np.mean(np.sum(u**2, axis=1))
+    beyond_the_sample = np.trace(units.prior_outputs(t)) - np.mean(np.sum(u**2, axis=1))
     return float(value + 0.5 * beyond_the_sample), response
 
 

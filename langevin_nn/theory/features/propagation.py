@@ -40,7 +40,7 @@ from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.field import Field, about_the_iteration, solve_field
-from langevin_nn.theory.features.outputs import flat, power_along, repeated
+from langevin_nn.theory.features.outputs import flat, repeated
 from langevin_nn.theory.features.response import (
     Contribution,
     Response,
@@ -52,7 +52,8 @@ from langevin_nn.theory.features.response import (
     require_warm,
     scale_along,
 )
-from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
+from langevin_nn.theory.features.samples import draw_units
+from langevin_nn.theory.features.units import NUM_UNITS, Units
 from langevin_nn.theory.regression.moments import (
     Moments,
     gaussian_evidence,
@@ -229,15 +230,10 @@ def _log_evidence(
     """log p(y), with E_0 q and E_0 u² exact, as K is, in the units' integral."""
     a, factor, response = field.a, field.factor, field.response
     inverse = scipy.linalg.solve_triangular(factor, np.eye(len(a)), lower=True)
-    num, size = response.num_outputs, len(units.gram)
-    columns = inverse.reshape(len(inverse), num, size)
-    traces = np.array([  # Tr B_de K
-        [np.sum((columns[:, i] @ units.gram) * columns[:, j]) for j in range(num)]
-        for i in range(num)
-    ])  # fmt: skip
     sampled = np.mean(field.u[:, :, None] * field.u[:, None, :], axis=0)
-    beyond_the_sample = power_along(units, a) - sampled
-    beyond_the_sample -= traces - width * np.mean(field.q, axis=0)
+    beyond_the_sample = units.prior_outputs(a) - sampled
+    exact = units.prior_quadratic_form(inverse)
+    beyond_the_sample -= exact - width * np.mean(field.q, axis=0)
     beyond = float(np.sum(response.known * beyond_the_sample))
     integral = width * response.log_normaliser + 0.5 * beyond
     own = np.sum((inverse @ along) ** 2) / width  # N_1 mᵀB m

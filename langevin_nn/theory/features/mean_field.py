@@ -85,7 +85,7 @@ HEAVY_TAIL = 0.7
 """The tail index of the weights from which their averages are not to be relied on."""
 
 
-def mean_field(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisation:
+def mean_field(ensemble: Ensemble, *, num_units: int | None = None) -> Generalisation:
     """One hidden layer, any activation, its units in the field of the data: mean-field scaling.
 
     With y (P,), t (P,) minimises G(t) = −yᵀt + (T/2)|t|² + N_1 log E_0 exp((φ·t)²/2N_1), a convex
@@ -99,7 +99,8 @@ def mean_field(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisat
     Another convex loss has V*(−t) for −yᵀt + (T/2)|t|², the conjugate of V(f) = Σ ℓ(f, y)/T, and
     t_μ = −⟨∂ℓ/∂f⟩/T over the fluctuations of f_μ, of which mean and variance are matched
     (`features.latent`). `log_evidence` is then log E exp(−V) over the prior. With D outputs y and
-    t are (P, D), (φ·t)² is the sum over them, and the covariances are P D × P D.
+    t are (P, D), (φ·t)² is the sum over them, and the covariances are P D × P D. The units of a
+    convolutional layer are its channels, and (φ·t)² is the sum over patches (`features.response`).
 
     It holds for N_1 → ∞ at fixed P with labels of order √N_1 (richness of order one). With labels
     of order one and P of the order of N_1 it lacks the determinant's part of `one_layer`'s action.
@@ -113,11 +114,11 @@ def mean_field(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisat
 
     Args:
         ensemble: the spec, and the training and test examples.
-        num_units: rounded up to a power of two.
+        num_units: rounded up to a power of two; 32,768, with n patches up to eight times fewer.
 
     Raises:
-        NotApplicable: other than one hidden layer, fully connected; a loss that is not convex, or
-            one of the user's own of which the ensemble has the name alone.
+        NotApplicable: other than one hidden layer, fully connected or convolutional; a loss that is
+            not convex, or one of the user's own of which the ensemble has the name alone.
         InputError: inputs that do not fit the spec; targets that the loss does not take; T = 0; a
             number of units below 64.
 
@@ -136,7 +137,9 @@ def mean_field(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisat
 
 def _domain(ensemble: Ensemble) -> tuple[int, ...]:
     """The hidden widths; NotApplicable for another network, and for a loss that is not convex."""
-    widths = require("mean_field", ensemble, depth=1, several_outputs=True, any_loss=True)
+    widths = require(
+        "mean_field", ensemble, depth=1, several_outputs=True, convolutional=None, any_loss=True
+    )
     _convex_loss(ensemble)
     return widths
 
@@ -174,7 +177,7 @@ class Saddle(NamedTuple):
     message: str
 
 
-def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
+def _solve(ensemble: Ensemble, *, num_units: int | None = None) -> Solution:
     (width,) = _domain(ensemble)
     spec, data = ensemble.spec, ensemble.data
     require_warm("mean_field", spec.temperature)
@@ -358,6 +361,7 @@ THEORY = Theory(
     domain=_domain,
     needs=Needs(
         10.0,
+        per_pair=2.0,
         programs=60e6,
         sampled=NUM_UNITS,
         per_output_pair=4.0,

@@ -65,13 +65,15 @@ from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "propagation"]
 
-_domain = partial(require, "propagation", depth=1, least_width=2, several_outputs=True)
+_domain = partial(
+    require, "propagation", depth=1, least_width=2, several_outputs=True, convolutional=None
+)
 
 _NEGATIVE = 1e-6
 """The largest negative eigenvalue of a covariance that is put down to rounding and the sample."""
 
 
-def propagation(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisation:
+def propagation(ensemble: Ensemble, *, num_units: int | None = None) -> Generalisation:
     """One hidden layer, any activation: each unit among the others, by expectation propagation.
 
     f is the sum of N_1 units' contributions. The prior of each is replaced by a Gaussian N(μ, S)
@@ -88,13 +90,14 @@ def propagation(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisa
     sampler at every point with N_1 ≥ P. Below P, where λ_1 is small as well, it is wrong, or has no
     fixed point that the iteration finds.
 
-    With D outputs y, m and a are of P D numbers, S, C and B (P D, P D), q (D, D) and u (D,)
+    With D outputs y, m and a are of P D numbers, S, C and B (P D, P D), q (D, D) and u (D,). The
+    units of a convolutional layer are its N_1 channels, q is (n, n) and u (n,) over n patches
     (`features.response`).
 
     The order parameter is aᵀJa/aᵀKa, by which the Gram matrix has grown along a. E_p is an average
-    over `num_units` quasi-random units with weights, the same units in each call, with the exact K
-    as control variate. `converged` is False, and `message` says why, where the iteration does not
-    end, or the weights are those of too few units.
+    over `num_units` quasi-random units with weights (32,768; fewer with patches), the same units in
+    each call, with the exact K as control variate. `converged` is False, and `message` says why,
+    where the iteration does not end, or the weights are those of too few units.
 
     Arguments and errors as for `mean_field`; two hidden units or more, and the squared loss, or
     NotApplicable.
@@ -111,7 +114,7 @@ def propagation(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisa
     return THEORY(ensemble, num_units=num_units)
 
 
-def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
+def _solve(ensemble: Ensemble, *, num_units: int | None = None) -> Solution:
     (width,) = _domain(ensemble)
     spec, data = ensemble.spec, ensemble.data
     require_warm("propagation", spec.temperature)
@@ -253,6 +256,7 @@ THEORY = Theory(
     domain=_domain,
     needs=Needs(
         10.0,
+        per_pair=2.0,
         programs=60e6,
         sampled=NUM_UNITS,
         per_output_pair=6.0,

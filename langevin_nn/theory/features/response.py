@@ -18,6 +18,10 @@ are of the outputs,
 and in J and the covariance stand the Kronecker products of φφᵀ with (1 + q)⁻¹ and with s sᵀ/N_1,
 s = (1 + q)⁻¹u. Fields and contributions are flat: one output after the other.
 
+A channel of a convolutional layer has the features φ_s (P,), s = 1 … n, of each of n patches, and a
+read-out weight for each. In a field of one output q_st = φ_sᵀBφ_t/N_1 and u_s = φ_sᵀa are of the
+patches, p is as above, and with (1 + q)⁻¹ and s sᵀ/N_1 stand φ_s φ_tᵀ, summed over both (`units`).
+
 E_p is an average over a sample from p_0 with weights, of an effective size 1/Σ w².
 """
 

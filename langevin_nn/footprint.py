@@ -27,6 +27,9 @@ SERIES_BYTES = 128e6
 """The most bytes of a series, beside f at the test inputs or following from it, that is kept."""
 GRAM_COPIES, CROSS_COPIES = 5.3, 1.4
 """Copies of matrices P × P and P × P_test in a theory."""
+FEWER_UNITS, PROGRAMS_OF_PATCHES = 8, 100e6
+"""The most times that a theory of features samples fewer units where each has several patches, and
+the bytes of compiled programs that it takes beside its own then."""
 KEPT_WEIGHT_COPIES, KEPT_PARAMS_COPIES, BUFFER_BYTES = 6.0, 3.0, 64e6
 """Copies of the weights of one draw where these are kept, and of the parameters of several draws on
 their way, which take so many bytes at most."""
@@ -131,8 +134,9 @@ class Needs:
 
     `sampled` are the hidden units whose features at the training inputs it keeps. D outputs that it
     couples take `per_output_pair` such matrices, and `per_unit_pair` numbers of each sampled unit,
-    D² − 1 times more. Where theories are not named, this one counts for depths from `least_depth`
-    to `most_depth`.
+    D² − 1 times more. With n patches units have n times the features, and are as much fewer, up to
+    `FEWER_UNITS` times; of the numbers of each unit there are half as many, n² − 1 times. Where
+    theories are not named, this one counts for depths from `least_depth` to `most_depth`.
 
     >>> Needs(per_layer=1.0).num_matrices(depth=3, patches=None)
     8.3
@@ -175,10 +179,14 @@ def of_theories(
         pairs = (patches or 0) ** 2 if need.per_pair else 0
         entries = need.num_matrices(depth, patches) * num_train**2
         entries += (CROSS_COPIES + pairs) * num_train * num_test
+        copies = patches or 1
+        num_units = need.sampled / min(copies, FEWER_UNITS)
         of_outputs = num_outputs**2 - 1
         entries += need.per_output_pair * of_outputs * num_train * (num_train + num_test)
-        sampled = 8.0 * need.sampled * (num_train + need.per_unit_pair * of_outputs)
-        return {"Gram matrices": 8.0 * entries, "units": sampled, "programs": need.programs}
+        numbers = need.per_unit_pair * (of_outputs + (copies**2 - 1) / 2)
+        sampled = 8.0 * num_units * (copies * num_train + numbers)
+        programs = need.programs + (PROGRAMS_OF_PATCHES if sampled and patches else 0)
+        return {"Gram matrices": 8.0 * entries, "units": sampled, "programs": programs}
 
     return max(map(parts, (Needs(), *needs)), key=lambda sizes: sum(sizes.values()))
 

@@ -132,19 +132,21 @@ def one_layer_by_importance(
     temperature: float,
     *,
     activation: str = "erf",
+    patches: tuple[int, int] | None = None,
     draws: int,
     seed: int,
 ) -> dict[str, np.ndarray]:
     """The exact posterior of one hidden layer, by hidden weights of the prior with their weights.
 
-    The read-out is integrated out: draws have the weight N(y; 0, K_W + T), the Gaussian predictive
-    mean m and variance s at each test input; with D outputs the product of these. "mean" and
-    "variance" (of f), "log_evidence" with their standard errors "…_error", and the "effective"
-    number of draws.
+    With `patches` = (side of the square image, side of a patch, which is the stride, too) the layer
+    is a convolutional one of `width` channels. The read-out is integrated out: draws have the
+    weight N(y; 0, K_W + T), the Gaussian predictive mean m and variance s at each test input; with
+    D outputs the product of these. "mean" and "variance" (of f), "log_evidence" with their standard
+    errors "…_error", and the "effective" number of draws.
     """
     rng, batch, size = np.random.default_rng(seed), 2000, data.num_train
     logs, means, variances = [], [], []
-    for gram in _grams(data, width, precisions, activation, rng, draws // batch, batch):
+    for gram in _grams(data, width, precisions, activation, rng, draws // batch, batch, patches):
         noisy = gram[:, :size, :size] + temperature * np.eye(size)
         both = np.linalg.solve(noisy, gram[:, :size, size:])  # (batch, P, P_test)
         y = data.y_train.reshape(size, -1)
@@ -167,13 +169,23 @@ def _grams(
     rng: np.random.Generator,
     num_batches: int,
     batch: int,
+    patches: tuple[int, int] | None = None,
 ) -> Iterator[np.ndarray]:
     """Batches of matrices K_W of networks of the prior, over training and test inputs."""
-    x = np.concatenate([data.x_train, data.x_test]) / np.sqrt(precisions[0] * data.in_size)
+    x = np.concatenate([data.x_train, data.x_test])
+    side, size = patches or (1, 1)
+    if patches is not None:  # (image, row of patches, row in a patch, and the same for columns)
+        split = x.reshape(len(x), side // size, size, side // size, size)
+        x = split.transpose(0, 1, 3, 2, 4).reshape(len(x), (side // size) ** 2, size**2)
+    else:
+        x = x[:, None]
+    points, copies, in_size = x.shape
+    x = x.reshape(points * copies, in_size) / np.sqrt(precisions[0] * in_size)
     for _ in range(num_batches):
-        weights = rng.standard_normal((batch, width, data.in_size))
-        phi = NUMPY_ACTIVATIONS[activation](weights @ x.T) / np.sqrt(precisions[1] * width)
-        yield np.swapaxes(phi, 1, 2) @ phi
+        weights = rng.standard_normal((batch, width, in_size))
+        phi = NUMPY_ACTIVATIONS[activation](weights @ x.T).reshape(batch, width, points, copies)
+        phi = np.swapaxes(phi, 2, 3).reshape(batch, width * copies, points)
+        yield np.swapaxes(phi, 1, 2) @ phi / (precisions[1] * width * copies)
 
 
 def weighted(log: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:

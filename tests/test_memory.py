@@ -249,21 +249,23 @@ def peak():
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
-def predicted(num_train, num_test, theory, depth, outputs):
+def predicted(num_train, num_test, theory, depth, outputs, side):
     rng = np.random.default_rng(0)
     x, x_test = rng.normal(size=(num_train, 64)), rng.normal(size=(num_test, 64))
     chosen = 0 if outputs == 1 else slice(outputs)
     data = lnn.Dataset("random", x, np.sign(x[:, chosen]), x_test, np.sign(x_test[:, chosen]))
     unit = lnn.activation("relu" if theory == "one_layer_nonodd" else "erf")
     shape = {"num_outputs": outputs}
-    if theory == "convolutional":
-        shape |= {"patches": lnn.types.Patches((8, 8, 1), 4, 4), "architecture": "Convolutional"}
+    if side:
+        patches = lnn.types.Patches((8, 8, 1), side, side)
+        shape |= {"patches": patches, "architecture": "Convolutional"}
     width = num_train // 4 if theory == "adaptive" else 300
     spec = lnn.types.EnsembleSpec(64, (width,) * depth, unit, (1.0,) * (depth + 1), 0.1, **shape)
     lnn.theory.predict(lnn.Ensemble(spec, data), [theory])
 
 num_train, *others = json.loads(sys.argv[1])
-predicted(20, 10, *others[1:])
+of_features = others[1] != "convolutional" and others[-1] > 0  # as many units at any size
+predicted(20, 10, *(["infinite_width", 1, 1, 0] if of_features else others[1:]))
 before = peak()
 predicted(num_train, *others)
 print(peak() - before)
@@ -271,32 +273,36 @@ print(peak() - before)
 
 
 @pytest.mark.exhaustive_except(
-    "1200-1200-infinite_width-1-1", "1200-20-one_layer_nonodd-1-1", "400-20-convolutional-1-1"
+    "1200-1200-infinite_width-1-1-0", "1200-20-one_layer_nonodd-1-1-0", "400-20-convolutional-1-1-4"
 )
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(
-    ("num_train", "num_test", "theory", "depth", "outputs"),
+    ("num_train", "num_test", "theory", "depth", "outputs", "side"),
     [
-        (1200, 1200, "infinite_width", 1, 1),
-        (1200, 20, "one_layer_nonodd", 1, 1),
-        (1000, 20, "width_expansion", 1, 1),
-        (1000, 20, "mean_field", 1, 1),
-        (400, 20, "mean_field", 1, 5),
-        (100, 20, "propagation", 1, 4),
-        (60, 20, "adaptive", 1, 1),
-        (1500, 100, "nested", 2, 1),
-        (1200, 20, "nested", 4, 1),
-        (400, 20, "convolutional", 1, 1),
+        (1200, 1200, "infinite_width", 1, 1, 0),
+        (1200, 20, "one_layer_nonodd", 1, 1, 0),
+        (1000, 20, "width_expansion", 1, 1, 0),
+        (1000, 20, "mean_field", 1, 1, 0),
+        (400, 20, "mean_field", 1, 5, 0),
+        (100, 20, "propagation", 1, 4, 0),
+        (60, 20, "adaptive", 1, 1, 0),
+        (1500, 100, "nested", 2, 1, 0),
+        (1200, 20, "nested", 4, 1, 0),
+        (400, 20, "convolutional", 1, 1, 4),
+        (50, 200, "propagation", 1, 1, 2),
+        (200, 20, "propagation", 1, 1, 4),
+        (100, 20, "mean_field", 1, 1, 2),
     ],
 )
-def test_the_estimate_is_what_a_theory_takes(num_train, num_test, theory, depth, outputs):
+def test_the_estimate_is_what_a_theory_takes(num_train, num_test, theory, depth, outputs, side):
     """To 30 per cent, in a process of its own."""
+    words = [num_train, num_test, theory, depth, outputs, side]
     done = subprocess.run(
-        [sys.executable, "-c", THEORY, json.dumps([num_train, num_test, theory, depth, outputs])],
+        [sys.executable, "-c", THEORY, json.dumps(words)],
         capture_output=True, text=True, check=True, env=PLAIN,
     )  # fmt: skip
-    patches = 4 if theory == "convolutional" else None
+    patches = (8 // side) ** 2 if side else None
     parts = footprint.of_theories(
         num_train, num_test, [lnn.theory.THEORIES[theory].needs], depth, patches, outputs
     )

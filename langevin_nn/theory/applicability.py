@@ -53,7 +53,7 @@ def require(
     depth: int | None = None,
     least_width: int = 1,
     several_outputs: bool = False,
-    convolutional: bool = False,
+    convolutional: bool | None = False,
     any_loss: bool = False,
 ) -> tuple[int, ...]:
     """The hidden widths of an ensemble that `theory` describes; NotApplicable with the reason else.
@@ -64,7 +64,7 @@ def require(
         depth: the only number of hidden layers, None for any but zero.
         least_width: the smallest number of hidden units.
         several_outputs: whether D > 1 is described.
-        convolutional: whether convolutional networks are described, and no others.
+        convolutional: whether convolutional networks are described, and no others; None for both.
         any_loss: whether losses other than the squared one are described.
 
     >>> data = two_points(1.0, -1.0)
@@ -79,7 +79,7 @@ def require(
             f"{theory} describes {_network_described(depth, convolutional)}, "
             f"not {spec.architecture}"
         )
-    if convolutional is not (spec.patches is not None):
+    if convolutional is (spec.patches is None):
         raise NotApplicable(
             f"{theory} describes {_network_described(depth, convolutional)}, this network is "
             + ("fully connected" if convolutional else "convolutional")
@@ -100,7 +100,9 @@ def require(
     return spec.hidden_widths
 
 
-def _network_described(depth: int | None, convolutional: bool) -> str:
+def _network_described(depth: int | None, convolutional: bool | None) -> str:
     if convolutional:
         return "one convolutional layer"
-    return f"{'hidden layers' if depth is None else 'one hidden layer'} of a FullyConnected network"
+    layers = "hidden layers" if depth is None else "one hidden layer"
+    kinds = "FullyConnected" if convolutional is False else "FullyConnected or Convolutional"
+    return f"{layers} of a {kinds} network"

@@ -12,7 +12,7 @@ from statistics_in_sigmas import SIGMAS, worst, z_scores
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory import adaptive, predict, propagation, scale_mixture
 from langevin_nn.theory.features import adaptive as of_adaptive
-from langevin_nn.theory.features.layers import LayerAverages
+from langevin_nn.theory.features.layers import LayerAverages, average_over_layers
 from langevin_nn.theory.features.proposal import Proposal, adapted, resampled
 from langevin_nn.types import InputError
 
@@ -25,13 +25,29 @@ def with_test_points_of_its_own(data):
     return replace(data, x_test=data.x_train, y_test=data.y_train)
 
 
+@pytest.fixture
+def error_of_evidence(monkeypatch):
+    """A function that gives the standard error of the last log evidence."""
+    errors = []
+
+    def recorded(*arguments):
+        averages = average_over_layers(*arguments)
+        errors.append(averages.log_integral_error)
+        return averages
+
+    monkeypatch.setattr(of_adaptive, "average_over_layers", recorded)
+    return lambda: errors[-1]
+
+
 @pytest.mark.slow_except("1")
 @pytest.mark.parametrize("width", [1, 3, 5])
-def test_linear_units_are_those_of_the_exact_mixture(width):
+def test_linear_units_are_those_of_the_exact_mixture(width, error_of_evidence):
     data = toy()
     ensemble = ensemble_of(data, (width,), activation="identity", temperature=0.3)
     found, exact = adaptive(ensemble, num_units=2**13, num_layers=1024), scale_mixture(ensemble)
-    assert found.converged and found.log_evidence is None and width < data.num_train
+    assert found.converged and width < data.num_train
+    assert 0 < error_of_evidence() < 0.1
+    assert abs(found.log_evidence - exact.log_evidence) < SIGMAS * error_of_evidence()
     for name in QUANTITIES:
         estimate = getattr(found, name)
         assert 0 < estimate.mcse < 0.05 * estimate.value
@@ -43,7 +59,7 @@ def test_linear_units_are_those_of_the_exact_mixture(width):
     "width, activation, biases",
     [(3, "erf", False), (3, "erf", True), (5, "relu", False), (1, "erf", False)],
 )
-def test_the_posterior_by_importance_sampling(width, activation, biases):
+def test_the_posterior_by_importance_sampling(width, activation, biases, error_of_evidence):
     """At each test input, two of which are outside of what the training inputs span."""
     data, temperature = small_task(num_train=6, in_size=8), 0.2
     ensemble = ensemble_of(
@@ -57,6 +73,8 @@ def test_the_posterior_by_importance_sampling(width, activation, biases):
         estimate = getattr(found, name)
         error = np.hypot(estimate.mcse, exact[f"{name}_error"])
         assert abs(estimate.value - exact[name]) < SIGMAS * error, name
+    error = np.hypot(error_of_evidence(), exact["log_evidence_error"])
+    assert abs(found.log_evidence - exact["log_evidence"]) < SIGMAS * error < 0.3
 
 
 def exact_posterior(ensemble, draws):
@@ -81,6 +99,8 @@ def exact_posterior(ensemble, draws):
     log = -0.5 * (solved @ data.y_train + np.linalg.slogdet(noisy)[1])
     square = np.einsum("btt->bt", gram) - np.einsum("bpt,bpt->bt", gram[:, :size], both) + mean**2
     share = np.exp(log - log.max())
+    error_of_evidence = share.std() / share.mean() / np.sqrt(draws)
+    log_evidence = log.max() + np.log(share.mean()) - 0.5 * size * np.log(2 * np.pi)
     share /= share.sum()
     y = np.concatenate([data.y_train, data.y_test])
     center = share @ mean
@@ -90,6 +110,7 @@ def exact_posterior(ensemble, draws):
         "train_error": np.mean((y**2 - 2 * y * mean + square)[:, :size], axis=1),
     }
     result = {"effective": 1 / np.sum(share**2)}
+    result |= {"log_evidence": log_evidence, "log_evidence_error": error_of_evidence}
     for name, values in parts.items():
         result[f"{name}_error"] = np.sqrt(share**2 @ (values - share @ values) ** 2)
     result["bias2"] = np.mean((y - center)[size:] ** 2)
@@ -154,6 +175,7 @@ def averages(**changed):
     fields = {
         "mean": nothing, "second": nothing, "train_error": nothing[:, 0], "along": nothing[:, 0],
         "acceptance": 0.1, "ancestors": 500, "memory": 20.0, "sweeps": 210,
+        "log_integral": 0.0, "log_integral_error": 0.1,
     }  # fmt: skip
     return LayerAverages(**(fields | changed))
 

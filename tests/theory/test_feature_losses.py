@@ -32,7 +32,7 @@ from langevin_nn.theory import mean_field, predict
 from langevin_nn.theory.features.latent import most_likely
 from langevin_nn.theory.features.likelihood import Likelihood, is_convex
 from langevin_nn.theory.features.mean_field import among_fluctuations, saddle_point
-from langevin_nn.theory.features.units import draw_units
+from langevin_nn.theory.features.samples import draw_units
 from langevin_nn.types import InputError, NotApplicable
 
 FEW = 2**13

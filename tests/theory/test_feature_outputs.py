@@ -19,9 +19,9 @@ from langevin_nn.data.image_files import available
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.runs import run
 from langevin_nn.theory import THEORIES, mean_field, multi_output, propagation
-from langevin_nn.theory.features.outputs import in_blocks, quadratic_form, repeated
+from langevin_nn.theory.features.dense_units import draw_dense_units
+from langevin_nn.theory.features.outputs import in_blocks, repeated
 from langevin_nn.theory.features.response import noise_of, response_of
-from langevin_nn.theory.features.units import draw_units
 
 NAMES = ("mean_field", "cavity", "propagation")
 FEW = 2**13
@@ -154,11 +154,11 @@ def test_linear_units_against_the_exact_average_over_wishart_matrices(
 def test_a_units_response_to_a_field_of_several_outputs():
     """Written out with determinants and inverses, unit by unit."""
     data, width, rng = two_outputs(small_task()), 7, np.random.default_rng(1)
-    units = draw_units(ensemble_of(data, (width,)), 64)
+    units = draw_dense_units(ensemble_of(data, (width,)), 64)
     size = data.num_train
     root = np.tril(rng.normal(size=(2 * size, 2 * size))) + 3 * np.eye(2 * size)
     covariance = np.linalg.inv(root @ root.T)
-    q = quadratic_form(units, root) / width
+    q = units.quadratic_form(root) / width
     blocks = covariance.reshape(2, size, 2, size)
     expected = np.einsum("np,dpeq,nq->nde", units.features, blocks, units.features) / width
     np.testing.assert_allclose(q, expected, atol=1e-12)

@@ -38,11 +38,12 @@ from langevin_nn.theory import (
     width_expansion,
 )
 from langevin_nn.theory.features.cavity import field_of_mean
+from langevin_nn.theory.features.dense_units import draw_dense_units
 from langevin_nn.theory.features.field import TOLERANCE, solve_field
 from langevin_nn.theory.features.mean_field import tail_index
 from langevin_nn.theory.features.propagation import field_of_sites
 from langevin_nn.theory.features.response import noise_of
-from langevin_nn.theory.features.units import draw_units
+from langevin_nn.theory.features.samples import draw_units
 from langevin_nn.types import Activation, InputError, NotApplicable, Patches
 
 NAMES = ("mean_field", "cavity", "propagation")
@@ -178,7 +179,7 @@ def test_the_distribution_of_f_is_gaussian_where_the_theory_makes_it_so():
 def test_the_units_are_those_of_the_prior(activation):
     """Second moments at training and test points without control variates, against the dual."""
     data = replace(small_task(in_size=9), x_test=2 * small_task(in_size=9).x_test)
-    units = draw_units(ensemble_of(data, (5,), activation=activation, biases=True), 2**14)
+    units = draw_dense_units(ensemble_of(data, (5,), activation=activation, biases=True), 2**14)
     equal = np.full(units.num_units, 1 / units.num_units)
     size = np.max(np.abs(units.gram))
     assert np.max(np.abs(units.second_moment(equal, 0.0) - units.gram)) < 0.02 * size

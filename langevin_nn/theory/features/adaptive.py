@@ -21,6 +21,7 @@ from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features import propagation
 from langevin_nn.theory.features.cavity import field_of_mean
+from langevin_nn.theory.features.dense_units import DenseUnits, draw_dense_units
 from langevin_nn.theory.features.field import Field, solve_field
 from langevin_nn.theory.features.layers import (
     BATCHES,
@@ -31,7 +32,7 @@ from langevin_nn.theory.features.layers import (
 )
 from langevin_nn.theory.features.proposal import adapted
 from langevin_nn.theory.features.response import log_tilt, noise_of, require_warm
-from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
+from langevin_nn.theory.features.units import NUM_UNITS
 from langevin_nn.theory.regression.moments import (
     Moments,
     generalisation,
@@ -76,11 +77,12 @@ def adaptive(
     arXiv:2007.11936.
 
     The order parameter is aᵀ⟨A − T⟩a/aᵀKa, by which the Gram matrix has grown along `cavity`'s
-    a. There is a log evidence where it is `propagation`. `converged` is False, and `message` says
-    why, where that takes too long, where after 900 sweeps over their units layers still remember what they began with, and
-    where less than 100 of the first layers have left others: units that depend on each other so
-    much, as on CIFAR-10 at N_1 = P/5, had a bias² within 1 % and a variance within 8 % of the exact
-    sampler's, and not within the `mcse`.
+    a. The log evidence is that of independent units, with the mean weight of each step to the exact
+    posterior; its standard error was 0.01 to 0.1 where 1024 layers have converged. `converged` is
+    False, and `message` says why, where that takes too long, where after 900 sweeps over their
+    units layers still remember what they began with, and where less than 100 of the first layers
+    have left others: units that depend on each other so much, as on CIFAR-10 at N_1 = P/5, had a
+    bias² within 1 % and a variance within 8 % of the exact sampler's, and not within the `mcse`.
 
     Args:
         ensemble: the spec, and the training and test examples.
@@ -118,7 +120,7 @@ def _solve(
         if solution.generalisation.converged:
             return solution
         reason = f"propagation: {solution.generalisation.message}"
-    units = draw_units(ensemble, num_units)
+    units = draw_dense_units(ensemble, num_units)
     num = _num_layers(num_layers, width, units)
     if num_layers is None and num * _operations(width, units) > _MOST_OPERATIONS:
         return Solution(not_found("adaptive", data, joined(reason, _about_time(width, units))))
@@ -135,13 +137,13 @@ def _solve(
     message, converged = _about(averages)
     power = float(field.a @ units.gram @ field.a)
     order = float(np.mean(averages.along)) / power if power > 0 else 1.0
-    moments = _moments(averages)
+    moments = _moments(averages, width + units.columns.shape[1], spec.temperature, data.num_train)
     message = joined(reason, message) if not converged else message
     result = generalisation("adaptive", data, moments, (order,), converged, message)
     return Solution(_with_errors(result, data.y_test, averages))
 
 
-def _num_layers(given: int | None, width: int, units: Units) -> int:
+def _num_layers(given: int | None, width: int, units: DenseUnits) -> int:
     """How many layers there are, a multiple of `BATCHES`."""
     if given is None:
         possible = int(_OPERATIONS / _operations(width, units))
@@ -154,14 +156,14 @@ def _num_layers(given: int | None, width: int, units: Units) -> int:
     return -(-given // BATCHES) * BATCHES
 
 
-def _operations(width: int, units: Units) -> float:
+def _operations(width: int, units: DenseUnits) -> float:
     """About how many operations one layer takes."""
     num_train, rank = units.inputs.shape
     of_a_step = rank * (num_train + rank) + 2 * width * num_train + 4 * width**2
     return float(NUM_SWEEPS) * width * of_a_step
 
 
-def _about_time(width: int, units: Units) -> str:
+def _about_time(width: int, units: DenseUnits) -> str:
     """The message where even the fewest layers take very long."""
     hours = FEWEST_LAYERS * _operations(width, units) / _OPERATIONS_AN_HOUR
     return (
@@ -171,7 +173,7 @@ def _about_time(width: int, units: Units) -> str:
 
 
 def _tilt(
-    units: Units, field: Field, width: int, z: Float[np.ndarray, "n r"]
+    units: DenseUnits, field: Field, width: int, z: Float[np.ndarray, "n r"]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """log p/p_0 of units of these coordinates in the field, but for a constant, and their u."""
     features = units.features_of(z)
@@ -197,9 +199,12 @@ def _about(averages: LayerAverages) -> tuple[str, bool]:
     ), False
 
 
-def _moments(averages: LayerAverages) -> Moments:
+def _moments(averages: LayerAverages, rows: int, temperature: float, num_train: int) -> Moments:
+    """Mean, variance, training error and log p(y); `rows` are those of a layer."""
     mean, second = averages.mean.mean(axis=0), averages.second.mean(axis=0)
-    return Moments(mean, second - mean**2, float(np.mean(averages.train_error)), np.nan)
+    constant = num_train * np.log(2 * np.pi) + (num_train - rows) * np.log(temperature)
+    evidence = averages.log_integral - 0.5 * float(constant)
+    return Moments(mean, second - mean**2, float(np.mean(averages.train_error)), evidence)
 
 
 def _with_errors(

@@ -38,6 +38,7 @@ from langevin_nn.footprint import Needs
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
+from langevin_nn.theory.features.dense_units import DenseUnits, draw_dense_units
 from langevin_nn.theory.features.field import Field, about_the_iteration, solve_field
 from langevin_nn.theory.features.outputs import flat, solved_by, unflat
 from langevin_nn.theory.features.response import (
@@ -47,7 +48,7 @@ from langevin_nn.theory.features.response import (
     require_warm,
     scale_along,
 )
-from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
+from langevin_nn.theory.features.units import NUM_UNITS
 from langevin_nn.theory.regression.moments import Moments, generalisation, joined
 from langevin_nn.types import Generalisation
 
@@ -93,7 +94,7 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
     (width,) = _domain(ensemble)
     spec, data = ensemble.spec, ensemble.data
     require_warm("cavity", spec.temperature)
-    units = draw_units(ensemble, num_units)
+    units = draw_dense_units(ensemble, num_units)
     noise, y = noise_of(units, spec.temperature), flat(data.y_train)
     field = solve_field(units, y, noise, width, partial(field_of_mean, units, y, noise))
     gain = _gain(units, width, field)
@@ -110,7 +111,7 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
 
 
 def field_of_mean(
-    units: Units,
+    units: DenseUnits,
     y: Float[np.ndarray, " m"],
     noise: Float[np.ndarray, "P P"],
     response: Response,
@@ -122,7 +123,7 @@ def field_of_mean(
 
     >>> data = two_points(1.0, 0.0)
     >>> spec = EnsembleSpec(2, (10**6,), identity, (0.5, 1.0), temperature=1.0)  # K = I
-    >>> units = draw_units(Ensemble(spec, data), 64)
+    >>> units = draw_dense_units(Ensemble(spec, data), 64)
     >>> from langevin_nn.theory.features.response import response_of
     >>> response = response_of(0.0, np.zeros(64), 10**6)
     >>> field_of_mean(units, data.y_train, np.eye(2), response, np.zeros(2))[0].round(9)
@@ -134,7 +135,7 @@ def field_of_mean(
     return solved_by(factor, y), factor
 
 
-def _gain(units: Units, width: int, field: Field) -> float:
+def _gain(units: DenseUnits, width: int, field: Field) -> float:
     """γ = (1/N_1) Tr E_p[φφᵀ/(1 + q)²] G E_p[φφᵀ] G."""
     linear, q, factor = field.response.linear[:, 0, 0], field.q[:, 0, 0], (field.factor, True)
     changes, sizes = (
@@ -145,7 +146,7 @@ def _gain(units: Units, width: int, field: Field) -> float:
 
 
 def _moments(
-    units: Units, data: Dataset, temperature: float, width: int, field: Field, gain: float
+    units: DenseUnits, data: Dataset, temperature: float, width: int, field: Field, gain: float
 ) -> Moments:
     """Mean, variance and training error, with the read-out's bias in k̃ = J_x + V_x Vᵀ and in G."""
     factor, green = (field.factor, True), scipy.linalg.cho_solve(

@@ -17,7 +17,7 @@ import scipy.linalg
 from jaxtyping import Float
 
 from langevin_nn.theory.features.fixed_point import fixed_point
-from langevin_nn.theory.features.outputs import outputs_of, quadratic_form, repeated, solved_by
+from langevin_nn.theory.features.outputs import repeated, solved_by
 from langevin_nn.theory.features.response import Response, response_of
 from langevin_nn.theory.features.units import Units
 
@@ -67,7 +67,7 @@ def solve_field(
 
     A field of infinite width, B = (T + K)⁻¹ and a = B y, whatever the units' response is:
 
-    >>> from langevin_nn.theory.features.units import draw_units
+    >>> from langevin_nn.theory.features.samples import draw_units
     >>> from langevin_nn.model.ensemble import Ensemble
     >>> data = two_points(1.0, 0.0)
     >>> spec = EnsembleSpec(2, (100,), identity, (0.5, 1.0), temperature=1.0)  # K = I
@@ -77,31 +77,33 @@ def solve_field(
     >>> field.a, field.num_steps, field.converged
     (array([0.5, 0. ]), 1, True)
     """  # noqa: E501
-    size, num, num_points = len(y), units.num_units, len(units.gram)
-    blocks, num_outputs = len(noise) // num_points, len(y) // num_points
-    end = num * blocks**2
+    size, num = len(y), units.num_units
+    factor = scipy.linalg.cholesky(
+        noise + repeated(units.gram, len(noise) // len(units.gram)), lower=True
+    )
+    a = solved_by(factor, y)
 
-    def state(a: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        q = quadratic_form(units, factor) / width
-        return np.concatenate([q.ravel(), outputs_of(units, a).ravel(), a])
+    def state(a: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return units.quadratic_form(factor) / width, units.outputs(a), a
+
+    first_q, first_u, _ = start = state(a, factor)
+    blocks, copies, end = first_q.shape[1], first_u.shape[1], first_q.size
 
     def parts(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         q = x[:end].reshape(num, blocks, blocks)
         if blocks == 1:
             q = np.maximum(q, 0.0)
-        return q, x[end:-size].reshape(num, num_outputs), x[-size:]
+        return q, x[end:-size].reshape(num, copies), x[-size:]
 
     def step(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         q, u, a = parts(x)
         response = response_of(q, u, width)
         mean_q = np.maximum(np.trace(q, axis1=1, axis2=2) / blocks, 0.0)
         of_q, of_u = response.weights / (1 + mean_q) ** 2, response.weights / (width * (1 + mean_q))
-        norm = [np.repeat(of_q, blocks**2), np.repeat(of_u, num_outputs), np.zeros(size)]
-        return state(*update(response, a)), np.concatenate(norm)
+        norm = [np.repeat(of_q, blocks**2), np.repeat(of_u, copies), np.zeros(size)]
+        return _joined(*state(*update(response, a))), np.concatenate(norm)
 
-    factor = scipy.linalg.cholesky(noise + repeated(units.gram, blocks), lower=True)
-    start = state(solved_by(factor, y), factor)
-    found = fixed_point(step, start, tolerance=TOLERANCE, most_steps=MOST_STEPS)
+    found = fixed_point(step, _joined(*start), tolerance=TOLERANCE, most_steps=MOST_STEPS)
     q, u, a = parts(found.point)
     response = response_of(q, u, width)
     residual = found.residual
@@ -110,6 +112,10 @@ def solve_field(
     except np.linalg.LinAlgError:  # the sample is no distribution there
         residual = np.inf
     return Field(a, factor, q, u, response, residual, found.num_steps)
+
+
+def _joined(*arrays: Float[np.ndarray, "..."]) -> Float[np.ndarray, " m"]:
+    return np.concatenate([array.ravel() for array in arrays])
 
 
 def about_the_iteration(field: Field) -> str:

@@ -25,6 +25,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Array, Float, Key
 
+from langevin_nn.theory.features.dense_units import DenseUnits
 from langevin_nn.theory.features.proposal import (
     Adapted,
     Proposal,
@@ -34,7 +35,6 @@ from langevin_nn.theory.features.proposal import (
 )
 from langevin_nn.theory.features.replacements import swept
 from langevin_nn.theory.features.response import log_tilt
-from langevin_nn.theory.features.units import Units
 
 __all__ = ["BATCHES", "NUM_SWEEPS", "SEED", "LayerAverages", "average_over_layers"]
 
@@ -66,7 +66,9 @@ class LayerAverages(NamedTuple):
     `second` is the mean of m² + s, of the process's mean and variance at a test input given the
     layer; `train_error` that of (y − f)² over the training examples; `along` that of
     aᵀ(A − T − V Vᵀ)a. `memory` is the number of sweeps over which a layer's predictions and energy
-    are correlated, and `sweeps` the number of those before the averages begin.
+    are correlated, and `sweeps` the number of those before the averages begin. `log_integral` is
+    log E_0 exp(−½ log det A − ½ yᵀA⁻¹y) over layers of the prior, but for T^(rows/2 − P/2) with the
+    layer's `rows`, N_1 and those of the read-out's bias; it has a standard error.
     """
 
     mean: Float[np.ndarray, "batches P_test"]
@@ -77,6 +79,8 @@ class LayerAverages(NamedTuple):
     ancestors: int  # the number of the layers of independent units that have left some
     memory: float
     sweeps: int
+    log_integral: float
+    log_integral_error: float
 
     @property
     def forgotten(self) -> bool:
@@ -90,7 +94,7 @@ class _Process(NamedTuple):
     y: Float[np.ndarray, " P"]
     temperature: float
     width: int
-    units: Units
+    units: DenseUnits
     field: tuple[Float[np.ndarray, "P P"], Float[np.ndarray, " P"]]  # L⁻¹ of B = (L Lᵀ)⁻¹, and a
 
     @property
@@ -101,7 +105,7 @@ class _Process(NamedTuple):
 
 
 def average_over_layers(
-    units: Units,
+    units: DenseUnits,
     y: Float[np.ndarray, " P"],
     temperature: float,
     width: int,
@@ -124,9 +128,9 @@ def average_over_layers(
 
     >>> from langevin_nn.model.ensemble import Ensemble
     >>> from langevin_nn.theory.features.proposal import adapted
-    >>> from langevin_nn.theory.features.units import draw_units
+    >>> from langevin_nn.theory.features.dense_units import draw_dense_units
     >>> spec = EnsembleSpec(2, (1,), identity, (0.5, 1.0), temperature=1.0)
-    >>> units = draw_units(Ensemble(spec, two_points(0.0, 0.0)), 1024)
+    >>> units = draw_dense_units(Ensemble(spec, two_points(0.0, 0.0)), 1024)
     >>> flat = lambda z: (np.zeros(len(z)), z[:, 0])
     >>> found = adapted(flat, 2, 1024, np.random.default_rng(0))
     >>> field = 1e9 * np.eye(2), np.zeros(2)  # B = 0
@@ -138,7 +142,7 @@ def average_over_layers(
     factor, along = field
     process = _Process(y, temperature, width, units, (whitening_of(factor), along))
     key, own = jax.random.split(key)
-    z, features, ancestors = _first_layers(process, adapted, num_layers, rng, own)
+    z, features, ancestors, integral = _first_layers(process, adapted, num_layers, rng, own)
     proposal = adapted.proposal
     for num_sweeps in _SWEEPS_BEFORE:
         key, own = jax.random.split(key)
@@ -161,8 +165,9 @@ def average_over_layers(
         np.mean(np.stack(arrays), axis=0) for arrays in zip(*records, strict=True)
     )
     return LayerAverages(
-        mean, second, train_error, strength, float(np.mean(acceptances)), ancestors, memory, sweeps
-    )
+        mean, second, train_error, strength, float(np.mean(acceptances)), ancestors, memory, sweeps,
+        *integral,
+    )  # fmt: skip
 
 
 def _seen(process: _Process, features: Float[np.ndarray, "M rows P"]) -> list[np.ndarray]:
@@ -189,11 +194,14 @@ def _first_layers(
     num_layers: int,
     rng: np.random.Generator,
     key: Key[Array, ""],
-) -> tuple[Float[np.ndarray, "M N r"], Float[np.ndarray, "M rows P"], int]:
+) -> tuple[
+    Float[np.ndarray, "M N r"], Float[np.ndarray, "M rows P"], int, tuple[float, float]
+]:  # fmt: skip
     """Layers of independent units of p, led to the exact posterior; and how many are left.
 
     From ∏ p to it by powers t of what it has more, in steps that leave half of the layers an
-    effective weight; after each of these they are drawn anew, and swept over with that power.
+    effective weight; after each of these they are drawn anew, and swept over with that power. The
+    integral is that of ∏ p, times the mean weight of each step; its logarithm, and the error.
     """
     width = process.width
     chosen = resampled(adapted.weights, num_layers * width, rng)
@@ -202,17 +210,23 @@ def _first_layers(
         process, process.units.features_of(adapted.z[chosen]).reshape(num_layers, width, -1)
     )
     proposal, power, ancestors = adapted.proposal, 0.0, np.arange(num_layers)
+    log_integral = width * adapted.log_integral
+    squared_error = (width * adapted.log_integral_error) ** 2
     while power < 1:
         _, energy, _ = _at_training(process, features / np.sqrt(width))
         logs = -energy - np.sum(_tilts(process, features), axis=1)
         step = _step(logs, 1 - power)
-        kept = resampled(scipy.special.softmax(step * logs), num_layers, rng)
+        weights = scipy.special.softmax(step * logs)
+        log_integral += float(scipy.special.logsumexp(step * logs)) - np.log(num_layers)
+        squared_error += float(np.sum(weights**2)) - 1 / num_layers
+        kept = resampled(weights, num_layers, rng)
         z, features, ancestors = z[kept], features[kept], ancestors[kept]
         power = 1.0 if step >= 1 - power else power + step
         key, own = jax.random.split(key)
         z, features, _ = _sweep(process, own, z, features, proposal, _SWEEPS_OF_STEPS, power)
         proposal = _proposal(process, z, features)
-    return z, features, len(np.unique(ancestors))
+    integral = log_integral, float(np.sqrt(squared_error))
+    return z, features, len(np.unique(ancestors)), integral
 
 
 def _step(logs: Float[np.ndarray, " M"], most: float) -> float:

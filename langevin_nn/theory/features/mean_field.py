@@ -55,7 +55,7 @@ from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.latent import matched, most_likely, sites_at, through_examples
 from langevin_nn.theory.features.likelihood import Likelihood, is_convex
-from langevin_nn.theory.features.outputs import flat, outputs_of, power_along, repeated
+from langevin_nn.theory.features.outputs import flat, repeated
 from langevin_nn.theory.features.response import (
     Response,
     about_the_sample,
@@ -65,7 +65,8 @@ from langevin_nn.theory.features.response import (
     response_of,
     scale_along,
 )
-from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
+from langevin_nn.theory.features.samples import draw_units
+from langevin_nn.theory.features.units import NUM_UNITS, Units
 from langevin_nn.theory.regression.moments import generalisation, joined, not_found
 from langevin_nn.types import Generalisation, NotApplicable
 
@@ -84,7 +85,7 @@ HEAVY_TAIL = 0.7
 """The tail index of the weights from which their averages are not to be relied on."""
 
 
-def mean_field(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisation:
+def mean_field(ensemble: Ensemble, *, num_units: int | None = None) -> Generalisation:
     """One hidden layer, any activation, its units in the field of the data: mean-field scaling.
 
     With y (P,), t (P,) minimises G(t) = −yᵀt + (T/2)|t|² + N_1 log E_0 exp((φ·t)²/2N_1), a convex
@@ -98,7 +99,8 @@ def mean_field(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisat
     Another convex loss has V*(−t) for −yᵀt + (T/2)|t|², the conjugate of V(f) = Σ ℓ(f, y)/T, and
     t_μ = −⟨∂ℓ/∂f⟩/T over the fluctuations of f_μ, of which mean and variance are matched
     (`features.latent`). `log_evidence` is then log E exp(−V) over the prior. With D outputs y and
-    t are (P, D), (φ·t)² is the sum over them, and the covariances are P D × P D.
+    t are (P, D), (φ·t)² is the sum over them, and the covariances are P D × P D. The units of a
+    convolutional layer are its channels, and (φ·t)² is the sum over patches (`features.response`).
 
     It holds for N_1 → ∞ at fixed P with labels of order √N_1 (richness of order one). With labels
     of order one and P of the order of N_1 it lacks the determinant's part of `one_layer`'s action.
@@ -112,11 +114,11 @@ def mean_field(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisat
 
     Args:
         ensemble: the spec, and the training and test examples.
-        num_units: rounded up to a power of two.
+        num_units: rounded up to a power of two; 32,768, with n patches up to eight times fewer.
 
     Raises:
-        NotApplicable: other than one hidden layer, fully connected; a loss that is not convex, or
-            one of the user's own of which the ensemble has the name alone.
+        NotApplicable: other than one hidden layer, fully connected or convolutional; a loss that is
+            not convex, or one of the user's own of which the ensemble has the name alone.
         InputError: inputs that do not fit the spec; targets that the loss does not take; T = 0; a
             number of units below 64.
 
@@ -135,7 +137,9 @@ def mean_field(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisat
 
 def _domain(ensemble: Ensemble) -> tuple[int, ...]:
     """The hidden widths; NotApplicable for another network, and for a loss that is not convex."""
-    widths = require("mean_field", ensemble, depth=1, several_outputs=True, any_loss=True)
+    widths = require(
+        "mean_field", ensemble, depth=1, several_outputs=True, convolutional=None, any_loss=True
+    )
     _convex_loss(ensemble)
     return widths
 
@@ -173,7 +177,7 @@ class Saddle(NamedTuple):
     message: str
 
 
-def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
+def _solve(ensemble: Ensemble, *, num_units: int | None = None) -> Solution:
     (width,) = _domain(ensemble)
     spec, data = ensemble.spec, ensemble.data
     require_warm("mean_field", spec.temperature)
@@ -230,10 +234,10 @@ def action(
     >>> print(f"{action(units, np.zeros((2, 2)), 10**6, np.ones(2))[0]:.4f}")  # |t|²/2
     1.0000
     """
-    u = outputs_of(units, t)
+    u = units.outputs(t)
     response = response_of(0.0, u, width)
     value = 0.5 * t @ bias @ t + width * response.log_normaliser
-    beyond_the_sample = np.trace(power_along(units, t)) - np.mean(np.sum(u**2, axis=1))
+    beyond_the_sample = np.trace(units.prior_outputs(t)) - np.mean(np.sum(u**2, axis=1))
     return float(value + 0.5 * beyond_the_sample), response
 
 
@@ -357,6 +361,7 @@ THEORY = Theory(
     domain=_domain,
     needs=Needs(
         10.0,
+        per_pair=2.0,
         programs=60e6,
         sampled=NUM_UNITS,
         per_output_pair=4.0,

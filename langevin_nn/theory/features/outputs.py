@@ -9,12 +9,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from langevin_nn.theory.features.units import Units
-
-__all__ = [
-    "flat", "in_blocks", "outputs_of", "power_along", "quadratic_form", "repeated", "solved_by",
-    "unflat",
-]  # fmt: skip
+__all__ = ["flat", "in_blocks", "repeated", "solved_by", "unflat"]
 
 
 def flat(array: Float[np.ndarray, " P *D"]) -> Float[np.ndarray, " n"]:
@@ -75,66 +70,3 @@ def solved_by(
     parts = flat.reshape(-1, len(factor)).T
     solved: np.ndarray = scipy.linalg.cho_solve((factor, True), parts).T.reshape(-1)
     return solved
-
-
-def outputs_of(units: Units, a: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n D"]:
-    """u_d = φᵀa_d of each unit, for the D fields a.
-
-    >>> from langevin_nn.model.ensemble import Ensemble
-    >>> from langevin_nn.theory.features.units import draw_units
-    >>> spec = EnsembleSpec(2, (9,), erf, (1.0, 1.0), 0.5)
-    >>> units = draw_units(Ensemble(spec, two_points(1.0, 0.0)), 64)
-    >>> outputs_of(units, np.array([1.0, 0.0, 2.0, 0.0])).shape
-    (64, 2)
-    """
-    fields = np.split(a, len(a) // units.features.shape[1])
-    return np.stack([units.features @ field for field in fields], axis=1)
-
-
-def power_along(units: Units, a: Float[np.ndarray, " m"]) -> Float[np.ndarray, "D D"]:
-    """a_dᵀK a_e of the fields of D outputs.
-
-    >>> from langevin_nn.model.ensemble import Ensemble
-    >>> from langevin_nn.theory.features.units import draw_units
-    >>> spec = EnsembleSpec(2, (100,), identity, (0.5, 1.0), temperature=0.1)  # K = I
-    >>> units = draw_units(Ensemble(spec, two_points(1.0, 0.0)), 64)
-    >>> power_along(units, np.array([1.0, 0.0, 1.0, 2.0])).round(9)
-    array([[1., 1.],
-           [1., 5.]])
-    """
-    fields = np.split(a, len(a) // len(units.gram))
-    return np.array([[one @ units.gram @ other for other in fields] for one in fields])
-
-
-def quadratic_form(units: Units, factor: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "n k k"]:
-    """φᵀB_deφ of each unit, B = (L Lᵀ)⁻¹ of k × k blocks (P, P), for the lower triangular L.
-
-    L is the `factor`, of one block or of as many as there are outputs.
-
-    >>> from langevin_nn.model.ensemble import Ensemble
-    >>> from langevin_nn.theory.features.units import draw_units
-    >>> data = two_points(1.0, 0.0)
-    >>> spec = EnsembleSpec(2, (100,), identity, (0.5, 1.0), temperature=0.1)
-    >>> units = draw_units(Ensemble(spec, data), 64)
-    >>> form = quadratic_form(units, 2 * np.eye(2))
-    >>> bool(np.allclose(form[:, 0, 0], np.sum(units.features**2, axis=1) / 4))
-    True
-    """
-    size = units.features.shape[1]
-    num = len(factor) // size
-    form = np.empty((units.num_units, num, num))
-    for block in units.blocks():
-        phi, solved = units.features[block].T, []
-        for start in range(0, num * size, size):  # L⁻¹ of φ in this block alone, 0 above it
-            below = np.zeros((len(factor) - start, phi.shape[1]))
-            below[:size] = phi
-            solved.append(
-                scipy.linalg.solve_triangular(
-                    factor[start:, start:], below, lower=True, check_finite=False
-                )
-            )
-        for i in range(num):
-            for j in range(i, num):
-                common = solved[i][(j - i) * size :] * solved[j]
-                form[block, i, j] = form[block, j, i] = np.sum(common, axis=0)
-    return form

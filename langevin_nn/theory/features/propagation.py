@@ -40,7 +40,7 @@ from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.field import Field, about_the_iteration, solve_field
-from langevin_nn.theory.features.outputs import flat, power_along, repeated
+from langevin_nn.theory.features.outputs import flat, repeated
 from langevin_nn.theory.features.response import (
     Contribution,
     Response,
@@ -52,7 +52,8 @@ from langevin_nn.theory.features.response import (
     require_warm,
     scale_along,
 )
-from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
+from langevin_nn.theory.features.samples import draw_units
+from langevin_nn.theory.features.units import NUM_UNITS, Units
 from langevin_nn.theory.regression.moments import (
     Moments,
     gaussian_evidence,
@@ -64,13 +65,15 @@ from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "propagation"]
 
-_domain = partial(require, "propagation", depth=1, least_width=2, several_outputs=True)
+_domain = partial(
+    require, "propagation", depth=1, least_width=2, several_outputs=True, convolutional=None
+)
 
 _NEGATIVE = 1e-6
 """The largest negative eigenvalue of a covariance that is put down to rounding and the sample."""
 
 
-def propagation(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisation:
+def propagation(ensemble: Ensemble, *, num_units: int | None = None) -> Generalisation:
     """One hidden layer, any activation: each unit among the others, by expectation propagation.
 
     f is the sum of N_1 units' contributions. The prior of each is replaced by a Gaussian N(μ, S)
@@ -87,13 +90,14 @@ def propagation(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisa
     sampler at every point with N_1 ≥ P. Below P, where λ_1 is small as well, it is wrong, or has no
     fixed point that the iteration finds.
 
-    With D outputs y, m and a are of P D numbers, S, C and B (P D, P D), q (D, D) and u (D,)
+    With D outputs y, m and a are of P D numbers, S, C and B (P D, P D), q (D, D) and u (D,). The
+    units of a convolutional layer are its N_1 channels, q is (n, n) and u (n,) over n patches
     (`features.response`).
 
     The order parameter is aᵀJa/aᵀKa, by which the Gram matrix has grown along a. E_p is an average
-    over `num_units` quasi-random units with weights, the same units in each call, with the exact K
-    as control variate. `converged` is False, and `message` says why, where the iteration does not
-    end, or the weights are those of too few units.
+    over `num_units` quasi-random units with weights (32,768; fewer with patches), the same units in
+    each call, with the exact K as control variate. `converged` is False, and `message` says why,
+    where the iteration does not end, or the weights are those of too few units.
 
     Arguments and errors as for `mean_field`; two hidden units or more, and the squared loss, or
     NotApplicable.
@@ -110,7 +114,7 @@ def propagation(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Generalisa
     return THEORY(ensemble, num_units=num_units)
 
 
-def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
+def _solve(ensemble: Ensemble, *, num_units: int | None = None) -> Solution:
     (width,) = _domain(ensemble)
     spec, data = ensemble.spec, ensemble.data
     require_warm("propagation", spec.temperature)
@@ -229,15 +233,10 @@ def _log_evidence(
     """log p(y), with E_0 q and E_0 u² exact, as K is, in the units' integral."""
     a, factor, response = field.a, field.factor, field.response
     inverse = scipy.linalg.solve_triangular(factor, np.eye(len(a)), lower=True)
-    num, size = response.num_outputs, len(units.gram)
-    columns = inverse.reshape(len(inverse), num, size)
-    traces = np.array([  # Tr B_de K
-        [np.sum((columns[:, i] @ units.gram) * columns[:, j]) for j in range(num)]
-        for i in range(num)
-    ])  # fmt: skip
     sampled = np.mean(field.u[:, :, None] * field.u[:, None, :], axis=0)
-    beyond_the_sample = power_along(units, a) - sampled
-    beyond_the_sample -= traces - width * np.mean(field.q, axis=0)
+    beyond_the_sample = units.prior_outputs(a) - sampled
+    exact = units.prior_quadratic_form(inverse)
+    beyond_the_sample -= exact - width * np.mean(field.q, axis=0)
     beyond = float(np.sum(response.known * beyond_the_sample))
     integral = width * response.log_normaliser + 0.5 * beyond
     own = np.sum((inverse @ along) ** 2) / width  # N_1 mᵀB m
@@ -257,6 +256,7 @@ THEORY = Theory(
     domain=_domain,
     needs=Needs(
         10.0,
+        per_pair=2.0,
         programs=60e6,
         sampled=NUM_UNITS,
         per_output_pair=6.0,

@@ -30,7 +30,8 @@ PRIOR_SHARE = 0.1
 """δ, the share of the prior."""
 _WIDENED = 1.1
 """The factor of Σ, by which the tails of g are above those of p."""
-_ROUNDS = 12
+_ROUNDS, _ROUNDS_OF_INTEGRAL = 12, 16
+"""The most rounds in which g is made anew, and those of units that p's normalisation is from."""
 _ENOUGH = 0.3
 """The effective size, as a part of the sample, at which g is not made anew."""
 _LEAST, _LEAST_BY_RANK = 600.0, 8.0
@@ -113,13 +114,16 @@ def whitening_of(factor: Float[np.ndarray, "r r"]) -> Float[np.ndarray, "r r"]:
 class Adapted(NamedTuple):
     """A proposal, units drawn from it, and their weights under p, which sum to one.
 
-    Made by `adapted`. `tilt` is log p/p_0 of the units, but for its normalisation.
+    Made by `adapted`. `tilt` is log p/p_0 of the units, but for its normalisation, the logarithm of
+    E_0 exp(tilt), which `log_integral` is, with its standard error.
     """
 
     proposal: Proposal
     z: Float[np.ndarray, "n r"]
     tilt: Float[np.ndarray, " n"]
     weights: Float[np.ndarray, " n"]
+    log_integral: float
+    log_integral_error: float
 
     @property
     def effective(self) -> float:
@@ -158,6 +162,9 @@ def adapted(tilt: Tilt, rank: int, num: int, rng: np.random.Generator) -> Adapte
     >>> found = adapted(lambda z: (3 * abs(z[:, 0]), z[:, 0]), 1, 4096, rng)
     >>> bool(abs(found.proposal.mean - 3) < 0.1), found.effective > 0.5 * 4096
     (True, True)
+    >>> exact = 4.5 + np.log(2 * scipy.special.ndtr(3))  # E exp(3 |z|)
+    >>> abs(found.log_integral - exact) < 4 * found.log_integral_error < 0.03
+    True
     """
     proposal = Proposal(np.zeros(rank), np.eye(rank))
     for last in range(_ROUNDS):
@@ -171,7 +178,20 @@ def adapted(tilt: Tilt, rank: int, num: int, rng: np.random.Generator) -> Adapte
         least = max(_LEAST, _LEAST_BY_RANK * rank)
         tempered = weights if effective >= least else _tempered(logs, prior, least)
         proposal = proposal_of(z, np.where(along < 0, -1.0, 1.0), tempered)
-    return Adapted(proposal, z, logs, weights)
+    return Adapted(proposal, z, logs, weights, *_integral(tilt, proposal, num, rng))
+
+
+def _integral(
+    tilt: Tilt, proposal: Proposal, num: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """log E_0 exp(tilt) by units from g, and its standard error to first order."""
+    logs = []
+    for _ in range(_ROUNDS_OF_INTEGRAL):
+        z = proposal.draw(rng, num)
+        logs.append(scipy.special.logsumexp(tilt(z)[0] - proposal.log_ratio(z)) - np.log(num))
+    log_integral = float(scipy.special.logsumexp(logs) - np.log(len(logs)))
+    ratios = np.exp(np.array(logs) - log_integral)
+    return log_integral, float(np.std(ratios, ddof=1) / np.sqrt(len(logs)))
 
 
 def resampled(

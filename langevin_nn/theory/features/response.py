@@ -18,10 +18,13 @@ are of the outputs,
 and in J and the covariance stand the Kronecker products of φφᵀ with (1 + q)⁻¹ and with s sᵀ/N_1,
 s = (1 + q)⁻¹u. Fields and contributions are flat: one output after the other.
 
+A channel of a convolutional layer has the features φ_s (P,), s = 1 … n, of each of n patches, and a
+read-out weight for each. In a field of one output q_st = φ_sᵀBφ_t/N_1 and u_s = φ_sᵀa are of the
+patches, p is as above, and with (1 + q)⁻¹ and s sᵀ/N_1 stand φ_s φ_tᵀ, summed over both (`units`).
+
 E_p is an average over a sample from p_0 with weights, of an effective size 1/Σ w².
 """
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +33,7 @@ import scipy.special
 from jaxtyping import Bool, Float
 
 from langevin_nn.data.dataset import Dataset
-from langevin_nn.theory.features.outputs import in_blocks, power_along, repeated, unflat
+from langevin_nn.theory.features.outputs import repeated, unflat
 from langevin_nn.theory.features.units import Units
 from langevin_nn.theory.regression.moments import Moments
 from langevin_nn.types import InputError
@@ -59,11 +62,6 @@ class Response(NamedTuple):
     log_normaliser: float  # log E_0[det(1 + q)^(−½) exp(½ uᵀ(1 + q)⁻¹u/N_1)]
 
     @property
-    def num_outputs(self) -> int:
-        """D."""
-        return self.linear.shape[1]
-
-    @property
     def known(self) -> Float[np.ndarray, "D D"]:
         """E_p[(1 + q)⁻¹], the part of K in J whose sampling noise the exact K takes out."""
         known: np.ndarray = np.sum(self.linear, axis=0)
@@ -76,24 +74,14 @@ class Response(NamedTuple):
 
     def along(self, units: Units, a: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
         """J a, both of P D numbers."""
-        fields, known = np.split(a, self.num_outputs), self.known
-        return np.concatenate([
-            sum(
-                units.first_moment(self.linear[:, i, j], known[i, j], field)
-                for j, field in enumerate(fields)
-            )
-            for i in range(self.num_outputs)
-        ])  # fmt: skip
+        return units.moment_along(self.linear, self.known, a)
 
     def covariance(
         self, units: Units, along: Float[np.ndarray, " m"], width: int
     ) -> Float[np.ndarray, "m m"]:
         """N_1 times the covariance of a unit's contribution to f; `along` is J a."""
-        matrices, known = self.linear + self.square, self.known
-        blocks = in_blocks(
-            self.num_outputs, lambda i, j: units.second_moment(matrices[:, i, j], known[i, j])
-        )
-        return blocks - np.outer(along, along) / width
+        moment = units.moment(self.linear + self.square, self.known)
+        return moment - np.outer(along, along) / width
 
 
 def response_of(
@@ -162,7 +150,7 @@ def noise_of(units: Units, temperature: float) -> Float[np.ndarray, "P P"]:
     """T I + V Vᵀ: what an output has beside the hidden units' contributions.
 
     >>> from langevin_nn.model.ensemble import Ensemble
-    >>> from langevin_nn.theory.features.units import draw_units
+    >>> from langevin_nn.theory.features.samples import draw_units
     >>> spec = EnsembleSpec(2, (9,), erf, (1.0, 1.0), 0.5, bias_precisions=(1.0, 4.0))
     >>> noise_of(draw_units(Ensemble(spec, two_points(1.0, 0.0)), 64), 0.5)
     array([[0.75, 0.25],
@@ -190,14 +178,14 @@ def scale_along(units: Units, response: Response, a: Float[np.ndarray, " m"]) ->
     """aᵀJa/aᵀKa, by which the Gram matrix has grown along a; 1 where a vanishes.
 
     >>> from langevin_nn.model.ensemble import Ensemble
-    >>> from langevin_nn.theory.features.units import draw_units
+    >>> from langevin_nn.theory.features.samples import draw_units
     >>> data = two_points(1.0, 0.0)
     >>> spec = EnsembleSpec(2, (100,), identity, (0.5, 1.0), temperature=0.1)
     >>> units = draw_units(Ensemble(spec, data), 64)
     >>> print(f"{scale_along(units, response_of(1.0, np.zeros(64), 100), data.y_train):.6f}")
     0.500000
     """
-    power = float(np.trace(power_along(units, a)))
+    power = float(np.trace(units.prior_outputs(a)))
     return float(a @ response.along(units, a)) / power if power > 0 else 1.0
 
 
@@ -222,7 +210,7 @@ def contribution_at_tests(
     """The contribution of units with this response to a; `along` is J a at the training inputs.
 
     >>> from langevin_nn.model.ensemble import Ensemble
-    >>> from langevin_nn.theory.features.units import draw_units
+    >>> from langevin_nn.theory.features.samples import draw_units
     >>> data = two_points(1.0, 0.0)
     >>> spec = EnsembleSpec(2, (10**9,), identity, (0.5, 1.0), temperature=1.0)  # K = I
     >>> units, a = draw_units(Ensemble(spec, data), 64), data.y_train / 2
@@ -231,16 +219,10 @@ def contribution_at_tests(
     >>> abs(found.mean).round(6), found.variance.round(6)
     (array([0.5, 0. ]), array([1., 1.]))
     """
-    num, known, matrices = response.num_outputs, response.known, response.linear + response.square
-    pairs = [(i, j) for i in range(num) for j in range(i, num)]
-    found = units.at_tests(*(
-        (each[:, i, j], known[i, j]) for each in (response.linear, matrices) for i, j in pairs
-    ))  # fmt: skip
-    blocks = dict(zip(itertools.product((0, 1), pairs), found, strict=True))
-    linear = in_blocks(num, lambda i, j: blocks[0, (i, j)][0])
-    moment = in_blocks(num, lambda i, j: blocks[1, (i, j)][0])
+    (linear, _), (moment, diagonal) = units.moments_at_tests(
+        response.known, response.linear, response.linear + response.square
+    )
     mean = linear @ a
-    diagonal = np.concatenate([blocks[1, (i, i)][1] for i in range(num)])
     return Contribution(mean, moment - np.outer(mean, along) / width, diagonal - mean**2 / width)
 
 
@@ -263,7 +245,7 @@ def gaussian_moments(
     Units of infinite width, with K = I and T = 1:
 
     >>> from langevin_nn.model.ensemble import Ensemble
-    >>> from langevin_nn.theory.features.units import draw_units
+    >>> from langevin_nn.theory.features.samples import draw_units
     >>> data = two_points(1.0, 0.0)
     >>> spec = EnsembleSpec(2, (10**9,), identity, (0.5, 1.0), temperature=1.0)
     >>> units, a = draw_units(Ensemble(spec, data), 64), data.y_train / 2

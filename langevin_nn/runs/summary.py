@@ -16,6 +16,7 @@ import numpy as np
 
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.files import Unreadable
+from langevin_nn.representations import Representation
 from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs.standard_scaling import StandardScaling
 from langevin_nn.sampling.draws import Chains, is_adjusted
@@ -252,7 +253,8 @@ class Summary:
     """The numbers of a run, in the order of the file.
 
     `eigenvalues`, `criterion` and `criterion_at_temperature` are those of `Predictions`;
-    `tempering` is there where the run had a ladder, `standard_scaling` where it has a richness.
+    `tempering` is there where the run had a ladder, `standard_scaling` where it has a richness, and
+    `representation`, of the experiment and of theories by name, where it was to be recorded.
     """
 
     targets: str = ""
@@ -264,6 +266,7 @@ class Summary:
     eigenvalues: tuple[float, float] | None = None
     tempering: Tempered | None = None
     standard_scaling: StandardScaling | None = None
+    representation: dict[str, Representation] | None = None
 
     @classmethod
     def of(
@@ -273,6 +276,7 @@ class Summary:
         predictions: Predictions,
         tempering: Tempering | None = None,
         scaling: StandardScaling | None = None,
+        representations: Mapping[str, Representation] | None = None,
     ) -> "Summary":
         """The summary of what was measured and predicted, with the targets in words."""
         return cls(
@@ -281,12 +285,13 @@ class Summary:
             **theory_fields(predictions),
             tempering=None if tempering is None else Tempered.of(tempering),
             standard_scaling=scaling,
+            representation=dict(representations) if representations else None,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The content of the file, without what `tempering` or `standard_scaling` lacks."""
+        """The content of the file, without parts that not every run has, where there are none."""
         content = as_json(self)
-        for name in ("tempering", "standard_scaling"):
+        for name in ("tempering", "standard_scaling", "representation"):
             if content[name] is None:
                 del content[name]
         assert isinstance(content, dict)

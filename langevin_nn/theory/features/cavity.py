@@ -49,6 +49,7 @@ from langevin_nn.theory.features.response import (
 )
 from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
 from langevin_nn.theory.regression.moments import Moments, generalisation, joined
+from langevin_nn.theory.representation import of_units
 from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "cavity"]
@@ -106,7 +107,8 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
         )
     converged = field.converged and enough and gain < 1
     orders = (scale_along(units, field.response, field.a),)
-    return Solution(generalisation("cavity", data, moments, orders, converged, message))
+    result = generalisation("cavity", data, moments, orders, converged, message)
+    return Solution(result, kernels=partial(of_units, ensemble, field.response))
 
 
 def field_of_mean(

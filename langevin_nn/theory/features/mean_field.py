@@ -42,6 +42,7 @@ G is minimised by steps to the minimum of V*(−t) and the second order of the r
 of Newton's method for the squared loss.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,7 @@ from langevin_nn.theory.features.response import (
 )
 from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
 from langevin_nn.theory.regression.moments import generalisation, joined, not_found
+from langevin_nn.theory.representation import of_units
 from langevin_nn.types import Generalisation, NotApplicable
 
 __all__ = ["THEORY", "mean_field"]
@@ -211,7 +213,8 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
     converged = not found.message and enough and not heavy
     orders = (scale_along(units, response, t),)
     result = generalisation("mean_field", data, moments, orders, converged, message)
-    return Solution(result, is_gaussian=True)
+    kernels = partial(of_units, ensemble, response)
+    return Solution(result, is_gaussian=True, kernels=kernels)
 
 
 def action(

@@ -60,6 +60,7 @@ from langevin_nn.theory.regression.moments import (
     joined,
     not_found,
 )
+from langevin_nn.theory.representation import of_units
 from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "propagation"]
@@ -128,7 +129,8 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
     converged = field.converged and enough
     orders = (scale_along(units, field.response, field.a),)
     result = generalisation("propagation", data, moments, orders, converged, message)
-    return Solution(result, is_gaussian=True)
+    kernels = partial(of_units, ensemble, field.response)
+    return Solution(result, is_gaussian=True, kernels=kernels)
 
 
 def sites_of(

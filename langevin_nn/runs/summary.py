@@ -1,7 +1,6 @@
 """summary.json: the numbers of a run. Its keys are the fields of `Summary`, which writes and reads.
 
-JSON has no NaN: a number that does not exist is null. What an earlier version did not write has its
-default here. The draws are in posterior.nc: `posterior_file`.
+JSON has no NaN: null. What earlier versions did not write has its default. Draws: `posterior_file`.
 """
 
 import dataclasses
@@ -253,8 +252,8 @@ class Summary:
     """The numbers of a run, in the order of the file.
 
     `eigenvalues`, `criterion` and `criterion_at_temperature` are those of `Predictions`;
-    `tempering` is there where the run had a ladder, `standard_scaling` where it has a richness, and
-    `representation`, of the experiment and of theories by name, where it was to be recorded.
+    `tempering` is there with a ladder, `standard_scaling` with a richness, and with `observables`
+    `representation`, of the experiment and of theories by name.
     """
 
     targets: str = ""

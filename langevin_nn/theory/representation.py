@@ -12,9 +12,7 @@ covariance of f given the read-out: Q is |v|².
 Φ fluctuates, so that E Tr Φ² is more than Tr E[Φ]²: for N_1 independent Gaussian units by
 ((Tr K)² + Tr K²)/N_1, which is taken for those of the posterior too, whatever has been learnt.
 
-Where units follow distributions p of their own (`features`), Φ is E_p[φφᵀ], and with the read-out's
-law given φ, v ~ N(s/√N_1, (1 + q)⁻¹), Q = E_p[(1 + q)⁻¹ + s sᵀ/N_1].
-E Tr Φ² is (1 − 1/N_1) Tr E[Φ]² + E_p|φ|⁴/N_1.
+Where units follow distributions of their own, `features.mean_kernels` has the same.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,18 +24,17 @@ from jaxtyping import Float
 from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.representations import KernelNumbers, Representation, kernel_numbers
 from langevin_nn.theory.covariance import OutputCovariance
-from langevin_nn.theory.features.response import Response
-from langevin_nn.theory.features.units import draw_units
 from langevin_nn.theory.kernels.bases import layer_bases
 from langevin_nn.types import Estimate
 
-__all__ = ["MeanKernels", "by_the_evidence", "numbers_of", "of_infinite_width", "of_units"]
+__all__ = ["MeanKernels", "by_the_evidence", "numbers_of", "of_infinite_width"]
 
 
 class MeanKernels(NamedTuple):
     """E[Φ_ℓ] (P, P) of the hidden layers, none where they are not known, and E[Q] (D, D) or None.
 
-    `squares` are E[Tr Φ_ℓ²]. Made by `of_infinite_width`, `by_the_evidence` and `of_units`.
+    `squares` are E[Tr Φ_ℓ²]. Made by `of_infinite_width`, `by_the_evidence` and, of
+    sampled units, `features.mean_kernels`.
     """
 
     layers: tuple[Float[np.ndarray, "P P"], ...]
@@ -89,26 +86,6 @@ def by_the_evidence(
     gram = prior + 2 / widths[0] * prior @ of_gram @ prior
     scatter = (np.trace(prior) ** 2 + np.sum(prior**2)) / widths[0]
     return MeanKernels((gram,), (float(np.sum(gram**2) + scatter),), order)
-
-
-def of_units(ensemble: Ensemble, response: Response) -> MeanKernels:
-    """E_p[φφᵀ] and E_p[(1 + q)⁻¹ + s sᵀ/N_1] of a weighted sample of units.
-
-    Units that follow the prior have K, exactly:
-
-    >>> from langevin_nn.theory.features.response import response_of
-    >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=1.0)  # K = I
-    >>> kernels = of_units(Ensemble(spec, two_points(1.0, 0.0)), response_of(0.0, np.zeros(64), 4))
-    >>> kernels.layers[0].round(9), kernels.order
-    (array([[1., 0.],
-           [0., 1.]]), array([[1.]]))
-    """
-    units, (width,) = draw_units(ensemble, len(response.weights)), ensemble.spec.hidden_widths or ()
-    order = response.known + np.sum(response.square, axis=0)
-    gram = units.second_moment(response.weights, 1.0)
-    fourth = response.weights @ np.sum(units.features**2, axis=1) ** 2
-    square = (1 - 1 / width) * np.sum(gram**2) + fourth / width
-    return MeanKernels((gram,), (float(square),), order)
 
 
 def numbers_of(kernels: MeanKernels, ensemble: Ensemble, names: Iterable[str]) -> Representation:

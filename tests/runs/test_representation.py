@@ -59,6 +59,9 @@ def test_a_run_has_them_in_its_files_and_its_table(cli, folder):
         variable = loaded.chains.to_arviz()["posterior"][name]
         assert variable.dims == ("chain", "draw", *series.dims)
         assert variable.attrs["long_name"] and variable.attrs["description"]
+    answer = cli("report", "out", "--output", "page.html")
+    page = (folder / "page.html").read_text()
+    assert answer.code == 0 and "participation" in page and "The kernel of layer 1" in page
 
 
 @pytest.mark.slow

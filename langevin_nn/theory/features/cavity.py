@@ -39,6 +39,7 @@ from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.field import Field, about_the_iteration, solve_field
+from langevin_nn.theory.features.mean_kernels import of_units
 from langevin_nn.theory.features.outputs import flat, solved_by, unflat
 from langevin_nn.theory.features.response import (
     Response,
@@ -49,7 +50,6 @@ from langevin_nn.theory.features.response import (
 )
 from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
 from langevin_nn.theory.regression.moments import Moments, generalisation, joined
-from langevin_nn.theory.representation import of_units
 from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "cavity"]

@@ -56,6 +56,7 @@ from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.latent import matched, most_likely, sites_at, through_examples
 from langevin_nn.theory.features.likelihood import Likelihood, is_convex
+from langevin_nn.theory.features.mean_kernels import of_units
 from langevin_nn.theory.features.outputs import flat, outputs_of, power_along, repeated
 from langevin_nn.theory.features.response import (
     Response,
@@ -68,7 +69,6 @@ from langevin_nn.theory.features.response import (
 )
 from langevin_nn.theory.features.units import NUM_UNITS, Units, draw_units
 from langevin_nn.theory.regression.moments import generalisation, joined, not_found
-from langevin_nn.theory.representation import of_units
 from langevin_nn.types import Generalisation, NotApplicable
 
 __all__ = ["THEORY", "mean_field"]

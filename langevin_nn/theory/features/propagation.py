@@ -40,6 +40,7 @@ from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.field import Field, about_the_iteration, solve_field
+from langevin_nn.theory.features.mean_kernels import of_units
 from langevin_nn.theory.features.outputs import flat, power_along, repeated
 from langevin_nn.theory.features.response import (
     Contribution,
@@ -60,7 +61,6 @@ from langevin_nn.theory.regression.moments import (
     joined,
     not_found,
 )
-from langevin_nn.theory.representation import of_units
 from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "propagation"]

@@ -15,7 +15,11 @@ __all__ = ["LayerBasis", "layer_bases"]
 
 
 class LayerBasis(NamedTuple):
-    """K_ℓ (P, P) of one hidden layer, and its eigenvectors as columns, the largest first."""
+    """K_ℓ (P, P) of one hidden layer, and its eigenvectors as columns, the largest first.
+
+    >>> LayerBasis(np.diag([1.0, 2.0]), np.eye(2)[:, ::-1]).vectors[:, 0]
+    array([0., 1.])
+    """
 
     gram: Float[np.ndarray, "P P"]
     vectors: Float[np.ndarray, "P P"]

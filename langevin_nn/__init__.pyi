@@ -17,6 +17,10 @@ from langevin_nn.analysis.landscape.gradients import hessian as hessian
 from langevin_nn.analysis.landscape.gradients import kernel_alignment as kernel_alignment
 from langevin_nn.analysis.landscape.gradients import tangent_kernel as tangent_kernel
 from langevin_nn.analysis.landscape.spectra import spectral_density as spectral_density
+from langevin_nn.analysis.representation import representation as representation
+from langevin_nn.analysis.representation import (
+    summarise_representation as summarise_representation,
+)
 from langevin_nn.analysis.scaling import power_law as power_law
 from langevin_nn.analysis.stopping import TargetError as TargetError
 from langevin_nn.analysis.tempering import summarise_ladder as summarise_ladder

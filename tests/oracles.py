@@ -188,6 +188,57 @@ def _grams(
         yield np.swapaxes(phi, 1, 2) @ phi / (precisions[1] * width * copies)
 
 
+def representation_by_importance(
+    data: Dataset,
+    width: int,
+    precisions: tuple[float, float],
+    temperature: float,
+    *,
+    activation: str = "erf",
+    draws: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Posterior means of Φ = K_W at the training inputs, of its measures and of Q = λ_1 v vᵀ/N_1.
+
+    Hidden weights of the prior have the weights N(y; 0, K_W + T), and given them the read-out is
+    Gaussian: E[Q | W] = 1 + (Yᵀ A⁻¹ K_W A⁻¹ Y − Tr K_W A⁻¹)/N_1, A = K_W + T. "gram" (P, P),
+    "alignment", "participation_ratio", "order" (D, D), with their standard errors "…_error", and
+    the "effective" number of draws.
+    """
+    rng, batch, size = np.random.default_rng(seed), 2000, data.num_train
+    y = data.y_train.reshape(size, -1)
+    logs, parts = [], {"gram": [], "alignment": [], "participation_ratio": [], "order": []}
+    for both in _grams(data, width, precisions, activation, rng, draws // batch, batch):
+        gram = both[:, :size, :size]
+        noisy = gram + temperature * np.eye(size)
+        a = np.linalg.solve(noisy, np.broadcast_to(y, (batch, *y.shape)))
+        traces = np.trace(np.linalg.solve(noisy, gram), axis1=1, axis2=2)
+        norm = np.linalg.norm(gram, axis=(1, 2))
+        logs.append(
+            -0.5 * np.sum(y * a, axis=(1, 2)) - 0.5 * y.shape[1] * np.linalg.slogdet(noisy)[1]
+        )
+        parts["gram"].append(gram)
+        parts["alignment"].append(
+            np.einsum("pd,bpq,qd->b", y, gram, y) / (norm * np.linalg.norm(y @ y.T))
+        )
+        parts["participation_ratio"].append((np.trace(gram, axis1=1, axis2=2) / norm) ** 2)
+        explained = np.swapaxes(a, 1, 2) @ gram @ a
+        parts["order"].append(
+            np.eye(y.shape[1]) * (1 - traces[:, None, None] / width) + explained / width
+        )
+    log = np.concatenate(logs)
+    share = np.exp(log - log.max())
+    share /= share.sum()
+    result = {"effective": 1 / np.sum(share**2)}
+    for name, batches in parts.items():
+        values = np.concatenate(batches)
+        result[name] = np.tensordot(share, values, 1)
+        result[f"{name}_error"] = np.sqrt(
+            np.tensordot(share**2, np.square(values - result[name]), 1)
+        )
+    return result
+
+
 def weighted(log: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
     """Mean and variance of f, and the log evidence, from ⟨f⟩ and ⟨f²⟩ given draws with weights."""
     likelihood = np.exp(log - log.max())

@@ -21,7 +21,7 @@ LAYERS = [
     {"values", "siblings"},
     {"import_paths", "own_classes", "richness"},
     {"config", "display", "estimates", "files", "locks", "memory"},
-    {"covariances", "footprint", "progress", "result_text"},
+    {"covariances", "footprint", "progress", "representations", "result_text"},
     {"wide_layers"},
     {"types"},
     {"data"},

@@ -8,9 +8,10 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from langevin_nn.config.representations import REPRESENTATIONS
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import OF_YOUR_OWN, is_import_path, near_import_path
 from langevin_nn.values import nearest, shown
@@ -268,6 +269,10 @@ TARGETS = Kind(
     'two numbers, for example [-1.0, 1.0], or "one_hot" or "centred"',
     _targets, is_list=True, is_text=True, choices=CODES, others=("NUMBER", "NUMBER"),
 )  # fmt: skip
+OBSERVABLES = replace(
+    tuple_of(text("a name"), 'a list of names, for example ["kernel", "order_parameter"]'),
+    choices=tuple(REPRESENTATIONS),
+)
 NAMES = tuple_of(text("a name"), 'a list of names, for example ["one_layer"]')
 
 

@@ -11,6 +11,7 @@ from langevin_nn.config.fields import (
     FLAG,
     FRACTION,
     LARGEST,
+    OBSERVABLES,
     POSITIVE,
     STEP_SIZE,
     choice_or_path,
@@ -18,6 +19,7 @@ from langevin_nn.config.fields import (
     tuple_of_or_auto,
     whole,
 )
+from langevin_nn.config.representations import REPRESENTATIONS, checked_representations
 from langevin_nn.config.sections import Checked, option
 from langevin_nn.errors import InputError
 from langevin_nn.import_paths import is_import_path
@@ -157,8 +159,19 @@ class SamplerConfig(Checked):
         True, FLAG, "keep what --extend goes on from, in last_state.npz in the run's folder"
     )
 
+    observables: tuple[str, ...] | None = option(
+        None,
+        OBSERVABLES,
+        "what to record of the network's representation at each draw, beside f: "
+        + ", or ".join(f"{name}: {meaning}" for name, meaning in REPRESENTATIONS.items())
+        + "; fully connected networks",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.observables is not None:
+            names = checked_representations("sampler.observables", self.observables)
+            self._resolve(observables=names or None)
         self._check_dynamics()
         usage = usage_of(self.dynamics)
         usual_warmup = AUTO if usage.until_known else usage.warmup

@@ -11,6 +11,7 @@ from langevin_nn.reports.formats import beside, estimate, legend, number, per_ce
 from langevin_nn.reports.html import Markup, element, figures, findings, page, table
 from langevin_nn.reports.provenance import provenance, reproduction
 from langevin_nn.reports.theories import explanations, remarks_on
+from langevin_nn.representations import Representation
 from langevin_nn.result_text import QUANTITIES, UNKNOWN_MARK, bias_mark, bias_note, orders
 from langevin_nn.runs import tables
 from langevin_nn.runs.folder import RunFolder
@@ -20,6 +21,8 @@ from langevin_nn.runs.summary import Experiment, Summary, Tempered
 from langevin_nn.theory.suite import THEORIES
 from langevin_nn.types import Estimate, Generalisation
 
+NUM_MODES = 8
+"""The number of modes of a layer's kernel that the page shows, the largest first."""
 FIGURES = {
     "generalisation": (
         "The experiment as points with error bars of one standard error, theories as lines; on "
@@ -60,6 +63,8 @@ def run_page(folder: RunFolder, when: str) -> str:
         ],
         "Figures": figures(drawn, FIGURES),
     }
+    if summary.representation:
+        sections["Representation"] = _representation(summary.representation)
     if summary.tempering is not None:
         sections["Ladder"] = _ladder(
             summary.tempering, summary.experiment, tables.symbol_of_t(config)
@@ -102,6 +107,34 @@ def _comparison(measured: Generalisation, theories: Mapping[str, Generalisation]
     )
     caption = ". ".join([caption, *bias_note(measured)])
     return table(caption, header, rows)
+
+
+def _representation(results: Mapping[str, Representation]) -> list[Markup]:
+    """The measures of the layers' kernels and Q, and the kernels' leading modes."""
+    header, *rows = tables.representation_rows(results)
+    caption = (
+        "Averages over the posterior of the hidden layers' kernels Φ at the training inputs, and Q "
+        "of the read-out. A theory's alignment and participation are made of means"
+    )
+    parts = [table(caption, header, rows)]
+    for layer in range(max(len(result.kernel) for result in results.values())):
+        of_layer = {
+            name: result.kernel[layer].spectrum[:NUM_MODES]
+            for name, result in results.items()
+            if len(result.kernel) > layer
+        }
+        number_of_modes = max(map(len, of_layer.values()))
+        caption = (
+            f"The kernel of layer {layer + 1}, eᵀΦe, along the eigenvectors e of the largest "
+            "eigenvalues at infinite width"
+        )
+        header = ["mode", *(str(mode + 1) for mode in range(number_of_modes))]
+        rows = [
+            [name, *(estimate(mode.value, mode.mcse) for mode in spectrum)]
+            for name, spectrum in of_layer.items()
+        ]
+        parts.append(table(caption, header, rows))
+    return parts
 
 
 def _state(theory: Generalisation) -> str:

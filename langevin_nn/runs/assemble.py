@@ -158,6 +158,7 @@ def memory_needs(
             counts.num_chains, written=True,
             num_kept=network.num_drawn if counts.keep_weights else 0,
             num_controls=NUM_CONTROLS if counts.control_variates else 0,
+            num_kernels=network.depth if "kernel" in (counts.observables or ()) else 0,
         )  # fmt: skip
         needs["sampling"] = (footprint.of_sampling(sizes), remedy)
     return needs

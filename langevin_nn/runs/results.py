@@ -1,11 +1,14 @@
 """The result of a run, with its draws and what the theories predict."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from langevin_nn.analysis.diagnostics import GO_ON
 from langevin_nn.analysis.generalisation import summarise
+from langevin_nn.analysis.representation import summarise_representation
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.config.record import RunConfig
+from langevin_nn.representations import Representation
 from langevin_nn.runs.assemble import until_of
 from langevin_nn.sampling.draws import Chains
 from langevin_nn.theory.suite import Predictions
@@ -21,6 +24,18 @@ class Result:
     measured: Generalisation
     predictions: Predictions
     tempering: Tempering | None = None
+
+    @cached_property
+    def representations(self) -> dict[str, Representation]:
+        """What was recorded of the representation, and what theories say of it, by their names.
+
+        Empty where the configuration asks for none.
+        """
+        if self.config.sampler.observables is None:
+            return {}
+        measured = summarise_representation(self.chains)
+        sampled = {} if measured is None else {self.measured.name: measured}
+        return sampled | self.predictions.representations
 
 
 def as_kept(config: RunConfig, chains: Chains) -> Chains:

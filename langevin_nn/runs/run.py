@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from langevin_nn import plotting
+from langevin_nn.analysis.representation import representation
 from langevin_nn.analysis.tempering import summarise_ladder
 from langevin_nn.config.record import RunConfig, SamplerConfig, modules_of
 from langevin_nn.data.dataset import Dataset
@@ -28,6 +29,7 @@ from langevin_nn.model.networks.base import Network
 from langevin_nn.model.networks.named import KIND, network_named
 from langevin_nn.model.posterior import Posterior
 from langevin_nn.model.prior import GaussianPrior
+from langevin_nn.model.representation import Recorded
 from langevin_nn.progress import Report
 from langevin_nn.runs.assemble import (
     READOUTS,
@@ -62,7 +64,8 @@ from langevin_nn.types import THREEFRY, Generalisation, NotApplicable
 class Problem:
     """The data and the posterior of a configuration, loaded and checked; nothing is written.
 
-    `modules` are the files of the user's own code that the configuration names, as loaded.
+    `modules` are the files of the user's own code that the configuration names, as loaded,
+    `observables` what is recorded of the representation where it names some.
     """
 
     config: RunConfig
@@ -71,6 +74,7 @@ class Problem:
     key: jax.Array
     warning: str = ""
     modules: tuple[ModuleFile, ...] = ()
+    observables: Mapping[str, Recorded] | None = None
 
 
 def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
@@ -101,7 +105,10 @@ def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
         assert isinstance(posterior, MarginalisedPosterior), "the configuration has checked it"
         posterior = posterior.with_control_variates()
         refuse_biased_controls(posterior, dynamics_of(config.sampler))
-    return Problem(config, data, posterior, key_chains, warning, modules)
+    observables = None
+    if sampling and config.sampler.observables:
+        observables = representation(posterior, config.sampler.observables)
+    return Problem(config, data, posterior, key_chains, warning, modules, observables)
 
 
 def try_start(problem: Problem) -> None:
@@ -220,7 +227,8 @@ def sample_problem(problem: Problem, **saving: Any) -> Chains | Ladder:
     `progress` there is no bar.
     """
     settings = problem.config.sampler
-    arguments = counts_of(settings) | {"key": problem.key} | saving
+    arguments = counts_of(settings) | {"key": problem.key, "observables": problem.observables}
+    arguments |= saving
     arguments["progress"] = saving.get("progress") or False
     posterior, dynamics = problem.posterior, dynamics_of(settings)
     with without_warnings():
@@ -236,7 +244,8 @@ def expect(problem: Problem, decompositions: Decompositions | None = None) -> Pr
     if decompositions is not None:
         ensemble = decompositions.shared(ensemble)
     with without_warnings():
-        return predict(ensemble, problem.config.theory).numbers_only()
+        observables = problem.config.sampler.observables or ()
+        return predict(ensemble, problem.config.theory, observables=observables).numbers_only()
 
 
 def counts_of(settings: SamplerConfig) -> dict[str, Any]:
@@ -280,7 +289,8 @@ def keep(
     provenance = (*problem.data.provenance, f"targets: {problem.data.labelling}")
     experiment = Experiment.of(measured, chains)
     summary = Summary.of(
-        problem.data.labelling, experiment, result.predictions, result.tempering, scaling
+        problem.data.labelling, experiment, result.predictions, result.tempering, scaling,
+        result.representations,
     )  # fmt: skip
     folder.finish(
         manifest(config, provenance, seconds, problem.modules, extensions), summary,

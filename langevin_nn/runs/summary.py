@@ -1,7 +1,6 @@
 """summary.json: the numbers of a run. Its keys are the fields of `Summary`, which writes and reads.
 
-JSON has no NaN: a number that does not exist is null. What an earlier version did not write has its
-default here. The draws are in posterior.nc: `posterior_file`.
+JSON has no NaN: null. What earlier versions did not write has its default. Draws: `posterior_file`.
 """
 
 import dataclasses
@@ -16,6 +15,7 @@ import numpy as np
 
 from langevin_nn.analysis.tempering import Tempering
 from langevin_nn.files import Unreadable
+from langevin_nn.representations import Representation
 from langevin_nn.result_text import QUANTITIES
 from langevin_nn.runs.standard_scaling import StandardScaling
 from langevin_nn.sampling.draws import Chains, is_adjusted
@@ -252,7 +252,8 @@ class Summary:
     """The numbers of a run, in the order of the file.
 
     `eigenvalues`, `criterion` and `criterion_at_temperature` are those of `Predictions`;
-    `tempering` is there where the run had a ladder, `standard_scaling` where it has a richness.
+    `tempering` is there with a ladder, `standard_scaling` with a richness, and with `observables`
+    `representation`, of the experiment and of theories by name.
     """
 
     targets: str = ""
@@ -264,6 +265,7 @@ class Summary:
     eigenvalues: tuple[float, float] | None = None
     tempering: Tempered | None = None
     standard_scaling: StandardScaling | None = None
+    representation: dict[str, Representation] | None = None
 
     @classmethod
     def of(
@@ -273,6 +275,7 @@ class Summary:
         predictions: Predictions,
         tempering: Tempering | None = None,
         scaling: StandardScaling | None = None,
+        representations: Mapping[str, Representation] | None = None,
     ) -> "Summary":
         """The summary of what was measured and predicted, with the targets in words."""
         return cls(
@@ -281,12 +284,13 @@ class Summary:
             **theory_fields(predictions),
             tempering=None if tempering is None else Tempered.of(tempering),
             standard_scaling=scaling,
+            representation=dict(representations) if representations else None,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The content of the file, without what `tempering` or `standard_scaling` lacks."""
+        """The content of the file, without parts that not every run has, where there are none."""
         content = as_json(self)
-        for name in ("tempering", "standard_scaling"):
+        for name in ("tempering", "standard_scaling", "representation"):
             if content[name] is None:
                 del content[name]
         assert isinstance(content, dict)

@@ -18,8 +18,9 @@ from langevin_nn.config.sections import TEACHERS
 from langevin_nn.data.dataset import Dataset
 from langevin_nn.data.image_files import UNPUBLISHED
 from langevin_nn.display import aligned, counted
-from langevin_nn.estimates import plus_minus, shifted
+from langevin_nn.estimates import Estimate, plus_minus, shifted
 from langevin_nn.model.networks.named import network_named
+from langevin_nn.representations import Representation
 from langevin_nn.result_text import QUANTITIES, bias_mark, message_of
 from langevin_nn.runs.results import Result
 from langevin_nn.runs.standard_scaling import StandardScaling
@@ -181,10 +182,50 @@ def report(result: Result, data: Dataset) -> str:
         f"step size  {chains.step_size:.3g}  ({step_size})",
         *remarks(predictions, reasons=False),
     ]
+    if result.representations:
+        lines += ["", aligned(representation_rows(result.representations))]
     if result.tempering is not None:
         lines += ["", *_ladder_lines(result.tempering, predictions, result.config)]
     verdict = "converged" if measured.converged else f"NOT CONVERGED: {measured.message}"
     return "\n".join([*lines, "", f"{verdict}  ({chains.wall_seconds:.0f} s of sampling)"])
+
+
+def representation_rows(results: Mapping[str, Representation]) -> list[list[str]]:
+    """The numbers of each result's representation, a row for each, below the names of the columns.
+
+    A hidden layer has three columns; Q of D outputs has the mean of its diagonal. What a result
+    does not say is "–".
+    """
+    depth = max(len(result.kernel) for result in results.values())
+    measures = {
+        "alignment": "alignment", "along_labels": "yᵀΦy/|y|²",
+        "participation_ratio": "participation", "trace": "Tr Φ/P",
+    }  # fmt: skip
+    has_orders = any(result.order_parameter for result in results.values())
+    heads = [
+        f"{symbol}{f' of layer {layer + 1}' * (depth > 1)}"
+        for layer in range(depth)
+        for symbol in measures.values()
+    ]
+    rows = [["representation", *heads, *["Q"] * has_orders]]
+    for name, result in results.items():
+        cells = [
+            plus_minus(getattr(numbers, field)) for numbers in result.kernel for field in measures
+        ]
+        cells += ["–"] * (len(heads) - len(cells))
+        rows.append([name, *cells, *[_order_text(result)] * has_orders])
+    return rows
+
+
+def _order_text(result: Representation) -> str:
+    """Q, or the mean of the diagonal of the matrix Q; its errors are taken as independent."""
+    matrix = result.order_parameter
+    if not matrix:
+        return "–"
+    diagonal = [row[i] for i, row in enumerate(matrix)]
+    error = math.hypot(*(number.mcse for number in diagonal))
+    value = sum(number.value for number in diagonal)
+    return plus_minus(Estimate(value / len(matrix), error / len(matrix)))
 
 
 def _reduction_lines(measured: Generalisation) -> list[str]:

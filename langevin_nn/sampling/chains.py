@@ -27,7 +27,7 @@ from langevin_nn.sampling.draws import Chains
 from langevin_nn.sampling.engine.checkpoint import writing
 from langevin_nn.sampling.engine.driver import drive
 from langevin_nn.sampling.engine.kept_weights import KeptWeights, kept, number_of_weights
-from langevin_nn.sampling.engine.program import Observable
+from langevin_nn.sampling.engine.program import Observable, Observables
 from langevin_nn.sampling.stopping import Until
 
 
@@ -53,14 +53,14 @@ def sample(
     out, `num_warmup` and `thinning` are the dynamics' own defaults, and `num_samples` is 1,000. A
     `num_warmup` of "auto", the default of `Split`, ends the warm-up when nothing drifts any more,
     after `Usage.warmup` steps at the latest; `until`, a `TargetError`, ends the draws, in place of
-    `num_samples`. An observable is a
-    function of one network (as given to the posterior: on inputs (N_0,)) that returns an array: the
-    network whose f the same draw has at the training and the test inputs, with its read-out drawn
-    where that is marginalised. With a `checkpoint` folder the run is saved after each chunk of
-    about two seconds; `resume` goes on from what is there, bit for bit as if it had never stopped,
-    also where what is there has ended and `num_samples` or `until` ask for more.
-    After each chunk `progress`, a function, gets a `Report`; left out, a terminal or a notebook has
-    a bar (True: a log has lines, too; False: nothing).
+    `num_samples`. An observable is a function of one network (as given to the posterior: on inputs
+    (N_0,)) that returns an array: the network whose f the same draw has at the training and the
+    test inputs, with its read-out drawn where that is marginalised; `representation` makes those of
+    the layers' kernels. With a `checkpoint` folder the run is saved after each chunk of about two
+    seconds; `resume` goes on from what is there, bit for bit as if it had never stopped, also where
+    what is there has ended and `num_samples` or `until` ask for more. After each chunk `progress`,
+    a function, gets a `Report`; left out, a terminal or a notebook has a bar (True: a log has
+    lines, too; False: nothing).
 
     `keep_weights` names a file for all weights of each draw, those of the networks that observables
     see: NumPy's file of an array (chain, draw, weight), which is written draw by draw and is there
@@ -90,7 +90,7 @@ def sample_points(
     num_warmup: SupportsIndex | str | None = None,
     num_samples: SupportsIndex | None = None,
     thinning: SupportsIndex | None = None,
-    observables: Mapping[str, Observable] | None = None,
+    observables: Observables = None,
     checkpoint: Path | None = None,
     resume: bool = False,
     progress: Callable[[Report], None] | bool | None = None,
@@ -103,8 +103,9 @@ def sample_points(
     another seed, say). Each has its own key of `keys` and adapts its own numbers; a number that the
     dynamics leaves open is adapted for all. A point gets the draws that it would get alone, up to
     rounding. A warm-up that ends by itself, and `until`, end at all points together, where they
-    would at the last. `wall_seconds` is the time of all points together. `keep_weights` are
-    as many files as posteriors, None for one whose weights are not kept.
+    would at the last. `observables` may be one mapping for each posterior, of the same names, as
+    `representation` makes them. `wall_seconds` is the time of all points together. `keep_weights`
+    are as many files as posteriors, None for one whose weights are not kept.
 
     Raises as `sample` does, and `InputError` for posteriors of different shapes. A point all whose
     chains diverge is marked in its `diverged` if another is left; if none is, `Diverged` is raised.

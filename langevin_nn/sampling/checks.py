@@ -19,7 +19,9 @@ from langevin_nn.model.jumps import jump_in_weights, jump_of
 from langevin_nn.model.losses import jump_of_own_loss
 from langevin_nn.model.networks.base import Network, is_own_network
 from langevin_nn.model.posterior import Posterior
+from langevin_nn.model.representation import Recorded
 from langevin_nn.own_classes import required_arguments
+from langevin_nn.representations import SERIES
 from langevin_nn.sampling.base import Dynamics
 from langevin_nn.values import as_path, require_flag, shown
 
@@ -186,6 +188,32 @@ def checked_files(paths: Any, number: int) -> list[Path | None]:
     return checked
 
 
+def observables_of_points(
+    posteriors: Sequence[Posterior], observables: Any
+) -> list[dict[str, Callable[[Any], jax.Array]]]:
+    """The observables of each point: those of a mapping for all, or one mapping for each.
+
+    Raises `InputError` as `checked_observables` does, and unless all points have the same names.
+    """
+    if not isinstance(observables, list | tuple):
+        return [checked_observables(posteriors[0], observables)] * len(posteriors)
+    if len(observables) != len(posteriors):
+        raise InputError(
+            f"observables are one mapping for all posteriors or one for each of {len(posteriors)}, "
+            f"got {len(observables)}: write [lnn.representation(posterior, […]) for posterior in …]"
+        )
+    functions = [
+        checked_observables(posterior, own)
+        for posterior, own in zip(posteriors, observables, strict=True)
+    ]
+    if len({frozenset(own) for own in functions}) > 1:
+        raise InputError(
+            "posteriors that run side by side have observables of the same names, got "
+            f"{', '.join(map(str, map(sorted, functions)))}: write the same for each"
+        )
+    return functions
+
+
 def checked_observables(
     posterior: Posterior, observables: Any
 ) -> dict[str, Callable[[Any], jax.Array]]:
@@ -212,6 +240,11 @@ def checked_observables(
             raise InputError(
                 f"{name!r} is recorded already, and an observable of that name would replace it: "
                 f'write another name, for example "own_{name}"'
+            )
+        if name in SERIES and not isinstance(function, Recorded):
+            raise InputError(
+                f"{name!r} is what lnn.representation records: write another name for a function "
+                f'of your own, for example "own_{name}"'
             )
         if not callable(function):
             raise InputError(

@@ -31,6 +31,7 @@ import xarray as xr
 import langevin_nn
 from langevin_nn.footprint import SERIES_BYTES
 from langevin_nn.model.losses import Loss
+from langevin_nn.representations import series_of
 from langevin_nn.types import PREDICTIVE_MOMENTS, Generalisation, InputError
 from langevin_nn.values import as_number, require_kind, shown
 
@@ -184,9 +185,12 @@ def posterior_tree(
                 f'an observable cannot have the name "{name}", which posterior.nc has for '
                 f"something else: write another"
             )
-        extra_dims = [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
+        dims = tuple(f"{name}_dim_{i}" for i in range(values.ndim - 2))
         attributes = {"long_name": name, "description": "observable of the network of a draw"}
-        posterior[name] = ((*DRAWS, *extra_dims), values, attributes)
+        if (series := series_of(name, len(dims))) is not None:
+            dims = series.dims
+            attributes = {"long_name": series.long_name, "description": series.description}
+        posterior[name] = ((*DRAWS, *dims), values, attributes)
     targets = {
         "y_train": (("train_point", *output), y_train),
         "y_test": (("test_point", *output), chains.y_test),

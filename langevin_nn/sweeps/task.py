@@ -20,6 +20,7 @@ import numpy as np
 from langevin_nn.errors import InputError
 from langevin_nn.files import make_folder, remove
 from langevin_nn.import_paths import reason_of
+from langevin_nn.model.representation import Recorded
 from langevin_nn.progress import Report
 from langevin_nn.runs import run
 from langevin_nn.runs.assemble import dynamics_of
@@ -216,6 +217,7 @@ class _Batches:
             checkpoint=checkpoint,
             progress=self.tell,
             keep_weights=paths,
+            observables=self._observables(batch),
             **run.counts_of(settings),
         )
         ended = [ready.ended for ready in batch if ready.ended is not None]
@@ -233,6 +235,11 @@ class _Batches:
             if ended:
                 begin_checkpoint(checkpoint, ended, paths, looks=False)
             return sample(resume=bool(ended))
+
+    def _observables(self, batch: Sequence[_Prepared]) -> list[Mapping[str, Recorded]] | None:
+        """What is recorded of each point's representation; None where the grid asks for none."""
+        recorded = [ready.problem.observables for ready in batch]
+        return None if None in recorded else [own for own in recorded if own is not None]
 
     def _weights(self, batch: Sequence[_Prepared]) -> list[Path | None] | None:
         """The file of each point's weights, None for points that have theirs.

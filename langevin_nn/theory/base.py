@@ -13,6 +13,7 @@ from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.covariance import OutputCovariance
 from langevin_nn.theory.own_layers import require_own_layers
+from langevin_nn.theory.representation import MeanKernels
 from langevin_nn.theory.saddles.average import ScaleAverage
 from langevin_nn.theory.style import OWN_STYLE, checked_style
 from langevin_nn.types import (
@@ -55,6 +56,8 @@ class Solution:
             None where the posterior is neither a Gaussian process nor an average of some.
         mixture: the scales of K_L and their weights where the theory averages over them, else None.
         is_gaussian: whether f is Gaussian at each input though no such covariance is known.
+        kernels: makes the `theory.representation.MeanKernels` of the hidden layers; None where the
+            theory does not say them.
 
     >>> from langevin_nn.theory import THEORIES
     >>> data = two_points(1.0, 0.0)
@@ -68,12 +71,16 @@ class Solution:
     covariance: Callable[[], OutputCovariance] | None = None
     mixture: ScaleAverage | None = None
     is_gaussian: bool = False
+    kernels: Callable[[], MeanKernels] | None = None
 
     def __post_init__(self) -> None:
         require_kind("generalisation", self.generalisation, Generalisation, "Generalisation(…)")
         if self.covariance is not None:
             write = "lambda: at_scales(ensemble, …), or leave it out"
             require_function("the covariance of a solution", self.covariance, write)
+        if self.kernels is not None:
+            write = "lambda: MeanKernels(…) of theory.representation, or leave it out"
+            require_function("the kernels of a solution", self.kernels, write)
         if self.mixture is not None:
             write = "average_over_scale(…), or leave it out"
             require_kind("mixture", self.mixture, ScaleAverage, write)

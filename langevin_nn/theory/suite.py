@@ -1,9 +1,10 @@
 """All theories by name, and every one that applies to an ensemble at once."""
 
+import contextlib
 import inspect
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from traceback import walk_tb
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 
 from langevin_nn import footprint
 from langevin_nn.config.losses import loss_usage
+from langevin_nn.config.representations import checked_representations
 from langevin_nn.display import Displayed, Table
 from langevin_nn.import_paths import misfit, named, reason_of
 from langevin_nn.memory import forget_programs
 from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.representations import Representation
 from langevin_nn.result_text import results_table, with_messages
 from langevin_nn.theory.applicability import require_ensemble
 from langevin_nn.theory.base import Function, Solution, Theory
@@ -35,6 +38,7 @@ from langevin_nn.theory.features import adaptive, cavity, mean_field, propagatio
 from langevin_nn.theory.regression.moments import not_found
 from langevin_nn.theory.regression.resolvable import resolved_criteria
 from langevin_nn.theory.regression.rounding import rounding_of
+from langevin_nn.theory.representation import numbers_of
 from langevin_nn.types import Generalisation, InputError, NotApplicable
 from langevin_nn.values import shown
 
@@ -80,7 +84,8 @@ class Predictions(Displayed):
     `criterion` is s = yᵀK⁻¹y/P, and `criterion_at_temperature` yᵀA⁻¹KA⁻¹y/tr A⁻¹K, A = T I + K, at
     the `temperature` T of the ensemble: the theory of one common scale has Q* > 1, and a variance
     above that of infinite width, where it is above 1. Where they are None, `criterion_message` says
-    why.
+    why. `representations` are what theories say of the network's, by their names, where that was
+    asked for.
     """
 
     solutions: dict[str, Solution]
@@ -90,6 +95,7 @@ class Predictions(Displayed):
     eigenvalues: tuple[float, float] | None = None
     criterion_at_temperature: float | None = None
     temperature: float = math.nan
+    representations: dict[str, Representation] = field(default_factory=dict)
 
     @property
     def results(self) -> dict[str, Generalisation]:
@@ -119,11 +125,15 @@ class Predictions(Displayed):
 
 
 def predict(
-    ensemble: Ensemble, names: str | Theory | Function | Iterable[Any] | None = None
+    ensemble: Ensemble,
+    names: str | Theory | Function | Iterable[Any] | None = None,
+    *,
+    observables: Iterable[str] = (),
 ) -> Predictions:
     """What the theories of `names` (or one alone), else all that apply, say about an ensemble.
 
-    Each is a name, an import path, a `Theory` or a function of an ensemble.
+    Each is a name, an import path, a `Theory` or a function of an ensemble. With `observables`,
+    "kernel" or "order_parameter", `representations` has what they say of the network's.
 
     All use one factorised Gram matrix. A theory that does not find its minimum, or fails in its
     numbers, says so in its result and ends no other.
@@ -178,14 +188,29 @@ def predict(
             not_applicable[name] = str(error)
         except _failures_of(is_own) as error:
             solutions[name] = Solution(not_found(name, data, _reason(is_own, error)))
+    said = _representations(
+        solutions, ensemble, checked_representations("observables", observables)
+    )
     if regression is None:
-        return Predictions(solutions, not_applicable, None, unknown)
+        return Predictions(solutions, not_applicable, None, unknown, representations=said)
     criterion, at_temperature, why = resolved_criteria(regression, spec.temperature)
     smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
     return Predictions(
         solutions, not_applicable, criterion, why, (smallest, largest), at_temperature,
-        spec.temperature,
+        spec.temperature, said,
     )  # fmt: skip
+
+
+def _representations(
+    solutions: Mapping[str, Solution], ensemble: Ensemble, names: Sequence[str]
+) -> dict[str, Representation]:
+    """What those theories that have converged, and know it, say of the representation."""
+    said = {}
+    for name, solution in solutions.items():
+        if names and solution.kernels is not None and solution.generalisation.converged:
+            with contextlib.suppress(*_FAILURES):  # as of a covariance that rounding decides
+                said[name] = numbers_of(solution.kernels(), ensemble, names)
+    return said
 
 
 def _chosen(names: Any) -> dict[str, Theory]:

@@ -197,6 +197,22 @@ def says_layers(network: Any) -> bool:
     return not home.__module__.startswith("langevin_nn.") and layers_of(network) is not None
 
 
+def require_hidden_features(network: Any) -> None:
+    """Raise `InputError` unless the activations of all hidden layers of the network are known."""
+    known = layers_of(network) is not None and hasattr(network, "hidden_features")
+    if known and not overridden(network, "hidden_features", "features", "batch", "preactivations"):
+        if network.hidden_widths:
+            return
+        raise InputError(
+            "a network without hidden layers has no representation to record: leave observables out"
+        )
+    raise InputError(
+        "the representation is known of fully connected networks, got a "
+        f"{type(network).__name__}: leave observables out of the configuration, or give functions "
+        "of your own, lnn.sample(…, observables={…})"
+    )
+
+
 def is_own_network(network: Any) -> bool:
     """Whether the network is of a class of the user's own, derived from `Network`."""
     return isinstance(network, Network) and not type(network).__module__.startswith("langevin_nn.")

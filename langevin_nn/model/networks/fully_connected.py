@@ -128,10 +128,15 @@ class FullyConnected(Network):
     @full_precision
     def features(self, x: Float[Array, "P N_0"]) -> Float[Array, "... P M"]:
         """The activations σ(hᴸ) of the last hidden layer, (…, P, N_L), at x (P, N_0)."""
-        h = self.preactivations(0, x)
+        return self.hidden_features(x)[-1]
+
+    @full_precision
+    def hidden_features(self, x: Float[Array, "P N_0"]) -> tuple[Float[Array, "... P _"], ...]:
+        """The activations σ(h¹) … σ(hᴸ) of all hidden layers, each (…, P, N_ℓ), at x (P, N_0)."""
+        activations = [self.activation(self.preactivations(0, x))]
         for layer in range(1, len(self.hidden_widths)):
-            h = self.preactivations(layer, self.activation(h))
-        return self.activation(h)
+            activations.append(self.activation(self.preactivations(layer, activations[-1])))
+        return tuple(activations)
 
     @full_precision
     def batch(self, x: Float[Array, "P N_0"]) -> Float[Array, "..."]:

@@ -31,8 +31,8 @@ from langevin_nn.progress import Report
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.checks import (
     checked_keys,
-    checked_observables,
     checked_posteriors,
+    observables_of_points,
     refuse_biased_controls,
     refuse_jumps,
 )
@@ -48,6 +48,7 @@ from langevin_nn.sampling.engine.pacing import Pace, next_chunk
 from langevin_nn.sampling.engine.program import (
     Exchange,
     Observable,
+    Observables,
     States,
     advance,
     buffer_for,
@@ -58,7 +59,14 @@ from langevin_nn.sampling.engine.program import (
     shared,
     weights_of_draw,
 )
-from langevin_nn.sampling.engine.start import Start, Streams, as_arrays, side_by_side, unlifted
+from langevin_nn.sampling.engine.start import (
+    Start,
+    Streams,
+    as_arrays,
+    observables_side_by_side,
+    side_by_side,
+    unlifted,
+)
 from langevin_nn.sampling.stopping import (
     FIRST_WARMUP_LOOK,
     Ending,
@@ -117,7 +125,7 @@ def drive(
     counts: Counts,
     *,
     exchange: Exchange | None = None,
-    observables: Mapping[str, Observable] | None = None,
+    observables: Observables = None,
     checkpoint: Path | None = None,
     resume: bool = False,
     progress: Callable[[Report], None] | None = None,
@@ -132,7 +140,7 @@ def drive(
     start = time.monotonic()
     forget_programs()
     posteriors, keys = _checked(posteriors, dynamics, keys)
-    functions = checked_observables(posteriors[0], observables)
+    functions = observables_side_by_side(observables_of_points(posteriors, observables))
     points = [
         as_arrays(posterior if functions else unlifted(posterior)) for posterior in posteriors
     ]
@@ -162,7 +170,8 @@ def drive(
 
     mesh = mesh_for(counts.num_chains)
     states, streams = shared(mesh, (states, chains.streams.moving), axis=1)
-    target, stepper = copied(mesh, (target, chains.stepper(reached.settings)))
+    target, functions = copied(mesh, (target, functions))
+    stepper = copied(mesh, chains.stepper(reached.settings))
     whole = None
     if keeping:
         whole = target if functions else copied(mesh, side_by_side([*map(as_arrays, posteriors)]))

@@ -23,7 +23,12 @@ from langevin_nn.sampling.engine.kept_weights import flat_weights
 from langevin_nn.types import CHAIN_AXIS, ChainKeys, PointKeys, is_key
 
 Observable = Callable[[Any], Array]
-"""A function of one network, on inputs (N_0,), that returns an array."""
+"""A function of one network, on inputs (N_0,), that returns an array.
+
+One that is an Equinox module may hold arrays: those of each point have a leading point axis.
+"""
+Observables = Mapping[str, Observable] | Sequence[Mapping[str, Observable]] | None
+"""The observables of all points, or those of each."""
 
 
 @runtime_checkable
@@ -191,10 +196,12 @@ def observe(
 ) -> dict[str, Array]:
     """The records of the states by name, each with a leading point and chain axis."""
 
-    def one_point(posterior: Posterior, params: Any, keys: ChainKeys) -> dict[str, Array]:
+    def one_point(
+        posterior: Posterior, params: Any, keys: ChainKeys, extra: Mapping[str, Observable]
+    ) -> dict[str, Array]:
         return record(posterior, params, keys, extra, train_outputs)
 
-    values = dict(eqx.filter_vmap(one_point)(posterior, states.chains.params, keys))
+    values = dict(eqx.filter_vmap(one_point)(posterior, states.chains.params, keys, extra))
     return values | (exchange.observe(posterior, states) if exchange else {})
 
 

@@ -5,7 +5,7 @@ The points are prepared first: their numbers are made arrays, all are stacked, a
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,14 @@ from langevin_nn.model.posterior import Posterior
 from langevin_nn.sampling.base import Dynamics, Stepper
 from langevin_nn.sampling.dynamics.step_size import Diverged, final_curvature
 from langevin_nn.sampling.engine.checkpoint import Checkpoint, EngineProgress, Saved
-from langevin_nn.sampling.engine.program import Exchange, States, begin, point, stacked
+from langevin_nn.sampling.engine.program import (
+    Exchange,
+    Observable,
+    States,
+    begin,
+    point,
+    stacked,
+)
 from langevin_nn.sampling.own_code import (
     is_own_dynamics,
     require_finite_start,
@@ -69,6 +76,21 @@ def side_by_side(points: Sequence[Posterior]) -> Posterior:
         ) from error
     assert isinstance(target, Posterior)
     return target
+
+
+def observables_side_by_side(points: Sequence[Mapping[str, Observable]]) -> dict[str, Observable]:
+    """The observables of all points as one of each name; `InputError` where they are not the same.
+
+    The arrays that they hold, if any, are stacked as those of the points are.
+    """
+    try:
+        functions: dict[str, Observable] = stacked([dict(functions) for functions in points])
+    except ValueError as error:
+        raise InputError(
+            "posteriors that run side by side have the same observables, with arrays of the same "
+            f"shapes: {str(error).splitlines()[0]}"
+        ) from error
+    return functions
 
 
 def shapes_of_state(posterior: Posterior, dynamics: Dynamics, num_chains: int) -> list[Any]:

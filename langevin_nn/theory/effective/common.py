@@ -17,6 +17,7 @@ from langevin_nn.theory.regression.moments import (
     joined,
     moments_at_scale,
 )
+from langevin_nn.theory.representation import by_the_evidence
 from langevin_nn.theory.saddles.scale import ScaleAction, minimise
 from langevin_nn.types import EnsembleSpec
 
@@ -118,7 +119,9 @@ def at_common_scale(name: str, widths: tuple[int, ...], ensemble: Ensemble) -> S
     )
     message = joined(saddle.message, about_the_mean(spec))
     orders = action.orders(log_scale)
+    covariance = partial(at_scales, ensemble, regression.per_output(), np.array([np.prod(orders)]))
     return Solution(
         generalisation(name, data, moments, orders, saddle.converged, message),
-        partial(at_scales, ensemble, regression.per_output(), np.array([np.prod(orders)])),
+        covariance,
+        kernels=partial(by_the_evidence, ensemble, covariance, np.array([orders[-1:]])),
     )

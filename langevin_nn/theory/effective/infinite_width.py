@@ -17,6 +17,7 @@ from langevin_nn.theory.regression.moments import (
     joined,
     moments_at_scale,
 )
+from langevin_nn.theory.representation import of_infinite_width
 from langevin_nn.types import Generalisation
 
 __all__ = ["THEORY", "infinite_width"]
@@ -60,6 +61,7 @@ def _solve(ensemble: Ensemble) -> Solution:
     return Solution(
         generalisation("infinite_width", data, moments, (1.0,)),
         partial(at_scales, ensemble, regressions, np.ones(len(regressions))),
+        kernels=partial(of_infinite_width, ensemble),
     )
 
 

@@ -27,6 +27,7 @@ from langevin_nn.theory.regression.moments import (
     moments_at_scale,
     not_found,
 )
+from langevin_nn.theory.representation import by_the_evidence
 from langevin_nn.theory.saddles.matrix import OutputAction, matrix_of, rows_of, starting_scales
 from langevin_nn.theory.saddles.newton import lowest
 from langevin_nn.theory.saddles.scale import ScaleAction
@@ -94,9 +95,11 @@ def _solve(ensemble: Ensemble) -> Solution:
         moments = moments._replace(mean=moments.mean[:, 0], variance=moments.variance[:, 0])
     reason = "" if minimum.converged else _about_flat_outputs(spec, range_targets, width)
     message = joined(reason or minimum.message, about_the_mean(spec))
+    covariance = partial(at_scales, ensemble, outputs, scales)
     return Solution(
         generalisation("multi_output", data, moments, rows_of(order), minimum.converged, message),
-        partial(at_scales, ensemble, outputs, scales),
+        covariance,
+        kernels=partial(by_the_evidence, ensemble, covariance, order),
     )
 
 

@@ -12,6 +12,7 @@ from langevin_nn.theory.covariance import OutputCovariance, of_infinite_width
 from langevin_nn.theory.effective.common import about_the_mean, scale_action
 from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.regression.moments import as_resolved, generalisation, joined
+from langevin_nn.theory.representation import by_the_evidence
 from langevin_nn.theory.saddles.average import average_over_scale
 from langevin_nn.types import Generalisation
 
@@ -50,10 +51,14 @@ def _solve(ensemble: Ensemble) -> Solution:
     message = joined(average.message, about_the_mean(spec))
     orders = (average.order_parameter,)
     moments = as_resolved(average.moments, regression, spec.temperature, orders[0])
+    covariance, kernels = partial(_covariance, ensemble), None
+    if len(widths) == 1:  # the scale of more layers is not that of the read-out
+        kernels = partial(by_the_evidence, ensemble, covariance, np.array([orders]))
     return Solution(
         generalisation("scale_mixture", ensemble.data, moments, orders, average.converged, message),
-        partial(_covariance, ensemble),
+        covariance,
         mixture=average,
+        kernels=kernels,
     )
 
 

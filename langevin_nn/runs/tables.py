@@ -334,6 +334,8 @@ def remarks(predictions: Predictions, *, reasons: bool = True) -> list[str]:
     if criterion.at_temperature:
         line += f",\n           {criterion.at_temperature}  ({criterion.verdict})"
     lines = [line]
+    if predictions.guidance:
+        lines.append(f"maps       {predictions.guidance}")
     left_out = predictions.not_applicable
     if reasons:
         lines += [f"{name}: left out ({reason})" for name, reason in left_out.items()]

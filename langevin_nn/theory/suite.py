@@ -35,6 +35,7 @@ from langevin_nn.theory.effective import (
 )
 from langevin_nn.theory.ensemble import gram_regression
 from langevin_nn.theory.features import adaptive, cavity, mean_field, propagation
+from langevin_nn.theory.guide import guidance
 from langevin_nn.theory.regression.moments import not_found
 from langevin_nn.theory.regression.resolvable import resolved_criteria
 from langevin_nn.theory.regression.rounding import rounding_of
@@ -85,7 +86,7 @@ class Predictions(Displayed):
     the `temperature` T of the ensemble: the theory of one common scale has Q* > 1, and a variance
     above that of infinite width, where it is above 1. Where they are None, `criterion_message` says
     why. `representations` are what theories say of the network's, by their names, where that was
-    asked for.
+    asked for. `guidance` says which theory was right at like places of maps of tasks (`guide`).
     """
 
     solutions: dict[str, Solution]
@@ -96,6 +97,7 @@ class Predictions(Displayed):
     criterion_at_temperature: float | None = None
     temperature: float = math.nan
     representations: dict[str, Representation] = field(default_factory=dict)
+    guidance: str = ""
 
     @property
     def results(self) -> dict[str, Generalisation]:
@@ -197,7 +199,7 @@ def predict(
     smallest, largest = (float(regression.eigenvalues[i]) for i in (0, -1))
     return Predictions(
         solutions, not_applicable, criterion, why, (smallest, largest), at_temperature,
-        spec.temperature, said,
+        spec.temperature, said, guidance(ensemble, criterion),
     )  # fmt: skip
 
 

@@ -4,10 +4,11 @@
         [--smoke | --further | --collect | --full | --draw] [FOLDER]
 
 Sweeps config.toml and the three other tasks of `TASKS` (with --further the maps of `FURTHER` too,
-with --full full.toml in place of all), keeps results.json, with the maps that are there already and
-are not made anew, and draws a figure of the tasks and one of the further maps in FOLDER (this one);
-prints how far each theory is off, and which one to take where. --collect takes what is finished of
-the sweeps and computes nothing; --draw makes the figures again from results.json.
+with --full full.toml in place of all) and asks `adaptive` at the same points; keeps results.json,
+with the maps that are there already and are not made anew, and draws a figure of the tasks and one
+of the further maps in FOLDER (this one); prints how far each theory is off, and which one to take
+where. --collect takes what is finished of all that and computes nothing; --draw makes the figures
+again from results.json.
 """
 
 from dataclasses import replace
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 
 import langevin_nn as lnn
 from experiments.common import Call, Results, Values, experiment, kept, table, verdicts
-from experiments.validity_map.agreement import agreement_table, guide, guide_table
+from experiments.validity_map.agreement import WIDTH, agreement_table, guide, guide_table
 from experiments.validity_map.drawing import draw_maps
 
 TASKS = {
@@ -33,6 +34,8 @@ FURTHER = {
     "mnist, erf, P = 200": "p200.toml",
 }
 """The maps of --further."""
+MOST_OF_ADAPTIVE = 50
+"""The largest number of examples at which `adaptive` is asked: at 200 a point takes minutes."""
 NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 0/1"}
 NUMBERS = [
     f"{name}{kind}"
@@ -60,8 +63,35 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
             swept = lnn.collect(folder)
         else:
             continue
-        results[name] = swept[list(KEPT)].assign_attrs(described(values))
+        points = swept[list(KEPT)]
+        if values["data"]["num_train"] <= MOST_OF_ADAPTIVE:
+            points = with_adaptive(points, call, values)
+        results[name] = points.assign_attrs(described(values))
     return {name: results[name] for name in (*TASKS, *FURTHER) if name in results}
+
+
+def with_adaptive(points: xr.Dataset, call: Call, values: Values) -> xr.Dataset:
+    """The map with `adaptive` among its theories, which takes up to minutes a point.
+
+    Each width is asked by itself and kept as soon as it is known, beside the sweep; where nothing
+    is to be computed and none is known, the map is as it was.
+    """
+    over, known = values["sweep"]["over"], []
+    for width in over[WIDTH]:
+        of_width = values | {"theory": ["adaptive"], "sweep": {"over": over | {WIDTH: [width]}}}
+        folder = call.sweep_folder(of_width)
+        if not folder.is_dir() and call.size != "collect":
+            lnn.sweep(of_width, output=folder, theory_only=True)
+        if folder.is_dir():
+            known.append(lnn.collect(folder))
+    if not known:
+        return points
+    of_theories = [name for name in KEPT if name.startswith("theory_")]
+    adaptive = xr.concat([of_width[of_theories] for of_width in known], WIDTH, join="outer")
+    adaptive = adaptive.reindex({WIDTH: points[WIDTH]})
+    adaptive["theory_converged"] = adaptive.theory_converged.fillna(0).astype(bool)
+    joined = xr.concat([points[of_theories], adaptive], "theory")
+    return points.drop_vars(of_theories).reindex(theory=joined.theory).assign(joined.data_vars)
 
 
 def described(values: Values) -> dict[str, Any]:
@@ -90,7 +120,8 @@ def report(results: Results) -> str:
     for name, points in results.items():
         theories = [str(theory) for theory in points.theory.values]
         parts += [f"## {name}", agreement_table(points), table(points, theories), verdicts(points)]
-    return "\n\n".join([*parts, "## Which theory where", guide_table(guide(results))])
+    asked_of_all = {name: points for name, points in results.items() if "adaptive" in points.theory}
+    return "\n\n".join([*parts, "## Which theory where", guide_table(guide(asked_of_all))])
 
 
 if __name__ == "__main__":

@@ -20,12 +20,13 @@ CRITERIA = ((0.0, 1.0), (1.0, 10.0), (10.0, np.inf))
 TOLERANCES = (2, 5)
 """The per cent within which a theory is to be right at every point of a range of the guide."""
 BY_COST = (
-    "infinite_width", "one_layer", "one_layer_nonodd", "scale_mixture", "matched", "mean_field",
-    "cavity", "propagation", "adaptive",
+    "infinite_width", "one_layer", "scale_mixture", "matched", "mean_field", "cavity",
+    "propagation", "adaptive",
 )  # fmt: skip
 """The theories that the guide chooses from, the cheapest first.
 
-`width_expansion` is not among them: `matched` contains it and costs as much.
+Two are not among them: `width_expansion`, which `matched` contains and which costs as much, and
+`one_layer_nonodd`, which is asked for relu units alone.
 """
 
 

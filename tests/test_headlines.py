@@ -326,6 +326,58 @@ def test_prior_sweep():  # FAULTS 2.2
     )
 
 
+def test_posterior_vs_flow():
+    run, flows = (
+        Experiment("posterior_vs_flow", "posterior"),
+        Experiment("posterior_vs_flow", "flow"),
+    )
+    keys = list(flows.coordinate("key"))
+    bias2, variance, error = (
+        keys.index(key) for key in ("bias2", "variance", "generalisation_error")
+    )
+    widths = list(run.coordinate("network.hidden_widths[0]"))
+    flow, spread_of_flow = flows["flow"][:, 0], flows["flow"][:, 1]  # quantity, data, width
+    wide = flows["wide"]
+    limit = run.theory("infinite_width", "generalisation_error")[:, 0]
+    sampled, narrow = run["generalisation_error"], widths.index(25)
+    at = [narrow, widths.index(100)]
+    s = run["criterion"][:, 0]
+    assert (sampled[0] < flow[error, 0])[: at[1] + 1].all()
+    assert (run["variance"][1] > flow[variance, 1])[widths.index(50) :].all()
+    last = widths.index(400)
+    z = (sampled[0, last] - flow[error, 0, last]) / np.hypot(
+        run["generalisation_error_mcse"][0, last], spread_of_flow[error, 0, last]
+    )
+    assert abs(z) < 2
+    z = (run["bias2"] - flow[bias2])[1] / np.hypot(run["bias2_mcse"], spread_of_flow[bias2])[1]
+    assert np.abs(z).max() < 3
+    run.says(
+        f"{limit[0]:.4f} against {wide[error, 0]:.4f} in the generalisation error of MNIST,"
+        f" {limit[1]:.3f} against {wide[error, 1]:.3f} on CIFAR-10",
+        f"On MNIST (s = {s[0]:.1f}) both gain from being narrow, the posterior far more:"
+        f" {sampled[0, at[0]]:.3f} against {flow[error, 0, at[0]]:.3f} ±"
+        f" {spread_of_flow[error, 0, at[0]]:.3f} at 25 units, {sampled[0, at[1]]:.3f} against"
+        f" {flow[error, 0, at[1]]:.3f} ± {spread_of_flow[error, 0, at[1]]:.3f} at 100.",
+        f"On CIFAR-10 (s = {s[1]:.1f}), where width hurts, it hurts the posterior more**: the"
+        f" variance is {run['variance'][1, at[1]]:.3f} against {flow[variance, 1, at[1]]:.3f} ±"
+        f" {spread_of_flow[variance, 1, at[1]]:.3f} at 100 units and"
+        f" {run['variance'][1, last]:.3f} against {flow[variance, 1, last]:.3f} ±"
+        f" {spread_of_flow[variance, 1, last]:.3f} at 400",
+    )
+    assert run.deviation("one_layer", "variance")[1, widths.index(50) :].max() < 1
+    excess = run["variance"][1, last] - run.theory("infinite_width", "variance")[1, last]
+    share = (flow[variance, 1, last] - wide[variance, 1]) / excess
+    assert 0.4 < share < 0.6, share
+    for row, source in enumerate(run.coordinate("data.source")):
+        for column, width in enumerate(widths):
+            cells = []
+            for place, key in enumerate(keys):
+                point = run[key][row, column], run[f"{key}_mcse"][row, column]
+                of_flow = flow[place, row, column], spread_of_flow[place, row, column]
+                cells += [with_error(*point), with_error(*of_flow)]
+            run.says(f"| {source} | {width} | {' | '.join(cells)} |")
+
+
 def test_width_sweep():  # FAULTS 2.2
     run = Experiment("width_sweep", "widths")
     s, scale = run["criterion"], run.scale()

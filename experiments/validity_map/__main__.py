@@ -120,8 +120,8 @@ def report(results: Results) -> str:
     for name, points in results.items():
         theories = [str(theory) for theory in points.theory.values]
         parts += [f"## {name}", agreement_table(points), table(points, theories), verdicts(points)]
-    asked_of_all = {name: points for name, points in results.items() if "adaptive" in points.theory}
-    return "\n\n".join([*parts, "## Which theory where", guide_table(guide(asked_of_all))])
+    of_tasks = {name: points for name, points in results.items() if name in TASKS}
+    return "\n\n".join([*parts, "## Which theory where", guide_table(guide(of_tasks))])
 
 
 if __name__ == "__main__":

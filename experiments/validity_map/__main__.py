@@ -53,7 +53,9 @@ KEPT = (
 def measure(call: Call) -> dict[str, xr.Dataset]:
     """The maps of this size, and those of other sizes that results.json has already."""
     configured = replace(call, size="config") if call.size in ("further", "collect") else call
-    files = {"config": TASKS, "full": {"mnist, erf": "full.toml"}}.get(call.size, TASKS | FURTHER)
+    files = TASKS | FURTHER if call.size in ("further", "collect") else TASKS
+    if call.size == "full":
+        files = {"mnist, erf": "full.toml"}
     results = kept(call.results) if call.results.exists() else {}
     for name, file in files.items():
         values = configured.values(file)
@@ -62,6 +64,8 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
         elif (folder := call.sweep_folder(values)).is_dir():
             swept = lnn.collect(folder)
         else:
+            continue
+        if not bool((swept.status == "done").any()):
             continue
         points = swept[list(KEPT)]
         if values["data"]["num_train"] <= MOST_OF_ADAPTIVE:
@@ -73,24 +77,25 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
 def with_adaptive(points: xr.Dataset, call: Call, values: Values) -> xr.Dataset:
     """The map with `adaptive` among its theories, which takes up to minutes a point.
 
-    Each width is asked by itself and kept as soon as it is known, beside the sweep; where nothing
-    is to be computed and none is known, the map is as it was.
+    For N_1 ≥ P that is `propagation`, where it has converged. Each other width is asked by itself
+    and kept as soon as it is known, beside the sweep; where nothing is to be computed and one is
+    not known, the map is as it was.
     """
+    of_theories = [name for name in KEPT if name.startswith("theory_")]
     over, known = values["sweep"]["over"], []
     for width in over[WIDTH]:
+        same = points[of_theories].sel({WIDTH: [width], "theory": ["propagation"]})
+        if width >= values["data"]["num_train"] and bool(same.theory_converged.all()):
+            known.append(same.assign_coords(theory=["adaptive"]))
+            continue
         of_width = values | {"theory": ["adaptive"], "sweep": {"over": over | {WIDTH: [width]}}}
         folder = call.sweep_folder(of_width)
         if not folder.is_dir() and call.size != "collect":
             lnn.sweep(of_width, output=folder, theory_only=True)
-        if folder.is_dir():
-            known.append(lnn.collect(folder))
-    if not known:
-        return points
-    of_theories = [name for name in KEPT if name.startswith("theory_")]
-    adaptive = xr.concat([of_width[of_theories] for of_width in known], WIDTH, join="outer")
-    adaptive = adaptive.reindex({WIDTH: points[WIDTH]})
-    adaptive["theory_converged"] = adaptive.theory_converged.fillna(0).astype(bool)
-    joined = xr.concat([points[of_theories], adaptive], "theory")
+        if not folder.is_dir():
+            return points
+        known.append(lnn.collect(folder)[of_theories])
+    joined = xr.concat([points[of_theories], xr.concat(known, WIDTH)], "theory")
     return points.drop_vars(of_theories).reindex(theory=joined.theory).assign(joined.data_vars)
 
 

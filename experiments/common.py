@@ -58,9 +58,13 @@ class Call:
         """The path of `results.json`."""
         return self.folder / "results.json"
 
-    def values(self) -> Values:
-        """The configuration of this size with its [sweep] table, as in the TOML."""
-        values = configuration.read(self.here / ("full.toml" if self.size == "full" else CONFIG))
+    def values(self, file: str = "") -> Values:
+        """The configuration of this size with its [sweep] table, as in the TOML.
+
+        It may be that of another `file` of the experiment's folder.
+        """
+        file = file or ("full.toml" if self.size == "full" else CONFIG)
+        values = configuration.read(self.here / file)
         return shrunk(values) if self.size == "smoke" else values
 
     def sweep_folder(self, values: Mapping[str, Any]) -> Path:

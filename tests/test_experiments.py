@@ -110,8 +110,13 @@ def test_short_forms_leave_what_the_readmes_quote(name):
     "student_t/config.toml",
     "temperature/config.toml",
     "tempering/config.toml",
+    "validity_map/another_split.toml",
+    "validity_map/cifar10_erf.toml",
+    "validity_map/cifar10_relu.toml",
     "validity_map/config.toml",
     "validity_map/full.toml",
+    "validity_map/mnist_relu.toml",
+    "validity_map/p200.toml",
     "width_expansion/config.toml",
     "width_expansion/low_temperature.toml",
     "width_expansion/mnist.toml",
@@ -163,6 +168,58 @@ def test_collected_points_stand_beside_those_that_are_kept(monkeypatch):
     assert found.theory_ok.dtype == bool and "new" not in found
     nothing = here.assign(status=("size", ["missing"] * 3)).isel(theory=[])
     xr.testing.assert_identical(with_earlier(nothing, earlier), earlier)
+
+
+def test_which_theory_where(monkeypatch):
+    """The guide of the validity map, of two maps of one width each, whose deviations are given."""
+    monkeypatch.syspath_prepend(ROOT)
+    agreement = importlib.import_module("experiments.validity_map.agreement")
+
+    def made_map(width, theories, off, criteria, converged=(True, True)):
+        """Two λ_1; the variance is `off` per cent from each theory, bias² half as much."""
+        axes = ("network.hidden_widths[0]", "prior.precisions[-1]")
+        share = 1 + np.array(off)[None] / 100
+        one, along = np.ones((1, 2)), (*axes, "theory")
+        return xr.Dataset(
+            {
+                "bias2": (axes, one), "variance": (axes, one), "bias2_mcse": (axes, 0.01 * one),
+                "variance_mcse": (axes, 0.01 * one), "converged": (axes, np.array([converged])),
+                "criterion": (axes, np.array([criteria])),
+                "theory_bias2": (along, 1 / (1 + (share - 1) / 2)),
+                "theory_variance": (along, np.where(share > 0, 1 / share, -1.0)),
+                "theory_bias2_mcse": (along, 0 * share), "theory_variance_mcse": (along, 0 * share),
+                "theory_converged": (along, np.isfinite(share)),
+            },
+            coords={axes[0]: [width], axes[1]: [0.1, 1.0], "theory": theories},
+            attrs={"num_train": 50},
+        )  # fmt: skip
+
+    narrow = made_map(10, ["one_layer", "adaptive"], [[8.0, -1.0], [-4.0, np.nan]], [0.5, 2.0])
+    other = made_map(10, ["one_layer", "matched"], [[3.0, -300.0], [1.0, 1.5]], [0.6, 30.0])
+    trapped = made_map(500, ["one_layer"], [[1.0], [-50.0]], [0.5, 0.5], (True, False))
+    maps = {"narrow": narrow, "other": other, "trapped": trapped}
+    table = agreement.guide(maps)
+    few = table.isel(ratio=0)
+    assert few.points.sel(theory="one_layer").values.tolist() == [2, 1, 1]
+    assert few.converged.sel(theory="adaptive").values.tolist() == [1, 0, 0]
+    # In the first range 8 % and 3 %, the median between; a negative variance is no number.
+    np.testing.assert_allclose(few["median"].sel(theory="one_layer"), [5.5, 4.0, 1.0])
+    np.testing.assert_allclose(few.worst.sel(theory="one_layer"), [8.0, 4.0, 1.0])
+    np.testing.assert_allclose(few.worst.sel(theory="matched"), [np.inf, np.nan, 1.5])
+    many = table.isel(ratio=-1).sel(theory="one_layer")
+    assert many.points.values.tolist() == [1, 0, 0] and float(many.worst[0]) == pytest.approx(1.0)
+    # adaptive was asked at one of the two points of the first range, and found nothing at the next.
+    rows = agreement.guide_table(table).splitlines()[2:]
+    assert rows == [
+        "| < 0.3 | < 1 | 2 | – | – | `one_layer` (5.5, 8.0) |",
+        "| < 0.3 | 1 to 10 | 1 | – | `one_layer` | `one_layer` (4.0, 4.0) |",
+        "| < 0.3 | ≥ 10 | 1 | `one_layer` | `one_layer` | `one_layer` (1.0, 1.0) |",
+        "| ≥ 10 | < 1 | 1 | `one_layer` | `one_layer` | `one_layer` (1.0, 1.0) |",
+    ]
+    (_, _, first, second) = agreement.agreement_table(narrow).splitlines()
+    assert first.startswith("| one_layer | 2 of 2 | 3.0, 4.0 | 6.0, 8.0 | 0 of 0 |")
+    assert second.startswith("| adaptive | 1 of 2 | 0.5, 0.5 | 1.0, 1.0 | 0 of 0 |")
+    assert "negative" in agreement.agreement_table(other).splitlines()[-1]
 
 
 PARALLEL = """

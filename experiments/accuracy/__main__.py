@@ -27,8 +27,7 @@ from matplotlib.figure import Figure
 import langevin_nn as lnn
 from experiments.accuracy.checks import SMALLER, as_wide_as_many, from_elsewhere
 from experiments.accuracy.points import COSTS, NUMBERS, compute, configured, stored
-from experiments.common import Call, Results, experiment, keep, kept, markdown, shrunk
-from langevin_nn import config as configuration
+from experiments.common import Call, Results, experiment, keep, kept, markdown
 from langevin_nn.config.record import RunConfig
 from langevin_nn.estimates import plus_minus
 from langevin_nn.plotting import CHAIN_COLOURS, style_of
@@ -400,10 +399,7 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
             keep(call.results, results)
     sweeps = {"sampled": values}
     if as_configured or call.size == "smoke":
-        further = {name: configuration.read(call.here / file) for name, file in FURTHER.items()}
-        if call.size == "smoke":
-            further = {name: shrunk(of_sweep) for name, of_sweep in further.items()}
-        sweeps |= further
+        sweeps |= {name: call.values(file) for name, file in FURTHER.items()}
     for name, of_sweep in sweeps.items():
         folder, measured = call.sweep_folder(of_sweep), None
         if call.size != "collect":

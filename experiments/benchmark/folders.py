@@ -16,6 +16,7 @@ import tomli_w
 
 import langevin_nn as lnn
 from langevin_nn import config as configuration
+from langevin_nn.theory.suite import theory_named
 
 POINT = {
     "theory": ["infinite_width"],
@@ -64,8 +65,10 @@ def to_one_percent(options: Sequence[str]) -> list[dict[str, Any]]:
     """
     rows = []
     values = configuration.read(MAP)
-    for count in ("num_warmup", "num_samples"):
-        values["sampler"].pop(count, None)
+    values["sampler"].pop("max_draws")
+    values["theory"] = [
+        name for name in values["theory"] if not theory_named(name).on_request
+    ]  # what is timed is the sampling
     for executor in EXECUTORS:
         with tempfile.TemporaryDirectory() as name:
             programs, config = Path(name) / "programs", Path(name) / "map.toml"

@@ -1,89 +1,140 @@
-"""Maps of the theories' deviations from the exact sampler over (N_1, λ_1).
+"""Maps of the theories' deviations from the exact sampler over (N_1, λ_1), task by task.
 
-    python -m experiments.validity_map [--smoke | --full | --draw] [FOLDER]
+    python -m experiments.validity_map
+        [--smoke | --further | --collect | --full | --draw] [FOLDER]
 
-Sweeps config.toml (full.toml with --full), keeps results.json and draws validity_map.png (in per
-cent) and validity_map_sigmas.png (in standard errors) in FOLDER (this one), and prints how much of
-the map each theory has right; --draw makes the figures again from results.json.
+Sweeps config.toml and the three other tasks of `TASKS` (with --further the maps of `FURTHER` too,
+with --full full.toml in place of all) and asks `adaptive` at the same points; keeps results.json,
+with the maps that are there already and are not made anew, and draws a figure of the tasks and one
+of the further maps in FOLDER (this one); prints how far each theory is off, and which one to take
+where. --collect takes what is finished of all that and computes nothing; --draw makes the figures
+again from results.json.
 """
 
-import numpy as np
+from dataclasses import replace
+from typing import Any
+
 import xarray as xr
 from matplotlib.figure import Figure
 
 import langevin_nn as lnn
-from experiments.common import Call, Results, experiment, markdown, mnist_caption, table, verdicts
-from langevin_nn.analysis.comparison import grid_deviations
-from langevin_nn.result_text import QUANTITIES
+from experiments.common import Call, Results, Values, experiment, kept, table, verdicts
+from experiments.validity_map.agreement import WIDTH, agreement_table, guide, guide_table
+from experiments.validity_map.drawing import draw_maps
 
-WIDTH, PRECISION = "network.hidden_widths[0]", "prior.precisions[-1]"
-SHOWN = ("bias2", "variance")
-WITHIN = (1, 2, 5, 10)
-
-
-def draw_map(results: xr.Dataset, unit: str, caption: str) -> Figure:
-    """A figure with a row for each quantity and a column for each theory."""
-    theories = [str(name) for name in results.theory.values]
-    figure = Figure(figsize=(2.6 * len(theories) + 1, 6.6), layout="constrained")
-    panels = figure.subplots(len(SHOWN), len(theories), sharex=True, sharey=True)
-    for row, quantity in zip(panels, SHOWN, strict=True):
-        for ax, theory in zip(row, theories, strict=True):
-            mesh = lnn.plotting.plot_deviation_map(
-                ax, results, theory, quantity, WIDTH, PRECISION, unit=unit
-            )
-            ax.set_title(f"{QUANTITIES[quantity]}, {theory}", fontsize="small")
-            ax.set_ylabel("λ_1")
-            ax.label_outer()
-    labels = {
-        "per cent": "experiment / theory − 1  (%)",
-        "sigmas": "(experiment − theory) / standard error",
-    }
-    figure.colorbar(mesh, ax=panels, label=labels[unit], extend="both", pad=0.01)
-    figure.suptitle(caption, fontsize="medium")
-    return figure
-
-
-def shares(results: xr.Dataset) -> str:
-    """A table of each theory's share of points within some per cent, and its largest deviation."""
-    heads = ["", "theory", *(f"within {limit} %" for limit in WITHIN), "within 2σ", "largest"]
-    rows = []
-    for quantity in SHOWN:
-        deviations = grid_deviations(results, quantity)
-        for theory in results.theory.values:
-            relative = 100 * np.abs(deviations["relative"].sel(theory=theory).to_numpy())
-            z = np.abs(deviations["z"].sel(theory=theory).to_numpy())
-            cells = [f"{np.sum(relative < limit)}/{relative.size}" for limit in WITHIN]
-            largest = f"{np.nanmax(relative):.3g} %"
-            if num_negative := int(np.isnan(relative).sum()):
-                largest += f", negative at {num_negative}"
-            cells += [f"{np.sum(z < 2)}/{z.size}", largest]
-            rows.append([QUANTITIES[quantity], str(theory), *cells])
-    return markdown(heads, rows)
+TASKS = {
+    "mnist, erf": "config.toml",
+    "cifar10, erf": "cifar10_erf.toml",
+    "mnist, relu": "mnist_relu.toml",
+    "cifar10, relu": "cifar10_relu.toml",
+}
+"""The maps of the first figure, by name, and the configuration of each."""
+FURTHER = {
+    "mnist, erf, another split": "another_split.toml",
+    "mnist, erf, P = 200": "p200.toml",
+}
+"""The maps of --further."""
+MOST_OF_ADAPTIVE = 50
+"""The largest number of examples at which `adaptive` is asked: at 200 a point takes minutes."""
+NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 0/1"}
+NUMBERS = [
+    f"{name}{kind}"
+    for name in ("bias2", "variance", "generalisation_error")
+    for kind in ("", "_mcse")
+]
+KEPT = (
+    *NUMBERS, *(f"theory_{name}" for name in NUMBERS),
+    "converged", "theory_converged", "message", "status", "rhat_max", "ess_min", "seconds",
+    "criterion", "order_parameter",
+)  # fmt: skip
+"""The variables of a sweep's Dataset that results.json has of each map."""
 
 
 def measure(call: Call) -> dict[str, xr.Dataset]:
-    values = call.values()
-    caption = mnist_caption(values) + "; in brackets: below 2σ"
-    return {"map": call.swept(values).assign_attrs(caption=caption)}
+    """The maps of this size, and those of other sizes that results.json has already."""
+    configured = replace(call, size="config") if call.size in ("further", "collect") else call
+    files = TASKS | FURTHER if call.size in ("further", "collect") else TASKS
+    if call.size == "full":
+        files = {"mnist, erf": "full.toml"}
+    results = kept(call.results) if call.results.exists() else {}
+    for name, file in files.items():
+        values = configured.values(file)
+        if call.size != "collect":
+            swept = configured.swept(values)
+        elif (folder := call.sweep_folder(values)).is_dir():
+            swept = lnn.collect(folder)
+        else:
+            continue
+        if not bool((swept.status == "done").any()):
+            continue
+        points = swept[list(KEPT)]
+        if values["data"]["num_train"] <= MOST_OF_ADAPTIVE:
+            points = with_adaptive(points, call, values)
+        results[name] = points.assign_attrs(described(values))
+    return {name: results[name] for name in (*TASKS, *FURTHER) if name in results}
 
 
-def draw(results: Results) -> dict[str, Figure]:
-    deviation_map = results["map"]
+def with_adaptive(points: xr.Dataset, call: Call, values: Values) -> xr.Dataset:
+    """The map with `adaptive` among its theories, which takes up to minutes a point.
+
+    For N_1 ≥ P that is `propagation`, where it has converged. Each other width is asked by itself
+    and kept as soon as it is known, beside the sweep; where nothing is to be computed and one is
+    not known, the map is as it was.
+    """
+    of_theories = [name for name in KEPT if name.startswith("theory_")]
+    over, known = values["sweep"]["over"], []
+    for width in over[WIDTH]:
+        same = points[of_theories].sel({WIDTH: [width], "theory": ["propagation"]})
+        if width >= values["data"]["num_train"] and bool(same.theory_converged.all()):
+            known.append(same.assign_coords(theory=["adaptive"]))
+            continue
+        of_width = values | {"theory": ["adaptive"], "sweep": {"over": over | {WIDTH: [width]}}}
+        folder = call.sweep_folder(of_width)
+        if not folder.is_dir() and call.size != "collect":
+            lnn.sweep(of_width, output=folder, theory_only=True)
+        if not folder.is_dir():
+            return points
+        known.append(lnn.collect(folder)[of_theories])
+    joined = xr.concat([points[of_theories], xr.concat(known, WIDTH)], "theory")
+    return points.drop_vars(of_theories).reindex(theory=joined.theory).assign(joined.data_vars)
+
+
+def described(values: Values) -> dict[str, Any]:
+    """What the figure and the table of all maps say of one, by its configuration."""
+    data, temperature = values["data"], values["posterior"]["temperature"]
+    seed = f", seed {values['seed']}" if "seed" in values else ""
     return {
-        "validity_map": draw_map(deviation_map, "per cent", deviation_map.caption),
-        "validity_map_sigmas": draw_map(
-            deviation_map, "sigmas", deviation_map.caption.split(";")[0]
-        ),
+        "task": f"{NAMES[data['source']]}, {values['network']['activation']}{seed}",
+        "caption": f"P = {data['num_train']}, T = {temperature:g}",
+        "num_train": data["num_train"],
     }
 
 
+def draw(results: Results) -> dict[str, Figure]:
+    """A figure of the tasks and one of the further maps, where there are some."""
+    figures = {"validity_map": TASKS, "validity_map_further": FURTHER}
+    maps = {
+        figure: [results[name] for name in names if name in results]
+        for figure, names in figures.items()
+    }
+    return {figure: draw_maps(of_figure) for figure, of_figure in maps.items() if of_figure}
+
+
 def report(results: Results) -> str:
-    deviation_map = results["map"]
-    theories = [str(name) for name in deviation_map.theory.values]
-    return "\n\n".join(
-        [shares(deviation_map), table(deviation_map, theories), verdicts(deviation_map)]
-    )
+    parts = []
+    for name, points in results.items():
+        theories = [str(theory) for theory in points.theory.values]
+        parts += [f"## {name}", agreement_table(points), table(points, theories), verdicts(points)]
+    of_tasks = {name: points for name, points in results.items() if name in TASKS}
+    return "\n\n".join([*parts, "## Which theory where", guide_table(guide(of_tasks))])
 
 
 if __name__ == "__main__":
-    experiment(__file__, __doc__, measure, draw, report)
+    experiment(
+        __file__, __doc__, measure, draw, report,
+        sizes={
+            "further": "another split and P = 200 as well",
+            "collect": "what is finished of all sweeps, computing nothing",
+        },
+        digits=5,
+    )  # fmt: skip

@@ -479,7 +479,7 @@ def test_points_of_the_validity_map():
         "posterior": {"temperature": 0.1, "readout": "marginalised"},
     }
     _, ensemble = run.prepare_theory(configuration.from_dict(values))
-    results = json.loads(MAP.read_text())["map"]
+    results = json.loads(MAP.read_text())["mnist, erf"]
     places = [results["coords"][name]["data"] for name in results["data_vars"]["bias2"]["dims"]]
     for name, width, precision, percent in ON_THE_MAP:
         here = ensemble.at(hidden_widths=(width,), prior_precisions=(1.0, precision))

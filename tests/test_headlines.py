@@ -356,16 +356,18 @@ def test_what_holds_on_both_tasks():
 
 
 def test_table_of_which_theory_where(monkeypatch):
-    """The README's table is that of the data; tests/test_experiments.py has the rule by hand."""
+    """The tables of the page and of the package are those of the data.
+
+    tests/test_experiments.py has the rule by hand.
+    """
     monkeypatch.syspath_prepend(EXPERIMENTS.parent)
     script = importlib.import_module("experiments.validity_map.__main__")
     maps = importlib.import_module("experiments.common").kept(
         EXPERIMENTS / "validity_map/results.json"
     )
-    table = script.guide_table(
-        script.guide({name: maps[name] for name in script.TASKS if name in maps})
-    )
-    assert table in (EXPERIMENTS / "validity_map/README.md").read_text("utf-8")
+    of_tasks = script.guide({name: maps[name] for name in script.TASKS if name in maps})
+    assert script.guide_table(of_tasks) in (EXPERIMENTS / "validity_map/README.md").read_text("utf-8")
+    assert script.ranges(of_tasks) == guide.GUIDE, "what the command line says is of these maps"
 
 
 def test_the_page_on_features_has_the_numbers_of_the_map():

@@ -19,7 +19,13 @@ from matplotlib.figure import Figure
 
 import langevin_nn as lnn
 from experiments.common import Call, Results, Values, experiment, kept, table, verdicts
-from experiments.validity_map.agreement import WIDTH, agreement_table, guide, guide_table
+from experiments.validity_map.agreement import (
+    WIDTH,
+    agreement_table,
+    guide,
+    guide_table,
+    ranges,
+)
 from experiments.validity_map.drawing import draw_maps
 
 TASKS = {
@@ -126,7 +132,12 @@ def report(results: Results) -> str:
         theories = [str(theory) for theory in points.theory.values]
         parts += [f"## {name}", agreement_table(points), table(points, theories), verdicts(points)]
     of_tasks = {name: points for name, points in results.items() if name in TASKS}
-    return "\n\n".join([*parts, "## Which theory where", guide_table(guide(of_tasks))])
+    of_maps = guide(of_tasks)
+    parts += ["## Which theory where", guide_table(of_maps)]
+    if of_tasks:
+        lines = "\n".join(f"    {each}," for each in ranges(of_maps))
+        parts += ["## The same as GUIDE of langevin_nn/theory/guide.py", lines]
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ import xarray as xr
 from experiments.common import markdown
 from langevin_nn.analysis.comparison import grid_deviations
 from langevin_nn.result_text import QUANTITIES
+from langevin_nn.theory.guide import TOLERANCE, Off, Range
 
 WIDTH, PRECISION = "network.hidden_widths[0]", "prior.precisions[-1]"
+OF_RANGE = ("median", "worst")
 SHOWN = ("bias2", "variance")
 GROUPS = {"N_1 ≥ P": (1.0, np.inf), "N_1 < P": (0.0, 1.0)}
 """Groups of points of a map: from which N_1/P on, and below which one."""
@@ -161,6 +163,28 @@ def guide_table(of_maps: xr.Dataset) -> str:
                 cells += [cheapest(here, limit) for limit in TOLERANCES]
                 rows.append([*cells, nearest(here)])
     return markdown(heads, rows)
+
+
+def ranges(of_maps: xr.Dataset) -> tuple[Range, ...]:
+    """The guide as `langevin_nn.theory.guide` has it, with deviations of two digits."""
+    found = []
+    for row in range(of_maps.sizes["ratio"]):
+        for column in range(of_maps.sizes["criterion"]):
+            here = of_maps.isel(ratio=row, criterion=column)
+            ends = (
+                tuple(float(here[f"{axis}_{end}"]) for end in ("from", "below"))
+                for axis in ("ratio", "criterion")
+            )
+            off = [
+                Off(str(name), *(float(f"{float(here[key][place]):.2g}") for key in OF_RANGE))
+                for place, name in enumerate(here.theory.values)
+                if is_everywhere(here)[place] and np.isfinite(here.worst[place])
+            ]
+            if off:
+                nearest = min(off, key=lambda theory: theory.worst)
+                cheapest = next((theory for theory in off if theory.worst <= TOLERANCE), None)
+                found.append(Range(*ends, int(here.points.max()), nearest, cheapest))
+    return tuple(found)
 
 
 def range_of(here: xr.Dataset, axis: str) -> str:

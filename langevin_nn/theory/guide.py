@@ -12,7 +12,7 @@ from typing import NamedTuple
 from langevin_nn.config.losses import loss_usage
 from langevin_nn.model.ensemble import Ensemble
 
-__all__ = ["GUIDE", "MAPS", "TOLERANCE", "Range", "guidance"]
+__all__ = ["GUIDE", "MAPS", "TOLERANCE", "Off", "Range", "guidance"]
 
 MAPS = "MNIST 0/1, erf, P = 50, T = 0.1"
 """What the maps are of."""
@@ -20,22 +20,31 @@ TOLERANCE = 5.0
 """The per cent within which the cheapest theory of a range is named."""
 
 
+class Off(NamedTuple):
+    """A theory, and the median and the largest of its deviations at the points, in per cent."""
+
+    theory: str
+    median: float
+    worst: float
+
+
 class Range(NamedTuple):
     """A range of N_1/P and one of s, from the first number on and below the second.
 
-    `off` has the theories, the cheapest first, with the median and the largest of their deviations
-    in per cent at its `points`.
+    Of the theories that have converged at all of its `points`, `nearest` is that whose largest
+    deviation is the smallest, `cheapest` the cheapest one within `TOLERANCE`, if there is one.
     """
 
     ratio: tuple[float, float]
     criterion: tuple[float, float]
     points: int
-    off: tuple[tuple[str, float, float], ...]
+    nearest: Off
+    cheapest: Off | None
 
     def holds(self, ratio: float, criterion: float) -> bool:
         """Whether N_1/P and s are in the range.
 
-        >>> Range((1.0, 2.0), (0.0, 1.0), 4, ()).holds(1.0, 0.3)
+        >>> Range((1.0, 2.0), (0.0, 1.0), 4, Off("matched", 0.1, 0.2), None).holds(1.0, 0.3)
         True
         """
         return (
@@ -43,19 +52,40 @@ class Range(NamedTuple):
             and self.criterion[0] <= criterion < self.criterion[1]
         )
 
-    @property
-    def nearest(self) -> tuple[str, float, float]:
-        """The theory whose largest deviation is the smallest one."""
-        return min(self.off, key=lambda theory: theory[2])
 
-    @property
-    def cheapest(self) -> tuple[str, float, float] | None:
-        """The cheapest theory that is within `TOLERANCE` at all points; None where none is."""
-        return next((theory for theory in self.off if theory[2] <= TOLERANCE), None)
-
-
-GUIDE: tuple[Range, ...] = ()
-"""The ranges of the maps, as `python -m experiments.validity_map` prints them."""
+GUIDE: tuple[Range, ...] = (
+    Range((0, 0.3), (0, 1), 3, Off("cavity", 22.0, 22.0),
+          None),
+    Range((0, 0.3), (1, 10), 2, Off("propagation", 0.91, 1.5),
+          Off("propagation", 0.91, 1.5)),
+    Range((0, 0.3), (10, math.inf), 1, Off("propagation", 0.46, 0.46),
+          Off("propagation", 0.46, 0.46)),
+    Range((0.3, 1), (0, 1), 3, Off("cavity", 9.3, 11.0),
+          None),
+    Range((0.3, 1), (1, 10), 2, Off("propagation", 0.19, 0.23),
+          Off("propagation", 0.19, 0.23)),
+    Range((0.3, 1), (10, math.inf), 1, Off("propagation", 0.27, 0.27),
+          Off("propagation", 0.27, 0.27)),
+    Range((1, 2), (0, 1), 3, Off("propagation", 0.32, 0.77),
+          Off("matched", 1.4, 1.9)),
+    Range((1, 2), (1, 10), 2, Off("propagation", 0.16, 0.18),
+          Off("matched", 1.8, 3.4)),
+    Range((1, 2), (10, math.inf), 1, Off("propagation", 0.2, 0.2),
+          Off("mean_field", 3.6, 3.6)),
+    Range((2, 10), (0, 1), 6, Off("propagation", 0.13, 0.34),
+          Off("one_layer", 2.3, 3.8)),
+    Range((2, 10), (1, 10), 4, Off("propagation", 0.12, 0.41),
+          Off("one_layer", 3.0, 4.7)),
+    Range((2, 10), (10, math.inf), 2, Off("propagation", 0.085, 0.13),
+          Off("matched", 2.8, 4.1)),
+    Range((10, math.inf), (0, 1), 3, Off("cavity", 0.11, 0.18),
+          Off("one_layer", 0.8, 0.83)),
+    Range((10, math.inf), (1, 10), 2, Off("matched", 0.094, 0.098),
+          Off("one_layer", 1.0, 1.3)),
+    Range((10, math.inf), (10, math.inf), 1, Off("propagation", 0.11, 0.11),
+          Off("one_layer", 2.4, 2.4)),
+)  # fmt: skip
+"""The ranges of the maps, as `python -m experiments.validity_map --draw` prints them."""
 
 
 def guidance(ensemble: Ensemble, criterion: float | None) -> str:
@@ -81,11 +111,11 @@ def guidance(ensemble: Ensemble, criterion: float | None) -> str:
     here = next((place for place in GUIDE if place.holds(ratio, criterion)), None)
     if here is None:
         return ""
-    text = f"at N_1/P = {ratio:.2g} and s = {criterion:.2g}: {_words(*here.nearest)}"
-    if here.cheapest not in (None, here.nearest):
-        text += f"; cheaper, {_words(*here.cheapest)}"
+    text = f"at N_1/P = {ratio:.2g} and s = {criterion:.2g}: {_words(here.nearest)}"
+    if here.cheapest is not None and here.cheapest != here.nearest:
+        text += f"; cheaper, {_words(here.cheapest)}"
     return f"{text} ({here.points} points; {MAPS})"
 
 
-def _words(name: str, median: float, worst: float) -> str:
-    return f"{name} was {median:.2g} % off, {worst:.2g} % at most"
+def _words(off: Off) -> str:
+    return f"{off.theory} was {off.median:.2g} % off, {off.worst:.2g} % at most"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from langevin_nn.estimates import plus_minus
-from langevin_nn.theory import one_layer_nonodd
+from langevin_nn.theory import guide, one_layer_nonodd
 from langevin_nn.types import Estimate
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"

@@ -366,7 +366,8 @@ def test_table_of_which_theory_where(monkeypatch):
         EXPERIMENTS / "validity_map/results.json"
     )
     of_tasks = script.guide({name: maps[name] for name in script.TASKS if name in maps})
-    assert script.guide_table(of_tasks) in (EXPERIMENTS / "validity_map/README.md").read_text("utf-8")
+    page = (EXPERIMENTS / "validity_map/README.md").read_text("utf-8")
+    assert script.guide_table(of_tasks) in page
     assert script.ranges(of_tasks) == guide.GUIDE, "what the command line says is of these maps"
 
 

@@ -64,8 +64,9 @@ for name in ("infinite_width", "one_layer", "one_layer_nonodd", "nested", "globa
     check(getattr(theory, name), sweeps, **on)
 check(theory.one_layer, dict.fromkeys(
     ("width", "readout_precision", "temperature"), ("1", True, masked, object())), **on)
-for name in ("matched", "mean_field", "cavity", "propagation"):
-    check(getattr(theory, name), {"num_units": COUNT}, **on)
+for name, counts in (("matched", COUNT), ("cavity", COUNT), ("mean_field", COUNT[1:]),
+                     ("propagation", COUNT[1:])):
+    check(getattr(theory, name), {"num_units": counts}, **on)
 check(theory.adaptive, {"num_units": COUNT, "num_layers": COUNT[1:]}, **on)
 check(theory.convolutional, sweeps, **on)
 check(theory.evidence, sweeps | {"theory": OBJECT}, **on)
@@ -303,6 +304,8 @@ for made, size in ((network, 3), (image, 4)):
     check(made.__call__, {"x": one}, x=np.ones(size))
     for name in ("batch", "features"):
         check(getattr(made, name), {"x": rows}, x=np.ones((2, size)))
+    if made is network:
+        check(made.hidden_features, {"x": rows}, x=np.ones((2, size)))
 several = posterior.networks(posterior.sample_prior(key, 2))  # gave f of the first one alone
 check(several.__call__, {"x": (np.ones(several.weights[0].shape[-1]),)}, x=None)
 Z = (None, "x", [1.0], object(), np.array("1"), True)

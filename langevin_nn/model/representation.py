@@ -69,9 +69,10 @@ def layer_kernels(
     """Φ_ℓ = σ(hˡ)σ(hˡ)ᵀ/(N_ℓ λ_ℓ) of one network's hidden layers at inputs x (P, N_0).
 
     >>> network = lnn.FullyConnected(2, (3,), activation="identity", key=key)
-    >>> (gram,) = layer_kernels(network, jnp.eye(2), jnp.ones(1))
-    >>> h = network.weights[0].T / jnp.sqrt(2.0)
-    >>> bool(jnp.allclose(gram, h @ h.T / 3))
+    >>> x, precisions = jnp.eye(2, dtype=jnp.float32), jnp.ones(1, dtype=jnp.float32)
+    >>> (gram,) = layer_kernels(network, x, precisions)
+    >>> h = np.asarray(network.weights[0].T) / np.sqrt(2)
+    >>> bool(np.allclose(gram, h @ h.T / 3))
     True
     """
     return [

@@ -44,7 +44,7 @@ from langevin_nn.theory.features.mean_field import tail_index
 from langevin_nn.theory.features.propagation import field_of_sites
 from langevin_nn.theory.features.response import noise_of
 from langevin_nn.theory.features.samples import draw_units
-from langevin_nn.types import Activation, InputError, NotApplicable, Patches
+from langevin_nn.types import Activation, InputError, NotApplicable
 
 NAMES = ("mean_field", "cavity", "propagation")
 FEW = 2**13
@@ -134,7 +134,6 @@ def test_where_they_do_not_apply_they_say_so(name):
     for ensemble, reason in (
         (ensemble_of(data, (5, 5)), "describes one hidden layer, .* has 2"),
         (ensemble_of(data, (5,), loss="own"), "squared loss|only the name"),
-        (ensemble_of(toy(), (5,), patches=Patches((4, 4, 1), 2, 2)), "convolutional"),
     ):
         with pytest.raises(NotApplicable, match=reason):
             theory(ensemble)

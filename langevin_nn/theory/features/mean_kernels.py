@@ -23,7 +23,7 @@ def of_units(ensemble: Ensemble, response: Response) -> MeanKernels:
     >>> from langevin_nn.theory.features.response import response_of
     >>> spec = EnsembleSpec(2, (4,), identity, (0.5, 1.0), temperature=1.0)  # K = I
     >>> kernels = of_units(Ensemble(spec, two_points(1.0, 0.0)), response_of(0.0, np.zeros(64), 4))
-    >>> kernels.layers[0].round(9), kernels.order
+    >>> abs(kernels.layers[0]).round(9), kernels.order
     (array([[1., 0.],
            [0., 1.]]), array([[1.]]))
     """

@@ -21,7 +21,11 @@ TOLERANCE = 5.0
 
 
 class Off(NamedTuple):
-    """A theory, and the median and the largest of its deviations at the points, in per cent."""
+    """A theory, and the median and the largest of its deviations at the points, in per cent.
+
+    >>> Off("matched", 0.1, 0.2).worst
+    0.2
+    """
 
     theory: str
     median: float
@@ -33,6 +37,9 @@ class Range(NamedTuple):
 
     Of the theories that have converged at all of its `points`, `nearest` is that whose largest
     deviation is the smallest, `cheapest` the cheapest one within `TOLERANCE`, if there is one.
+
+    >>> Range((1.0, 2.0), (0.0, 1.0), 4, Off("matched", 0.1, 0.2), None).holds(1.0, 0.3)
+    True
     """
 
     ratio: tuple[float, float]
@@ -42,11 +49,7 @@ class Range(NamedTuple):
     cheapest: Off | None
 
     def holds(self, ratio: float, criterion: float) -> bool:
-        """Whether N_1/P and s are in the range.
-
-        >>> Range((1.0, 2.0), (0.0, 1.0), 4, Off("matched", 0.1, 0.2), None).holds(1.0, 0.3)
-        True
-        """
+        """Whether N_1/P and s are in the range."""
         return (
             self.ratio[0] <= ratio < self.ratio[1]
             and self.criterion[0] <= criterion < self.criterion[1]

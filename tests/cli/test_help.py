@@ -102,7 +102,7 @@ def test_names_of_activations_are_those_that_there_are():
 def test_choices_of_the_help_are_accepted(name):
     kind = configuration.options()[name].metadata["kind"]
     for word in kind.choices:
-        assert kind.check(name, kind.from_words([word])) in (word, word == "true")
+        assert kind.check(name, kind.from_words([word])) in (word, word == "true", (word,))
 
 
 @pytest.mark.parametrize(

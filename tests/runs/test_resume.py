@@ -486,7 +486,7 @@ def test_a_replaced_run_comes_back_unless_the_new_one_has_saved_something(stoppe
     words = ["run", "tiny.toml", "--output", "whole", "--overwrite", "--seed", "4"]
     before = contents("whole")
     with monkeypatch.context() as patch:
-        patch.setattr(run, "predict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(run, "predict", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         answer = stopped(*words)
     assert answer.code == 130 and "nothing is left behind" in answer.err
     assert contents("whole") == before

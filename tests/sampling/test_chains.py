@@ -44,6 +44,9 @@ def test_samplers_have_the_same_arguments():
     of_one = settings(lnn.sample)
     _, path = of_one.pop("keep_weights")
     assert of_points.pop("keep_weights") == (None, Sequence[path] | None), "one for each point"
+    _, functions = of_one.pop("observables")
+    none, mapping = functions.__args__[1], functions.__args__[0]
+    assert of_points.pop("observables") == (None, mapping | Sequence[mapping] | none)
     assert of_points == of_one
 
 

@@ -54,7 +54,9 @@ Matrix = Float[np.ndarray, "m m"]
 
 
 class Units(abc.ABC):
-    """A sample of n units of one layer, with what is known exactly; made by `samples.draw_units`.
+    """A sample of n units of one layer, with what is known exactly; n is a `whole_number`.
+
+    Made by `samples.draw_units`.
 
     `gram` is K, the Gram matrix of the layer, and V = `columns`, `test_columns` at the test inputs
     have the covariance V Vᵀ of the read-out's bias.

@@ -7,6 +7,8 @@ keeps results.json and draws nonodd.png in FOLDER (this one), and prints the tab
 the figure again from results.json.
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 import xarray as xr
@@ -33,10 +35,14 @@ COMPARED = (
 NOISE_THEORIES = ("infinite_width", "one_layer", "one_layer_nonodd")
 NOISE = {"num_train": 12, "in_size": 10, "num_test": 100, "width": 10, "mean": 1.5, "T": 0.05}
 """The task of relu units: of Gaussian inputs with targets N(mean, 1) only the mean is learnt."""
+NOISE_TARGET = lnn.TargetError(0.003, max_draws=8000)
 
 
-def noise(seeds: int, num_warmup: int, num_samples: int) -> xr.Dataset:
-    """The bias² and variance of relu units, at several draws of targets: noise around a mean."""
+def noise(seeds: int, **length: Any) -> xr.Dataset:
+    """The bias² and variance of relu units, at several draws of targets: noise around a mean.
+
+    `length` are the arguments of `sample` that say how long it goes on.
+    """
     task, theories = NOISE, [name for name in lnn.theory.THEORIES if name in NOISE_THEORIES]
     by_quantity = {quantity: np.empty((seeds, 2 + len(theories))) for quantity in SHOWN}
     converged = []
@@ -54,9 +60,7 @@ def noise(seeds: int, num_warmup: int, num_samples: int) -> xr.Dataset:
         )
         prior = lnn.GaussianPrior((1.0, 1.0))
         posterior = lnn.MarginalisedPosterior(network, prior, data, task["T"])
-        chains = lnn.sample(
-            posterior, lnn.Split(), key=key_chains, num_warmup=num_warmup, num_samples=num_samples
-        )
+        chains = lnn.sample(posterior, lnn.Split(), key=key_chains, **length)
         measured = lnn.summarise(chains)
         converged.append(int(measured.converged))
         expected = lnn.theory.predict(posterior.ensemble, theories).results
@@ -208,8 +212,9 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
         "λ = 1; averages and standard errors over the seeds"
     )
     points = call.swept(values).drop_dims("order").assign_attrs(caption=caption)
-    is_smoke = call.size == "smoke"
-    return {"points": points, "noise": noise(*((2, 4, 6) if is_smoke else (4, 500, 2000)))}
+    if call.size == "smoke":
+        return {"points": points, "noise": noise(2, num_warmup=4, num_samples=6)}
+    return {"points": points, "noise": noise(4, num_warmup="auto", until=NOISE_TARGET)}
 
 
 def report(results: Results) -> str:

@@ -77,17 +77,22 @@ class Problem:
     observables: Mapping[str, Recorded] | None = None
 
 
-def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
+Load = Callable[[RunConfig], tuple[RunConfig, Dataset]]
+"""A function that loads the data of a configuration: `load_data`, or a `LoadOnce`."""
+
+
+def prepare(config: RunConfig, *, sampling: bool = True, load: Load | None = None) -> Problem:
     """Load the data and build the posterior. Raises `InputError` where they do not fit.
 
     T = 0 is refused: there is nothing to sample, but a theory to ask (`prepare_theory`). What does
     not fit the memory is refused as well; `warning` is what there is to say where it fits just so.
+    `load` is `load_data` where it is not given.
     """
     modules = modules_of(config)
     if sampling:
         dynamics_of(config.sampler)
     with_controls = sampling and config.sampler.control_variates
-    config, data = load_data(config)
+    config, data = (load or load_data)(config)
     _, key_network, key_chains = _keys(config)
     for name in filter(is_import_path, config.theory or ()):
         theory_named(name)
@@ -134,8 +139,32 @@ def load_data(config: RunConfig) -> tuple[RunConfig, Dataset]:
         noise_variance=settings.noise_variance, teacher_width=settings.teacher_width,
         num_components=settings.num_components,
     )  # fmt: skip
-    resolved = dataclasses.replace(settings, num_train=data.num_train, num_test=data.num_test)
-    return dataclasses.replace(config, data=resolved), data
+    return _resolved(config, data), data
+
+
+class LoadOnce:
+    """`load_data` for configurations that have the same data one after the other.
+
+    These are loaded for the first of them; their files may change meanwhile. Only the last data are
+    kept.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[object, Dataset] | None = None
+
+    def __call__(self, config: RunConfig) -> tuple[RunConfig, Dataset]:
+        """The configuration with its numbers of examples resolved, and its data."""
+        asked = config.data, config.seed
+        if self._last is None or self._last[0] != asked:
+            self._last = asked, load_data(config)[1]
+        data = self._last[1]
+        return _resolved(config, data), data
+
+
+def _resolved(config: RunConfig, data: Dataset) -> RunConfig:
+    """The configuration with the numbers of examples that its data have."""
+    settings = dataclasses.replace(config.data, num_train=data.num_train, num_test=data.num_test)
+    return dataclasses.replace(config, data=settings)
 
 
 def template_of(config: RunConfig, data: Dataset) -> Network:

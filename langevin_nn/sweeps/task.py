@@ -24,6 +24,7 @@ from langevin_nn.model.representation import Recorded
 from langevin_nn.progress import Report
 from langevin_nn.runs import run
 from langevin_nn.runs.assemble import dynamics_of
+from langevin_nn.runs.data import Load, LoadOnce
 from langevin_nn.runs.extending import Ended, begin_checkpoint
 from langevin_nn.runs.folder import RunFolder, Wanted
 from langevin_nn.runs.results import Result, as_kept, measured_by
@@ -122,7 +123,7 @@ class _Batches:
     folder: SweepFolder
     task: Task
     tell: Tell | None
-    load: run.Load = field(default_factory=run.LoadOnce)
+    load: Load = field(default_factory=LoadOnce)
 
     def run(self, wanted: Sequence[str]) -> tuple[str, ...]:
         """Run the wanted points, with others that share their saved batches; the finished ones."""
@@ -324,7 +325,7 @@ class _Ladder(_Batches):
             )  # fmt: skip
 
 
-def _prepared(folder: SweepFolder, point: str, load: run.Load) -> Problem:
+def _prepared(folder: SweepFolder, point: str, load: Load) -> Problem:
     """The problem of a point. Raises `InputError` for other data than the sweep was begun with."""
     config = folder.points[point]
     problem = run.prepare(config, load=load)

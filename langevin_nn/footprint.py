@@ -30,6 +30,8 @@ GRAM_COPIES, CROSS_COPIES = 5.3, 1.4
 FEWER_UNITS, PROGRAMS_OF_PATCHES = 8, 100e6
 """The most times that a theory of features samples fewer units where each has several patches, and
 the bytes of compiled programs that it takes beside its own then."""
+KEPT_UNIT_BYTES = 256e6
+"""The most bytes of hidden units' features at all inputs that theories keep for each other."""
 KEPT_WEIGHT_COPIES, KEPT_PARAMS_COPIES, BUFFER_BYTES = 6.0, 3.0, 64e6
 """Copies of the weights of one draw where these are kept, and of the parameters of several draws on
 their way, which take so many bytes at most."""
@@ -146,11 +148,13 @@ def _draws_bytes(sizes: Sizes) -> float:
 class Needs:
     """The P × P matrices of a theory, some for each hidden layer or pair of patches, and programs.
 
-    `sampled` are the hidden units whose features at the training inputs it keeps. D outputs that it
-    couples take `per_output_pair` such matrices, and `per_unit_pair` numbers of each sampled unit,
-    D² − 1 times more. With n patches units have n times the features, and are as much fewer, up to
-    `FEWER_UNITS` times; of the numbers of each unit there are half as many, n² − 1 times. Where
-    theories are not named, this one counts for depths from `least_depth` to `most_depth`.
+    `sampled` are the hidden units whose features at the training inputs it keeps, and `shared`
+    those whose features at all inputs it keeps where they take `KEPT_UNIT_BYTES` at most. D outputs
+    that it couples take `per_output_pair` such matrices, and `per_unit_pair` numbers of each
+    sampled unit, D² − 1 times more. With n patches units have n times the features, and are as much
+    fewer, up to `FEWER_UNITS` times; of the numbers of each unit there are half as many, n² − 1
+    times. Where theories are not named, this one counts for depths from `least_depth` to
+    `most_depth`.
 
     >>> Needs(per_layer=1.0).num_matrices(depth=3, patches=None)
     8.3
@@ -161,6 +165,7 @@ class Needs:
     per_pair: float = 0.0
     programs: float = PROGRAMS
     sampled: int = 0
+    shared: int = 0
     per_output_pair: float = 0.0
     per_unit_pair: float = 0.0
     least_depth: int = 0
@@ -199,7 +204,9 @@ def of_theories(
         entries += need.per_output_pair * of_outputs * num_train * (num_train + num_test)
         numbers = need.per_unit_pair * (of_outputs + (copies**2 - 1) / 2)
         sampled = 8.0 * num_units * (copies * num_train + numbers)
-        programs = need.programs + (PROGRAMS_OF_PATCHES if sampled and patches else 0)
+        shared = 8.0 * need.shared * (num_train + num_test)
+        sampled += shared if shared <= KEPT_UNIT_BYTES else 0.0
+        programs = need.programs + (PROGRAMS_OF_PATCHES if need.sampled and patches else 0)
         return {"Gram matrices": 8.0 * entries, "units": sampled, "programs": programs}
 
     return max(map(parts, (Needs(), *needs)), key=lambda sizes: sum(sizes.values()))
@@ -209,7 +216,7 @@ def by_default(needs: Iterable[Needs], depth: int, patches: int | None) -> list[
     """The needs of those theories that are asked about this network where none is named.
 
     >>> by_default([Needs(least_depth=2), Needs(most_depth=1)], 3, None)
-    [Needs(matrices=5.3, per_layer=0.0, per_pair=0.0, programs=15000000.0, sampled=0, per_output_pair=0.0, per_unit_pair=0.0, least_depth=2, most_depth=9223372036854775807)]
+    [Needs(matrices=5.3, per_layer=0.0, per_pair=0.0, programs=15000000.0, sampled=0, shared=0, per_output_pair=0.0, per_unit_pair=0.0, least_depth=2, most_depth=9223372036854775807)]
     """  # noqa: E501
     return [
         need for need in needs

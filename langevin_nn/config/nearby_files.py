@@ -34,7 +34,8 @@ def other_file(path: Path) -> str:
     is_folder = os.path.isdir(path)
     with contextlib.suppress(OSError, ValueError):  # no such folder; a name with NUL
         folder = path if is_folder else path.parent
-        beside = sorted(name for name in os.listdir(folder) if name.endswith(".toml"))
+        names = (name for name in os.listdir(folder) if name.endswith(".toml"))
+        beside = sorted(name for name in names if is_folder or name != path.name)
     if is_folder and beside:
         return f"write the name of a TOML file in it, {path / beside[0]}"
     near = [] if is_folder else difflib.get_close_matches(path.name, beside, 1, SIMILARITY)
@@ -58,7 +59,8 @@ def content_of(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"cannot read the configuration {path}: not text in UTF-8: {other_file(path)}"
+            f"cannot read the configuration {path}: not text in UTF-8: save it in UTF-8, or "
+            f"{other_file(path)}"
         ) from error
     except (OSError, ValueError) as error:  # a name with NUL
         reason = getattr(error, "strerror", None) or error

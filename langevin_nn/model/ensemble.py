@@ -1,9 +1,10 @@
 """What a theory may know: the ensemble and its data, without the network."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -111,9 +112,23 @@ class Ensemble:
         result: T = self._made[make]
         return result
 
+    @property
+    def kept_bytes(self) -> int:
+        """The bytes of the arrays that `once` has kept."""
+        return sum(map(_bytes_of, self._made.values()))
+
     def __reduce__(self) -> Any:
         """How pickle rebuilds an ensemble: a copy, or another process, makes anew what is kept."""
         return Ensemble, (self.spec, self.data, None, None, self.loss)
+
+
+def _bytes_of(value: Any) -> int:
+    """The bytes of an array, or of all those of a sequence or of a dataclass's fields."""
+    if isinstance(value, np.ndarray | jax.Array):
+        return value.nbytes
+    if isinstance(value, tuple | list):
+        return sum(map(_bytes_of, value))
+    return sum(map(_bytes_of, vars(value).values())) if is_dataclass(value) else 0
 
 
 @dataclass(frozen=True, eq=False)

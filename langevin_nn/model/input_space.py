@@ -12,6 +12,7 @@ It holds for every network that sees its inputs x through W⁰x alone, W⁰ bein
 """
 
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import equinox as eqx
 import jax
@@ -52,8 +53,13 @@ class InputSpace(eqx.Module):
 
     @classmethod
     def reduced(cls, network: Net, data: Dataset) -> tuple[Net, "InputSpace"]:
-        """The network on the span of the training inputs, and that space."""
-        space = cls(data.x_train, data.x_test)
+        """The network on the span of the training inputs, and that space.
+
+        Each data set has its space made once: it takes longer than a small network's draws.
+        """
+        space = _SPACES.get(data)
+        if space is None:
+            space = _SPACES[data] = cls(data.x_train, data.x_test)
         return space.reduce(network), space
 
     @property
@@ -103,6 +109,10 @@ class InputSpace(eqx.Module):
         keys = jax.vmap(lambda key: jax.random.fold_in(key, BEYOND_STREAM))(keys)
         beyond = _from_prior(networks, basis.shape[0], precision, keys)
         return _with_first_layer(networks, (first - beyond @ basis) @ basis.T + beyond)
+
+
+_SPACES: "WeakKeyDictionary[Dataset, InputSpace]" = WeakKeyDictionary()
+"""The input space of each data set that is still used; its arrays are read-only."""
 
 
 def _from_prior(networks: Net, columns: int, precision: Array | float, keys: ChainKeys) -> Array:

@@ -21,11 +21,12 @@ from langevin_nn.display import Displayed, Table
 from langevin_nn.model.networks.base import Network
 from langevin_nn.model.precision import require_float64
 from langevin_nn.result_text import QUANTITIES
+from langevin_nn.runs.data import load_data
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.modules import module_differences
 from langevin_nn.runs.provenance import data_differences
 from langevin_nn.runs.results import measured_by
-from langevin_nn.runs.run import load_data, template_of
+from langevin_nn.runs.run import template_of
 from langevin_nn.runs.summary import Summary
 from langevin_nn.runs.tables import caption
 from langevin_nn.sampling.draws import Chains

@@ -20,7 +20,6 @@ from langevin_nn.analysis.representation import representation
 from langevin_nn.analysis.tempering import summarise_ladder
 from langevin_nn.config.record import RunConfig, SamplerConfig, modules_of
 from langevin_nn.data.dataset import Dataset
-from langevin_nn.data.load import load_dataset
 from langevin_nn.footprint import without_warnings
 from langevin_nn.import_paths import ModuleFile, explained, is_import_path
 from langevin_nn.model.ensemble import Ensemble
@@ -39,6 +38,7 @@ from langevin_nn.runs.assemble import (
     require_room,
     until_of,
 )
+from langevin_nn.runs.data import Load, keys_of, load_data
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.runs.own_networks import require_layers
 from langevin_nn.runs.provenance import manifest
@@ -57,7 +57,7 @@ from langevin_nn.theory.effective.one_layer import OneLayerSweep
 from langevin_nn.theory.ensemble import Decompositions
 from langevin_nn.theory.evidence import evidence_gradient
 from langevin_nn.theory.suite import Predictions, predict, theory_named
-from langevin_nn.types import THREEFRY, Generalisation, NotApplicable
+from langevin_nn.types import Generalisation, NotApplicable
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,19 @@ class Problem:
     observables: Mapping[str, Recorded] | None = None
 
 
-def prepare(config: RunConfig, *, sampling: bool = True) -> Problem:
+def prepare(config: RunConfig, *, sampling: bool = True, load: Load | None = None) -> Problem:
     """Load the data and build the posterior. Raises `InputError` where they do not fit.
 
     T = 0 is refused: there is nothing to sample, but a theory to ask (`prepare_theory`). What does
     not fit the memory is refused as well; `warning` is what there is to say where it fits just so.
+    `load` is `load_data` where it is not given.
     """
     modules = modules_of(config)
     if sampling:
         dynamics_of(config.sampler)
     with_controls = sampling and config.sampler.control_variates
-    config, data = load_data(config)
-    _, key_network, key_chains = _keys(config)
+    config, data = (load or load_data)(config)
+    _, key_network, key_chains = keys_of(config)
     for name in filter(is_import_path, config.theory or ()):
         theory_named(name)
     warning = require_room(config, data, sampling=sampling)
@@ -124,28 +125,9 @@ def try_start(problem: Problem) -> None:
             )
 
 
-def load_data(config: RunConfig) -> tuple[RunConfig, Dataset]:
-    """The configuration with its numbers of examples resolved, and its data."""
-    settings, key = config.data, _keys(config)[0]
-    data = load_dataset(
-        settings.source, key=key, num_train=settings.num_train, num_test=settings.num_test,
-        classes=settings.classes, targets=settings.targets, standardize=settings.standardize,
-        colour=settings.colour, path=settings.path or None, in_size=settings.in_size,
-        noise_variance=settings.noise_variance, teacher_width=settings.teacher_width,
-        num_components=settings.num_components,
-    )  # fmt: skip
-    resolved = dataclasses.replace(settings, num_train=data.num_train, num_test=data.num_test)
-    return dataclasses.replace(config, data=resolved), data
-
-
 def template_of(config: RunConfig, data: Dataset) -> Network:
     """The network of a configuration whose data are loaded, its weights not yet sampled."""
-    return network_of(config, data, _keys(config)[1])
-
-
-def _keys(config: RunConfig) -> jax.Array:
-    """The keys of the data, of the network and of the chains."""
-    return jax.random.split(jax.random.key(config.seed, impl=THREEFRY), 3)
+    return network_of(config, data, keys_of(config)[1])
 
 
 def weights_file(problem: Problem, path: Path) -> KeptWeights | None:

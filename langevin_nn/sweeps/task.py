@@ -11,7 +11,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
@@ -24,6 +24,7 @@ from langevin_nn.model.representation import Recorded
 from langevin_nn.progress import Report
 from langevin_nn.runs import run
 from langevin_nn.runs.assemble import dynamics_of
+from langevin_nn.runs.data import Load, LoadOnce
 from langevin_nn.runs.extending import Ended, begin_checkpoint
 from langevin_nn.runs.folder import RunFolder, Wanted
 from langevin_nn.runs.results import Result, as_kept, measured_by
@@ -122,6 +123,7 @@ class _Batches:
     folder: SweepFolder
     task: Task
     tell: Tell | None
+    load: Load = field(default_factory=LoadOnce)
 
     def run(self, wanted: Sequence[str]) -> tuple[str, ...]:
         """Run the wanted points, with others that share their saved batches; the finished ones."""
@@ -144,7 +146,7 @@ class _Batches:
         """The point ready to be sampled; None where that has failed, which is recorded."""
         with _recorded(self.folder, point):
             began = time.monotonic()
-            problem = _prepared(self.folder, point)
+            problem = _prepared(self.folder, point, self.load)
             predictions = run.expect(problem, shared_decompositions())
             ended = _ended(self.folder, point, problem)
             return _Prepared(point, problem, predictions, time.monotonic() - began, ended)
@@ -286,7 +288,7 @@ class _Ladder(_Batches):
         (point,) = wanted
         run_folder = self.folder.run(point)
         with _recorded(self.folder, point):
-            problem = _prepared(self.folder, point)
+            problem = _prepared(self.folder, point, self.load)
             if kept_weights := run.weights_file(problem, run_folder.weights):
                 kept_weights.require_disk()
             try:
@@ -323,10 +325,10 @@ class _Ladder(_Batches):
             )  # fmt: skip
 
 
-def _prepared(folder: SweepFolder, point: str) -> Problem:
+def _prepared(folder: SweepFolder, point: str, load: Load) -> Problem:
     """The problem of a point. Raises `InputError` for other data than the sweep was begun with."""
     config = folder.points[point]
-    problem = run.prepare(config)
+    problem = run.prepare(config, load=load)
     present_sums = {source_of(config): problem.data.provenance, **of_modules(problem.modules)}
     for source, sums in present_sums.items():
         if change := difference(source, folder.data.get(source, ()), sums):

@@ -18,7 +18,7 @@ from langevin_nn.theory.kernels.nngp import gram_blocks, gram_key
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.theory.regression.factorise import decompose
 
-__all__ = ["Decompositions", "decomposed_gram", "gram_regression"]
+__all__ = ["Decompositions", "decomposed_gram", "gram_regression", "same_units"]
 
 MOST_BYTES = 1e9
 """Memory that a cache of decompositions may take, in bytes."""
@@ -60,9 +60,25 @@ def decomposed_gram(ensemble: Ensemble) -> Regression:
     return ensemble.once(_regression)
 
 
-def _regression(ensemble: Ensemble) -> Regression:
+def same_units(ensemble: Ensemble) -> Ensemble:
+    """The ensemble's origin, where that has the same data and hidden units; else itself.
+
+    It keeps (`Ensemble.once`) what does not depend on the widths, on the temperature and on λ_L.
+
+    >>> data = two_points(1.0, -1.0)
+    >>> ensemble = Ensemble(EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1), data)
+    >>> same_units(ensemble.at(prior_precisions=(1.0, 7.0))) is ensemble
+    True
+    >>> same_units(ensemble.at(prior_precisions=(7.0, 1.0))) is ensemble
+    False
+    """
     origin = ensemble.origin
-    if origin is None or not _has_gram_of(origin, ensemble):
+    return ensemble if origin is None or not _has_gram_of(origin, ensemble) else origin
+
+
+def _regression(ensemble: Ensemble) -> Regression:
+    origin = same_units(ensemble)
+    if origin is ensemble:
         return decompose(gram_blocks(ensemble), ensemble.data.y_train)
     factor = origin.spec.prior_precisions[-1] / ensemble.spec.prior_precisions[-1]
     return origin.once(_regression).scaled(factor)
@@ -78,6 +94,8 @@ def _has_gram_of(origin: Ensemble, ensemble: Ensemble) -> bool:
 
 class Decompositions:
     """A cache of decomposed Gram matrices: those asked for last that fit `most_bytes`, or one.
+
+    What theories keep beside them, such as features of hidden units, counts, too.
 
     >>> data = two_points(1.0, -1.0)
     >>> spec = EnsembleSpec(2, (50,), erf, (1.0, 1.0), temperature=0.1)
@@ -116,9 +134,7 @@ class Decompositions:
         return Ensemble(spec, data, origin, ensemble.drawn)
 
     def _bytes(self) -> int:
-        regressions = map(gram_regression, self._origins.values())
-        arrays = (value for regression in regressions for value in vars(regression).values())
-        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        return sum(origin.kept_bytes for origin in self._origins.values())
 
 
 _ARRAYS = ("x_train", "y_train", "x_test")

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+import warnings
 
 import jax
 import numpy as np
 import pytest
+import xarray as xr
 from cases import gaussian_task, posterior_of
 from statistics_in_sigmas import SIGMAS, z_scores
 
@@ -304,3 +306,33 @@ def test_advice_is_what_helps(seed, shape, changes, reason, remedy):
         changes = changes | {"acceptance": np.full(shape, changes.get("acceptance", 1.0))}
     message = lnn.summarise(dataclasses.replace(chains, **changes)).message
     assert reason in message and remedy in message and message.count("start anew") == 1
+
+
+@pytest.mark.parametrize("draws", [4, 7, 8, 9, 33])
+@pytest.mark.parametrize("chains", [1, 2, 5])
+def test_rhat_and_ess_of_many_series_are_arviz_s_of_each(draws, chains):
+    """Ties, tiny numbers, NaN and a constant among them; ranks are found of all at once."""
+    rng = np.random.default_rng(draws)
+    series = rng.standard_normal((chains, draws, 6)).cumsum(axis=1)
+    series[..., 1] = np.round(series[..., 1])
+    series[..., 2] *= 1e-10
+    series[..., 3] = 2.0
+    series[0, 0, 4] = np.nan
+    series[..., 5] = rng.integers(0, 2, series.shape[:2])
+    moving = np.flatnonzero(~diagnostics.constant(series))
+
+    def of_each(function, **how):
+        values = []
+        for place in moving:
+            single = xr.Dataset({"x": (["chain", "draw"], series[..., place])})
+            values.append(float(function(single, **how)["x"]))
+        return np.array(values)
+
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sizes = [of_each(diagnostics.az.ess, method=method) for method in ("bulk", "tail")]
+        np.testing.assert_allclose(diagnostics.ess(series)[moving], np.minimum(*sizes), rtol=1e-12)
+        if chains > 1:
+            rhats = of_each(diagnostics.az.rhat)
+            np.testing.assert_allclose(diagnostics.rhat(series)[moving], rhats, rtol=1e-12)
+    assert np.isnan(diagnostics.ess(series)[3])

@@ -47,6 +47,8 @@ def test_the_configuration_is_the_one_that_was_asked_for(cli, words):
     starts = [i for i, word in enumerate(fields) if word.startswith("--")]
     pairs = itertools.pairwise([*starts, len(fields)])
     options = {fields[begin][2:]: fields[begin + 1 : end] for begin, end in pairs}
+    if not any(name.startswith("sampler.") or name == "posterior.loss" for name in options):
+        options |= {"posterior.readout": ["marginalised"], "sampler.dynamics": ["split"]}
     wanted = configuration.load(cli.folder / "empty.toml", options)
     assert configuration.load(cli.folder / "my.toml").content_hash == wanted.content_hash
     own = tomllib.loads(text)
@@ -63,6 +65,24 @@ def test_the_configuration_is_the_one_that_was_asked_for(cli, words):
             assert line[2] in ("hinge_power", "margin") and "hinge" not in words
         else:
             assert found == wanted.content_hash, line[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "dynamics", "readout"),
+    [
+        ("", "split", "marginalised"),
+        ("--posterior.temperature 0.5", "split", "marginalised"),
+        ("--sampler.num_chains 3", "langevin", "sampled"),
+        ("--posterior.readout sampled", "langevin", "sampled"),
+        ("--posterior.loss logistic", "langevin", "sampled"),
+        ("--network.architecture convolutional", "langevin", "sampled"),
+    ],
+)
+def test_the_fast_sampler_where_none_is_chosen(cli, words, dynamics, readout):
+    (cli.folder / "my.toml").write_text(told(cli, ["--data", "mnist", *words.split()]))
+    config = configuration.load(cli.folder / "my.toml")
+    assert (config.sampler.dynamics, config.posterior.readout) == (dynamics, readout)
+    assert (config.sampler.target_error is not None) is (dynamics == "split")
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -470,6 +470,17 @@ def test_files_that_hold_no_configuration(tmp_path):
             configuration.load(tmp_path / path)
 
 
+def test_a_file_that_cannot_be_read_is_not_advised(tmp_path):
+    """It is one of the TOML files of its folder; another one of nearly its name is advised."""
+    path = tmp_path / "lat1.toml"
+    path.write_bytes("# Universität".encode("latin-1"))
+    with refuses("save it in UTF-8", "or write the name of a TOML file"):
+        configuration.load(path)
+    (tmp_path / "lat2.toml").touch()
+    with refuses("save it in UTF-8", "lat2.toml, which is there"):
+        configuration.load(path)
+
+
 def test_seeds_as_seq_w_numbers_them(tmp_path):
     """FAULTS 5, --seed 01: it was said to be 1.0."""
     (tmp_path / "c.toml").touch()

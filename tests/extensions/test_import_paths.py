@@ -22,8 +22,8 @@ from langevin_nn import config as configuration
 from langevin_nn import import_paths
 from langevin_nn.import_paths import COPIES, ImportPath, ModuleFile
 from langevin_nn.model.losses import loss_named
+from langevin_nn.runs.data import load_data
 from langevin_nn.runs.folder import RunFolder
-from langevin_nn.runs.run import load_data
 from langevin_nn.sweeps import grid
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.theory.suite import theory_named

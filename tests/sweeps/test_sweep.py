@@ -25,7 +25,8 @@ from refusals import refused, refuses, untouched
 import langevin_nn as lnn
 from langevin_nn import config as configuration
 from langevin_nn.errors import InputError
-from langevin_nn.runs import run
+from langevin_nn.model import input_space
+from langevin_nn.runs import data, run
 from langevin_nn.runs.folder import RunFolder
 from langevin_nn.sampling.engine import driver
 from langevin_nn.sweeps import engine, executors, grid, report, results, slurm, task
@@ -274,7 +275,7 @@ def test_finished_points_are_skipped_and_failed_ones_tried_again(whole, monkeypa
     attempts = whole.attempts()
     asked = []
     prepare = run.prepare
-    monkeypatch.setattr(run, "prepare", lambda c: asked.append(c) or prepare(c))
+    monkeypatch.setattr(run, "prepare", lambda c, **how: asked.append(c) or prepare(c, **how))
     monkeypatch.setattr(task, "sample_points", stop)
     found = lnn.sweep(configuration.from_dict(values()), OVER, output=whole.path)
     assert [config.posterior.temperature for config in asked] == [0.0, 0.0]
@@ -300,7 +301,7 @@ def test_configuration_as_nested_values_with_its_table(whole, monkeypatch):
 @pytest.mark.slow
 def test_a_failed_point_that_can_be_run_again_is_no_longer_failed(begun, whole, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(run, "prepare", lambda _: 1 / 0)
+        patch.setattr(run, "prepare", lambda _, **how: 1 / 0)
         assert engine.work_off(begun, begun.tasks) == ()
     reasons = {begun.failure(point)["reason"] for point in begun.points}
     assert reasons == {"ZeroDivisionError: division by zero"}
@@ -417,12 +418,29 @@ def test_a_point_whose_chains_all_diverge_leaves_the_others(begun, whole, monkey
     np.testing.assert_array_equal(draws(begun.run(good)), draws(whole.run(good)))
 
 
+def test_the_data_of_a_task_are_loaded_once(tmp_path, monkeypatch):
+    """Its input space is made once, too; another seed has data of its own, which come next."""
+    asked, made, load = [], [], data.load_dataset
+    space = input_space.InputSpace.__init__
+    monkeypatch.setattr(data, "load_dataset", lambda *a, **b: asked.append(a) or load(*a, **b))
+    monkeypatch.setattr(
+        input_space.InputSpace, "__init__", lambda self, *a: made.append(a) or space(self, *a)
+    )
+    monkeypatch.setattr(task, "sample_points", lambda *_, **__: 1 / 0)
+    over = {"seed": [1, 2], "posterior.temperature": [0.1, 0.2, 0.3]}
+    folder = SweepFolder.begin(tmp_path / "s", grid.grid(values(), over), 32)
+    (everything,) = folder.tasks
+    assert task.work(folder, everything, {}) == ()
+    assert all(folder.failure(point) for point in folder.points)
+    assert (len(asked), len(made)) == (2, 2)
+
+
 def test_points_of_other_shapes_are_batches_of_their_own(tmp_path, monkeypatch):
     """The rank of the inputs, and so the shapes, may differ with the seed of the data."""
     prepare = run.prepare
 
-    def flat(config):
-        problem = prepare(config)
+    def flat(config, **how):
+        problem = prepare(config, **how)
         if config.seed == 1:
             return problem
         data = dataclasses.replace(problem.data, x_train=problem.data.x_train[:, [0, 0, 1]])

@@ -113,3 +113,19 @@ def test_what_does_not_fit_is_computed_again():
     for precision in (1.0, 2.0, 2.0, 1.0):
         cache.shared(ensemble_of(data, precisions=(precision, 1.0)))
     assert cache.computed == 3
+
+
+def test_what_theories_keep_counts_for_the_cache():
+    """Features of hidden units beside the decomposition, until they do not fit together."""
+    data = small_task()
+    weak, strong = (
+        ensemble_of(data, (9,), precisions=(precision, 1.0)) for precision in (1.0, 2.0)
+    )
+    cache = Decompositions(most_bytes=1e6)
+    first = cache.shared(weak)
+    before = first.origin.kept_bytes
+    predict(first, ["width_expansion"])
+    assert first.origin.kept_bytes > before + 1e6
+    cache.shared(strong)
+    cache.shared(weak)
+    assert cache.computed == 3

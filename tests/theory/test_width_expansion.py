@@ -446,3 +446,29 @@ def test_bad_input_is_told_what_to_give(theory):
         theory(ensemble_of(data), num_units=63)
     with pytest.raises(InputError, match="inputs of size 3"):
         theory(Ensemble(spec_of(data), task(in_size=4)))
+
+
+def test_hidden_units_are_drawn_once_for_all_that_share_them(monkeypatch):
+    """Two theories at other widths, T and λ_1, and the same numbers where nothing is kept."""
+    drawn, draw = [], hidden_units._drawn
+    monkeypatch.setattr(hidden_units, "_drawn", lambda *a: drawn.append(a) or draw(*a))
+    ensemble = Ensemble(spec_of(task()), task())
+    others = [
+        ensemble,
+        ensemble.at(hidden_widths=(7,), temperature=0.1, prior_precisions=(0.8, 5.0)),
+    ]
+
+    def numbers(ensembles):
+        return [
+            theory(other, num_units=640).predictive_variance
+            for other in ensembles
+            for theory in (width_expansion, matched)
+        ]
+
+    shared = numbers(others)
+    assert len(drawn) == 1
+    numbers([ensemble.at(prior_precisions=(3.0, 1.2))])
+    assert len(drawn) == 2, "other hidden units"
+    monkeypatch.setattr(hidden_units, "KEPT_UNIT_BYTES", 0.0)
+    np.testing.assert_array_equal(shared, numbers(others))
+    assert len(drawn) == 6

@@ -1,4 +1,8 @@
-"""`langevin-nn init`: a configuration with words on each field, to begin one's own with."""
+"""`langevin-nn init`: a configuration with words on each field, to begin one's own with.
+
+Where nothing that is given says how to sample, it has the read-out integrated out and split
+dynamics, which end when bias² and variance are known to 1 %.
+"""
 
 import argparse
 import sys
@@ -15,6 +19,10 @@ from langevin_nn.values import nearest, shown
 
 SUMMARY = "print a configuration with words on each field, to edit"
 USAGE = "[--data NAME] [--SECTION.FIELD VALUE ...] > my.toml"
+FAST = {"posterior": {"readout": "marginalised"}, "sampler": {"dynamics": "split"}}
+"""The values of a first run of one's own: the exact posterior, until 1 % is reached."""
+CHOOSING = {"posterior": {"readout", "loss"}, "network": {"architecture"}}
+"""The fields, beside all of [sampler], with which someone chooses how to sample."""
 EXAMPLE = """an example:
   langevin-nn init --data mnist --network.hidden_widths 100 100 > my.toml"""
 
@@ -43,5 +51,9 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     if source == "npz":
         values["data"].setdefault("path", PLACEHOLDER_PATH)
+    if not values.get("sampler") and not any(
+        chosen & values.get(section, {}).keys() for section, chosen in CHOOSING.items()
+    ):
+        values = values | {section: values.get(section, {}) | FAST[section] for section in FAST}
     sys.stdout.write(configuration.commented(values, Path()))
     return 0

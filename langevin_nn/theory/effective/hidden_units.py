@@ -29,7 +29,8 @@ E_w[d q u] = E_w[m₁ δq] + E a tr A⁻¹K, and so on. This order for deep netw
 Yaida 2020, arXiv:1910.00019.
 """
 
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -39,7 +40,9 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
+from langevin_nn.footprint import KEPT_UNIT_BYTES
 from langevin_nn.model.ensemble import Ensemble
+from langevin_nn.theory.ensemble import same_units
 from langevin_nn.theory.kernels.nngp import fields
 from langevin_nn.theory.regression.eigenbasis import Regression
 from langevin_nn.types import Activation, InputError
@@ -126,15 +129,10 @@ def width_terms(
         raise InputError(f"num_units must be {FEWEST_UNITS} or more, got {shown(num_units)}")
     spec = ensemble.spec
     known, exact = _exact_part(everywhere, spec.temperature, scale, beyond_scale)
-    inputs = _hidden_inputs(ensemble)
     amplitude = np.sqrt(scale / spec.prior_precisions[1])
-    num_batches = max(FEWEST_UNITS, -(-num_units * len(inputs) // _NUMBERS_AT_ONCE))
-    shape = (-(-num_units // num_batches), inputs.shape[1])
-    rng = np.random.default_rng(SEED)
     known = jax.tree.map(jnp.asarray, known)  # once, not for each batch that waits for its turn
     sampled = [
-        _sampled_part(rng.standard_normal(shape), inputs, known, amplitude, spec.activation)
-        for _ in range(num_batches)
+        _sampled_part(features, known, amplitude) for features in _batches(ensemble, num_units)
     ]
     terms = zip(exact, zip(*sampled, strict=True), strict=True)
     return Terms(*(fixed + np.stack(batches) for fixed, batches in terms))
@@ -236,6 +234,45 @@ def _inverse_root(
     return scipy.linalg.solve_triangular(core, (roots * everywhere.eigenvectors).T, lower=True)
 
 
+def _batches(ensemble: Ensemble, num_units: int) -> Iterable[Float[Array, "units n"]]:
+    """σ(h) of each batch of units at all points, kept if they are small.
+
+    Then theories and ensembles that have their hidden units in common make them once.
+    """
+    data = ensemble.data
+    if 8.0 * num_units * (data.num_train + data.num_test) > KEPT_UNIT_BYTES:
+        return _drawn(ensemble, num_units)
+    return same_units(ensemble).once(_Drawn(num_units))
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The features of so many units, as `Ensemble.once` keeps them."""
+
+    num_units: int
+
+    def __call__(self, ensemble: Ensemble) -> list[Float[Array, "units n"]]:
+        return list(_drawn(ensemble, self.num_units))
+
+
+def _drawn(ensemble: Ensemble, num_units: int) -> Iterator[Float[Array, "units n"]]:
+    """σ(h) of random units at all points, in at least 64 batches."""
+    inputs, activation = _hidden_inputs(ensemble), ensemble.spec.activation
+    assert activation is not None, "one hidden layer has one"
+    num_batches = max(FEWEST_UNITS, -(-num_units * len(inputs) // _NUMBERS_AT_ONCE))
+    shape = (-(-num_units // num_batches), inputs.shape[1])
+    rng = np.random.default_rng(SEED)
+    for _ in range(num_batches):
+        yield _features(rng.standard_normal(shape), inputs, activation)
+
+
+@partial(jax.jit, static_argnames=("activation",))
+def _features(
+    z: Float[Array, "units r"], inputs: Float[Array, "n r"], activation: Activation
+) -> Float[Array, "units n"]:
+    return activation(z @ inputs.T)
+
+
 def _hidden_inputs(ensemble: Ensemble) -> Float[np.ndarray, "n r"]:
     """R with h = R z, z ~ N(0, I), at all points: one unit's preactivations, r ≤ n."""
     spec, data = ensemble.spec, ensemble.data
@@ -247,17 +284,13 @@ def _hidden_inputs(ensemble: Ensemble) -> Float[np.ndarray, "n r"]:
     return inputs if inputs.shape[1] <= len(x) else np.asarray(np.linalg.qr(inputs.T, mode="r")).T
 
 
-@partial(jax.jit, static_argnames=("activation",))
+@jax.jit
 def _sampled_part(
-    z: Float[Array, "units r"],
-    inputs: Float[Array, "n r"],
-    known: _Known,
-    amplitude: Float[Array, ""],
-    activation: Activation,
+    features: Float[Array, "units n"], known: _Known, amplitude: Float[Array, ""]
 ) -> tuple[Float[Array, "n D"], Float[Array, "n D"], Float[Array, ""]]:
     """E[m₁ψ], E[s₁ψ + m₁²] with ψ = −δq − Φ₁, and E[¼Dδq² − ½δu²δq + ½Φ₁²], over `units`."""
-    num_units, (num_train, num_outputs) = len(z), known.solved.shape
-    phi = amplitude * activation(z @ inputs.T)
+    num_units, (num_train, num_outputs) = len(features), known.solved.shape
+    phi = amplitude * features
     train = phi[:, -num_train:]
     d, u = phi - train @ known.gain.T, train @ known.solved
     delta_q = jnp.sum((train @ known.root.T) ** 2, axis=1) - known.trace

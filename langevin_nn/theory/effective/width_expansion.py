@@ -254,7 +254,7 @@ WIDTH_EXPANSION = Theory(
     summary="Infinite width and its exact correction of order 1/N_1.",
     style={"color": "#CC79A7", "linestyle": (0, (1, 2.5)), "marker": "D"},
     domain=_expansion_domain,
-    needs=Needs(10.0, programs=110e6, least_depth=1, most_depth=1),
+    needs=Needs(10.0, programs=110e6, shared=NUM_UNITS, least_depth=1, most_depth=1),
     is_expansion=True,
 )
 MATCHED = Theory(
@@ -263,7 +263,7 @@ MATCHED = Theory(
     summary="scale_mixture and what it lacks at order 1/N_1: exact to that order, with a scale.",
     style={"color": "#D55E00", "linestyle": (0, (3, 1, 1, 1)), "marker": "v"},
     domain=_matched_domain,
-    needs=Needs(10.0, programs=110e6, least_depth=1, most_depth=1),
+    needs=Needs(10.0, programs=110e6, shared=NUM_UNITS, least_depth=1, most_depth=1),
     is_first=True,
     is_expansion=True,
 )

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from langevin_nn.types import InputError
-from langevin_nn.values import require_array
+from langevin_nn.values import as_whole, require_array, shown
 
 __all__ = ["UnitSample"]
 
@@ -46,10 +46,12 @@ class UnitSample:
         Raises `InputError` for a direction that is not of P finite numbers, or that no h has.
 
         >>> units = UnitSample(np.eye(2), np.full(2, 0.5), 4 * np.eye(2))
-        >>> units.along([1.0, 0.0])
+        >>> units.along(np.array([1.0, 0.0]))
         array([0.5, 0. ])
         """
-        d = require_array("direction", direction, len(self.covariance))
+        d = np.asarray(require_array("direction", direction, len(self.covariance)), np.float64)
+        if not np.isfinite(d).all():
+            raise InputError("direction has numbers that are not finite: write data.y_train, say")
         variance = float(d @ self.covariance @ d)
         if variance <= 0:
             raise InputError("no unit varies along this direction: write another one")
@@ -57,17 +59,25 @@ class UnitSample:
         return projected
 
     def moment(self, direction: Float[np.ndarray, " P"], power: int) -> float:
-        """E_p[xᵏ] of x = `along` the direction, for the power k; raises as `along`."""
-        return float(self.weights @ self.along(direction) ** power)
+        """E_p[xᵏ] of x = `along` the direction, for the power k ≥ 1; raises as `along`."""
+        k = as_whole(power)
+        if k is None or k < 1:
+            raise InputError(f"power is a whole number from 1, got {shown(power)}")
+        return float(self.weights @ self.along(direction) ** k)
 
     def density(
         self, direction: Float[np.ndarray, " P"], edges: Float[np.ndarray, " m"]
     ) -> Float[np.ndarray, " bins"]:
         """The mean of p's density of x = `along` the direction between neighbouring `edges`.
 
+        Raises `InputError` for edges that do not rise, and as `along`.
+
         >>> units = UnitSample(np.array([[1.0], [-2.0]]), np.array([0.75, 0.25]), np.eye(1))
         >>> units.density(np.ones(1), np.array([-3.0, 0.0, 3.0]))
         array([0.08333333, 0.25      ])
         """
-        found, _ = np.histogram(self.along(direction), edges, weights=self.weights)
-        return found / np.diff(edges)
+        ends = np.asarray(require_array("edges", edges, None), np.float64)
+        if ends.size < 2 or not np.all(np.diff(ends) > 0):
+            raise InputError("edges are two rising numbers or more: write np.linspace(-4, 4, 33)")
+        found, _ = np.histogram(self.along(direction), ends, weights=self.weights)
+        return found / np.diff(ends)

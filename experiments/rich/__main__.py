@@ -80,14 +80,16 @@ def draw(results: Results) -> Figure:
     rows = list(tasks(where_converged(points)))
     figure = Figure(figsize=(11, 0.8 + 2.5 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), len(DRAWN), sharex=True, squeeze=False)
-    for row, (name, task) in zip(panels, rows, strict=True):
-        for ax, quantity in zip(row, DRAWN, strict=True):
+    last = len(rows) - 1
+    for place, (name, task) in enumerate(rows):
+        for ax, quantity in zip(panels[place], DRAWN, strict=True):
             lnn.plotting.plot_along(ax, task, quantity, RICHNESS)
             frame(ax, task[quantity], margin=0.3, log=quantity == "variance")
             ax.set_title(name, fontsize="small")
             if quantity == "kernel_alignment":
                 ax.set_ylabel("alignment of the kernel with the labels")
-            ax.label_outer()
+            if place < last:
+                ax.set_xlabel("")
     figure.suptitle(points.caption, fontsize="small")
     legend_below(figure, panels[0, 0], ncols=8)
     return figure

@@ -9,6 +9,7 @@ results.json. --full has the width and the examples of the papers, for a GPU.
 """
 
 import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ import langevin_nn as lnn
 from experiments.common import Call, Results, experiment, legend_below, markdown
 from langevin_nn import config as configuration
 from langevin_nn.estimates import plus_minus
+from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.runs import run
 from langevin_nn.theory import THEORIES
 from langevin_nn.types import Estimate
@@ -31,6 +33,10 @@ ASKED = ("mean_field", "propagation")
 NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
 EDGES = np.linspace(-4.0, 4.0, 33)
 """The ends of the bins, in units of the root of the sampled ⟨x²⟩."""
+BLOCKS = 16
+"""The parts of a theory's sample of units that are left out in turn for its errors."""
+HIGH = 0.05
+"""The share of its maximum that a density has at least where a valley is looked for."""
 
 
 class AlongLabels:
@@ -60,9 +66,10 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
     points = [of_case(values, *case, call) for case in itertools.product(*cases)]
     shape = [len(axis) for axis in cases]
     dims = ("source", "activation", "richness")
-    more = {"sampled": ("bin",), "error": ("bin",), "edge": ("edge",), "prior": ("bin",),
-            "theory": ("theory", "bin"), "theory_moments": ("theory", "moment"),
-            "theory_converged": ("theory",), "effective": ("theory",),
+    more = {"density": ("bin",), "density_error": ("bin",), "edges": ("edge",),
+            "theory_density": ("theory", "bin"), "theory_density_error": ("theory", "bin"),
+            "theory_moments": ("theory", "moment"), "theory_moments_error": ("theory", "moment"),
+            "theory_converged": ("theory",), "theory_effective": ("theory",),
             "moments": ("moment",), "moments_error": ("moment",)}  # fmt: skip
     variables = {
         name: (
@@ -78,8 +85,6 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
         f"P = {data['num_train']}, N_1 = {values['network']['hidden_widths'][0]}, λ = 1 and T = "
         f"{posterior['temperature']:g} before the richness"
     )
-    renamed = {"theory": "theory_density", "edge": "edges"}
-    variables = {renamed.get(name, name): value for name, value in variables.items()}
     return {"units": xr.Dataset(variables, coordinates, {"caption": caption})}
 
 
@@ -97,8 +102,6 @@ def of_case(
     )
     problem = run.prepare(config)
     posterior, data = problem.posterior, problem.data
-    solutions = {name: THEORIES[name].solve(posterior.ensemble) for name in ASKED}
-    laws = {name: solution.units() for name, solution in solutions.items() if solution.units}
     spec = posterior.ensemble.spec
     covariance = data.x_train @ data.x_train.T / (spec.prior_precisions[0] * spec.in_size)
     dtype = jax.tree.leaves(posterior.network)[0].dtype
@@ -110,55 +113,104 @@ def of_case(
         posterior, lnn.Split(), key=problem.key, observables=observables, progress=False, **counts
     )
     x = np.asarray(chains.observables["along_labels"], np.float64)  # (chain, draw, unit)
-    root = float(np.sqrt(np.mean(x**2)))
-    edges = root * EDGES
+    edges = float(np.sqrt(np.mean(x**2))) * EDGES
     widths = np.diff(edges)
     of_chains = [np.histogram(chain, edges)[0] / (chain.size * widths) for chain in x]
-    moments, errors = jackknifed(x)
-    missing = np.full(len(widths), np.nan)
-    direction = data.y_train
-    said = {name: laws[name].density(direction, edges) for name in laws}
-    found = {name: moments_of(laws[name].along(direction), laws[name].weights) for name in laws}
-    measured = lnn.summarise(chains)
-    point = {
-        "sampled": np.mean(of_chains, axis=0),
-        "error": np.std(of_chains, axis=0, ddof=1) / np.sqrt(len(x)),
-        "edge": edges,
+    moments, errors = sampled_moments(x)
+    theories = [of_theory(posterior.ensemble, name, data.y_train, edges) for name in ASKED]
+    call.say(f"{source}, {activation}, γ = {richness:g}: {chains.wall_seconds:.0f} s of sampling")
+    return {
+        "density": np.mean(of_chains, axis=0),
+        "density_error": np.std(of_chains, axis=0, ddof=1) / np.sqrt(len(x)),
+        "edges": edges,
         "moments": moments,
         "moments_error": errors,
-        "theory": np.array([said.get(name, missing) for name in ASKED]),
-        "theory_moments": np.array([found.get(name, np.full(3, np.nan)) for name in ASKED]),
-        "theory_converged": [solutions[name].generalisation.converged for name in ASKED],
-        "effective": [laws[name].effective_size if name in laws else np.nan for name in ASKED],
-        "converged": measured.converged,
+        **{f"theory_{key}": [said[key] for said in theories] for key in theories[0]},
+        "converged": lnn.summarise(chains).converged,
         "seconds": chains.wall_seconds,
         "draws": x.shape[1],
     }
-    call.say(f"{source}, {activation}, γ = {richness:g}: {chains.wall_seconds:.0f} s of sampling")
-    return point
+
+
+def of_theory(
+    ensemble: Ensemble,
+    name: str,
+    direction: Float[np.ndarray, " P"],
+    edges: Float[np.ndarray, " m"],
+) -> dict[str, Any]:
+    """The density in the bins and the moments as a theory has them, NaN where it finds no law."""
+    solution = THEORIES[name].solve(ensemble)
+    said = {"converged": solution.generalisation.converged, "effective": np.nan}
+    said |= {f"density{kind}": np.full(len(edges) - 1, np.nan) for kind in ("", "_error")}
+    said |= {f"moments{kind}": np.full(3, np.nan) for kind in ("", "_error")}
+    if solution.units is None:
+        return said
+    units = solution.units()
+    x, weights = units.along(direction), units.weights
+    squares, _ = np.histogram(x, edges, weights=weights**2)
+    blocks = np.arange(len(x)) % BLOCKS
+    left_out = [moments_of(x[blocks != i], weights[blocks != i]) for i in range(BLOCKS)]
+    return said | {
+        "effective": units.effective_size,
+        "density": units.density(direction, edges),
+        "density_error": np.sqrt(squares) / np.diff(edges),
+        "moments": moments_of(x, weights),
+        "moments_error": jackknife_error(left_out),
+    }
 
 
 def moments_of(
     x: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, "3"]:
-    """⟨x²⟩, and excess kurtosis and skewness about the mean, of a weighted sample."""
-    mean = weights @ x
-    second, third, fourth = (weights @ (x - mean) ** power for power in (2, 3, 4))
-    return np.array([weights @ x**2, fourth / second**2 - 3, third / second**1.5])
+    """⟨x²⟩, and excess kurtosis and skewness about the mean, of a sample with these weights."""
+    shares = weights / np.sum(weights)
+    mean = shares @ x
+    second, third, fourth = (shares @ (x - mean) ** power for power in (2, 3, 4))
+    return np.array([shares @ x**2, fourth / second**2 - 3, third / second**1.5])
 
 
-def jackknifed(
+def sampled_moments(
     x: Float[np.ndarray, "chains draws units"],
 ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
     """`moments_of` all numbers, with standard errors by leaving out one chain after another."""
 
     def equal(part: np.ndarray) -> np.ndarray:
-        flat = np.ravel(part)
-        return moments_of(flat, np.full(flat.size, 1 / flat.size))
+        return moments_of(np.ravel(part), np.ones(part.size))
 
-    left_out = np.array([equal(np.delete(x, i, axis=0)) for i in range(len(x))])
-    spread = np.sum((left_out - left_out.mean(axis=0)) ** 2, axis=0)
-    return equal(x), np.sqrt((len(x) - 1) / len(x) * spread)
+    return equal(x), jackknife_error([equal(np.delete(x, i, axis=0)) for i in range(len(x))])
+
+
+def jackknife_error(left_out: Sequence[np.ndarray]) -> np.ndarray:
+    """The standard error of numbers, from their values with one part after another left out."""
+    number = len(left_out)
+    return np.sqrt((number - 1) * np.var(left_out, axis=0))
+
+
+def valley(
+    density: Float[np.ndarray, " bins"], error: Float[np.ndarray, " bins"]
+) -> tuple[float, float]:
+    """How deep the valley between two peaks is: 1 − its floor over the lower peak; and its error.
+
+    It is 0 for a law of one peak, but for noise. Tails below `HIGH` of the maximum are left out.
+    """
+    high = np.flatnonzero(density >= HIGH * density.max())
+    inner = slice(high[0], high[-1] + 1)
+    p, sigma = density[inner], error[inner]
+    left, right = np.maximum.accumulate(p), np.maximum.accumulate(p[::-1])[::-1]
+    lower = np.minimum(left, right)
+    floor = int(np.argmin(p / lower))
+    peak = int(np.argmax(p == lower[floor]))
+    depth = 1 - p[floor] / p[peak]
+    return float(depth), float(np.hypot(sigma[floor], p[floor] / p[peak] * sigma[peak]) / p[peak])
+
+
+def distance(point: xr.Dataset, name: str) -> tuple[float, float]:
+    """½∫|p − p*| of the sampled and a theory's law, and what their noise alone would make it."""
+    theory = point.sel(theory=name)
+    widths = np.diff(point.edges)
+    off = np.abs(point.density - theory.theory_density)
+    noise = np.sqrt(2 / np.pi) * np.hypot(point.density_error, theory.theory_density_error)
+    return float(0.5 * off.values @ widths), float(0.5 * noise.values @ widths)
 
 
 def draw(results: Results) -> Figure:
@@ -175,13 +227,13 @@ def draw(results: Results) -> Figure:
             prior = np.exp(-(centres**2) / 2) / np.sqrt(2 * np.pi)
             ax.plot(centres, prior, color="0.6", linewidth=1, label="before learning")
             for name in units.theory.values:
-                if bool(point.theory_converged.sel(theory=name)):
+                if settled(point.sel(theory=name)):
                     style = lnn.plotting.style_of(str(name))
                     density = point.theory_density.sel(theory=name)
                     ax.plot(centres, density, color=style["color"], linewidth=1.3,
                             linestyle=style["linestyle"], label=str(name))  # fmt: skip
-            ax.errorbar(centres, point.sampled, point.error, color="k", fmt="o", markersize=2.5,
-                        linewidth=0.8, label="experiment (± 1 s.e.)")  # fmt: skip
+            ax.errorbar(centres, point.density, point.density_error, color="k", fmt="o",
+                        markersize=2.5, linewidth=0.8, label="experiment (± 1 s.e.)")  # fmt: skip
             ax.set_title(f"{NAMES.get(str(source), source)}, {activation}, γ = {gamma:g}",
                          fontsize="x-small")  # fmt: skip
             ax.set_ylim(bottom=0)
@@ -195,32 +247,65 @@ def draw(results: Results) -> Figure:
 
 
 def report(results: Results) -> str:
-    """⟨x²⟩, excess kurtosis and skewness, sampled and by each theory, and χ² of the density."""
-    units = results["units"]
+    """Moments, sampled and by each theory, and how far the laws are apart."""
+    return f"{moment_table(results['units'])}\n\n{law_table(results['units'])}"
+
+
+def moment_table(units: xr.Dataset) -> str:
+    """⟨x²⟩, excess kurtosis and skewness of each task and richness."""
     rows = []
-    axes = (units.source.values, units.activation.values, units.richness.values)
-    for source, activation, gamma in itertools.product(*axes):
-        point = units.sel(source=source, activation=activation, richness=gamma)
-        cells = [f"{NAMES.get(str(source), source)}, {activation}", f"{gamma:g}"]
+    for task, gamma, point in points_of(units):
+        cells = [task, gamma]
         for moment in units.moment.values:
-            value = float(point.moments.sel(moment=moment))
-            error = float(point.moments_error.sel(moment=moment))
-            cells.append(plus_minus(Estimate(value, error)))
+            at = point.sel(moment=moment)
+            cells.append(with_error(at.moments, at.moments_error))
             cells += [
-                said(point, str(name), float(point.theory_moments.sel(theory=name, moment=moment)))
-                for name in units.theory.values
+                with_error(of.theory_moments, of.theory_moments_error) if settled(of) else "–"
+                for of in (at.sel(theory=name) for name in units.theory.values)
             ]
         rows.append(cells)
-    names = [str(name) for name in units.theory.values]
     heads = ["task", "γ"]
     for label in ("⟨x²⟩", "excess kurtosis", "skewness"):
-        heads += [label, *names]
+        heads += [label, *map(str, units.theory.values)]
     return markdown(heads, rows)
 
 
-def said(point: xr.Dataset, name: str, value: float) -> str:
-    """A theory's number, a dash where it has not converged."""
-    return f"{value:.3f}" if bool(point.theory_converged.sel(theory=name)) else "–"
+def law_table(units: xr.Dataset) -> str:
+    """The depth of the valley between two peaks, and the distance of each theory's law."""
+    rows = []
+    for task, gamma, point in points_of(units):
+        cells = [task, gamma, with_error(*valley(point.density.values, point.density_error.values))]
+        for name in units.theory.values:
+            of = point.sel(theory=name)
+            if settled(of):
+                arrays = of.theory_density.values, of.theory_density_error.values
+                apart, noise = distance(point, str(name))
+                cells += [with_error(*valley(*arrays)), f"{apart:.3f} ({noise:.3f})"]
+            else:
+                cells += ["–", "–"]
+        rows.append(cells)
+    heads = ["task", "γ", "valley"]
+    for name in units.theory.values:
+        heads += [f"{name}: valley", f"{name}: distance (of noise alone)"]
+    return markdown(heads, rows)
+
+
+def points_of(units: xr.Dataset) -> Iterator[tuple[str, str, xr.Dataset]]:
+    """The points with the names of their task and richness."""
+    axes = (units.source.values, units.activation.values, units.richness.values)
+    for source, activation, gamma in itertools.product(*axes):
+        name = f"{NAMES.get(str(source), source)}, {activation}"
+        yield name, f"{gamma:g}", units.sel(source=source, activation=activation, richness=gamma)
+
+
+def settled(point: xr.Dataset) -> bool:
+    """Whether a theory has converged at a point, and says the law of a unit."""
+    return bool(point.theory_converged) and bool(np.isfinite(point.theory_effective))
+
+
+def with_error(value: Any, error: Any) -> str:
+    """A number with its standard error, as tables have it."""
+    return plus_minus(Estimate(float(value), float(error)))
 
 
 if __name__ == "__main__":

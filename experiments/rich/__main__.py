@@ -23,8 +23,13 @@ from experiments.common import (
     table,
 )
 
-RICHNESS = "posterior.richness"
-TASK = ("data.source", "network.activation")
+RICHNESS, SOURCE = "posterior.richness", "data.source"
+FILES = {
+    "erf": "config.toml",
+    "relu, MNIST": "relu.toml",
+    "relu, CIFAR-10": "cifar10_relu.toml",
+}
+"""The sweeps, by name, and the configuration of each."""
 NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
 DRAWN = ("bias2", "variance", "kernel_alignment")
 KEPT = (
@@ -43,23 +48,29 @@ KEPT = (
 
 
 def measure(call: Call) -> dict[str, xr.Dataset]:
-    values = call.values()
-    swept = call.swept(values)[list(KEPT)].isel(layer=0)
-    data, widths = values["data"], values["network"]["hidden_widths"]
-    caption = (
-        f"P = {data['num_train']}, N_1 = {widths[0]}, λ = 1, T = "
-        f"{values['posterior']['temperature']:g} before the richness: λ_1 → λ_1 N_1 γ², "
-        "T → T/(N_1 γ²)"
-    )
-    return {"richness": swept.assign_attrs(caption=caption)}
+    files = {"erf": "full.toml"} if call.size == "full" else FILES
+    results = {}
+    for name, file in files.items():
+        values = call.values(file)
+        data, widths = values["data"], values["network"]["hidden_widths"]
+        caption = (
+            f"P = {data['num_train']}, N_1 = {widths[0]}, λ_1 = N_1 γ², T = "
+            f"{values['posterior']['temperature']:g}/(N_1 γ²)"
+        )
+        swept = call.swept(values)[list(KEPT)].isel(layer=0)
+        if SOURCE not in swept.dims:
+            swept = swept.expand_dims({SOURCE: [data["source"]]})
+        activation = values["network"]["activation"]
+        results[name] = swept.assign_attrs(caption=caption, activation=activation)
+    return results
 
 
-def tasks(points: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+def tasks(results: Results) -> Iterator[tuple[str, xr.Dataset]]:
     """The points of each data set and activation along the richness, with a name."""
-    for source in points[TASK[0]].values:
-        for activation in points[TASK[1]].values:
-            name = f"{NAMES.get(str(source), source)}, {activation}"
-            yield name, points.sel({TASK[0]: source, TASK[1]: activation})
+    for points in results.values():
+        for source in points[SOURCE].values:
+            name = f"{NAMES.get(str(source), source)}, {points.activation}"
+            yield name, where_converged(points.sel({SOURCE: source}))
 
 
 def where_converged(points: xr.Dataset) -> xr.Dataset:
@@ -76,8 +87,7 @@ def where_converged(points: xr.Dataset) -> xr.Dataset:
 
 def draw(results: Results) -> Figure:
     """A figure with a row for each task and a column for each quantity."""
-    points = results["richness"]
-    rows = list(tasks(where_converged(points)))
+    rows = list(tasks(results))
     figure = Figure(figsize=(11, 0.8 + 2.5 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), len(DRAWN), sharex=True, squeeze=False)
     last = len(rows) - 1
@@ -90,16 +100,16 @@ def draw(results: Results) -> Figure:
                 ax.set_ylabel("alignment of the kernel with the labels")
             if place < last:
                 ax.set_xlabel("")
-    figure.suptitle(points.caption, fontsize="small")
+    figure.suptitle(rows[0][1].caption, fontsize="small")
     legend_below(figure, panels[0, 0], ncols=8)
     return figure
 
 
-def deviations(points: xr.Dataset) -> str:
+def deviations(results: Results) -> str:
     """Theory over experiment minus one in per cent, at each task and richness."""
-    names = [str(name) for name in points.theory.values]
+    names = [str(name) for name in next(iter(results.values())).theory.values]
     rows = []
-    for task, along in tasks(where_converged(points)):
+    for task, along in tasks(results):
         for quantity, label in (("bias2", "bias²"), ("variance", "variance")):
             for gamma in along[RICHNESS].values:
                 point = along.sel({RICHNESS: gamma})
@@ -109,16 +119,17 @@ def deviations(points: xr.Dataset) -> str:
     return markdown(["task", "", "γ", *names], rows)
 
 
-def representations(points: xr.Dataset) -> str:
+def representations(results: Results) -> str:
     """Alignment, participation ratio and Q: sampled, and by the theories that say them."""
+    first = next(iter(results.values()))
     names = [
         str(name)
-        for name in points.theory.values
-        if np.isfinite(points.theory_kernel_alignment.sel(theory=name)).any()
+        for name in first.theory.values
+        if np.isfinite(first.theory_kernel_alignment.sel(theory=name)).any()
     ]
     rows = []
     numbers = ("kernel_alignment", "kernel_participation_ratio", "mean_order_parameter")
-    for task, along in tasks(where_converged(points)):
+    for task, along in tasks(results):
         for gamma in along[RICHNESS].values:
             point, cells = along.sel({RICHNESS: gamma}), [task, f"{gamma:g}"]
             for number in numbers:
@@ -134,9 +145,11 @@ def representations(points: xr.Dataset) -> str:
 
 
 def report(results: Results) -> str:
-    points = results["richness"]
-    theories = [str(name) for name in points.theory.values]
-    return "\n\n".join([table(points, theories), deviations(points), representations(points)])
+    parts = []
+    for name, points in results.items():
+        theories = [str(theory) for theory in points.theory.values]
+        parts += [f"## {name}", table(points, theories)]
+    return "\n\n".join([*parts, deviations(results), representations(results)])
 
 
 if __name__ == "__main__":

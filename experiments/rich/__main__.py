@@ -97,7 +97,7 @@ def draw(results: Results) -> Figure:
             frame(ax, task[quantity], margin=0.3, log=quantity == "variance")
             ax.set_title(name, fontsize="small")
             if quantity == "kernel_alignment":
-                ax.set_ylabel("alignment of the kernel with the labels")
+                ax.set_ylabel("alignment with the labels")
             if place < last:
                 ax.set_xlabel("")
     figure.suptitle(rows[0][1].caption, fontsize="small")

@@ -1334,3 +1334,37 @@ def test_rich():
         f"it is {mean_field[0]:.0f} % too large at γ = 0.1 and {mean_field[3]:.0f} % at 0.6",
         f"`width_expansion` is within {at_most(expansion)} % at γ = 0.1 on MNIST",
     )
+
+
+def test_features():
+    run = Experiment("features", "units")
+    gammas, theories = list(run.coordinate("richness")), list(run.coordinate("theory"))
+    assert gammas == [0.1, 0.35, 1.0, 2.0] and list(run.coordinate("source")) == [
+        "mnist",
+        "cifar10",
+    ]
+    unsettled = [tuple(place) for place in np.argwhere(~run["converged"].astype(bool))]
+    assert unsettled == [(1, 1, 2), (1, 1, 3)]
+    features = importlib.import_module("experiments.features.__main__")
+    depth = np.array([
+        [features.valley(*pair)[0] for pair in zip(*of_task, strict=True)]
+        for of_task in ((run[name][source, 0] for name in ("density", "density_error"))
+                        for source in (0, 1))
+    ])  # fmt: skip
+    assert (depth[0, :3] == 0).all() and (depth[1] == 0).all()
+    deepest = features.valley(run["density"][0, 0, 3], run["density_error"][0, 0, 3])
+    square, kurtosis, skewness = np.moveaxis(run["moments"], -1, 0)
+    place = theories.index("propagation")
+    converged = run["theory_converged"][..., place].astype(bool)
+    ratio = run["theory_moments"][..., place, 0] / square
+    assert converged.sum() == 5
+    assert not run["theory_converged"][:, :, 2:].any()
+    run.says(
+        f"a valley of {with_error(*deepest)} between two peaks, at γ = 1 none, though its excess"
+        f" kurtosis is −{-kurtosis[0, 0, 2]:.2f} already",
+        f"flattened (−{-kurtosis[1, 0, 3]:.2f} at γ = 2), with one peak still: what they gain along"
+        f" these labels is less, ⟨x²⟩ = {square[1, 0, 3]:.2f} against {square[0, 0, 3]:.2f}",
+        f"at γ = 0.1 to {kurtosis[0, 1, 3]:.1f} on MNIST and {kurtosis[1, 1, 3]:.1f} on CIFAR-10 at"
+        f" γ = 2, with a skewness of {skewness[0, 1, 3]:.2f} and {skewness[1, 1, 3]:.2f}",
+        f"⟨x²⟩ within {at_most(100 * np.abs(ratio - 1)[converged].max())} % at all five points",
+    )

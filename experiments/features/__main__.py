@@ -9,7 +9,7 @@ results.json. --full has the width and the examples of the papers, for a GPU.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -33,8 +33,6 @@ ASKED = ("mean_field", "propagation")
 NAMES = {"mnist": "MNIST 0/1", "cifar10": "CIFAR-10 airplane/automobile"}
 EDGES = np.linspace(-4.0, 4.0, 33)
 """The ends of the bins, in units of the root of the sampled ⟨x²⟩."""
-BLOCKS = 16
-"""The parts of a theory's sample of units that are left out in turn for its errors."""
 HIGH = 0.05
 """The share of its maximum that a density has at least where a valley is looked for."""
 
@@ -68,7 +66,7 @@ def measure(call: Call) -> dict[str, xr.Dataset]:
     dims = ("source", "activation", "richness")
     more = {"density": ("bin",), "density_error": ("bin",), "edges": ("edge",),
             "theory_density": ("theory", "bin"), "theory_density_error": ("theory", "bin"),
-            "theory_moments": ("theory", "moment"), "theory_moments_error": ("theory", "moment"),
+            "theory_moments": ("theory", "moment"),
             "theory_converged": ("theory",), "theory_effective": ("theory",),
             "moments": ("moment",), "moments_error": ("moment",)}  # fmt: skip
     variables = {
@@ -142,20 +140,17 @@ def of_theory(
     solution = THEORIES[name].solve(ensemble)
     said = {"converged": solution.generalisation.converged, "effective": np.nan}
     said |= {f"density{kind}": np.full(len(edges) - 1, np.nan) for kind in ("", "_error")}
-    said |= {f"moments{kind}": np.full(3, np.nan) for kind in ("", "_error")}
+    said["moments"] = np.full(3, np.nan)
     if solution.units is None:
         return said
     units = solution.units()
     x, weights = units.along(direction), units.weights
     squares, _ = np.histogram(x, edges, weights=weights**2)
-    blocks = np.arange(len(x)) % BLOCKS
-    left_out = [moments_of(x[blocks != i], weights[blocks != i]) for i in range(BLOCKS)]
     return said | {
         "effective": units.effective_size,
         "density": units.density(direction, edges),
         "density_error": np.sqrt(squares) / np.diff(edges),
         "moments": moments_of(x, weights),
-        "moments_error": jackknife_error(left_out),
     }
 
 
@@ -177,13 +172,8 @@ def sampled_moments(
     def equal(part: np.ndarray) -> np.ndarray:
         return moments_of(np.ravel(part), np.ones(part.size))
 
-    return equal(x), jackknife_error([equal(np.delete(x, i, axis=0)) for i in range(len(x))])
-
-
-def jackknife_error(left_out: Sequence[np.ndarray]) -> np.ndarray:
-    """The standard error of numbers, from their values with one part after another left out."""
-    number = len(left_out)
-    return np.sqrt((number - 1) * np.var(left_out, axis=0))
+    left_out = [equal(np.delete(x, i, axis=0)) for i in range(len(x))]
+    return equal(x), np.sqrt((len(x) - 1) * np.var(left_out, axis=0))
 
 
 def valley(
@@ -260,7 +250,7 @@ def moment_table(units: xr.Dataset) -> str:
             at = point.sel(moment=moment)
             cells.append(with_error(at.moments, at.moments_error))
             cells += [
-                with_error(of.theory_moments, of.theory_moments_error) if settled(of) else "–"
+                f"{of.theory_moments.item():.3f}" if settled(of) else "–"
                 for of in (at.sel(theory=name) for name in units.theory.values)
             ]
         rows.append(cells)

@@ -239,6 +239,44 @@ def representation_by_importance(
     return result
 
 
+def unit_by_importance(
+    data: Dataset,
+    width: int,
+    precisions: tuple[float, float],
+    temperature: float,
+    direction: np.ndarray,
+    powers: tuple[int, ...],
+    *,
+    activation: str = "erf",
+    draws: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Posterior means of (dᵀh)ᵏ of one hidden unit, for each power k, in units of √(dᵀC d).
+
+    Hidden weights of the prior have the weights N(y; 0, K_W + T); all units of a layer are averaged
+    over. "moments" with "moments_error", and the "effective" number of draws.
+    """
+    rng, batch = np.random.default_rng(seed), 2000
+    x = data.x_train / np.sqrt(precisions[0] * data.in_size)
+    scale = np.sqrt(direction @ x @ x.T @ direction)
+    logs, moments = [], []
+    for _ in range(draws // batch):
+        h = rng.standard_normal((batch, width, x.shape[1])) @ x.T
+        phi = NUMPY_ACTIVATIONS[activation](h)
+        noisy = np.swapaxes(phi, 1, 2) @ phi / (precisions[1] * width)
+        noisy += temperature * np.eye(len(x))
+        a = np.linalg.solve(noisy, np.broadcast_to(data.y_train[:, None], (batch, len(x), 1)))
+        logs.append(-0.5 * (data.y_train @ a[..., 0].T) - 0.5 * np.linalg.slogdet(noisy)[1])
+        along = h @ direction / scale
+        moments.append(np.stack([np.mean(along**power, axis=1) for power in powers], axis=1))
+    log, values = np.concatenate(logs), np.concatenate(moments)
+    share = np.exp(log - log.max())
+    share /= share.sum()
+    mean = share @ values
+    error = np.sqrt(share**2 @ np.square(values - mean))
+    return {"moments": mean, "moments_error": error, "effective": 1 / np.sum(share**2)}
+
+
 def weighted(log: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
     """Mean and variance of f, and the log evidence, from ⟨f⟩ and ⟨f²⟩ given draws with weights."""
     likelihood = np.exp(log - log.max())

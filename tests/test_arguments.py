@@ -145,8 +145,15 @@ check(own_theory, {"message": TEXT, "converged": FLAG, "order_parameters": OBJEC
 check(lnn.Theory, {"name": TEXT, "function": OBJECT, "domain": OBJECT, "twin": OBJECT,
                    "at_points": OBJECT[1:], "needs": OBJECT, "style": without(OBJECT, {"a": 1})},
       name="own", function=lambda ensemble: ensemble)
-check(theory.Solution, {"generalisation": OBJECT, "covariance": OBJECT[1:], "mixture": OBJECT[1:]},
+check(theory.Solution, {"generalisation": OBJECT, "covariance": OBJECT[1:], "mixture": OBJECT[1:],
+                        "kernels": OBJECT[1:], "units": OBJECT[1:]},
       generalisation=theory.infinite_width(ensemble))
+units = theory.UnitSample(np.eye(2), np.full(2, 0.5), np.eye(2))
+along = {"direction": (*ARRAY, np.ones(3), np.full(2, np.nan), 1.0)}
+check(units.along, along, direction=np.ones(2))
+check(units.moment, along | {"power": COUNT}, direction=np.ones(2), power=2)
+check(units.density, along | {"edges": (*ARRAY, 1.0, np.ones(1), np.ones(2), np.eye(2))},
+      direction=np.ones(2), edges=np.arange(3.0))
 for function in (lnn.GibbsPosterior, lnn.MarginalisedPosterior):
     check(function, {"temperature": (*POSITIVE, 1e400), "prior": OBJECT, "data": OBJECT},
           network=network, prior=prior, data=data, temperature=0.5)

@@ -1286,3 +1286,85 @@ def test_colours_of_accuracy():
         f"R̂ is {largest:.3f} at most for the numbers of relu units,"
         f" {run['variance_rhat'].ravel()[1]:.3f} for the variance of erf units",
     )  # fmt: skip
+
+
+def test_rich():
+    erf, relu = Experiment("rich", "erf"), Experiment("rich", "relu, MNIST")
+    names = list(erf.coordinate("theory"))
+    gammas = list(erf.coordinate("posterior.richness"))
+    assert (
+        gammas[0] == 0.1 and gammas[-1] == 2 and erf["converged"].all() and relu["converged"].all()
+    )
+    assert Experiment("rich", "relu, CIFAR-10")["converged"].all()
+    bias, variance, alignment = (erf[name] for name in ("bias2", "variance", "kernel_alignment"))
+    of_relu = relu["kernel_alignment"][0]
+    both = ("bias2", "variance")
+
+    def off(theory, name, run=erf):
+        return 100 * (run.theory(theory, name) / run[name] - 1)
+
+    one_layer = {name: np.abs(off("one_layer", name)) for name in both}
+    relu_off = {name: off("one_layer", name, relu)[0] for name in both}
+    lower = (alignment - erf["theory_kernel_alignment"][..., names.index("one_layer")])[1]
+    converged = erf["theory_converged"][..., names.index("propagation")].astype(bool)
+    assert [gammas[np.flatnonzero(row).max()] for row in converged] == [0.35, 0.2]
+    propagation = [np.abs(off("propagation", name))[converged].max() for name in both]
+    mean_field = off("mean_field", "variance")[0]
+    assert gammas[3] == 0.6
+    expansion = max(np.abs(off("width_expansion", name))[0, 0] for name in both)
+    assert max(np.abs(off("matched", name))[0, :4].max() for name in both) < 5
+    assert off("width_expansion", "bias2")[0, -1] > 5000
+    erf.says(
+        f"bias² falls from {bias[0, 0]:.4f} to {bias[0, -1]:.4f} on MNIST with erf units, and rises"
+        f" from {bias[1, 0]:.3f} to {bias[1, -1]:.3f} on CIFAR-10",
+        f"the variance falls from {variance[0, 0]:.4f} to {variance[0, -1]:.4f} and from"
+        f" {variance[1, 0]:.4f} to {variance[1, -1]:.4f}",
+        f"alignment rises from {alignment[0, 0]:.2f} to {alignment[0, -1]:.2f} on MNIST (relu:"
+        f" {of_relu[0]:.2f} to {of_relu[-1]:.2f}) and from {alignment[1, 0]:.2f} to"
+        f" {alignment[1, -1]:.2f} on CIFAR-10",
+        f"`one_layer` is within {at_most(one_layer['bias2'][1].max())} % of bias² and"
+        f" {at_most(one_layer['variance'][1].max())} % of the variance at all six γ of erf units,"
+        f" at an alignment that is up to {lower.max():.2f} below",
+        f"On MNIST it is up to {one_layer['bias2'][0].max():.0f} % off in bias² and"
+        f" {one_layer['variance'][0].max():.0f} % in the variance",
+        f"it has the variance within {at_most(np.abs(relu_off['variance']).max())} %, and bias² up"
+        f" to {relu_off['bias2'].max():.0f} % too large",
+        f"within {at_most(propagation[0])} % of bias² and {at_most(propagation[1])} % of the"
+        " variance of erf units where it has converged",
+        f"it is {mean_field[0]:.0f} % too large at γ = 0.1 and {mean_field[3]:.0f} % at 0.6",
+        f"`width_expansion` is within {at_most(expansion)} % at γ = 0.1 on MNIST",
+    )
+
+
+def test_features():
+    run = Experiment("features", "units")
+    gammas, theories = list(run.coordinate("richness")), list(run.coordinate("theory"))
+    assert gammas == [0.1, 0.35, 1.0, 2.0] and list(run.coordinate("source")) == [
+        "mnist",
+        "cifar10",
+    ]
+    unsettled = [tuple(place) for place in np.argwhere(~run["converged"].astype(bool))]
+    assert unsettled == [(1, 1, 2), (1, 1, 3)]
+    features = importlib.import_module("experiments.features.__main__")
+    depth = np.array([
+        [features.valley(*pair)[0] for pair in zip(*of_task, strict=True)]
+        for of_task in ((run[name][source, 0] for name in ("density", "density_error"))
+                        for source in (0, 1))
+    ])  # fmt: skip
+    assert (depth[0, :3] == 0).all() and (depth[1] == 0).all()
+    deepest = features.valley(run["density"][0, 0, 3], run["density_error"][0, 0, 3])
+    square, kurtosis, skewness = np.moveaxis(run["moments"], -1, 0)
+    place = theories.index("propagation")
+    converged = run["theory_converged"][..., place].astype(bool)
+    ratio = run["theory_moments"][..., place, 0] / square
+    assert converged.sum() == 5
+    assert not run["theory_converged"][:, :, 2:].any()
+    run.says(
+        f"a valley of {with_error(*deepest)} between two peaks, at γ = 1 none, though its excess"
+        f" kurtosis is −{-kurtosis[0, 0, 2]:.2f} already",
+        f"flattened (−{-kurtosis[1, 0, 3]:.2f} at γ = 2), with one peak still: what they gain along"
+        f" these labels is less, ⟨x²⟩ = {square[1, 0, 3]:.2f} against {square[0, 0, 3]:.2f}",
+        f"at γ = 0.1 to {kurtosis[0, 1, 3]:.1f} on MNIST and {kurtosis[1, 1, 3]:.1f} on CIFAR-10 at"
+        f" γ = 2, with a skewness of {skewness[0, 1, 3]:.2f} and {skewness[1, 1, 3]:.2f}",
+        f"⟨x²⟩ within {at_most(100 * np.abs(ratio - 1)[converged].max())} % at all five points",
+    )

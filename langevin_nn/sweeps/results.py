@@ -5,7 +5,8 @@ The dimensions are the axes. The experiment has `bias2`, `variance`, … with th
 leading order (`analysis.step_size_bias`), `…_step_size_shift_mcse` the error of that prediction: 0
 for a dynamics with an acceptance step, NaN where it is not known, and `step_size_shift_unknown` is
 then True of a point that is done. The theories have `theory_bias2`, … with the further dimension
-`theory`, and `order_parameter` with `order` too. `criterion` is s = yᵀK⁻¹y/P and
+`theory`, and `order_parameter` with `order` too. Where the grid names observables, there are those
+of the representation (`sweeps.representations`). `criterion` is s = yᵀK⁻¹y/P and
 `criterion_at_temperature` yᵀA⁻¹KA⁻¹y/tr A⁻¹K (`theory.suite.Predictions`), `eigenvalue_min` and
 `eigenvalue_max` are the ends of the Gram matrix's spectrum. What is not there is NaN, or False;
 `status` says whether a point is done, failed or missing, or whether its "theory" alone was asked,
@@ -30,6 +31,7 @@ from langevin_nn.runs.summary import UNKNOWN, Experiment, Summary, TheoryRecord
 from langevin_nn.sweeps import theories
 from langevin_nn.sweeps.folder import SweepFolder
 from langevin_nn.sweeps.grid import Grid
+from langevin_nn.sweeps.representations import representation_variables
 from langevin_nn.types import ESTIMATES
 from langevin_nn.values import as_path
 
@@ -73,7 +75,9 @@ def dataset(
     points = names or [point.content_hash for point in grid.points]
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
 
-    def add(name: str, values: Sequence[Any], extra_sizes: Mapping[str, int] | None = None) -> None:
+    def add(
+        name: str, values: Sequence[Any] | np.ndarray, extra_sizes: Mapping[str, int] | None = None
+    ) -> None:
         extra_sizes = extra_sizes or {}
         shape = (*grid.shape, *extra_sizes.values())
         variables[name] = ((*grid.names, *extra_sizes), np.array(values).reshape(shape))
@@ -143,6 +147,8 @@ def dataset(
         for row in orders
     ]
     add("order_parameter", padded, {**theory_axis, "order": num_orders})
+    for variable in representation_variables(summaries, names_of_theories):
+        add(variable.name, variable.values, variable.sizes)
 
     return xr.Dataset(
         variables,

@@ -42,6 +42,7 @@ from langevin_nn.theory.random_features.overlaps import FeatureMoments, feature_
 from langevin_nn.theory.random_features.peaks import FeaturePeak, random_feature_peaks
 from langevin_nn.theory.random_features.spectrum import FeatureSpectrum, feature_spectrum
 from langevin_nn.theory.suite import THEORIES, Predictions, predict
+from langevin_nn.theory.unit_sample import UnitSample
 
 __all__ = [
     "Evidence",
@@ -58,6 +59,7 @@ __all__ = [
     "PredictiveDistribution",
     "Predictions",
     "RandomFeatureError",
+    "UnitSample",
     "adaptive",
     "cavity",
     "convolutional",

@@ -16,6 +16,7 @@ from langevin_nn.theory.own_layers import require_own_layers
 from langevin_nn.theory.representation import MeanKernels
 from langevin_nn.theory.saddles.average import ScaleAverage
 from langevin_nn.theory.style import OWN_STYLE, checked_style
+from langevin_nn.theory.unit_sample import UnitSample
 from langevin_nn.types import (
     ESTIMATES,
     PREDICTIVE_MOMENTS,
@@ -58,6 +59,8 @@ class Solution:
         is_gaussian: whether f is Gaussian at each input though no such covariance is known.
         kernels: makes the `theory.representation.MeanKernels` of the hidden layers; None where the
             theory does not say them.
+        units: makes the `theory.unit_sample.UnitSample` of one hidden unit; None where the
+            theory does not say its law.
 
     >>> from langevin_nn.theory import THEORIES
     >>> data = two_points(1.0, 0.0)
@@ -72,6 +75,7 @@ class Solution:
     mixture: ScaleAverage | None = None
     is_gaussian: bool = False
     kernels: Callable[[], MeanKernels] | None = None
+    units: Callable[[], UnitSample] | None = None
 
     def __post_init__(self) -> None:
         require_kind("generalisation", self.generalisation, Generalisation, "Generalisation(…)")
@@ -81,6 +85,9 @@ class Solution:
         if self.kernels is not None:
             write = "lambda: MeanKernels(…) of theory.representation, or leave it out"
             require_function("the kernels of a solution", self.kernels, write)
+        if self.units is not None:
+            write = "lambda: UnitSample(…) of theory.unit_sample, or leave it out"
+            require_function("the units of a solution", self.units, write)
         if self.mixture is not None:
             write = "average_over_scale(…), or leave it out"
             require_kind("mixture", self.mixture, ScaleAverage, write)

@@ -95,8 +95,21 @@ def test_points_of_a_sweep_and_a_ladder_have_their_own(folder):
             np.testing.assert_allclose(
                 found.chains.observables[name], single.observables[name], rtol=1e-9, err_msg=name
             )
-        traces.append(found.summary.representation["infinite_width"].kernel[0].trace.value)
+        said = found.summary.representation
+        traces.append(said["infinite_width"].kernel[0].trace.value)
+        at = {"prior.precisions[1]": found.config.prior.precisions[1]}
+        of_point = swept.sel(at)
+        first = said["experiment"].kernel[0]
+        for numbers, suffix in (("value", ""), ("mcse", "_mcse")):
+            recorded = of_point[f"kernel_spectrum{suffix}"].sel(layer=0).values
+            assert recorded.tolist() == [getattr(each, numbers) for each in first.spectrum]
+            order = getattr(said["experiment"].order_parameter[0][0], numbers)
+            assert of_point[f"mean_order_parameter{suffix}"] == order
+        of_theory = of_point.theory_kernel_alignment.sel(theory="infinite_width", layer=0)
+        assert of_theory == said["infinite_width"].kernel[0].alignment.value
+        assert of_point.theory.values.tolist() == list(found.theories)
     assert traces[0] == pytest.approx(4 * traces[1])
+    assert swept.theory_mean_order_parameter.sel(theory="infinite_width").values == pytest.approx(1)
     tempered = from_dict({
         **found.config.to_dict(), "sampler": found.config.to_dict()["sampler"] | {"ladder": [2.0]},
     })  # fmt: skip

@@ -40,7 +40,7 @@ from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.dense_units import DenseUnits, draw_dense_units
 from langevin_nn.theory.features.field import Field, about_the_iteration, solve_field
-from langevin_nn.theory.features.mean_kernels import of_units
+from langevin_nn.theory.features.mean_kernels import said_by_units
 from langevin_nn.theory.features.outputs import flat, solved_by, unflat
 from langevin_nn.theory.features.response import (
     Response,
@@ -109,7 +109,7 @@ def _solve(ensemble: Ensemble, *, num_units: int = NUM_UNITS) -> Solution:
     converged = field.converged and enough and gain < 1
     orders = (scale_along(units, field.response, field.a),)
     result = generalisation("cavity", data, moments, orders, converged, message)
-    return Solution(result, kernels=partial(of_units, ensemble, field.response))
+    return Solution(result, **said_by_units(ensemble, field.response))
 
 
 def field_of_mean(

@@ -69,6 +69,12 @@ class DenseUnits(Units):
         size = block_size(self.num_units, self.features.shape[1])
         return (slice(i, i + size) for i in range(0, self.num_units, size))
 
+    def preactivations(self) -> Float[np.ndarray, "n P"]:
+        """h of the units at the training inputs, drawn again: R z."""
+        size = block_size(self.num_units, max(self.inputs.shape))
+        blocks = gaussian_blocks(self.num_units, self.inputs.shape[1], size)
+        return np.concatenate([z @ self.inputs.T for _, z in blocks])
+
     def features_of(self, z: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m P"]:
         """φ at the training inputs of other units, of the coordinates z."""
         result = np.empty((len(z), len(self.inputs)))

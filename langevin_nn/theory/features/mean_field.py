@@ -42,7 +42,6 @@ G is minimised by steps to the minimum of V*(−t) and the second order of the r
 of Newton's method for the squared loss.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +55,7 @@ from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.latent import matched, most_likely, sites_at, through_examples
 from langevin_nn.theory.features.likelihood import Likelihood, is_convex
-from langevin_nn.theory.features.mean_kernels import of_units
+from langevin_nn.theory.features.mean_kernels import said_by_units
 from langevin_nn.theory.features.outputs import flat, repeated
 from langevin_nn.theory.features.response import (
     Response,
@@ -217,8 +216,7 @@ def _solve(ensemble: Ensemble, *, num_units: int | None = None) -> Solution:
     converged = not found.message and enough and not heavy
     orders = (scale_along(units, response, t),)
     result = generalisation("mean_field", data, moments, orders, converged, message)
-    kernels = partial(of_units, ensemble, response)
-    return Solution(result, is_gaussian=True, kernels=kernels)
+    return Solution(result, is_gaussian=True, **said_by_units(ensemble, response))
 
 
 def action(

@@ -40,7 +40,7 @@ from langevin_nn.model.ensemble import Ensemble
 from langevin_nn.theory.applicability import require
 from langevin_nn.theory.base import Solution, Theory
 from langevin_nn.theory.features.field import Field, about_the_iteration, solve_field
-from langevin_nn.theory.features.mean_kernels import of_units
+from langevin_nn.theory.features.mean_kernels import said_by_units
 from langevin_nn.theory.features.outputs import flat, repeated
 from langevin_nn.theory.features.response import (
     Contribution,
@@ -133,8 +133,7 @@ def _solve(ensemble: Ensemble, *, num_units: int | None = None) -> Solution:
     converged = field.converged and enough
     orders = (scale_along(units, field.response, field.a),)
     result = generalisation("propagation", data, moments, orders, converged, message)
-    kernels = partial(of_units, ensemble, field.response)
-    return Solution(result, is_gaussian=True, kernels=kernels)
+    return Solution(result, is_gaussian=True, **said_by_units(ensemble, field.response))
 
 
 def sites_of(

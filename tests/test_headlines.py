@@ -1359,6 +1359,10 @@ def test_features():
     ratio = run["theory_moments"][..., place, 0] / square
     assert converged.sum() == 5
     assert not run["theory_converged"][:, :, 2:].any()
+    beyond = 100 * (1 - np.sum(run["density"] * np.diff(run["edges"], axis=-1), axis=-1))
+    effective = run["theory_effective"][..., place][converged]
+    assert 0.7 < 100 * np.sqrt(2 / effective.max()) < 100 * np.sqrt(2 / effective.min()) < 1.1
+    assert np.abs(np.sqrt(24 / effective) - 0.03).max() < 0.01
     run.says(
         f"a valley of {with_error(*deepest)} between two peaks, at γ = 1 none, though its excess"
         f" kurtosis is −{-kurtosis[0, 0, 2]:.2f} already",
@@ -1367,4 +1371,8 @@ def test_features():
         f"at γ = 0.1 to {kurtosis[0, 1, 3]:.1f} on MNIST and {kurtosis[1, 1, 3]:.1f} on CIFAR-10 at"
         f" γ = 2, with a skewness of {skewness[0, 1, 3]:.2f} and {skewness[1, 1, 3]:.2f}",
         f"⟨x²⟩ within {at_most(100 * np.abs(ratio - 1)[converged].max())} % at all five points",
+        f"it is {beyond[1, 1, 3]:.2f} % of them, one unit of a network, that lie beyond the bins,"
+        " which end at ±4 roots of ⟨x²⟩ (at all other points"
+        f" {at_most(np.delete(beyond.ravel(), -1).max())} % or less)",
+        f"their samples are worth {effective.min():,.0f} to {effective.max():,.0f} units",
     )

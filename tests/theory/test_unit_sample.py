@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.stats
 from cases import SEED, ensemble_of, gaussian_task, two_outputs
 from oracles import unit_by_importance
 from refusals import refuses
@@ -57,10 +58,10 @@ def test_a_direction_has_unit_variance_before_learning():
         assert units.effective_size == pytest.approx(len(units.weights), rel=1e-6)
         for direction in (data.y_train[:, 0], np.eye(4)[2]):
             assert units.moment(direction, 2) == pytest.approx(1.0, abs=2e-3)
-            edges = np.linspace(-6, 6, 13)
+            edges = np.array([-6.0, -2.0, 0.0, 0.5, 1.5, 6.0])
+            shares = np.diff(scipy.stats.norm.cdf(edges))
             density = units.density(direction, edges)
-            assert density.sum() == pytest.approx(1.0, abs=1e-6)
-            assert density[6] == pytest.approx(0.3413, abs=2e-3)
+            np.testing.assert_allclose(density * np.diff(edges), shares, atol=2e-3)
 
 
 def test_theories_of_gaussian_units_and_of_patches_say_no_law():

@@ -26,6 +26,9 @@ class UnitSample:
         weights: those of the unit's law p, (n,), which sum to one.
         covariance: C (P, P), of h under the prior.
 
+    An average over p has a relative error of about 1/√(`effective_size`). For q = 0 p is the law of
+    van Meegen and Sompolinsky 2024, arXiv:2406.16689.
+
     >>> units = UnitSample(np.array([[1.0], [-2.0]]), np.array([0.75, 0.25]), np.eye(1))
     >>> units.effective_size, units.moment(np.ones(1), 2)
     (1.6, 1.75)

@@ -1,6 +1,5 @@
 """What a theory whose hidden units follow a distribution p of their own says of a layer.
 
-
 E[Φ] is E_p[φφᵀ], and with the read-out's law given φ (`response`),
 v ~ N(s/√N_1, (1 + q)⁻¹), Q is E_p[(1 + q)⁻¹ + s sᵀ/N_1].
 E Tr Φ² is (1 − 1/N_1) Tr E[Φ]² + E_p|φ|⁴/N_1.
